@@ -1,0 +1,136 @@
+"""Every error of the package, in one tree.
+
+    ReconcilerError
+      SpecError            the user mends a spec: file, line, column, what was expected
+      ConfigError          bad tool configuration (exit 78)
+      PlanError            the specs are fine, this host cannot have them as they are
+        PoolExhausted      no pool or address left
+        PoolOverlap        a subnet meets another network's or one of the host's routes
+        AddressTaken       two endpoints want one address
+        NameConflict       a foreign object stands under a name that we need
+        SandboxMissing     the sandbox does not exist (any more)
+      KernelError          a system call or netlink request was refused: errno and operation
+        PrivilegeError     for want of a capability (exit 77)
+      FirewallError        nftables refused a transaction
+        FirewallMissing    neither libnftables nor nft is there (exit 69)
+      KvError              the key-value store
+        KvConflict         a compare-and-swap was lost; the next pass plans anew
+        KvUnavailable      it cannot be reached (exit 69)
+      LockHeld             another reconciler works on this host (exit 75)
+
+Adapters translate at the border with `raise ... from cause`. `is_retryable` says whether the same pass, run again
+without a person's help, may succeed. A bug is none of these: it surfaces.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """DESIGN section 5; from 64 on they are those of sysexits.h."""
+
+    OK = 0
+    FAILED = 1
+    CHANGES = 2
+    GUARDED = 3
+    ROLLED_BACK = 4
+    USAGE = 64
+    BAD_SPECS = 65
+    UNAVAILABLE = 69
+    LOCKED = 75
+    NO_PRIVILEGE = 77
+    BAD_CONFIG = 78
+
+
+class ReconcilerError(Exception):
+    """Root of the tree. `str()` is one line for the person who must act."""
+
+    exit_code: ExitCode = ExitCode.FAILED
+    is_retryable: bool = False
+
+
+class SpecError(ReconcilerError):
+    """One fault in one spec file. `line` and `column` count from 1; 0 when the whole file is meant."""
+
+    exit_code = ExitCode.BAD_SPECS
+
+    def __init__(self, file: str, line: int, column: int, message: str) -> None:
+        super().__init__(f"{file}:{line}:{column}: {message}")
+        self.file, self.line, self.column, self.message = file, line, column, message
+
+
+class ConfigError(ReconcilerError):
+    exit_code = ExitCode.BAD_CONFIG
+
+
+class PlanError(ReconcilerError):
+    """This host cannot have what the specs ask for."""
+
+
+class PoolExhausted(PlanError):
+    pass
+
+
+class PoolOverlap(PlanError):
+    pass
+
+
+class AddressTaken(PlanError):
+    pass
+
+
+class NameConflict(PlanError):
+    """A foreign object stands under a name that we need; it was left alone."""
+
+
+class SandboxMissing(PlanError):
+    is_retryable = True
+
+
+class KernelError(ReconcilerError):
+    """The kernel refused `operation`. `errno` as in errno(3); `detail` is its extended acknowledgement, if any."""
+
+    def __init__(self, errno: int, operation: str, detail: str = "") -> None:
+        reason = detail or os.strerror(errno)
+        super().__init__(f"{operation}: {reason} ({_errno.errorcode.get(errno, errno)})")
+        self.errno, self.operation, self.detail = errno, operation, detail
+        self.is_retryable = errno in (_errno.EBUSY, _errno.EAGAIN, _errno.EINTR, _errno.ENOBUFS)
+
+
+class PrivilegeError(KernelError):
+    exit_code = ExitCode.NO_PRIVILEGE
+
+
+def kernel_error(errno: int, operation: str, detail: str = "") -> KernelError:
+    """Give the member of the tree that fits `errno`."""
+    kind = PrivilegeError if errno in (_errno.EPERM, _errno.EACCES) else KernelError
+    return kind(errno, operation, detail)
+
+
+class FirewallError(ReconcilerError):
+    """nftables refused a transaction; nothing of it was applied."""
+
+
+class FirewallMissing(FirewallError):
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class KvError(ReconcilerError):
+    pass
+
+
+class KvConflict(KvError):
+    is_retryable = True
+
+
+class KvUnavailable(KvError):
+    exit_code = ExitCode.UNAVAILABLE
+    is_retryable = True
+
+
+class LockHeld(ReconcilerError):
+    exit_code = ExitCode.LOCKED
+    is_retryable = True

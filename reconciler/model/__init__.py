@@ -1,0 +1,1 @@
+"""The nouns: frozen values without I/O. Imports nothing else of this package."""

@@ -1,0 +1,136 @@
+"""What this host shall have, every choice made: addresses, pools, names, default routes. Drivers compile these values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from reconciler.errors import ReconcilerError
+from reconciler.model.identifiers import NsRef
+from reconciler.model.objects import IPAddress, IPNetwork, Unit
+from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkWanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What the choices depend on, read from the host. Changes of it are ordinary changes of the desired state.
+
+    name: `--host`. instance: tells reconcilers on one machine apart. uplink_mtu: of the default route's link, None without one.
+    routes: (destination, link) of every route of the main table but default ones and those on our own links.
+    resolv_conf, hosts: text of the host's own files. resolved_conf: of /run/systemd/resolve/resolv.conf, "" if absent.
+    default_nameservers: the engine's fallback, tests may differ. now: RFC 3339 with nanoseconds, for `Created`.
+    """
+
+    name: str
+    instance: str
+    hostname: str
+    uplink_mtu: int | None
+    routes: tuple[tuple[IPNetwork, str], ...]
+    resolv_conf: str
+    resolved_conf: str
+    hosts: str
+    has_ipv6: bool
+    now: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredSubnet:
+    """A pool of a network. gateway None: nobody answers there (isolated). is_declared: the user gave the subnet.
+
+    is_gateway_declared: the user gave the gateway; inspect shows the gateway of a declared subnet only then
+    (what the 20.10 engine does), and always that of a chosen one.
+    default_gateway: what containers use as their default route: the gateway, or aux address DefaultGatewayIPv4|6.
+    """
+
+    subnet: IPNetwork
+    gateway: IPAddress | None
+    default_gateway: IPAddress | None
+    ip_range: IPNetwork | None = None
+    aux_addresses: tuple[tuple[str, IPAddress], ...] = ()
+    is_declared: bool = False
+    is_gateway_declared: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredNetwork:
+    """A network with its pools chosen. subnets: IPv4 first. link_name: the bridge device, "" for host and none.
+
+    created: RFC 3339 with nanoseconds. mtu: bytes, of the bridge and its endpoints.
+    """
+
+    wanted: NetworkWanted
+    id: str
+    created: str
+    subnets: tuple[DesiredSubnet, ...] = ()
+    link_name: str = ""
+    mtu: int = 1500
+    scope: str = "local"
+
+    @property
+    def name(self) -> str:
+        return self.wanted.name
+
+    @property
+    def unit(self) -> Unit:
+        return Unit(network=self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredEndpoint:
+    """One attachment on one network, addresses chosen.
+
+    ifname: inside the sandbox; link_name: the veth's near side; both "" on host and none, as are the addresses None and mac "".
+    gateway_ipv4/6: the default route through this network if it has one, for inspect; is_default_ipv4/6: the sandbox's
+    default route goes through here.
+    """
+
+    wanted: EndpointWanted
+    attachment: str
+    id: str
+    ns: NsRef
+    ifname: str = ""
+    link_name: str = ""
+    ipv4: IPv4Interface | None = None
+    ipv6: IPv6Interface | None = None
+    mac: str = ""
+    gateway_ipv4: IPv4Address | None = None
+    gateway_ipv6: IPv6Address | None = None
+    is_default_ipv4: bool = False
+    is_default_ipv6: bool = False
+
+    @property
+    def network(self) -> str:
+        return self.wanted.network
+
+    @property
+    def unit(self) -> Unit:
+        return Unit(network=self.network, attachment=self.attachment)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredAttachment:
+    """One sandbox with its endpoints, in the order of default-route preference (docker-networking section 9)."""
+
+    wanted: AttachmentWanted
+    id: str
+    ns: NsRef
+    endpoints: tuple[DesiredEndpoint, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.wanted.name
+
+    @property
+    def unit(self) -> Unit:
+        return Unit(attachment=self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredState:
+    """Everything, sorted by name. Units in `failures` could not be decided: they are absent here and stay as they are."""
+
+    host: HostFacts
+    networks: tuple[DesiredNetwork, ...]
+    attachments: tuple[DesiredAttachment, ...]
+    failures: tuple[tuple[Unit, ReconcilerError], ...] = ()
+    has_faults: bool = False

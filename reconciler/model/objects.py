@@ -1,0 +1,312 @@
+"""What a host is made of: one small frozen value per kernel object, firewall element, file or record.
+
+Every object has a `key` (what it is: kind, namespace, name) and fields (how it shall be). Drivers give sets of
+them, `observe` gives those that exist, `plan` compares the two key by key: equal means nothing to do, so a field that the
+kernel cannot tell back does not belong here. `unit` says on whose behalf the object exists and is not compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import ClassVar
+
+from reconciler.model.identifiers import NsRef
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+IPInterface = IPv4Interface | IPv6Interface
+
+Key = tuple[str, ...]
+"""Kind first, then what tells objects of the kind apart. Plain strings, so that plans sort the same everywhere."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Unit:
+    """What fails or succeeds together: a network, an attachment's sandbox, one attachment on one network, or the host.
+
+    An endpoint (both set) needs its network, its sandbox and the host; a network needs the host.
+    """
+
+    network: str = ""
+    attachment: str = ""
+
+    def parents(self) -> tuple[Unit, ...]:
+        match bool(self.network), bool(self.attachment):
+            case True, True:
+                return (HOST_UNIT, Unit(network=self.network), Unit(attachment=self.attachment))
+            case True, False:
+                return (HOST_UNIT,)
+        return ()
+
+    def __str__(self) -> str:
+        named = [f"network {self.network}"] if self.network else []
+        named += [f"attachment {self.attachment}"] if self.attachment else []
+        return ", ".join(named) or "host"
+
+
+HOST_UNIT = Unit()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Object:
+    kind: ClassVar[str]
+    unit: Unit = field(default=HOST_UNIT, compare=False)
+
+    @property
+    def key(self) -> Key:
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Say in a few words what this is, for plans and logs."""
+        raise NotImplementedError
+
+    def attributes(self) -> dict[str, str | int | bool | None]:
+        """Give the fields for the plan's JSON: plain values, in order of declaration."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "unit"}
+
+
+def _plain(value: object) -> str | int | bool | None:
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _where(ns: NsRef) -> str:
+    return f" in {ns}" if ns else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace(_Object):
+    """A named network namespace made by us: /run/netns/<name>, as ip-netns(8) lays it out.
+
+    Marked by `lo`: our link group, and our instance id as its alias.
+    """
+
+    kind: ClassVar[str] = "Namespace"
+    ns: NsRef
+    name: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns)
+
+    def describe(self) -> str:
+        return f"namespace {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge(_Object):
+    """A bridge device that is up.
+
+    mtu: bytes. has_link_local: whether it makes itself an fe80:: address (wanted on IPv6 networks only).
+    """
+
+    kind: ClassVar[str] = "Bridge"
+    ns: NsRef
+    ifname: str
+    mac: str
+    mtu: int
+    has_link_local: bool = False
+    is_up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname)
+
+    def describe(self) -> str:
+        return f"bridge {self.ifname} (mtu {self.mtu}){_where(self.ns)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VethPair(_Object):
+    """A veth pair whose near side is up, a port of `master`; the peer sits in the sandbox under its final name.
+
+    The peer's own state is a `LinkUp`. Near side: no link-local address (addrgenmode none).
+    peer_ns: as observed it may be "?" when the peer is in no namespace that we looked into.
+    """
+
+    kind: ClassVar[str] = "VethPair"
+    ns: NsRef
+    ifname: str
+    master: str
+    mtu: int
+    peer_ns: NsRef
+    peer_ifname: str
+    peer_mac: str
+    is_hairpin: bool = False
+    is_up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname)
+
+    def describe(self) -> str:
+        return f"veth {self.ifname} on {self.master} to {self.peer_ifname} in {self.peer_ns} (mtu {self.mtu})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkUp(_Object):
+    """A link in a sandbox that is administratively up: `lo`, or a veth's peer. Never deleted by itself."""
+
+    kind: ClassVar[str] = "LinkUp"
+    ns: NsRef
+    ifname: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname)
+
+    def describe(self) -> str:
+        return f"link {self.ifname} up{_where(self.ns)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address(_Object):
+    """An address with its prefix length on a link; IPv6 without duplicate address detection. Broadcast is derived."""
+
+    kind: ClassVar[str] = "Address"
+    ns: NsRef
+    ifname: str
+    interface: IPInterface
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname, str(self.interface))
+
+    def describe(self) -> str:
+        return f"address {self.interface} on {self.ifname}{_where(self.ns)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route(_Object):
+    """A unicast route of the main table. `gateway` None: on link."""
+
+    kind: ClassVar[str] = "Route"
+    ns: NsRef
+    destination: IPNetwork
+    gateway: IPAddress | None
+    ifname: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, str(self.destination))
+
+    def describe(self) -> str:
+        via = f" via {self.gateway}" if self.gateway else ""
+        return f"route {self.destination}{via} dev {self.ifname}{_where(self.ns)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sysctl(_Object):
+    """A setting below /proc/sys of a namespace. name: path with slashes, as `net/ipv4/ip_forward`."""
+
+    kind: ClassVar[str] = "Sysctl"
+    ns: NsRef
+    name: str
+    value: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.name)
+
+    def describe(self) -> str:
+        return f"sysctl {self.name} = {self.value}{_where(self.ns)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirewallRules(_Object):
+    """One owned nft table with its constant chains, sets and maps. digest: of the text that `firewall.ruleset` gives."""
+
+    kind: ClassVar[str] = "FirewallRules"
+    family: str
+    table: str
+    digest: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.family, self.table)
+
+    def describe(self) -> str:
+        return f"nft table {self.family} {self.table} ({self.digest})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirewallElement(_Object):
+    """One element of an owned set or map. element: its parts as nft prints them; value: the map's right side, "" in a set.
+
+    The unit travels as the element's comment, so that whoever finds it knows whose it is.
+    """
+
+    kind: ClassVar[str] = "FirewallElement"
+    family: str
+    table: str
+    set_name: str
+    element: tuple[str, ...]
+    value: str = ""
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.family, self.table, self.set_name, *self.element)
+
+    def describe(self) -> str:
+        value = f" : {self.value}" if self.value else ""
+        return f"nft element {self.set_name} {{ {' . '.join(self.element)}{value} }}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxFile(_Object):
+    """/etc/hosts or /etc/resolv.conf of one sandbox: <run-dir>/sandboxes/<attachment>/<name>.
+
+    netns_name: where `ip netns exec` shall find it too, a link from /etc/netns/<netns_name>/<name>; "" for none.
+    """
+
+    kind: ClassVar[str] = "SandboxFile"
+    attachment: str
+    name: str
+    content: str
+    netns_name: str = ""
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.attachment, self.name)
+
+    def describe(self) -> str:
+        return f"file {self.name} of {self.attachment}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvRecord(_Object):
+    """A promise in the key-value store. value: JSON with sorted keys."""
+
+    kind: ClassVar[str] = "KvRecord"
+    path: str
+    value: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.path)
+
+    def describe(self) -> str:
+        return f"record {self.path}"
+
+
+Object = (
+    Namespace
+    | Bridge
+    | VethPair
+    | LinkUp
+    | Address
+    | Route
+    | Sysctl
+    | FirewallRules
+    | FirewallElement
+    | SandboxFile
+    | KvRecord
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An object that exists. is_ours: it carries our mark, so it may be changed or deleted."""
+
+    object: Object
+    is_ours: bool

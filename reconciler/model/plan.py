@@ -1,0 +1,69 @@
+"""What a pass will do, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reconciler.errors import ReconcilerError
+from reconciler.model.objects import Key, Object, Unit
+
+
+class Action(StrEnum):
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+class Disruption(StrEnum):
+    """What traffic notices: nothing; changed while it flows; a short loss; connections lost, as the link is made anew."""
+
+    NONE = "none"
+    LIVE = "live"
+    FLAP = "flap"
+    RECREATE = "recreate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One change of one object. `before` is None when it is created, `after` when it is deleted; keys are equal otherwise.
+
+    affects: names of the attachments whose traffic the disruption hits, sorted.
+    """
+
+    action: Action
+    before: Object | None
+    after: Object | None
+    unit: Unit
+    disruption: Disruption = Disruption.NONE
+    affects: tuple[str, ...] = ()
+
+    @property
+    def object(self) -> Object:
+        found = self.after if self.after is not None else self.before
+        assert found is not None
+        return found
+
+    @property
+    def key(self) -> Key:
+        return self.object.key
+
+    def describe(self) -> str:
+        return f"{self.action} {self.object.describe()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Operations in the order to be carried out; problems: units left alone, and why."""
+
+    operations: tuple[Operation, ...] = ()
+    problems: tuple[tuple[Unit, ReconcilerError], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one operation. error None: done (or found done). skipped: not tried, `error` is the cause elsewhere."""
+
+    operation: Operation
+    error: ReconcilerError | None = None
+    skipped: bool = False

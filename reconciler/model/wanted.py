@@ -1,0 +1,178 @@
+"""What the specs ask for, checked and in canonical form; addresses and pools not yet chosen.
+
+`reconciler.spec` makes these values; a value that exists is valid by itself. Mappings are tuples of pairs sorted by key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+
+from reconciler.model.identifiers import NsRef
+from reconciler.model.objects import IPAddress, IPNetwork
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Source:
+    """Where something was declared; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class GatewayMode(StrEnum):
+    """`com.docker.network.bridge.gateway_mode_ipv4|6` (docker-networking section 3.8)."""
+
+    NAT = "nat"
+    NAT_UNPROTECTED = "nat-unprotected"
+    ROUTED = "routed"
+    ISOLATED = "isolated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeOptions:
+    """The bridge driver's options, parsed. None: not given, the driver's default holds."""
+
+    link_name: str | None = None
+    is_masquerade_enabled: bool = True
+    is_icc_enabled: bool = True
+    host_binding: IPAddress | None = None
+    mtu: int | None = None
+    gateway_mode_ipv4: GatewayMode = GatewayMode.NAT
+    gateway_mode_ipv6: GatewayMode = GatewayMode.NAT
+    is_ipv4_inhibited: bool = False
+    trusted_host_interfaces: tuple[str, ...] = ()
+    container_iface_prefix: str = "eth"
+    host_ipv4: IPv4Address | None = None
+    host_ipv6: IPv6Address | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetWanted:
+    """One entry of `ipam.config`; ip_range, gateway and auxiliary addresses lie inside subnet."""
+
+    subnet: IPNetwork
+    ip_range: IPNetwork | None = None
+    gateway: IPAddress | None = None
+    aux_addresses: tuple[tuple[str, IPAddress], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkWanted:
+    """One network. options: as typed, for inspect. bridge: parsed, present when driver is `bridge`.
+
+    ipam_options None: never set, which inspect shows as null.
+    """
+
+    name: str
+    source: Source
+    driver: str = "bridge"
+    options: Pairs = ()
+    bridge: BridgeOptions | None = None
+    ipam_driver: str = "default"
+    ipam_options: Pairs | None = None
+    subnets: tuple[SubnetWanted, ...] = ()
+    is_internal: bool = False
+    is_ipv4_enabled: bool = True
+    is_ipv6_enabled: bool = False
+    is_attachable: bool = False
+    is_external: bool = False
+    labels: Pairs = ()
+
+
+class SandboxKind(StrEnum):
+    NETNS = "netns"
+    PATH = "path"
+    PID = "pid"
+    PIDFILE = "pidfile"
+    CONTAINER = "container"
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxRef:
+    """Which network namespace. NETNS by name below /run/netns, made by us when it is not there; the others must exist."""
+
+    kind: SandboxKind
+    value: str
+
+    @property
+    def ns(self) -> NsRef:
+        return NsRef(f"{self.kind}:{self.value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointWanted:
+    """One attachment's place on one network. mac: lower case with colons. options: endpoint driver options as typed."""
+
+    network: str
+    source: Source
+    ipv4_address: IPv4Address | None = None
+    ipv6_address: IPv6Address | None = None
+    link_local_ips: tuple[IPAddress, ...] = ()
+    mac_address: str | None = None
+    aliases: tuple[str, ...] = ()
+    priority: int = 0
+    gw_priority: int = 0
+    interface_name: str | None = None
+    options: Pairs = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortWanted:
+    """One published range. published (0, 0): ephemeral. Ranges include both ends; host_ip None: the network's binding."""
+
+    target: tuple[int, int]
+    published: tuple[int, int]
+    protocol: str = "tcp"
+    host_ip: IPAddress | None = None
+
+
+class NetworkMode(StrEnum):
+    NETWORKS = "networks"
+    NONE = "none"
+    HOST = "host"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachmentWanted:
+    """One sandbox and the networks it joins. mode NETWORKS: `endpoints` says which (`bridge` for the default one).
+
+    hosts: names or globs, empty for every host. expose: (first, last, protocol). links: (attachment, alias).
+    extra_hosts: (name, address or "host-gateway"). sysctls: names with dots as typed, only `net.`.
+    """
+
+    name: str
+    source: Source
+    sandbox: SandboxRef
+    mode: NetworkMode = NetworkMode.NETWORKS
+    hosts: tuple[str, ...] = ()
+    hostname: str | None = None
+    domainname: str | None = None
+    endpoints: tuple[EndpointWanted, ...] = ()
+    ports: tuple[PortWanted, ...] = ()
+    expose: tuple[tuple[int, int, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    dns: tuple[IPAddress, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: Pairs = ()
+    sysctls: Pairs = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedState:
+    """All that one host shall have, sorted by name; the built-in networks included.
+
+    has_faults: something declared could not be read, so what is missing here may still be wanted: nothing is pruned.
+    """
+
+    networks: tuple[NetworkWanted, ...]
+    attachments: tuple[AttachmentWanted, ...]
+    has_faults: bool = False
