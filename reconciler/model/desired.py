@@ -1,4 +1,4 @@
-"""What this host shall have, every choice made: addresses, pools, names, default routes. Drivers compile these values."""
+"""What this host shall have, every choice made: addresses, pools, names, default routes. Drivers compile this."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class HostFacts:
 
     name: `--host`. instance: tells reconcilers on one machine apart. uplink_mtu: of the default route's link, None without one.
     routes: (destination, link) of every route of the main table but default ones and those on our own links.
-    resolv_conf, hosts: text of the host's own files. resolved_conf: of /run/systemd/resolve/resolv.conf, "" if absent.
-    default_nameservers: the engine's fallback, tests may differ. now: RFC 3339 with nanoseconds, for `Created`.
+    resolv_conf, hosts: text of the host's own files. now: RFC 3339 with nanoseconds, for `Created`.
+    resolved_conf: of /run/systemd/resolve/resolv.conf, "" if absent.
     """
 
     name: str

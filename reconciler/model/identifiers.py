@@ -30,7 +30,11 @@ BUILTIN_NETWORKS: Final = ("bridge", "host", "none")
 
 def is_link_name(name: str) -> bool:
     """True for what the kernel takes as a link name (dev_valid_name in net/core/dev.c) and a shell reads without quotes."""
-    return 0 < len(name) <= LINK_NAME_MAX and name not in (".", "..") and re.fullmatch(r"[a-zA-Z0-9_.-]+", name) is not None
+    return (
+        0 < len(name) <= LINK_NAME_MAX
+        and name not in (".", "..")
+        and re.fullmatch(r"[a-zA-Z0-9_.-]+", name) is not None
+    )
 
 
 def derived_id(*parts: str) -> str:

@@ -25,19 +25,20 @@ Key = tuple[str, ...]
 class Unit:
     """What fails or succeeds together: a network, an attachment's sandbox, one attachment on one network, or the host.
 
-    An endpoint (both set) needs its network, its sandbox and the host; a network needs the host.
+    An endpoint (both set) needs its network, its sandbox and the host; a network needs the host, but for the two
+    that have nothing there.
     """
 
     network: str = ""
     attachment: str = ""
 
     def parents(self) -> tuple[Unit, ...]:
-        match bool(self.network), bool(self.attachment):
-            case True, True:
-                return (HOST_UNIT, Unit(network=self.network), Unit(attachment=self.attachment))
-            case True, False:
-                return (HOST_UNIT,)
-        return ()
+        if not self.network:
+            return ()
+        needs = () if self.network in ("host", "none") else (HOST_UNIT,)
+        if not self.attachment:
+            return needs
+        return (*needs, Unit(network=self.network), Unit(attachment=self.attachment))
 
     def __str__(self) -> str:
         named = [f"network {self.network}"] if self.network else []

@@ -1,0 +1,1 @@
+"""What people and scripts are told about the host: inspect-style documents and a summary, written only when they change."""

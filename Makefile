@@ -1,0 +1,48 @@
+# `make demo` and `make test` work in a fresh clone. Nothing outside this folder is touched, but for Debian packages that are
+# missing (installed when we are root, named otherwise).
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retries 5 --timeout 60
+
+.PHONY: help demo test check format bench clean
+
+help:
+	@echo 'make demo    play the walk-through of specs/ in private namespaces'
+	@echo 'make test    every test; make check: the quick ones and the linters; make format: mend what the formatter can'
+	@echo 'make bench   speed and memory beside ip -batch and nft -f'
+	@echo 'make clean   remove what these made'
+
+demo: .venv/run.stamp
+	@$(BIN)/python -m tests.demo
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest
+
+check: .venv/dev.stamp
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m 'not kernel' --ignore=tests/test_linters.py
+
+format: .venv/dev.stamp
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: .venv/run.stamp
+	@$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/run.stamp: pyproject.toml
+	@.ci/install-tools
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml
+	@.ci/install-tools
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --editable '.[dev]'
+	@touch $@ .venv/run.stamp

@@ -1,0 +1,87 @@
+"""Make, change and delete links, addresses and routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.apply.addresses import create_address, remove_address
+from reconciler.apply.link_deletion import delete_links
+from reconciler.apply.links import (
+    create_bridge,
+    create_veth,
+    set_link_up,
+    update_bridge,
+    update_veth,
+)
+from reconciler.apply.routes import create_route, remove_route, update_route
+from reconciler.apply.scripts import Script, run_scripts
+from reconciler.kernel.netns import Namespaces
+from reconciler.model.objects import Address, Bridge, LinkUp, Route, VethPair
+from reconciler.model.plan import Action, Operation, Outcome
+
+
+def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> list[Outcome]:
+    """Carry out operations on Bridge, VethPair, LinkUp, Address and Route that are independent of each other.
+
+    Gives one outcome each, in the same order; never raises for one of them. What is already as it shall be, or gone that shall
+    go, is done; a foreign object in the way is a NameConflict and stays.
+    """
+    doomed = {
+        number: operation.before
+        for number, operation in enumerate(operations)
+        if operation.action is Action.DELETE and isinstance(operation.before, (Bridge, VethPair))
+    }
+    others = [number for number in range(len(operations)) if number not in doomed]
+    errors = dict(zip(doomed, delete_links(tuple(doomed.values()), namespaces), strict=True))
+    # A pair's message names the open peer namespace: as many operations at once as may surely stay open together.
+    size = max(1, namespaces.capacity // 2)
+    for start in range(0, len(others), size):
+        some = others[start : start + size]
+        scripts = [_script(operations[number], namespaces) for number in some]
+        errors.update(zip(some, run_scripts(scripts, namespaces), strict=True))
+    return [Outcome(operation=operation, error=errors[number]) for number, operation in enumerate(operations)]
+
+
+def _script(operation: Operation, namespaces: Namespaces) -> Script:
+    match operation.action:
+        case Action.CREATE:
+            return _creation(operation, namespaces)
+        case Action.UPDATE:
+            return _update(operation, namespaces)
+        case Action.DELETE:
+            return _deletion(operation, namespaces)
+
+
+def _creation(operation: Operation, namespaces: Namespaces) -> Script:
+    match operation.after:
+        case Bridge() as bridge:
+            return create_bridge(bridge)
+        case VethPair() as pair:
+            return create_veth(pair, namespaces)
+        case LinkUp() as link:
+            return set_link_up(link)
+        case Address() as address:
+            return create_address(address, namespaces)
+        case Route() as route:
+            return create_route(route, namespaces)
+    raise AssertionError(f"no way to {operation.describe()}")
+
+
+def _update(operation: Operation, namespaces: Namespaces) -> Script:
+    match operation.before, operation.after:
+        case Bridge() as before, Bridge() as after:
+            return update_bridge(before, after, namespaces)
+        case VethPair(), VethPair() as pair:
+            return update_veth(pair)
+        case Route(), Route() as route:
+            return update_route(route, namespaces)
+    raise AssertionError(f"no way to {operation.describe()}")
+
+
+def _deletion(operation: Operation, namespaces: Namespaces) -> Script:
+    match operation.before:
+        case Address() as address:
+            return remove_address(address)
+        case Route() as route:
+            return remove_route(route)
+    raise AssertionError(f"no way to {operation.describe()}")

@@ -1,0 +1,134 @@
+"""Carrying out many small netlink exchanges side by side.
+
+A script is a generator that yields one request after the other and is sent the replies. All scripts of a batch go forward
+together, so that each round costs one datagram per namespace, however many scripts there are.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Generator, Mapping, Sequence
+from typing import NamedTuple
+
+from reconciler.errors import NameConflict, ReconcilerError, kernel_error
+from reconciler.kernel.links import Change, Link, change_link, decode_link, get_link
+from reconciler.kernel.netlink import Reply
+from reconciler.kernel.netns import Namespaces
+from reconciler.kernel.rtnetlink import Request
+from reconciler.model.identifiers import NsRef
+
+
+class Ask(NamedTuple):
+    """A request, and the namespace that it goes to."""
+
+    ns: NsRef
+    request: Request
+
+
+Script = Generator[Ask, Reply, None]
+LinkScript = Generator[Ask, Reply, Link | None]
+
+_GONE = (errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL)
+"""What the kernel says of a link, address or route that is not there."""
+
+
+def run_scripts(scripts: Sequence[Script], namespaces: Namespaces) -> list[ReconcilerError | None]:
+    """Run them to their ends; give what each raised, in the same order.
+
+    Within one round the kernel gets equal requests of several scripts once, and they share the reply.
+    """
+    errors: dict[int, ReconcilerError] = {}
+    asks: dict[int, Ask] = {}
+    for number, script in enumerate(scripts):
+        _step(number, script, None, asks, errors)
+    while asks:
+        replies = _sent(asks, namespaces)
+        asks = {}
+        for number, reply in replies.items():
+            _step(number, scripts[number], reply, asks, errors)
+    return [errors.get(number) for number in range(len(scripts))]
+
+
+def _step(
+    number: int,
+    script: Script,
+    reply: Reply | ReconcilerError | None,
+    asks: dict[int, Ask],
+    errors: dict[int, ReconcilerError],
+) -> None:
+    """Let one script go on to its next request, or to its end."""
+    try:
+        if isinstance(reply, ReconcilerError):
+            asks[number] = script.throw(reply)
+        else:
+            asks[number] = next(script) if reply is None else script.send(reply)
+    except StopIteration:
+        return
+    except ReconcilerError as error:
+        errors[number] = error
+
+
+def _sent(asks: Mapping[int, Ask], namespaces: Namespaces) -> dict[int, Reply | ReconcilerError]:
+    by_ns: dict[NsRef, dict[Request, list[int]]] = {}
+    for number, ask in asks.items():
+        by_ns.setdefault(ask.ns, {}).setdefault(ask.request, []).append(number)
+    replies: dict[int, Reply | ReconcilerError] = {}
+    for ns, requests in by_ns.items():
+        for numbers, reply in zip(requests.values(), _batch(namespaces, ns, tuple(requests)), strict=True):
+            replies.update(dict.fromkeys(numbers, reply))
+    return replies
+
+
+def _batch(namespaces: Namespaces, ns: NsRef, requests: Sequence[Request]) -> Sequence[Reply | ReconcilerError]:
+    try:
+        return namespaces.socket(ns).batch(requests)
+    except ReconcilerError as error:
+        return [error] * len(requests)
+
+
+def check(reply: Reply, what: str) -> None:
+    """Raise KernelError unless the request was carried out."""
+    if reply.errno:
+        raise kernel_error(reply.errno, what, reply.detail)
+
+
+def check_gone(reply: Reply, what: str) -> None:
+    """As `check` after a deletion: what is not there is deleted."""
+    if reply.errno not in _GONE:
+        check(reply, what)
+
+
+def found_link(ns: NsRef, ifname: str, what: str) -> LinkScript:
+    """Look a link up by name; None when there is none."""
+    reply = yield Ask(ns, get_link(ifname))
+    check_gone(reply, what)
+    return next((decode_link(a.buffer, a.start, a.end) for a in reply.answers), None)
+
+
+def needed_link(ns: NsRef, ifname: str, what: str) -> Generator[Ask, Reply, Link]:
+    """Look up a link that `what` cannot do without. Raises KernelError."""
+    link = yield from found_link(ns, ifname, what)
+    if link is None:
+        raise kernel_error(errno.ENODEV, what, f"there is no link {ifname}{f' in {ns}' if ns else ''}")
+    return link
+
+
+def own_link(ns: NsRef, ifname: str, what: str) -> Generator[Ask, Reply, Link]:
+    """Look up a link that we are about to change. Raises NameConflict when it is not ours."""
+    link = yield from needed_link(ns, ifname, what)
+    if not link.is_ours:
+        raise foreign(link, ns)
+    return link
+
+
+def change(ns: NsRef, link: int | str, wanted: Change, what: str) -> Script:
+    """Change a link, given by index or name. On a kernel without IPv6 the wish about IPv6 addresses is fulfilled already."""
+    reply = yield Ask(ns, change_link(link, wanted))
+    if reply.errno == errno.EAFNOSUPPORT and wanted.address_generation is not None:
+        reply = yield Ask(ns, change_link(link, wanted._replace(address_generation=None)))
+    check(reply, what)
+
+
+def foreign(link: Link, ns: NsRef) -> NameConflict:
+    where = f" in {ns}" if ns else ""
+    return NameConflict(f"{link.kind or 'link'} {link.ifname}{where} is in the way and not ours; remove or rename it")

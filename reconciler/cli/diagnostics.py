@@ -1,0 +1,71 @@
+"""Faults of specs for machines: JSON in the shape of `terraform validate -json`, and GitHub's workflow commands. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from reconciler.cli.terminal import printable
+from reconciler.errors import SpecError
+from reconciler.status.json_text import Json
+
+ANNOTATIONS_MAX: Final = 10
+"""Of one level and one step; GitHub drops what is beyond (actions/toolkit, docs/problem-matchers.md)."""
+
+
+def diagnostics(faults: Sequence[SpecError]) -> list[Json]:
+    """Give the faults sorted by place; lines and columns count from 1, 0 when the whole file is meant."""
+    return [
+        {
+            "severity": "error",
+            "summary": fault.message,
+            "range": {"filename": fault.file, "start": {"line": fault.line, "column": fault.column}},
+        }
+        for fault in sorted(faults, key=_place)
+    ]
+
+
+def validation(faults: Sequence[SpecError]) -> dict[str, Json]:
+    return {
+        "format_version": "1.0",
+        "valid": not faults,
+        "error_count": len(faults),
+        "warning_count": 0,
+        "diagnostics": diagnostics(faults),
+    }
+
+
+def fault_annotations(faults: Sequence[SpecError]) -> list[str]:
+    """Give one `::error` per fault, within the limit; its last place says how many more there are."""
+    lines = [
+        annotation("error", fault.message, file=fault.file, line=fault.line, column=fault.column)
+        for fault in sorted(faults, key=_place)
+    ]
+    return limited(lines, "error")
+
+
+def annotation(level: str, message: str, *, file: str = "", line: int = 0, column: int = 0, title: str = "") -> str:
+    """Give one workflow command, escaped so that no message can end it or begin another."""
+    properties = {"file": file, "line": str(line or ""), "col": str(column or ""), "title": title}
+    given = ",".join(f"{name}={_escaped_property(value)}" for name, value in properties.items() if value)
+    return f"::{level}{' ' if given else ''}{given}::{_escaped(message)}"
+
+
+def limited(lines: Sequence[str], level: str) -> list[str]:
+    if len(lines) <= ANNOTATIONS_MAX:
+        return list(lines)
+    left = len(lines) - ANNOTATIONS_MAX + 1
+    return [*lines[: ANNOTATIONS_MAX - 1], annotation(level, f"{left} more, see the log of this step")]
+
+
+def _escaped(text: str) -> str:
+    escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return printable(escaped)
+
+
+def _escaped_property(text: str) -> str:
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _place(fault: SpecError) -> tuple[str, int, int, str]:
+    return fault.file, fault.line, fault.column, fault.message

@@ -1,0 +1,44 @@
+"""`exec`: run a command in an attachment's sandbox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from reconciler.cli.invoked import begin, enter_host
+from reconciler.cli.options import global_options
+from reconciler.errors import ExitCode
+from reconciler.status.read import Document, Kind, name_of, read_documents, resolve
+
+
+@click.command(name="exec", context_settings={"allow_interspersed_args": False})
+@global_options()
+@click.argument("attachment", metavar="ATTACHMENT")
+@click.argument("command", metavar="[--] CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_context
+def exec_(context: click.Context, *, attachment: str, command: tuple[str, ...]) -> ExitCode:
+    """Run a command in a sandbox, with its /etc/hosts and /etc/resolv.conf.
+
+    The exit code is the command's; 126 when it cannot be run, 127 when there is no such command.
+    """
+    from reconciler.sandbox_exec import Sandbox, run_in_sandbox
+
+    settings = begin(context).settings
+    words = command[1:] if command[0] == "--" else command
+    if not words:
+        raise click.UsageError("there is no command to run", ctx=context)
+    document = resolve(read_documents(settings.status_dir, Kind.ATTACHMENT), Kind.ATTACHMENT, attachment)
+    enter_host(settings)
+    name = name_of(document)
+    run_in_sandbox(
+        Sandbox(attachment=name, key=_sandbox_key(document), files_dir=Path(settings.run_dir) / "sandboxes" / name),
+        words,
+    )
+
+
+def _sandbox_key(document: Document) -> str:
+    match document.get("NetworkSettings"):
+        case {"SandboxKey": str(key)}:
+            return key
+    return ""

@@ -1,0 +1,85 @@
+"""`network` and `attachment`: what the last pass wrote down, as docker's client shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import click
+
+from reconciler.cli.invoked import begin
+from reconciler.cli.listing import listing, selected
+from reconciler.cli.options import global_options
+from reconciler.cli.terminal import printable
+from reconciler.errors import ExitCode, ReconcilerError
+from reconciler.status.read import Document, Kind, read_documents, resolve
+
+
+def _group(kind: Kind) -> click.Group:
+    """Make the group with `ls` and `inspect` for one kind of document."""
+
+    @click.group(name=str(kind), help=f"Show {kind}s as the last pass left them.")
+    @global_options()
+    def group() -> None:
+        pass
+
+    @group.command(name="ls", help=f"List the {kind}s, sorted by name.")
+    @global_options(without=("quiet",))
+    @click.option("-q", "--quiet", "is_quiet", is_flag=True, help="Only ids.")
+    @click.option("--no-trunc", "is_untruncated", is_flag=True, help="Full ids.")
+    @click.option(
+        "-f", "--filter", "filters", metavar="K=V", multiple=True, help="Only those that match; may be repeated."
+    )
+    @click.option(
+        "--format", "template", metavar="TEMPLATE", help="A line for each: `json`, or Jinja2 as '{{ID}} {{Name}}'."
+    )
+    @click.pass_context
+    def ls(
+        context: click.Context, *, is_quiet: bool, is_untruncated: bool, filters: tuple[str, ...], template: str | None
+    ) -> ExitCode:
+        documents = selected(kind, read_documents(begin(context).settings.status_dir, kind), filters)
+        text = listing(kind, documents, is_quiet=is_quiet, is_truncated=not is_untruncated, template=template)
+        click.echo(text, nl=False)
+        return ExitCode.OK
+
+    @group.command(name="inspect", help=f"Show {kind}s in full, by name, id or the beginning of an id.")
+    @global_options()
+    @click.option(
+        "-f", "--format", "template", metavar="TEMPLATE", help="A line for each: `json`, or Jinja2 as '{{Name}}'."
+    )
+    @click.argument("references", metavar="NAME|ID...", nargs=-1, required=True)
+    @click.pass_context
+    def inspect(context: click.Context, *, template: str | None, references: tuple[str, ...]) -> ExitCode:
+        documents = read_documents(begin(context).settings.status_dir, kind)
+        missing: list[ReconcilerError] = []
+        found = list(_found(documents, kind, references, missing))
+        click.echo(_inspection(found, template), nl=False)
+        for error in missing:
+            click.echo(f"Error: {printable(str(error))}", err=True)
+        return ExitCode.FAILED if missing else ExitCode.OK
+
+    return group
+
+
+def _found(
+    documents: Sequence[Document], kind: Kind, references: Sequence[str], missing: list[ReconcilerError]
+) -> Iterator[Document]:
+    """Give those that there are; what is wrong with the others goes to `missing`."""
+    for reference in references:
+        try:
+            yield resolve(documents, kind, reference)
+        except ReconcilerError as error:
+            missing.append(error)
+
+
+def _inspection(documents: Sequence[Document], template: str | None) -> str:
+    if template is not None:
+        from reconciler.cli.template import formatted
+
+        return "".join(formatted(template, documents))
+    from reconciler.status.json_text import json_text
+
+    return json_text(documents)
+
+
+network = _group(Kind.NETWORK)
+attachment = _group(Kind.ATTACHMENT)

@@ -1,0 +1,105 @@
+"""Logs: one line per record on stderr, as text or JSON; what a pass did as such lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Final
+
+from reconciler.cli.terminal import printable
+from reconciler.errors import SpecError
+from reconciler.model.plan import Action, Outcome
+from reconciler.model.report import Report
+from reconciler.status.verdict import Unsettled
+
+log = logging.getLogger("reconciler")
+operations_log = logging.getLogger("reconciler.operations")
+
+_LEVELS: Final = {-2: logging.ERROR, -1: logging.WARNING, 0: logging.INFO}
+_PREFIXED: Final = logging.WARNING
+_DONE: Final = {Action.CREATE: "created", Action.UPDATE: "changed", Action.DELETE: "deleted"}
+
+
+def configure_logs(verbosity: int, log_format: str) -> None:
+    """Send the package's logs to stderr. A repeat replaces what was set up before.
+
+    On a terminal the progress bar stands for the single operations; they appear from one -v on.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    log.handlers = [handler]
+    log.propagate = False
+    log.setLevel(_LEVELS.get(max(verbosity, -2), logging.DEBUG))
+    is_bar_enough = verbosity == 0 and log_format == "text" and sys.stderr.isatty()
+    operations_log.setLevel(logging.WARNING if is_bar_enough else logging.INFO if verbosity == 1 else logging.NOTSET)
+
+
+class TextFormatter(logging.Formatter):
+    """The message alone; warnings and errors say what they are. A record is one line, whatever its message holds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        is_prefixed = record.levelno >= _PREFIXED and not hasattr(record, "is_located")
+        prefix = f"{record.levelname.lower()}: " if is_prefixed else ""
+        return prefix + printable(record.getMessage())
+
+
+class JsonFormatter(logging.Formatter):
+    """An object per line: time (RFC 3339), level, logger, message, and `unit` where one is meant."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        unit = getattr(record, "unit", None)
+        return json.dumps(said if unit is None else {**said, "unit": str(unit)})
+
+
+def log_pass(report: Report, issues: tuple[Unsettled, ...], elapsed_s: float) -> None:
+    """Tell what a pass did: a line per operation, per fault and per issue, and one in sum. Quiet when there was nothing to do."""
+    for outcome in report.outcomes:
+        _log_outcome(outcome)
+    log_issues(report, issues)
+    level = logging.INFO if report.outcomes or issues or report.spec_faults else logging.DEBUG
+    log.log(level, "%s in %.2f s", summary_line(report, issues), elapsed_s)
+
+
+def log_issues(report: Report, issues: tuple[Unsettled, ...]) -> None:
+    """Tell what a person must mend, and what will be tried again."""
+    log_faults(report)
+    for issue in issues:
+        level = logging.WARNING if issue.is_retryable else logging.ERROR
+        log.log(level, "%s: %s", issue.unit, issue.message, extra={"unit": issue.unit})
+
+
+def log_faults(report: Report) -> None:
+    for fault in report.spec_faults:
+        log_fault(fault)
+
+
+def log_fault(fault: SpecError) -> None:
+    """Tell one fault as compilers do, `file:line:column: message`, which editors find their way by."""
+    log.error("%s", fault, extra={"is_located": True})
+
+
+def summary_line(report: Report, issues: tuple[Unsettled, ...]) -> str:
+    done = [outcome.operation.action for outcome in report.outcomes if outcome.error is None]
+    counts = [f"{done.count(action)} {word}" for action, word in _DONE.items()]
+    not_ready = f", {len(issues)} not as declared" if issues else ""
+    faults = f", {len(report.spec_faults)} faults in the specs" if report.spec_faults else ""
+    return (", ".join(counts) if done else "nothing to do") + not_ready + faults
+
+
+def _log_outcome(outcome: Outcome) -> None:
+    operation = outcome.operation
+    extra = {"unit": operation.unit}
+    if outcome.skipped:
+        operations_log.info("skipped: %s, because of: %s", operation.describe(), outcome.error, extra=extra)
+    elif outcome.error is not None:
+        operations_log.warning("failed: %s: %s", operation.describe(), outcome.error, extra=extra)
+    else:
+        operations_log.info("%s", operation.describe(), extra=extra)

@@ -1,0 +1,284 @@
+"""The global options: what they are called, where they may be given, and the settings that they make.
+
+One table serves the command line, the environment (`RECONCILE_<NAME>`) and the configuration file; the first of them that
+says something wins. A wrong word on the command line is a usage error, in the other two a configuration error.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import click
+
+from reconciler.errors import ConfigError
+from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
+from reconciler.settings import Settings
+
+if TYPE_CHECKING:
+    from reconciler.spec.document import Document
+
+DEFAULT_CONFIG: Final = Path("/etc/reconciler/config.yaml")
+ENVIRONMENT_PREFIX: Final = "RECONCILE_"
+
+Command = TypeVar("Command", bound=Callable[..., object])
+Value = str | int | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlobalOption:
+    """name: with dashes, as after `--`. Without a metavar it is counted; repeated ones are lists of K=V."""
+
+    name: str
+    help: str
+    metavar: str | None = None
+    short: str | None = None
+    choices: tuple[str, ...] = ()
+    is_repeated: bool = False
+    is_path: bool = False
+
+    @property
+    def variable(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.replace("-", "_").upper()
+
+
+GLOBAL_OPTIONS: Final = (
+    GlobalOption(name="specs", metavar="DIR", is_path=True, help="Folder of the specs [default: specs]"),
+    GlobalOption(name="host", metavar="NAME", help="Which host this is [default: the hostname]"),
+    GlobalOption(
+        name="state-dir", metavar="DIR", is_path=True, help="Promised addresses [default: /var/lib/reconciler]"
+    ),
+    GlobalOption(name="status-dir", metavar="DIR", is_path=True, help="Status files [default: STATE-DIR/status]"),
+    GlobalOption(name="run-dir", metavar="DIR", is_path=True, help="Files of sandboxes [default: /run/reconciler]"),
+    GlobalOption(
+        name="host-netns", metavar="PATH", is_path=True, help="Network namespace that plays the host [default: our own]"
+    ),
+    GlobalOption(name="cluster-store", metavar="URL", help="Key-value store: PROVIDER://HOST[,HOST]/PREFIX"),
+    GlobalOption(name="cluster-advertise", metavar="ADDR", help="Address for other hosts: IP|IFACE[:PORT]"),
+    GlobalOption(
+        name="cluster-store-opt", metavar="K=V", is_repeated=True, help="Option of the store; may be repeated"
+    ),
+    GlobalOption(name="bridge", metavar="none", choices=("none",), help="none: do without the network `bridge`"),
+    GlobalOption(
+        name="config", metavar="FILE", is_path=True, help=f"These options by name, in YAML [default: {DEFAULT_CONFIG}]"
+    ),
+    GlobalOption(name="verbose", short="-v", help="Log more; twice for everything"),
+    GlobalOption(name="quiet", short="-q", help="Log less; twice for errors only"),
+    GlobalOption(
+        name="log-format",
+        metavar="text|json",
+        choices=("text", "json"),
+        help="Form of the log on stderr [default: text]",
+    ),
+)
+
+_BY_NAME: Final = {option.name: option for option in GLOBAL_OPTIONS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """What the global options came to. verbosity: 0 is normal, each -v adds one, each -q takes one."""
+
+    settings: Settings
+    verbosity: int = 0
+    log_format: str = "text"
+
+
+def global_options(*, without: tuple[str, ...] = (), is_hidden: bool = True) -> Callable[[Command], Command]:
+    """Let a command take the global options too. without: names that mean something else there (`ls -q`)."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(GLOBAL_OPTIONS):
+            if option.name not in without:
+                command = _click_option(option, is_hidden=is_hidden)(command)
+        return command
+
+    return decorate
+
+
+def _click_option(option: GlobalOption, *, is_hidden: bool) -> Callable[[Command], Command]:
+    flags = [option.short] if option.short else []
+    return click.option(
+        *flags,
+        f"--{option.name}",
+        metavar=option.metavar,
+        type=click.Choice(option.choices) if option.choices else None,
+        count=option.metavar is None,
+        multiple=option.is_repeated,
+        help=option.help,
+        hidden=is_hidden,
+        expose_value=False,
+        callback=_remember,
+    )
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Value | None) -> None:
+    """Keep what was given; the place next to the command wins, repeated and counted ones add up."""
+    if value is None or value == () or value == 0:
+        return
+    assert parameter.name is not None
+    name, given = parameter.name.replace("_", "-"), context.find_root().ensure_object(dict)
+    option, before = _BY_NAME[name], given.get(name)
+    if option.choices or before is None or isinstance(value, str):
+        given[name] = value
+    else:
+        given[name] = before + value
+    try:
+        _checked(option, given[name])
+    except ConfigError as error:
+        raise click.BadParameter(str(error), ctx=context, param=parameter) from error
+
+
+def invocation(given: Mapping[str, Value], environment: Mapping[str, str] | None = None) -> Invocation:
+    """Put the three sources together. Raises ConfigError for what environment or file have wrong."""
+    from_environment = _environment_values(os.environ if environment is None else environment)
+    file = given.get("config", from_environment.get("config"))
+    from_file = _file_values(Path(str(file or DEFAULT_CONFIG)), is_required=file is not None)
+    found = {**from_file, **from_environment, **given}
+    verbose, quiet = found.get("verbose", 0), found.get("quiet", 0)
+    assert isinstance(verbose, int)
+    assert isinstance(quiet, int)
+    return Invocation(
+        settings=_settings(found), verbosity=verbose - quiet, log_format=str(found.get("log-format", "text"))
+    )
+
+
+def _settings(found: Mapping[str, Value]) -> Settings:
+    defaults = Settings(host="-")
+    state_dir = Path(str(found.get("state-dir", defaults.state_dir)))
+    netns, pairs = found.get("host-netns"), found.get("cluster-store-opt", ())
+    assert isinstance(pairs, tuple)
+    return Settings(
+        specs_dir=Path(str(found.get("specs", defaults.specs_dir))),
+        host=str(found["host"]) if "host" in found else _hostname(),
+        state_dir=state_dir,
+        status_dir=Path(str(found.get("status-dir", state_dir / "status"))),
+        run_dir=Path(str(found.get("run-dir", defaults.run_dir))),
+        host_netns=None if netns is None else Path(str(netns)),
+        is_bridge_enabled="bridge" not in found,
+        cluster_store=str(found.get("cluster-store", "")),
+        cluster_advertise=str(found.get("cluster-advertise", "")),
+        cluster_store_options=dict(_pair(text) for text in pairs),
+    )
+
+
+def _hostname() -> str:
+    name = socket.gethostname()
+    try:
+        _check_host(name)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; say which host this is with --host") from error
+    return name
+
+
+def _environment_values(environment: Mapping[str, str]) -> dict[str, Value]:
+    """Read RECONCILE_<NAME>; an empty variable says nothing, repeated options are parted by commas."""
+    found: dict[str, Value] = {}
+    for option in GLOBAL_OPTIONS:
+        text = environment.get(option.variable, "")
+        if not text:
+            continue
+        value: object = text.split(",") if option.is_repeated else text
+        if option.metavar is None and text.isdecimal():
+            value = int(text[:3])
+        found[option.name] = _named(option.variable, option, value)
+    return found
+
+
+def _file_values(path: Path, *, is_required: bool) -> dict[str, Value]:
+    """Read the configuration file; the default one need not exist. Relative paths in it start at its folder."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        if not is_required:
+            return {}
+        raise ConfigError(f"{path}: there is no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the configuration file cannot be read: {error}") from error
+    found: dict[str, Value] = {}
+    document = _parsed(path, text)
+    for key, data in _entries(document).items():
+        option = _BY_NAME.get(key.replace("_", "-"))
+        if option is None or option.name == "config":
+            place = document.source((key,), at_key=True)
+            raise ConfigError(f"{place}: unknown key {key!r}{_suggestion(key)}")
+        value = _named(str(document.source((key,))), option, data)
+        found[option.name] = str(path.parent / str(value)) if option.is_path else value
+    return found
+
+
+def _parsed(path: Path, text: str) -> Document:
+    from reconciler.spec.document import parse_document
+
+    document, faults = parse_document(str(path), text)
+    if document is None or faults:
+        raise ConfigError("; ".join(map(str, faults)))
+    return document
+
+
+def _entries(document: Document) -> Mapping[str, object]:
+    if document.data is None:
+        return {}
+    if not isinstance(document.data, dict):
+        raise ConfigError(f"{document.file}:1:1: expected a mapping of options, as `specs: /etc/reconciler/specs`")
+    return document.data
+
+
+def _suggestion(key: str) -> str:
+    near = get_close_matches(key.replace("_", "-"), _BY_NAME, n=1)
+    return f": did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(_BY_NAME.keys() - {'config'}))}"
+
+
+def _named(place: str, option: GlobalOption, value: object) -> Value:
+    """Bring a value from environment or file into the form that the command line gives. Errors name its place."""
+    try:
+        return _checked(option, _typed(option, value))
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error
+
+
+def _typed(option: GlobalOption, value: object) -> Value:
+    if option.is_repeated and isinstance(value, dict):
+        return tuple(f"{key}={item}" for key, item in value.items())
+    if option.is_repeated and isinstance(value, list):
+        return tuple(map(str, value))
+    if option.metavar is None and isinstance(value, int):
+        return int(value)
+    if option.metavar is not None and isinstance(value, str) and value:
+        return value
+    expected = "a list of K=V" if option.is_repeated else "a number" if option.metavar is None else "text"
+    raise ConfigError(f"{option.name} takes {expected}, not {value!r}")
+
+
+def _checked(option: GlobalOption, value: Value) -> Value:
+    if option.choices and value not in option.choices:
+        raise ConfigError(f"{option.name} is one of {', '.join(option.choices)}, not {value!r}")
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ConfigError(f"{option.name} is empty")
+    if option.name == "host":
+        _check_host(str(value))
+    if isinstance(value, tuple):
+        for text in value:
+            _pair(text)
+    return value
+
+
+def _check_host(name: str) -> None:
+    """The name is part of the path of a spec file, `hosts/<host>.yaml`."""
+    if not NAME_PATTERN.match(name) or len(name) > NAME_MAX:
+        raise ConfigError(
+            f"{name!r} is no host name: letters, digits, dots, dashes, not beginning with a dash or a dot"
+        )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        # The text itself may hold a token and stays out of the message.
+        raise ConfigError("a store option is K=V, as kv.cacertfile=/etc/ssl/ca.pem")
+    return key, value

@@ -1,0 +1,87 @@
+"""Commands that look at the host or change it: a pass, a dry run, `down`."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import click
+
+from reconciler.cli.invoked import begin, enter_host
+from reconciler.cli.logs import log_faults, log_pass
+from reconciler.cli.options import Invocation, global_options
+from reconciler.cli.progress import progress_bar
+from reconciler.errors import ExitCode
+from reconciler.model.report import Report
+from reconciler.status.verdict import Unsettled, exit_code, undecided, unsettled
+
+
+def apply_pass(context: click.Context, *, output: str) -> ExitCode:
+    """Run one pass. On stdout: nothing, or what it set out to do as JSON or annotations."""
+    from reconciler import pipeline
+
+    started, invoked = time.monotonic(), begin(context)
+    enter_host(invoked.settings)
+    with pipeline.open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
+        report = pipeline.reconcile(invoked.settings, backends, bar)
+    return _finish(report, output, started)
+
+
+def dry_run(context: click.Context, *, against: str, output: str, is_detailed: bool) -> ExitCode:
+    """Print the plan. Nothing is written anywhere."""
+    from reconciler import pipeline
+
+    settings = begin(context).settings
+    enter_host(settings)
+    with pipeline.open_backends(settings, read_only=True) as backends:
+        report = pipeline.plan_pass(settings, backends, against=against)
+    issues = undecided(report)
+    if output == "text":
+        log_faults(report)
+    click.echo(_plan(report, issues, output), nl=False)
+    code = exit_code(report, issues)
+    has_changes = bool(report.plan.operations)
+    return ExitCode.CHANGES if code is ExitCode.OK and is_detailed and has_changes else code
+
+
+@click.command()
+@global_options()
+@click.pass_context
+def down(context: click.Context) -> ExitCode:
+    """Remove all that is ours from this host, and nothing else."""
+    from reconciler import pipeline
+
+    started, invoked = time.monotonic(), begin(context)
+    enter_host(invoked.settings)
+    with pipeline.open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
+        report = pipeline.tear_down(invoked.settings, backends, bar)
+    return _finish(report, "text", started)
+
+
+def _finish(report: Report, output: str, started: float) -> ExitCode:
+    issues = unsettled(report)
+    log_pass(report, issues, time.monotonic() - started)
+    if output != "text":
+        click.echo(_plan(report, issues, output), nl=False)
+    return exit_code(report, issues)
+
+
+def _plan(report: Report, issues: tuple[Unsettled, ...], output: str) -> str:
+    match output:
+        case "json":
+            from reconciler.cli.plan_json import plan_json
+
+            return plan_json(report, issues)
+        case "github":
+            from reconciler.cli.plan_github import plan_github
+
+            return plan_github(report, issues)
+    from reconciler.cli.plan_text import plan_text
+    from reconciler.cli.terminal import has_colours
+
+    return plan_text(report, issues, is_coloured=has_colours(sys.stdout))
+
+
+def _is_bar_wanted(invoked: Invocation) -> bool:
+    """A bar would tear lines of a log that is read at the same time."""
+    return invoked.verbosity == 0 and invoked.log_format == "text"

@@ -1,0 +1,56 @@
+"""A plan as annotations of a pull request: faults and problems are errors, disruptions warnings, the sum a notice. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from reconciler.cli.diagnostics import annotation, fault_annotations, limited
+from reconciler.cli.plan_text import count_line
+from reconciler.model.objects import Unit
+from reconciler.model.plan import Disruption
+from reconciler.model.report import Report
+from reconciler.model.wanted import Source
+from reconciler.status.verdict import Unsettled
+
+_WARNED: Final = {Disruption.FLAP: "a short loss of traffic", Disruption.RECREATE: "connections are lost"}
+
+
+def plan_github(report: Report, issues: Sequence[Unsettled]) -> str:
+    """Give one workflow command per line, within GitHub's limits."""
+    errors = [*fault_annotations(report.spec_faults), *_problems(report, issues)]
+    lines = [*limited(errors, "error"), *limited(list(_disruptions(report)), "warning")]
+    return "".join(f"{line}\n" for line in (*lines, annotation("notice", count_line(report), title="reconcile")))
+
+
+def _problems(report: Report, issues: Sequence[Unsettled]) -> Iterator[str]:
+    sources = _sources(report)
+    for issue in issues:
+        yield _placed("error", f"{issue.unit}: {issue.message}", issue.reason, sources.get(issue.unit))
+
+
+def _disruptions(report: Report) -> Iterator[str]:
+    """One warning per unit, for the worst that happens to it."""
+    worst: dict[Unit, Disruption] = {}
+    for operation in report.plan.operations:
+        if operation.disruption in _WARNED and worst.get(operation.unit) is not Disruption.RECREATE:
+            worst[operation.unit] = operation.disruption
+    sources = _sources(report)
+    for unit, disruption in sorted(worst.items()):
+        yield _placed("warning", f"{unit}: {_WARNED[disruption]}", "disruption", sources.get(unit))
+
+
+def _sources(report: Report) -> dict[Unit, Source]:
+    """Say where the units were declared. What the specs do not declare (built-in networks) has no line."""
+    desired = report.desired
+    sources = {network.unit: network.wanted.source for network in desired.networks}
+    for attachment in desired.attachments:
+        sources[attachment.unit] = attachment.wanted.source
+        sources |= {endpoint.unit: endpoint.wanted.source for endpoint in attachment.endpoints}
+    return {unit: source for unit, source in sources.items() if source.line}
+
+
+def _placed(level: str, message: str, title: str, source: Source | None) -> str:
+    if source is None:
+        return annotation(level, message, title=title)
+    return annotation(level, message, file=source.file, line=source.line, column=source.column, title=title)

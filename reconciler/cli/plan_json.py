@@ -1,0 +1,109 @@
+"""A plan for machines: sorted, without times, the same bytes for the same input. Pure.
+
+`format_version`: the minor number grows when something is added (ignore what you do not know), the major one when
+something changes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+from reconciler import __version__
+from reconciler.cli.diagnostics import diagnostics
+from reconciler.model.objects import Key, KvRecord, Object, Unit
+from reconciler.model.plan import Action, Disruption, Operation
+from reconciler.model.report import Report
+from reconciler.status.json_text import Json, json_text
+from reconciler.status.verdict import Unsettled
+
+_ACTION_ORDER = {Action.DELETE: 0, Action.UPDATE: 1, Action.CREATE: 2}
+
+
+def plan_json(report: Report, issues: Sequence[Unsettled]) -> str:
+    """Give the plan as one JSON document. issues: what is in the way, by `undecided` or, after a pass, `unsettled`."""
+    return json_text(_document(report, issues))
+
+
+def _document(report: Report, issues: Sequence[Unsettled]) -> dict[str, Json]:
+    changes = _by_key(report.plan.operations)
+    counts = Counter(operation.action for operation in report.plan.operations)
+    return {
+        "format_version": "1.0",
+        "tool_version": __version__,
+        "config": {"digest": report.digest},
+        "complete": not (issues or report.spec_faults),
+        "summary": {
+            "create": counts[Action.CREATE],
+            "change": counts[Action.UPDATE],
+            "delete": counts[Action.DELETE],
+            "replace": sum(len(operations) > 1 for operations in changes.values()),
+        },
+        "resource_changes": [_change(changes[key]) for key in sorted(changes)],
+        "problems": [_problem(issue) for issue in issues],
+        "diagnostics": diagnostics(report.spec_faults),
+    }
+
+
+def _by_key(operations: Sequence[Operation]) -> dict[Key, list[Operation]]:
+    """Bring together what happens to one object: one that is made anew is deleted and created."""
+    changes: dict[Key, list[Operation]] = {}
+    for operation in operations:
+        changes.setdefault(operation.key, []).append(operation)
+    return {key: sorted(found, key=lambda one: _ACTION_ORDER[one.action]) for key, found in changes.items()}
+
+
+def _change(operations: Sequence[Operation]) -> dict[str, Json]:
+    first, last = operations[0], operations[-1]
+    return {
+        "address": _address(last.object),
+        "kind": last.object.kind,
+        "actions": [str(operation.action) for operation in operations],
+        "before": _attributes(first.before),
+        "after": _attributes(last.after),
+        "disruption": str(_worst(operations)),
+        "affects": sorted({name for operation in operations for name in operation.affects}),
+        "unit": _unit(last.unit),
+    }
+
+
+def _address(found: Object) -> str:
+    """Give the key as a path; the namespace that plays the host is called `host`."""
+    return "/".join(part or "host" for part in found.key)
+
+
+def _attributes(found: Object | None) -> dict[str, Json] | None:
+    if found is None:
+        return None
+    if isinstance(found, KvRecord):
+        return {"path": found.path, "value": _timeless(found.value)}
+    return dict(found.attributes())
+
+
+def _timeless(value: str) -> str:
+    """Leave out when a promise was made: a plan that was made twice has the same bytes."""
+    try:
+        record = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    if not isinstance(record, dict):
+        return value
+    return json.dumps({name: item for name, item in record.items() if name != "created"}, sort_keys=True)
+
+
+def _worst(operations: Sequence[Operation]) -> Disruption:
+    return max((operation.disruption for operation in operations), key=list(Disruption).index)
+
+
+def _unit(unit: Unit) -> dict[str, Json]:
+    return {"network": unit.network, "attachment": unit.attachment}
+
+
+def _problem(issue: Unsettled) -> dict[str, Json]:
+    return {
+        "unit": _unit(issue.unit),
+        "reason": issue.reason,
+        "message": issue.message,
+        "retryable": issue.is_retryable,
+    }

@@ -1,0 +1,133 @@
+"""The command `reconcile`: its commands, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+import click
+
+from reconciler import __version__
+from reconciler.cli.logs import configure_logs, log
+from reconciler.cli.options import global_options
+from reconciler.errors import ExitCode, ReconcilerError
+
+_INTERRUPTED: Final = 130
+"""What a shell reports for a command that SIGINT ended: 128 + 2."""
+
+_COMMANDS: Final = {
+    "attachment": "inspection",
+    "down": "passes",
+    "exec": "execution",
+    "network": "inspection",
+    "schema": "specs",
+    "validate": "specs",
+    "version": "specs",
+}
+"""Where each command is; its module is imported when it is called for, so that `--help` and `network ls` stay quick."""
+
+_VARIABLES: Final = {"exec": "exec_"}
+
+
+class _Commands(click.Group):
+    """Finds commands by name in `_COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"reconciler.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, _VARIABLES.get(cmd_name, cmd_name))
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="Options up to --log-format may also stand behind a command, and be given as RECONCILE_<NAME> in the environment "
+    "or by name in the configuration file; what stands first in this sentence wins. "
+    "Exit codes: 0 fine, 1 something failed, 2 changes (with --detailed-exitcode), 64 usage, 65 bad specs, "
+    "69 store or nft unavailable, 75 another pass is at work, 77 missing privilege, 78 bad configuration; "
+    "of several failures: 78, 77, 75, 69, 65, 1.",
+)
+@click.version_option(__version__, prog_name="reconcile", message="%(prog)s %(version)s")
+@global_options(is_hidden=False)
+@click.option("--dry-run", "is_dry_run", is_flag=True, help="Show what a pass would do; write nothing anywhere.")
+@click.option(
+    "--against",
+    type=click.Choice(("live", "status", "empty")),
+    default=None,
+    help="With --dry-run, what to compare with: the kernel [default], the last pass, or nothing at all.",
+)
+@click.option(
+    "--output",
+    type=click.Choice(("text", "json", "github")),
+    default="text",
+    show_default=True,
+    help="Form of the plan.",
+)
+@click.option("--detailed-exitcode", "is_detailed", is_flag=True, help="With --dry-run: exit 2 when there are changes.")
+@click.pass_context
+def reconcile(
+    context: click.Context, *, is_dry_run: bool, against: str | None, output: str, is_detailed: bool
+) -> ExitCode | None:
+    """Bring this host's container networks to what the specs declare.
+
+    Without a command: one pass. It changes only what differs, looks again, and writes the status files.
+    """
+    if context.invoked_subcommand is not None:
+        _refuse_options_of_a_pass(context)
+        return None
+    if not is_dry_run and (against is not None or is_detailed):
+        raise click.UsageError("--against and --detailed-exitcode go with --dry-run")
+    from reconciler.cli.passes import apply_pass, dry_run
+
+    if is_dry_run:
+        return dry_run(context, against=against or "live", output=output, is_detailed=is_detailed)
+    return apply_pass(context, output=output)
+
+
+def _refuse_options_of_a_pass(context: click.Context) -> None:
+    flags = {
+        "is_dry_run": "--dry-run",
+        "against": "--against",
+        "output": "--output",
+        "is_detailed": "--detailed-exitcode",
+    }
+    for name, flag in flags.items():
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{flag} belongs to a pass and cannot stand before `{context.invoked_subcommand}`")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and give the exit code. A bug is no error of the tree and surfaces with its traceback."""
+    configure_logs(0, "text")
+    _never_fail_to_print()
+    try:
+        result = reconcile.main(args=arguments, prog_name="reconcile", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.FAILED
+    except click.Abort:
+        return _INTERRUPTED
+    except ReconcilerError as error:
+        log.error("%s", error)
+        return error.exit_code
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _never_fail_to_print() -> None:
+    """A terminal that cannot show a character gets its escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

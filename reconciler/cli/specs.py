@@ -1,0 +1,74 @@
+"""Commands that need the specs alone, or nothing: `validate`, `schema`, `version`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from reconciler import __version__
+from reconciler.cli.invoked import begin
+from reconciler.cli.logs import log, log_fault
+from reconciler.cli.options import global_options
+from reconciler.errors import ConfigError, ExitCode
+
+_SCHEMA_FILE = "reconciler.schema.json"
+
+
+@click.command()
+@global_options()
+@click.option("--output", type=click.Choice(("text", "json", "github")), default="text", help="Form of the answer.")
+@click.pass_context
+def validate(context: click.Context, *, output: str) -> ExitCode:
+    """Check the specs: no rights, no kernel and no store needed."""
+    from reconciler.spec.load import load_specs
+
+    settings = begin(context).settings
+    loaded = load_specs(settings.specs_dir, host=settings.host)
+    if output == "json":
+        from reconciler.cli.diagnostics import validation
+        from reconciler.status.json_text import json_text
+
+        click.echo(json_text(validation(loaded.faults)), nl=False)
+    elif output == "github":
+        from reconciler.cli.diagnostics import fault_annotations
+
+        click.echo("".join(f"{line}\n" for line in fault_annotations(loaded.faults)), nl=False)
+    else:
+        for fault in loaded.faults:
+            log_fault(fault)
+    if loaded.faults:
+        return ExitCode.BAD_SPECS
+    wanted = loaded.wanted
+    log.info(
+        "%d networks and %d attachments for host %s: fine", len(wanted.networks), len(wanted.attachments), settings.host
+    )
+    return ExitCode.OK
+
+
+@click.command()
+@global_options()
+@click.option("--output", "folder", metavar="DIR", help=f"Write {_SCHEMA_FILE} there instead of printing it.")
+@click.pass_context
+def schema(context: click.Context, *, folder: str | None) -> ExitCode:
+    """Print the JSON Schema of the specs (draft-07, for editors)."""
+    from reconciler.spec.export_schema import text
+
+    begin(context)
+    if folder is None:
+        click.echo(text(), nl=False)
+        return ExitCode.OK
+    file = Path(folder) / _SCHEMA_FILE
+    try:
+        file.write_text(text())
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
+    return ExitCode.OK
+
+
+@click.command()
+@global_options()
+def version() -> ExitCode:
+    """Print the version."""
+    click.echo(f"reconcile {__version__}")
+    return ExitCode.OK

@@ -1,0 +1,133 @@
+"""From the desired state to the set of objects this host shall have. Pure; the one place that knows all compilers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler.drivers.registry import DRIVERS
+from reconciler.firewall.elements import endpoint_elements, firewall_rules, network_elements
+from reconciler.ipam.promises import Promises, SysctlPromise, endpoint_record, network_record, sysctl_record
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState
+from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.objects import IPAddress, Key, Object, Seen, Sysctl
+from reconciler.model.observed import SandboxFact
+from reconciler.model.wanted import SandboxKind
+from reconciler.sandbox.compile import compile_sandbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What compiling depends on besides the desired state: sandboxes that exist, settings' present values, promises."""
+
+    sandboxes: Mapping[NsRef, SandboxFact]
+    seen: Mapping[Key, Seen]
+    promises: Promises
+
+
+def compile_objects(desired: DesiredState, found: Found) -> dict[Key, Object]:
+    """Give every object that shall exist, by key."""
+    endpoints = _endpoints_by_network(desired.attachments)
+    objects: dict[Key, Object] = {}
+    for network in desired.networks:
+        _add(objects, _network_objects(network, endpoints[network.name], desired))
+    host_gateway = _host_gateway(desired.networks)
+    for attachment in desired.attachments:
+        gateway = host_gateway or _own_gateway(attachment)
+        is_ours = _is_made_by_us(attachment, found.sandboxes)
+        _add(objects, compile_sandbox(attachment, desired.host, gateway, is_made_by_us=is_ours))
+    if any(network.link_name for network in desired.networks):
+        _add(objects, firewall_rules())
+    _add(objects, _forwarding(desired.networks))
+    _add(objects, _sysctl_promises(objects, found))
+    return objects
+
+
+def _add(objects: dict[Key, Object], more: Iterable[Object]) -> None:
+    for found in more:
+        objects[found.key] = found
+
+
+def _endpoints_by_network(attachments: Sequence[DesiredAttachment]) -> Mapping[str, list[DesiredEndpoint]]:
+    by_network: defaultdict[str, list[DesiredEndpoint]] = defaultdict(list)
+    for attachment in attachments:
+        for endpoint in attachment.endpoints:
+            by_network[endpoint.network].append(endpoint)
+    return by_network
+
+
+def _network_objects(
+    network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], desired: DesiredState
+) -> Iterator[Object]:
+    yield network_record(network)
+    yield from DRIVERS[network.wanted.driver].compile_network(network, endpoints, desired.host)
+    if network.link_name:
+        yield from network_elements(network)
+    for endpoint in endpoints:
+        yield endpoint_record(endpoint)
+        if network.link_name:
+            yield from endpoint_elements(network, endpoint)
+
+
+def _is_made_by_us(attachment: DesiredAttachment, sandboxes: Mapping[NsRef, SandboxFact]) -> bool:
+    """A named namespace that is not there is ours to make; one that somebody else made is only joined."""
+    if attachment.wanted.sandbox.kind is not SandboxKind.NETNS:
+        return False
+    fact = sandboxes.get(attachment.ns)
+    return fact is None or fact.inode == 0 or fact.is_ours
+
+
+def _host_gateway(networks: Sequence[DesiredNetwork]) -> IPAddress | None:
+    """What `host-gateway` means: the default bridge's address (the engine's `host-gateway-ip`)."""
+    for network in networks:
+        if network.name == "bridge" and network.subnets:
+            return network.subnets[0].gateway
+    return None
+
+
+def _own_gateway(attachment: DesiredAttachment) -> IPAddress | None:
+    return next(
+        (e.gateway_ipv4 or e.gateway_ipv6 for e in attachment.endpoints if e.is_default_ipv4 or e.is_default_ipv6), None
+    )
+
+
+def _forwarding(networks: Sequence[DesiredNetwork]) -> Iterator[Sysctl]:
+    """Give the host's forwarding switches, each for the address families in which some network leads outside."""
+    routed = [network for network in networks if network.link_name and not network.wanted.is_internal]
+    versions = {subnet.subnet.version for network in routed for subnet in network.subnets}
+    if 4 in versions:
+        yield Sysctl(ns=HOST, name="net/ipv4/ip_forward", value="1")
+    if 6 in versions:
+        yield Sysctl(ns=HOST, name="net/ipv6/conf/all/forwarding", value="1")
+
+
+def _sysctl_promises(objects: Mapping[Key, Object], found: Found) -> Iterator[Object]:
+    """Remember what a setting was before us, and want that value again once nobody needs ours.
+
+    Settings of a single link go with the link, those in a namespace of ours go with it: neither is remembered.
+    """
+    wanted = [
+        found_ for found_ in objects.values() if isinstance(found_, Sysctl) and _outlives_us(found_, found.sandboxes)
+    ]
+    for sysctl in wanted:
+        kept = found.promises.sysctls.get((sysctl.ns, sysctl.name))
+        seen = found.seen.get(sysctl.key)
+        if kept is not None:
+            yield sysctl_record(kept, sysctl.unit)
+        elif seen is not None and isinstance(seen.object, Sysctl) and seen.object.value != sysctl.value:
+            before = SysctlPromise(ns=sysctl.ns, name=sysctl.name, before=seen.object.value)
+            yield sysctl_record(before, sysctl.unit)
+    for (ns, name), promise in found.promises.sysctls.items():
+        restored = Sysctl(ns=ns, name=name, value=promise.before)
+        if restored.key not in objects and restored.key in found.seen:
+            yield restored
+
+
+def _outlives_us(sysctl: Sysctl, sandboxes: Mapping[NsRef, SandboxFact]) -> bool:
+    parts = sysctl.name.split("/")
+    is_of_one_link = parts[2:3] in (["conf"], ["neigh"]) and parts[3:4] not in (["all"], ["default"])
+    if sysctl.ns == HOST:
+        return not is_of_one_link
+    fact = sandboxes.get(sysctl.ns)
+    return not is_of_one_link and fact is not None and fact.inode != 0 and not fact.is_ours

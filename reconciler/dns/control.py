@@ -1,0 +1,107 @@
+"""What the engine and the server say to each other: one JSON request and its reply over a unix socket below the run folder.
+
+    {"do": "status"}    -> {"version", "pid", "sandboxes", "in_flight", "streams"}
+    {"do": "reload"}    -> {"sandboxes", "failures": {sandbox: reason}} once the zones file is in force
+    {"do": "stop"}      -> {}
+    {"do": "hand over"} -> descriptors in messages of {"sockets": [[namespace, inode], …]}, lock and control socket first;
+                           after "taken" the old server finishes what is under way and ends
+
+A refused request is answered by {"error": reason}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import ReconcilerError
+
+FOLDER: Final = "dns"
+ZONES_FILE: Final = "zones.json"
+LOCK_FILE: Final = "lock"
+LOG_FILE: Final = "server.log"
+SOCKET_FILE: Final = "control.sock"
+
+REPLY_TIMEOUT_S: Final = 10.0
+MESSAGE_MAX: Final = 1 << 17
+FAILURES_MAX: Final = 500
+"""Named in one reply, so that it stays below MESSAGE_MAX and the socket's buffer."""
+
+_CREDENTIALS: Final = struct.Struct("=iII")
+
+Document = Mapping[str, object]
+
+
+class ResolverError(ReconcilerError):
+    """The embedded DNS server does not do what it is asked to."""
+
+    is_retryable = True
+
+
+def folder(run_dir: Path) -> Path:
+    return run_dir / FOLDER
+
+
+@contextlib.contextmanager
+def address(run_dir: Path) -> Iterator[str]:
+    """Give the control socket's address, short enough for a unix socket however deep the folder lies (unix(7): 107 bytes)."""
+    fd = os.open(folder(run_dir), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{SOCKET_FILE}"
+    finally:
+        os.close(fd)
+
+
+def connect(run_dir: Path) -> socket.socket:
+    """Give a connection to the server. Raises OSError when none listens."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.settimeout(REPLY_TIMEOUT_S)
+    try:
+        with address(run_dir) as path:
+            connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def ask(run_dir: Path, request: str) -> Document:
+    """Send one request and give its reply. Raises ResolverError when no server listens, hangs, or refuses."""
+    try:
+        with connect(run_dir) as connection:
+            connection.send(encode({"do": request}))
+            reply = decode(connection.recv(MESSAGE_MAX))
+    except OSError as cause:
+        raise ResolverError(
+            f"embedded DNS server in {folder(run_dir)}: {request}: {cause.strerror or cause}"
+        ) from cause
+    if "error" in reply:
+        raise ResolverError(f"embedded DNS server in {folder(run_dir)}: {request}: {reply['error']}")
+    return reply
+
+
+def encode(document: Document) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def decode(message: bytes) -> Document:
+    """Read one message. Raises ResolverError."""
+    try:
+        document = json.loads(message)
+    except ValueError as cause:
+        raise ResolverError(f"{message[:80]!r} is no message between the engine and its DNS server") from cause
+    if not isinstance(document, dict):
+        raise ResolverError(f"{message[:80]!r} is no message between the engine and its DNS server")
+    return document
+
+
+def is_own_user(connection: socket.socket) -> bool:
+    """Say whether the process at the other end is one of our own user's, or root's."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return _CREDENTIALS.unpack(raw)[1] in (0, os.geteuid())

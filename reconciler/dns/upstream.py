@@ -1,0 +1,57 @@
+"""Whom to ask what is not ours, and whether to believe what comes back. Pure."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.dns.wire import HEADER_SIZE, Query, Rcode
+from reconciler.dns.zones import SandboxZone
+from reconciler.model.objects import IPAddress
+
+SERVERS_MAX: Final = 3
+"""As the engine and resolv.conf(5) (docker-networking section 7.4)."""
+
+_TRY_NEXT: Final = frozenset((Rcode.SERVFAIL, Rcode.REFUSED))
+_FIRST_WORDS: Final = struct.Struct("!HHH")
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A server to ask. is_inside: from the sandbox's namespace, else from the host's."""
+
+    address: IPAddress
+    is_inside: bool
+
+
+def upstreams(sandbox: SandboxZone, host_servers: tuple[IPAddress, ...]) -> tuple[Upstream, ...]:
+    """Give the servers to be asked in this order; none for a sandbox without its own that has no way outside."""
+    if sandbox.servers:
+        return tuple(Upstream(address, is_inside=True) for address in sandbox.servers[:SERVERS_MAX])
+    if not sandbox.is_external:
+        return ()
+    return tuple(Upstream(address, is_inside=False) for address in host_servers[:SERVERS_MAX])
+
+
+def is_reply_to(asked: bytes, question_end: int, reply: bytes) -> bool:
+    """Say whether `reply` answers `asked`: same id, a reply to a standard query, same question in any spelling (RFC 5452)."""
+    if len(reply) < max(HEADER_SIZE, question_end) or reply[:2] != asked[:2]:
+        return False
+    _, flags, questions = _FIRST_WORDS.unpack_from(reply)
+    is_reply = flags & 0xF800 == 0x8000 and questions == 1
+    return is_reply and reply[HEADER_SIZE:question_end].lower() == asked[HEADER_SIZE:question_end].lower()
+
+
+def is_final(reply: bytes) -> bool:
+    """Say whether the next server need not be asked."""
+    return reply[3] & 0xF not in _TRY_NEXT
+
+
+def passed_on(reply: bytes, message: bytes, query: Query, *, is_stream: bool) -> bytes:
+    """Give the reply as the asker shall see it: own id and spelling; only its head, marked truncated, if it takes no more."""
+    end = query.question_end
+    if is_stream or len(reply) <= query.udp_size:
+        return query.id + reply[2:HEADER_SIZE] + message[HEADER_SIZE:end] + reply[end:]
+    flags = struct.pack("!H", int.from_bytes(reply[2:4], "big") | 0x0200)
+    return query.id + flags + b"\0\1\0\0\0\0\0\0" + message[HEADER_SIZE:end]

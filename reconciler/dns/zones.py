@@ -1,0 +1,241 @@
+"""What the embedded server serves: names per network, and per sandbox which networks, links and servers. Pure.
+
+Each network is there once, however many sandboxes look at it. The text form is the file between the engine and the server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address
+from typing import Final
+
+from reconciler.errors import ReconcilerError
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState
+from reconciler.model.identifiers import BUILTIN_NETWORKS, NsRef
+from reconciler.model.objects import IPAddress
+from reconciler.model.wanted import NetworkMode
+
+FORMAT: Final = 1
+"""Of the text form. A server that does not know it keeps what it has."""
+
+LISTEN_ADDRESS: Final = IPv4Address("127.0.0.11")
+
+Ports = tuple[int, int, str]
+"""First, last, protocol."""
+
+
+class ZonesUnreadable(ReconcilerError):
+    """The file of zones is not what the engine of this version writes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedEndpoint:
+    """One endpoint as its network's names see it. name: what its addresses lead back to; names: all it answers to, lower case."""
+
+    name: str
+    names: tuple[str, ...]
+    addresses: tuple[IPAddress, ...] = ()
+    ports: tuple[Ports, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkZone:
+    name: str
+    endpoints: tuple[ServedEndpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxZone:
+    """One sandbox that is served.
+
+    networks: names in the order in which they are asked. links: per network with any, (alias, target) in lower case.
+    servers: of the attachment itself, asked from inside the sandbox instead of the host's.
+    is_external: one of its networks leads outside.
+    is_ndots_set: its resolv.conf has `ndots` above 0 by somebody's wish, so its own search list comes before the world.
+    """
+
+    name: str
+    ns: NsRef
+    networks: tuple[str, ...]
+    links: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    servers: tuple[IPAddress, ...] = ()
+    is_external: bool = True
+    is_ndots_set: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zones:
+    """All of one host. host_servers: asked from the host's namespace, so a stub on its loopback will do."""
+
+    networks: tuple[NetworkZone, ...] = ()
+    sandboxes: tuple[SandboxZone, ...] = ()
+    host_servers: tuple[IPAddress, ...] = ()
+
+
+def compile_zones(
+    desired: DesiredState, host_servers: Sequence[IPAddress] = (), host_options: Sequence[str] = ()
+) -> Zones:
+    """Give what shall be served, sorted by name. The built-in networks have no names, a sandbox on those alone no server.
+
+    host_servers, host_options: of the host's own resolv.conf.
+    """
+    networks = {network.name: network for network in desired.networks}
+    served: defaultdict[str, list[ServedEndpoint]] = defaultdict(list)
+    for attachment in desired.attachments:
+        for endpoint in attachment.endpoints:
+            if endpoint.network not in BUILTIN_NETWORKS:
+                served[endpoint.network].append(_served(attachment, endpoint))
+    return Zones(
+        networks=tuple(NetworkZone(name=name, endpoints=tuple(served[name])) for name in sorted(served)),
+        sandboxes=tuple(
+            _sandbox(attachment, networks, host_options) for attachment in desired.attachments if is_served(attachment)
+        ),
+        host_servers=tuple(host_servers),
+    )
+
+
+def is_served(attachment: DesiredAttachment) -> bool:
+    """Say whether the sandbox has an embedded server: it is its own stack, on a user-defined network."""
+    is_on_named_network = any(endpoint.network not in BUILTIN_NETWORKS for endpoint in attachment.endpoints)
+    return attachment.wanted.mode is NetworkMode.NETWORKS and is_on_named_network
+
+
+def _served(attachment: DesiredAttachment, endpoint: DesiredEndpoint) -> ServedEndpoint:
+    short_id = attachment.id[:12]
+    names = (attachment.name, *endpoint.wanted.aliases, short_id, attachment.wanted.hostname or short_id)
+    interfaces = (endpoint.ipv4, endpoint.ipv6)
+    return ServedEndpoint(
+        name=attachment.name,
+        names=tuple(dict.fromkeys(name.lower() for name in names)),
+        addresses=tuple(interface.ip for interface in interfaces if interface is not None),
+        ports=_ports(attachment),
+    )
+
+
+def _ports(attachment: DesiredAttachment) -> tuple[Ports, ...]:
+    published = ((*port.target, port.protocol) for port in attachment.wanted.ports)
+    return tuple(sorted({*published, *attachment.wanted.expose}))
+
+
+def _sandbox(
+    attachment: DesiredAttachment, networks: dict[str, DesiredNetwork], host_options: Sequence[str]
+) -> SandboxZone:
+    wanted = attachment.wanted
+    named = tuple(endpoint.network for endpoint in attachment.endpoints if endpoint.network not in BUILTIN_NETWORKS)
+    links = tuple(sorted((alias.lower(), target.lower()) for target, alias in wanted.links))
+    return SandboxZone(
+        name=attachment.name,
+        ns=attachment.ns,
+        networks=named,
+        links=tuple((network, links) for network in named if links),
+        servers=tuple(server for server in wanted.dns if server != LISTEN_ADDRESS),
+        is_external=any(not networks[endpoint.network].wanted.is_internal for endpoint in attachment.endpoints),
+        is_ndots_set=_is_ndots_set(wanted.dns_options or host_options),
+    )
+
+
+def _is_ndots_set(options: Iterable[str]) -> bool:
+    """True for `ndots:1` and above. The engine means that too, but takes 0 as well (docker-networking section 7.4)."""
+    given = [option.removeprefix("ndots:") for option in options if option.startswith("ndots:")]
+    return any(number.isdecimal() and int(number) > 0 for number in given)
+
+
+def zones_text(zones: Zones) -> str:
+    """Give the text form: JSON, one network or sandbox a line, the same bytes for the same zones."""
+    networks = ",\n".join(
+        _json([network.name, [_endpoint_row(e) for e in network.endpoints]]) for network in zones.networks
+    )
+    sandboxes = ",\n".join(_json(_sandbox_row(sandbox)) for sandbox in zones.sandboxes)
+    servers = _json([str(server) for server in zones.host_servers])
+    return (
+        f'{{"format":{FORMAT},"host_servers":{servers},\n"networks":[\n{networks}\n],"sandboxes":[\n{sandboxes}\n]}}\n'
+    )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _endpoint_row(endpoint: ServedEndpoint) -> list[object]:
+    return [endpoint.name, list(endpoint.names), [str(address) for address in endpoint.addresses], endpoint.ports]
+
+
+def _sandbox_row(sandbox: SandboxZone) -> list[object]:
+    servers = [str(server) for server in sandbox.servers]
+    flags = [sandbox.is_external, sandbox.is_ndots_set]
+    return [sandbox.name, sandbox.ns, sandbox.networks, sandbox.links, servers, *flags]
+
+
+def parse_zones(text: str) -> Zones:
+    """Read the text form. Raises ZonesUnreadable."""
+    try:
+        document = json.loads(text)
+        if document["format"] != FORMAT:
+            raise ZonesUnreadable(
+                f"zones are of format {document['format']!r}, this server reads {FORMAT}; restart the server"
+            )
+        return Zones(
+            networks=tuple(_network(*row) for row in document["networks"]),
+            sandboxes=tuple(_sandbox_zone(*row) for row in document["sandboxes"]),
+            host_servers=_addresses(document["host_servers"]),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError) as cause:
+        raise ZonesUnreadable(
+            f"zones cannot be read ({cause!r}); run `reconcile` to have them written again"
+        ) from cause
+
+
+def _network(name: str, rows: Sequence[Sequence[object]]) -> NetworkZone:
+    return NetworkZone(name=_string(name), endpoints=tuple(_endpoint(*row) for row in rows))  # type: ignore[arg-type]  # checked there
+
+
+def _endpoint(
+    name: str, names: Sequence[str], addresses: Sequence[str], ports: Sequence[Sequence[object]]
+) -> ServedEndpoint:
+    return ServedEndpoint(
+        name=_string(name),
+        names=_strings(names),
+        addresses=_addresses(addresses),
+        ports=tuple(_port(*port) for port in ports),  # type: ignore[arg-type]  # checked there
+    )
+
+
+def _port(first: int, last: int, protocol: str) -> Ports:
+    return int(first), int(last), _string(protocol)
+
+
+def _sandbox_zone(
+    name: str,
+    ns: str,
+    networks: Sequence[str],
+    links: Sequence[tuple[str, Sequence[tuple[str, str]]]],
+    servers: Sequence[str],
+    is_external: object,
+    is_ndots_set: object,
+) -> SandboxZone:
+    return SandboxZone(
+        name=_string(name),
+        ns=NsRef(_string(ns)),
+        networks=_strings(networks),
+        links=tuple((_string(network), tuple((_string(a), _string(t)) for a, t in pairs)) for network, pairs in links),
+        servers=_addresses(servers),
+        is_external=bool(is_external),
+        is_ndots_set=bool(is_ndots_set),
+    )
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _strings(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(_string, values))
+
+
+def _addresses(values: Sequence[str]) -> tuple[IPAddress, ...]:
+    return tuple(ip_address(_string(value)) for value in values)

@@ -1,0 +1,244 @@
+"""The text of our nft tables, which is the same on every host and never changes while the program runs.
+
+What differs from host to host (bridges, subnets, pairs, ports) are elements of the sets and maps declared here; `elements` makes
+them. So the packet path is as long for a thousand networks as for one, and a change of the specs is a change of elements.
+
+Order of the forward chain, and why (docker-networking sections 3.6 to 3.11): internal networks first, as nothing crosses their
+border, established or not; then what does not enter one of our bridges, for which we have no opinion; then replies; then traffic
+to a published port, before ICC, since publishing is to anybody, neighbours on the same bridge included; then links and ICC,
+for packets that hairpin through the host or that br_netfilter shows us; what may come in without having been translated; and the
+default deny, which isolates networks from each other too.
+
+Accepting is final for our tables only: a DROP of somebody else's chain still holds (nft(8), "Chains").
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Final
+
+from reconciler.model.objects import FirewallRules
+
+TABLE: Final = "reconciler"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetSpec:
+    """A named set, or a map when `value` is given. key and value: nft data types of their parts.
+
+    is_interval: address parts of the key are subnets, otherwise single addresses.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    value: tuple[str, ...] = ()
+    is_interval: bool = False
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        return ("interval",) if self.is_interval else ()
+
+    def text(self) -> str:
+        kind = "map" if self.value else "set"
+        value = f" : {' . '.join(self.value)}" if self.value else ""
+        flags = " flags interval;" if self.is_interval else ""
+        return f"{kind} {self.name} {{ type {' . '.join(self.key)}{value};{flags} }}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainSpec:
+    """A chain with its rules. type, hook, priority: of a base chain, whose policy is accept; `hook` is "" for others."""
+
+    name: str
+    rules: tuple[str, ...]
+    type: str = ""
+    hook: str = ""
+    priority: int = 0
+
+    def head(self) -> str:
+        if not self.hook:
+            return ""
+        return f"type {self.type} hook {self.hook} priority {self.priority}; policy accept;"
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One table. Each rule's comment is the digest of the whole text and the rule's running number, from 0."""
+
+    family: str
+    sets: tuple[SetSpec, ...]
+    chains: tuple[ChainSpec, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hex digits that differ when anything of the table's text does."""
+        return hashlib.sha256(self._text("").encode()).hexdigest()[:12]
+
+    @cached_property
+    def text(self) -> str:
+        """What makes the table with everything but elements, for nft(8)'s parser; harmless to repeat only where it is absent."""
+        return self._text(self.digest)
+
+    @cached_property
+    def sets_by_name(self) -> dict[str, SetSpec]:
+        return {spec.name: spec for spec in self.sets}
+
+    def _text(self, digest: str) -> str:
+        lines = [f"table {self.family} {TABLE} {{", *(f"\t{spec.text()}" for spec in self.sets)]
+        number = 0
+        for chain in self.chains:
+            lines.append(f"\tchain {chain.name} {{ {chain.head()}")
+            for rule in chain.rules:
+                lines.append(f'\t\t{rule} comment "{rule_comment(digest, number)}"')
+                number += 1
+            lines.append("\t}")
+        return "\n".join([*lines, "}", ""])
+
+
+def rule_comment(digest: str, number: int) -> str:
+    """Say which text a rule is of, and its place there: how `inspection` knows that none is missing, moved or added."""
+    return f"{digest} {number}"
+
+
+def _sets_of_version(version: int) -> tuple[SetSpec, ...]:
+    """Give the sets that exist once for each version of the Internet Protocol."""
+    address = f"ipv{version}_addr"
+    service = ("inet_proto", "inet_service")
+    return (
+        SetSpec(name=f"own{version}", key=(address, "ifname"), is_interval=True),
+        SetSpec(name=f"masquerade{version}", key=(address,), is_interval=True),
+        SetSpec(name=f"snat{version}", key=(address,), value=(address,), is_interval=True),
+        SetSpec(name=f"links{version}", key=("ifname", address, address, *service)),
+        SetSpec(name=f"published{version}", key=(address, *service)),
+        SetSpec(name=f"published_routed{version}", key=(address, *service)),
+        SetSpec(name=f"published_host{version}", key=(address, *service), value=(address, "inet_service")),
+        SetSpec(name=f"published_any{version}", key=service, value=(address, "inet_service")),
+    )
+
+
+_NEIGHBOUR_DISCOVERY: Final = "icmpv6 type { 135, 136 } ip6 hoplimit 255 accept"
+"""What IPv6 has for ARP. Routing lowers the hop limit before the forward hook, so this is never what came from another link
+(RFC 4861, section 3.1)."""
+
+_FORWARD: Final = (
+    "iifname @internal jump inside",
+    "oifname @internal jump inside",
+    "oifname != @bridges accept",
+    "ct state established,related accept",
+    "ct status dnat ip daddr . meta l4proto . th dport @published4 accept",
+    "ct status dnat ip6 daddr . meta l4proto . th dport @published6 accept",
+    "iifname . ip saddr . ip daddr . meta l4proto . th dport @links4 accept",
+    "iifname . ip6 saddr . ip6 daddr . meta l4proto . th dport @links6 accept",
+    _NEIGHBOUR_DISCOVERY,
+    "iifname . oifname vmap @icc",
+    "ip daddr . meta l4proto . th dport @published_routed4 accept",
+    "ip6 daddr . meta l4proto . th dport @published_routed6 accept",
+    "meta nfproto . oifname @routed meta l4proto { 1, 58 } accept",
+    "iifname . oifname @trusted ip daddr . meta l4proto . th dport @published4 accept",
+    "iifname . oifname @trusted ip6 daddr . meta l4proto . th dport @published6 accept",
+    "meta nfproto . oifname @unprotected accept",
+    "drop",
+)
+
+_POSTROUTING: Final = (
+    # Through a published port to a neighbour or to itself: the answer must come back here to be translated.
+    "ct status dnat ip saddr . oifname @own4 masquerade",
+    "ct status dnat ip6 saddr . oifname @own6 masquerade",
+    # From the host through a port published to 127.0.0.1: no container could answer to that source.
+    "ip saddr 127.0.0.0/8 oifname @bridges masquerade",
+    "ip saddr . oifname @own4 return",
+    "ip6 saddr . oifname @own6 return",
+    "snat ip to ip saddr map @snat4",
+    "snat ip6 to ip6 saddr map @snat6",
+    "ip saddr @masquerade4 masquerade",
+    "ip6 saddr @masquerade6 masquerade",
+)
+
+_PUBLISHED: Final = (
+    # The kernel lets nothing from ::1 leave the loopback device, so whoever listens there himself keeps it.
+    "ip6 daddr ::1 return",
+    "dnat ip to ip daddr . meta l4proto . th dport map @published_host4",
+    "meta nfproto ipv4 dnat ip to meta l4proto . th dport map @published_any4",
+    "dnat ip6 to ip6 daddr . meta l4proto . th dport map @published_host6",
+    "meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @published_any6",
+)
+
+_INET: Final = TableSpec(
+    family="inet",
+    sets=(
+        SetSpec(name="bridges", key=("ifname",)),
+        SetSpec(name="internal", key=("ifname",)),
+        SetSpec(name="icc", key=("ifname", "ifname"), value=("verdict",)),
+        SetSpec(name="trusted", key=("ifname", "ifname")),
+        SetSpec(name="routed", key=("nf_proto", "ifname")),
+        SetSpec(name="unprotected", key=("nf_proto", "ifname")),
+        *_sets_of_version(4),
+        *_sets_of_version(6),
+    ),
+    chains=(
+        ChainSpec(name="inside", rules=("iifname . oifname vmap @icc", "drop")),
+        ChainSpec(name="forward", type="filter", hook="forward", priority=0, rules=_FORWARD),
+        # Publishing to 127.0.0.1 takes route_localnet on the bridge, which alone would open the host's loopback to containers.
+        ChainSpec(
+            name="loopback",
+            type="filter",
+            hook="prerouting",
+            priority=-300,
+            rules=("iifname @bridges ip daddr 127.0.0.0/8 drop",),
+        ),
+        ChainSpec(name="published", rules=_PUBLISHED),
+        ChainSpec(
+            name="prerouting",
+            type="nat",
+            hook="prerouting",
+            priority=-100,
+            rules=("fib daddr type local jump published",),
+        ),
+        ChainSpec(
+            name="output", type="nat", hook="output", priority=-100, rules=("fib daddr type local jump published",)
+        ),
+        ChainSpec(name="postrouting", type="nat", hook="postrouting", priority=100, rules=_POSTROUTING),
+    ),
+)
+
+_BRIDGE: Final = TableSpec(
+    family="bridge",
+    sets=(
+        SetSpec(name="isolated_ports", key=("ifname",)),
+        SetSpec(name="links4", key=("ipv4_addr", "ipv4_addr", "inet_proto", "inet_service")),
+        SetSpec(name="links6", key=("ipv6_addr", "ipv6_addr", "inet_proto", "inet_service")),
+    ),
+    chains=(
+        # Stateless, as connection tracking of bridges is a module of its own: replies are known by the server's port.
+        ChainSpec(
+            name="isolated",
+            rules=(
+                "ether type arp accept",
+                _NEIGHBOUR_DISCOVERY,
+                "ip saddr . ip daddr . meta l4proto . th dport @links4 accept",
+                "ip daddr . ip saddr . meta l4proto . th sport @links4 accept",
+                "ip6 saddr . ip6 daddr . meta l4proto . th dport @links6 accept",
+                "ip6 daddr . ip6 saddr . meta l4proto . th sport @links6 accept",
+                "drop",
+            ),
+        ),
+        # Ports of all networks without ICC share one set: those of two bridges never meet here.
+        ChainSpec(
+            name="forward",
+            type="filter",
+            hook="forward",
+            priority=-200,
+            rules=("iifname @isolated_ports oifname @isolated_ports jump isolated",),
+        ),
+    ),
+)
+
+TABLES: Final = {spec.family: spec for spec in (_INET, _BRIDGE)}
+
+
+@cache
+def rules(family: str) -> FirewallRules:
+    """Give the object that says: our table of `family`, inet or bridge, stands as its text has it."""
+    return FirewallRules(family=family, table=TABLE, digest=TABLES[family].digest)

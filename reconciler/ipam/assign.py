@@ -1,0 +1,160 @@
+"""From what is wanted to what shall be: every open choice made, those of before kept wherever they still stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler.errors import PlanError
+from reconciler.ipam.addresses import Chosen, Demand, EndpointKey, chosen_addresses
+from reconciler.ipam.default_routes import ways_out
+from reconciler.ipam.ifnames import chosen_ifnames
+from reconciler.ipam.networks import Failures as NetworkFailures
+from reconciler.ipam.networks import desired_networks
+from reconciler.ipam.promises import Promises
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
+from reconciler.model.identifiers import HOST, NsRef, attachment_id, endpoint_id, veth_link_name
+from reconciler.model.objects import Unit
+from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkMode, WantedState
+
+_DEFAULT_NETWORK = "bridge"
+"""Switched off by `--bridge none`; attachments on it then have no network."""
+
+
+def assign(wanted: WantedState, host: HostFacts, promises: Promises) -> DesiredState:
+    """Choose pools, addresses, MACs, interface names and default routes; never raises for what one unit cannot have.
+
+    Such units are told in `failures` and left out; an attachment is left out as a whole. What they were promised stays
+    reserved, as they stay as they run. The order of anything in the input does not matter.
+    """
+    networks, lost = desired_networks(wanted, host, promises.networks)
+    sandboxes = [
+        _sandbox(attachment, networks, lost) for attachment in sorted(wanted.attachments, key=lambda a: a.name)
+    ]
+    ifnames, failures = _ifnames(sandboxes, networks, lost, promises)
+    demands = [demand for sandbox in sandboxes for demand in _demands(sandbox, host, promises)]
+    unread = promises.endpoints.keys() - {demand.key for demand in demands} if wanted.has_faults else ()
+    chosen, failures = chosen_addresses(demands, networks, promises.endpoints, unread=unread, failures=failures)
+    left_out = {attachment for _, attachment in failures}
+    made = _Made(host=host, networks=networks, promises=promises, ifnames=ifnames, chosen=chosen)
+    told = [(Unit(network=name), error) for name, error in lost.items()]
+    told += [(Unit(network=network, attachment=attachment), error) for (network, attachment), error in failures.items()]
+    return DesiredState(
+        host=host,
+        networks=tuple(networks[name] for name in sorted(networks)),
+        attachments=tuple(made.attachment(s) for s in sandboxes if s.wanted.name not in left_out),
+        failures=tuple(sorted(told, key=lambda failure: failure[0])),
+        has_faults=wanted.has_faults,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sandbox:
+    """An attachment, and those of its endpoints that need choices."""
+
+    wanted: AttachmentWanted
+    endpoints: tuple[EndpointWanted, ...]
+
+
+def _sandbox(attachment: AttachmentWanted, networks: Mapping[str, DesiredNetwork], lost: NetworkFailures) -> _Sandbox:
+    if attachment.mode is not NetworkMode.NETWORKS:
+        return _Sandbox(wanted=attachment, endpoints=())
+    is_bridge_off = _DEFAULT_NETWORK not in networks and _DEFAULT_NETWORK not in lost
+    endpoints = (e for e in attachment.endpoints if not (is_bridge_off and e.network == _DEFAULT_NETWORK))
+    return _Sandbox(wanted=attachment, endpoints=tuple(endpoints))
+
+
+def _demands(sandbox: _Sandbox, host: HostFacts, promises: Promises) -> Iterator[Demand]:
+    name = sandbox.wanted.name
+    for endpoint in sandbox.endpoints:
+        yield Demand(wanted=endpoint, attachment=name, id=_endpoint_id(endpoint.network, name, host, promises))
+
+
+def _endpoint_id(network: str, attachment: str, host: HostFacts, promises: Promises) -> str:
+    """Give the promised id, which outlives a change of the host's name: the link is named after it."""
+    promise = promises.endpoints.get((network, attachment))
+    return promise.id if promise else endpoint_id(host.name, network, attachment)
+
+
+def _ifnames(
+    sandboxes: Sequence[_Sandbox], networks: Mapping[str, DesiredNetwork], lost: NetworkFailures, promises: Promises
+) -> tuple[Mapping[EndpointKey, str], Mapping[EndpointKey, PlanError]]:
+    """Give interface names by endpoint, and the endpoints that fail before any address is chosen."""
+    names: dict[EndpointKey, str] = {}
+    failures: dict[EndpointKey, PlanError] = {}
+    for sandbox in sandboxes:
+        attachment = sandbox.wanted.name
+        missing = [e.network for e in sandbox.endpoints if e.network not in networks]
+        if missing:
+            failures |= {(network, attachment): _without_network(attachment, network, lost) for network in missing}
+            continue
+        promised = {
+            e.network: promise.ifname
+            for e in sandbox.endpoints
+            if (promise := promises.endpoints.get((e.network, attachment))) is not None
+        }
+        try:
+            chosen = chosen_ifnames(attachment, sandbox.endpoints, networks, promised)
+        except PlanError as error:
+            failures["", attachment] = error
+        else:
+            names |= {(network, attachment): ifname for network, ifname in chosen.items()}
+    return names, failures
+
+
+def _without_network(attachment: str, network: str, lost: NetworkFailures) -> PlanError:
+    if network in lost:
+        return PlanError(f"attachment {attachment}: stays as it is until network {network} can be had")
+    return PlanError(f"attachment {attachment}: network {network} is not declared")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """All choices, put together into attachments."""
+
+    host: HostFacts
+    networks: Mapping[str, DesiredNetwork]
+    promises: Promises
+    ifnames: Mapping[EndpointKey, str]
+    chosen: Mapping[EndpointKey, Chosen]
+
+    def attachment(self, sandbox: _Sandbox) -> DesiredAttachment:
+        wanted = sandbox.wanted
+        ns = HOST if wanted.mode is NetworkMode.HOST else wanted.sandbox.ns
+        if wanted.mode is NetworkMode.NETWORKS:
+            endpoints = tuple(self._endpoints(sandbox, ns))
+        else:
+            endpoints = (self._bare_endpoint(wanted, ns),)
+        id_ = attachment_id(self.host.name, wanted.name)
+        return DesiredAttachment(wanted=wanted, id=id_, ns=ns, endpoints=endpoints)
+
+    def _endpoints(self, sandbox: _Sandbox, ns: NsRef) -> Iterator[DesiredEndpoint]:
+        name = sandbox.wanted.name
+        ways = ways_out(((e, self.chosen[e.network, name]) for e in sandbox.endpoints), self.networks)
+        best_ipv4 = next((way for way in ways if way.ipv4), None)
+        best_ipv6 = next((way for way in ways if way.ipv6), None)
+        for way in ways:
+            key = (way.wanted.network, name)
+            id_ = _endpoint_id(*key, self.host, self.promises)
+            chosen = self.chosen[key]
+            yield DesiredEndpoint(
+                wanted=way.wanted,
+                attachment=name,
+                id=id_,
+                ns=ns,
+                ifname=self.ifnames[key],
+                link_name=veth_link_name(id_),
+                ipv4=chosen.ipv4,
+                ipv6=chosen.ipv6,
+                mac=chosen.mac,
+                gateway_ipv4=way.ipv4,
+                gateway_ipv6=way.ipv6,
+                is_default_ipv4=way is best_ipv4,
+                is_default_ipv6=way is best_ipv6,
+            )
+
+    def _bare_endpoint(self, attachment: AttachmentWanted, ns: NsRef) -> DesiredEndpoint:
+        """Give the endpoint of mode none or host, which exists for inspect only: networks of these names."""
+        wanted = EndpointWanted(network=attachment.mode.value, source=attachment.source)
+        id_ = _endpoint_id(wanted.network, attachment.name, self.host, self.promises)
+        return DesiredEndpoint(wanted=wanted, attachment=attachment.name, id=id_, ns=ns)

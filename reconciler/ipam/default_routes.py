@@ -1,0 +1,49 @@
+"""Through which of its networks a sandbox reaches everything else (docker-networking section 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from reconciler.ipam.addresses import Chosen
+from reconciler.model.desired import DesiredNetwork
+from reconciler.model.objects import IPAddress, IPInterface
+from reconciler.model.wanted import EndpointWanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayOut:
+    """What a network offers one of its endpoints as default routes; None where it offers none."""
+
+    wanted: EndpointWanted
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+
+
+def ways_out(
+    endpoints: Iterable[tuple[EndpointWanted, Chosen]], networks: Mapping[str, DesiredNetwork]
+) -> tuple[WayOut, ...]:
+    """Give what each network of one sandbox offers, most preferred first: per family the first offer is the one to take."""
+    return tuple(sorted((_offer(e, chosen, networks[e.network]) for e, chosen in endpoints), key=_preference))
+
+
+def _preference(way: WayOut) -> tuple[bool, int, int, bytes]:
+    leads_nowhere = way.ipv4 is None and way.ipv6 is None
+    return (leads_nowhere, -way.wanted.gw_priority, -way.wanted.priority, way.wanted.network.encode())
+
+
+def _offer(endpoint: EndpointWanted, chosen: Chosen, network: DesiredNetwork) -> WayOut:
+    """An internal network offers no way out, whatever gateway it has."""
+    if network.wanted.is_internal:
+        return WayOut(wanted=endpoint)
+    ipv4, ipv6 = _gateway(network, chosen.ipv4), _gateway(network, chosen.ipv6)
+    assert not isinstance(ipv4, IPv6Address)
+    assert not isinstance(ipv6, IPv4Address)
+    return WayOut(wanted=endpoint, ipv4=ipv4, ipv6=ipv6)
+
+
+def _gateway(network: DesiredNetwork, interface: IPInterface | None) -> IPAddress | None:
+    if interface is None:
+        return None
+    return next((subnet.default_gateway for subnet in network.subnets if subnet.subnet == interface.network), None)

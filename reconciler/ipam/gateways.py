@@ -1,0 +1,71 @@
+"""The gateway of each pool, and what its containers use as their default route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from reconciler.errors import PoolExhausted
+from reconciler.ipam.addresses import Pool
+from reconciler.ipam.promises import NetworkPromise
+from reconciler.model.desired import DesiredSubnet
+from reconciler.model.objects import IPAddress, IPNetwork
+from reconciler.model.wanted import BridgeOptions, GatewayMode, NetworkWanted, SubnetWanted
+
+DEFAULT_GATEWAY_AUX: Final = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
+"""Auxiliary addresses of these names are the containers' default route (docker-networking section 2.5)."""
+
+
+def completed_subnets(
+    network: NetworkWanted, pools: Sequence[IPNetwork], promise: NetworkPromise | None
+) -> tuple[DesiredSubnet, ...]:
+    """Give the pools with their gateways. Raises PoolExhausted where a pool has no room for one."""
+    declared = {entry.subnet: entry for entry in network.subnets}
+    promised = dict(promise.subnets) if promise else {}
+    return tuple(_completed(network, pool, declared.get(pool), promised) for pool in pools)
+
+
+def _completed(
+    network: NetworkWanted,
+    pool: IPNetwork,
+    declared: SubnetWanted | None,
+    promised: Mapping[IPNetwork, IPAddress | None],
+) -> DesiredSubnet:
+    entry = declared or SubnetWanted(subnet=pool)
+    gateway = _gateway(network, entry, promised.get(pool)) if _has_gateway(network, entry) else None
+    aux = dict(entry.aux_addresses)
+    return DesiredSubnet(
+        subnet=pool,
+        gateway=gateway,
+        default_gateway=aux.get(DEFAULT_GATEWAY_AUX[pool.version], gateway),
+        ip_range=entry.ip_range,
+        aux_addresses=entry.aux_addresses,
+        is_declared=declared is not None,
+        is_gateway_declared=gateway is not None and entry.gateway is not None,
+    )
+
+
+def _has_gateway(network: NetworkWanted, entry: SubnetWanted) -> bool:
+    """Nobody answers on an isolated network, nor without need on an internal one whose bridge has no address."""
+    options = network.bridge or BridgeOptions()
+    is_ipv4 = entry.subnet.version == 4
+    mode = options.gateway_mode_ipv4 if is_ipv4 else options.gateway_mode_ipv6
+    is_needless = is_ipv4 and options.is_ipv4_inhibited and network.is_internal and entry.gateway is None
+    return mode is not GatewayMode.ISOLATED and not is_needless
+
+
+def _gateway(network: NetworkWanted, entry: SubnetWanted, promised: IPAddress | None) -> IPAddress:
+    if entry.gateway is not None:
+        return entry.gateway
+    room = Pool(DesiredSubnet(subnet=entry.subnet, gateway=None, default_gateway=None, ip_range=entry.ip_range))
+    for name, address in entry.aux_addresses:
+        room.take(int(address), f"auxiliary address {name}")
+    if promised is not None and room.obstacle(int(promised)) is None:
+        return promised
+    found = room.next_free()
+    if found is None:
+        raise PoolExhausted(
+            f"network {network.name}: no available addresses on this pool: {entry.ip_range or entry.subnet} has no room for a "
+            "gateway; declare a larger subnet or the gateway itself"
+        )
+    return room.interface(found).ip

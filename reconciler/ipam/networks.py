@@ -1,0 +1,131 @@
+"""Networks with every choice made: id, pools, gateways, device name, MTU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from reconciler.errors import NameConflict, PlanError
+from reconciler.ipam.gateways import completed_subnets
+from reconciler.ipam.link_names import link_name
+from reconciler.ipam.pools import chosen_pools, families, pool_order
+from reconciler.ipam.promises import NetworkPromise
+from reconciler.ipam.settle import settled
+from reconciler.model.desired import DesiredNetwork, DesiredSubnet, HostFacts
+from reconciler.model.identifiers import network_id
+from reconciler.model.objects import IPNetwork
+from reconciler.model.wanted import NetworkWanted, WantedState
+
+UNMANAGED_DRIVERS: Final = frozenset({"host", "null"})
+"""Drivers of networks without pools and devices."""
+
+_ETHERNET_MTU: Final = 1500
+_IPV6_MIN_MTU: Final = 1280
+"""Below it the kernel takes IPv6 off a link (RFC 8200, section 5)."""
+
+Failures = Mapping[str, PlanError]
+
+
+def desired_networks(
+    wanted: WantedState, host: HostFacts, promises: Mapping[str, NetworkPromise]
+) -> tuple[Mapping[str, DesiredNetwork], Failures]:
+    """Give the networks by name, and why some cannot be had; these keep what they were promised."""
+    choice = _Choice(wanted, host, promises)
+    return settled(choice.attempt, choice.refused())
+
+
+class _Choice:
+    def __init__(self, wanted: WantedState, host: HostFacts, promises: Mapping[str, NetworkPromise]) -> None:
+        self._networks = sorted(wanted.networks, key=lambda network: pool_order(network.name))
+        self._host = host
+        self._promises = promises
+        self._ids = {n.name: self._id(n.name) for n in self._networks}
+        names = {network.name for network in self._networks}
+        self._unread = frozenset(promises.keys() - names) if wanted.has_faults else frozenset()
+
+    def _id(self, name: str) -> str:
+        """The promised id outlives a change of the host's name: all links are named after it."""
+        promise = self._promises.get(name)
+        return promise.id if promise else network_id(self._host.name, name)
+
+    def refused(self) -> Failures:
+        """Give the networks that can be had under no circumstances."""
+        return {
+            network.name: PlanError(f"network {network.name}: {reason}")
+            for network in self._networks
+            if network.driver not in UNMANAGED_DRIVERS and (reason := _contradiction(network))
+        }
+
+    def attempt(self, failures: Failures) -> tuple[Mapping[str, DesiredNetwork], Failures]:
+        open_ = [network for network in self._networks if network.name not in failures]
+        held = failures.keys() | self._unread
+        link_names, more = self._link_names(open_, held)
+        with_pools = [
+            n for n in open_ if n.name not in more and n.driver not in UNMANAGED_DRIVERS and n.ipam_driver != "null"
+        ]
+        pools, missing = chosen_pools(with_pools, self._host, self._promises, held=held)
+        more = {**more, **missing}
+        chosen = {}
+        for network in open_:
+            if network.name not in more:
+                try:
+                    chosen[network.name] = self._desired(network, pools.get(network.name, ()), link_names[network.name])
+                except PlanError as error:
+                    more[network.name] = error
+        return chosen, more
+
+    def _link_names(
+        self, networks: Iterable[NetworkWanted], held: Iterable[str]
+    ) -> tuple[Mapping[str, str], dict[str, PlanError]]:
+        """Give device names, each to one network: who has it keeps it, then who comes first."""
+        owners = {self._promises[name].link_name: name for name in sorted(held) if name in self._promises}
+        names: dict[str, str] = {}
+        failures: dict[str, PlanError] = {}
+        demands = [(network.name, link_name(network, self._ids[network.name])) for network in networks]
+        for name, device in sorted(demands, key=lambda demand: not self._runs_on(*demand)):
+            names[name] = device
+            if device and (owner := owners.setdefault(device, name)) != name:
+                failures[name] = _same_link(name, owner, device)
+        return names, failures
+
+    def _runs_on(self, name: str, device: str) -> bool:
+        promise = self._promises.get(name)
+        return promise is not None and promise.link_name == device
+
+    def _desired(self, network: NetworkWanted, pools: tuple[IPNetwork, ...], link_name: str) -> DesiredNetwork:
+        promise = self._promises.get(network.name)
+        subnets: tuple[DesiredSubnet, ...] = completed_subnets(network, pools, promise)
+        return DesiredNetwork(
+            wanted=network,
+            id=self._ids[network.name],
+            created=(promise.created if promise else "") or self._host.now,
+            subnets=subnets,
+            link_name=link_name,
+            mtu=_mtu(network, self._host),
+        )
+
+
+def _contradiction(network: NetworkWanted) -> str:
+    if network.driver == "bridge" and network.ipam_driver == "null" and network.is_ipv4_enabled:
+        return "ipv4 pool is empty: the bridge driver needs addresses; use ipam driver default"
+    if network.driver == "bridge" and network.ipam_driver == "null":
+        return "ipv6 pool is empty: the bridge driver needs addresses; use ipam driver default"
+    if not families(network):
+        return "IPv4 or IPv6 must be enabled"
+    return ""
+
+
+def _same_link(name: str, owner: str, device: str) -> NameConflict:
+    return NameConflict(
+        f"network {name}: cannot create bridge {device}: conflicts with network {owner}: networks have same bridge name; "
+        "choose another com.docker.network.bridge.name"
+    )
+
+
+def _mtu(network: NetworkWanted, host: HostFacts) -> int:
+    """Give the declared MTU, else that of the host's way out, at most Ethernet's."""
+    declared = network.bridge.mtu if network.bridge else None
+    if declared:
+        return declared
+    least = _IPV6_MIN_MTU if network.is_ipv6_enabled else 0
+    return max(min(_ETHERNET_MTU, host.uplink_mtu or _ETHERNET_MTU), least)

@@ -1,0 +1,319 @@
+"""What was chosen before, and its form in the key-value store.
+
+One record per network, endpoint and borrowed setting; the path says whose, the JSON text what. Everything read is
+input from outside: whatever does not fit is left out and told, and harms nothing but itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import (
+    IPv4Interface,
+    IPv6Interface,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+from typing import Final
+from urllib.parse import quote, unquote
+
+from reconciler.model.desired import DesiredEndpoint, DesiredNetwork
+from reconciler.model.identifiers import HOST, NAME_MAX, NAME_PATTERN, NsRef, is_link_name
+from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, KvRecord, Unit
+
+SubnetPromise = tuple[IPNetwork, IPAddress | None]
+"""A pool and the gateway in it, None where nobody answers."""
+
+RECORD_MAX: Final = 16 * 1024
+"""Characters of one record; ours stay below 1,000."""
+
+_SUBNETS_MAX: Final = 64
+_FAULTS_MAX: Final = 100
+_NS_MAX: Final = 4096 + 16
+"""PATH_MAX (linux/limits.h) and the reference's kind."""
+
+_ID: Final = re.compile(r"[0-9a-f]{64}\Z")
+_CREATED: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
+_UNICAST_MAC: Final = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
+_NO_MAC: Final = "00:00:00:00:00:00"
+_SYSCTL: Final = re.compile(r"net(/(?!\.{1,2}(/|\Z))[A-Za-z0-9_.-]+){1,8}\Z")
+_SYSCTL_VALUE: Final = re.compile(r"[ -~\t]{0,1024}\Z")
+_SHORT_ID: Final = 12
+"""Hex digits of an id that go into link names: two ids that agree in them would share a link."""
+
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkPromise:
+    """What a network got. created: RFC 3339, "" when nobody remembers (adopted from the kernel)."""
+
+    name: str
+    id: str
+    created: str
+    subnets: tuple[SubnetPromise, ...] = ()
+    link_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointPromise:
+    """What an attachment got on a network; "" and None for what it has not."""
+
+    network: str
+    attachment: str
+    id: str
+    ifname: str = ""
+    link_name: str = ""
+    ipv4: IPv4Interface | None = None
+    ipv6: IPv6Interface | None = None
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SysctlPromise:
+    """The value that a setting had before it was changed for us. name: path with slashes below /proc/sys."""
+
+    ns: NsRef
+    name: str
+    before: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promises:
+    """All that was promised: networks by name, endpoints by (network, attachment), settings by (namespace, name)."""
+
+    networks: Mapping[str, NetworkPromise] = field(default_factory=dict)
+    endpoints: Mapping[tuple[str, str], EndpointPromise] = field(default_factory=dict)
+    sysctls: Mapping[tuple[NsRef, str], SysctlPromise] = field(default_factory=dict)
+
+
+def merged(kept: Promises, adopted: Promises) -> Promises:
+    """Complete what the store kept by what the kernel still knows; the store wins."""
+    return Promises(
+        networks={**adopted.networks, **kept.networks},
+        endpoints={**adopted.endpoints, **kept.endpoints},
+        sysctls={**adopted.sysctls, **kept.sysctls},
+    )
+
+
+def network_record(network: DesiredNetwork) -> KvRecord:
+    """Give the record of a network at `network/<name>`."""
+    subnets = [{"gateway": _text(s.gateway), "subnet": str(s.subnet)} for s in network.subnets]
+    return _record(
+        network.unit,
+        f"network/{network.name}",
+        {"created": network.created, "id": network.id, "link_name": network.link_name, "subnets": subnets},
+    )
+
+
+def endpoint_record(endpoint: DesiredEndpoint) -> KvRecord:
+    """Give the record of an endpoint at `endpoint/<network>/<attachment>`."""
+    return _record(
+        endpoint.unit,
+        f"endpoint/{endpoint.network}/{endpoint.attachment}",
+        {
+            "id": endpoint.id,
+            "ifname": endpoint.ifname,
+            "ipv4": _text(endpoint.ipv4),
+            "ipv6": _text(endpoint.ipv6),
+            "link_name": endpoint.link_name,
+            "mac": endpoint.mac,
+        },
+    )
+
+
+def sysctl_record(promise: SysctlPromise, unit: Unit) -> KvRecord:
+    """Give the record of a setting at `sysctl/<namespace, quoted as in a URL, or "host">/<name>`."""
+    path = f"sysctl/{quote(promise.ns, safe='') or _HOST_SEGMENT}/{promise.name}"
+    return _record(unit, path, {"before": promise.before})
+
+
+def _record(unit: Unit, path: str, value: Mapping[str, object]) -> KvRecord:
+    return KvRecord(unit=unit, path=path, value=_ENCODER.encode(value))
+
+
+def _text(value: IPAddress | IPInterface | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def decode_promises(records: Mapping[str, str]) -> tuple[Promises, tuple[str, ...]]:
+    """Read records (path to JSON text); never raises. Gives also one line for each that was left out, a bounded number.
+
+    Paths of other kinds are passed over. Of two records with one id the first by path holds.
+    """
+    reader = _Reader()
+    for path in sorted(records):
+        reader.read(path, records[path])
+    found = Promises(networks=reader.networks, endpoints=reader.endpoints, sysctls=reader.sysctls)
+    return found, tuple(_bounded(reader.faults))
+
+
+def _bounded(faults: list[str]) -> Iterator[str]:
+    yield from faults[:_FAULTS_MAX]
+    if len(faults) > _FAULTS_MAX:
+        yield f"{len(faults) - _FAULTS_MAX} more records left out"
+
+
+_HOST_SEGMENT = "host"
+"""Stands for the host's namespace, whose reference is empty; all others hold a colon."""
+
+
+class _Misfit(Exception):
+    """A record is not what it should be; the text says why, without repeating its content."""
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.networks: dict[str, NetworkPromise] = {}
+        self.endpoints: dict[tuple[str, str], EndpointPromise] = {}
+        self.sysctls: dict[tuple[NsRef, str], SysctlPromise] = {}
+        self.faults: list[str] = []
+        self._ids: set[str] = set()
+
+    def read(self, path: str, text: str) -> None:
+        try:
+            match path.split("/"):
+                case ["network", name]:
+                    self._add_network(_name(name), _fields(text))
+                case ["endpoint", network, attachment]:
+                    self._add_endpoint(_name(network), _name(attachment), _fields(text))
+                case ["sysctl", ns, *parts]:
+                    self._add_sysctl(_ns(ns), "/".join(parts), _fields(text))
+        except _Misfit as misfit:
+            self.faults.append(f"record {path[:200]!r} left out: {misfit}")
+
+    def _add_network(self, name: str, fields: Mapping[str, object]) -> None:
+        self.networks[name] = NetworkPromise(
+            name=name,
+            created=_matching(fields, "created", _CREATED, or_empty=True),
+            subnets=_subnets(fields.get("subnets")),
+            link_name=_link(fields, "link_name"),
+            id=self._new_id(fields),
+        )
+
+    def _add_endpoint(self, network: str, attachment: str, fields: Mapping[str, object]) -> None:
+        ipv4, ipv6 = _interface(fields, "ipv4"), _interface(fields, "ipv6")
+        if isinstance(ipv4, IPv6Interface) or isinstance(ipv6, IPv4Interface):
+            raise _Misfit("an address of the wrong family")
+        mac = _matching(fields, "mac", _UNICAST_MAC, or_empty=True)
+        if mac == _NO_MAC:
+            raise _Misfit("mac is all zero")
+        self.endpoints[network, attachment] = EndpointPromise(
+            network=network,
+            attachment=attachment,
+            ifname=_link(fields, "ifname"),
+            link_name=_link(fields, "link_name"),
+            ipv4=ipv4,
+            ipv6=ipv6,
+            mac=mac,
+            id=self._new_id(fields),
+        )
+
+    def _add_sysctl(self, ns: NsRef, name: str, fields: Mapping[str, object]) -> None:
+        if not _SYSCTL.match(name):
+            raise _Misfit("not a setting below net/")
+        before = _matching(fields, "before", _SYSCTL_VALUE)
+        self.sysctls[ns, name] = SysctlPromise(ns=ns, name=name, before=before)
+
+    def _new_id(self, fields: Mapping[str, object]) -> str:
+        found = _matching(fields, "id", _ID)
+        if found[:_SHORT_ID] in self._ids:
+            raise _Misfit("another record has its id")
+        self._ids.add(found[:_SHORT_ID])
+        return found
+
+
+def _fields(text: str) -> Mapping[str, object]:
+    if len(text) > RECORD_MAX:
+        raise _Misfit(f"longer than {RECORD_MAX} characters")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _Misfit("not JSON") from None
+    if not isinstance(value, dict):
+        raise _Misfit("not a JSON object")
+    return value
+
+
+def _name(text: str) -> str:
+    if len(text) > NAME_MAX or not NAME_PATTERN.match(text):
+        raise _Misfit("not a name")
+    return text
+
+
+def _ns(quoted: str) -> NsRef:
+    if quoted == _HOST_SEGMENT:
+        return HOST
+    text = unquote(quoted, errors="replace")
+    if len(text) > _NS_MAX or quote(text, safe="") != quoted or any(ord(c) < 32 for c in text):
+        raise _Misfit("not a namespace")
+    return NsRef(text)
+
+
+def _string(fields: Mapping[str, object], key: str) -> str:
+    value = fields.get(key)
+    if not isinstance(value, str):
+        raise _Misfit(f"{key} is not a string")
+    return value
+
+
+def _matching(fields: Mapping[str, object], key: str, pattern: re.Pattern[str], *, or_empty: bool = False) -> str:
+    value = _string(fields, key)
+    if not pattern.match(value) and not (or_empty and not value):
+        raise _Misfit(f"{key} is malformed")
+    return value
+
+
+def _link(fields: Mapping[str, object], key: str) -> str:
+    value = _string(fields, key)
+    if value and not is_link_name(value):
+        raise _Misfit(f"{key} is not a link name")
+    return value
+
+
+def _interface(fields: Mapping[str, object], key: str) -> IPInterface | None:
+    if fields.get(key) is None:
+        return None
+    try:
+        found = ip_interface(_address_text(fields, key))
+    except ValueError:
+        raise _Misfit(f"{key} is not an address") from None
+    if not _is_unicast(found.ip):
+        raise _Misfit(f"{key} is not an endpoint's address")
+    return found
+
+
+def _is_unicast(address: IPAddress) -> bool:
+    return not (address.is_multicast or address.is_loopback or address.is_unspecified)
+
+
+def _address_text(fields: Mapping[str, object], key: str) -> str:
+    """Give the text of an address; one with a scope belongs to a link and is no choice of ours."""
+    text = _string(fields, key)
+    if "%" in text:
+        raise _Misfit(f"{key} has a scope")
+    return text
+
+
+def _subnets(value: object) -> tuple[SubnetPromise, ...]:
+    if not isinstance(value, list) or len(value) > _SUBNETS_MAX:
+        raise _Misfit("subnets is not a short list")
+    return tuple(_subnet(entry) for entry in value)
+
+
+def _subnet(entry: object) -> SubnetPromise:
+    if not isinstance(entry, dict):
+        raise _Misfit("a subnet is not an object")
+    try:
+        subnet = ip_network(_address_text(entry, "subnet"))
+        gateway = None if entry.get("gateway") is None else ip_address(_address_text(entry, "gateway"))
+    except ValueError:
+        raise _Misfit("a subnet or gateway is malformed") from None
+    if subnet.prefixlen == 0 or not _is_unicast(subnet.network_address):
+        raise _Misfit("a subnet is not a pool")
+    if gateway is not None and (gateway not in subnet or not _is_unicast(gateway)):
+        raise _Misfit("a gateway lies outside its subnet")
+    return subnet, gateway

@@ -1,0 +1,26 @@
+"""Repeating a choice until everybody who failed keeps what they have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from reconciler.errors import PlanError
+
+K = TypeVar("K")
+R = TypeVar("R")
+
+
+def settled(
+    attempt: Callable[[Mapping[K, PlanError]], tuple[R, Mapping[K, PlanError]]], failures: Mapping[K, PlanError]
+) -> tuple[R, Mapping[K, PlanError]]:
+    """Call `attempt` with the failures so far until it adds none; give its last result and all failures.
+
+    What fails stays as it runs, so what it was promised is not free for others: each failure is a reason to choose
+    once more. `attempt` must not judge again what already failed, so that this ends.
+    """
+    while True:
+        result, more = attempt(failures)
+        if not more:
+            return result, failures
+        failures = {**failures, **more}

@@ -1,0 +1,100 @@
+"""Addresses as rtnetlink messages (linux/if_addr.h). Pure."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface, IPv6Interface
+from struct import Struct
+from typing import Final, NamedTuple
+
+from reconciler.kernel.rtnetlink import (
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    CodecError,
+    Request,
+    attribute,
+    attributes,
+    u8,
+    u32_attribute,
+)
+from reconciler.model.identifiers import PROTOCOL
+from reconciler.model.objects import IPInterface
+
+RTM_NEWADDR: Final = 20
+_RTM_DELADDR: Final = 21
+_RTM_GETADDR: Final = 22
+_IFA_ADDRESS: Final = 1
+_IFA_LOCAL: Final = 2
+_IFA_BROADCAST: Final = 4
+_IFA_FLAGS: Final = 8
+_IFA_PROTO: Final = 11
+_IFA_F_NODAD: Final = 0x02
+_KERNEL_MADE: Final = (1, 2, 3)
+"""IFAPROT_KERNEL_LO, _RA, _LL: loopback, router advertisement, link-local."""
+
+_AF_INET: Final = 2
+_AF_INET6: Final = 10
+_SIZES: Final = {_AF_INET: 4, _AF_INET6: 16}
+_IFADDR: Final = Struct("=BBBBI")
+
+
+class AddressEntry(NamedTuple):
+    """What one RTM_NEWADDR says. address: 4 or 16 bytes; ifindex: of its link; protocol: who made it, 0 if nobody said."""
+
+    ifindex: int
+    address: bytes
+    prefix_length: int
+    protocol: int
+
+    @property
+    def is_ours(self) -> bool:
+        return self.protocol == PROTOCOL
+
+    @property
+    def is_kernel_made(self) -> bool:
+        """True for what the kernel gives links by itself; kernels before 5.18 do not say, so link-local counts too."""
+        return self.protocol in _KERNEL_MADE or (not self.protocol and self.address[:2] == b"\xfe\x80")
+
+    def interface(self) -> IPInterface:
+        kind = IPv4Interface if len(self.address) == 4 else IPv6Interface
+        return kind((self.address, self.prefix_length))
+
+
+def dump_addresses() -> Request:
+    """Ask for every address of both families."""
+    return Request(_RTM_GETADDR, NLM_F_DUMP, _IFADDR.pack(0, 0, 0, 0, 0))
+
+
+def new_address(ifindex: int, interface: IPInterface) -> Request:
+    """Put our address on a link: IPv6 without duplicate detection, IPv4 with the subnet's broadcast address if it has one."""
+    body = _header(ifindex, interface) + attribute(_IFA_PROTO, bytes((PROTOCOL,)))
+    if interface.version == 6:
+        body += u32_attribute(_IFA_FLAGS, _IFA_F_NODAD)
+    elif interface.network.prefixlen < 31:
+        body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
+    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def delete_address(ifindex: int, interface: IPInterface) -> Request:
+    return Request(_RTM_DELADDR, 0, _header(ifindex, interface))
+
+
+def _header(ifindex: int, interface: IPInterface) -> bytes:
+    family, local = (_AF_INET if interface.version == 4 else _AF_INET6), interface.ip.packed
+    fixed = _IFADDR.pack(family, interface.network.prefixlen, 0, 0, ifindex)
+    return fixed + attribute(_IFA_LOCAL, local) + attribute(_IFA_ADDRESS, local)
+
+
+def decode_address(buffer: bytes, start: int, end: int) -> AddressEntry | None:
+    """Read the payload of an RTM_NEWADDR; None for a family other than IPv4 and IPv6. Raises CodecError."""
+    if end - start < 8:
+        raise CodecError(f"netlink: an address in {end - start} bytes")
+    family, prefix_length, _, _, ifindex = _IFADDR.unpack_from(buffer, start)
+    size = _SIZES.get(family)
+    if size is None:
+        return None
+    found = attributes(buffer, start + 8, end)
+    span = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
+    if span is None or span[1] - span[0] != size or prefix_length > size * 8:
+        raise CodecError(f"netlink: no proper address of family {family} in RTM_NEWADDR")
+    return AddressEntry(ifindex, buffer[span[0] : span[1]], prefix_length, u8(buffer, found.get(_IFA_PROTO)))

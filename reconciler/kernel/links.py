@@ -1,0 +1,298 @@
+"""Links as rtnetlink messages: what we send to make and change them, and what a dump says (linux/if_link.h). Pure."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+from reconciler.kernel.rtnetlink import (
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    CodecError,
+    Request,
+    Span,
+    attribute,
+    attributes,
+    nested,
+    nested_attributes,
+    s32,
+    text,
+    text_attribute,
+    u8,
+    u32,
+    u32_attribute,
+)
+from reconciler.model.identifiers import LINK_GROUP
+
+RTM_NEWLINK: Final = 16
+_RTM_DELLINK: Final = 17
+_RTM_GETLINK: Final = 18
+_RTM_GETNSID: Final = 90
+_RTEXT_FILTER_SKIP_STATS: Final = 8
+
+_IFLA_ADDRESS: Final = 1
+_IFLA_IFNAME: Final = 3
+_IFLA_MTU: Final = 4
+_IFLA_LINK: Final = 5
+_IFLA_MASTER: Final = 10
+_IFLA_LINKINFO: Final = 18
+_IFLA_IFALIAS: Final = 20
+_IFLA_AF_SPEC: Final = 26
+_IFLA_GROUP: Final = 27
+_IFLA_NET_NS_FD: Final = 28
+_IFLA_EXT_MASK: Final = 29
+_IFLA_LINK_NETNSID: Final = 37
+_IFLA_INFO_KIND: Final = 1
+_IFLA_INFO_DATA: Final = 2
+_IFLA_INFO_SLAVE_KIND: Final = 4
+_IFLA_INFO_SLAVE_DATA: Final = 5
+_VETH_INFO_PEER: Final = 1
+_IFLA_BRPORT_MODE: Final = 4
+_IFLA_INET_CONF: Final = 1
+_IFLA_INET6_CONF: Final = 2
+_IFLA_INET6_ADDR_GEN_MODE: Final = 8
+_IPV4_DEVCONF_PROMOTE_SECONDARIES: Final = 20
+_NETNSA_NSID: Final = 1
+_NETNSA_FD: Final = 3
+
+_AF_INET: Final = 2
+_AF_INET6: Final = 10
+_IFF_UP: Final = 1
+_LOOPBACK_INDEX: Final = 1
+ADDR_GEN_EUI64: Final = 0
+ADDR_GEN_NONE: Final = 1
+NSID_NOT_ASSIGNED: Final = -1
+
+_DOOMED_GROUP: Final = LINK_GROUP ^ 1
+"""Ours too, only on the way out."""
+
+_IFINFO: Final = Struct("=BxHiII")
+_RTGEN: Final = Struct("=Bxxx")
+
+SYSCTLS: Final = {
+    "net/ipv4/conf/{}/route_localnet": (_AF_INET, _IFLA_INET_CONF, 25),
+    "net/ipv6/conf/{}/accept_ra": (_AF_INET6, _IFLA_INET6_CONF, 3),
+    "net/ipv6/conf/{}/disable_ipv6": (_AF_INET6, _IFLA_INET6_CONF, 26),
+}
+"""Settings that a link dump carries along: family, attribute and place in its array.
+
+Places count from 0; linux/ip.h, unlike linux/ipv6.h, numbers them from 1.
+"""
+
+
+class Link(NamedTuple):
+    """What one RTM_NEWLINK says. mac: lower case, "" if it has none; master, peer: link indexes, 0 for none.
+
+    peer_nsid: how this namespace numbers that of the peer, -1 if it is the same. alias: cut at 256 bytes by the kernel.
+    af_spec: raw, read by `sysctl_values` and `address_generation`.
+    """
+
+    ifindex: int
+    ifname: str
+    kind: str
+    is_up: bool
+    mac: str
+    mtu: int
+    group: int
+    master: int
+    peer: int
+    peer_nsid: int
+    is_hairpin: bool
+    alias: str
+    af_spec: bytes
+
+    @property
+    def is_ours(self) -> bool:
+        return self.group in (LINK_GROUP, _DOOMED_GROUP)
+
+
+def dump_links() -> Request:
+    """Ask for every link, without its counters."""
+    return Request(_RTM_GETLINK, NLM_F_DUMP, _IFINFO.pack(0, 0, 0, 0, 0) + _SKIP_STATS)
+
+
+def get_link(ifname: str) -> Request:
+    return Request(_RTM_GETLINK, 0, _IFINFO.pack(0, 0, 0, 0, 0) + text_attribute(_IFLA_IFNAME, ifname) + _SKIP_STATS)
+
+
+def get_loopback() -> Request:
+    """Ask for `lo`, which has ifindex 1 in every namespace (LOOPBACK_IFINDEX in net/flow.h)."""
+    return Request(_RTM_GETLINK, 0, _IFINFO.pack(0, 0, _LOOPBACK_INDEX, 0, 0) + _SKIP_STATS)
+
+
+_SKIP_STATS: Final = u32_attribute(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
+
+
+def mark_loopback(alias: str) -> Request:
+    """Put our group and `alias` on `lo`, and bring it up."""
+    body = _IFINFO.pack(0, 0, _LOOPBACK_INDEX, _IFF_UP, _IFF_UP)
+    return Request(RTM_NEWLINK, 0, body + _OUR_GROUP + text_attribute(_IFLA_IFALIAS, alias))
+
+
+_OUR_GROUP: Final = u32_attribute(_IFLA_GROUP, LINK_GROUP)
+
+
+def new_bridge(ifname: str, mac: str) -> Request:
+    """Make a bridge that is down, in our group.
+
+    Its MTU is not set here: one given on creation counts as not chosen, and the bridge would follow its ports (br_mtu_auto_adjust).
+    """
+    body = (
+        _IFINFO.pack(0, 0, 0, 0, 0)
+        + text_attribute(_IFLA_IFNAME, ifname)
+        + _mac_attribute(mac)
+        + _OUR_GROUP
+        + nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"bridge"))
+    )
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def new_veth(ifname: str, master: int, mtu: int, peer_ns_fd: int, peer_ifname: str, peer_mac: str) -> Request:
+    """Make a veth pair in our group, near side a port of link `master` and down, the peer in the namespace behind `peer_ns_fd`.
+
+    Neither end can come up in this message: the kernel opens the peer before the two are joined (ENOTCONN), and the near
+    side must first be told not to make itself an address, which is no part of creation (EAFNOSUPPORT).
+    """
+    mtu_attribute = u32_attribute(_IFLA_MTU, mtu)
+    peer = (
+        _IFINFO.pack(0, 0, 0, 0, 0)
+        + text_attribute(_IFLA_IFNAME, peer_ifname)
+        + _mac_attribute(peer_mac)
+        + mtu_attribute
+        + _OUR_GROUP
+        + u32_attribute(_IFLA_NET_NS_FD, peer_ns_fd)
+    )
+    pair = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer))
+    body = (
+        _IFINFO.pack(0, 0, 0, 0, 0)
+        + text_attribute(_IFLA_IFNAME, ifname)
+        + mtu_attribute
+        + u32_attribute(_IFLA_MASTER, master)
+        + _OUR_GROUP
+        + nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"veth"), pair)
+    )
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+class Change(NamedTuple):
+    """What to change of a link; None: leave it. is_hairpin needs a link that is a port already."""
+
+    is_up: bool | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    master: int | None = None
+    is_hairpin: bool | None = None
+    address_generation: int | None = None
+    promotes_secondaries: bool = False
+
+
+def change_link(link: int | str, change: Change) -> Request:
+    """Change a link, given by index or name.
+
+    promotes_secondaries: losing an IPv4 address then takes no other one of its subnet along.
+    """
+    ifindex = link if isinstance(link, int) else 0
+    body = _IFINFO.pack(0, 0, ifindex, _IFF_UP if change.is_up else 0, 0 if change.is_up is None else _IFF_UP)
+    if isinstance(link, str):
+        body += text_attribute(_IFLA_IFNAME, link)
+    if change.mac is not None:
+        body += _mac_attribute(change.mac)
+    if change.mtu is not None:
+        body += u32_attribute(_IFLA_MTU, change.mtu)
+    if change.master is not None:
+        body += u32_attribute(_IFLA_MASTER, change.master)
+    if change.is_hairpin is not None:
+        body += _PORT[change.is_hairpin]
+    return Request(RTM_NEWLINK, 0, body + _af_spec(change))
+
+
+def _af_spec(change: Change) -> bytes:
+    inet = _PROMOTE if change.promotes_secondaries else b""
+    mode = change.address_generation
+    inet6 = b"" if mode is None else nested(_AF_INET6, attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes((mode,))))
+    return nested(_IFLA_AF_SPEC, inet, inet6) if inet or inet6 else b""
+
+
+_PROMOTE: Final = nested(_AF_INET, nested(_IFLA_INET_CONF, u32_attribute(_IPV4_DEVCONF_PROMOTE_SECONDARIES, 1)))
+_PORT: Final = {
+    is_hairpin: nested(
+        _IFLA_LINKINFO,
+        attribute(_IFLA_INFO_SLAVE_KIND, b"bridge"),
+        nested(_IFLA_INFO_SLAVE_DATA, attribute(_IFLA_BRPORT_MODE, bytes((is_hairpin,)))),
+    )
+    for is_hairpin in (False, True)
+}
+
+
+def doom_link(ifindex: int) -> Request:
+    """Put a link where `delete_doomed` finds it. It stays recognisable as ours."""
+    return Request(RTM_NEWLINK, 0, _IFINFO.pack(0, 0, ifindex, 0, 0) + u32_attribute(_IFLA_GROUP, _DOOMED_GROUP))
+
+
+def delete_doomed() -> Request:
+    """Delete all doomed links together: one by one each waits for the whole machine (synchronize_net), 20 ms for a veth pair."""
+    return Request(_RTM_DELLINK, 0, _IFINFO.pack(0, 0, 0, 0, 0) + u32_attribute(_IFLA_GROUP, _DOOMED_GROUP))
+
+
+def get_nsid(fd: int) -> Request:
+    """Ask how the socket's namespace numbers the one behind `fd`."""
+    return Request(_RTM_GETNSID, 0, _RTGEN.pack(0) + u32_attribute(_NETNSA_FD, fd))
+
+
+def decode_link(buffer: bytes, start: int, end: int) -> Link:
+    """Read the payload of an RTM_NEWLINK. Raises CodecError."""
+    if end - start < 16:
+        raise CodecError(f"netlink: a link in {end - start} bytes")
+    _, _, ifindex, flags, _ = _IFINFO.unpack_from(buffer, start)
+    found = attributes(buffer, start + 16, end)
+    info = nested_attributes(buffer, found.get(_IFLA_LINKINFO))
+    is_port = _IFLA_INFO_SLAVE_DATA in info and text(buffer, info.get(_IFLA_INFO_SLAVE_KIND)) == "bridge"
+    port = nested_attributes(buffer, info[_IFLA_INFO_SLAVE_DATA]) if is_port else {}
+    return Link(
+        ifindex=ifindex,
+        ifname=text(buffer, found.get(_IFLA_IFNAME)),
+        kind=text(buffer, info.get(_IFLA_INFO_KIND)),
+        is_up=bool(flags & _IFF_UP),
+        mac=_raw(buffer, found.get(_IFLA_ADDRESS)).hex(":"),
+        mtu=u32(buffer, found.get(_IFLA_MTU)),
+        group=u32(buffer, found.get(_IFLA_GROUP)),
+        master=u32(buffer, found.get(_IFLA_MASTER)),
+        peer=u32(buffer, found.get(_IFLA_LINK)),
+        peer_nsid=s32(buffer, found.get(_IFLA_LINK_NETNSID), NSID_NOT_ASSIGNED),
+        is_hairpin=bool(u8(buffer, port.get(_IFLA_BRPORT_MODE))),
+        alias=text(buffer, found.get(_IFLA_IFALIAS)),
+        af_spec=_raw(buffer, found.get(_IFLA_AF_SPEC)),
+    )
+
+
+def decode_nsid(buffer: bytes, start: int, end: int) -> int:
+    """Read the answer to `get_nsid`: -1 when the namespace has no number here. Raises CodecError."""
+    return s32(buffer, attributes(buffer, start + 4, end).get(_NETNSA_NSID), NSID_NOT_ASSIGNED)
+
+
+def sysctl_values(link: Link) -> dict[str, str]:
+    """Give the link's settings of `SYSCTLS` that its dump carried, by path. Raises CodecError."""
+    spec = attributes(link.af_spec, 0, len(link.af_spec))
+    values = {}
+    for path, (family, kind, place) in SYSCTLS.items():
+        conf = nested_attributes(link.af_spec, spec.get(family)).get(kind)
+        if conf is not None and conf[0] + 4 * place + 4 <= conf[1]:
+            at = conf[0] + 4 * place
+            values[path.format(link.ifname)] = str(s32(link.af_spec, (at, at + 4)))
+    return values
+
+
+def address_generation(link: Link) -> int:
+    """Give how the link makes its own IPv6 addresses (`ADDR_GEN_EUI64`, ...); none where there is no IPv6. Raises CodecError."""
+    spec = attributes(link.af_spec, 0, len(link.af_spec))
+    inet6 = nested_attributes(link.af_spec, spec.get(_AF_INET6))
+    return u8(link.af_spec, inet6.get(_IFLA_INET6_ADDR_GEN_MODE), ADDR_GEN_NONE)
+
+
+def _mac_attribute(mac: str) -> bytes:
+    return attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+
+
+def _raw(buffer: bytes, span: Span | None) -> bytes:
+    return buffer[span[0] : span[1]] if span else b""

@@ -1,0 +1,66 @@
+"""One reconciler per host namespace: an abstract socket (unix(7)), which the kernel frees with its process and no file outlives."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import struct
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import LockHeld, kernel_error
+
+_ADDRESS: Final = "\0network-reconciler"
+"""Abstract names belong to a network namespace (network_namespaces(7)), so hosts played by namespaces have one lock each."""
+
+_BACKLOG: Final = 4096
+_CREDENTIALS: Final = struct.Struct("=iII")
+
+
+class HostLock:
+    """Held from `with` on until its end, or the end of the process. Raises LockHeld."""
+
+    def __enter__(self) -> HostLock:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            self._socket.bind(_ADDRESS)
+            self._socket.listen(_BACKLOG)
+        except OSError as cause:
+            self._socket.close()
+            if cause.errno != errno.EADDRINUSE:
+                raise kernel_error(cause.errno or errno.EIO, "take the host's lock") from cause
+            raise LockHeld(f"{_holder()} works on this host; wait for it to end, or stop it") from cause
+        self._socket.setblocking(False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def forget_askers(self) -> None:
+        """Let go those who came to see who holds the lock. For holders that live long: call now and then."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._socket.accept()[0].close()
+
+
+def _holder() -> str:
+    """Name the process that listens at the address: SO_PEERCRED is taken from its listen()."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asker:
+        asker.setblocking(False)
+        try:
+            asker.connect(_ADDRESS)
+            raw = asker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        except OSError:
+            return "another process"
+    pid, uid, _ = _CREDENTIALS.unpack(raw)
+    return f"process {pid} of user {uid} ({_command(pid)})" if pid > 0 else f"a process of user {uid} out of our sight"
+
+
+def _command(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()[:200].decode(errors="replace").split("\0")
+    except OSError:
+        return "gone"
+    line = " ".join(filter(None, words)) or "no command line"
+    return "".join(c if c.isprintable() else "?" for c in line)

@@ -1,0 +1,369 @@
+"""Network namespaces: finding, entering, making and deleting them (network_namespaces(7), ip-netns(8))."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import resource
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import KernelError, NameConflict, ReconcilerError, SandboxMissing, kernel_error
+from reconciler.kernel.links import Link, decode_link, get_loopback, mark_loopback
+from reconciler.kernel.netlink import RouteSocket
+from reconciler.model.identifiers import HOST, NsRef
+
+_CLONE_NEWNET: Final = 0x40000000
+_MS_BIND: Final = 0x1000
+_MS_REC: Final = 0x4000
+_MS_SHARED: Final = 0x100000
+_MNT_DETACH: Final = 2
+_UMOUNT_NOFOLLOW: Final = 8
+_NS_GET_NSTYPE: Final = 0xB703
+_PIDFILE_MAX: Final = 32
+_RESERVED_FDS: Final = 128
+"""Left to the rest of the process when descriptors are few."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Sandbox:
+    """An open namespace. `socket` is made on first use."""
+
+    __slots__ = ("fd", "inode", "socket")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.inode = os.fstat(fd).st_ino
+        self.socket: RouteSocket | None = None
+
+    def close(self) -> None:
+        if self.socket is not None:
+            self.socket.close()
+        os.close(self.fd)
+
+
+class Namespaces:
+    """The host's namespace, which is that of the thread that makes this value, and the sandboxes.
+
+    One thread at a time; that thread is back in the host's namespace whenever a call returns. What is open pins a namespace that
+    others have deleted: call `release` when a pass ends.
+    """
+
+    def __init__(self, netns_dir: Path, instance: str) -> None:
+        self.netns_dir = netns_dir
+        self._instance = instance
+        self._open: OrderedDict[NsRef, _Sandbox] = OrderedDict()
+        self._capacity = _descriptors() // 2
+        self._writes_before = 0
+        self._nsfs = os.stat("/proc/self/ns/net").st_dev
+        self._host = _Sandbox(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+
+    def __enter__(self) -> Namespaces:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def capacity(self) -> int:
+        """How many namespaces stay open at once; a descriptor is good until so many others were asked for."""
+        return self._capacity
+
+    @property
+    def writes(self) -> int:
+        """How many changing netlink requests were sent so far."""
+        return self._writes_before + sum(s.socket.writes for s in (self._host, *self._open.values()) if s.socket)
+
+    def inode(self, ns: NsRef) -> int:
+        """Give what tells namespaces apart. Raises SandboxMissing."""
+        return self._sandbox(ns).inode
+
+    def fd(self, ns: NsRef) -> int:
+        """Give an open descriptor, which stays ours. Raises SandboxMissing."""
+        return self._sandbox(ns).fd
+
+    def socket(self, ns: NsRef) -> RouteSocket:
+        """Give the rtnetlink socket inside a namespace. Raises SandboxMissing, KernelError."""
+        sandbox = self._sandbox(ns)
+        if sandbox.socket is None:
+            with self._entered(sandbox):
+                sandbox.socket = RouteSocket()
+        return sandbox.socket
+
+    @contextlib.contextmanager
+    def enter(self, ns: NsRef) -> Iterator[None]:
+        """Run the body with this thread inside `ns`. Raises SandboxMissing, KernelError."""
+        with self._entered(self._sandbox(ns)):
+            yield
+
+    def names(self) -> tuple[str, ...]:
+        """Give the names below the namespace folder that have a namespace behind them, sorted."""
+        try:
+            with os.scandir(self.netns_dir) as entries:
+                return tuple(sorted(entry.name for entry in entries if self._is_namespace(Path(entry.path))))
+        except FileNotFoundError:
+            return ()
+        except OSError as cause:
+            raise kernel_error(cause.errno or errno.EIO, f"list {self.netns_dir}") from cause
+
+    def is_marked(self, loopback: Link) -> bool:
+        """Say whether the namespace of this `lo` was made by this instance."""
+        return loopback.is_ours and loopback.alias == self._mark
+
+    def is_made_by_us(self, ns: NsRef) -> bool:
+        """Say the same of an open one. Raises SandboxMissing, KernelError."""
+        reply = self.socket(ns).request(get_loopback())
+        return any(self.is_marked(decode_link(a.buffer, a.start, a.end)) for a in reply.answers)
+
+    def create(self, names: Iterable[str]) -> list[ReconcilerError | None]:
+        """Make named namespaces with `lo` up and marked; one result each. One of ours that is there already is fine."""
+        names = tuple(names)
+        try:
+            self._prepare_folder()
+        except ReconcilerError as error:
+            return [error for _ in names]
+        return [_error_of(self._create, name) for name in names]
+
+    def delete(self, names: Iterable[str]) -> list[ReconcilerError | None]:
+        """Take named namespaces away, if they are ours and no process is in them; one result each. Gone already is fine."""
+        names = tuple(names)
+        occupants = _occupants()
+        return [_error_of(self._delete, name, occupants) for name in names]
+
+    def forget(self, ns: NsRef) -> None:
+        """Close what is open of a namespace."""
+        sandbox = self._open.pop(ns, None)
+        if sandbox is not None:
+            self._close(sandbox)
+
+    def release(self) -> None:
+        """Close all sandboxes, so that those deleted meanwhile by others really go."""
+        for ns in tuple(self._open):
+            self.forget(ns)
+
+    def close(self) -> None:
+        self.release()
+        self._host.close()
+
+    @property
+    def _mark(self) -> str:
+        return f"reconciler:{self._instance}"
+
+    def _sandbox(self, ns: NsRef) -> _Sandbox:
+        if ns == HOST:
+            return self._host
+        sandbox = self._open.get(ns)
+        if sandbox is None:
+            return self._remember(ns, _Sandbox(self._open_path(ns)))
+        self._open.move_to_end(ns)
+        return sandbox
+
+    def _remember(self, ns: NsRef, sandbox: _Sandbox) -> _Sandbox:
+        while len(self._open) >= self._capacity:
+            self._close(self._open.popitem(last=False)[1])
+        self._open[ns] = sandbox
+        return sandbox
+
+    def _close(self, sandbox: _Sandbox) -> None:
+        self._writes_before += sandbox.socket.writes if sandbox.socket else 0
+        sandbox.close()
+
+    def _open_path(self, ns: NsRef) -> int:
+        path = self._path(ns)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as cause:
+            raise _missing(ns, path, cause.strerror or str(cause)) from cause
+        if os.fstat(fd).st_dev == self._nsfs and fcntl.ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET:
+            return fd
+        os.close(fd)
+        raise _missing(ns, path, "it is not a network namespace")
+
+    def _path(self, ns: NsRef) -> Path:
+        kind, _, value = ns.partition(":")
+        match kind:
+            case "netns":
+                return self.netns_dir / _checked_name(value)
+            case "path":
+                return Path(value)
+            case "pid":
+                return _process_path(ns, value)
+            case "pidfile":
+                return _process_path(ns, _pidfile_content(ns, value))
+        raise SandboxMissing(
+            f"sandbox {ns}: sandboxes of kind {kind!r} cannot be looked up; use netns, path, pid or pidfile"
+        )
+
+    @contextlib.contextmanager
+    def _entered(self, sandbox: _Sandbox) -> Iterator[None]:
+        _call(f"enter namespace {sandbox.inode}", "setns", sandbox.fd, _CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            _call("return to the host's namespace", "setns", self._host.fd, _CLONE_NEWNET)
+
+    def _is_namespace(self, path: Path) -> bool:
+        try:
+            return os.lstat(path).st_dev == self._nsfs
+        except OSError:
+            return False
+
+    def _prepare_folder(self) -> None:
+        """Make the folder a shared mount as ip-netns(8) does, so that namespaces show in every mount namespace."""
+        folder = os.fsencode(self.netns_dir)
+        try:
+            self.netns_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as cause:
+            raise kernel_error(cause.errno or errno.EIO, f"make {self.netns_dir}") from cause
+        if _libc.mount(b"", folder, b"none", _MS_SHARED | _MS_REC, None) == 0:
+            return
+        if ctypes.get_errno() != errno.EINVAL:
+            raise kernel_error(ctypes.get_errno(), f"share the mount {self.netns_dir}")
+        _call(f"bind mount {self.netns_dir}", "mount", folder, folder, b"none", _MS_BIND | _MS_REC, None)
+        _call(f"share the mount {self.netns_dir}", "mount", b"", folder, b"none", _MS_SHARED | _MS_REC, None)
+
+    def _create(self, name: str) -> None:
+        ns, path = NsRef(f"netns:{name}"), self.netns_dir / _checked_name(name)
+        if self._is_namespace(path):
+            if not self.is_made_by_us(ns):
+                raise NameConflict(
+                    f"namespace {path} exists and is not ours; delete it, or use it by its name without making it"
+                )
+            return
+        self.forget(ns)
+        self._place_file(path)
+        try:
+            sandbox = self._unshared()
+            try:
+                source = f"/proc/self/fd/{sandbox.fd}".encode()
+                _call(f"mount namespace {path}", "mount", source, os.fsencode(path), b"none", _MS_BIND, None)
+            except KernelError:
+                sandbox.close()
+                raise
+        except KernelError:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+        self._remember(ns, sandbox)
+
+    def _place_file(self, path: Path) -> None:
+        """Make the file to mount on. One that no namespace is mounted on is what a crash or a reboot left: taken over."""
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+        except FileExistsError as cause:
+            if not path.is_file() or path.is_symlink() or path.stat().st_size:
+                raise NameConflict(f"{path} is in the way of a namespace and not ours; remove it") from cause
+        except OSError as cause:
+            raise kernel_error(cause.errno or errno.EIO, f"make {path}") from cause
+
+    def _unshared(self) -> _Sandbox:
+        """Make a namespace that is marked before anybody can find it."""
+        _call("make a network namespace", "unshare", _CLONE_NEWNET)
+        try:
+            sandbox = _Sandbox(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+            sandbox.socket = RouteSocket()
+        finally:
+            _call("return to the host's namespace", "setns", self._host.fd, _CLONE_NEWNET)
+        number, detail, _ = sandbox.socket.request(mark_loopback(self._mark))
+        if number:
+            sandbox.close()
+            raise kernel_error(number, "mark the loopback of a new namespace", detail)
+        return sandbox
+
+    def _delete(self, name: str, occupants: dict[int, int]) -> None:
+        ns, path = NsRef(f"netns:{name}"), self.netns_dir / _checked_name(name)
+        self.forget(ns)
+        if self._is_namespace(path):
+            if not self.is_made_by_us(ns):
+                raise NameConflict(f"namespace {path} was not made by us; it is left as it is")
+            pid = occupants.get(self.inode(ns))
+            self.forget(ns)
+            if pid is not None:
+                raise kernel_error(
+                    errno.EBUSY,
+                    f"delete namespace {path}",
+                    f"process {pid} ({_command(pid)}) runs in it; stop it first",
+                )
+            _call(f"unmount {path}", "umount2", os.fsencode(path), _MNT_DETACH | _UMOUNT_NOFOLLOW)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+
+def _descriptors() -> int:
+    """Raise the soft limit of open files to the hard one, and say how many may be used for namespaces."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(64, min(soft, 1 << 16) - _RESERVED_FDS)
+
+
+def _error_of(function: object, *arguments: object) -> ReconcilerError | None:
+    assert callable(function)
+    try:
+        function(*arguments)
+    except ReconcilerError as error:
+        return error
+    return None
+
+
+def _checked_name(name: str) -> str:
+    if not name or name in (".", "..") or "/" in name or "\0" in name:
+        raise SandboxMissing(f"{name!r} is no name for a namespace")
+    return name
+
+
+def _process_path(ns: NsRef, pid: str) -> Path:
+    if not pid.isascii() or not pid.isdecimal() or int(pid) == 0:
+        raise SandboxMissing(f"sandbox {ns}: {pid!r} is no process id")
+    return Path(f"/proc/{pid}/ns/net")
+
+
+def _pidfile_content(ns: NsRef, path: str) -> str:
+    try:
+        with open(path, "rb", opener=_open_nonblocking) as file:
+            return file.read(_PIDFILE_MAX).decode("ascii", "replace").strip()
+    except OSError as cause:
+        raise _missing(ns, Path(path), cause.strerror or str(cause)) from cause
+
+
+def _open_nonblocking(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _missing(ns: NsRef, path: Path, reason: str) -> SandboxMissing:
+    return SandboxMissing(f"sandbox {ns}: {path}: {reason}; start what it belongs to, or mend `sandbox` in the specs")
+
+
+def _occupants() -> dict[int, int]:
+    """Give one process for each namespace that a thread of a process other than ours is in."""
+    found: dict[int, int] = {}
+    own = os.getpid()
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal() and int(entry.name) != own:
+            with contextlib.suppress(OSError):
+                for thread in os.listdir(f"/proc/{entry.name}/task"):
+                    found.setdefault(os.stat(f"/proc/{entry.name}/task/{thread}/ns/net").st_ino, int(entry.name))
+    return found
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return _printable(Path(f"/proc/{pid}/comm").read_text(errors="replace").strip())
+    return "gone"
+
+
+def _printable(text: str) -> str:
+    """A process chooses its name; it shall not choose what a terminal does."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _call(what: str, function: str, *arguments: object) -> None:
+    if getattr(_libc, function)(*arguments) != 0:
+        raise kernel_error(ctypes.get_errno(), what)

@@ -1,0 +1,205 @@
+"""libnftables by ctypes, or the nft command where the library is missing: scripts in, JSON listings out (libnftables(3), nft(8)).
+
+Knows nothing of what the tables mean. A context's socket belongs to the network namespace of the thread that made it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from reconciler.errors import FirewallError, FirewallMissing, PrivilegeError, ReconcilerError
+
+_LIBRARY: Final = "libnftables.so.1"
+_JSON: Final = 1 << 4
+_NUMERIC_PROTO: Final = 1 << 7
+"""NFT_CTX_OUTPUT_* of nftables/libnftables.h. Protocols as numbers, since their names depend on the host's /etc/protocols."""
+
+RECYCLE_BYTES: Final = 32 << 20
+"""A context keeps its largest buffers and caches: after so much text it is made anew (firewalld#1136)."""
+
+_COMMAND_TIMEOUT_S: Final = 120
+_SBIN: Final = "/usr/sbin:/sbin"
+_ERROR_LINES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    is_done: bool
+    output: bytes
+    error: bytes
+
+
+class Nft:
+    """The firewall of the network namespace in which the first call is made. Threads may share it.
+
+    FirewallMissing rises on the first use, not here: who needs no firewall needs no nft. close() or leave the `with` block.
+    """
+
+    def __init__(self, *, library: str = _LIBRARY, command: str = "nft") -> None:
+        self._library, self._command = library, command
+        self._lock = threading.Lock()
+        self._backend: _Library | _Command | None = None
+
+    def __enter__(self) -> Nft:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the context; a later call makes a new one."""
+        with self._lock:
+            if isinstance(self._backend, _Library):
+                self._backend.close()
+            self._backend = None
+
+    def run(self, script: str) -> None:
+        """Carry out `script` as one transaction: all of it, or nothing and FirewallError with nft's own words."""
+        reply = self._use(lambda backend: backend.run(script))
+        if not reply.is_done:
+            raise _refusal("a change, nothing of which was made", reply.error)
+
+    def list_table(self, family: str, name: str) -> list[dict[str, Any]] | None:
+        """Give the table's objects as `nft -j` lists them, None when there is no such table."""
+        reply = self._use(lambda backend: backend.list("table", family, name))
+        if reply.is_done:
+            return _objects(reply.output)
+        error = _refusal(f"to list table {family} {name}", reply.error)
+        if isinstance(error, PrivilegeError) or name in self._table_names(family):
+            raise error
+        return None
+
+    def _table_names(self, family: str) -> set[str]:
+        reply = self._use(lambda backend: backend.list("tables", family))
+        if not reply.is_done:
+            raise _refusal(f"to list the tables of {family}", reply.error)
+        return {item["table"]["name"] for item in _objects(reply.output) if "table" in item}
+
+    def _use(self, call: Callable[[_Library | _Command], _Reply]) -> _Reply:
+        with self._lock:
+            if self._backend is None:
+                self._backend = _open(self._library, self._command)
+            return call(self._backend)
+
+
+def _open(library: str, command: str) -> _Library | _Command:
+    try:
+        return _Library(ctypes.CDLL(library))
+    except OSError as cause:
+        path = shutil.which(command) or shutil.which(command, path=_SBIN)
+        if path is None:
+            message = (
+                f"nftables is missing: neither the library {library} nor the command {command} was found; "
+                f"install nftables (on Debian: apt install nftables)"
+            )
+            raise FirewallMissing(message) from cause
+        return _Command(path)
+
+
+class _Library:
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._functions = _Functions(library)
+        self._context = self._functions.new_context()
+        self._spent = 0
+
+    def run(self, script: str) -> _Reply:
+        return self._call(script.encode())
+
+    def list(self, *what: str) -> _Reply:
+        return self._call(" ".join(("list", *what)).encode())
+
+    def close(self) -> None:
+        self._functions.free(self._context)
+
+    def _call(self, script: bytes) -> _Reply:
+        if self._spent > RECYCLE_BYTES:
+            self.close()
+            self._context, self._spent = self._functions.new_context(), 0
+        done = self._functions.run(self._context, script) == 0
+        reply = _Reply(done, self._functions.output(self._context), self._functions.error(self._context))
+        self._spent += len(script) + len(reply.output)
+        return reply
+
+
+class _Functions:
+    """The library's functions with their C types (nftables/libnftables.h)."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        context, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+        self._new = _function(library, "nft_ctx_new", context, ctypes.c_uint32)
+        self._buffer_output = _function(library, "nft_ctx_buffer_output", number, context)
+        self._buffer_error = _function(library, "nft_ctx_buffer_error", number, context)
+        self._set_flags = _function(library, "nft_ctx_output_set_flags", None, context, ctypes.c_uint)
+        self.run: Callable[[int, bytes], int] = _function(library, "nft_run_cmd_from_buffer", number, context, text)
+        self.output: Callable[[int], bytes] = _function(library, "nft_ctx_get_output_buffer", text, context)
+        self.error: Callable[[int], bytes] = _function(library, "nft_ctx_get_error_buffer", text, context)
+        self.free: Callable[[int], None] = _function(library, "nft_ctx_free", None, context)
+
+    def new_context(self) -> int:
+        """Make a context whose messages come as buffers and whose listings are JSON, in the thread's network namespace."""
+        context: int | None = self._new(0)
+        if not context or self._buffer_output(context) or self._buffer_error(context):
+            raise FirewallError("libnftables gave no context: out of memory or file descriptors")
+        self._set_flags(context, _JSON | _NUMERIC_PROTO)
+        return context
+
+
+def _function(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
+    function = getattr(library, name)
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+class _Command:
+    """The same by processes. A script goes in without -j, with which nft would take standard input for JSON and find no rest."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def run(self, script: str) -> _Reply:
+        return self._call(script, "-f", "-")
+
+    def list(self, *what: str) -> _Reply:
+        return self._call("", "-j", "-p", "list", *what)
+
+    def _call(self, script: str, *arguments: str) -> _Reply:
+        try:
+            done = subprocess.run(
+                (self._path, *arguments),
+                input=script.encode(),
+                capture_output=True,
+                env={**os.environ, "LC_ALL": "C"},
+                timeout=_COMMAND_TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired as cause:
+            raise FirewallError(f"nft did not finish within {_COMMAND_TIMEOUT_S} s") from cause
+        except OSError as cause:
+            raise FirewallError(f"nft could not be run: {cause.strerror}") from cause
+        return _Reply(done.returncode == 0, done.stdout, done.stderr)
+
+
+def _objects(output: bytes) -> list[dict[str, Any]]:
+    try:
+        objects: list[dict[str, Any]] = json.loads(output)["nftables"]
+    except (ValueError, LookupError, TypeError) as cause:
+        raise FirewallError(f"nft gave a listing that is not its JSON: {output[:80]!r}") from cause
+    return objects
+
+
+def _refusal(what: str, error: bytes) -> ReconcilerError:
+    """Make one line of nft's message, which repeats the command and underlines what it means."""
+    text = error.decode(errors="replace")
+    if os.strerror(errno.EPERM) in text:
+        return PrivilegeError(errno.EPERM, "talk to nftables", "Operation not permitted; it takes CAP_NET_ADMIN")
+    reasons = [line.partition("Error: ")[2] for line in text.splitlines() if "Error: " in line]
+    said = "; ".join(dict.fromkeys(reasons[:_ERROR_LINES])) or text.strip()[:200] or "no reason given"
+    return FirewallError(f"nftables refused {what}: {said}")

@@ -1,0 +1,153 @@
+"""Routes of the main table as rtnetlink messages (linux/rtnetlink.h). Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from struct import Struct
+from typing import Final, NamedTuple
+
+from reconciler.kernel.rtnetlink import (
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    CodecError,
+    Request,
+    Span,
+    attribute,
+    attributes,
+    u32,
+    u32_attribute,
+)
+from reconciler.model.identifiers import PROTOCOL
+from reconciler.model.objects import IPAddress, IPNetwork
+
+RTM_NEWROUTE: Final = 24
+_RTM_DELROUTE: Final = 25
+_RTM_GETROUTE: Final = 26
+_RTA_DST: Final = 1
+_RTA_OIF: Final = 4
+_RTA_GATEWAY: Final = 5
+_RTA_PRIORITY: Final = 6
+_RTA_MULTIPATH: Final = 9
+_RT_TABLE_MAIN: Final = 254
+_RT_SCOPE_UNIVERSE: Final = 0
+_RT_SCOPE_LINK: Final = 253
+_RT_SCOPE_NOWHERE: Final = 255
+_RTN_UNICAST: Final = 1
+_RTPROT_KERNEL: Final = 2
+_RTM_F_CLONED: Final = 0x200
+
+_AF_INET: Final = 2
+_AF_INET6: Final = 10
+_SIZES: Final = {_AF_INET: 4, _AF_INET6: 16}
+_RTMSG: Final = Struct("=BBBBBBBBI")
+_NEXTHOP: Final = Struct("=HBBi")
+
+
+class RouteEntry(NamedTuple):
+    """What one RTM_NEWROUTE says. gateway: packed, b"" on link; ifindex: of the link, of the first next hop if there are several.
+
+    metric: lower wins. is_unicast: False for blackholes and the like, whose ifindex is 0.
+    """
+
+    destination: bytes
+    prefix_length: int
+    gateway: bytes
+    ifindex: int
+    metric: int
+    protocol: int
+    is_unicast: bool
+
+    @property
+    def is_ours(self) -> bool:
+        return self.protocol == PROTOCOL
+
+    @property
+    def is_kernel_made(self) -> bool:
+        """True for the connected routes that come and go with addresses."""
+        return self.protocol == _RTPROT_KERNEL
+
+    def network(self) -> IPNetwork:
+        return _network(self.destination, self.prefix_length)
+
+    def gateway_address(self) -> IPAddress | None:
+        return _address(self.gateway) if self.gateway else None
+
+
+def dump_routes() -> Request:
+    """Ask for the main table, both families; needs a socket that has strict checking on, else all tables come."""
+    return Request(_RTM_GETROUTE, NLM_F_DUMP, _RTMSG.pack(0, 0, 0, 0, _RT_TABLE_MAIN, 0, 0, 0, 0))
+
+
+def new_route(
+    destination: IPNetwork, gateway: IPAddress | None, ifindex: int, *, is_replacing: bool = False
+) -> Request:
+    """Put our route into the main table. is_replacing: in place of the one with this destination, without a gap."""
+    scope = _RT_SCOPE_UNIVERSE if gateway is not None or destination.version == 6 else _RT_SCOPE_LINK
+    body = _header(destination, scope, PROTOCOL, _RTN_UNICAST) + u32_attribute(_RTA_OIF, ifindex)
+    if gateway is not None:
+        body += attribute(_RTA_GATEWAY, gateway.packed)
+    return Request(RTM_NEWROUTE, NLM_F_CREATE | (NLM_F_REPLACE if is_replacing else NLM_F_EXCL), body)
+
+
+def delete_route(destination: IPNetwork, gateway: IPAddress | None, ifindex: int) -> Request:
+    """Delete a route of ours that is exactly this one."""
+    body = _header(destination, _RT_SCOPE_NOWHERE, PROTOCOL, _RTN_UNICAST) + u32_attribute(_RTA_OIF, ifindex)
+    if gateway is not None:
+        body += attribute(_RTA_GATEWAY, gateway.packed)
+    return Request(_RTM_DELROUTE, 0, body)
+
+
+def _header(destination: IPNetwork, scope: int, protocol: int, kind: int) -> bytes:
+    family = _AF_INET if destination.version == 4 else _AF_INET6
+    fixed = _RTMSG.pack(family, destination.prefixlen, 0, 0, _RT_TABLE_MAIN, protocol, scope, kind, 0)
+    return fixed + (attribute(_RTA_DST, destination.network_address.packed) if destination.prefixlen else b"")
+
+
+def decode_route(buffer: bytes, start: int, end: int) -> RouteEntry | None:
+    """Read the payload of an RTM_NEWROUTE; None for other families, other tables and cached copies. Raises CodecError."""
+    if end - start < 12:
+        raise CodecError(f"netlink: a route in {end - start} bytes")
+    family, prefix_length, _, _, table, protocol, _, kind, flags = _RTMSG.unpack_from(buffer, start)
+    size = _SIZES.get(family)
+    if size is None or table != _RT_TABLE_MAIN or flags & _RTM_F_CLONED:
+        return None
+    found = attributes(buffer, start + 12, end)
+    ifindex, gateway = _first_hop(buffer, found)
+    destination = _packed(buffer, found.get(_RTA_DST)) or bytes(size)
+    if len(destination) != size or len(gateway) not in (0, size) or prefix_length > size * 8:
+        raise CodecError(f"netlink: no proper destination and gateway of family {family} in RTM_NEWROUTE")
+    is_unicast = kind == _RTN_UNICAST
+    metric = u32(buffer, found.get(_RTA_PRIORITY))
+    return RouteEntry(destination, prefix_length, gateway, ifindex if is_unicast else 0, metric, protocol, is_unicast)
+
+
+def _first_hop(buffer: bytes, found: dict[int, Span]) -> tuple[int, bytes]:
+    """Give link and gateway of a route, of its first next hop when it has several."""
+    hops = found.get(_RTA_MULTIPATH)
+    if hops is None:
+        return u32(buffer, found.get(_RTA_OIF)), _packed(buffer, found.get(_RTA_GATEWAY))
+    if hops[1] - hops[0] < 8:
+        raise CodecError("netlink: a multipath route without a next hop")
+    length, _, _, ifindex = _NEXTHOP.unpack_from(buffer, hops[0])
+    if length < 8 or hops[0] + length > hops[1]:
+        raise CodecError(f"netlink: a next hop of {length} bytes")
+    hop = attributes(buffer, hops[0] + 8, hops[0] + length)
+    return ifindex, _packed(buffer, hop.get(_RTA_GATEWAY))
+
+
+def _packed(buffer: bytes, span: Span | None) -> bytes:
+    return buffer[span[0] : span[1]] if span else b""
+
+
+@lru_cache(maxsize=4096)
+def _network(packed: bytes, prefix_length: int) -> IPNetwork:
+    kind = IPv4Network if len(packed) == 4 else IPv6Network
+    return kind((packed, prefix_length), strict=False)
+
+
+@lru_cache(maxsize=4096)
+def _address(packed: bytes) -> IPAddress:
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)

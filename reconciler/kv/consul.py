@@ -1,0 +1,332 @@
+"""Consul, through python-consul over our own HTTP client.
+
+The library knows Consul's paths and answers; what it lacks is here: deadlines, fail-over, the token in a header instead
+of the query string, where every access log would show it. Works with py-consul too, which took the same package name.
+
+An entry's version is its ModifyIndex. Consul tells by index only that something below a prefix may have changed, never
+what: each time the whole folder is read and compared.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from operator import attrgetter
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import consul  # type: ignore[import-untyped]  # the library has no types
+from consul.base import (  # type: ignore[import-untyped]
+    ACLDisabled,
+    ACLPermissionDenied,
+    BadRequest,
+    ClientError,
+    ConsulException,
+    NotFound,
+    Response,
+)
+
+from reconciler.errors import KvConflict, KvError, KvUnavailable
+from reconciler.kv.backoff import Backoff
+from reconciler.kv.config import StoreConfig
+from reconciler.kv.http import Cancellation, HttpClient, Request
+from reconciler.kv.protocol import (
+    MUST_NOT_EXIST,
+    Batch,
+    Check,
+    Entry,
+    Put,
+    Session,
+    Step,
+    Write,
+    checked_key,
+    checked_prefix,
+    checked_steps,
+    checked_value,
+    conflict,
+)
+from reconciler.kv.snapshot import Snapshot
+
+SESSION_TTL_S: Final = range(10, 86_401)
+"""What Consul takes as a session's TTL; it ends one after once to twice that."""
+
+_WAIT_MAX_S: Final = 300.0
+"""Of one blocking query; Consul's limit is 10 minutes. It adds up to a sixteenth by chance."""
+
+
+class ConsulStore:
+    """See `reconciler.kv.protocol.KvStore`."""
+
+    def __init__(self, config: StoreConfig) -> None:
+        tls = config.tls.context() if config.tls else None
+        self._http = HttpClient(config.endpoints, tls, config.timeout_s)
+        self._timeout_s = config.timeout_s
+        self._token = config.secret
+        self._prefix = config.prefix
+        self._consul = _Client(_Transport(self._http, self._token))
+
+    def get(self, key: str) -> Entry | None:
+        with _translated():
+            _, found = self._consul.kv.get(self._path(checked_key(key)))
+            return None if found is None else self._entry(found)
+
+    def list(self, prefix: str) -> tuple[Entry, ...]:
+        return self._folder(self._consul, checked_prefix(prefix))[1]
+
+    def put(self, key: str, value: bytes, session: Session | None = None) -> None:
+        checked_value(key, value)
+        if session is not None:
+            self._transact(
+                (Step(key=checked_key(key), version=None, write=Put(key=key, value=value, session=session)),)
+            )
+            return
+        with _translated():
+            self._consul.kv.put(self._path(checked_key(key)), value)
+
+    def delete(self, key: str) -> None:
+        with _translated():
+            self._consul.kv.delete(self._path(checked_key(key)))
+
+    def compare_and_swap(self, key: str, value: bytes | None, version: int) -> None:
+        step = Step.swap(key, value, version)
+        if value is None:
+            self._transact((step,))
+            return
+        with _translated():
+            if not self._consul.kv.put(self._path(key), value, cas=version):
+                raise conflict(key)
+
+    def transact(self, checks: Sequence[Check], writes: Sequence[Write]) -> None:
+        self._transact(checked_steps(checks, writes))
+
+    def watch(self, prefix: str) -> ConsulWatch:
+        return ConsulWatch(self, checked_prefix(prefix))
+
+    def session(self, ttl_s: float) -> ConsulSession:
+        ttl = round(ttl_s)
+        if ttl not in SESSION_TTL_S:
+            raise KvError(
+                f"a session of {ttl_s:g} s: Consul takes {SESSION_TTL_S.start} to {SESSION_TTL_S.stop - 1} s; "
+                "choose another discovery.ttl"
+            )
+        with _translated():
+            # No checks: with the default one, a moment's gossip trouble on the agent's node ends the session.
+            identity = self._consul.session.create(checks=[], lock_delay=0, behavior="delete", ttl=ttl)
+        return ConsulSession(self._consul, str(identity), ttl)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def changed_folder(
+        self, prefix: str, index: int, wait_s: float, cancellation: Cancellation
+    ) -> tuple[int, tuple[Entry, ...]]:
+        """Give index and entries: at once for index 0, else when the folder's index has passed it or `wait_s` is over."""
+        timeout_s = self._timeout_s + (wait_s * 17 / 16 if index else 0)
+        waiting = _Client(_Transport(self._http, self._token, timeout_s=timeout_s, cancellation=cancellation))
+        return self._folder(waiting, prefix, index=index, wait=f"{int(wait_s * 1000)}ms")
+
+    def _folder(self, client: _Client, prefix: str, **blocking: object) -> tuple[int, tuple[Entry, ...]]:
+        with _translated():
+            index, found = client.kv.get(self._path(prefix), recurse=True, **blocking)
+            return int(index), tuple(
+                self._entry(item) for item in sorted(found or (), key=lambda item: str(item["Key"]))
+            )
+
+    def _path(self, key: str) -> str:
+        return self._prefix + key
+
+    def _entry(self, item: Mapping[str, Any]) -> Entry:
+        key = str(item["Key"]).removeprefix(self._prefix)
+        return Entry(key=key, value=item["Value"] or b"", version=int(item["ModifyIndex"]))
+
+    def _transact(self, steps: Sequence[Step]) -> None:
+        operations = [{"KV": operation} for step in steps for operation in self._operations(step)]
+        if not operations:
+            return
+        try:
+            with _translated():
+                self._consul.txn.put(operations)
+        except _Rejected as rejection:
+            raise KvConflict(f"the transaction was not carried out: {rejection}") from rejection
+
+    def _operations(self, step: Step) -> Iterator[dict[str, object]]:
+        key = {"Key": self._path(step.key)}
+        if step.version == MUST_NOT_EXIST:
+            yield {"Verb": "check-not-exists", **key}
+        elif step.version is not None:
+            yield {"Verb": "check-index", "Index": step.version, **key}
+        match step.write:
+            case Put(value=value, session=None):
+                yield {"Verb": "set", "Value": base64.b64encode(value).decode(), **key}
+            case Put(value=value, session=ConsulSession(identity=identity)):
+                if step.version != MUST_NOT_EXIST:
+                    yield {"Verb": "delete", **key}  # else the lock of an earlier session would stand in the way
+                yield {"Verb": "lock", "Value": base64.b64encode(value).decode(), "Session": identity, **key}
+            case Put():
+                raise ValueError("the session is another store's")
+            case None:
+                pass
+            case _:
+                yield {"Verb": "delete", **key}
+
+
+class ConsulSession:
+    """See `reconciler.kv.protocol.Session`: a Consul session that deletes what it has locked."""
+
+    def __init__(self, client: _Client, identity: str, ttl_s: float) -> None:
+        self._client = client
+        self._ttl_s = ttl_s
+        self.identity = identity
+
+    @property
+    def ttl_s(self) -> float:
+        return self._ttl_s
+
+    def renew(self) -> None:
+        try:
+            with _translated():
+                self._client.session.renew(self.identity)
+        except _Gone as error:
+            raise KvConflict("the session has ended") from error
+
+    def close(self) -> None:
+        with suppress(KvError), _translated():
+            self._client.session.destroy(self.identity)
+
+
+class ConsulWatch:
+    """See `reconciler.kv.protocol.Watch`: blocking queries."""
+
+    def __init__(self, store: ConsulStore, prefix: str) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._index = 0
+        self._known = Snapshot()
+        self._backoff = Backoff()
+        self._cancellation = Cancellation()
+
+    def poll(self, timeout_s: float) -> Batch | None:
+        deadline = time.monotonic() + timeout_s
+        self._cancellation.event.wait(min(timeout_s, self._backoff.delay_s()))
+        while not self._cancellation.event.is_set():
+            left_s = max(0.0, deadline - time.monotonic())
+            batch = self._look(min(left_s, _WAIT_MAX_S))
+            if batch is not None or time.monotonic() >= deadline:
+                return batch
+        return None
+
+    def close(self) -> None:
+        self._cancellation.cancel()
+
+    def _look(self, wait_s: float) -> Batch | None:
+        try:
+            index, entries = self._store.changed_folder(self._prefix, self._index, wait_s, self._cancellation)
+        except KvUnavailable:
+            if self._cancellation.event.is_set():
+                return None
+            self._backoff.failed()
+            raise
+        self._backoff.succeeded()
+        if index < self._index:
+            self._known.forget()  # the servers' state was restored: an index says nothing about one from before
+        self._index = max(1, index)
+        return self._known.take(entries)
+
+
+class _Rejected(KvError):
+    """A transaction's checks did not hold."""
+
+
+class _Gone(KvError):
+    """What was asked for is not there."""
+
+
+_REFUSED: Final[tuple[tuple[type[ConsulException], str], ...]] = (
+    (ACLPermissionDenied, "Consul refused access (does the token allow reading and writing below the prefix?)"),
+    (ACLDisabled, "Consul refused access (a token was given, but it keeps no access control lists)"),
+    (BadRequest, "Consul did not understand the request"),
+)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Translate python-consul's errors, and what its decoding makes of answers that are not Consul's."""
+    try:
+        yield
+    except NotFound as error:
+        raise _Gone(str(error)) from error
+    except ClientError as error:
+        kind = _Rejected if str(error).startswith("409") else KvError
+        raise kind(f"Consul: {error}") from error
+    except ConsulException as error:
+        text = next((text for kind_, text in _REFUSED if isinstance(error, kind_)), "Consul failed")
+        raise KvError(f"{text}: {error}") from error
+    except (LookupError, TypeError, json.JSONDecodeError) as error:
+        raise KvUnavailable(f"the server's answer is not Consul's: {type(error).__name__} {error}") from error
+
+
+_Params = Sequence[tuple[str, object]] | None
+
+
+class _Client(consul.Consul):  # type: ignore[misc]  # the library has no types
+    """python-consul with our transport."""
+
+    def __init__(self, transport: _Transport) -> None:
+        self._transport = transport
+        super().__init__()
+
+    def connect(self, *_: object, **__: object) -> _Transport:
+        return self._transport
+
+
+class _Transport(consul.base.HTTPClient):  # type: ignore[misc]  # the library has no types
+    """What python-consul calls for each request.
+
+    timeout_s, cancellation: of requests that are meant to take long.
+    """
+
+    def __init__(
+        self, http: HttpClient, token: str, *, timeout_s: float | None = None, cancellation: Cancellation | None = None
+    ) -> None:
+        super().__init__()
+        self._http = http
+        self._token = token
+        self._timeout_s = timeout_s
+        self._cancellation = cancellation
+
+    def get(self, callback: Callable[[Response], Any], path: str, params: _Params = None) -> Any:
+        return self._request("GET", callback, path, params, "")
+
+    def put(
+        self, callback: Callable[[Response], Any], path: str, params: _Params = None, data: str | bytes = ""
+    ) -> Any:
+        return self._request("PUT", callback, path, params, data)
+
+    def delete(self, callback: Callable[[Response], Any], path: str, params: _Params = None) -> Any:
+        return self._request("DELETE", callback, path, params, "")
+
+    def post(
+        self, callback: Callable[[Response], Any], path: str, params: _Params = None, data: str | bytes = ""
+    ) -> Any:
+        return self._request("POST", callback, path, params, data)
+
+    def _request(
+        self, method: str, callback: Callable[[Response], Any], path: str, params: _Params, data: str | bytes
+    ) -> Any:
+        # The library takes a token from the environment by itself (CONSUL_HTTP_TOKEN) and would put it into the URL.
+        query = [(name, value) for name, value in params or () if name != "token"]
+        request = Request(
+            method=method,
+            target=quote(path) + (f"?{urlencode(query)}" if query else ""),
+            body=data.encode() if isinstance(data, str) else data,
+            headers={"X-Consul-Token": self._token} if self._token else {},
+            is_repeatable=method == "GET" or path.startswith("/v1/session/renew/"),
+        )
+        reply = self._http.send(request, timeout_s=self._timeout_s, cancellation=self._cancellation)
+        text = reply.body.decode(errors="replace")
+        if reply.is_server_trouble:
+            raise KvUnavailable(f"Consul: {reply.status} {text[:200].strip()}")
+        return callback(Response(reply.status, reply.headers, text))

@@ -1,0 +1,339 @@
+"""Requests to one of several HTTP servers, each over within its deadline, whatever the server does.
+
+Knows nothing of stores. The deadline covers a whole exchange, not each read: a server that sends a byte now and then
+gets no longer. Secrets travel in headers, never in targets, so that no access log or error text shows them.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+from reconciler.errors import KvError, KvUnavailable
+from reconciler.kv.config import Endpoint
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of one answer: 50,000 records with room to spare; what is longer is refused rather than held in memory."""
+
+_SERVER_TROUBLE: Final = frozenset({429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """is_repeatable: asking two servers, or twice, does no harm."""
+
+    method: str
+    target: str
+    body: bytes = b""
+    headers: Mapping[str, str]
+    is_repeatable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def is_server_trouble(self) -> bool:
+        """Say whether the server, not the request, is the matter: another one, or the same later, may answer."""
+        return self.status in _SERVER_TROUBLE
+
+
+class Cancellation:
+    """Lets another thread end the exchange that this object was handed to. Once cancelled, always cancelled."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection: _Connection | None = None
+        self.event = threading.Event()
+
+    def cancel(self) -> None:
+        with self._lock:
+            self.event.set()
+            if self._connection is not None:
+                self._connection.interrupt()
+
+    def hold(self, connection: _Connection | None) -> None:
+        with self._lock:
+            self._connection = connection
+            if connection is not None and self.event.is_set():
+                connection.interrupt()
+
+
+class HttpClient:
+    """Talks to the server that answered last; keeps its connections. Safe to use from several threads."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], tls: ssl.SSLContext | None, timeout_s: float) -> None:
+        self._endpoints = tuple(endpoints)
+        self._tls = tls
+        self._timeout_s = timeout_s
+        self._preferred = 0
+        self._lock = threading.Lock()
+        self._idle: list[_Connection] = []
+
+    def send(
+        self, request: Request, *, timeout_s: float | None = None, cancellation: Cancellation | None = None
+    ) -> Reply:
+        """Give the answer of the first server that has one. Raises KvUnavailable after `timeout_s`.
+
+        Once a request may have reached a server, only a repeatable one is sent to the next. timeout_s: for an answer
+        that is meant to take long; then one server only is asked.
+        """
+        attempts = len(self._endpoints) if timeout_s is None else 1
+        deadline = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
+        for attempts_left in range(attempts, 0, -1):
+            share_s = (deadline - time.monotonic()) / attempts_left
+            try:
+                reply = self._exchange(request, time.monotonic() + share_s, cancellation)
+                if attempts_left == 1 or not reply.is_server_trouble or not request.is_repeatable:
+                    return reply
+            except _Failed as failure:
+                cancelled = cancellation is not None and cancellation.event.is_set()
+                may_repeat = request.is_repeatable or not failure.was_sent
+                if attempts_left == 1 or cancelled or not may_repeat:
+                    raise failure.as_unavailable() from failure.__cause__
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def stream(self, request: Request, cancellation: Cancellation) -> LineStream:
+        """Send a request whose answer goes on and on, one line per message. Raises KvUnavailable."""
+        connection = self._new_connection()
+        cancellation.hold(connection)
+        try:
+            connection.deadline = time.monotonic() + self._timeout_s
+            return LineStream(connection, connection.open_stream(request))
+        except _Failed as failure:
+            self._prefer_next(connection.endpoint)
+            raise failure.as_unavailable() from failure.__cause__
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.discard()
+
+    def _exchange(self, request: Request, deadline: float, cancellation: Cancellation | None) -> Reply:
+        connection = self._take_connection()
+        connection.deadline = deadline
+        if cancellation is not None:
+            cancellation.hold(connection)
+        try:
+            reply = connection.exchange(request)
+        except _Failed:
+            self._prefer_next(connection.endpoint)
+            raise
+        finally:
+            if cancellation is not None:
+                cancellation.hold(None)
+        if reply.is_server_trouble:
+            self._prefer_next(connection.endpoint)
+        self._give_back(connection)
+        return reply
+
+    def _take_connection(self) -> _Connection:
+        with self._lock:
+            while self._idle:
+                connection = self._idle.pop()
+                if connection.endpoint == self._endpoints[self._preferred] and connection.is_fresh():
+                    return connection
+                connection.discard()
+        return self._new_connection()
+
+    def _new_connection(self) -> _Connection:
+        return _Connection(self._endpoints[self._preferred], self._tls)
+
+    def _give_back(self, connection: _Connection) -> None:
+        if connection.is_reusable:
+            with self._lock:
+                self._idle.append(connection)
+        else:
+            connection.discard()
+
+    def _prefer_next(self, failed: Endpoint) -> None:
+        with self._lock:
+            if self._endpoints[self._preferred] == failed:
+                self._preferred = (self._preferred + 1) % len(self._endpoints)
+
+
+class LineStream:
+    """An answer without an end. Belongs to one thread."""
+
+    def __init__(self, connection: _Connection, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self._connection = connection
+        self._response = response
+        self._buffer = bytearray()
+        self._searched = 0
+
+    def line(self, timeout_s: float) -> bytes | None:
+        """Give the next line; None if none came within `timeout_s`. Raises KvUnavailable when the server hung up."""
+        deadline = time.monotonic() + timeout_s
+        while (end := self._buffer.find(b"\n", self._searched)) < 0:
+            self._searched = len(self._buffer)
+            if self._searched > REPLY_BYTES_MAX:
+                raise KvError(f"{self._connection.endpoint}: a message over {REPLY_BYTES_MAX} bytes")
+            self._connection.deadline = deadline
+            try:
+                piece = self._response.read1(65536)
+            except TimeoutError:
+                return None
+            except (OSError, http.client.HTTPException) as error:
+                raise KvUnavailable(f"{self._connection.endpoint}: {error}") from error
+            if not piece:
+                raise KvUnavailable(f"{self._connection.endpoint}: the connection was closed")
+            self._buffer += piece
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        return line
+
+    def close(self) -> None:
+        self._connection.discard()
+
+
+class _Failed(Exception):
+    """No answer. was_sent: the server may have seen the request."""
+
+    def __init__(self, endpoint: Endpoint, reason: str, *, was_sent: bool) -> None:
+        super().__init__(f"{endpoint}: {reason}")
+        self.was_sent = was_sent
+
+    def as_unavailable(self) -> KvUnavailable:
+        return KvUnavailable(str(self))
+
+
+class _Connection:
+    """One TCP connection, made when first needed. deadline: on the monotonic clock, for all that follows."""
+
+    def __init__(self, endpoint: Endpoint, tls: ssl.SSLContext | None) -> None:
+        self.endpoint = endpoint
+        self.deadline = 0.0
+        self.is_reusable = True
+        self._tls = tls
+        self._socket: socket.socket | None = None
+        self._is_interrupted = False
+
+    def exchange(self, request: Request) -> Reply:
+        response = self._answer(request, "HTTP/1.1")
+        try:
+            body = response.read(REPLY_BYTES_MAX + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._failed(error, was_sent=True) from error
+        self.is_reusable = response.isclosed() and not response.will_close
+        if len(body) > REPLY_BYTES_MAX:
+            self.discard()
+            raise KvError(f"{self.endpoint}: an answer over {REPLY_BYTES_MAX} bytes")
+        return Reply(status=response.status, headers=response.headers, body=body)
+
+    def open_stream(self, request: Request) -> http.client.HTTPResponse:
+        """HTTP/1.0, so that the answer comes without chunk frames, and a wait that timed out loses no part of one."""
+        return self._answer(request, "HTTP/1.0")
+
+    def is_fresh(self) -> bool:
+        """Say whether the server has left the idle connection open: a closed one is readable."""
+        if self._socket is None:
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def interrupt(self) -> None:
+        """End a wait in another thread. The descriptor stays until that thread discards it."""
+        self._is_interrupted = True
+        if self._socket is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def discard(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def seconds_left(self) -> float:
+        left_s = self.deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("no answer in time")
+        return left_s
+
+    def _answer(self, request: Request, version: str) -> http.client.HTTPResponse:
+        try:
+            connected = self._connected()
+        except OSError as error:
+            raise self._failed(error, was_sent=False) from error
+        try:
+            connected.settimeout(self.seconds_left())
+            connected.sendall(_head(request, version, self.endpoint) + request.body)
+            response = http.client.HTTPResponse(cast(socket.socket, _Readable(connected, self)), method=request.method)
+            response.begin()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._failed(error, was_sent=True) from error
+        return response
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:
+            plain = socket.create_connection((self.endpoint.host, self.endpoint.port), timeout=self.seconds_left())
+            self._socket = plain
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                plain.settimeout(self.seconds_left())
+                self._socket = self._tls.wrap_socket(plain, server_hostname=self.endpoint.host)
+        if self._is_interrupted:
+            raise OSError("closed")
+        return self._socket
+
+    def _failed(self, reason: Exception | str, *, was_sent: bool) -> _Failed:
+        self.discard()
+        return _Failed(self.endpoint, str(reason) or type(reason).__name__, was_sent=was_sent)
+
+
+class _Readable:
+    """All that HTTPResponse asks of a socket: its reading side, here one that minds the connection's deadline.
+
+    Closing the file leaves the connection open for the next request.
+    """
+
+    def __init__(self, connected: socket.socket, connection: _Connection) -> None:
+        self._connected = connected
+        self._connection = connection
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        assert mode == "rb"
+        return io.BufferedReader(_RawReader(self._connected, self._connection), 65536)
+
+
+class _RawReader(io.RawIOBase):
+    def __init__(self, connected: socket.socket, connection: _Connection) -> None:
+        self._connected = connected
+        self._connection = connection
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        self._connected.settimeout(self._connection.seconds_left())
+        return self._connected.recv_into(memoryview(buffer))
+
+
+def _head(request: Request, version: str, endpoint: Endpoint) -> bytes:
+    lines = [
+        f"{request.method} {request.target} {version}",
+        f"Host: {endpoint}",
+        f"Content-Length: {len(request.body)}",
+        *(f"{name}: {value}" for name, value in request.headers.items()),
+    ]
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ValueError("a line break in a request's target or headers")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")

@@ -1,0 +1,26 @@
+"""What one pass found and did: the value that status files, logs and exit codes are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reconciler.errors import SpecError
+from reconciler.model.desired import DesiredState
+from reconciler.model.plan import Outcome, Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One pass.
+
+    plan: what was to be done (of the first round), its problems included. outcomes: empty for a dry run.
+    drift: what a second look still found to be done; no operations is the proof that the host is as desired.
+    digest: of the specs' names and contents.
+    """
+
+    desired: DesiredState
+    plan: Plan
+    outcomes: tuple[Outcome, ...] = ()
+    drift: Plan = field(default_factory=Plan)
+    spec_faults: tuple[SpecError, ...] = ()
+    digest: str = ""

@@ -1,0 +1,28 @@
+"""Look at our nft tables: whether their rules stand, and every element with its unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from reconciler.firewall.inspection import inspect_table
+from reconciler.firewall.notation import digested
+from reconciler.firewall.ruleset import TABLE, TABLES
+from reconciler.kernel.nft import Nft
+from reconciler.model.objects import FirewallRules, Seen, Unit
+
+
+def observe_firewall(nft: Nft, units: Iterable[Unit] = ()) -> Iterator[Seen]:
+    """Give our tables and their elements; nothing of a table that is not there.
+
+    units: every unit known from promises or specs, needed to read the comments of those with very long names.
+    Elements of a set that is not as declared are left out: the repair loses them, so they must be planned again.
+    Raises FirewallError, FirewallMissing, PrivilegeError.
+    """
+    long_units = digested(units)
+    for family, spec in TABLES.items():
+        listing = nft.list_table(family, TABLE)
+        if listing is None:
+            continue
+        state = inspect_table(spec, listing, long_units)
+        yield Seen(FirewallRules(family=family, table=TABLE, digest=state.digest), is_ours=state.is_ours)
+        yield from (Seen(element, is_ours=True) for element in state.elements)

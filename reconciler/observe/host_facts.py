@@ -1,0 +1,44 @@
+"""What choices depend on, read from the host."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from reconciler.model.desired import HostFacts
+from reconciler.observe.routes import uplink_index, used_destinations
+from reconciler.observe.sandboxes import View
+from reconciler.settings import Settings
+
+_RESOLV_CONF = Path("/etc/resolv.conf")
+_RESOLVED_CONF = Path("/run/systemd/resolve/resolv.conf")
+_HOSTS = Path("/etc/hosts")
+_IPV6 = Path("/proc/sys/net/ipv6")
+_FILE_MAX = 1 << 20
+
+
+def host_facts(settings: Settings, host: View, now: str) -> HostFacts:
+    """Give the facts. host: the host's own namespace; now: RFC 3339 with nanoseconds."""
+    foreign = {link.ifindex: link.ifname for link in host.links if not link.is_ours}
+    uplink = uplink_index(host.routes)
+    return HostFacts(
+        name=settings.host,
+        instance=settings.instance,
+        hostname=os.uname().nodename,
+        uplink_mtu=next((link.mtu for link in host.links if link.ifindex == uplink), None),
+        routes=tuple(used_destinations(host.routes, foreign)),
+        resolv_conf=_text(_RESOLV_CONF),
+        resolved_conf=_text(_RESOLVED_CONF),
+        hosts=_text(_HOSTS),
+        has_ipv6=_IPV6.exists(),
+        now=now,
+    )
+
+
+def _text(path: Path) -> str:
+    """Give a file's text, its first MiB; "" when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_FILE_MAX).decode(errors="replace")
+    except OSError:
+        return ""

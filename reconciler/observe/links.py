@@ -1,0 +1,83 @@
+"""From dumped links to the objects that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from reconciler.kernel.links import ADDR_GEN_EUI64, Link, address_generation, sysctl_values
+from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.objects import Bridge, LinkUp, Seen, Sysctl, VethPair
+
+UNKNOWN_NS = NsRef("?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """The far end of a veth pair."""
+
+    ns: NsRef
+    link: Link
+
+
+_NO_LINK = Link(0, "", "", False, "", 0, 0, 0, 0, -1, False, "", b"")
+NO_PEER = Peer(ns=UNKNOWN_NS, link=_NO_LINK)
+
+Peers = Mapping[tuple[int, int], Peer]
+"""By the number that the host has for the peer's namespace, and the link's index there."""
+
+
+def host_links(links: Iterable[Link], peers: Peers) -> Iterator[Seen]:
+    """Give our bridges and pairs, and every other link as a foreign bridge, which is how it gets in the way of one of ours."""
+    links = tuple(links)
+    names = {link.ifindex: link.ifname for link in links}
+    for link in links:
+        if link.is_ours and link.kind == "veth":
+            yield Seen(_pair(link, names, peers), is_ours=True)
+            continue
+        is_ours = link.is_ours and link.kind == "bridge"
+        yield Seen(_bridge(link), is_ours=is_ours)
+        if is_ours:
+            yield from link_sysctls(HOST, link)
+
+
+def sandbox_links(ns: NsRef, links: Iterable[Link]) -> Iterator[Seen]:
+    """Give the links that are up, and the settings of ours."""
+    for link in links:
+        if link.is_up:
+            yield Seen(LinkUp(ns=ns, ifname=link.ifname), is_ours=link.is_ours)
+        if link.is_ours:
+            yield from link_sysctls(ns, link)
+
+
+def link_sysctls(ns: NsRef, link: Link) -> Iterator[Seen]:
+    """Give the settings that came with the link's dump."""
+    for name, value in sysctl_values(link).items():
+        yield Seen(Sysctl(ns=ns, name=name, value=value), is_ours=False)
+
+
+def _bridge(link: Link) -> Bridge:
+    return Bridge(
+        ns=HOST,
+        ifname=link.ifname,
+        mac=link.mac,
+        mtu=link.mtu,
+        has_link_local=address_generation(link) == ADDR_GEN_EUI64,
+        is_up=link.is_up,
+    )
+
+
+def _pair(link: Link, names: Mapping[int, str], peers: Peers) -> VethPair:
+    peer = peers.get((link.peer_nsid, link.peer), NO_PEER)
+    return VethPair(
+        ns=HOST,
+        ifname=link.ifname,
+        master=names.get(link.master, ""),
+        # An end that was changed by itself shows as a change of the pair, which sets both.
+        mtu=peer.link.mtu if peer.link.mtu and peer.link.mtu != link.mtu else link.mtu,
+        peer_ns=peer.ns,
+        peer_ifname=peer.link.ifname,
+        peer_mac=peer.link.mac,
+        is_hairpin=link.is_hairpin,
+        is_up=link.is_up,
+    )

@@ -1,0 +1,259 @@
+"""One pass, top to bottom: read this first.
+
+load -> observe -> assign -> compile -> diff -> apply -> verify -> status. Each stage takes values and gives values; only `look` and
+the appliers touch the world. Observing comes before assigning because addresses that the store forgot are adopted from the kernel.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+
+from reconciler.apply.executor import Handler, Progress, carry_out, failures
+from reconciler.apply.files import apply_files
+from reconciler.apply.firewall import apply_firewall
+from reconciler.apply.namespaces import apply_namespaces
+from reconciler.apply.records import apply_records
+from reconciler.apply.rtnetlink import apply_rtnetlink
+from reconciler.apply.sysctls import apply_sysctls
+from reconciler.compile import Found, compile_objects
+from reconciler.errors import ReconcilerError
+from reconciler.ipam.adopt import adopted_promises
+from reconciler.ipam.assign import assign
+from reconciler.ipam.promises import Promises, decode_promises, merged
+from reconciler.kernel.lock import HostLock
+from reconciler.kernel.netns import Namespaces
+from reconciler.kernel.nft import Nft
+from reconciler.kv.protocol import KvStore
+from reconciler.kv.sqlite import open_sqlite
+from reconciler.model.desired import DesiredState
+from reconciler.model.objects import (
+    HOST_UNIT,
+    Address,
+    Bridge,
+    FirewallElement,
+    FirewallRules,
+    Key,
+    KvRecord,
+    LinkUp,
+    Namespace,
+    Object,
+    Route,
+    SandboxFile,
+    Seen,
+    Sysctl,
+    Unit,
+    VethPair,
+)
+from reconciler.model.observed import Observed
+from reconciler.model.plan import Outcome, Plan
+from reconciler.model.report import Report
+from reconciler.model.wanted import WantedState
+from reconciler.observe.firewall import observe_firewall
+from reconciler.observe.host import observe_host
+from reconciler.plan.make_plan import Blocked, Boundaries, make_plan
+from reconciler.plan.ownership import Owners, declared_units, link_units, owners
+from reconciler.settings import Settings
+from reconciler.spec.load import LoadedSpecs, load_specs
+from reconciler.status.write import write_status
+
+log = logging.getLogger(__name__)
+
+_ROUNDS = 3
+"""How often a pass may look again and mend: once is the rule, more when the kernel moved something along with a change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backends:
+    """The world, opened once per process."""
+
+    namespaces: Namespaces
+    nft: Nft
+    kv: KvStore
+
+    def handlers(self, settings: Settings) -> Mapping[type[Object], Handler]:
+        """Say who carries out operations on which kind of object."""
+        rtnetlink = partial(apply_rtnetlink, namespaces=self.namespaces)
+        firewall = partial(apply_firewall, nft=self.nft)
+        return {
+            KvRecord: partial(apply_records, kv=self.kv),
+            FirewallRules: firewall,
+            FirewallElement: firewall,
+            Namespace: partial(apply_namespaces, namespaces=self.namespaces),
+            Bridge: rtnetlink,
+            VethPair: rtnetlink,
+            LinkUp: rtnetlink,
+            Address: rtnetlink,
+            Route: rtnetlink,
+            Sysctl: partial(apply_sysctls, namespaces=self.namespaces),
+            SandboxFile: partial(apply_files, settings=settings),
+        }
+
+
+@contextmanager
+def open_backends(settings: Settings, *, read_only: bool = False) -> Iterator[Backends]:
+    """Open what a pass needs. read_only: nothing is created anywhere, a store that is not there reads as empty."""
+    namespaces = Namespaces(settings.netns_dir, settings.instance)
+    try:
+        kv = open_sqlite(settings.state_dir / "state.db", read_only=read_only)
+        try:
+            yield Backends(namespaces=namespaces, nft=Nft(), kv=kv)
+        finally:
+            kv.close()
+    finally:
+        namespaces.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One look at the host, and what it lacks."""
+
+    observed: Observed
+    desired: DesiredState
+    owners: Owners
+    plan: Plan
+
+
+def plan_pass(settings: Settings, backends: Backends, against: str = "live") -> Report:
+    """Say what a pass would do. Writes nothing anywhere."""
+    loaded = _load(settings)
+    view = look(loaded.wanted, settings, backends)
+    return _report(view, loaded, (), view.plan)
+
+
+def reconcile(settings: Settings, backends: Backends, progress: Progress | None = None) -> Report:
+    """Bring this host from what it is to what the specs declare. Safe to call again at any time.
+
+    Raises LockHeld when another pass works on this host, KvUnavailable without a store; all else is in the report.
+    """
+    loaded = _load(settings)
+    with HostLock():
+        report = _converge(loaded.wanted, loaded, settings, backends, progress)
+        write_status(settings, report)
+    return report
+
+
+def tear_down(settings: Settings, backends: Backends, progress: Progress | None = None) -> Report:
+    """Remove all that is ours and nothing else: reconcile with nothing wanted."""
+    nothing = LoadedSpecs(wanted=WantedState(networks=(), attachments=()), faults=(), digest="", files=())
+    with HostLock():
+        report = _converge(nothing.wanted, nothing, settings, backends, progress)
+        write_status(settings, report)
+    return report
+
+
+def look(
+    wanted: WantedState, settings: Settings, backends: Backends, blocked: Sequence[tuple[Unit, ReconcilerError]] = ()
+) -> View:
+    """Observe, choose, compile and compare. blocked: units that failed before in this pass, to be left alone."""
+    records = {entry.key: entry.value.decode(errors="replace") for entry in backends.kv.list("")}
+    kept, faults = decode_promises(records)
+    for fault in faults:
+        log.warning("%s", fault)
+    observed = _observe(wanted, settings, backends, records, kept)
+    promises = merged(kept, adopted_promises(wanted, observed.host, observed.seen))
+    desired = assign(wanted, observed.host, promises)
+    found = Found(sandboxes=observed.sandboxes, seen=observed.seen, promises=kept)
+    objects = compile_objects(desired, found)
+    whose = _owners(wanted, observed, promises)
+    boundaries = Boundaries(
+        failures=(*observed.failures, *desired.failures, *blocked),
+        is_pruning=not wanted.has_faults,
+        declared=declared_units(wanted),
+    )
+    plan = make_plan(objects, observed.seen, whose, boundaries)
+    return View(observed=observed, desired=desired, owners=whose, plan=plan)
+
+
+def _load(settings: Settings) -> LoadedSpecs:
+    return load_specs(settings.specs_dir, host=settings.host, is_bridge_enabled=settings.is_bridge_enabled)
+
+
+def _observe(
+    wanted: WantedState, settings: Settings, backends: Backends, records: Mapping[str, str], promises: Promises
+) -> Observed:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+    observed = observe_host(wanted, settings, backends.namespaces, now)
+    seen = dict(observed.seen)
+    for path, value in records.items():
+        record = KvRecord(path=path, value=value)
+        seen[record.key] = Seen(record, is_ours=True)
+    failed = list(observed.failures)
+    try:
+        seen.update((found.object.key, found) for found in observe_firewall(backends.nft))
+    except ReconcilerError as error:
+        failed.append((HOST_UNIT, error))
+    return replace(observed, seen=seen, failures=tuple(failed))
+
+
+def _owners(wanted: WantedState, observed: Observed, promises: Promises) -> Owners:
+    promised = {network.link_name: Unit(network=name) for name, network in promises.networks.items()}
+    promised |= {
+        endpoint.link_name: Unit(network=network, attachment=attachment)
+        for (network, attachment), endpoint in promises.endpoints.items()
+    }
+    links = link_units(wanted, observed.host.name, {name: unit for name, unit in promised.items() if name})
+    sandboxes = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in wanted.attachments}
+    return owners(links, sandboxes, observed.seen)
+
+
+def _converge(
+    wanted: WantedState, loaded: LoadedSpecs, settings: Settings, backends: Backends, progress: Progress | None
+) -> Report:
+    """Apply, undo what failed half-way, look again until nothing is left to do."""
+    handlers = backends.handlers(settings)
+    first = view = look(wanted, settings, backends)
+    outcomes: list[Outcome] = []
+    failed: list[tuple[Unit, ReconcilerError]] = []
+    for _ in range(_ROUNDS):
+        if not view.plan.operations:
+            break
+        done = carry_out(view.plan.operations, handlers, progress)
+        outcomes += done
+        new = failures(done)
+        if new:
+            failed += new
+            _undo(view, new, settings, backends, wanted)
+        view = look(wanted, settings, backends, failed)
+    return _report(replace_plan(view, first.plan), loaded, tuple(outcomes), view.plan)
+
+
+def replace_plan(view: View, plan: Plan) -> View:
+    return replace(view, plan=plan)
+
+
+def _undo(
+    before: View,
+    failed: Sequence[tuple[Unit, ReconcilerError]],
+    settings: Settings,
+    backends: Backends,
+    wanted: WantedState,
+) -> None:
+    """Bring the units that failed back to what they were: the same engine, towards what was seen before."""
+    blocked = Blocked(unit for unit, _ in failed)
+    now = look(wanted, settings, backends)
+    target: dict[Key, Object] = {}
+    for view, is_failed in ((now, False), (before, True)):
+        for key, seen in view.observed.seen.items():
+            unit = view.owners.unit_of(seen.object) or HOST_UNIT
+            if seen.is_ours and blocked.covers(unit) == is_failed:
+                target[key] = replace(seen.object, unit=unit)
+    plan = make_plan(target, now.observed.seen, now.owners, Boundaries())
+    for outcome in carry_out(plan.operations, backends.handlers(settings)):
+        if outcome.error is not None:
+            log.error("undo of %s failed: %s", outcome.operation.describe(), outcome.error)
+
+
+def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drift: Plan) -> Report:
+    return Report(
+        desired=view.desired,
+        plan=view.plan,
+        outcomes=outcomes,
+        drift=drift,
+        spec_faults=loaded.faults,
+        digest=loaded.digest,
+    )

@@ -1,0 +1,46 @@
+"""What traffic notices of an operation."""
+
+from __future__ import annotations
+
+from reconciler.model.objects import Address, Bridge, FirewallElement, LinkUp, Object, Route, VethPair
+from reconciler.model.plan import Action, Disruption
+
+_FLAPPING_FIELDS = {Bridge: {"mac", "is_up"}, VethPair: {"master", "peer_mac", "is_up"}}
+"""Changing these in place loses packets for a moment: neighbours must learn anew, or the port was down."""
+
+_IMMUTABLE_FIELDS: dict[type[Object], frozenset[str]] = {VethPair: frozenset({"peer_ns", "peer_ifname"})}
+"""The kernel cannot change these, or not without side effects: the object is made anew."""
+
+
+def changed_fields(before: Object, after: Object) -> frozenset[str]:
+    old, new = before.attributes(), after.attributes()
+    return frozenset(name for name in new if new[name] != old[name])
+
+
+def must_be_made_anew(before: Object, after: Object) -> bool:
+    return bool(changed_fields(before, after) & _IMMUTABLE_FIELDS.get(type(after), frozenset()))
+
+
+def disruption_of(action: Action, before: Object | None, after: Object | None) -> Disruption:
+    """Classify one operation; half of a pair that makes an object anew counts as a delete."""
+    if action is Action.CREATE:
+        return Disruption.NONE
+    if action is Action.DELETE:
+        return _of_delete(before)
+    assert before is not None
+    assert after is not None
+    if changed_fields(before, after) & _FLAPPING_FIELDS.get(type(after), set()):
+        return Disruption.FLAP
+    is_felt = isinstance(after, (Bridge, VethPair, LinkUp, Address, Route, FirewallElement))
+    return Disruption.LIVE if is_felt else Disruption.NONE
+
+
+def _of_delete(before: Object | None) -> Disruption:
+    match before:
+        case Bridge() | VethPair():
+            return Disruption.RECREATE
+        case Address():
+            return Disruption.FLAP
+        case Route() | FirewallElement():
+            return Disruption.LIVE
+    return Disruption.NONE

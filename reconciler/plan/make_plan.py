@@ -1,0 +1,189 @@
+"""The difference between what shall be and what is, as ordered operations. An empty plan is the proof of convergence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from reconciler.errors import NameConflict, ReconcilerError
+from reconciler.model.identifiers import NsRef
+from reconciler.model.objects import (
+    HOST_UNIT,
+    Address,
+    Bridge,
+    FirewallRules,
+    Key,
+    LinkUp,
+    Namespace,
+    Object,
+    Route,
+    SandboxFile,
+    Seen,
+    Sysctl,
+    Unit,
+    VethPair,
+)
+from reconciler.model.plan import Action, Disruption, Operation, Plan
+from reconciler.plan.disruption import disruption_of, must_be_made_anew
+from reconciler.plan.ordering import step
+from reconciler.plan.ownership import Owners
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boundaries:
+    """What must stay as it is.
+
+    failures: units that could not be decided or looked at; nothing of theirs is touched.
+    is_pruning: False when the specs could not all be read; then only what declared units no longer need may go.
+    declared: every unit that the specs that could be read speak of.
+    """
+
+    failures: Sequence[tuple[Unit, ReconcilerError]] = ()
+    is_pruning: bool = True
+    declared: frozenset[Unit] = frozenset()
+
+
+def make_plan(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen], owners: Owners, boundaries: Boundaries) -> Plan:
+    """Give the operations that turn `seen` into `wanted`, in order, and the units left alone with the reason.
+
+    Pure and total: the same input gives the same plan in the same order, whatever the order of the mappings.
+    """
+    problems = [*boundaries.failures, *_conflicts(wanted, seen)]
+    blocked = Blocked(unit for unit, _ in problems)
+    may_go = _Pruning(owners=owners, blocked=blocked, boundaries=boundaries)
+    changes = _changes({k: o for k, o in wanted.items() if not blocked.covers(o.unit)}, seen, may_go)
+    ordered = sorted(changes, key=lambda operation: (step(operation), operation.key))
+    operations = _with_disruption(ordered, owners.members())
+    return Plan(operations=tuple(operations), problems=tuple(sorted(problems, key=lambda p: (p[0], str(p[1])))))
+
+
+class Blocked:
+    """The units that nothing may be done for: those given, and all that need one of them."""
+
+    def __init__(self, units: Iterable[Unit]) -> None:
+        self._units = frozenset(units)
+        self._attachments = frozenset(unit.attachment for unit in self._units if unit.attachment)
+
+    def covers(self, unit: Unit) -> bool:
+        """Say whether `unit` is blocked. A failure on one network blocks the attachment's other endpoints too."""
+        if not self._units:
+            return False
+        return (
+            unit in self._units
+            or unit.attachment in self._attachments
+            or any(parent in self._units for parent in unit.parents())
+        )
+
+
+_EXCLUSIVE = (Bridge, VethPair, Namespace, SandboxFile, FirewallRules)
+
+
+def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[tuple[Unit, ReconcilerError]]:
+    """Find foreign objects under names that we need. A foreign address or route that is as wanted serves as well."""
+    for key, found in seen.items():
+        if found.is_ours or key not in wanted:
+            continue
+        mine = wanted[key]
+        if isinstance(mine, _EXCLUSIVE) or (isinstance(mine, Route) and mine != found.object):
+            message = (
+                f"{found.object.describe()} is in the way and not ours; remove or rename it, or choose another name"
+            )
+            yield mine.unit, NameConflict(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pruning:
+    owners: Owners
+    blocked: Blocked
+    boundaries: Boundaries
+
+    def allows(self, found: Object) -> bool:
+        """Say whether something of ours that nobody wants any more may go."""
+        unit = self.owners.unit_of(found)
+        if unit is None:
+            return self.boundaries.is_pruning
+        if self.blocked.covers(unit):
+            return False
+        return self.boundaries.is_pruning or self._is_declared(unit)
+
+    def _is_declared(self, unit: Unit) -> bool:
+        """A declared attachment says completely which networks it is on; of an undeclared one nothing is known."""
+        whose = Unit(attachment=unit.attachment) if unit.attachment else unit
+        return whose in self.boundaries.declared
+
+
+def _changes(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen], pruning: _Pruning) -> Iterator[Operation]:
+    gone = _Gone()
+    removals = []
+    for key, found in seen.items():
+        before, after = found.object, wanted.get(key)
+        is_replaced = after is not None and after != before and must_be_made_anew(before, after)
+        is_removed = (
+            after is None and found.is_ours and not isinstance(before, (LinkUp, Sysctl)) and pruning.allows(before)
+        )
+        if is_replaced or is_removed:
+            gone.add(before)
+            unit = after.unit if after is not None else pruning.owners.unit_of(before) or HOST_UNIT
+            removals.append(Operation(action=Action.DELETE, before=before, after=None, unit=unit))
+    yield from (operation for operation in removals if not gone.takes_along(operation.object))
+    for key, after in wanted.items():
+        present = seen.get(key)
+        if present is None or gone.may_take_along(after):
+            yield Operation(action=Action.CREATE, before=None, after=after, unit=after.unit)
+        elif present.object == after:
+            continue
+        elif must_be_made_anew(present.object, after):
+            yield Operation(action=Action.CREATE, before=None, after=after, unit=after.unit)
+        else:
+            yield Operation(action=Action.UPDATE, before=present.object, after=after, unit=after.unit)
+
+
+class _Gone:
+    """Links and namespaces that go: the kernel takes along what sits on them, so that needs no operation of its own."""
+
+    def __init__(self) -> None:
+        self._links: set[tuple[NsRef, str]] = set()
+        self._namespaces: set[NsRef] = set()
+        self._readdressed: set[tuple[NsRef, str]] = set()
+
+    def add(self, found: Object) -> None:
+        match found:
+            case Bridge():
+                self._links.add((found.ns, found.ifname))
+            case VethPair():
+                self._links.update({(found.ns, found.ifname), (found.peer_ns, found.peer_ifname)})
+            case Namespace():
+                self._namespaces.add(found.ns)
+            case Address():
+                self._readdressed.add((found.ns, found.ifname))
+
+    def takes_along(self, found: Object) -> bool:
+        """Say whether `found` surely goes with a link or a namespace that goes."""
+        match found:
+            case LinkUp() | Address() | Route():
+                return found.ns in self._namespaces or (found.ns, found.ifname) in self._links
+            case Sysctl():
+                return any((found.ns, part) in self._links for part in found.name.split("/")[3:4])
+        return False
+
+    def may_take_along(self, found: Object) -> bool:
+        """Say whether `found` may go too, so that it has to be made again.
+
+        The kernel flushes a link's routes with its last address (fib_disable_ip in net/ipv4/fib_frontend.c).
+        """
+        is_exposed = isinstance(found, Route) and (found.ns, found.ifname) in self._readdressed
+        return is_exposed or self.takes_along(found)
+
+
+def _with_disruption(operations: Iterable[Operation], members: Mapping[str, tuple[str, ...]]) -> Iterator[Operation]:
+    """Add what traffic notices, and whose."""
+    for operation in operations:
+        disruption = disruption_of(operation.action, operation.before, operation.after)
+        if disruption is Disruption.NONE:
+            yield operation
+        else:
+            yield replace(operation, disruption=disruption, affects=_hit(operation.unit, members))
+
+
+def _hit(unit: Unit, members: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return (unit.attachment,) if unit.attachment else members.get(unit.network, ())

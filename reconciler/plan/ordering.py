@@ -1,0 +1,56 @@
+"""In which order operations are carried out.
+
+Promises are written before anything is touched and taken back last of all. What is to go goes from the outside in (published ports,
+files, routes, addresses, pairs, bridges, namespaces), then the firewall changes in one transaction while the links it guards
+are either gone or not yet there, then what is to come is made from the inside out.
+"""
+
+from __future__ import annotations
+
+from reconciler.model.objects import (
+    Address,
+    Bridge,
+    FirewallElement,
+    FirewallRules,
+    KvRecord,
+    LinkUp,
+    Namespace,
+    Object,
+    Route,
+    SandboxFile,
+    Sysctl,
+    VethPair,
+)
+from reconciler.model.plan import Action, Operation
+
+Step = tuple[int, int]
+"""Phase, then rank within the phase. Operations of one step are independent of each other."""
+
+_RANKS: dict[type[Object], int] = {
+    Namespace: 10,
+    Bridge: 20,
+    VethPair: 30,
+    Sysctl: 40,
+    LinkUp: 50,
+    Address: 60,
+    Route: 70,
+    SandboxFile: 80,
+}
+
+PUBLISHING_SETS = ("published", "published_ports")
+"""Sets whose elements lead traffic in: filled when everything behind them stands, emptied before it goes."""
+
+
+def step(operation: Operation) -> Step:
+    """Say when an operation is carried out."""
+    is_delete = operation.action is Action.DELETE
+    match operation.object:
+        case KvRecord():
+            return (6, 0) if is_delete else (0, 0)
+        case FirewallElement(set_name=name) if name.startswith(PUBLISHING_SETS):
+            return (1, 0) if is_delete else (5, 0)
+        case FirewallRules() | FirewallElement():
+            return (3, 0)
+        case found:
+            rank = _RANKS[type(found)]
+            return (2, -rank) if is_delete else (4, rank)

@@ -1,0 +1,109 @@
+"""Whose an object is that was found, so that a unit which could not be decided keeps what it has."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.model.identifiers import HOST, NsRef, bridge_link_name, endpoint_id, network_id, veth_link_name
+from reconciler.model.objects import (
+    HOST_UNIT,
+    Address,
+    Bridge,
+    FirewallElement,
+    Key,
+    KvRecord,
+    LinkUp,
+    Namespace,
+    Object,
+    Route,
+    SandboxFile,
+    Seen,
+    Sysctl,
+    Unit,
+    VethPair,
+)
+from reconciler.model.wanted import WantedState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owners:
+    """links: the unit of each of our links on the host, by name, from promises and the desired state.
+
+    sandboxes: the attachment whose sandbox a namespace is. peers: the unit of each veth's far end, by namespace and name.
+    """
+
+    links: Mapping[str, Unit]
+    sandboxes: Mapping[NsRef, Unit]
+    peers: Mapping[tuple[NsRef, str], Unit]
+
+    def unit_of(self, found: Object) -> Unit | None:
+        """Give the unit on whose behalf an observed object exists; None when nothing tells."""
+        match found:
+            case FirewallElement():
+                return found.unit
+            case KvRecord():
+                return record_unit(found.path)
+            case SandboxFile():
+                return Unit(attachment=found.attachment)
+            case Namespace():
+                return self.sandboxes.get(found.ns)
+            case Bridge() | VethPair():
+                return self.links.get(found.ifname)
+            case Address() | Route() | LinkUp():
+                return self._unit_at(found.ns, found.ifname)
+            case Sysctl():
+                return HOST_UNIT
+        return HOST_UNIT
+
+    def members(self) -> Mapping[str, tuple[str, ...]]:
+        """Give the attachments on each network, sorted."""
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for unit in self.links.values():
+            if unit.network and unit.attachment:
+                found[unit.network].add(unit.attachment)
+        return {network: tuple(sorted(names)) for network, names in found.items()}
+
+    def _unit_at(self, ns: NsRef, ifname: str) -> Unit | None:
+        return self.links.get(ifname) if ns == HOST else self.peers.get((ns, ifname), self.sandboxes.get(ns))
+
+
+def record_unit(path: str) -> Unit:
+    """Give the unit that a promise belongs to: `network/<name>`, `endpoint/<network>/<attachment>`, else the host's."""
+    match path.split("/"):
+        case ["network", network]:
+            return Unit(network=network)
+        case ["endpoint", network, attachment]:
+            return Unit(network=network, attachment=attachment)
+    return HOST_UNIT
+
+
+def link_units(wanted: WantedState, host: str, promised: Mapping[str, Unit]) -> Mapping[str, Unit]:
+    """Give whose each link on the host is: what was promised, and the names that the declared ones have or would get."""
+    units = dict(promised)
+    for network in wanted.networks:
+        given = network.bridge.link_name if network.bridge else None
+        default = "docker0" if network.name == "bridge" else bridge_link_name(network_id(host, network.name))
+        units[given or default] = Unit(network=network.name)
+    for attachment in wanted.attachments:
+        for endpoint in attachment.endpoints:
+            derived = veth_link_name(endpoint_id(host, endpoint.network, attachment.name))
+            units[derived] = Unit(network=endpoint.network, attachment=attachment.name)
+    return units
+
+
+def declared_units(wanted: WantedState) -> frozenset[Unit]:
+    """Give every network and attachment that the specs speak of."""
+    networks = {Unit(network=network.name) for network in wanted.networks}
+    return frozenset(networks | {Unit(attachment=attachment.name) for attachment in wanted.attachments})
+
+
+def owners(links: Mapping[str, Unit], sandboxes: Mapping[NsRef, Unit], seen: Mapping[Key, Seen]) -> Owners:
+    """Complete what is known of links by what was seen at their far ends."""
+    peers = {
+        (found.object.peer_ns, found.object.peer_ifname): links[found.object.ifname]
+        for found in seen.values()
+        if isinstance(found.object, VethPair) and found.object.ifname in links
+    }
+    return Owners(links=links, sandboxes=sandboxes, peers=peers)

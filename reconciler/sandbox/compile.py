@@ -1,0 +1,38 @@
+"""From a desired attachment to the objects of its sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.model.desired import DesiredAttachment, HostFacts
+from reconciler.model.objects import IPAddress, LinkUp, Namespace, Object, SandboxFile, Sysctl
+from reconciler.model.wanted import NetworkMode, SandboxKind
+from reconciler.sandbox.hosts import hosts_text
+from reconciler.sandbox.resolv_conf import resolv_conf_text
+
+
+def compile_sandbox(
+    attachment: DesiredAttachment, host: HostFacts, host_gateway: IPAddress | None, *, is_made_by_us: bool
+) -> Iterator[Object]:
+    """Give the namespace (when it is ours to make), its loopback, its sysctls and its two files."""
+    unit, ns = attachment.unit, attachment.ns
+    is_named = attachment.wanted.sandbox.kind is SandboxKind.NETNS
+    has_own_stack = attachment.wanted.mode is not NetworkMode.HOST
+    netns_name = attachment.wanted.sandbox.value if is_named and has_own_stack else ""
+    if has_own_stack:
+        if is_made_by_us:
+            yield Namespace(unit=unit, ns=ns, name=netns_name)
+        yield LinkUp(unit=unit, ns=ns, ifname="lo")
+        for name, value in attachment.wanted.sysctls:
+            yield Sysctl(unit=unit, ns=ns, name=sysctl_path(name), value=value)
+    contents = {
+        "hosts": hosts_text(attachment, host, host_gateway),
+        "resolv.conf": resolv_conf_text(attachment, host),
+    }
+    for name, content in contents.items():
+        yield SandboxFile(unit=unit, attachment=attachment.name, name=name, content=content, netns_name=netns_name)
+
+
+def sysctl_path(name: str) -> str:
+    """Give the path below /proc/sys for a name with dots (sysctl(8)): a slash in the name stands for a dot in the path."""
+    return name.translate(str.maketrans("./", "/."))

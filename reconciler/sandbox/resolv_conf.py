@@ -1,0 +1,96 @@
+"""/etc/resolv.conf of one sandbox, as the engine writes it (docker-networking section 7.5; syntax: resolv.conf(5))."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from reconciler.model.desired import DesiredAttachment, HostFacts
+from reconciler.model.identifiers import BUILTIN_NETWORKS
+from reconciler.model.objects import IPAddress
+from reconciler.model.wanted import NetworkMode
+
+EMBEDDED_SERVER = "127.0.0.11"
+FALLBACK_IPV4 = ("8.8.8.8", "8.8.4.4")
+FALLBACK_IPV6 = ("2001:4860:4860::8888", "2001:4860:4860::8844")
+_STUB = ("127.0.0.53",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvConf:
+    """What a file says; of several `search` or `options` lines the last one counts."""
+
+    nameservers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+def parse_resolv_conf(text: str) -> ResolvConf:
+    """Read a file; lines that say nothing known are passed over. Never raises."""
+    servers: list[str] = []
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    for line in text.splitlines():
+        match line.split():
+            case ["nameserver", address, *_]:
+                servers.append(address)
+            case ["search" | "domain", *names]:
+                search = tuple(names)
+            case ["options", *given]:
+                options = tuple(given)
+    return ResolvConf(nameservers=tuple(servers), search=search, options=options)
+
+
+def host_resolv_conf(host: HostFacts) -> ResolvConf:
+    """Give the host's settings; behind systemd-resolved's stub those of the servers that it asks itself."""
+    own = parse_resolv_conf(host.resolv_conf)
+    if own.nameservers == _STUB and host.resolved_conf:
+        return parse_resolv_conf(host.resolved_conf)
+    return own
+
+
+def uses_embedded_server(attachment: DesiredAttachment) -> bool:
+    """Say whether names are served in the sandbox: it sits on a user-defined network."""
+    return any(endpoint.network not in BUILTIN_NETWORKS for endpoint in attachment.endpoints)
+
+
+def resolv_conf_text(attachment: DesiredAttachment, host: HostFacts) -> str:
+    """Give the file's text.
+
+    Host mode: the host's file. A user-defined network: the embedded server alone, `ndots:0` unless the options name one.
+    Else the servers given for the attachment, or the host's that can be reached from a sandbox, or the engine's fallback.
+    """
+    if attachment.wanted.mode is NetworkMode.HOST and not attachment.wanted.dns:
+        return host.resolv_conf
+    given, theirs = attachment.wanted, host_resolv_conf(host)
+    search = given.dns_search or theirs.search
+    options = given.dns_options or theirs.options
+    if uses_embedded_server(attachment):
+        ndots = () if any(option.startswith("ndots:") for option in options) else ("ndots:0",)
+        return _text((EMBEDDED_SERVER,), search, (*options, *ndots))
+    servers = tuple(map(str, given.dns)) or _reachable(attachment, theirs.nameservers)
+    return _text(servers, search, options)
+
+
+def _reachable(attachment: DesiredAttachment, servers: tuple[str, ...]) -> tuple[str, ...]:
+    has_ipv6 = any(endpoint.ipv6 for endpoint in attachment.endpoints)
+    kept = tuple(server for server in servers if _is_reachable(_address(server), has_ipv6=has_ipv6))
+    return kept or FALLBACK_IPV4 + (FALLBACK_IPV6 if has_ipv6 else ())
+
+
+def _is_reachable(server: IPAddress | None, *, has_ipv6: bool) -> bool:
+    return server is not None and not server.is_loopback and (server.version == 4 or has_ipv6)
+
+
+def _address(text: str) -> IPAddress | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _text(servers: tuple[str, ...], search: tuple[str, ...], options: tuple[str, ...]) -> str:
+    lines = [f"search {' '.join(search)}"] if search and search != (".",) else []
+    lines += [f"nameserver {server}" for server in servers]
+    lines += [f"options {' '.join(options)}"] if options else []
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,142 @@
+"""Run a command in a sandbox: its network namespace, and its hosts and resolv.conf in the place of the machine's.
+
+What ip-netns(8) does for `ip netns exec`, also for sandboxes that have no name there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+from reconciler.errors import ReconcilerError, SandboxMissing, kernel_error
+
+log = logging.getLogger(__name__)
+
+NOT_EXECUTABLE: Final = 126
+NOT_FOUND: Final = 127
+"""Exit codes of a shell, and of docker, for a command that cannot be run."""
+
+_CLONE_NEWNS: Final = 0x00020000
+_CLONE_NEWNET: Final = 0x40000000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
+_MS_BIND: Final = 0x1000
+_MS_REC: Final = 0x4000
+_MS_SLAVE: Final = 0x80000
+# sched.h and linux/mount.h
+
+_PIDFILE: Final = "pidfile:"
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """Where an attachment lives.
+
+    key: path of its network namespace, or `pidfile:` and the path of a file that holds a process id; "" for the namespace
+    that we are in, which plays the host.
+    files_dir: where its `hosts` and `resolv.conf` are.
+    """
+
+    attachment: str
+    key: str
+    files_dir: Path
+
+
+def run_in_sandbox(sandbox: Sandbox, command: Sequence[str]) -> NoReturn:
+    """Become `command` inside the sandbox. Never returns.
+
+    Raises SandboxMissing or KernelError while nothing has been run yet. SystemExit 126 or 127 when the command itself cannot be.
+    """
+    if sandbox.key:
+        enter_network_namespace(namespace_path(sandbox))
+    _leave_mounts_to_ourselves()
+    for name in ("hosts", "resolv.conf"):
+        _cover(sandbox.files_dir / name, Path("/etc") / name)
+    _show_devices_of_namespace()
+    _become(command)
+
+
+def namespace_path(sandbox: Sandbox) -> Path:
+    """Give the path of the namespace; a pidfile is read now."""
+    if not sandbox.key.startswith(_PIDFILE):
+        return Path(sandbox.key)
+    file = Path(sandbox.key.removeprefix(_PIDFILE))
+    try:
+        pid = file.read_text()[:32].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SandboxMissing(f"attachment {sandbox.attachment}: its pidfile {file} cannot be read: {error}") from error
+    if not pid.isdecimal():
+        raise SandboxMissing(f"attachment {sandbox.attachment}: its pidfile {file} holds no process id")
+    return Path(f"/proc/{int(pid)}/ns/net")
+
+
+def enter_network_namespace(path: Path) -> None:
+    """Move the calling thread into the network namespace at `path`. Raises SandboxMissing when it is not there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise SandboxMissing(
+            f"there is no network namespace at {path}; `reconcile` makes those that are ours to make"
+        ) from None
+    except OSError as error:
+        raise kernel_error(error.errno or 0, f"open {path}") from error
+    try:
+        if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
+            code = ctypes.get_errno()
+            detail = "not a network namespace" if code == errno.EINVAL else ""
+            raise kernel_error(code, f"enter the network namespace {path}", detail)
+    finally:
+        os.close(descriptor)
+
+
+def _leave_mounts_to_ourselves() -> None:
+    """Take a mount namespace of our own. What others mount still comes in, what we mount does not go out."""
+    if _libc.unshare(_CLONE_NEWNS) != 0:
+        raise kernel_error(ctypes.get_errno(), "make a mount namespace")
+    _mount("", Path("/"), "none", _MS_SLAVE | _MS_REC)
+
+
+def _cover(source: Path, target: Path) -> None:
+    """Show `source` in the place of `target`. A machine without such a file goes without ours, as there is no place for it."""
+    if not source.is_file():
+        raise ReconcilerError(f"{source} is missing; `reconcile` writes it")
+    if not target.exists():
+        log.warning("%s does not exist, so the sandbox's own cannot be shown there", target)
+        return
+    _mount(str(source), target, "none", _MS_BIND)
+
+
+def _show_devices_of_namespace() -> None:
+    """Mount sysfs anew, as /sys/class/net tells of the namespace in which it was mounted. Not everybody may: then it stays."""
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    flags |= _MS_RDONLY if os.path.ismount("/sys") and os.statvfs("/sys").f_flag & os.ST_RDONLY else 0
+    try:
+        _mount("sysfs", Path("/sys"), "sysfs", flags)
+    except ReconcilerError as error:
+        log.debug("%s", error)
+
+
+def _mount(source: str, target: Path, kind: str, flags: int) -> None:
+    if _libc.mount(source.encode(), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), None) != 0:
+        raise kernel_error(ctypes.get_errno(), f"mount {source or 'nothing new'} on {target}")
+
+
+def _become(command: Sequence[str]) -> NoReturn:
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+        # Python ignores these two, and a command that it becomes would go on ignoring them.
+        signal.signal(ignored, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], tuple(command))
+    except FileNotFoundError as error:
+        log.error("%s: %s", command[0], error.strerror)
+        raise SystemExit(NOT_FOUND) from None
+    except (OSError, ValueError) as error:
+        log.error("%s: %s", command[0], getattr(error, "strerror", error))
+        raise SystemExit(NOT_EXECUTABLE) from None

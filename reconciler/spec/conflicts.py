@@ -1,0 +1,239 @@
+"""What single entries cannot know: two of them that want the same name, subnet, address, interface or sandbox.
+
+Neither of two entries in conflict is taken: which of them is meant only the user knows, and both stay as they run.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final, Generic, TypeVar
+
+from reconciler.errors import SpecError
+from reconciler.model.objects import IPNetwork
+from reconciler.model.wanted import NetworkMode, SandboxKind, SandboxRef, Source
+from reconciler.spec.attachment import AttachmentSpec, NetworkTable, network_mode, sandbox_ref
+from reconciler.spec.bridge_options import PREFIX
+from reconciler.spec.declarations import Declared
+from reconciler.spec.document import Path
+from reconciler.spec.network import NetworkSpec
+from reconciler.spec.spec_model import SpecModel
+
+EntryT = TypeVar("EntryT")
+SpecT = TypeVar("SpecT", bound=SpecModel)
+
+_BRIDGE_NAME: Final = f"{PREFIX}bridge.name"
+_GLOB: Final = frozenset("*?[")
+_NETNS_DIRS: Final = ("/run/netns/", "/var/run/netns/")
+
+
+@dataclass(frozen=True, slots=True)
+class Conflicts:
+    """faults: one per conflict, at the later place. keys: of all entries that are in one."""
+
+    faults: tuple[SpecError, ...]
+    keys: frozenset[str]
+
+
+@dataclass(slots=True)
+class _Found:
+    faults: list[SpecError] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+
+    def add(self, fault: SpecError, *keys: str) -> None:
+        self.faults.append(fault)
+        self.keys.update(keys)
+
+    def result(self) -> Conflicts:
+        return Conflicts(tuple(self.faults), frozenset(self.keys))
+
+
+def twice_declared(entries: Iterable[Declared[SpecT]], what: str) -> Conflicts:
+    """Find keys that stand in more than one file (in one file the parser has said it)."""
+    found, first = _Found(), dict[str, Declared[SpecT]]()
+    for entry in entries:
+        earlier = first.setdefault(entry.key, entry)
+        if earlier is not entry:
+            message = f"{what} with name {entry.key} already exists: it is also declared at {earlier.source}"
+            found.add(entry.fault((), message, at_key=True), entry.key)
+    return found.result()
+
+
+def network_conflicts(networks: Iterable[Declared[NetworkSpec]], taken_links: Mapping[str, str]) -> Conflicts:
+    """Compare all networks that are made here, also those with other faults. taken_links: bridge name -> network."""
+    found = _Found()
+    made = [(entry, entry.spec) for entry in networks if entry.spec is not None and not entry.spec.is_external]
+    _names(found, made)
+    _bridge_names(found, made, taken_links)
+    _overlaps(found, made)
+    return found.result()
+
+
+_Network = tuple[Declared[NetworkSpec], NetworkSpec]
+
+
+def _names(found: _Found, networks: list[_Network]) -> None:
+    names: dict[str, Declared[NetworkSpec]] = {}
+    for entry, spec in networks:
+        name = spec.real_name(entry.key)
+        earlier = names.setdefault(name, entry)
+        if earlier.key != entry.key:
+            message = f"network with name {name} already exists: it is also declared at {earlier.source}"
+            found.add(entry.fault(("name",), message), entry.key, earlier.key)
+
+
+def _bridge_names(found: _Found, networks: list[_Network], taken_links: Mapping[str, str]) -> None:
+    links = {link: ("", name) for link, name in taken_links.items()}
+    for entry, spec in networks:
+        link = spec.driver_opts.get(_BRIDGE_NAME)
+        if link is None:
+            continue
+        key, other = links.setdefault(link, (entry.key, f"{entry.key} ({entry.source})"))
+        if key != entry.key:
+            message = f"conflicts with network {other}: networks have same bridge name {link}"
+            found.add(entry.fault(("driver_opts", _BRIDGE_NAME), message), entry.key, key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    subnet: IPNetwork
+    entry: Declared[NetworkSpec]
+    index: int
+
+    @property
+    def path(self) -> Path:
+        return ("ipam", "config", self.index, "subnet")
+
+    @property
+    def source(self) -> Source:
+        return self.entry.document.source((self.entry.section, self.entry.key, *self.path))
+
+
+def _overlaps(found: _Found, networks: list[_Network]) -> None:
+    """Sweep over all subnets of the local address space from low to high: what begins inside an earlier one overlaps."""
+    local = [(entry, spec) for entry, spec in networks if spec.driver != "overlay"]
+    pools = [_Pool(item.subnet, entry, index) for entry, spec in local for index, item in enumerate(spec.ipam.config)]
+    pools.sort(key=lambda pool: (pool.subnet.version, int(pool.subnet.network_address), pool.subnet.prefixlen))
+    widest: _Pool | None = None
+    for pool in pools:
+        if widest is None or pool.subnet.network_address not in widest.subnet:
+            widest = pool
+        elif pool.entry.key != widest.entry.key:
+            first, second = sorted((pool, widest), key=lambda one: one.source)
+            message = (
+                f"invalid pool request: Pool overlaps with other one on this address space: "
+                f"{second.subnet} meets {first.subnet} of network '{first.entry.key}' at {first.source}"
+            )
+            found.add(second.entry.fault(second.path, message), second.entry.key, first.entry.key)
+
+
+@dataclass(slots=True)
+class _Claims(Generic[EntryT]):
+    """Who claims one thing on which hosts."""
+
+    everywhere: EntryT | None = None
+    anyone: EntryT | None = None
+    by_host: dict[str, EntryT] = field(default_factory=dict)
+    by_glob: dict[str, EntryT] = field(default_factory=dict)
+    here: EntryT | None = None
+
+    def meeting(self, hosts: tuple[str, ...], *, is_here: bool) -> EntryT | None:
+        """Give an earlier claim that holds on a host where this one does too, as far as names can tell."""
+        if not hosts:
+            return self.anyone
+        if self.everywhere is not None:
+            return self.everywhere
+        if is_here and self.here is not None:
+            return self.here
+        for pattern in hosts:
+            known = self.by_glob if _GLOB & set(pattern) else self.by_host
+            if pattern in known:
+                return known[pattern]
+            matching = self.by_host.items() if known is self.by_glob else self.by_glob.items()
+            for other, entry in matching:
+                name, glob = (other, pattern) if known is self.by_glob else (pattern, other)
+                if fnmatchcase(name, glob):
+                    return entry
+        return None
+
+    def add(self, entry: EntryT, hosts: tuple[str, ...], *, is_here: bool) -> None:
+        self.anyone = self.anyone or entry
+        if is_here:
+            self.here = self.here or entry
+        if not hosts:
+            self.everywhere = self.everywhere or entry
+        for pattern in hosts:
+            (self.by_glob if _GLOB & set(pattern) else self.by_host).setdefault(pattern, entry)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """One attachment's claim: what (as a dictionary key), at which place, and how to say it."""
+
+    thing: Hashable
+    path: Path
+    words: str
+
+
+def attachment_conflicts(
+    attachments: Iterable[Declared[AttachmentSpec]], networks: NetworkTable, *, host: str
+) -> Conflicts:
+    """Find sandboxes, addresses and MAC addresses that two attachments want on one host."""
+    found = _Found()
+    claims: Mapping[Hashable, _Claims[Declared[AttachmentSpec]]] = defaultdict(_Claims)
+    for entry in attachments:
+        if entry.spec is None:
+            continue
+        hosts = entry.spec.hosts
+        is_here = is_for_host(hosts, host)
+        for claim in (*_sandbox_claims(entry.key, entry.spec, networks), *_endpoint_claims(entry.spec, networks)):
+            claimed = claims[claim.thing]
+            earlier = claimed.meeting(hosts, is_here=is_here)
+            if earlier is not None and earlier.key != entry.key:
+                message = f"{claim.words} by attachment '{earlier.key}' at {earlier.source}"
+                found.add(entry.fault(claim.path, message, at_key=not claim.path), entry.key, earlier.key)
+            claimed.add(entry, hosts, is_here=is_here)
+    return found.result()
+
+
+def is_for_host(hosts: tuple[str, ...], host: str) -> bool:
+    return not hosts or any(fnmatchcase(host, pattern) for pattern in hosts)
+
+
+def _sandbox_claims(name: str, spec: AttachmentSpec, networks: NetworkTable) -> Iterator[_Claim]:
+    if network_mode(spec, networks) is NetworkMode.HOST:
+        return
+    ref = sandbox_ref(name, spec.sandbox)
+    path = tuple(("sandbox", field) for field in spec.sandbox.model_fields_set)
+    yield _Claim(_same_sandbox(ref), path[0] if path else (), f"sandbox {ref.kind} {ref.value} is already taken")
+
+
+def _same_sandbox(ref: SandboxRef) -> tuple[str, str]:
+    """See through the spellings of one namespace: a name, its path, a process's path."""
+    if ref.kind is not SandboxKind.PATH:
+        return str(ref.kind), ref.value
+    path = posixpath.normpath(ref.value).replace("//", "/")
+    for folder in _NETNS_DIRS:
+        if path.startswith(folder) and "/" not in path.removeprefix(folder):
+            return "netns", path.removeprefix(folder)
+    parts = path.split("/")
+    if len(parts) == 5 and parts[1] == "proc" and parts[2].isdecimal() and parts[3:] == ["ns", "net"]:
+        return "pid", parts[2]
+    return "path", path
+
+
+def _endpoint_claims(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[_Claim]:
+    for key, endpoint in spec.networks.items():
+        network = networks.get(key)
+        name = network.name if network is not None else key
+        for option, value in (("ipv4_address", endpoint.ipv4_address), ("ipv6_address", endpoint.ipv6_address)):
+            if value is not None:
+                words = f"Address already in use: {value} is taken on network '{name}'"
+                yield _Claim((name, value), ("networks", key, option), words)
+        if (mac := endpoint.mac_address) is not None:
+            yield _Claim(
+                (name, mac), ("networks", key, "mac_address"), f"MAC address {mac} is taken on network '{name}'"
+            )

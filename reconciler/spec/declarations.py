@@ -1,0 +1,103 @@
+"""One document -> its networks and attachments, each validated by itself, with the faults of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from reconciler.errors import SpecError
+from reconciler.model.wanted import Source
+from reconciler.spec.attachment import AttachmentSpec
+from reconciler.spec.document import Document, Path, Tree, kind_of
+from reconciler.spec.fields import parse_name
+from reconciler.spec.messages import spec_faults, unknown_key
+from reconciler.spec.network import NetworkSpec
+from reconciler.spec.spec_model import SpecModel
+
+SECTIONS: Final = ("networks", "attachments")
+COMPOSE_KEYS: Final = ("configs", "name", "secrets", "services", "version", "volumes")
+"""What else an ordinary Compose file has at its top; none of it is ours to judge."""
+
+SpecT = TypeVar("SpecT", bound=SpecModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared(Generic[SpecT]):
+    """One entry. spec None: it has faults, and all that is known of it is its key and place."""
+
+    key: str
+    section: str
+    document: Document
+    spec: SpecT | None
+
+    @property
+    def source(self) -> Source:
+        return self.document.source((self.section, self.key), at_key=True)
+
+    def fault(self, path: Path, message: str, *, at_key: bool = False) -> SpecError:
+        return self.document.fault((self.section, self.key, *path), message, at_key=at_key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declarations:
+    """is_complete False: a part of the document could not be told to be networks, so some may be missing."""
+
+    networks: tuple[Declared[NetworkSpec], ...] = ()
+    attachments: tuple[Declared[AttachmentSpec], ...] = ()
+    faults: tuple[SpecError, ...] = ()
+    is_complete: bool = True
+
+
+def read_declarations(document: Document) -> Declarations:
+    data = document.data
+    if data is None:
+        return Declarations()
+    if not isinstance(data, dict):
+        fault = document.fault((), f"a spec file is a mapping, this is {kind_of(data)}")
+        return Declarations(faults=(fault,), is_complete=False)
+    faults = list(_top_faults(document, data))
+    is_complete = not faults and not any(len(path) == 1 for path in document.repeated)
+    return Declarations(
+        networks=tuple(_entries(document, "networks", data.get("networks"), NetworkSpec, faults)),
+        attachments=tuple(_entries(document, "attachments", data.get("attachments"), AttachmentSpec, faults)),
+        faults=tuple(faults),
+        is_complete=is_complete,
+    )
+
+
+def _top_faults(document: Document, data: dict[str, Tree]) -> Iterator[SpecError]:
+    for key in data:
+        if key not in SECTIONS and key not in COMPOSE_KEYS and not key.startswith("x-"):
+            yield document.fault((key,), unknown_key(key, SECTIONS), at_key=True)
+    for section in SECTIONS:
+        if not isinstance(data.get(section), dict | None):
+            yield document.fault((section,), f"expected a mapping of names, got {kind_of(data[section])}")
+
+
+def _entries(
+    document: Document, section: str, data: Tree, model: type[SpecT], faults: list[SpecError]
+) -> Iterator[Declared[SpecT]]:
+    for key, value in data.items() if isinstance(data, dict) else ():
+        if key.startswith("x-"):
+            continue
+        yield Declared(key, section, document, _validated(document, (section, key), value, model, faults))
+
+
+def _validated(
+    document: Document, path: Path, value: Tree, model: type[SpecT], faults: list[SpecError]
+) -> SpecT | None:
+    found: list[SpecError] = []
+    try:
+        parse_name(path[-1] if isinstance(path[-1], str) else None)
+    except ValueError as error:
+        found.append(document.fault(path, str(error), at_key=True))
+    spec = None
+    try:
+        spec = model.model_validate(value)
+    except ValidationError as error:
+        found += spec_faults(document, path, error)
+    faults += found
+    return None if found or path in document.repeated else spec

@@ -1,0 +1,354 @@
+"""YAML text -> plain data that remembers where every key and value stood. Knows nothing of networks.
+
+The data is built from libyaml's events by a loop, never by recursion: libyaml's own composer overflows the C stack on
+deep nesting, and here every limit holds before anything is built.
+
+Scalars follow the YAML 1.2 core schema with two differences that keep what was typed: a number that is not a plain
+decimal integer (`1.10`, `010`, `0x1F`, `1e3`) stays text, and so does a key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from reconciler.errors import SpecError
+from reconciler.model.wanted import Source
+
+Tree = dict[str, "Tree"] | list["Tree"] | str | int | bool | None
+Path = tuple[str | int, ...]
+
+BYTES_MAX: Final = 1 << 20
+DEPTH_MAX: Final = 32
+EVENTS_MAX: Final = 200_000
+ALIASES_MAX: Final = 10_000
+"""Aliases of one document."""
+FAULTS_MAX: Final = 100
+"""Of one file; what is beyond says how many more there are."""
+
+_CORE_TAGS: Final = {f"tag:yaml.org,2002:{name}": name for name in ("str", "int", "bool", "null", "map", "seq")}
+_NULLS: Final = frozenset(("", "~", "null", "Null", "NULL"))
+_BOOLS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INT: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
+_MERGE: Final = "<<"
+
+_KINDS: Final = {dict: "a mapping", list: "a list", str: "text", int: "a number", bool: "true or false"}
+
+
+@dataclass(frozen=True, slots=True)
+class LineMap:
+    """From lines of a rendered template to the template's own. Empty: the text is the file itself.
+
+    lines: template line of each rendered line, 0 where it cannot be told. same: numbers of the rendered lines that are the
+    template's own, byte by byte.
+    """
+
+    lines: tuple[int, ...] = ()
+    same: frozenset[int] = frozenset()
+    is_rendered: bool = False
+
+    def place(self, line: int, column: int) -> tuple[int, int]:
+        if not self.is_rendered:
+            return line, column
+        index = min(line, len(self.lines)) - 1
+        if index < 0 or not self.lines[index]:
+            return 0, 0
+        return self.lines[index], column if line in self.same else 1
+
+    def fault(self, file: str, line: int, column: int, message: str) -> SpecError:
+        """Make the error for a place in the rendered text."""
+        at, at_column = self.place(line, column)
+        if not at and self.is_rendered:
+            message = f"in the rendered text, line {line}, column {column}: {message}"
+        return SpecError(file, at, at_column, message)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """Where a key and its value stand, both from 1; of a list item both are the item's."""
+
+    key: tuple[int, int]
+    value: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One parsed file. `data` is shared where the YAML used aliases: read it, never change it.
+
+    repeated: the first two steps of the way to each key that was given twice.
+    """
+
+    file: str
+    data: Tree
+    line_map: LineMap = field(default_factory=LineMap)
+    repeated: frozenset[Path] = frozenset()
+    _entries: dict[int, dict[str | int, _Entry]] = field(default_factory=dict)
+
+    def source(self, path: Path, *, at_key: bool = False) -> Source:
+        """Say where the value at `path` stands, or its key. Steps that the data lacks are passed over."""
+        node, found = self.data, None
+        for step in path:
+            if isinstance(node, list) and isinstance(step, str) and step in node:
+                step = node.index(step)
+            entry = self._entries.get(id(node), {}).get(step)
+            if entry is None:
+                continue
+            found, node = entry, node[step]  # type: ignore[index]  # an entry says that the step fits
+        line, column = (1, 1) if found is None else found.key if at_key else found.value
+        return Source(self.file, *self.line_map.place(line, column))
+
+    def fault(self, path: Path, message: str, *, at_key: bool = False) -> SpecError:
+        place = self.source(path, at_key=at_key)
+        if not place.line and self.line_map.is_rendered:
+            message = f"in the rendered text: {message}"
+        return SpecError(self.file, place.line, place.column, message)
+
+
+def parse_document(file: str, text: str, line_map: LineMap | None = None) -> tuple[Document | None, list[SpecError]]:
+    """Build the document. None with a fault when the text is no YAML within the limits; duplicate keys are faults beside it."""
+    builder = _Builder(file, line_map or LineMap())
+    try:
+        builder.run(_events(text))
+    except SpecError as fault:
+        return None, [*builder.faults, fault]
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        return None, [*builder.faults, builder.line_map.fault(file, line, column, f"bad YAML: {said}")]
+    except YAMLError as error:
+        line, column = _reader_place(text, error)
+        reason = getattr(error, "reason", None) or "it cannot be read"
+        return None, [*builder.faults, builder.line_map.fault(file, line, column, f"bad YAML: {reason}")]
+    repeated = frozenset(builder.repeated)
+    return Document(file, builder.root, builder.line_map, repeated, builder.entries), builder.faults
+
+
+def _events(text: str) -> Iterator[Any]:
+    try:
+        from ruamel.yaml.cyaml import CParser  # type: ignore[attr-defined]  # re-exported without saying so
+    except ImportError:  # a plain install of ruamel.yaml brings no libyaml: the same events, twenty times slower
+        from ruamel.yaml import YAML
+
+        yield from YAML(typ="safe", pure=True).parse(text)
+        return
+    parser = CParser(text)
+    while parser.check_event():
+        yield parser.get_event()
+
+
+def _reader_place(text: str, error: YAMLError) -> tuple[int, int]:
+    """Turn the offset of a character that YAML does not allow into line and column."""
+    offset = getattr(error, "position", None)
+    if not isinstance(offset, int):
+        return 0, 0
+    before = text.encode()[:offset].decode(errors="replace")
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A collection under construction. key: of the value to come, None while a key is awaited."""
+
+    node: dict[str, Tree] | list[Tree]
+    places: dict[str | int, _Entry]
+    anchor: str | None
+    nodes_before: int
+    key: str | None = None
+    key_place: tuple[int, int] = (0, 0)
+    is_merge: bool = False
+    merged: list[tuple[Tree, tuple[int, int]]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Anchored:
+    """What an alias repeats; size counts its nodes with aliases expanded. None while it is still open."""
+
+    node: Tree
+    size: int | None
+
+
+@dataclass(slots=True)
+class _Builder:
+    file: str
+    line_map: LineMap
+    root: Tree = None
+    entries: dict[int, dict[str | int, _Entry]] = field(default_factory=dict)
+    faults: list[SpecError] = field(default_factory=list)
+    repeated: set[Path] = field(default_factory=set)
+    _stack: list[_Frame] = field(default_factory=list)
+    _anchors: dict[str, _Anchored] = field(default_factory=dict)
+    _documents: int = 0
+    _events: int = 0
+    _nodes: int = 0
+    _aliases: int = 0
+
+    def run(self, events: Iterator[Any]) -> None:
+        steps = {
+            "DocumentStartEvent": self._start_document,
+            "ScalarEvent": self._scalar,
+            "AliasEvent": self._alias,
+            "MappingStartEvent": self._open,
+            "SequenceStartEvent": self._open,
+            "MappingEndEvent": self._close,
+            "SequenceEndEvent": self._close,
+        }
+        for event in events:
+            self._events += 1
+            if self._events > EVENTS_MAX:
+                raise self._fault(event, f"the file has more than {EVENTS_MAX} keys, values and brackets: split it")
+            step = steps.get(type(event).__name__)
+            if step is not None:
+                step(event)
+
+    def _fault(self, event: Any, message: str) -> SpecError:
+        return self.line_map.fault(self.file, *_place(event), message)
+
+    def _start_document(self, event: Any) -> None:
+        if event.version or event.tags:
+            raise self._fault(event, "directives such as %YAML and %TAG are not allowed: remove the line")
+        self._documents += 1
+        if self._documents > 1:
+            raise self._fault(event, "a second document begins here: a spec file holds one, split it into files")
+
+    def _scalar(self, event: Any) -> None:
+        frame = self._stack[-1] if self._stack else None
+        if frame is not None and isinstance(frame.node, dict) and frame.key is None:
+            self._key(frame, event)
+            return
+        node = self._resolve(event)
+        self._count(event, 1)
+        if event.anchor:
+            self._anchors[event.anchor] = _Anchored(node, 1)
+        self._place_value(event, node)
+
+    def _resolve(self, event: Any) -> Tree:
+        text: str = event.value
+        if event.tag and event.tag != "!":
+            return self._resolve_tagged(event, text)
+        if event.tag or not event.implicit[0]:
+            return text
+        if text in _NULLS:
+            return None
+        if text in _BOOLS:
+            return _BOOLS[text]
+        return int(text) if _INT.match(text) else text
+
+    def _resolve_tagged(self, event: Any, text: str) -> Tree:
+        match _CORE_TAGS.get(event.tag):
+            case "str":
+                return text
+            case "int" if _INT.match(text):
+                return int(text)
+            case "bool" if text in _BOOLS:
+                return _BOOLS[text]
+            case "null" if text in _NULLS:
+                return None
+        raise self._fault(event, f"tag {shown(event.tag)} is not allowed here: write the plain value")
+
+    def _key(self, frame: _Frame, event: Any) -> None:
+        if event.tag and _CORE_TAGS.get(event.tag) != "str":
+            raise self._fault(event, f"tag {shown(event.tag)} is not allowed on a key")
+        frame.key_place = _place(event)
+        frame.key = event.value
+        frame.is_merge = event.value == _MERGE and event.implicit[0]
+        if event.anchor:
+            self._anchors[event.anchor] = _Anchored(event.value, 1)
+        first = frame.places.get(event.value)
+        if first is not None:
+            at, column = self.line_map.place(*first.key)
+            self.repeated.add(tuple(frame.key for frame in self._stack[:2] if frame.key is not None))
+            also = f"{self.file}:{at}:{column}" if at else "further up"
+            self.faults.append(self._fault(event, f"{shown(event.value)} is given twice, first at {also}"))
+
+    def _alias(self, event: Any) -> None:
+        self._aliases += 1
+        if self._aliases > ALIASES_MAX:
+            raise self._fault(event, f"the file has more than {ALIASES_MAX} aliases")
+        target = self._anchors.get(event.anchor)
+        if target is None:
+            raise self._fault(event, f"alias *{event.anchor[:40]} has no anchor before it")
+        if target.size is None:
+            raise self._fault(event, f"alias *{event.anchor[:40]} stands inside its own anchor")
+        self._refuse_as_key(event)
+        self._count(event, target.size)
+        self._place_value(event, target.node)
+
+    def _open(self, event: Any) -> None:
+        self._refuse_as_key(event)
+        is_mapping = type(event).__name__ == "MappingStartEvent"
+        if event.tag and event.tag != "!" and _CORE_TAGS.get(event.tag) != ("map" if is_mapping else "seq"):
+            raise self._fault(event, f"tag {shown(event.tag)} is not allowed here")
+        if len(self._stack) >= DEPTH_MAX:
+            raise self._fault(event, f"nested deeper than {DEPTH_MAX} levels")
+        node: dict[str, Tree] | list[Tree] = {} if is_mapping else []
+        self._count(event, 1)
+        if event.anchor:
+            self._anchors[event.anchor] = _Anchored(node, None)
+        self._place_value(event, node)
+        places = self.entries[id(node)] = {}
+        self._stack.append(_Frame(node, places, event.anchor, self._nodes))
+
+    def _close(self, event: Any) -> None:
+        frame = self._stack.pop()
+        if isinstance(frame.node, dict):
+            self._merge(frame, frame.node)
+        anchored = self._anchors.get(frame.anchor) if frame.anchor else None
+        if anchored is not None and anchored.node is frame.node:
+            anchored.size = self._nodes - frame.nodes_before + 1
+
+    def _merge(self, frame: _Frame, node: dict[str, Tree]) -> None:
+        """Take over what the merge keys bring; the mapping's own keys win, then the earlier of several sources."""
+        for value, place in frame.merged:
+            for source in value if isinstance(value, list) else [value]:
+                if not isinstance(source, dict):
+                    raise self.line_map.fault(self.file, *place, "<< takes a mapping or a list of mappings")
+                places = self.entries[id(source)]
+                for key in [key for key in source if key not in node]:
+                    node[key] = source[key]
+                    frame.places[key] = places[key]
+
+    def _place_value(self, event: Any, node: Tree) -> None:
+        if not self._stack:
+            self.root = node
+            return
+        frame, place = self._stack[-1], _place(event)
+        if isinstance(frame.node, list):
+            frame.places[len(frame.node)] = _Entry(place, place)
+            frame.node.append(node)
+            return
+        key, frame.key = frame.key, None
+        assert key is not None  # the parser gives keys and values in turn
+        if frame.is_merge:
+            frame.merged.append((node, place))
+            return
+        frame.node[key] = node
+        frame.places[key] = _Entry(frame.key_place, place)
+
+    def _refuse_as_key(self, event: Any) -> None:
+        frame = self._stack[-1] if self._stack else None
+        if frame is not None and isinstance(frame.node, dict) and frame.key is None:
+            raise self._fault(event, "a key must be plain text")
+
+    def _count(self, event: Any, nodes: int) -> None:
+        self._nodes += nodes
+        if self._nodes > EVENTS_MAX:
+            raise self._fault(event, f"the file grows beyond {EVENTS_MAX} values with its aliases expanded")
+
+
+def _place(event: Any) -> tuple[int, int]:
+    return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+def shown(text: str) -> str:
+    """Quote what a user typed, bounded, without control characters."""
+    return ascii(text[:60]) if not text.isprintable() else f"'{text[:60]}'"
+
+
+def kind_of(value: object) -> str:
+    """Say what YAML gave, in words."""
+    return "nothing" if value is None else _KINDS.get(type(value), "something else")

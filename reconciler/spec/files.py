@@ -1,0 +1,144 @@
+"""Find and read the files of a spec folder, within limits. Knows nothing of what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import SpecError
+from reconciler.spec.document import BYTES_MAX
+
+SPEC_SUFFIXES: Final = (".yaml", ".yml")
+TEMPLATE_SUFFIXES: Final = (".yaml.j2", ".yml.j2")
+VARIABLES: Final = "vars.yaml"
+HOSTS: Final = "hosts"
+FILES_MAX: Final = 10_000
+FOLDERS_DEEP_MAX: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SpecText:
+    """One file as read. name: as faults show it. variables: a vars.yaml or hosts/<host>.yaml, for templates only."""
+
+    name: str
+    text: str
+    is_template: bool = False
+    is_variables: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecFolder:
+    """texts: variables first, in the order in which later ones override, then the rest sorted by name.
+
+    digest: SHA-256, hexadecimal, over names and contents.
+    """
+
+    texts: tuple[SpecText, ...]
+    faults: tuple[SpecError, ...]
+    digest: str
+
+
+def read_folder(specs_dir: Path, *, host: str) -> SpecFolder:
+    """Read every spec file below `specs_dir` and the variables that hold for `host`. Never raises for what it finds there."""
+    texts: list[SpecText] = []
+    faults: list[SpecError] = []
+    digest = hashlib.sha256()
+    try:
+        found = [(path, True) for path in _variable_files(specs_dir, host)]
+        found += [(path, False) for path in sorted(_spec_files(specs_dir, set(), 0))]
+    except OSError as error:
+        faults.append(_unreadable(Path(error.filename or specs_dir), error))
+        found = []
+    except _TooManyFiles as error:
+        faults.append(SpecError(printable(error.folder), 0, 0, str(error)))
+        found = []
+    for path, is_variables in found[:FILES_MAX]:
+        try:
+            content = _read(path)
+            text = content.decode()
+        except OSError as error:
+            faults.append(_unreadable(path, error))
+        except UnicodeDecodeError as error:
+            faults.append(_not_utf8(path, error))
+        except _Refused as error:
+            faults.append(SpecError(printable(path), 0, 0, str(error)))
+        else:
+            name = printable(path)
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
+            is_template = path.name.endswith(TEMPLATE_SUFFIXES)
+            texts.append(SpecText(name, text.removeprefix("\ufeff"), is_template, is_variables))
+    return SpecFolder(texts=tuple(texts), faults=tuple(faults), digest=digest.hexdigest())
+
+
+class _Refused(Exception):
+    pass
+
+
+class _TooManyFiles(Exception):
+    def __init__(self, folder: Path, message: str) -> None:
+        super().__init__(message)
+        self.folder = folder
+
+
+def printable(path: Path) -> str:
+    """Give the path as text that every terminal and JSON writer takes, also when its bytes are no UTF-8."""
+    text = os.fsencode(path).decode(errors="backslashreplace")
+    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
+
+
+def _variable_files(specs_dir: Path, host: str) -> Iterator[Path]:
+    candidates = [specs_dir / VARIABLES]
+    if host not in ("", ".", "..") and "/" not in host and "\0" not in host:
+        candidates.append(specs_dir / HOSTS / f"{host}.yaml")
+    return (path for path in candidates if os.path.lexists(path))
+
+
+def _spec_files(folder: Path, seen: set[tuple[int, int]], depth: int) -> Iterator[Path]:
+    """Walk the folder, through symbolic links too, each folder once."""
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    if depth > FOLDERS_DEEP_MAX:
+        raise _TooManyFiles(folder, f"folders are nested deeper than {FOLDERS_DEEP_MAX}")
+    files = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = folder / entry.name
+            if entry.name.startswith(".") or (depth == 0 and entry.name in (HOSTS, VARIABLES)):
+                continue
+            if entry.is_dir():
+                yield from _spec_files(path, seen, depth + 1)
+            elif entry.name.endswith(SPEC_SUFFIXES + TEMPLATE_SUFFIXES):
+                files += 1
+                if files > FILES_MAX:
+                    raise _TooManyFiles(folder, f"the folder holds more than {FILES_MAX} spec files")
+                yield path
+
+
+def _read(path: Path) -> bytes:
+    """Read a regular file of bounded size; never waits for a writer of a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _Refused("not a regular file")
+        content = file.read(BYTES_MAX + 1)
+    if len(content) > BYTES_MAX:
+        raise _Refused(f"the file is larger than {BYTES_MAX >> 20} MiB: split it")
+    return content
+
+
+def _unreadable(path: Path, error: OSError) -> SpecError:
+    return SpecError(printable(path), 0, 0, f"cannot be read: {error.strerror or error}")
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> SpecError:
+    before = bytes(error.object[: error.start])
+    line = before.count(b"\n") + 1
+    column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
+    return SpecError(printable(path), line, column, "not UTF-8: save the file in that encoding")

@@ -1,0 +1,185 @@
+"""A folder of spec files -> what this host shall have, and every fault of every file. The stage's only door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import SpecError
+from reconciler.model.wanted import AttachmentWanted, NetworkMode, NetworkWanted, Source, WantedState
+from reconciler.spec.attachment import AttachmentSpec, NetworkTable, attachment_faults, attachment_wanted, network_mode
+from reconciler.spec.conflicts import attachment_conflicts, is_for_host, network_conflicts, twice_declared
+from reconciler.spec.declarations import Declared, read_declarations
+from reconciler.spec.document import FAULTS_MAX, Document, parse_document, shown
+from reconciler.spec.files import SpecText, read_folder
+from reconciler.spec.network import Fault, NetworkSpec, builtin_networks, network_wanted
+from reconciler.spec.not_yet import not_yet_in_attachment, not_yet_in_network
+
+BUILTIN_SOURCE: Final = Source("<built-in>", 0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSpecs:
+    """faults: of all files, in the order of their places. digest: SHA-256 over names and contents. files: those read."""
+
+    wanted: WantedState
+    faults: tuple[SpecError, ...]
+    digest: str
+    files: tuple[str, ...]
+
+
+def load_specs(specs_dir: Path, *, host: str, is_bridge_enabled: bool = True) -> LoadedSpecs:
+    """Read the folder for `host`; what is there may be anything, it ends up in `faults` and never raises.
+
+    An entry with a fault is left out, as are the attachments that refer to it: they stay as they run. `is_bridge_enabled`
+    False leaves out the network `bridge` (`--bridge none`).
+    """
+    folder = read_folder(specs_dir, host=host)
+    faults = list(folder.faults)
+    documents = _documents(folder.texts, host, faults)
+    declarations = [read_declarations(document) for document in documents]
+    faults += [fault for declared in declarations for fault in declared.faults]
+    is_complete = (
+        not folder.faults
+        and len(documents) == sum(not text.is_variables for text in folder.texts)
+        and all(declared.is_complete for declared in declarations)
+    )
+    networks = _network_table([entry for declared in declarations for entry in declared.networks], faults)
+    entries = [entry for declared in declarations for entry in declared.attachments]
+    attachments = _attachments(entries, networks, faults, host=host, is_complete=is_complete)
+    ordered = _ordered(faults)
+    return LoadedSpecs(
+        wanted=WantedState(
+            networks=_sorted_networks(networks, is_bridge_enabled=is_bridge_enabled),
+            attachments=attachments,
+            has_faults=bool(ordered),
+        ),
+        faults=ordered,
+        digest=folder.digest,
+        files=tuple(text.name for text in folder.texts),
+    )
+
+
+def _sorted_networks(table: NetworkTable, *, is_bridge_enabled: bool) -> tuple[NetworkWanted, ...]:
+    networks = {network.name: network for network in table.values() if network is not None}
+    return tuple(networks[name] for name in sorted(networks) if is_bridge_enabled or name != "bridge")
+
+
+def _documents(texts: tuple[SpecText, ...], host: str, faults: list[SpecError]) -> list[Document]:
+    """Parse what was read; templates are rendered with the variables first, and not at all when those are bad."""
+    variables = [text for text in texts if text.is_variables]
+    templates = [text for text in texts if text.is_template]
+    documents = _parsed((text for text in texts if not text.is_variables and not text.is_template), faults)
+    values = _parsed(variables, faults)
+    if not templates or len(values) < len(variables):
+        return documents
+    from reconciler.spec.templates import Renderer  # jinja2 is loaded by those who have templates
+
+    renderer = Renderer(values, host=host, faults=faults)
+    for template in templates:
+        rendered = renderer.render(template)
+        if rendered is not None:
+            document, found = parse_document(template.name, *rendered)
+            faults += found
+            documents += [document] if document is not None else []
+    return documents
+
+
+def _parsed(texts: Iterable[SpecText], faults: list[SpecError]) -> list[Document]:
+    documents: list[Document] = []
+    for text in texts:
+        document, found = parse_document(text.name, text.text)
+        faults += found
+        documents += [document] if document is not None else []
+    return documents
+
+
+def _network_table(entries: list[Declared[NetworkSpec]], faults: list[SpecError]) -> NetworkTable:
+    """Give every network by its key, the built-in ones too; None for those with a fault.
+
+    host and none are there whatever is said of them: nothing of them is made, so nothing can be left as it runs.
+    """
+    builtin = builtin_networks(BUILTIN_SOURCE)
+    table: dict[str, NetworkWanted | None] = {**builtin}
+    for entry in entries:
+        network = _network(entry, builtin, faults)
+        table[entry.key] = builtin[entry.key] if network is None and entry.key in ("host", "none") else network
+    default = builtin["bridge"].bridge
+    is_default_ours = "bridge" in {entry.key for entry in entries}
+    links = {default.link_name: "bridge"} if default is not None and default.link_name and not is_default_ours else {}
+    for conflicts in (twice_declared(entries, "network"), network_conflicts(entries, links)):
+        faults += conflicts.faults
+        table.update(dict.fromkeys(conflicts.keys, None))
+    return table
+
+
+def _network(
+    entry: Declared[NetworkSpec], builtin: Mapping[str, NetworkWanted], faults: list[SpecError]
+) -> NetworkWanted | None:
+    if entry.spec is None:
+        return None
+    if entry.spec.is_builtin_reference(entry.key):
+        return builtin[entry.spec.real_name(entry.key)]
+    network, found = network_wanted(entry.key, entry.spec, entry.source)
+    said = {path for path, _ in found}
+    found += [(path, message) for path, message in not_yet_in_network(entry.spec) if path not in said]
+    faults += [entry.fault(path, message) for path, message in found]
+    return None if found else network
+
+
+def _attachments(
+    entries: list[Declared[AttachmentSpec]],
+    table: NetworkTable,
+    faults: list[SpecError],
+    *,
+    host: str,
+    is_complete: bool,
+) -> tuple[AttachmentWanted, ...]:
+    """Give this host's attachments without fault, sorted. Those on a network with faults, or one that may stand in what
+    could not be read, are left out without another word.
+    """
+    twice = twice_declared(entries, "attachment")
+    conflicts = attachment_conflicts(entries, table, host=host)
+    faults += [*twice.faults, *conflicts.faults]
+    bad = twice.keys | conflicts.keys
+    good: list[AttachmentWanted] = []
+    for entry in entries:
+        spec = entry.spec
+        if spec is None:
+            continue
+        found = [*attachment_faults(spec, table), *not_yet_in_attachment(spec)]
+        found += _undeclared(spec, table) if is_complete else ()
+        faults += [entry.fault(path, message) for path, message in found]
+        if not found and entry.key not in bad and is_for_host(spec.hosts, host) and _has_networks(spec, table):
+            good.append(attachment_wanted(entry.key, spec, entry.document, table))
+    return tuple(sorted(good, key=lambda attachment: attachment.name))
+
+
+def _undeclared(spec: AttachmentSpec, table: NetworkTable) -> Iterator[Fault]:
+    for key in spec.networks:
+        if key not in table:
+            near = get_close_matches(key, table, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "declare it below 'networks'"
+            yield ("networks", key), f"network {shown(key)} not found: {hint}"
+
+
+def _has_networks(spec: AttachmentSpec, table: NetworkTable) -> bool:
+    mode = network_mode(spec, table)
+    default = ("bridge",) if mode is NetworkMode.NETWORKS else (mode,)
+    return all(table.get(key) is not None for key in spec.networks or default)
+
+
+def _ordered(faults: list[SpecError]) -> tuple[SpecError, ...]:
+    """Sort by place, say each once, and bound what one file may say."""
+    unique = {(fault.file, fault.line, fault.column, fault.message): fault for fault in faults}
+    kept: list[SpecError] = []
+    for file, places in groupby(sorted(unique), key=lambda place: place[0]):
+        of_file = [unique[place] for place in places]
+        kept += of_file[:FAULTS_MAX]
+        if len(of_file) > FAULTS_MAX:
+            kept.append(SpecError(file, 0, 0, f"and {len(of_file) - FAULTS_MAX} more faults"))
+    return tuple(kept)

@@ -1,0 +1,286 @@
+"""`networks:` of a spec file: Compose's words for a network (docker-networking section 10.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Final
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+
+from reconciler.model.identifiers import BUILTIN_NETWORKS
+from reconciler.model.objects import IPAddress, IPNetwork
+from reconciler.model.wanted import BridgeOptions, NetworkWanted, Source, SubnetWanted
+from reconciler.spec.bridge_options import bridge_options
+from reconciler.spec.document import Path, Tree, kind_of
+from reconciler.spec.fields import Address, IpRange, Items, Labels, Name, Subnet, Text, parse_name
+from reconciler.spec.spec_model import SpecModel
+
+Fault = tuple[Path, str]
+"""Where below the entry, and what is wrong."""
+
+_BRIDGE, _HOST, _NONE = BUILTIN_NETWORKS
+_BUILTIN_DRIVERS: Final = {_BRIDGE: "bridge", _HOST: "host", _NONE: "null"}
+_ALLOWED_ON_BRIDGE: Final = frozenset(("driver", "driver_opts", "enable_ipv4", "enable_ipv6", "ipam", "labels"))
+
+
+class SubnetSpec(SpecModel):
+    subnet: Subnet = Field(description="CIDR, e.g. 172.28.0.0/16")
+    ip_range: IpRange | None = Field(default=None, description="block that automatic addresses come from")
+    gateway: Address | None = Field(default=None, description="address of the bridge; default the first usable one")
+    aux_addresses: dict[str, Address] = Field(
+        default={}, description="name -> address that is never given to an endpoint"
+    )
+
+
+class IpamSpec(SpecModel):
+    driver: Name = Field(default="default", description="default, null or a plugin's name")
+    config: Items[SubnetSpec] = Field(default=(), description="at most one IPv4 and one IPv6 subnet on a bridge")
+    options: dict[str, Text] | None = None
+
+
+def _parse_external(value: Tree) -> bool | str:
+    """Give Compose's `true`, `false`, or the name out of its old form `{name: X}`."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, dict) and value.keys() == {"name"}:
+        return parse_name(value["name"])
+    raise ValueError(f"expected true, false or {{name: NAME}}, got {kind_of(value)}")
+
+
+External = Annotated[
+    bool | str,
+    PlainValidator(_parse_external),
+    WithJsonSchema(
+        {
+            "oneOf": [
+                {"type": "boolean"},
+                {
+                    "type": "object",
+                    "properties": {"name": {"type": "string"}},
+                    "required": ["name"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+
+
+class NetworkSpec(SpecModel):
+    name: Name | None = Field(default=None, description="real name, where it shall differ from the key")
+    driver: Name = Field(default="bridge", description="bridge, overlay, macvlan or a plugin's name")
+    driver_opts: dict[str, Text] = Field(
+        default={}, description="options of the driver, e.g. com.docker.network.driver.mtu"
+    )
+    ipam: IpamSpec = IpamSpec()
+    internal: bool = Field(default=False, description="no way out of the network")
+    enable_ipv4: bool | None = None
+    enable_ipv6: bool | None = None
+    attachable: bool = False
+    external: External = Field(default=False, description="declared elsewhere; only join it")
+    labels: Labels = ()
+
+    def real_name(self, key: str) -> str:
+        return self.external if isinstance(self.external, str) else self.name or key
+
+    @property
+    def is_external(self) -> bool:
+        return self.external is not False
+
+    def is_builtin_reference(self, key: str) -> bool:
+        """True for the Compose idiom that names a built-in network without configuring it."""
+        return (
+            self.is_external
+            and self.real_name(key) in BUILTIN_NETWORKS
+            and self.model_fields_set <= {"external", "name"}
+        )
+
+
+def builtin_networks(source: Source) -> dict[str, NetworkWanted]:
+    """Give the three networks that always exist, as they are without any configuration."""
+    return {
+        name: NetworkWanted(
+            name=name,
+            source=source,
+            driver=driver,
+            bridge=BridgeOptions(link_name="docker0") if name == _BRIDGE else None,
+        )
+        for name, driver in _BUILTIN_DRIVERS.items()
+    }
+
+
+def network_wanted(key: str, spec: NetworkSpec, source: Source) -> tuple[NetworkWanted | None, list[Fault]]:
+    """Check one network by itself and give its value; None when it has faults."""
+    faults = [*_placement_faults(key, spec), *_ipam_faults(spec)]
+    bridge, is_ipv4, is_ipv6 = None, spec.enable_ipv4 is not False, spec.enable_ipv6 is True
+    name = spec.real_name(key)
+    if spec.driver == "bridge" and not spec.is_external:
+        parsed = bridge_options(dict(spec.driver_opts), is_default=name == _BRIDGE, is_internal=spec.internal)
+        bridge = parsed.options
+        faults += [(("driver_opts", option), message) for option, message in parsed.faults]
+        is_ipv4, is_ipv6, disagreements = _families(spec, parsed.enable_ipv4, parsed.enable_ipv6)
+        faults += [*disagreements, *_bridge_faults(spec, bridge, is_ipv4=is_ipv4, is_ipv6=is_ipv6)]
+    if faults:
+        return None, faults
+    return (
+        NetworkWanted(
+            name=name,
+            source=source,
+            driver=_BUILTIN_DRIVERS.get(name, spec.driver),
+            options=tuple(sorted(spec.driver_opts.items())),
+            bridge=bridge,
+            ipam_driver=spec.ipam.driver,
+            ipam_options=_ipam_options(name, spec.ipam),
+            subnets=tuple(_subnet_wanted(entry) for entry in spec.ipam.config),
+            is_internal=spec.internal,
+            is_ipv4_enabled=is_ipv4,
+            is_ipv6_enabled=is_ipv6,
+            is_attachable=spec.attachable,
+            is_external=spec.is_external,
+            labels=spec.labels,
+        ),
+        [],
+    )
+
+
+def _ipam_options(name: str, ipam: IpamSpec) -> tuple[tuple[str, str], ...] | None:
+    if ipam.options is None:
+        return None if name in BUILTIN_NETWORKS else ()
+    return tuple(sorted(ipam.options.items()))
+
+
+def _subnet_wanted(entry: SubnetSpec) -> SubnetWanted:
+    return SubnetWanted(
+        subnet=entry.subnet,
+        ip_range=entry.ip_range,
+        gateway=entry.gateway,
+        aux_addresses=tuple(sorted(entry.aux_addresses.items())),
+    )
+
+
+def _placement_faults(key: str, spec: NetworkSpec) -> Iterator[Fault]:
+    """Check what a network of this name and driver may be given at all."""
+    name, given = spec.real_name(key), spec.model_fields_set
+    if spec.is_external:
+        if isinstance(spec.external, str) and spec.name:
+            yield ("name",), "'name' is given twice: here and below 'external'"
+        for other in sorted(given - {"external", "name"}):
+            yield (other,), f"'{other}' cannot stand beside 'external': the network is declared elsewhere"
+        return
+    if name in BUILTIN_NETWORKS and name != key:
+        yield ("name",), f"operation is not permitted on predefined {name} network: choose another name"
+        return
+    if name in BUILTIN_NETWORKS:
+        allowed = _ALLOWED_ON_BRIDGE if name == _BRIDGE else frozenset(("labels",))
+        for other in sorted(given - allowed - {"name"}):
+            yield (other,), f"'{other}' cannot be set: operation is not permitted on predefined {name} network"
+        if name == _BRIDGE and spec.driver != "bridge":
+            yield ("driver",), "the network bridge is pre-defined: its driver is bridge"
+        return
+    if spec.driver in ("host", "null", "none"):
+        single = "host" if spec.driver == "host" else "null"
+        yield ("driver",), f'only one instance of "{single}" network is allowed: use the pre-defined network instead'
+
+
+def _families(spec: NetworkSpec, option_ipv4: bool | None, option_ipv6: bool | None) -> tuple[bool, bool, list[Fault]]:
+    """Merge the flags with the option form of the same."""
+    faults: list[Fault] = []
+    for field, flag, option in (
+        ("enable_ipv4", spec.enable_ipv4, option_ipv4),
+        ("enable_ipv6", spec.enable_ipv6, option_ipv6),
+    ):
+        if flag is not None and option is not None and flag != option:
+            faults.append(((field,), f"'{field}' and driver option com.docker.network.{field} contradict each other"))
+    is_ipv4 = spec.enable_ipv4 if spec.enable_ipv4 is not None else option_ipv4 is not False
+    is_ipv6 = spec.enable_ipv6 if spec.enable_ipv6 is not None else option_ipv6 is True
+    return is_ipv4, is_ipv6, faults
+
+
+def _bridge_faults(spec: NetworkSpec, bridge: BridgeOptions, *, is_ipv4: bool, is_ipv6: bool) -> Iterator[Fault]:
+    if not is_ipv4 and not is_ipv6:
+        yield ("enable_ipv4",), "IPv4 or IPv6 must be enabled"
+    if spec.ipam.driver == "null":
+        yield (
+            ("ipam", "driver"),
+            "ipv4 pool is empty: the bridge driver needs addresses, which ipam driver null does not give",
+        )
+    if is_ipv6 and bridge.mtu is not None and bridge.mtu < IPV6_MTU_MIN:
+        yield (
+            ("driver_opts", "com.docker.network.driver.mtu"),
+            f"MTU {bridge.mtu} is too small for IPv6, which needs {IPV6_MTU_MIN}",
+        )
+    seen: dict[int, IPNetwork] = {}
+    for index, entry in enumerate(spec.ipam.config):
+        at, subnet = ("ipam", "config", index, "subnet"), entry.subnet
+        if subnet.version == 6 and not is_ipv6:
+            yield at, f"subnet {subnet} is IPv6: add 'enable_ipv6: true' to the network"
+        if subnet.version == 4 and not is_ipv4:
+            yield at, f"subnet {subnet} is IPv4, which 'enable_ipv4: false' switches off"
+        if subnet.version in seen:
+            yield (
+                at,
+                (f"bridge driver doesn't support multiple subnets: {subnet} beside {seen[subnet.version]}"),
+            )
+        seen.setdefault(subnet.version, subnet)
+
+
+IPV6_MTU_MIN: Final = 1280
+"""RFC 8200, section 5."""
+
+
+def _ipam_faults(spec: NetworkSpec) -> Iterator[Fault]:
+    if spec.ipam.driver == "null" and spec.ipam.config:
+        yield ("ipam", "config"), "null ipam driver does not handle specific address pool requests: remove the subnets"
+    for index, entry in enumerate(spec.ipam.config):
+        at: Path = ("ipam", "config", index)
+        for steps, message in _subnet_faults(entry):
+            yield (*at, *steps), message
+        for earlier in spec.ipam.config[:index]:
+            if entry.subnet.version == earlier.subnet.version and entry.subnet.overlaps(earlier.subnet):
+                yield (
+                    (*at, "subnet"),
+                    f"multiple overlapping subnet configuration is not supported: {entry.subnet}, {earlier.subnet}",
+                )
+
+
+def _subnet_faults(entry: SubnetSpec) -> Iterator[Fault]:
+    """Check range, gateway and auxiliary addresses; the texts are the engine's (docker-networking section 2.3)."""
+    subnet = entry.subnet
+    if entry.ip_range is not None:
+        yield from ((("ip_range",), message) for message in _range_faults(entry.ip_range, subnet))
+    taken: dict[IPAddress, str] = {}
+    addresses: list[tuple[Path, str, IPAddress]] = [
+        (("aux_addresses", name), f"auxiliary address {name}", address) for name, address in entry.aux_addresses.items()
+    ]
+    if entry.gateway is not None:
+        addresses.insert(0, (("gateway",), f"gateway {entry.gateway}", entry.gateway))
+    for path, what, address in addresses:
+        if address not in subnet:
+            yield path, f"invalid {what}: parent subnet {subnet} doesn't contain this address"
+        elif is_reserved(address, subnet):
+            yield path, f"invalid {what}: {address} is the {reserved_as(address, subnet)} of {subnet}"
+        elif address in taken:
+            yield path, f"invalid {what}: Address already in use: {address} is {taken[address]}"
+        taken.setdefault(address, what)
+
+
+def _range_faults(ip_range: IPNetwork, subnet: IPNetwork) -> Iterator[str]:
+    if ip_range.version != subnet.version:
+        yield f"invalid ip-range {ip_range}: parent subnet is an IPv{subnet.version} block"
+    elif ip_range.prefixlen < subnet.prefixlen:
+        yield f"invalid ip-range {ip_range}: CIDR block is bigger than its parent subnet {subnet}"
+    elif ip_range.network_address not in subnet:
+        yield f"invalid ip-range {ip_range}: parent subnet {subnet} doesn't contain ip-range"
+
+
+def is_reserved(address: IPAddress, subnet: IPNetwork) -> bool:
+    """True for addresses that no interface may have: network and broadcast (not of /31 and /32), IPv6 router anycast."""
+    if subnet.max_prefixlen - subnet.prefixlen < 2:
+        return False
+    return address == subnet.network_address or (subnet.version == 4 and address == subnet.broadcast_address)
+
+
+def reserved_as(address: IPAddress, subnet: IPNetwork) -> str:
+    if address != subnet.network_address:
+        return "broadcast address"
+    return "network address" if subnet.version == 4 else "subnet-router anycast address"

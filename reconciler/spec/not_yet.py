@@ -1,0 +1,46 @@
+"""Keys that are understood and whose feature comes later: one table, an entry leaves it when its feature arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from reconciler.spec.attachment import AttachmentSpec
+from reconciler.spec.bridge_options import PREFIX
+from reconciler.spec.document import Path
+from reconciler.spec.network import Fault, NetworkSpec
+
+_NETWORK: Final[tuple[tuple[Path, str, Callable[[NetworkSpec], bool]], ...]] = (
+    (("driver",), "a driver other than bridge", lambda spec: spec.driver not in ("bridge", "host", "null", "none")),
+    (
+        ("ipam", "driver"),
+        "an ipam driver other than default and null",
+        lambda spec: spec.ipam.driver not in ("default", "null"),
+    ),
+    (("external",), "external: true", lambda spec: spec.is_external),
+    (("driver_opts", "encrypted"), "encrypted", lambda spec: "encrypted" in spec.driver_opts),
+    (
+        ("driver_opts", f"{PREFIX}advertise_addr_nmsgs"),
+        "advertising addresses",
+        lambda spec: f"{PREFIX}advertise_addr_nmsgs" in spec.driver_opts,
+    ),
+    (
+        ("driver_opts", f"{PREFIX}advertise_addr_ms"),
+        "advertising addresses",
+        lambda spec: f"{PREFIX}advertise_addr_ms" in spec.driver_opts,
+    ),
+)
+_ATTACHMENT: Final[tuple[tuple[Path, str, Callable[[AttachmentSpec], bool]], ...]] = (
+    (("ports",), "publishing ports", lambda spec: bool(spec.ports)),
+    (("links",), "linking attachments", lambda spec: bool(spec.links)),
+    (("sandbox", "container"), "a container as sandbox", lambda spec: spec.sandbox.container is not None),
+)
+"""Place, what is not supported, whether the entry uses it."""
+
+
+def not_yet_in_network(spec: NetworkSpec) -> Iterator[Fault]:
+    return ((path, f"{what} is not supported yet") for path, what, is_used in _NETWORK if is_used(spec))
+
+
+def not_yet_in_attachment(spec: AttachmentSpec) -> Iterator[Fault]:
+    return ((path, f"{what} is not supported yet") for path, what, is_used in _ATTACHMENT if is_used(spec))

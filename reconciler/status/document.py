@@ -1,0 +1,244 @@
+"""Documents in docker's words: what `docker network inspect` and `docker container inspect` show. Pure.
+
+Keys, order and types are those that a 20.10 engine printed, so that scripts which read docker's JSON read ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredSubnet
+from reconciler.model.identifiers import BUILTIN_NETWORKS, derived_id
+from reconciler.model.objects import IPInterface
+from reconciler.model.wanted import BridgeOptions, NetworkMode, SandboxKind
+from reconciler.status.json_text import Json
+
+HOST_SANDBOX: Final = ""
+"""No path: the namespace that the reconciler itself is started in plays the host."""
+
+
+def network_document(network: DesiredNetwork, attachments: Sequence[DesiredAttachment]) -> dict[str, Json]:
+    """Give one item of the array that `docker network inspect` prints. attachments: those to be listed, on this network or not."""
+    wanted = network.wanted
+    return {
+        "Name": network.name,
+        "Id": network.id,
+        "Created": network.created,
+        "Scope": network.scope,
+        "Driver": wanted.driver,
+        "EnableIPv6": wanted.is_ipv6_enabled,
+        "IPAM": {
+            "Driver": wanted.ipam_driver,
+            "Options": _ipam_options(network),
+            "Config": [_subnet(subnet) for subnet in network.subnets],
+        },
+        "Internal": wanted.is_internal,
+        "Attachable": wanted.is_attachable,
+        "Ingress": False,
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": False,
+        "Containers": _containers(network, attachments),
+        "Options": _options(network),
+        "Labels": dict(wanted.labels),
+    }
+
+
+def _ipam_options(network: DesiredNetwork) -> Json:
+    """The engine's own networks never had any (null); docker's client always sends a map for those of users."""
+    options = network.wanted.ipam_options
+    if options is None and network.name in BUILTIN_NETWORKS:
+        return None
+    return dict(options or ())
+
+
+def _subnet(subnet: DesiredSubnet) -> dict[str, Json]:
+    is_gateway_shown = subnet.is_gateway_declared or not subnet.is_declared
+    shown: dict[str, Json] = {"Subnet": str(subnet.subnet)}
+    if subnet.ip_range is not None:
+        shown["IPRange"] = str(subnet.ip_range)
+    if subnet.gateway is not None and is_gateway_shown:
+        shown["Gateway"] = str(subnet.gateway)
+    if subnet.aux_addresses:
+        shown["AuxiliaryAddresses"] = {name: str(address) for name, address in subnet.aux_addresses}
+    return shown
+
+
+def _options(network: DesiredNetwork) -> dict[str, Json]:
+    """As typed; the default bridge shows what is in force, as the engine always sends its own settings for it."""
+    options: dict[str, Json] = dict(network.wanted.options)
+    if network.name == "bridge":
+        options |= _default_bridge_options(network, network.wanted.bridge or BridgeOptions())
+    return dict(sorted(options.items()))
+
+
+def _default_bridge_options(network: DesiredNetwork, bridge: BridgeOptions) -> dict[str, Json]:
+    prefix = "com.docker.network"
+    return {
+        f"{prefix}.bridge.default_bridge": "true",
+        f"{prefix}.bridge.enable_icc": _word(bridge.is_icc_enabled),
+        f"{prefix}.bridge.enable_ip_masquerade": _word(bridge.is_masquerade_enabled),
+        f"{prefix}.bridge.host_binding_ipv4": str(bridge.host_binding or "0.0.0.0"),
+        f"{prefix}.bridge.name": network.link_name,
+        f"{prefix}.driver.mtu": str(network.mtu),
+    }
+
+
+def _word(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _containers(network: DesiredNetwork, attachments: Sequence[DesiredAttachment]) -> dict[str, Json]:
+    return {
+        attachment.id: {
+            "Name": attachment.name,
+            "EndpointID": endpoint.id,
+            "MacAddress": endpoint.mac,
+            "IPv4Address": str(endpoint.ipv4 or ""),
+            "IPv6Address": str(endpoint.ipv6 or ""),
+        }
+        for attachment in sorted(attachments, key=lambda attachment: attachment.id)
+        for endpoint in attachment.endpoints
+        if endpoint.network == network.name
+    }
+
+
+def attachment_document(
+    attachment: DesiredAttachment,
+    networks: Mapping[str, DesiredNetwork],
+    *,
+    netns_dir: Path,
+    host_sandbox: str = HOST_SANDBOX,
+) -> dict[str, Json]:
+    """Give one item of the array that `docker container inspect` prints, as far as it speaks of names and networks.
+
+    networks: by name. netns_dir: where named namespaces are. host_sandbox: path of the namespace that plays the host.
+    """
+    wanted = attachment.wanted
+    return {
+        "Id": attachment.id,
+        "Name": f"/{attachment.name}",
+        "HostConfig": {"NetworkMode": _network_mode(attachment)},
+        "Config": {"Hostname": wanted.hostname or attachment.id[:12], "Domainname": wanted.domainname or ""},
+        "NetworkSettings": _network_settings(attachment, networks, _sandbox_key(attachment, netns_dir, host_sandbox)),
+    }
+
+
+def _network_mode(attachment: DesiredAttachment) -> str:
+    if attachment.wanted.mode is not NetworkMode.NETWORKS:
+        return str(attachment.wanted.mode)
+    return attachment.endpoints[0].network if attachment.endpoints else str(NetworkMode.NONE)
+
+
+def _sandbox_key(attachment: DesiredAttachment, netns_dir: Path, host_sandbox: str) -> str:
+    """Give the path of the namespace; for a pidfile its reference, as the process may be another one by now."""
+    sandbox = attachment.wanted.sandbox
+    if attachment.wanted.mode is NetworkMode.HOST:
+        return host_sandbox
+    match sandbox.kind:
+        case SandboxKind.NETNS:
+            return str(netns_dir / sandbox.value)
+        case SandboxKind.PATH:
+            return sandbox.value
+        case SandboxKind.PID:
+            return f"/proc/{sandbox.value}/ns/net"
+    return str(sandbox.ns)
+
+
+def _network_settings(
+    attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork], sandbox_key: str
+) -> dict[str, Json]:
+    on_default_bridge = [endpoint for endpoint in attachment.endpoints if endpoint.network == "bridge"]
+    return {
+        "Bridge": "",
+        "SandboxID": derived_id("sandbox", attachment.id),
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "Ports": _ports(attachment),
+        "SandboxKey": sandbox_key,
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        **_default_bridge_settings(on_default_bridge[0] if on_default_bridge else None),
+        "Networks": {
+            endpoint.network: _endpoint_settings(endpoint, attachment, networks)
+            for endpoint in sorted(attachment.endpoints, key=lambda endpoint: endpoint.network)
+        },
+    }
+
+
+def _ports(attachment: DesiredAttachment) -> dict[str, Json]:
+    """Exposed ports that are not published show as null."""
+    exposed = {
+        (port, protocol) for first, last, protocol in attachment.wanted.expose for port in range(first, last + 1)
+    }
+    return {f"{port}/{protocol}": None for port, protocol in sorted(exposed)}
+
+
+def _default_bridge_settings(endpoint: DesiredEndpoint | None) -> dict[str, Json]:
+    """The old view of the one network there was: empty for whoever is not on the default bridge."""
+    if endpoint is None:
+        return {
+            "EndpointID": "",
+            "Gateway": "",
+            "GlobalIPv6Address": "",
+            "GlobalIPv6PrefixLen": 0,
+            "IPAddress": "",
+            "IPPrefixLen": 0,
+            "IPv6Gateway": "",
+            "MacAddress": "",
+        }
+    return {
+        "EndpointID": endpoint.id,
+        "Gateway": str(endpoint.gateway_ipv4 or ""),
+        "GlobalIPv6Address": _address(endpoint.ipv6),
+        "GlobalIPv6PrefixLen": _prefix_length(endpoint.ipv6),
+        "IPAddress": _address(endpoint.ipv4),
+        "IPPrefixLen": _prefix_length(endpoint.ipv4),
+        "IPv6Gateway": str(endpoint.gateway_ipv6 or ""),
+        "MacAddress": endpoint.mac,
+    }
+
+
+def _endpoint_settings(
+    endpoint: DesiredEndpoint, attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork]
+) -> dict[str, Json]:
+    network = networks.get(endpoint.network)
+    is_user_defined = endpoint.network not in BUILTIN_NETWORKS
+    return {
+        "IPAMConfig": _ipam_config(endpoint),
+        "Links": [f"{name}:{alias}" for name, alias in attachment.wanted.links] or None if is_user_defined else None,
+        "Aliases": [*endpoint.wanted.aliases, attachment.id[:12]] if is_user_defined else None,
+        "NetworkID": network.id if network is not None else "",
+        "EndpointID": endpoint.id,
+        "Gateway": str(endpoint.gateway_ipv4 or ""),
+        "IPAddress": _address(endpoint.ipv4),
+        "IPPrefixLen": _prefix_length(endpoint.ipv4),
+        "IPv6Gateway": str(endpoint.gateway_ipv6 or ""),
+        "GlobalIPv6Address": _address(endpoint.ipv6),
+        "GlobalIPv6PrefixLen": _prefix_length(endpoint.ipv6),
+        "MacAddress": endpoint.mac,
+        "DriverOpts": dict(endpoint.wanted.options) or None,
+    }
+
+
+def _ipam_config(endpoint: DesiredEndpoint) -> Json:
+    """What was asked for, not what was chosen; null when nothing was."""
+    wanted = endpoint.wanted
+    config: dict[str, Json] = {}
+    if wanted.ipv4_address is not None:
+        config["IPv4Address"] = str(wanted.ipv4_address)
+    if wanted.ipv6_address is not None:
+        config["IPv6Address"] = str(wanted.ipv6_address)
+    if wanted.link_local_ips:
+        config["LinkLocalIPs"] = [str(address) for address in wanted.link_local_ips]
+    return config or None
+
+
+def _address(interface: IPInterface | None) -> str:
+    return "" if interface is None else str(interface.ip)
+
+
+def _prefix_length(interface: IPInterface | None) -> int:
+    return 0 if interface is None else interface.network.prefixlen

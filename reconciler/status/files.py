@@ -1,0 +1,85 @@
+"""Which status files there shall be after a pass, and what is in them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.model.desired import DesiredAttachment
+from reconciler.model.objects import Unit, VethPair
+from reconciler.model.plan import Action
+from reconciler.model.report import Report
+from reconciler.status.document import HOST_SANDBOX, attachment_document, network_document
+from reconciler.status.json_text import json_text
+from reconciler.status.summary import Revision, summary_document
+from reconciler.status.verdict import unsettled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusFiles:
+    """Texts by name (without `.json`). kept_*: files that stay as they are although there is no text for them.
+
+    is_pruning: False when the specs could not all be read, then no file is removed.
+    """
+
+    summary: str
+    networks: Mapping[str, str]
+    attachments: Mapping[str, str]
+    kept_networks: frozenset[str] = frozenset()
+    kept_attachments: frozenset[str] = frozenset()
+    is_pruning: bool = True
+
+
+def status_files(
+    report: Report,
+    revision: Revision,
+    previous: Mapping[str, object],
+    *,
+    netns_dir: Path,
+    host_sandbox: str = HOST_SANDBOX,
+) -> StatusFiles:
+    """Give the files for `report`. previous: the summary of the pass before; the others: see `attachment_document`."""
+    desired = report.desired
+    networks = {network.name: network for network in desired.networks}
+    members = _members(report)
+    failed = {issue.unit for issue in unsettled(report)}
+    return StatusFiles(
+        summary=json_text(summary_document(report, revision, previous)),
+        networks={
+            name: json_text([network_document(network, members.get(name, ()))]) for name, network in networks.items()
+        },
+        attachments={
+            attachment.name: json_text(
+                [attachment_document(attachment, networks, netns_dir=netns_dir, host_sandbox=host_sandbox)]
+            )
+            for attachment in desired.attachments
+        },
+        kept_networks=frozenset(unit.network for unit in failed if unit.network and not unit.attachment),
+        kept_attachments=frozenset(unit.attachment for unit in failed if unit.attachment),
+        is_pruning=not desired.has_faults,
+    )
+
+
+def _members(report: Report) -> dict[str, list[DesiredAttachment]]:
+    """Give per network the attachments that joined it; like the engine, inspect lists no endpoint that does not run."""
+    missing = _missing_endpoints(report)
+    members: dict[str, list[DesiredAttachment]] = {}
+    for attachment in report.desired.attachments:
+        if attachment.unit in missing:
+            continue
+        for endpoint in attachment.endpoints:
+            if endpoint.unit not in missing:
+                members.setdefault(endpoint.network, []).append(attachment)
+    return members
+
+
+def _missing_endpoints(report: Report) -> frozenset[Unit]:
+    """Find the sandboxes that could not be used and the endpoints whose link the last look did not find."""
+    refused = {unit for unit, _ in (*report.desired.failures, *report.drift.problems) if unit.attachment}
+    unmade = {
+        operation.unit
+        for operation in report.drift.operations
+        if operation.action is Action.CREATE and isinstance(operation.object, VethPair)
+    }
+    return frozenset(refused | unmade)

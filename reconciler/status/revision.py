@@ -1,0 +1,78 @@
+"""Which git commit the specs are at. Asks git itself, bounded, and without trusting the repository."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from reconciler.status.summary import Revision
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT_S: Final = 3.0
+
+_GIT: Final = (
+    "git",
+    # A repository's own configuration may name programs to run; these are those that `status` would start.
+    *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false"),
+    *("status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--ignore-submodules=all", "--", "."),
+)
+
+
+def specs_revision(specs_dir: Path) -> Revision:
+    """Give commit and dirty flag; no commit when `specs_dir` is in no repository, git is missing, refuses or takes too long.
+
+    Takes no lock and writes nothing, so it may run beside a person's git. A repository of another user is refused by git itself
+    unless `safe.directory` allows it (git-config(1)), as reading one may run programs that its configuration names.
+    """
+    if not _is_in_repository(specs_dir):
+        return Revision()
+    try:
+        process = subprocess.Popen(
+            _GIT,
+            cwd=specs_dir,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        log.debug("git cannot be run, the specs' revision stays unknown: %s", error)
+        return Revision()
+    return _answer(process)
+
+
+def _is_in_repository(folder: Path) -> bool:
+    """Spare a process where there is surely no repository."""
+    resolved = folder.resolve()
+    return any((parent / ".git").exists() for parent in (resolved, *resolved.parents))
+
+
+def _answer(process: subprocess.Popen[bytes]) -> Revision:
+    with process:
+        try:
+            output, complaint = process.communicate(timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            log.debug("git took more than %g s, the specs' revision stays unknown", _TIMEOUT_S)
+            return Revision()
+    if process.returncode != 0:
+        log.debug("git refused, the specs' revision stays unknown: %s", complaint.decode(errors="replace").strip())
+        return Revision()
+    return parse_status(output.decode(errors="replace"))
+
+
+def parse_status(text: str) -> Revision:
+    """Read `git status --porcelain=v2 --branch` (git-status(1)). A repository without a commit has none here either."""
+    commit, is_dirty = "", False
+    for line in text.splitlines():
+        if line.startswith("# branch.oid "):
+            commit = line.removeprefix("# branch.oid ")
+        elif not line.startswith("#"):
+            is_dirty = True
+    return Revision(commit="" if commit == "(initial)" else commit, is_dirty=is_dirty)

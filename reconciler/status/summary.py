@@ -1,0 +1,224 @@
+"""summary.json: per network and attachment whether it is as declared, since when, and what is in the way. Pure.
+
+Nothing in it changes without cause: a time moves only when what it dates changes, so a pass with nothing to do gives
+the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.errors import ExitCode
+from reconciler.model.objects import HOST_UNIT, KvRecord, Unit
+from reconciler.model.report import Report
+from reconciler.status.json_text import Json
+from reconciler.status.verdict import Unsettled, unsettled
+
+_READY_MESSAGE: Final = "as declared"
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """The git commit that the specs are at, "" outside of a repository. is_dirty: something of the specs is not committed."""
+
+    commit: str = ""
+    is_dirty: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.commit}-dirty" if self.commit and self.is_dirty else self.commit
+
+
+def summary_document(report: Report, revision: Revision, previous: Mapping[str, object]) -> dict[str, Json]:
+    """Give the document for `report`. previous: the one before, from which times and counters go on; whatever it holds is survived.
+
+    Conditions follow kstatus: `Ready` always; `Reconciling` (the next pass may mend it) and `Stalled` (a person must act)
+    only while true.
+    An entry whose spec cannot be read stays as it was, stalled with reason LastGoodInUse.
+    """
+    issues = unsettled(report)
+    writer = _Writer(
+        now=report.desired.host.now, revision=str(revision), digest=report.digest, repaired=_repaired(report, previous)
+    )
+    whole = _whole_issue(report, issues)
+    return {
+        "host": report.desired.host.name,
+        "observedRevision": {"commit": revision.commit, "dirty": revision.is_dirty},
+        "specDigest": report.digest,
+        "conditions": writer.conditions(whole, previous),
+        "driftRepaired": writer.drift_repaired("", previous),
+        "lastError": writer.last_error(whole, previous),
+        "specFaults": [str(fault) for fault in report.spec_faults],
+        "networks": _entries(report, writer, _of_networks(report, issues), _mapping(previous, "networks")),
+        "attachments": _entries(report, writer, _of_attachments(report, issues), _mapping(previous, "attachments")),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Writer:
+    """Makes entries of one pass. repaired: operations per `network NAME`, `attachment NAME`, and "" for all."""
+
+    now: str
+    revision: str
+    digest: str
+    repaired: Mapping[str, int]
+
+    def entry(self, unit: Unit, issue: Unsettled | None, before: Mapping[str, object]) -> dict[str, Json]:
+        return {
+            "conditions": self.conditions(issue, before),
+            "observedRevision": self.revision,
+            "specDigest": self.digest,
+            "driftRepaired": self.drift_repaired(str(unit), before),
+            "lastError": self.last_error(issue, before),
+        }
+
+    def conditions(self, issue: Unsettled | None, before: Mapping[str, object]) -> list[Json]:
+        if issue is None:
+            return [self._condition("Ready", "True", "ReconciliationSucceeded", _READY_MESSAGE, before)]
+        ready = self._condition("Ready", "False", issue.reason, issue.message, before)
+        if issue.is_retryable:
+            return [ready, self._condition("Reconciling", "True", "ProgressingWithRetry", issue.message, before)]
+        return [ready, self._condition("Stalled", "True", issue.reason, issue.message, before)]
+
+    def _condition(
+        self, kind: str, status: str, reason: str, message: str, before: Mapping[str, object]
+    ) -> dict[str, Json]:
+        return {
+            "type": kind,
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": _transition_time(kind, status, before) or self.now,
+        }
+
+    def drift_repaired(self, name: str, before: Mapping[str, object]) -> int:
+        return _count(before) + self.repaired.get(name, 0)
+
+    def last_error(self, issue: Unsettled | None, before: Mapping[str, object]) -> Json:
+        """Give the latest error with the time when it was first seen; it stays when all is well again."""
+        kept = _mapping(before, "lastError")
+        message, time = kept.get("message"), kept.get("time")
+        if isinstance(message, str) and isinstance(time, str) and (issue is None or issue.message == message):
+            return {"message": message, "time": time}
+        return None if issue is None else {"message": issue.message, "time": self.now}
+
+
+def _entries(
+    report: Report, writer: _Writer, found: Mapping[Unit, Unsettled | None], previous: Mapping[str, object]
+) -> dict[str, Json]:
+    entries: dict[str, Json] = {}
+    for unit, issue in found.items():
+        name = unit.attachment or unit.network
+        entries[name] = writer.entry(unit, issue, _mapping(previous, name))
+    if report.desired.has_faults:
+        entries |= {name: _kept(writer, _mapping(previous, name)) for name in previous.keys() - entries.keys()}
+    return dict(sorted(entries.items()))
+
+
+def _kept(writer: _Writer, before: Mapping[str, object]) -> dict[str, Json]:
+    """What cannot be read any more, or was taken away while something else cannot be read: nothing of it was touched."""
+    issue = Unsettled(
+        unit=HOST_UNIT,
+        reason="LastGoodInUse",
+        message="left as it was, because not all specs can be read",
+        is_retryable=False,
+        exit_code=ExitCode.BAD_SPECS,
+    )
+    revision, digest = before.get("observedRevision"), before.get("specDigest")
+    return {
+        "conditions": writer.conditions(issue, before),
+        "observedRevision": revision if isinstance(revision, str) else "",
+        "specDigest": digest if isinstance(digest, str) else "",
+        "driftRepaired": _count(before),
+        "lastError": writer.last_error(issue, before),
+    }
+
+
+def _whole_issue(report: Report, issues: Iterable[Unsettled]) -> Unsettled | None:
+    """Give what stands for the whole pass: faults of the specs first, then the first thing that is in the way."""
+    if report.spec_faults:
+        more = f" and {len(report.spec_faults) - 1} more" if len(report.spec_faults) > 1 else ""
+        return Unsettled(
+            unit=HOST_UNIT,
+            reason="ValidationFailed",
+            message=f"{report.spec_faults[0]}{more}",
+            is_retryable=False,
+            exit_code=ExitCode.BAD_SPECS,
+        )
+    return min(issues, key=lambda issue: (issue.is_retryable, issue.unit), default=None)
+
+
+def _of_networks(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, Unsettled | None]:
+    """Say of each network what is in its way: its own issue, or the host's."""
+    by_unit = _by_unit(issues)
+    units = {network.unit for network in report.desired.networks}
+    units |= {unit for unit in by_unit if unit.network and not unit.attachment}
+    return {unit: by_unit.get(unit) or by_unit.get(HOST_UNIT) for unit in sorted(units)}
+
+
+def _of_attachments(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, Unsettled | None]:
+    """Say of each attachment what is in its way: an issue of its own, of an endpoint, of a network that it is on, or the host's."""
+    by_unit = _by_unit(issues)
+    own: dict[str, Unsettled] = {}
+    for unit, issue in by_unit.items():
+        if unit.attachment:
+            own.setdefault(unit.attachment, issue)
+    found: dict[Unit, Unsettled | None] = {Unit(attachment=name): issue for name, issue in own.items()}
+    for attachment in report.desired.attachments:
+        if attachment.name not in own:
+            on = (by_unit.get(Unit(network=endpoint.network)) for endpoint in attachment.endpoints)
+            found[attachment.unit] = next(filter(None, on), None) or by_unit.get(HOST_UNIT)
+    return found
+
+
+def _by_unit(issues: Iterable[Unsettled]) -> dict[Unit, Unsettled]:
+    """Keep one issue per unit, rather one that a person must act on."""
+    return {issue.unit: issue for issue in sorted(issues, key=lambda issue: not issue.is_retryable)}
+
+
+def _repaired(report: Report, previous: Mapping[str, object]) -> Counter[str]:
+    """Count per entry, and under "" for all, the changes that put something back: same specs as before, and it was ready then."""
+    if previous.get("specDigest") != report.digest:
+        return Counter()
+    counts: Counter[str] = Counter()
+    for unit in _changed_units(report):
+        kind, name = ("attachments", unit.attachment) if unit.attachment else ("networks", unit.network)
+        if _is_ready(_mapping(_mapping(previous, kind), name) if name else previous):
+            counts.update((str(_entry_unit(unit)), ""))
+    return counts
+
+
+def _changed_units(report: Report) -> Iterator[Unit]:
+    for outcome in report.outcomes:
+        if outcome.error is None and not isinstance(outcome.operation.object, KvRecord):
+            yield outcome.operation.unit
+
+
+def _entry_unit(unit: Unit) -> Unit:
+    """An endpoint is told under its attachment."""
+    return Unit(attachment=unit.attachment) if unit.attachment else unit
+
+
+def _is_ready(entry: Mapping[str, object]) -> bool:
+    return _transition_time("Ready", "True", entry) is not None
+
+
+def _transition_time(kind: str, status: str, entry: Mapping[str, object]) -> str | None:
+    conditions = entry.get("conditions")
+    for condition in conditions if isinstance(conditions, list) else ():
+        if isinstance(condition, Mapping) and condition.get("type") == kind and condition.get("status") == status:
+            time = condition.get("lastTransitionTime")
+            return time if isinstance(time, str) else None
+    return None
+
+
+def _count(entry: Mapping[str, object]) -> int:
+    count = entry.get("driftRepaired")
+    return count if isinstance(count, int) and not isinstance(count, bool) else 0
+
+
+def _mapping(value: Mapping[str, object], key: str) -> Mapping[str, object]:
+    found = value.get(key)
+    return found if isinstance(found, Mapping) else {}

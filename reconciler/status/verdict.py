@@ -1,0 +1,109 @@
+"""What a pass left unsettled, and which exit code says so. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.errors import (
+    ExitCode,
+    FirewallMissing,
+    KvError,
+    NameConflict,
+    PlanError,
+    ReconcilerError,
+    SandboxMissing,
+    SpecError,
+)
+from reconciler.model.objects import Unit
+from reconciler.model.plan import Plan
+from reconciler.model.report import Report
+
+_PRECEDENCE: Final = (
+    ExitCode.BAD_CONFIG,
+    ExitCode.NO_PRIVILEGE,
+    ExitCode.LOCKED,
+    ExitCode.UNAVAILABLE,
+    ExitCode.BAD_SPECS,
+    ExitCode.ROLLED_BACK,
+    ExitCode.GUARDED,
+    ExitCode.FAILED,
+    ExitCode.CHANGES,
+    ExitCode.OK,
+)
+"""Of several failures the one that must be mended first: the tool's surroundings, then the specs, then what the host refused."""
+
+_REASONS: Final[tuple[tuple[type[ReconcilerError], str], ...]] = (
+    (NameConflict, "OwnershipConflict"),
+    (SandboxMissing, "SandboxMissing"),
+    (SpecError, "ValidationFailed"),
+    (PlanError, "BuildFailed"),
+    (FirewallMissing, "FirewallMissing"),
+    (KvError, "KVUnavailable"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsettled:
+    """One unit that is not as declared. reason: one word for machines; message: one line for the person who must act."""
+
+    unit: Unit
+    reason: str
+    message: str
+    is_retryable: bool
+    exit_code: ExitCode
+
+
+def unsettled(report: Report) -> tuple[Unsettled, ...]:
+    """Give what an applied pass could not bring about, by the last look at the host; nothing is the proof that all is as desired.
+
+    Outcomes do not count by themselves: what failed once and was mended since is fine.
+    """
+    return (*_problems(report, report.drift), *_remaining(report))
+
+
+def undecided(report: Report) -> tuple[Unsettled, ...]:
+    """Give what a dry run found impossible; the changes that it proposes are no failure."""
+    return _problems(report, report.plan)
+
+
+def exit_code(report: Report, issues: Iterable[Unsettled]) -> ExitCode:
+    codes = [issue.exit_code for issue in issues]
+    return first_to_mend([*codes, ExitCode.BAD_SPECS] if report.spec_faults else codes)
+
+
+def first_to_mend(codes: Iterable[ExitCode]) -> ExitCode:
+    """Choose one exit code for several failures; OK when there are none."""
+    return min(codes, key=_PRECEDENCE.index, default=ExitCode.OK)
+
+
+def _problems(report: Report, plan: Plan) -> tuple[Unsettled, ...]:
+    found = {(unit, str(error)): error for unit, error in (*report.desired.failures, *plan.problems)}
+    return tuple(_from_error(unit, error) for (unit, _), error in sorted(found.items(), key=lambda item: item[0]))
+
+
+def _from_error(unit: Unit, error: ReconcilerError) -> Unsettled:
+    return Unsettled(
+        unit=unit,
+        reason=next((reason for kind, reason in _REASONS if isinstance(error, kind)), "ApplyFailed"),
+        message=str(error),
+        is_retryable=error.is_retryable,
+        exit_code=error.exit_code,
+    )
+
+
+def _remaining(report: Report) -> Iterable[Unsettled]:
+    """One entry per unit that the last look found different."""
+    remaining: dict[Unit, list[str]] = {}
+    for operation in report.drift.operations:
+        remaining.setdefault(operation.unit, []).append(operation.describe())
+    for unit, descriptions in sorted(remaining.items()):
+        more = f" and {len(descriptions) - 1} more" if len(descriptions) > 1 else ""
+        yield Unsettled(
+            unit=unit,
+            reason="VerifyFailed",
+            message=f"not as desired after the pass, still to do: {descriptions[0]}{more}",
+            is_retryable=True,
+            exit_code=ExitCode.FAILED,
+        )

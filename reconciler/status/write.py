@@ -1,0 +1,155 @@
+"""Status files on disk: written by temporary file and rename, and only when their bytes change."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import ReconcilerError, kernel_error
+from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
+from reconciler.model.report import Report
+from reconciler.settings import Settings
+from reconciler.status.document import HOST_SANDBOX
+from reconciler.status.files import StatusFiles, status_files
+from reconciler.status.revision import specs_revision
+
+NETWORKS: Final = "networks"
+ATTACHMENTS: Final = "attachments"
+SUMMARY: Final = "summary"
+
+_SUFFIX: Final = ".json"
+_FEW: Final = 16
+"""Up to so many files each is flushed by itself, more of them by one syncfs(2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of the files: both zero when nothing had changed."""
+
+    written: int = 0
+    removed: int = 0
+
+    def __add__(self, other: Written) -> Written:
+        return Written(self.written + other.written, self.removed + other.removed)
+
+
+def write_status(settings: Settings, report: Report) -> Written:
+    """Make the status folder tell of `report`. A repeat writes nothing: same bytes, same times of change.
+
+    Raises KernelError when the folder cannot be written.
+    """
+    files = status_files(
+        report,
+        specs_revision(settings.specs_dir),
+        read_summary(settings.status_dir),
+        netns_dir=settings.netns_dir,
+        host_sandbox=str(settings.host_netns or HOST_SANDBOX),
+    )
+    return write_files(settings.status_dir, files)
+
+
+def write_files(status_dir: Path, files: StatusFiles) -> Written:
+    """Write what differs, remove the files of networks and attachments that are gone; other files are left alone."""
+    with _errors(status_dir):
+        for folder in (status_dir, status_dir / NETWORKS, status_dir / ATTACHMENTS):
+            if not folder.is_dir():
+                folder.mkdir(mode=0o755, parents=True)
+        counts = [
+            _write_folder(status_dir / NETWORKS, files.networks, None if not files.is_pruning else files.kept_networks),
+            _write_folder(
+                status_dir / ATTACHMENTS, files.attachments, None if not files.is_pruning else files.kept_attachments
+            ),
+            _write_folder(status_dir, {SUMMARY: files.summary}, None),
+        ]
+    return sum(counts, Written())
+
+
+def read_summary(status_dir: Path) -> Mapping[str, object]:
+    """Give the summary of the pass before; an empty one when there is none that can be read."""
+    try:
+        found = json.loads((status_dir / f"{SUMMARY}{_SUFFIX}").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write_folder(folder: Path, texts: Mapping[str, str], kept: frozenset[str] | None) -> Written:
+    """kept None: nothing is removed."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        contents = {_checked(name): text.encode() for name, text in texts.items()}
+        changed = {name: content for name, content in contents.items() if _content(descriptor, name) != content}
+        _replace(descriptor, changed)
+        removed = 0 if kept is None else _remove_stale(descriptor, contents.keys() | kept)
+        return Written(len(changed), removed)
+    finally:
+        os.close(descriptor)
+
+
+def _checked(name: str) -> str:
+    """Refuse what could leave the folder; names were checked when they were read, this is the last door."""
+    if not NAME_PATTERN.match(name) or len(name) > NAME_MAX:
+        raise ReconcilerError(f"no status file for {name!r}: not a name of a network or an attachment")
+    return name
+
+
+def _content(folder: int, name: str) -> bytes | None:
+    try:
+        descriptor = os.open(name + _SUFFIX, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return None
+    with open(descriptor, "rb", buffering=0) as file:
+        return file.read()
+
+
+def _replace(folder: int, contents: Mapping[str, bytes]) -> None:
+    """Write all temporary files, make them durable, then rename: a reader, or a crash, meets the old file or the new one."""
+    for name, content in contents.items():
+        with suppress(FileNotFoundError):
+            os.unlink(_temporary(name), dir_fd=folder)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(_temporary(name), flags, 0o644, dir_fd=folder), "wb", buffering=0) as file:
+            file.write(content)
+            if len(contents) <= _FEW:
+                os.fsync(file.fileno())
+    if len(contents) > _FEW:
+        ctypes.CDLL(None, use_errno=True).syncfs(folder)
+    for name in contents:
+        os.rename(_temporary(name), name + _SUFFIX, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _temporary(name: str) -> str:
+    return f".{name}{_SUFFIX}.tmp"
+
+
+def _remove_stale(folder: int, kept: frozenset[str] | set[str]) -> int:
+    stale = [name for name in _listed(folder) if name not in kept]
+    for name in stale:
+        os.unlink(name + _SUFFIX, dir_fd=folder)
+    return len(stale)
+
+
+def _listed(folder: int) -> Iterator[str]:
+    """Give the names whose files may be ours."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name.removesuffix(_SUFFIX)
+            if name != entry.name and NAME_PATTERN.match(name) and entry.is_file(follow_symlinks=False):
+                yield name
+
+
+@contextmanager
+def _errors(status_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        place = error.filename if isinstance(error.filename, str) else ""
+        raise kernel_error(
+            error.errno or 0, f"write status files below {status_dir}", f"{place}: {error.strerror}"
+        ) from error

@@ -1,0 +1,101 @@
+"""Every test run happens on a machine of its own (`tests.private_namespaces`): no test can touch the real one.
+
+Kernel tests (marker `kernel`) are skipped with the reason where that is not allowed, and fail where CI is set. Fixtures:
+
+    machine     folders, namespaces, traffic (`tests.machine.Machine`); afterwards namespaces are removed, leaks fail the test
+    host_ns     the name of a fresh namespace, "H", that plays the host
+    uplink      the name of a second namespace, "outside", at the other end of the host's default route
+    reconcile   runs the command line against `host_ns` in a process of its own
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import Reconcile
+from tests.machine import Machine
+from tests.private_namespaces import NoPrivateMachine, enter_private_machine
+
+TOOLS = ("ip", "nft", "ping")
+IN_CI = bool(os.environ.get("CI"))
+
+_reason_without_machine = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave the real machine before anything else runs."""
+    os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+    config.stash[_reason_without_machine] = _enter()
+
+
+def _enter() -> str:
+    """Enter the private machine; give the reason where it cannot be had, "" otherwise."""
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)}"
+    if threading.active_count() > 1:
+        return "another thread runs already, it would stay on the real machine"
+    try:
+        enter_private_machine()
+    except NoPrivateMachine as error:
+        return str(error)
+    return ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    reason = item.config.stash[_reason_without_machine]
+    if not reason or item.get_closest_marker("kernel") is None:
+        return
+    if IN_CI:
+        pytest.fail(f"kernel tests must run in CI: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
+    """A clean private machine."""
+    if request.node.get_closest_marker("kernel") is None:
+        pytest.fail("a test that uses `machine` needs @pytest.mark.kernel", pytrace=False)
+    made = Machine(state_dir=tmp_path / "state")
+    yield made
+    made.clean()
+    leaks = made.leaks()
+    assert not leaks, f"left on the machine: {leaks}"
+
+
+@pytest.fixture
+def host_ns(machine: Machine) -> str:
+    """A namespace that plays the host: `lo` up, nothing else."""
+    machine.add_namespace("H")
+    return "H"
+
+
+@pytest.fixture
+def uplink(machine: Machine, host_ns: str) -> str:
+    """The world outside: joined to the host by a veth pair `uplink0`, which is the host's default route.
+
+    Host 192.0.2.1/24 and 2001:db8::1/64, outside 192.0.2.2/24 and 2001:db8::2/64; outside has no route back, as on the internet.
+    """
+    outside = "outside"
+    machine.add_namespace(outside)
+    machine.add_veth(host_ns, "uplink0", outside, "downlink0")
+    for ns, ifname, number in ((host_ns, "uplink0", 1), (outside, "downlink0", 2)):
+        machine.run("", "ip", "-n", ns, "address", "add", f"192.0.2.{number}/24", "dev", ifname)
+        machine.run("", "ip", "-n", ns, "address", "add", f"2001:db8::{number}/64", "dev", ifname, "nodad")
+    machine.run("", "ip", "-n", host_ns, "route", "add", "default", "via", "192.0.2.2")
+    machine.run("", "ip", "-n", host_ns, "-6", "route", "add", "default", "via", "2001:db8::2")
+    return outside
+
+
+@pytest.fixture
+def reconcile(machine: Machine, host_ns: str, tmp_path: Path) -> Reconcile:
+    """The command line, for `host_ns`; its spec folder is `reconcile.specs`, empty at first."""
+    made = Reconcile(machine=machine, host_ns=host_ns, specs=tmp_path / "specs")
+    made.write()
+    return made

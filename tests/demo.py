@@ -1,0 +1,179 @@
+"""Play the walk-through of specs/ as a transcript: `make demo`.
+
+Everything happens in namespaces that vanish with this process, also on Ctrl-C. Each step says what it expects; the exit status is 1
+when an expectation fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.command_line import command_environment
+from tests.machine import Machine
+from tests.private_namespaces import NoPrivateMachine, enter_private_machine
+
+SPECS: Final = Path(__file__).parent.parent / "specs"
+HOST: Final = "H"
+PING: Final = ("ping", "-c", "1", "-W", "1")
+
+Expectation = Callable[[str], bool]
+
+
+class DemoFailed(Exception):
+    """An expectation was not met."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where the play takes place."""
+
+    machine: Machine
+
+    def say(self, text: str) -> None:
+        print(f"\n{_bold('# ' + text)}")
+
+    def run(self, *command: str, exit_code: int = 0, expect: Expectation | None = None) -> None:
+        """Show a command and its output; fail unless it exits as it should and prints what it should."""
+        print(_bold(f"$ {shlex.join(command)}"))
+        real = (sys.executable, "-m", "reconciler", *command[1:]) if command[0] == "reconcile" else command
+        done = subprocess.run(
+            real, env=command_environment(self.settings()), text=True, capture_output=True, timeout=60, check=False
+        )
+        print(done.stdout + done.stderr, end="", flush=True)
+        if done.returncode != exit_code:
+            raise DemoFailed(f"exit code {done.returncode}, expected {exit_code}")
+        if expect is not None and not expect(done.stdout):
+            raise DemoFailed("not the expected output")
+
+    def ping(self, sandbox: str, target: str, *, answers: bool) -> None:
+        inside = ("ip", "netns", "exec", sandbox, *PING, target)
+        if answers:  # a port that has just come up may lose its first packet
+            self.machine.ping(sandbox, target)
+        self.run(*inside, exit_code=0 if answers else 1)
+        print("=> as it should be: " + ("it answers" if answers else "no answer"))
+
+    def settings(self) -> dict[str, str]:
+        return {
+            "RECONCILE_SPECS": str(SPECS),
+            "RECONCILE_HOST_NETNS": str(self.machine.path(HOST)),
+            "RECONCILE_STATE_DIR": str(self.machine.state_dir),
+            "RECONCILE_RUN_DIR": str(self.machine.run_dir),
+        }
+
+
+def play(stage: Stage) -> None:
+    """Go through all steps. Raises DemoFailed at the first that does not come out as it should."""
+    _set_the_stage(stage)
+    _from_plan_to_networks(stage)
+    _who_reaches_whom(stage)
+    _drift_is_repaired(stage)
+    _all_goes_away(stage)
+
+
+def _set_the_stage(stage: Stage) -> None:
+    stage.say("A namespace plays the host; a namespace beyond it plays the world outside.")
+    stage.run("ip", "netns", "add", HOST)
+    stage.run("ip", "netns", "add", "world")
+    stage.machine.add_veth(HOST, "uplink0", "world", "eth0")
+    for ns, ifname, address in ((HOST, "uplink0", "192.0.2.1/24"), ("world", "eth0", "192.0.2.2/24")):
+        stage.run("ip", "-n", ns, "address", "add", address, "dev", ifname)
+    stage.run("ip", "-n", HOST, "route", "add", "default", "via", "192.0.2.2")
+    for name, value in stage.settings().items():
+        print(_bold(f"$ export {name}={shlex.quote(value)}"))
+
+
+def _from_plan_to_networks(stage: Stage) -> None:
+    stage.say("What is declared, and what would be done. Nothing is changed yet.")
+    for path in sorted(SPECS.glob("*.yaml")):
+        print(_bold(f"$ cat specs/{path.name}"))
+        print(path.read_text(), end="")
+    stage.run("reconcile", "validate")
+    stage.run("reconcile", "--dry-run", "--detailed-exitcode", exit_code=2)
+
+    stage.say("Do it.")
+    stage.run("reconcile")
+    stage.run(
+        "reconcile",
+        "network",
+        "ls",
+        expect=lambda out: all(n in out for n in ("bridge", "host", "none", "isolated_nw", "intern")),
+    )
+    stage.run("reconcile", "attachment", "ls")
+    stage.run("ip", "-n", HOST, "-brief", "address", expect=lambda out: "docker0" in out and "172.17.0.1/16" in out)
+    stage.run("reconcile", "network", "inspect", "bridge", expect=lambda out: '"172.17.0.2/16"' in out)
+
+
+def _who_reaches_whom(stage: Stage) -> None:
+    stage.say("container1 and container2 share the default network; container3 is on another one.")
+    stage.ping("container1", "172.17.0.3", answers=True)
+    stage.ping("container1", "172.19.0.2", answers=False)
+    stage.ping("container1", "192.0.2.2", answers=True)
+
+    stage.say("container3 and container4 are on two networks: isolated_nw leads outside, intern is internal.")
+    stage.run("ip", "-n", "container4", "route", expect=lambda out: "default via 172.19.0.1 dev eth0" in out)
+    stage.ping("container4", "172.19.0.2", answers=True)
+    stage.ping("container4", "172.20.0.2", answers=True)
+    stage.run("reconcile", "network", "inspect", "intern", expect=lambda out: '"Internal": true' in out)
+    stage.run(
+        "reconcile", "exec", "container4", "--", "cat", "/etc/hosts", expect=lambda out: "172.19.0.3\tfourhost" in out
+    )
+
+
+def _drift_is_repaired(stage: Stage) -> None:
+    stage.say("A second run finds nothing to do.")
+    stage.run("reconcile", "--dry-run", "--detailed-exitcode", exit_code=0)
+
+    stage.say("Somebody deletes the bridge of isolated_nw by hand. The next run sees it and mends it.")
+    bridge = next(
+        name for name in stage.machine.links(HOST) if name.startswith("br-") and _has(stage, name, "172.19.0.1")
+    )
+    stage.run("ip", "-n", HOST, "link", "delete", bridge)
+    stage.run("reconcile", "--dry-run", "--detailed-exitcode", exit_code=2)
+    stage.run("reconcile")
+    stage.ping("container4", "172.19.0.2", answers=True)
+
+
+def _has(stage: Stage, ifname: str, address: str) -> bool:
+    return address in stage.machine.run("", "ip", "-n", HOST, "address", "show", "dev", ifname).stdout
+
+
+def _all_goes_away(stage: Stage) -> None:
+    stage.say("All that is ours goes away, and nothing else.")
+    stage.run("reconcile", "down")
+    stage.run("ip", "-n", HOST, "-brief", "link", expect=lambda out: "docker0" not in out and "uplink0" in out)
+    stage.run("ip", "netns", "list", expect=lambda out: "container1" not in out)
+
+
+def _bold(text: str) -> str:
+    return f"\033[1m{text}\033[0m" if sys.stdout.isatty() else text
+
+
+def main() -> int:
+    os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+    try:
+        enter_private_machine()
+    except NoPrivateMachine as error:
+        print(f"{error}. Run this as root, or where unprivileged user namespaces are allowed.", file=sys.stderr)
+        return 1
+    try:
+        with tempfile.TemporaryDirectory(dir="/run") as state_dir:
+            play(Stage(Machine(state_dir=Path(state_dir))))
+    except DemoFailed as failure:
+        print(f"\nThe demo failed: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print("\nAll as expected.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Every folder of examples/ works as it stands: valid, applied, verified, nothing to do the second time, gone without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import Reconcile
+from tests.examples.comparison import files, golden, without_ids
+from tests.machine import Machine, eventually
+
+pytestmark = pytest.mark.kernel
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+TOPICS = sorted(folder.name for folder in EXAMPLES.iterdir() if any(folder.glob("*.yaml*")))
+
+
+def everything(machine: Machine, ns: str) -> dict[str, object]:
+    """Give all that could be changed in a namespace and on the machine, but for statistics."""
+    return {
+        "namespaces": machine.namespaces(),
+        "links": [{**link, "stats64": None} for link in machine.ip_json(ns, "-details", "link", "show")],
+        "addresses": machine.ip_json(ns, "address", "show"),
+        "routes": machine.ip_json(ns, "route", "show", "table", "all"),
+        "routes6": machine.ip_json(ns, "-6", "route", "show", "table", "all"),
+        "neighbours": machine.ip_json(ns, "neighbour", "show", "nud", "permanent"),
+        "firewall": machine.run(ns, "nft", "list", "ruleset").stdout,
+        "files": files(machine.etc_netns_dir),
+    }
+
+
+@contextlib.contextmanager
+def namespaces_of_others(machine: Machine) -> Iterator[None]:
+    """What examples/existing-namespaces expects to find."""
+    machine.add_namespace("blue")
+    machine.add_namespace("green-of-podman")
+    process = subprocess.Popen(["unshare", "--net", "sleep", "600"])
+    try:
+        own = Path("/proc/self/ns/net").readlink()
+        assert eventually(lambda: Path(f"/proc/{process.pid}/ns/net").readlink() != own)
+        Path("/run/worker.pid").write_text(f"{process.pid}\n")
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        Path("/run/worker.pid").unlink(missing_ok=True)
+
+
+PREPARE: dict[str, Callable[[Machine], contextlib.AbstractContextManager[None]]] = {
+    "existing-namespaces": namespaces_of_others
+}
+
+
+@pytest.fixture
+def example(request: pytest.FixtureRequest, reconcile: Reconcile, machine: Machine, uplink: str) -> Iterator[Path]:
+    """The folder of the topic that the test is parametrised with, applied on the host `alpha`."""
+    topic: str = request.param
+    specs = EXAMPLES / topic
+    with prepared(topic, machine):
+        reconcile.ok("--host", "alpha", specs=specs)
+        yield specs
+
+
+def prepared(topic: str, machine: Machine) -> contextlib.AbstractContextManager[None]:
+    return PREPARE[topic](machine) if topic in PREPARE else contextlib.nullcontext()
+
+
+def using(topic: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("example", [topic], indirect=True)
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_example_comes_stays_and_goes(
+    topic: str, reconcile: Reconcile, machine: Machine, host_ns: str, uplink: str
+) -> None:
+    specs = EXAMPLES / topic
+    alpha = ("--host", "alpha")
+    plan = ("--dry-run", "--output", "json", "--detailed-exitcode")
+    with prepared(topic, machine):
+        before = everything(machine, host_ns)
+        reconcile.ok(*alpha, "validate", specs=specs)
+        first, again = (reconcile(*alpha, *plan, specs=specs) for _ in range(2))
+        assert first.exit_code == 2, first.text
+        assert first.stdout == again.stdout
+        assert everything(machine, host_ns) == before
+        assert files(machine.state_dir) == {}
+
+        reconcile.ok(*alpha, specs=specs)
+        status = files(machine.status_dir)
+        assert status
+        done = reconcile(*alpha, *plan, specs=specs)
+        assert done.exit_code == 0, done.text
+        reconcile.ok(*alpha, specs=specs)
+        assert files(machine.status_dir) == status
+
+        reconcile.ok(*alpha, "down", specs=specs)
+        assert everything(machine, host_ns) == before
+
+
+def test_specs_folder_is_the_walkthrough() -> None:
+    assert (EXAMPLES.parent / "specs").resolve() == EXAMPLES / "walkthrough"
+
+
+@using("icc-off")
+def test_icc_off_members_reach_the_outside_but_not_each_other(example: Path, machine: Machine) -> None:
+    assert machine.ping("left", "192.0.2.2")
+    assert machine.ping("left", "10.20.0.1")
+    assert not machine.ping("left", "10.20.0.11", deadline_s=1)
+
+
+@using("ipv6")
+def test_ipv6_members_reach_each_other_and_the_outside_but_not_the_other_network(
+    example: Path, machine: Machine
+) -> None:
+    assert machine.ping("ada", "fd00:30::b")
+    assert machine.ping("ada", "10.30.0.1")
+    assert machine.ping("sia", "2001:db8::2")
+    assert not machine.ping("sia", "fd00:30::a", deadline_s=1)
+
+
+@using("static-addresses")
+def test_static_addresses_are_inspected_as_the_engine_printed_them(
+    example: Path, reconcile: Reconcile, machine: Machine
+) -> None:
+    seven = json.loads(reconcile.ok("network", "inspect", "seven").stdout)[0]
+
+    containers = {entry["Name"]: entry for entry in seven["Containers"].values()}
+    recorded = golden("seven")
+    assert without_ids({**seven, "Containers": {"": containers["s1"]}}) == without_ids(recorded)
+    assert containers["s2"]["MacAddress"] == "02:42:0a:07:00:aa"
+    assert (containers["s2"]["IPv4Address"], containers["s2"]["IPv6Address"]) == ("10.7.0.20/24", "fd00:7::200/64")
+    assert machine.links("s2") == ["lan0", "lo"]
+
+
+@using("host-and-none")
+@pytest.mark.parametrize(("network", "record"), [("host", "host-with-hh"), ("none", "none-with-n1")])
+def test_members_of_host_and_none_are_inspected_as_the_engine_printed_them(
+    example: Path, reconcile: Reconcile, machine: Machine, network: str, record: str
+) -> None:
+    document = json.loads(reconcile.ok("network", "inspect", network).stdout)[0]
+
+    assert without_ids(document) == without_ids(golden(record))
+    assert machine.links("n1") == ["lo"]
+
+
+@using("existing-namespaces")
+def test_existing_namespaces_reach_each_other_and_stay(example: Path, reconcile: Reconcile, machine: Machine) -> None:
+    assert machine.ping("blue", "10.40.0.3")
+    assert machine.ping("blue", "10.40.0.4")
+
+    reconcile.ok("down")
+
+    assert {"blue", "green-of-podman"} <= set(machine.namespaces())
+    assert machine.links("blue") == ["lo"]
+
+
+@using("templates")
+def test_template_renders_the_hosts_own_number_of_replicas(example: Path, machine: Machine) -> None:
+    assert {name for name in machine.namespaces() if name.startswith("web")} == {"web1", "web2", "web3"}

@@ -1,0 +1,168 @@
+"""The walk-through beside the recording of the real engine."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests import demo
+from tests.command_line import Reconcile
+from tests.examples.comparison import files, golden, keys, without_ids
+from tests.examples.test_examples import EXAMPLES
+from tests.machine import Machine
+
+pytestmark = pytest.mark.kernel
+
+WALKTHROUGH = EXAMPLES / "walkthrough"
+
+
+@pytest.fixture
+def applied(reconcile: Reconcile, uplink: str) -> Reconcile:
+    reconcile.ok(specs=WALKTHROUGH)
+    return reconcile
+
+
+def inspected(reconcile: Reconcile, *networks: str) -> dict[str, dict[str, object]]:
+    documents = json.loads(reconcile.ok("network", "inspect", *networks, specs=WALKTHROUGH).stdout)
+    return {document["Name"]: document for document in documents}
+
+
+@pytest.mark.parametrize("network", ["bridge", "none", "host"])
+def test_network_is_inspected_as_the_engine_printed_it(applied: Reconcile, network: str) -> None:
+    document, recorded = inspected(applied, network)[network], golden(network)
+
+    assert without_ids(document) == without_ids(recorded)
+    assert keys(document) == keys(recorded)
+
+
+def test_user_defined_network_is_inspected_as_the_engine_printed_it_when_empty(applied: Reconcile) -> None:
+    document, recorded = inspected(applied, "isolated_nw")["isolated_nw"], golden("isolated_nw")
+
+    assert without_ids({**document, "Containers": {}}) == without_ids(recorded)
+    assert list(document) == list(recorded)
+
+
+def test_several_networks_are_inspected_in_the_order_asked_for(applied: Reconcile) -> None:
+    assert list(inspected(applied, "bridge", "isolated_nw", "none", "host")) == [
+        "bridge",
+        "isolated_nw",
+        "none",
+        "host",
+    ]
+
+
+def test_ids_and_times_have_the_engines_form(applied: Reconcile) -> None:
+    document = inspected(applied, "bridge")["bridge"]
+
+    assert re.fullmatch(r"[0-9a-f]{64}", str(document["Id"]))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", str(document["Created"]))
+
+
+def test_inspect_prints_what_the_status_file_holds(applied: Reconcile, machine: Machine) -> None:
+    printed = applied.ok("network", "inspect", "isolated_nw", specs=WALKTHROUGH).stdout
+
+    assert (machine.status_dir / "networks" / "isolated_nw.json").read_text() == printed
+
+
+def test_network_ls_prints_the_engines_table(applied: Reconcile) -> None:
+    lines = applied.ok("network", "ls", specs=WALKTHROUGH).stdout.splitlines()
+
+    assert lines[0] == "NETWORK ID     NAME          DRIVER    SCOPE"
+    assert [re.sub(r"^[0-9a-f]{12}", "<id>", line) for line in lines[1:]] == [
+        "<id>   bridge        bridge    local",
+        "<id>   host          host      local",
+        "<id>   intern        bridge    local",
+        "<id>   isolated_nw   bridge    local",
+        "<id>   none          null      local",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "target", "answers"),
+    [
+        ("container1", "172.17.0.3", True),
+        ("container2", "172.17.0.2", True),
+        ("container1", "192.0.2.2", True),
+        ("container1", "172.19.0.2", False),
+        ("container1", "172.20.0.2", False),
+        ("container3", "172.17.0.2", False),
+        ("container3", "172.19.0.3", True),
+        ("container3", "172.20.0.3", True),
+        ("container3", "192.0.2.2", True),
+        ("H", "172.17.0.2", True),
+        ("H", "172.20.0.2", True),
+    ],
+)
+def test_who_reaches_whom(applied: Reconcile, machine: Machine, sandbox: str, target: str, answers: bool) -> None:
+    assert machine.ping(sandbox, target, deadline_s=5 if answers else 1) == answers
+
+
+def test_sandbox_on_two_networks_looks_as_the_engines_did(applied: Reconcile, machine: Machine) -> None:
+    addresses = {
+        link["ifname"]: [
+            f"{a['local']}/{a['prefixlen']} {a['broadcast']}" for a in link["addr_info"] if a["family"] == "inet"
+        ]
+        for link in machine.ip_json("container4", "address", "show", "scope", "global")
+    }
+    routes = {
+        (route["dst"], route.get("gateway"), route["dev"]) for route in machine.ip_json("container4", "route", "show")
+    }
+
+    assert addresses == {"eth0": ["172.19.0.3/16 172.19.255.255"], "eth1": ["172.20.0.3/16 172.20.255.255"]}
+    assert routes == {
+        ("default", "172.19.0.1", "eth0"),
+        ("172.19.0.0/16", None, "eth0"),
+        ("172.20.0.0/16", None, "eth1"),
+    }
+
+
+def test_internal_network_has_no_way_out(applied: Reconcile, machine: Machine) -> None:
+    machine.run("container4", "ip", "route", "replace", "default", "via", "172.20.0.1")
+
+    assert machine.ping("container4", "172.20.0.1")
+    assert not machine.ping("container4", "192.0.2.2", deadline_s=1)
+
+
+def test_second_run_writes_nothing(applied: Reconcile, machine: Machine) -> None:
+    before = files(machine.state_dir)
+
+    applied.ok(specs=WALKTHROUGH)
+
+    assert {name: kept for name, kept in files(machine.state_dir).items() if "/status/" in name} == {
+        name: kept for name, kept in before.items() if "/status/" in name
+    }
+
+
+def test_every_owned_link_is_repaired(applied: Reconcile, machine: Machine, host_ns: str) -> None:
+    owned = [name for name in machine.links(host_ns) if name not in ("lo", "uplink0")]
+    assert len(owned) == 3 + 6  # bridges and veth pairs
+
+    for name in owned:
+        machine.run("", "ip", "-n", host_ns, "link", "delete", name)
+        applied.ok(specs=WALKTHROUGH)
+        assert name in machine.links(host_ns)
+
+    assert machine.ping("container1", "172.17.0.3")
+    assert machine.ping("container4", "172.20.0.2")
+
+
+def test_addresses_survive_the_loss_of_the_state_folder(applied: Reconcile, machine: Machine) -> None:
+    before = without_ids(inspected(applied, "isolated_nw")["isolated_nw"])
+    for path in machine.state_dir.iterdir():
+        if path.is_file():
+            path.unlink()
+
+    plan = applied("--dry-run", "--output", "json", specs=WALKTHROUGH)
+    applied.ok(specs=WALKTHROUGH)
+
+    touched = {change["kind"] for change in json.loads(plan.stdout)["resource_changes"]}
+    assert touched <= {"KvRecord"}
+    assert without_ids(inspected(applied, "isolated_nw")["isolated_nw"]) == before
+
+
+def test_demo_meets_its_own_expectations(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    demo.play(demo.Stage(machine))
+
+    assert "=> as it should be: no answer" in capsys.readouterr().out

@@ -1,0 +1,110 @@
+"""Desired values for tests, with defaults for all that a test does not speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_interface, ip_network
+
+from reconciler.model.desired import (
+    DesiredAttachment,
+    DesiredEndpoint,
+    DesiredNetwork,
+    DesiredSubnet,
+    HostFacts,
+)
+from reconciler.model.identifiers import attachment_id, bridge_link_name, endpoint_id, network_id, veth_link_name
+from reconciler.model.wanted import (
+    AttachmentWanted,
+    BridgeOptions,
+    EndpointWanted,
+    NetworkMode,
+    NetworkWanted,
+    SandboxKind,
+    SandboxRef,
+    Source,
+)
+
+HERE = Source("test.yaml", 1, 1)
+
+
+def host_facts(
+    *, resolv_conf: str = "nameserver 10.255.255.53\n", resolved_conf: str = "", has_ipv6: bool = True
+) -> HostFacts:
+    return HostFacts(
+        name="alpha",
+        instance="0123456789abcdef",
+        hostname="alpha",
+        uplink_mtu=1500,
+        routes=(),
+        resolv_conf=resolv_conf,
+        resolved_conf=resolved_conf,
+        hosts="127.0.0.1 localhost alpha",
+        has_ipv6=has_ipv6,
+        now="2026-11-24T00:15:43.919084008Z",
+    )
+
+
+def network(
+    name: str, *subnets: str, is_internal: bool = False, options: BridgeOptions | None = None, mtu: int = 1500
+) -> DesiredNetwork:
+    """A bridge network whose gateways are the first addresses of its subnets."""
+    id_ = network_id("alpha", name)
+    pools = [ip_network(subnet) for subnet in subnets]
+    return DesiredNetwork(
+        wanted=NetworkWanted(
+            name=name,
+            source=HERE,
+            bridge=options or BridgeOptions(),
+            is_internal=is_internal,
+            is_ipv6_enabled=any(pool.version == 6 for pool in pools),
+        ),
+        id=id_,
+        created="2026-11-24T00:15:43.919084008Z",
+        subnets=tuple(DesiredSubnet(subnet=p, gateway=p[1], default_gateway=p[1], is_declared=True) for p in pools),
+        link_name="docker0" if name == "bridge" else bridge_link_name(id_),
+        mtu=mtu,
+    )
+
+
+def endpoint(
+    attachment: str,
+    network_name: str,
+    *interfaces: str,
+    ifname: str = "eth0",
+    gateway: str | None = None,
+    is_default: bool = True,
+    aliases: tuple[str, ...] = (),
+    options: tuple[tuple[str, str], ...] = (),
+) -> DesiredEndpoint:
+    """An endpoint on a bridge network; `gateway` is that of IPv4."""
+    by_version = {ip_interface(interface).version: ip_interface(interface) for interface in interfaces}
+    id_ = endpoint_id("alpha", network_name, attachment)
+    return DesiredEndpoint(
+        wanted=EndpointWanted(network=network_name, source=HERE, aliases=aliases, options=options),
+        attachment=attachment,
+        id=id_,
+        ns=SandboxRef(SandboxKind.NETNS, attachment).ns,
+        ifname=ifname,
+        link_name=veth_link_name(id_),
+        ipv4=by_version.get(4),
+        ipv6=by_version.get(6),
+        mac="02:42:ac:11:00:02",
+        gateway_ipv4=ip_address(gateway) if gateway else None,
+        is_default_ipv4=bool(gateway) and is_default,
+    )
+
+
+def attachment(
+    name: str,
+    endpoints: Sequence[DesiredEndpoint] = (),
+    *,
+    wanted: AttachmentWanted | None = None,
+    mode: NetworkMode = NetworkMode.NETWORKS,
+) -> DesiredAttachment:
+    sandbox = SandboxRef(SandboxKind.NETNS, name)
+    return DesiredAttachment(
+        wanted=wanted or AttachmentWanted(name=name, source=HERE, sandbox=sandbox, mode=mode),
+        id=attachment_id("alpha", name),
+        ns=sandbox.ns,
+        endpoints=tuple(endpoints),
+    )

@@ -1,0 +1,117 @@
+"""A host with bridge networks made by plain `ip` commands, for tests of the firewall alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_interface
+
+from reconciler.apply.firewall import apply_firewall
+from reconciler.firewall.elements import endpoint_elements, firewall_rules, network_elements
+from reconciler.firewall.ruleset import TABLE
+from reconciler.kernel.nft import Nft
+from reconciler.model.desired import DesiredEndpoint, DesiredNetwork
+from reconciler.model.objects import FirewallElement, Object, Seen, Unit
+from reconciler.model.plan import Outcome, Plan
+from reconciler.observe.firewall import observe_firewall
+from reconciler.plan.make_plan import Boundaries, make_plan
+from reconciler.plan.ownership import Owners
+from tests.fakes.desired import endpoint
+from tests.machine import Machine
+
+BLOCKED_S = 0.3
+"""How long to wait for what must not come."""
+
+
+@dataclass(slots=True, kw_only=True)
+class FirewallHost:
+    """The namespace `ns` plays the host; `nft` is of that namespace. Nothing is filtered before `converge`."""
+
+    machine: Machine
+    ns: str
+    nft: Nft
+    networks: dict[str, DesiredNetwork] = field(default_factory=dict)
+    endpoints: list[DesiredEndpoint] = field(default_factory=list)
+    extra: list[FirewallElement] = field(default_factory=list)
+
+    def add_network(self, network: DesiredNetwork) -> DesiredNetwork:
+        """Make the bridge with its gateway addresses."""
+        self.networks[network.name] = network
+        lines = [f"link add {network.link_name} type bridge", f"link set {network.link_name} up"]
+        for subnet in network.subnets:
+            nodad = " nodad" if subnet.subnet.version == 6 else ""
+            address = f"{subnet.gateway}/{subnet.subnet.prefixlen}"
+            lines.append(f"address add {address} dev {network.link_name}{nodad}")
+        self._ip(self.ns, lines)
+        return network
+
+    def attach(self, name: str, network_name: str, *interfaces: str) -> str:
+        """Make a namespace `name` with an interface on the network and default routes through it."""
+        network = self.networks[network_name]
+        made = endpoint(name, network_name, *interfaces)
+        self.endpoints.append(made)
+        self.machine.add_namespace(name)
+        self.machine.add_veth(self.ns, made.link_name, name, "eth0")
+        self._ip(self.ns, [f"link set {made.link_name} master {network.link_name}"])
+        lines = []
+        for interface in map(ip_interface, interfaces):
+            lines.append(f"address add {interface} dev eth0{' nodad' if interface.version == 6 else ''}")
+        for subnet in network.subnets:
+            if any(ip_interface(interface).version == subnet.subnet.version for interface in interfaces):
+                lines.append(f"route add default via {subnet.gateway} dev eth0")
+        self._ip(name, lines)
+        return name
+
+    def _ip(self, ns: str, lines: Iterable[str]) -> None:
+        self.machine.run("", "ip", "-n", ns, "-batch", "-", stdin="\n".join(lines))
+
+    def wanted(self) -> dict[tuple[str, ...], Object]:
+        found: list[Object] = [*firewall_rules(), *self.extra]
+        for network in self.networks.values():
+            found += network_elements(network)
+        for made in self.endpoints:
+            found += endpoint_elements(self.networks[made.network], made)
+        return {item.key: item for item in found}
+
+    def seen(self) -> dict[tuple[str, ...], Seen]:
+        return {item.object.key: item for item in observe_firewall(self.nft)}
+
+    def plan(self) -> Plan:
+        return make_plan(self.wanted(), self.seen(), Owners(links={}, sandboxes={}, peers={}), Boundaries())
+
+    def converge(self) -> list[Outcome]:
+        """Plan and apply once; say what became of it."""
+        return apply_firewall(self.plan().operations, self.nft)
+
+    def publish(self, set_name: str, *element: str, value: str = "", family: str = "inet") -> None:
+        """Want one element more, as ports and links will."""
+        self.extra.append(
+            FirewallElement(
+                unit=Unit(network="published"),
+                family=family,
+                table=TABLE,
+                set_name=set_name,
+                element=element,
+                value=value,
+            )
+        )
+
+    def reached(self, pairs: Sequence[tuple[str, str, str]], *, is_expected: bool = True) -> set[tuple[str, str]]:
+        """Give the pairs (client, server) of (client, server, address) for which TCP and UDP get through, both or none."""
+        found = set()
+        for client, server, address in pairs:
+            deadline_s = 5.0 if is_expected else BLOCKED_S
+            with self.machine.tcp_server(server) as port:
+                tcp = self.machine.tcp(client, address, port, deadline_s=deadline_s)
+            with self.machine.udp_server(server, address) as port:
+                udp = self.machine.udp(client, address, port, deadline_s=deadline_s)
+            assert (tcp is None) == (udp is None), f"{client} to {server}: TCP and UDP differ"
+            if tcp is not None:
+                found.add((client, server))
+        return found
+
+    def assert_reaches(self, *pairs: tuple[str, str, str]) -> None:
+        assert self.reached(pairs) == {(client, server) for client, server, _ in pairs}
+
+    def assert_blocked(self, *pairs: tuple[str, str, str]) -> None:
+        assert self.reached(pairs, is_expected=False) == set()

@@ -1,0 +1,215 @@
+"""Finding, making and deleting namespaces."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from reconciler.errors import KernelError, NameConflict, SandboxMissing
+from reconciler.kernel.netns import Namespaces
+from reconciler.model.identifiers import HOST, LINK_GROUP, NsRef
+from reconciler.model.objects import Address, LinkUp, Namespace, VethPair
+from tests.kernel.engine import Engine, engine_on, sandbox
+from tests.kernel.test_links import BRIDGE, pair_to
+from tests.machine import Machine, eventually
+
+pytestmark = pytest.mark.kernel
+
+WEB = Namespace(ns=sandbox("web"), name="web")
+
+
+@contextmanager
+def process_in(machine: Machine, ns: str) -> Iterator[int]:
+    """Run a process in a namespace meanwhile, once it is surely there."""
+    child = subprocess.Popen(["ip", "netns", "exec", ns, "cat"], stdin=subprocess.PIPE)
+    try:
+        inside = os.stat(machine.path(ns)).st_ino
+        assert eventually(lambda: os.stat(f"/proc/{child.pid}/ns/net").st_ino == inside)
+        assert eventually(lambda: "cat" in open(f"/proc/{child.pid}/comm").read())
+        yield child.pid
+    finally:
+        child.communicate()
+
+
+def test_created_namespace_is_marked_and_its_loopback_up(engine: Engine) -> None:
+    engine.make_sandbox("web")
+
+    (loopback,) = engine.machine.ip_json("web", "link", "show")
+
+    assert engine.has(WEB, LinkUp(ns=WEB.ns, ifname="lo"))
+    assert loopback["ifalias"] == f"reconciler:{engine.settings.instance}"
+    assert loopback["group"] == str(LINK_GROUP)
+    assert engine.observe().sandboxes[WEB.ns].is_ours
+    assert engine.machine.ping("web", "127.0.0.1")
+
+
+def test_creating_one_of_ours_again_keeps_it(engine: Engine) -> None:
+    engine.make_sandbox("web")
+    before = os.stat(engine.machine.path("web")).st_ino
+
+    engine.create(WEB)
+
+    assert os.stat(engine.machine.path("web")).st_ino == before
+
+
+def test_file_that_a_crash_left_is_taken_over(engine: Engine) -> None:
+    engine.machine.path("web").touch(0o444)
+
+    engine.create(WEB)
+
+    assert engine.namespaces.names() == ("H", "web")
+
+
+@pytest.mark.parametrize("way", ["namespace", "file", "folder"])
+def test_foreign_thing_in_the_way_stays(engine: Engine, way: str) -> None:
+    path = engine.machine.path("web")
+    match way:
+        case "namespace":
+            engine.machine.add_namespace("web")
+        case "file":
+            path.write_text("mine")
+        case "folder":
+            path.mkdir()
+    before = os.stat(path)
+
+    error = engine.create_error(WEB)
+
+    assert isinstance(error, NameConflict)
+    assert str(path) in str(error)
+    assert os.stat(path) == before
+    if way == "folder":
+        path.rmdir()
+
+
+def test_deleted_namespace_is_gone_with_its_file(engine: Engine) -> None:
+    engine.make_sandbox("web")
+
+    assert engine.delete_error(WEB) is None
+
+    assert engine.machine.namespaces() == ["H"]
+
+
+def test_deleting_what_is_gone_is_fine(engine: Engine) -> None:
+    assert engine.delete_error(WEB) is None
+
+
+def test_foreign_namespace_is_not_deleted(engine: Engine) -> None:
+    engine.machine.add_namespace("web")
+
+    error = engine.delete_error(WEB)
+
+    assert isinstance(error, NameConflict)
+    assert engine.machine.namespaces() == ["H", "web"]
+
+
+def test_namespace_of_another_instance_is_foreign(engine: Engine) -> None:
+    with Namespaces(engine.settings.netns_dir, "another") as others:
+        assert others.create(["web"]) == [None]
+
+    assert engine.look(WEB) is None
+    assert isinstance(engine.delete_error(WEB), NameConflict)
+
+
+def test_namespace_with_a_process_in_it_is_not_deleted(engine: Engine) -> None:
+    engine.make_sandbox("web")
+    with process_in(engine.machine, "web") as pid:
+        error = engine.delete_error(WEB)
+
+        assert isinstance(error, KernelError)
+        assert f"process {pid} (cat)" in str(error)
+        assert error.is_retryable
+    assert engine.delete_error(WEB) is None
+
+
+def test_every_kind_of_reference_leads_to_the_namespace(engine: Engine) -> None:
+    engine.make_sandbox("web")
+    path = engine.machine.path("web")
+    with process_in(engine.machine, "web") as pid:
+        pidfile = engine.machine.state_dir.parent / "web.pid"
+        pidfile.write_text(f"{pid}\n")
+
+        refs = [WEB.ns, f"path:{path}", f"pid:{pid}", f"pidfile:{pidfile}"]
+
+        assert {engine.namespaces.inode(NsRef(ref)) for ref in refs} == {os.stat(path).st_ino}
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "netns:web",
+        "netns:../web",
+        "path:/nowhere",
+        "path:/etc/passwd",
+        "path:/proc/self/ns/mnt",
+        "pid:0",
+        "pid:99999999999",
+        "pid:../1",
+        "pidfile:/nowhere",
+        "pidfile:/etc/passwd",
+        "container:web",
+    ],
+)
+def test_reference_that_leads_nowhere_says_so(engine: Engine, ref: str) -> None:
+    with pytest.raises(SandboxMissing, match="web|nowhere|passwd|mnt|pid"):
+        engine.namespaces.inode(NsRef(ref))
+
+
+def test_fifo_in_place_of_a_namespace_does_not_block(engine: Engine) -> None:
+    fifo = engine.machine.state_dir.parent / "fifo"
+    os.mkfifo(fifo)
+
+    with pytest.raises(SandboxMissing, match="not a network namespace"):
+        engine.namespaces.inode(NsRef(f"path:{fifo}"))
+
+
+def test_thread_is_back_on_the_host_after_a_failure_inside(engine: Engine) -> None:
+    ns = engine.make_sandbox("web")
+    host = os.stat("/proc/thread-self/ns/net").st_ino
+
+    with pytest.raises(ZeroDivisionError), engine.namespaces.enter(ns):
+        assert os.stat("/proc/thread-self/ns/net").st_ino == engine.namespaces.inode(ns) != host
+        _ = 1 / 0
+
+    assert os.stat("/proc/thread-self/ns/net").st_ino == host == engine.namespaces.inode(HOST)
+
+
+def test_released_namespace_goes_when_others_delete_it(engine: Engine) -> None:
+    ns = engine.make_sandbox("web")
+    engine.create(BRIDGE, pair_to(ns))
+    engine.namespaces.release()
+
+    engine.machine.delete_namespace("web")
+
+    assert eventually(lambda: "rcv1" not in engine.machine.links("H"))
+
+
+def test_few_descriptors_are_enough_for_many_namespaces(engine: Engine) -> None:
+    engine.namespaces._capacity = 2
+
+    sandboxes = [engine.make_sandbox(f"c{number}") for number in range(5)]
+    engine.create(BRIDGE, *(pair_to(ns, number) for number, ns in enumerate(sandboxes)))
+
+    assert engine.has(*(pair_to(ns, number) for number, ns in enumerate(sandboxes)))
+
+
+def test_orphan_of_ours_is_seen_but_foreign_ones_are_not(engine: Engine) -> None:
+    engine.create(WEB)
+    engine.machine.add_namespace("foreign")
+
+    seen = engine.observe().seen
+
+    assert [found.object for found in seen.values() if isinstance(found.object, Namespace)] == [WEB]
+    assert not any(isinstance(found.object, (LinkUp, Address, VethPair)) for found in seen.values())
+
+
+def test_adapters_work_from_within_any_namespace(machine: Machine) -> None:
+    machine.add_namespace("H2")
+
+    with engine_on(machine, "H2") as engine:
+        engine.create(BRIDGE)
+
+        assert machine.links("H2") == ["br-test", "lo"]

@@ -1,0 +1,232 @@
+"""The machine that kernel tests, demo and bench work on: folders, named namespaces, traffic between them, and leak detection."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.private_namespaces import set_network_namespace, unmount
+
+NETNS_DIR = Path("/run/netns")
+ETC_NETNS_DIR = Path("/etc/netns")
+
+
+def eventually(condition: Callable[[], object], deadline_s: float = 5.0, every_s: float = 0.02) -> bool:
+    """Poll until `condition()` is true; False when the deadline passes first."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(every_s)
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Folders of one test, and what can be done in the namespaces below `netns_dir`.
+
+    `ns` everywhere: the name of a namespace as `ip netns` knows it; "" for the one of this process, which nothing may change.
+    """
+
+    state_dir: Path
+    run_dir: Path = Path("/run/reconciler")
+    netns_dir: Path = NETNS_DIR
+    etc_netns_dir: Path = ETC_NETNS_DIR
+
+    @property
+    def status_dir(self) -> Path:
+        return self.state_dir / "status"
+
+    def path(self, ns: str) -> Path:
+        return self.netns_dir / ns
+
+    def add_namespace(self, ns: str) -> None:
+        """Make a named namespace with `lo` up."""
+        self.run("", "ip", "netns", "add", ns)
+        self.run(ns, "ip", "link", "set", "lo", "up")
+
+    def delete_namespace(self, ns: str) -> None:
+        self.run("", "ip", "netns", "delete", ns)
+
+    def namespaces(self) -> list[str]:
+        """Names, sorted."""
+        return sorted(entry.name for entry in self.netns_dir.iterdir())
+
+    def add_veth(self, ns: str, ifname: str, peer_ns: str, peer_ifname: str) -> None:
+        """Join two namespaces by a veth pair, both ends up, without addresses; link-local ones are ready at once."""
+        self.run("", "ip", "-n", ns, "link", "add", ifname, "type", "veth", "peer", peer_ifname, "netns", peer_ns)
+        for end_ns, end in ((ns, ifname), (peer_ns, peer_ifname)):
+            with self.inside(end_ns):
+                Path(f"/proc/sys/net/ipv6/conf/{end}/accept_dad").write_text("0")
+            self.run("", "ip", "-n", end_ns, "link", "set", end, "up")
+
+    def run(
+        self, ns: str, *command: str, check: bool = True, timeout_s: float = 30, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as `ip netns exec` does (with /etc/netns/<ns>/* mounted). `check`: a failure shows what it printed."""
+        inside = ("ip", "netns", "exec", ns) if ns else ()
+        done = subprocess.run(
+            [*inside, *command], input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join((*inside, *command))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def ip_json(self, ns: str, *arguments: str) -> list[dict[str, Any]]:
+        """Give what `ip -json ARGUMENTS` lists in the namespace, as for ("-details", "link", "show")."""
+        option = ("-n", ns) if ns else ()
+        found: list[dict[str, Any]] = json.loads(self.run("", "ip", *option, "-json", *arguments).stdout or "[]")
+        return found
+
+    def links(self, ns: str) -> list[str]:
+        """Names of all links, sorted."""
+        with self.inside(ns):
+            return sorted(name for _, name in socket.if_nameindex())
+
+    def default_gateway(self, ns: str, family: str = "-4") -> str | None:
+        for route in self.ip_json(ns, family, "route", "show", "default"):
+            return str(route.get("gateway"))
+        return None
+
+    @contextlib.contextmanager
+    def inside(self, ns: str) -> Iterator[None]:
+        """Put the calling thread into the namespace meanwhile; sockets made there stay there."""
+        if not ns:
+            yield
+            return
+        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            other = os.open(self.path(ns), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                set_network_namespace(other)
+            finally:
+                os.close(other)
+            try:
+                yield
+            finally:
+                set_network_namespace(own)
+        finally:
+            os.close(own)
+
+    def ping(self, ns: str, target: str, *, deadline_s: float = 5.0, size_bytes: int | None = None) -> bool:
+        """Tell whether `target` answers before the deadline. With `size_bytes` of payload, never fragmented.
+
+        For the proof that it does not answer give a short deadline, 1 s at least: ping counts in whole seconds.
+        """
+        size = () if size_bytes is None else ("-M", "do", "-s", str(size_bytes))
+        command = ("ping", "-n", "-q", "-c", "1", "-W", "1", *size, target)
+        return eventually(lambda: self.run(ns, *command, check=False).returncode == 0, deadline_s - 1)
+
+    @contextlib.contextmanager
+    def tcp_server(self, ns: str, address: str = "::", port: int = 0) -> Iterator[int]:
+        """Serve TCP meanwhile and give the port. Clients are told the address they were seen with; "::" serves IPv4 as well."""
+        with self._socket(ns, address, socket.SOCK_STREAM) as server:
+            server.bind((address, port))
+            server.listen(64)
+            with _thread(lambda: _tell_tcp_clients_their_address(server)):
+                yield server.getsockname()[1]
+                server.shutdown(socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def udp_server(self, ns: str, address: str, port: int = 0) -> Iterator[int]:
+        """As tcp_server, by datagrams. Needs a definite address or "0.0.0.0"/"::", of which the latter serves IPv4 as well."""
+        with self._socket(ns, address, socket.SOCK_DGRAM) as server:
+            server.bind((address, port))
+            stop = threading.Event()
+            server.settimeout(0.05)
+            with _thread(lambda: _tell_udp_clients_their_address(server, stop)):
+                yield server.getsockname()[1]
+                stop.set()
+
+    def tcp(self, ns: str, address: str, port: int, *, deadline_s: float = 5.0) -> str | None:
+        """Connect and give the address that the server saw; None when nobody answered before the deadline."""
+        return self._ask(ns, address, port, socket.SOCK_STREAM, deadline_s)
+
+    def udp(self, ns: str, address: str, port: int, *, deadline_s: float = 5.0) -> str | None:
+        """Send datagrams until one is answered; otherwise as tcp()."""
+        return self._ask(ns, address, port, socket.SOCK_DGRAM, deadline_s)
+
+    def _ask(self, ns: str, address: str, port: int, kind: socket.SocketKind, deadline_s: float) -> str | None:
+        end = time.monotonic() + deadline_s
+        while (left_s := end - time.monotonic()) > 0:
+            with self._socket(ns, address, kind) as client, contextlib.suppress(OSError):
+                client.settimeout(left_s if kind == socket.SOCK_STREAM else min(left_s, 0.2))
+                client.connect((address, port))
+                client.send(b"who am I?")
+                return client.recv(1024).decode() or None
+            time.sleep(0.02)
+        return None
+
+    def _socket(self, ns: str, address: str, kind: socket.SocketKind) -> socket.socket:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with self.inside(ns):
+            made = socket.socket(family, kind)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        return made
+
+    def clean(self) -> None:
+        """Remove every named namespace and all files of the test outside its own folder."""
+        for entry in self.netns_dir.iterdir():
+            unmount(entry)
+            entry.unlink()
+        shutil.rmtree(self.etc_netns_dir, ignore_errors=True)
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+
+    def leaks(self) -> list[str]:
+        """Name what a test left in the namespace that stands for the real machine, or holds open in this process."""
+        found = [f"link {name}" for name in self.links("") if name != "lo"]
+        found += [f"nft {line}" for line in self.run("", "nft", "list", "tables").stdout.splitlines()]
+        if Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() != "0":
+            found.append("net.ipv4.ip_forward is on")
+        return found + [f"open file {target}" for target in _open_namespaces()]
+
+
+def _open_namespaces() -> Iterator[str]:
+    for fd in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            target = os.readlink(fd)
+            if target.startswith("net:["):
+                yield target
+
+
+@contextlib.contextmanager
+def _thread(work: Callable[[], None]) -> Iterator[None]:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(timeout=5)
+
+
+def _tell_tcp_clients_their_address(server: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the listening socket was shut down
+        while True:
+            client, address = server.accept()
+            with client, contextlib.suppress(OSError):
+                client.settimeout(1)
+                client.recv(1024)
+                client.sendall(_plain(address[0]))
+
+
+def _tell_udp_clients_their_address(server: socket.socket, stop: threading.Event) -> None:
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            _, address = server.recvfrom(1024)
+            server.sendto(_plain(address[0]), address)
+
+
+def _plain(address: str) -> bytes:
+    return address.removeprefix("::ffff:").encode()

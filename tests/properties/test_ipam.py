@@ -1,0 +1,343 @@
+"""What assign and the promises' codec keep for any specs and any history."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.ipam.assign import assign
+from reconciler.ipam.promises import Promises, decode_promises, endpoint_record, network_record
+from reconciler.model.desired import DesiredEndpoint, DesiredState
+from reconciler.model.objects import IPNetwork, Unit
+from reconciler.model.wanted import (
+    AttachmentWanted,
+    BridgeOptions,
+    EndpointWanted,
+    GatewayMode,
+    NetworkWanted,
+    SandboxKind,
+    SandboxRef,
+    SubnetWanted,
+    WantedState,
+)
+from tests.fakes.desired import HERE, host_facts
+
+HOST = host_facts()
+NETWORK_NAMES = ("bridge", "a", "b", "c")
+ATTACHMENT_NAMES = tuple("pqrstuv")
+SUBNETS = tuple(
+    ip_network(text) for text in ("10.0.0.0/29", "10.0.0.0/28", "10.0.1.0/30", "10.0.2.0/31", "172.17.0.0/24")
+)
+SUBNETS_V6 = tuple(ip_network(text) for text in ("fd00:1::/125", "fd00:2::/64"))
+MACS = (None, None, None, "02:42:0a:00:00:02", "02:00:00:00:00:01")
+
+
+@st.composite
+def subnets(draw: st.DrawFn, pools: tuple[IPNetwork, ...]) -> SubnetWanted:
+    pool = draw(st.sampled_from(pools))
+    addresses = st.one_of(st.none(), st.integers(0, 7).map(lambda n: pool[n % min(pool.num_addresses, 8)]))
+    halves = [half for half in pool.subnets() if half.num_addresses > 1] if pool.num_addresses > 2 else []
+    aux = draw(addresses)
+    return SubnetWanted(
+        subnet=pool,
+        ip_range=draw(st.sampled_from([None, None, *halves])),
+        gateway=draw(addresses),
+        aux_addresses=(("aux", aux),) if aux else (),
+    )
+
+
+@st.composite
+def networks(draw: st.DrawFn, name: str) -> NetworkWanted:
+    declared = draw(st.lists(subnets(SUBNETS), max_size=1)) + draw(st.lists(subnets(SUBNETS_V6), max_size=1))
+    options = BridgeOptions(
+        link_name=draw(st.sampled_from([None, None, "br0"])),
+        gateway_mode_ipv4=draw(st.sampled_from([GatewayMode.NAT, GatewayMode.ISOLATED])),
+        container_iface_prefix=draw(st.sampled_from(["eth", "eth", "wan"])),
+    )
+    return NetworkWanted(
+        name=name,
+        source=HERE,
+        bridge=options,
+        subnets=tuple(declared),
+        is_internal=draw(st.booleans()),
+        is_ipv6_enabled=draw(st.booleans()),
+    )
+
+
+@st.composite
+def endpoints(draw: st.DrawFn, name: str) -> EndpointWanted:
+    first = [pool.network_address + number for pool in SUBNETS for number in range(pool.num_addresses)][:20]
+    return EndpointWanted(
+        network=name,
+        source=HERE,
+        ipv4_address=draw(st.sampled_from([None] * 20 + first)),
+        mac_address=draw(st.sampled_from(MACS)),
+        priority=draw(st.integers(-1, 1)),
+        gw_priority=draw(st.integers(-1, 1)),
+        interface_name=draw(st.sampled_from([None, None, None, "eth0", "lan"])),
+    )
+
+
+@st.composite
+def attachments(draw: st.DrawFn, name: str) -> AttachmentWanted:
+    joined = draw(st.lists(st.sampled_from(NETWORK_NAMES), unique=True, max_size=3))
+    return AttachmentWanted(
+        name=name,
+        source=HERE,
+        sandbox=SandboxRef(SandboxKind.NETNS, name),
+        endpoints=tuple(draw(endpoints(network)) for network in joined),
+    )
+
+
+@st.composite
+def wanted_states(draw: st.DrawFn) -> WantedState:
+    declared = draw(st.lists(st.sampled_from(NETWORK_NAMES), unique=True))
+    joined = draw(st.lists(st.sampled_from(ATTACHMENT_NAMES), unique=True))
+    return WantedState(
+        networks=tuple(draw(networks(name)) for name in declared),
+        attachments=tuple(draw(attachments(name)) for name in joined),
+        has_faults=draw(st.booleans()),
+    )
+
+
+def promises_after(state: DesiredState, before: Promises) -> Promises:
+    """What the store holds when `state` was applied: units that failed, and all that needs them, keep their records."""
+    made = [network_record(found) for found in state.networks]
+    made += [endpoint_record(endpoint) for found in state.attachments for endpoint in found.endpoints]
+    now, faults = decode_promises({record.path: record.value for record in made})
+    assert faults == ()
+    failed = {unit for unit, _ in state.failures}
+    failed_attachments = {unit.attachment for unit in failed if unit.attachment}
+    declared = {n.name for n in state.networks}
+    kept_networks = {
+        name: promise
+        for name, promise in before.networks.items()
+        if Unit(network=name) in failed or (state.has_faults and name not in declared)
+    }
+    attached = {found.name for found in state.attachments}
+    kept_endpoints = {
+        (network, attachment): promise
+        for (network, attachment), promise in before.endpoints.items()
+        if attachment in failed_attachments
+        or Unit(network=network) in failed
+        or (state.has_faults and attachment not in attached)
+    }
+    return Promises(networks={**kept_networks, **now.networks}, endpoints={**kept_endpoints, **now.endpoints})
+
+
+def after_history(history: list[WantedState]) -> Promises:
+    promises = Promises()
+    for wanted in history:
+        promises = promises_after(assign(wanted, HOST, promises), promises)
+    return promises
+
+
+def all_endpoints(state: DesiredState) -> list[DesiredEndpoint]:
+    return [endpoint for found in state.attachments for endpoint in found.endpoints]
+
+
+def told(state: DesiredState) -> list[tuple[Unit, str]]:
+    return [(unit, str(error)) for unit, error in state.failures]
+
+
+histories = st.lists(wanted_states(), max_size=2)
+
+
+@given(wanted_states(), histories)
+def test_addresses_are_unique_and_usable(wanted: WantedState, history: list[WantedState]) -> None:
+    state = assign(wanted, HOST, after_history(history))
+
+    for network in state.networks:
+        here = [endpoint for endpoint in all_endpoints(state) if endpoint.network == network.name]
+        taken = [interface.ip for e in here for interface in (e.ipv4, e.ipv6) if interface]
+        assert len(set(taken)) == len(taken)
+        assert len({endpoint.mac for endpoint in here}) == len(here)
+        for subnet in network.subnets:
+            pool = subnet.subnet
+            forbidden = {subnet.gateway, *(address for _, address in subnet.aux_addresses)}
+            if pool.version == 6 or pool.prefixlen < 31:
+                forbidden.add(pool.network_address)
+            if pool.version == 4 and pool.prefixlen < 31:
+                forbidden.add(pool.broadcast_address)
+            assert not forbidden & set(taken)
+        assert all(any(address in subnet.subnet for subnet in network.subnets) for address in taken)
+
+
+@given(wanted_states(), histories)
+def test_automatic_addresses_lie_in_the_range_and_statics_are_as_declared(
+    wanted: WantedState, history: list[WantedState]
+) -> None:
+    state = assign(wanted, HOST, after_history(history))
+
+    by_name = {network.name: network for network in state.networks}
+    for endpoint in all_endpoints(state):
+        spans = [subnet.ip_range or subnet.subnet for subnet in by_name[endpoint.network].subnets]
+        if endpoint.wanted.ipv4_address is not None:
+            assert endpoint.ipv4 is not None
+            assert endpoint.ipv4.ip == endpoint.wanted.ipv4_address
+        elif endpoint.ipv4 is not None:
+            assert any(endpoint.ipv4.ip in span for span in spans)
+        if endpoint.ipv6 is not None:
+            assert any(endpoint.ipv6.ip in span for span in spans)
+
+
+@given(wanted_states(), histories)
+def test_every_endpoint_is_complete_or_its_attachment_is_left_out_with_a_reason(
+    wanted: WantedState, history: list[WantedState]
+) -> None:
+    state = assign(wanted, HOST, after_history(history))
+
+    failed = {unit.attachment for unit, _ in state.failures if unit.attachment}
+    lost = {unit.network for unit, _ in state.failures if not unit.attachment}
+    assert {a.name for a in wanted.attachments} == {a.name for a in state.attachments} | failed
+    assert not failed & {a.name for a in state.attachments}
+    assert {n.name for n in wanted.networks} == {n.name for n in state.networks} | lost
+    for endpoint in all_endpoints(state):
+        families = {s.subnet.version for n in state.networks if n.name == endpoint.network for s in n.subnets}
+        assert families == {i.version for i in (endpoint.ipv4, endpoint.ipv6) if i}
+        assert endpoint.mac
+        assert endpoint.ifname
+
+
+@given(wanted_states(), histories)
+def test_pools_and_links_belong_to_one_network_each(wanted: WantedState, history: list[WantedState]) -> None:
+    promises = after_history(history)
+    state = assign(wanted, HOST, promises)
+
+    failed = {unit.network for unit, _ in state.failures if not unit.attachment}
+    claims = [(n.name, s.subnet) for n in state.networks for s in n.subnets]
+    claims += [(name, pool) for name, p in promises.networks.items() if name in failed for pool, _ in p.subnets]
+    for index, (owner, pool) in enumerate(claims):
+        assert not any(
+            pool.overlaps(other) for name, other in claims[:index] if pool.version == other.version and name != owner
+        )
+    links = [n.link_name for n in state.networks] + [p.link_name for n, p in promises.networks.items() if n in failed]
+    assert len(set(links)) == len(links)
+
+
+@given(wanted_states(), histories)
+def test_interfaces_of_a_sandbox_have_names_of_their_own_and_one_default_route_per_family(
+    wanted: WantedState, history: list[WantedState]
+) -> None:
+    state = assign(wanted, HOST, after_history(history))
+
+    for attachment in state.attachments:
+        names = [endpoint.ifname for endpoint in attachment.endpoints]
+        assert len(set(names)) == len(names)
+        assert "lo" not in names
+        for family in ("ipv4", "ipv6"):
+            offers = [e for e in attachment.endpoints if getattr(e, f"gateway_{family}")]
+            assert (
+                [getattr(e, f"is_default_{family}") for e in offers] == [True] + [False] * (len(offers) - 1)
+                if offers
+                else True
+            )
+
+
+@given(wanted_states(), histories)
+def test_next_pass_over_the_same_specs_chooses_the_same(wanted: WantedState, history: list[WantedState]) -> None:
+    before = after_history(history)
+    state = assign(wanted, HOST, before)
+    again = assign(wanted, HOST, promises_after(state, before))
+
+    assert replace(again, failures=()) == replace(state, failures=())
+    assert [unit for unit, _ in again.failures] == [unit for unit, _ in state.failures]
+
+
+@given(wanted_states(), histories, st.randoms(use_true_random=False))
+def test_order_of_the_input_is_irrelevant(wanted: WantedState, history: list[WantedState], rng: random.Random) -> None:
+    promises = after_history(history)
+    attachments = [replace(a, endpoints=tuple(rng.sample(a.endpoints, len(a.endpoints)))) for a in wanted.attachments]
+    shuffled = replace(
+        wanted,
+        networks=tuple(rng.sample(wanted.networks, len(wanted.networks))),
+        attachments=tuple(rng.sample(attachments, len(attachments))),
+    )
+    turned = Promises(
+        networks=dict(reversed(promises.networks.items())), endpoints=dict(reversed(promises.endpoints.items()))
+    )
+
+    one, other = assign(wanted, HOST, promises), assign(shuffled, HOST, turned)
+
+    assert one.networks == other.networks
+    assert all_endpoints(one) == all_endpoints(other)
+    assert told(one) == told(other)
+
+
+@given(wanted_states(), histories)
+def test_held_addresses_are_given_to_nobody(wanted: WantedState, history: list[WantedState]) -> None:
+    promises = after_history(history)
+    state = assign(wanted, HOST, promises)
+
+    wanted_keys = {(e.network, a.name) for a in wanted.attachments for e in a.endpoints}
+    failed = {unit.attachment for unit, _ in state.failures if unit.attachment}
+    for (network, attachment), promise in promises.endpoints.items():
+        if attachment in failed or (wanted.has_faults and (network, attachment) not in wanted_keys):
+            others = [e for e in all_endpoints(state) if e.network == network]
+            assert promise.ipv4 is None or all(e.ipv4 is None or e.ipv4.ip != promise.ipv4.ip for e in others)
+
+
+@given(wanted_states(), histories)
+def test_records_read_back_as_written(wanted: WantedState, history: list[WantedState]) -> None:
+    state = assign(wanted, HOST, after_history(history))
+
+    promises = promises_after(state, Promises())
+
+    for network in state.networks:
+        found = promises.networks[network.name]
+        assert (found.id, found.created, found.link_name) == (network.id, network.created, network.link_name)
+        assert found.subnets == tuple((s.subnet, s.gateway) for s in network.subnets)
+    for endpoint in all_endpoints(state):
+        kept = promises.endpoints[endpoint.network, endpoint.attachment]
+        for name in ("id", "ifname", "link_name", "ipv4", "ipv6", "mac"):
+            assert getattr(kept, name) == getattr(endpoint, name)
+
+
+_paths = st.one_of(
+    st.text(max_size=40),
+    st.sampled_from(
+        ["network/a", "network/b", "endpoint/a/b", "sysctl//net/ipv4/ip_forward", "sysctl/netns%3Aa/net/x"]
+    ),
+)
+_leaves = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.sampled_from(
+        ["a" * 64, "10.0.0.0/24", "10.0.0.1", "fd00::1/64", "02:42:00:00:00:01", "2026-01-01T00:00:00Z", "eth0", ""]
+    ),
+)
+_keys = st.sampled_from(
+    ["id", "created", "link_name", "subnets", "subnet", "gateway", "ifname", "ipv4", "ipv6", "mac", "before"]
+)
+_documents = st.recursive(
+    _leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys, inner, max_size=8)
+)
+
+
+@given(st.dictionaries(_paths, st.one_of(st.text(), _documents.map(json.dumps)), max_size=6))
+def test_whatever_the_store_holds_is_read_without_raising(records: dict[str, str]) -> None:
+    promises, faults = decode_promises(records)
+
+    known = len(promises.networks) + len(promises.endpoints) + len(promises.sysctls)
+    assert known + len(faults) <= len(records)
+
+
+@given(wanted_states(), st.dictionaries(_paths, _documents.map(json.dumps), max_size=6))
+def test_whatever_the_store_holds_assigning_gives_usable_addresses(
+    wanted: WantedState, records: dict[str, str]
+) -> None:
+    promises, _ = decode_promises(records)
+
+    state = assign(wanted, HOST, promises)
+
+    for endpoint in all_endpoints(state):
+        assert endpoint.ipv4 is None or endpoint.ipv4.ip != ip_address("0.0.0.0")
+    assert assign(wanted, HOST, promises_after(state, promises)).attachments == state.attachments

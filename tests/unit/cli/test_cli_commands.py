@@ -1,0 +1,496 @@
+"""The command line from arguments to output and exit code, with a pipeline that answers what the test says."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from reconciler.cli import main
+from reconciler.errors import ExitCode, LockHeld, NameConflict, ReconcilerError, SpecError
+from reconciler.model.desired import DesiredNetwork, DesiredState
+from reconciler.model.identifiers import HOST
+from reconciler.model.objects import Bridge, Unit
+from reconciler.model.plan import Action, Operation, Outcome, Plan
+from reconciler.model.report import Report
+from reconciler.model.wanted import NetworkWanted
+from reconciler.settings import Settings
+from reconciler.status.write import write_status
+from tests.fakes.desired import HERE, attachment, endpoint, host_facts, network
+
+GOLDEN = Path(__file__).parent / "golden"
+FRONT = Unit(network="front")
+CREATE = Operation(
+    action=Action.CREATE,
+    before=None,
+    after=Bridge(unit=FRONT, ns=HOST, ifname="br-front", mac="02:42:00:00:00:01", mtu=1500),
+    unit=FRONT,
+)
+
+
+def report(*operations: Operation, problem: ReconcilerError | None = None) -> Report:
+    problems = ((FRONT, problem),) if problem is not None else ()
+    desired = DesiredState(host=host_facts(), networks=(), attachments=())
+    return Report(desired=desired, plan=Plan(operations=operations, problems=problems), drift=Plan(problems=problems))
+
+
+@dataclass
+class FakePipeline:
+    """Gives the same report for everything, and remembers what it was asked."""
+
+    report: Report = field(default_factory=report)
+    error: ReconcilerError | None = None
+    calls: list[tuple[object, ...]] = field(default_factory=list)
+    settings: Settings | None = None
+
+    @contextmanager
+    def open_backends(self, settings: Settings, *, read_only: bool = False) -> Iterator[str]:
+        self.settings = settings
+        self.calls.append(("open", read_only))
+        yield "backends"
+
+    def plan_pass(self, settings: Settings, backends: str, *, against: str) -> Report:
+        self.calls.append(("plan", against))
+        return self._answer()
+
+    def reconcile(self, settings: Settings, backends: str, progress: object) -> Report:
+        self.calls.append(("reconcile", progress))
+        return self._answer()
+
+    def tear_down(self, settings: Settings, backends: str, progress: object) -> Report:
+        self.calls.append(("tear_down", progress))
+        return self._answer()
+
+    def _answer(self) -> Report:
+        if self.error is not None:
+            raise self.error
+        return self.report
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
+    import reconciler
+
+    fake = FakePipeline()
+    module = ModuleType("reconciler.pipeline")
+    for name in ("open_backends", "plan_pass", "reconcile", "tear_down"):
+        setattr(module, name, getattr(fake, name))
+    monkeypatch.setitem(sys.modules, "reconciler.pipeline", module)
+    monkeypatch.setattr(reconciler, "pipeline", module, raising=False)
+    return fake
+
+
+@pytest.fixture(autouse=True)
+def _quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RECONCILE_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("RECONCILE_SPECS", str(tmp_path / "specs"))
+    monkeypatch.setenv("RECONCILE_HOST", "alpha")
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+def test_pass_without_anything_to_do_says_nothing(run: Run, pipeline: FakePipeline) -> None:
+    assert run() == (ExitCode.OK, "", "")
+    assert pipeline.calls == [("open", False), ("reconcile", None)]
+
+
+def test_pass_tells_each_operation_and_the_sum_on_stderr(run: Run, pipeline: FakePipeline) -> None:
+    pipeline.report = replace(report(CREATE), outcomes=(Outcome(operation=CREATE),))
+
+    code, out, err = run()
+
+    assert (code, out) == (ExitCode.OK, "")
+    assert re.fullmatch(r"create bridge br-front \(mtu 1500\)\n1 created, 0 changed, 0 deleted in \d+\.\d\d s\n", err)
+
+
+def test_log_can_be_json(run: Run, pipeline: FakePipeline) -> None:
+    pipeline.report = replace(report(CREATE), outcomes=(Outcome(operation=CREATE),))
+
+    _, _, err = run("--log-format", "json")
+
+    first, last = map(json.loads, err.splitlines())
+    assert (first["level"], first["message"], first["unit"]) == ("info", CREATE.describe(), "network front")
+    assert last["message"].startswith("1 created")
+
+
+def test_quiet_pass_says_only_what_is_wrong(run: Run, pipeline: FakePipeline) -> None:
+    pipeline.report = replace(report(CREATE, problem=NameConflict("in the way")), outcomes=(Outcome(operation=CREATE),))
+
+    assert run("-q") == (ExitCode.FAILED, "", "error: network front: in the way\n")
+
+
+def test_message_with_control_characters_stays_on_its_line(run: Run, pipeline: FakePipeline) -> None:
+    pipeline.report = report(problem=NameConflict("a\x1b[2J\nerror: forged"))
+
+    _, _, err = run("-q")
+
+    assert err == "error: network front: a\\x1b[2J\\nerror: forged\n"
+
+
+def test_dry_run_prints_the_plan_and_opens_everything_read_only(run: Run, pipeline: FakePipeline) -> None:
+    pipeline.report = report(CREATE)
+
+    code, out, err = run("--dry-run")
+
+    assert (code, err) == (ExitCode.OK, "")
+    assert out.endswith("Plan: 1 to create, 0 to change, 0 to delete\n")
+    assert pipeline.calls == [("open", True), ("plan", "live")]
+
+
+@pytest.mark.parametrize(
+    ("of", "code"),
+    [
+        (report(), ExitCode.OK),
+        (report(CREATE), ExitCode.CHANGES),
+        (report(CREATE, problem=NameConflict("x")), ExitCode.FAILED),
+    ],
+    ids=["nothing to do", "changes", "changes and a problem"],
+)
+def test_detailed_exit_code_follows_the_plan(run: Run, pipeline: FakePipeline, of: Report, code: ExitCode) -> None:
+    pipeline.report = of
+
+    assert run("--dry-run", "--detailed-exitcode")[0] == code
+
+
+def test_json_plan_is_alone_on_stdout_and_the_same_twice(run: Run, pipeline: FakePipeline) -> None:
+    pipeline.report = report(CREATE)
+
+    first = run("--dry-run", "--output", "json", "--against", "empty")
+
+    assert json.loads(first[1])["summary"]["create"] == 1
+    assert run("--dry-run", "--output", "json", "--against", "empty") == first
+    assert ("plan", "empty") in pipeline.calls
+
+
+def test_faults_of_specs_are_shown_as_compilers_do(run: Run, pipeline: FakePipeline) -> None:
+    pipeline.report = replace(report(), spec_faults=(SpecError("specs/a.yaml", 3, 5, "unknown key"),))
+
+    code, _, err = run("--dry-run")
+
+    assert (code, err) == (ExitCode.BAD_SPECS, "specs/a.yaml:3:5: unknown key\n")
+
+
+def test_error_of_the_tree_becomes_its_exit_code(run: Run, pipeline: FakePipeline) -> None:
+    pipeline.error = LockHeld("held by process 17")
+
+    assert run() == (ExitCode.LOCKED, "", "error: held by process 17\n")
+
+
+def test_bug_surfaces(pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Report:
+        raise KeyError("bug")
+
+    monkeypatch.setattr(pipeline, "_answer", broken)
+
+    with pytest.raises(KeyError):
+        main([])
+
+
+def test_down_tears_everything_down(run: Run, pipeline: FakePipeline) -> None:
+    assert run("down", "-q")[0] == ExitCode.OK
+    assert pipeline.calls[-1] == ("tear_down", None)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--nonsense",),
+        ("nonsense",),
+        ("network",),
+        ("network", "inspect"),
+        ("exec", "web"),
+        ("exec", "web", "--"),
+        ("--dry-run", "network", "ls"),
+        ("--detailed-exitcode",),
+        ("--against", "live"),
+        ("--output", "xml"),
+        ("--bridge", "docker0"),
+        ("--host", "../../etc"),
+        ("--cluster-store-opt", "token"),
+    ],
+    ids=" ".join,
+)
+def test_usage_error_has_its_own_exit_code(run: Run, pipeline: FakePipeline, arguments: tuple[str, ...]) -> None:
+    code, _, err = run(*arguments)
+
+    assert code == ExitCode.USAGE, err
+    assert pipeline.calls == []
+
+
+def test_bad_configuration_has_its_own_exit_code(run: Run, pipeline: FakePipeline, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("spec: x\n")
+
+    code, _, err = run("--config", str(tmp_path / "c.yaml"))
+
+    assert code == ExitCode.BAD_CONFIG
+    assert err.endswith("unknown key 'spec': did you mean 'specs'?\n")
+
+
+def test_missing_namespace_of_the_host_is_a_configuration_error(
+    run: Run, pipeline: FakePipeline, tmp_path: Path
+) -> None:
+    assert run("--host-netns", str(tmp_path / "H"))[0] == ExitCode.BAD_CONFIG
+    assert pipeline.calls == []
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_global_option_stands_before_or_after_the_command(run: Run, pipeline: FakePipeline, place: str) -> None:
+    option = ("--run-dir", "/elsewhere", "--cluster-store-opt", "a=1", "--cluster-store-opt", "b=2")
+
+    run(*((*option, "down") if place == "before" else ("down", *option)))
+
+    assert pipeline.settings is not None
+    assert pipeline.settings.run_dir == Path("/elsewhere")
+    assert pipeline.settings.cluster_store_options == {"a": "1", "b": "2"}
+
+
+def test_option_next_to_the_command_wins(run: Run, pipeline: FakePipeline) -> None:
+    run("--run-dir", "/far", "down", "--run-dir", "/near")
+
+    assert pipeline.settings is not None
+    assert pipeline.settings.run_dir == Path("/near")
+
+
+RECORDED = (
+    ("9509a5f3ca033b6a4c16ac7832c2b4d37b2d4276c49c4ed65023dc59eee13f64", "bad", "bridge", "local"),
+    ("089d2f661ca1cfc5bff478d699a013bded4dfffe44231bf33f340ee47aeecf2c", "bridge", "bridge", "local"),
+    ("8b27d7e4c8734a4e0b540d87b08d1cf2c3a73922ef24258f19e9540216ab5d78", "docker_gwbridge", "bridge", "local"),
+    ("63fb6ee597a4307b1c1a9038ae78706a381328213f77c27092166d964723f779", "host", "host", "local"),
+    ("fcce482bee0b58eac2483d6a4ffb9da0e7abf9834d1d24fa4a0b7632f73f1762", "my-multi-host-network", "overlay", "global"),
+    ("1d16b9c4c15065c7ef41f179aecb3a676a2d76a09789a471ee870c6c5feed099", "none", "null", "local"),
+)
+
+
+def with_status(folder: Path, *rows: tuple[str, str, str, str]) -> None:
+    """Write status as a pass does that found the networks of `rows`, and web on `bridge`."""
+    networks = tuple(
+        DesiredNetwork(
+            wanted=NetworkWanted(name=name, source=HERE, driver=driver, labels=(("team", "x\x1b[2J"),)),
+            id=id_,
+            created="2026-01-01T00:00:00.000000000Z",
+            scope=scope,
+        )
+        for id_, name, driver, scope in rows
+    )
+    web = attachment("web", [endpoint("web", "bridge", "172.17.0.2/16")])
+    desired = DesiredState(host=host_facts(), networks=networks, attachments=(web,))
+    write_status(
+        Settings(host="alpha", specs_dir=folder / "specs", status_dir=folder / "status"),
+        Report(desired=desired, plan=Plan()),
+    )
+
+
+@pytest.fixture
+def status(tmp_path: Path) -> None:
+    with_status(tmp_path, *RECORDED)
+
+
+@pytest.mark.usefixtures("status")
+def test_ls_prints_what_docker_printed(run: Run) -> None:
+    recorded = (GOLDEN / "ls.txt").read_text().splitlines()
+    names = {row[1] for row in RECORDED}
+    expected = [line for line in recorded if line.startswith("NETWORK") or line[15:39].strip() in names]
+
+    code, out, err = run("network", "ls")
+
+    assert (code, err) == (ExitCode.OK, "")
+    assert out.splitlines() == expected
+
+
+def test_ls_no_trunc_prints_what_docker_printed(run: Run, tmp_path: Path) -> None:
+    with_status(tmp_path, *(row for row in RECORDED if row[1] != "bad"))
+
+    assert run("network", "ls", "--no-trunc")[1] == (GOLDEN / "ls_no_trunc.txt").read_text()
+
+
+@pytest.mark.usefixtures("status")
+@pytest.mark.parametrize(
+    ("filters", "names"),
+    [
+        (("driver=overlay",), ["my-multi-host-network"]),
+        (("driver=null", "driver=host"), ["host", "none"]),
+        (("type=builtin",), ["bridge", "host", "none"]),
+        (("type=custom", "driver=bridge"), ["bad", "docker_gwbridge"]),
+        (("scope=global",), ["my-multi-host-network"]),
+        (("name=bridge",), ["bridge", "docker_gwbridge"]),
+        (("id=089d2f",), ["bridge"]),
+        (("label=team", "name=bad"), ["bad"]),
+        (("label=team", "label=other"), []),
+        (("label=team=y",), []),
+        (("dangling=1", "name=multi"), ["my-multi-host-network"]),
+    ],
+    ids=" ".join,
+)
+def test_ls_filters_as_docker_does(run: Run, filters: tuple[str, ...], names: list[str]) -> None:
+    arguments = [argument for text in filters for argument in ("--filter", text)]
+
+    assert run("network", "ls", *arguments, "--format", "{{ Name }}")[1].splitlines() == names
+
+
+@pytest.mark.usefixtures("status")
+@pytest.mark.parametrize("text", ["type=odd", "dangling=2", "colour=red", "name"])
+def test_ls_refuses_a_filter_that_means_nothing(run: Run, text: str) -> None:
+    code, out, err = run("network", "ls", "-f", text)
+
+    assert (code, out) == (ExitCode.FAILED, "")
+    assert "nvalid filter" in err
+
+
+@pytest.mark.usefixtures("status")
+def test_ls_quiet_gives_ids_only(run: Run) -> None:
+    assert run("network", "ls", "-q", "-f", "name=bad")[1] == "9509a5f3ca03\n"
+
+
+@pytest.mark.usefixtures("status")
+def test_ls_as_json_has_text_values_only(run: Run) -> None:
+    line = json.loads(run("network", "ls", "--format", "json", "-f", "name=bad")[1])
+
+    assert (line["Name"], line["IPv6"], line["Internal"]) == ("bad", "false", "false")
+
+
+@pytest.mark.usefixtures("status")
+def test_label_cannot_steer_the_terminal(run: Run) -> None:
+    for arguments in (("ls", "--format", "{{ Labels }}"), ("ls", "--format", "json"), ("inspect", "bad")):
+        _, out, _ = run("network", *arguments)
+        assert "\x1b" not in out
+        assert "team" in out
+
+
+@pytest.mark.usefixtures("status")
+def test_inspect_prints_the_file_as_it_is(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("network", "inspect", "bridge")
+
+    assert code == ExitCode.OK
+    assert out == (tmp_path / "status/networks/bridge.json").read_text()
+
+
+@pytest.mark.usefixtures("status")
+def test_inspect_goes_on_after_what_there_is_not(run: Run) -> None:
+    code, out, err = run("network", "inspect", "nope", "none", "63fb", "9")
+
+    assert code == ExitCode.FAILED
+    assert [document["Name"] for document in json.loads(out)] == ["none", "host", "bad"]
+    assert err == "Error: No such network: nope\n"
+
+
+@pytest.mark.usefixtures("status")
+def test_inspect_of_nothing_prints_an_empty_array(run: Run) -> None:
+    assert run("network", "inspect", "nope")[:2] == (ExitCode.FAILED, "[]\n")
+
+
+@pytest.mark.usefixtures("status")
+def test_inspect_renders_a_template_per_document(run: Run) -> None:
+    template = "{{ Name }}: {{ IPAM.Driver }} {{ Containers | length }} {{ Labels | json }}"
+
+    _, out, _ = run("network", "inspect", "--format", template, "none", "bridge")
+
+    assert out == 'none: default 0 {"team":"x\\u001b[2J"}\nbridge: default 1 {"team":"x\\u001b[2J"}\n'
+
+
+@pytest.mark.usefixtures("status")
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{.Name}}", "Jinja2 has no dot before a name"),
+        ("{{ Nme }}", "'Nme' is undefined"),
+        ("{{ Name", "--format: "),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{{ Labels.update({}) }}", "unsafe"),
+        ("{{ 1 / 0 }}", "division by zero"),
+    ],
+)
+def test_template_that_cannot_be_rendered_is_refused(run: Run, template: str, message: str) -> None:
+    code, _, err = run("network", "inspect", "none", "-f", template)
+
+    assert code == ExitCode.FAILED
+    assert message in err
+
+
+@pytest.mark.usefixtures("status")
+def test_attachments_are_listed_with_networks_and_addresses(run: Run) -> None:
+    web = attachment("web")
+
+    assert run("attachment", "ls")[1].splitlines() == [
+        "ATTACHMENT ID   NAME      NETWORKS   ADDRESSES    SANDBOX",
+        f"{web.id[:12]}    web       bridge     172.17.0.2   /run/netns/web",
+    ]
+    assert json.loads(run("attachment", "inspect", "web")[1])[0]["Name"] == "/web"
+    assert run("attachment", "ls", "-f", "network=other", "-q")[1] == ""
+
+
+def test_reading_before_the_first_pass_says_so(run: Run) -> None:
+    code, out, err = run("network", "ls")
+
+    assert (code, out) == (ExitCode.FAILED, "")
+    assert "no status below" in err
+
+
+@pytest.mark.usefixtures("status")
+def test_exec_in_an_unknown_attachment_says_so(run: Run) -> None:
+    assert run("exec", "nope", "--", "true") == (ExitCode.FAILED, "", "error: No such attachment: nope\n")
+
+
+@pytest.mark.usefixtures("status")
+def test_exec_leaves_the_options_of_the_command_alone(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr("reconciler.sandbox_exec.run_in_sandbox", lambda *given: calls.append(given))
+
+    run("exec", "--run-dir", str(tmp_path), "web", "--", "ip", "-q", "--help")
+    run("exec", "web", "ip", "-v")
+
+    assert [command for _, command in calls] == [("ip", "-q", "--help"), ("ip", "-v")]
+    sandbox = calls[0][0]
+    assert (sandbox.key, sandbox.files_dir) == ("/run/netns/web", tmp_path / "sandboxes/web")  # type: ignore[attr-defined]
+
+
+def test_version_is_printed_both_ways(run: Run) -> None:
+    assert run("version") == run("--version")
+
+
+def test_network_of_another_name_order_is_natural(run: Run, tmp_path: Path) -> None:
+    with_status(tmp_path, *((f"{n:064x}", f"net{n}", "bridge", "local") for n in (10, 9, 1)))
+
+    assert run("network", "ls", "--format", "{{Name}}")[1] == "net1\nnet9\nnet10\n"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    import subprocess
+
+    code = (
+        "import sys; from reconciler.cli import main; main(['--help'])\n"
+        "heavy = {'rich', 'jinja2', 'pydantic', 'ruamel', 'pyroute2', 'requests'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_bridge_network_of_the_fakes_can_be_shown(run: Run, tmp_path: Path) -> None:
+    desired = DesiredState(host=host_facts(), networks=(network("bridge", "172.17.0.0/16"),), attachments=())
+    settings = Settings(host="alpha", specs_dir=tmp_path / "specs", status_dir=tmp_path / "status")
+    write_status(settings, Report(desired=desired, plan=Plan()))
+
+    _, out, _ = run("network", "inspect", "-f", "{{ IPAM.Config[0].Subnet }}", "bridge")
+
+    assert out == "172.17.0.0/16\n"

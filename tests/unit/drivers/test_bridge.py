@@ -1,0 +1,99 @@
+"""What the bridge driver makes of a network."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, ip_interface, ip_network
+
+from reconciler.drivers.bridge import compile_network
+from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.objects import Address, Bridge, LinkUp, Object, Route, Sysctl, Unit, VethPair
+from reconciler.model.wanted import BridgeOptions
+from tests.fakes.desired import endpoint, host_facts, network
+
+
+def of_kind(kind: type[Object], found: list[Object]) -> list[Object]:
+    return [each for each in found if isinstance(each, kind)]
+
+
+def test_a_network_without_endpoints_is_a_bridge_with_its_gateway() -> None:
+    lan = network("lan", "172.18.0.0/16", mtu=1400)
+
+    found = list(compile_network(lan, [], host_facts()))
+
+    mac = "02:42:" + ":".join(lan.id[i : i + 2] for i in (0, 2, 4, 6))
+    assert found == [
+        Bridge(ns=HOST, ifname=lan.link_name, mac=mac, mtu=1400),
+        Address(ns=HOST, ifname=lan.link_name, interface=ip_interface("172.18.0.1/16")),
+    ]
+    assert {each.unit for each in found} == {Unit(network="lan")}
+
+
+def test_an_endpoint_is_a_pair_with_address_and_default_route() -> None:
+    lan = network("lan", "172.18.0.0/16")
+    web = endpoint("web", "lan", "172.18.0.2/16", gateway="172.18.0.1")
+
+    found = [each for each in compile_network(lan, [web], host_facts()) if each.unit == web.unit]
+
+    ns = NsRef("netns:web")
+    assert found == [
+        VethPair(
+            ns=HOST,
+            ifname=web.link_name,
+            master=lan.link_name,
+            mtu=1500,
+            peer_ns=ns,
+            peer_ifname="eth0",
+            peer_mac="02:42:ac:11:00:02",
+        ),
+        Sysctl(ns=ns, name="net/ipv6/conf/eth0/disable_ipv6", value="1"),
+        LinkUp(ns=ns, ifname="eth0"),
+        Address(ns=ns, ifname="eth0", interface=ip_interface("172.18.0.2/16")),
+        Route(ns=ns, destination=ip_network("0.0.0.0/0"), gateway=IPv4Address("172.18.0.1"), ifname="eth0"),
+    ]
+
+
+def test_an_endpoint_that_is_not_the_default_has_no_route() -> None:
+    lan = network("lan", "172.18.0.0/16")
+    web = endpoint("web", "lan", "172.18.0.2/16", gateway="172.18.0.1", is_default=False)
+
+    assert not of_kind(Route, list(compile_network(lan, [web], host_facts())))
+
+
+def test_inhibit_ipv4_leaves_the_gateway_address_off_the_bridge() -> None:
+    lan = network("lan", "172.18.0.0/16", "fd00::/64", options=BridgeOptions(is_ipv4_inhibited=True))
+
+    addresses = of_kind(Address, list(compile_network(lan, [], host_facts())))
+
+    assert addresses == [Address(ns=HOST, ifname=lan.link_name, interface=ip_interface("fd00::1/64"))]
+
+
+def test_an_ipv6_network_ignores_router_advertisements_from_its_containers() -> None:
+    lan = network("lan", "fd00::/64")
+
+    sysctls = of_kind(Sysctl, list(compile_network(lan, [], host_facts())))
+
+    assert sysctls == [Sysctl(ns=HOST, name=f"net/ipv6/conf/{lan.link_name}/accept_ra", value="0")]
+
+
+def test_a_host_without_ipv6_gets_no_ipv6_settings() -> None:
+    lan = network("lan", "172.18.0.0/16")
+    web = endpoint("web", "lan", "172.18.0.2/16")
+
+    assert not of_kind(Sysctl, list(compile_network(lan, [web], host_facts(has_ipv6=False))))
+
+
+def test_endpoint_sysctls_name_the_interface() -> None:
+    lan = network("lan", "172.18.0.0/16")
+    option = (
+        "com.docker.network.endpoint.sysctls",
+        "net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.neigh.IFNAME.mcast_solicit=5",
+    )
+    web = endpoint("web", "lan", "172.18.0.2/16", ifname="lan.0", options=(option,))
+
+    sysctls = {s.name: s.value for s in compile_network(lan, [web], host_facts()) if isinstance(s, Sysctl)}
+
+    assert sysctls == {
+        "net/ipv6/conf/lan.0/disable_ipv6": "1",
+        "net/ipv4/conf/lan.0/log_martians": "1",
+        "net/ipv4/neigh/lan.0/mcast_solicit": "5",
+    }

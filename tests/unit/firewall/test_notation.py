@@ -1,0 +1,138 @@
+"""Elements as nft's parser takes them and as its JSON gives them back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.firewall.notation import (
+    COMMENT_MAX,
+    NotationError,
+    comment_unit,
+    digested,
+    element_text,
+    key_text,
+    read_element,
+    unit_comment,
+)
+from reconciler.firewall.ruleset import TABLE, TABLES, SetSpec
+from reconciler.model.objects import HOST_UNIT, FirewallElement, Unit
+
+INET = TABLES["inet"].sets_by_name
+
+NAMES = st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", fullmatch=True)
+UNITS = st.builds(Unit, network=NAMES | st.just(""), attachment=NAMES | st.just(""))
+
+
+def element(set_name: str, *parts: str, value: str = "", unit: Unit = HOST_UNIT) -> FirewallElement:
+    return FirewallElement(unit=unit, family="inet", table=TABLE, set_name=set_name, element=parts, value=value)
+
+
+CASES = [
+    ("bridges", ("br-1.2",), "", '"br-1.2"', "br-1.2"),
+    (
+        "own4",
+        ("10.0.0.0/8", "x"),
+        "",
+        '10.0.0.0/8 . "x"',
+        {"concat": [{"prefix": {"addr": "10.0.0.0", "len": 8}}, "x"]},
+    ),
+    ("own6", ("fd00::/64", "x"), "", 'fd00::/64 . "x"', {"concat": [{"prefix": {"addr": "fd00::", "len": 64}}, "x"]}),
+    ("masquerade4", ("10.0.0.1/32",), "", "10.0.0.1/32", "10.0.0.1"),
+    ("routed", ("ipv6", "x"), "", 'ipv6 . "x"', {"concat": ["ipv6", "x"]}),
+    ("published4", ("10.0.0.1", "udp", "53"), "", "10.0.0.1 . 17 . 53", {"concat": ["10.0.0.1", 17, 53]}),
+    ("published4", ("10.0.0.1", "udp", "53"), "", "10.0.0.1 . 17 . 53", {"concat": ["10.0.0.1", "udp", 53]}),
+    ("icc", ("x", "x"), "drop", '"x" . "x" : drop', [{"concat": ["x", "x"]}, {"drop": None}]),
+    (
+        "snat4",
+        ("10.0.0.0/8",),
+        "1.2.3.4",
+        "10.0.0.0/8 : 1.2.3.4",
+        [{"prefix": {"addr": "10.0.0.0", "len": 8}}, "1.2.3.4"],
+    ),
+    (
+        "published_any4",
+        ("tcp", "80"),
+        "10.0.0.1 . 8080",
+        "6 . 80 : 10.0.0.1 . 8080",
+        [{"concat": [6, 80]}, {"concat": ["10.0.0.1", 8080]}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("set_name", "parts", "value", "text", "listed"), CASES, ids=[case[3] for case in CASES])
+def test_element_is_written_and_read_back(
+    set_name: str, parts: tuple[str, ...], value: str, text: str, listed: Any
+) -> None:
+    made = element(set_name, *parts, value=value)
+
+    assert element_text(INET[set_name], made) == text
+    assert key_text(INET[set_name], made) == text.partition(" : ")[0]
+    assert read_element(INET[set_name], listed) == (parts, value, "")
+
+
+@pytest.mark.parametrize("set_name", ["bridges", "icc"], ids=["set", "map"])
+def test_comment_tells_the_unit(set_name: str) -> None:
+    spec = INET[set_name]
+    parts, value, data = (("x",), "", None) if set_name == "bridges" else (("x", "x"), "accept", {"accept": None})
+    key: Any = {"elem": {"val": "x" if data is None else {"concat": ["x", "x"]}, "comment": "net/web"}}
+
+    assert ' comment "net/web"' in element_text(spec, element(set_name, *parts, value=value, unit=Unit("net", "web")))
+    assert read_element(spec, key if data is None else [key, data]) == (parts, value, "net/web")
+
+
+@pytest.mark.parametrize(
+    ("spec", "listed"),
+    [
+        (INET["bridges"], "not a name"),
+        (INET["bridges"], "eth*"),
+        (INET["bridges"], 'a"b'),
+        (INET["bridges"], {"elem": {"val": "x", "timeout": 60}}),
+        (INET["masquerade4"], {"range": ["10.0.0.1", "10.0.0.9"]}),
+        (INET["published4"], {"concat": ["10.0.0.1", "icmp", 0]}),
+        (INET["published4"], {"concat": ["10.0.0.1", "tcp", {"range": [1, 2]}]}),
+        (INET["published4"], {"concat": ["10.0.0.1", "tcp"]}),
+        (INET["icc"], [{"concat": ["x", "y"]}, {"jump": {"target": "inside"}}]),
+    ],
+    ids=["spaces", "wildcard", "quote", "timeout", "range", "protocol", "port range", "too short", "jump"],
+)
+def test_element_that_is_not_ours_is_not_read(spec: SetSpec, listed: Any) -> None:
+    with pytest.raises(NotationError):
+        read_element(spec, listed)
+
+
+@given(parts=st.lists(st.text(max_size=20), min_size=3, max_size=3))
+def test_written_parts_never_leave_their_place(parts: list[str]) -> None:
+    try:
+        text = key_text(INET["published4"], element("published4", *parts))
+    except NotationError:
+        return
+
+    assert len(text.split(" ")) == 5
+    assert not set(text) & set('{};,"\n\\')
+
+
+@given(unit=UNITS)
+def test_unit_is_read_back_from_its_comment(unit: Unit) -> None:
+    comment = unit_comment(unit)
+
+    assert len(comment) <= COMMENT_MAX
+    assert comment_unit(comment, digested([unit])) == unit
+
+
+@given(unit=UNITS)
+def test_comment_of_an_unknown_unit_is_written_again_as_it_was(unit: Unit) -> None:
+    comment = unit_comment(unit)
+
+    assert unit_comment(comment_unit(comment, {})) == comment
+
+
+@given(comment=st.text(max_size=COMMENT_MAX))
+def test_any_comment_gives_a_unit_that_may_be_written(comment: str) -> None:
+    text = element_text(INET["bridges"], element("bridges", "x", unit=comment_unit(comment, {})))
+
+    assert text.count('"') in (2, 4)
+    assert not set(text) & set("{};,\n\\")

@@ -1,0 +1,262 @@
+"""What only the embedded store has to stand: a file that others can cut short, kill the writer of, or take away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from reconciler.errors import KvConflict, KvError, KvUnavailable
+from reconciler.kv.protocol import MUST_NOT_EXIST, Check, Put
+from reconciler.kv.sqlite import open_sqlite
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "state.db"
+
+
+def filled(path: Path, count: int = 3) -> Path:
+    store = open_sqlite(path)
+    for start in range(0, count, 30):
+        numbers = range(start, min(count, start + 30))
+        store.transact((), [Put(key=f"endpoint/net/a{n:05}", value=b"x" * 200) for n in numbers])
+    store.close()
+    return path
+
+
+def fingerprint(folder: Path) -> list[tuple[str, int, int, int]]:
+    return sorted((str(p), p.stat().st_mtime_ns, p.stat().st_ino, p.stat().st_size) for p in folder.rglob("*"))
+
+
+def test_file_is_for_its_owner_only(path: Path) -> None:
+    filled(path)
+
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_in_the_folder_changes_when_nothing_new_is_written(path: Path) -> None:
+    before = fingerprint(filled(path).parent)
+
+    store = open_sqlite(path)
+    store.put("endpoint/net/a00000", b"x" * 200)
+    store.delete("endpoint/net/absent")
+    store.transact([Check(key="endpoint/net/absent", version=MUST_NOT_EXIST)], [])
+    assert len(store.list("")) == 3
+    store.close()
+
+    assert fingerprint(path.parent) == before
+
+
+def test_reading_only_makes_no_file_where_none_is(path: Path) -> None:
+    store = open_sqlite(path, read_only=True)
+
+    assert store.list("") == ()
+    assert store.get("network/a") is None
+    assert not path.parent.exists()
+
+
+def test_reading_only_refuses_to_write(path: Path) -> None:
+    store = open_sqlite(filled(path), read_only=True)
+
+    with pytest.raises(KvError, match="for reading only"):
+        store.put("a", b"")
+    assert len(store.list("")) == 3
+
+
+def test_reading_only_leaves_the_folder_as_it_is(path: Path) -> None:
+    before = fingerprint(filled(path).parent)
+
+    store = open_sqlite(path, read_only=True)
+    assert len(store.list("endpoint/")) == 3
+    store.close()
+
+    assert fingerprint(path.parent) == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda content: b"not a database at all" * 100, id="other-content"),
+        pytest.param(lambda content: content[:1000], id="cut-within-the-first-page"),
+        pytest.param(lambda content: content[:8192], id="cut-after-two-pages"),
+        pytest.param(
+            lambda content: content[:4096] + b"\xa5" * (len(content) - 4096), id="all-but-the-first-page-overwritten"
+        ),
+    ],
+)
+def test_damaged_file_is_moved_aside_and_a_new_one_started(
+    path: Path, caplog: pytest.LogCaptureFixture, damage
+) -> None:
+    damaged = damage(filled(path, 300).read_bytes())
+    path.write_bytes(damaged)
+
+    store = open_sqlite(path)
+    assert store.list("") == ()
+    store.put("network/a", b"new")
+    store.close()
+
+    (aside,) = path.parent.glob("state.db.corrupt-*")
+    assert aside.read_bytes() == damaged
+    assert "starting anew" in caplog.text
+    assert [entry.value for entry in open_sqlite(path).list("")] == [b"new"]
+
+
+def test_damaged_file_reads_as_empty_and_stays_when_reading_only(path: Path) -> None:
+    filled(path).write_bytes(b"not a database at all" * 100)
+    before = fingerprint(path.parent)
+
+    assert open_sqlite(path, read_only=True).list("") == ()
+
+    assert fingerprint(path.parent) == before
+
+
+def test_empty_file_is_a_store_without_entries(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+
+    assert open_sqlite(path, read_only=True).list("") == ()
+    assert open_sqlite(path).list("") == ()
+    assert list(path.parent.glob("*corrupt*")) == []
+
+
+def test_file_of_a_later_version_is_refused_and_left_alone(path: Path) -> None:
+    database = sqlite3.connect(filled(path))
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    before = fingerprint(path.parent)
+
+    for read_only in (True, False):
+        with pytest.raises(KvError, match="later version"):
+            open_sqlite(path, read_only=read_only)
+
+    assert fingerprint(path.parent) == before
+
+
+def test_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("in the way")
+
+    with pytest.raises(KvUnavailable, match=r"state\.db"):
+        open_sqlite(tmp_path / "state" / "state.db")
+
+
+def test_file_removed_under_an_open_store_is_made_anew(path: Path) -> None:
+    store = open_sqlite(filled(path))
+    path.unlink()
+
+    assert store.list("") == ()
+    store.put("network/a", b"kept")
+    store.close()
+
+    assert [entry.key for entry in open_sqlite(path).list("")] == ["network/a"]
+
+
+def test_store_locked_by_another_process_is_unavailable_within_the_deadline(path: Path) -> None:
+    other = sqlite3.connect(filled(path), isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    started = time.monotonic()
+
+    with pytest.raises(KvUnavailable, match="locked"):
+        open_sqlite(path, timeout_s=0.3).put("network/a", b"")
+
+    assert time.monotonic() - started < 2
+    other.close()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from reconciler.kv.protocol import Put
+from reconciler.kv.sqlite import open_sqlite
+store = open_sqlite(Path(sys.argv[1]))
+number = 0
+while True:
+    number += 1
+    store.transact((), [Put(key=f"k/{n:02}", value=b"%d" % number) for n in range(30)])
+    print(number, flush=True)
+"""
+
+
+def kill_writer(path: Path, after: int) -> int:
+    """Let a process write round after round, kill -9 it at once after round `after` was reported; give that round."""
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            if int(line) >= after:
+                os.kill(writer.pid, signal.SIGKILL)
+                rest = writer.stdout.read().split()
+                return max(after, *map(int, rest)) if rest else after
+    raise AssertionError("the writer ended by itself")
+
+
+@pytest.mark.parametrize("rounds", [1, 7, 20])
+def test_writer_killed_at_any_instant_leaves_whole_transactions(path: Path, rounds: int) -> None:
+    reported = kill_writer(path, rounds)
+
+    seen_by_reader = {entry.value for entry in open_sqlite(path, read_only=True).list("k/")}
+    seen_by_writer = {entry.value for entry in open_sqlite(path).list("k/")}
+
+    assert seen_by_reader == seen_by_writer
+    assert len(seen_by_writer) == 1
+    assert int(seen_by_writer.pop()) >= reported
+
+
+def interrupted(path: Path) -> Path:
+    """Leave the file as a kill in the middle of a commit does: pages half written, the journal beside it."""
+    filled(path, 300)
+    script = (
+        "import os, sqlite3, sys; d = sqlite3.connect(sys.argv[1], isolation_level=None); d.execute('PRAGMA cache_size=1');"
+        "d.execute('PRAGMA cache_spill=1'); d.execute('BEGIN IMMEDIATE');"
+        "d.execute(\"UPDATE entry SET value = 'torn'\"); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert path.with_name("state.db-journal").exists()
+    return path
+
+
+def test_dry_run_after_a_torn_commit_sees_the_state_before_it_and_touches_nothing(path: Path) -> None:
+    before = fingerprint(interrupted(path).parent)
+
+    entries = open_sqlite(path, read_only=True).list("")
+
+    assert {entry.value for entry in entries} == {b"x" * 200}
+    assert len(entries) == 300
+    assert fingerprint(path.parent) == before
+
+
+def test_torn_commit_is_rolled_back_by_the_next_writer(path: Path) -> None:
+    entries = open_sqlite(interrupted(path)).list("")
+
+    assert {entry.value for entry in entries} == {b"x" * 200}
+    assert len(entries) == 300
+
+
+def test_session_does_not_outlive_a_reboot(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_sqlite(path)
+    session = store.session(3600)
+    store.put("nodes/a", b"", session)
+
+    monkeypatch.setattr("reconciler.kv.sqlite._boot_id", lambda: "another boot")
+
+    assert store.get("nodes/a") is None
+    with pytest.raises(KvConflict):
+        session.renew()
+
+
+def test_opening_and_reading_a_thousand_records_is_cheap(path: Path) -> None:
+    filled(path, 1000)
+
+    def once() -> float:
+        started = time.perf_counter()
+        store = open_sqlite(path)
+        assert len(store.list("")) == 1000
+        store.close()
+        return time.perf_counter() - started
+
+    assert min(once() for _ in range(5)) < 0.010

@@ -1,0 +1,125 @@
+"""hosts and resolv.conf as a recorded engine wrote them, and the cases that the recording does not show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from reconciler.model.desired import DesiredAttachment
+from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind, SandboxRef
+from reconciler.sandbox.hosts import hosts_text
+from reconciler.sandbox.resolv_conf import resolv_conf_text
+from tests.fakes.desired import HERE, attachment, endpoint, host_facts
+
+LOCAL_LINES = (
+    "127.0.0.1\tlocalhost\n"
+    "::1\tlocalhost ip6-localhost ip6-loopback\n"
+    "fe00::0\tip6-localnet\n"
+    "ff00::0\tip6-mcastprefix\n"
+    "ff02::1\tip6-allnodes\n"
+    "ff02::2\tip6-allrouters\n"
+)
+
+
+def with_wanted(name: str, network: str, **given: object) -> DesiredAttachment:
+    wanted = AttachmentWanted(name=name, source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, name))
+    return attachment(name, [endpoint(name, network, "172.17.0.2/16")], wanted=replace(wanted, **given))  # type: ignore[arg-type]
+
+
+def test_hosts_ends_with_each_own_address_and_the_short_id() -> None:
+    container1 = attachment("container1", [endpoint("container1", "bridge", "172.17.0.2/16")])
+
+    assert hosts_text(container1, host_facts(), None) == f"{LOCAL_LINES}172.17.0.2\t{container1.id[:12]}\n"
+
+
+def test_hosts_names_every_address_by_hostname_as_recorded_for_container4() -> None:
+    wanted = AttachmentWanted(
+        name="container4", source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, "container4"), hostname="fourhost"
+    )
+    on = [endpoint("container4", "isolated_nw", "172.19.0.3/16"), endpoint("container4", "intern", "172.20.0.3/16")]
+
+    text = hosts_text(attachment("container4", on, wanted=wanted), host_facts(), None)
+
+    assert text == f"{LOCAL_LINES}172.19.0.3\tfourhost\n172.20.0.3\tfourhost\n"
+
+
+def test_hosts_puts_the_domain_before_the_bare_name() -> None:
+    text = hosts_text(with_wanted("web", "lan", hostname="w", domainname="example.org"), host_facts(), None)
+
+    assert text.endswith("172.17.0.2\tw.example.org w\n")
+
+
+def test_extra_hosts_stand_before_the_own_names_and_host_gateway_is_filled_in() -> None:
+    web = with_wanted("web", "lan", hostname="w", extra_hosts=(("gw", "host-gateway"), ("nas", "192.0.2.9")))
+
+    text = hosts_text(web, host_facts(), ip_address("172.17.0.1"))
+
+    assert text == f"{LOCAL_LINES}172.17.0.1\tgw\n192.0.2.9\tnas\n172.17.0.2\tw\n"
+
+
+def test_host_gateway_is_left_out_where_there_is_none() -> None:
+    web = with_wanted("web", "lan", hostname="w", extra_hosts=(("gw", "host-gateway"),))
+
+    assert "gw" not in hosts_text(web, host_facts(), None)
+
+
+def test_host_mode_keeps_the_hosts_own_file_and_appends() -> None:
+    wanted = with_wanted("hh", "host", mode=NetworkMode.HOST, extra_hosts=(("nas", "192.0.2.9"),)).wanted
+
+    text = hosts_text(attachment("hh", wanted=wanted), host_facts(), None)
+
+    assert text == "127.0.0.1 localhost alpha\n192.0.2.9\tnas\n"
+
+
+@pytest.mark.parametrize(
+    ("network", "given", "host_file", "expected"),
+    [
+        pytest.param(
+            "lan", {}, "nameserver 10.0.0.53\n", "nameserver 127.0.0.11\noptions ndots:0\n", id="user-defined"
+        ),
+        pytest.param("bridge", {}, "nameserver 10.0.0.53\n", "nameserver 10.0.0.53\n", id="default-bridge-copies"),
+        pytest.param(
+            "bridge",
+            {},
+            "nameserver 127.0.0.1\nnameserver ::1\nnameserver 2001:db8::1\n",
+            "nameserver 8.8.8.8\nnameserver 8.8.4.4\n",
+            id="fallback-when-no-server-can-be-reached",
+        ),
+        pytest.param(
+            "lan",
+            {"dns_search": ("example.org",), "dns_options": ("ndots:2",)},
+            "search lan\noptions rotate\n",
+            "search example.org\nnameserver 127.0.0.11\noptions ndots:2\n",
+            id="own-search-and-options-win",
+        ),
+        pytest.param(
+            "lan", {"dns_search": (".",)}, "search lan\n", "nameserver 127.0.0.11\noptions ndots:0\n", id="dot"
+        ),
+        pytest.param(
+            "bridge",
+            {"dns": (ip_address("192.0.2.1"),)},
+            "search a\nsearch b c\nnameserver 10.0.0.53\noptions rotate\n",
+            "search b c\nnameserver 192.0.2.1\noptions rotate\n",
+            id="own-servers-and-the-last-search-line",
+        ),
+    ],
+)
+def test_resolv_conf(network: str, given: dict[str, object], host_file: str, expected: str) -> None:
+    assert resolv_conf_text(with_wanted("web", network, **given), host_facts(resolv_conf=host_file)) == expected
+
+
+def test_resolv_conf_looks_behind_the_stub_of_systemd_resolved() -> None:
+    host = host_facts(resolv_conf="nameserver 127.0.0.53\n", resolved_conf="nameserver 192.0.2.53\n")
+
+    assert resolv_conf_text(with_wanted("web", "bridge"), host) == "nameserver 192.0.2.53\n"
+
+
+def test_host_mode_gets_the_hosts_resolv_conf() -> None:
+    wanted = with_wanted("hh", "host", mode=NetworkMode.HOST).wanted
+
+    assert (
+        resolv_conf_text(attachment("hh", wanted=wanted), host_facts(resolv_conf="nameserver ::1\n"))
+        == "nameserver ::1\n"
+    )

@@ -1,0 +1,308 @@
+"""Status files on disk: atomic, not rewritten without cause, never outside of their folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconciler.errors import NameConflict, ReconcilerError
+from reconciler.model.desired import DesiredState
+from reconciler.model.objects import Unit
+from reconciler.model.plan import Plan
+from reconciler.model.report import Report
+from reconciler.settings import Settings
+from reconciler.status.files import StatusFiles, status_files
+from reconciler.status.read import Kind, read_documents, resolve
+from reconciler.status.revision import parse_status, specs_revision
+from reconciler.status.summary import Revision
+from reconciler.status.write import Written, read_summary, write_files, write_status
+from tests.fakes.desired import attachment, endpoint, host_facts, network
+
+
+def files(*networks: str, attachments: tuple[str, ...] = (), text: str = "[]\n") -> StatusFiles:
+    return StatusFiles(
+        summary="{}\n", networks=dict.fromkeys(networks, text), attachments=dict.fromkeys(attachments, text)
+    )
+
+
+def stamps(folder: Path) -> dict[Path, tuple[int, int]]:
+    return {file: (file.stat().st_mtime_ns, file.stat().st_ino) for file in sorted(folder.rglob("*.json"))}
+
+
+def test_repeat_writes_nothing_and_leaves_every_time_of_change(tmp_path: Path) -> None:
+    wanted = files("front", "back", attachments=("web",))
+    assert write_files(tmp_path, wanted) == Written(4, 0)
+    before = stamps(tmp_path)
+
+    assert write_files(tmp_path, wanted) == Written(0, 0)
+
+    assert stamps(tmp_path) == before
+
+
+def test_only_the_file_that_differs_is_written(tmp_path: Path) -> None:
+    write_files(tmp_path, files("front", "back"))
+    before = stamps(tmp_path)
+
+    changed = replace(files("front", "back"), networks={"front": "[]\n", "back": "[1]\n"})
+    assert write_files(tmp_path, changed) == Written(1, 0)
+
+    after = stamps(tmp_path)
+    assert [file.name for file in after if after[file] != before[file]] == ["back.json"]
+
+
+def test_file_that_somebody_changed_is_put_back(tmp_path: Path) -> None:
+    write_files(tmp_path, files("front"))
+    (tmp_path / "networks/front.json").write_text("[ ]\n")
+
+    assert write_files(tmp_path, files("front")) == Written(1, 0)
+
+    assert (tmp_path / "networks/front.json").read_text() == "[]\n"
+
+
+def test_file_of_a_removed_network_goes_and_foreign_files_stay(tmp_path: Path) -> None:
+    write_files(tmp_path, files("front", "back", attachments=("web",)))
+    foreign = [tmp_path / "networks" / name for name in ("notes.txt", ".hidden.json", "-odd.json")]
+    for file in foreign:
+        file.write_text("mine")
+
+    assert write_files(tmp_path, files("front")) == Written(0, 2)
+
+    assert sorted(os.listdir(tmp_path / "networks")) == sorted(["front.json", *(file.name for file in foreign)])
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [{"kept_networks": frozenset({"back"})}, {"is_pruning": False}],
+    ids=["its unit failed", "not all specs can be read"],
+)
+def test_file_stays_when_its_network_was_left_as_it_was(tmp_path: Path, kept: dict[str, object]) -> None:
+    write_files(tmp_path, files("front", "back"))
+
+    assert write_files(tmp_path, replace(files("front"), **kept)) == Written(0, 0)  # type: ignore[arg-type]
+
+    assert (tmp_path / "networks/back.json").exists()
+
+
+def test_symlink_in_the_place_of_a_file_is_replaced_not_followed(tmp_path: Path) -> None:
+    status, outside = tmp_path / "status", tmp_path / "outside"
+    write_files(status, files())
+    outside.write_text("precious")
+    (status / "networks/front.json").symlink_to(outside)
+    (status / "networks/.front.json.tmp").symlink_to(outside)
+
+    write_files(status, files("front"))
+
+    assert outside.read_text() == "precious"
+    assert not (status / "networks/front.json").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", ".", "..", "", "-x", "a\n", "x" * 129])
+def test_name_that_could_leave_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ReconcilerError, match="not a name"):
+        write_files(tmp_path / "status", files(name))
+
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_left_over_temporary_file_of_a_crash_does_no_harm(tmp_path: Path) -> None:
+    write_files(tmp_path, files())
+    (tmp_path / "networks/.front.json.tmp").write_text("half")
+
+    write_files(tmp_path, files("front"))
+
+    assert os.listdir(tmp_path / "networks") == ["front.json"]
+
+
+def test_thousand_files_are_written_whole(tmp_path: Path) -> None:
+    names = tuple(f"a{number}" for number in range(1000))
+
+    assert write_files(tmp_path, files(attachments=names)).written == 1001
+
+    assert all((tmp_path / f"attachments/{name}.json").read_text() == "[]\n" for name in names)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "status").write_text("a file in the way")
+
+    with pytest.raises(ReconcilerError, match="status"):
+        write_files(tmp_path / "status", files("front"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{", b"\xff", b"[" * 100_000], ids=["empty", "list", "half", "bytes", "deep"]
+)
+def test_damaged_summary_reads_as_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "summary.json").write_bytes(content)
+
+    assert read_summary(tmp_path) == {}
+
+
+def converged(*problems: tuple[Unit, ReconcilerError], now: str = "t1") -> Report:
+    front = network("front", "10.7.0.0/24")
+    web = attachment("web", [endpoint("web", "front", "10.7.0.2/24")])
+    desired = DesiredState(host=replace(host_facts(), now=now), networks=(front,), attachments=(web,))
+    return Report(desired=desired, plan=Plan(), drift=Plan(problems=problems), digest="d1")
+
+
+def settings(folder: Path) -> Settings:
+    return Settings(host="alpha", specs_dir=folder / "specs", status_dir=folder / "status")
+
+
+def test_report_is_written_and_read_back(tmp_path: Path) -> None:
+    assert write_status(settings(tmp_path), converged()) == Written(3, 0)
+
+    found = read_documents(tmp_path / "status", Kind.NETWORK)
+
+    assert [document["Name"] for document in found] == ["front"]
+    assert list(found[0]["Containers"]) == [read_documents(tmp_path / "status", Kind.ATTACHMENT)[0]["Id"]]  # type: ignore[arg-type]
+
+
+def test_later_report_of_the_same_state_writes_nothing(tmp_path: Path) -> None:
+    write_status(settings(tmp_path), converged())
+
+    assert write_status(settings(tmp_path), converged(now="t2")) == Written(0, 0)
+
+
+def test_attachment_whose_sandbox_failed_is_not_listed_on_its_network() -> None:
+    problem = (Unit(attachment="web"), NameConflict("x"))
+
+    found = status_files(converged(problem), Revision(), {}, netns_dir=Path("/run/netns"))
+
+    assert json.loads(found.networks["front"])[0]["Containers"] == {}
+
+
+def documents(*pairs: tuple[str, str]) -> list[dict[str, object]]:
+    return [{"Name": name, "Id": id_} for name, id_ in pairs]
+
+
+FULL = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [("one", "one"), (FULL, "two"), ("abab", "abab"), ("cd", "one")],
+    ids=["name", "full id", "name before prefix", "prefix"],
+)
+def test_reference_is_resolved_as_the_engine_does(reference: str, name: str) -> None:
+    there = documents(("one", "cd" * 32), ("two", FULL), ("abab", "ef" * 32))
+
+    assert resolve(there, Kind.NETWORK, reference)["Name"] == name  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("a", r"network a is ambiguous \(2 matches found based on ID prefix\)"),
+        ("nope", "No such network: nope"),
+        ("", "No such network: "),
+    ],
+    ids=["ambiguous", "unknown", "empty"],
+)
+def test_reference_that_fits_none_or_several_is_refused(reference: str, message: str) -> None:
+    there = documents(("one", "ab" * 32), ("two", "ac" * 32))
+
+    with pytest.raises(ReconcilerError, match=f"^{message}$"):
+        resolve(there, Kind.NETWORK, reference)  # type: ignore[arg-type]
+
+
+def test_documents_come_in_natural_order(tmp_path: Path) -> None:
+    for name in ("net10", "net2", "alpha", "9"):
+        (tmp_path / "networks").mkdir(exist_ok=True)
+        (tmp_path / f"networks/{name}.json").write_text(json.dumps([{"Name": name, "Id": "x"}]))
+
+    found = read_documents(tmp_path, Kind.NETWORK)
+
+    assert [document["Name"] for document in found] == ["9", "alpha", "net2", "net10"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '[{"Name": 1, "Id": "x"}]', "[1, 2]"])
+def test_file_that_is_none_of_ours_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "networks").mkdir()
+    (tmp_path / "networks/front.json").write_text(text)
+
+    with pytest.raises(ReconcilerError, match=r"front\.json"):
+        read_documents(tmp_path, Kind.NETWORK)
+
+
+def test_missing_status_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(ReconcilerError, match=r"no status below .* yet"):
+        read_documents(tmp_path, Kind.NETWORK)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false")
+    done = subprocess.run(("git", *identity, *arguments), cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    specs = tmp_path / "specs"
+    specs.mkdir()
+    (specs / "a.yaml").write_text("networks: {}\n")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "-m", "specs")
+    return tmp_path
+
+
+def test_revision_is_the_commit_of_the_specs(repository: Path) -> None:
+    assert specs_revision(repository / "specs") == Revision(git(repository, "rev-parse", "HEAD"))
+
+
+@pytest.mark.parametrize("file", ["a.yaml", "new.yaml"], ids=["edited", "untracked"])
+def test_revision_is_dirty_when_a_spec_is_not_committed(repository: Path, file: str) -> None:
+    (repository / "specs" / file).write_text("networks: {n: {}}\n")
+
+    assert specs_revision(repository / "specs").is_dirty
+
+
+def test_change_beside_the_specs_leaves_the_revision_clean(repository: Path) -> None:
+    (repository / "README").write_text("x")
+
+    assert not specs_revision(repository / "specs").is_dirty
+
+
+def test_programs_that_a_repository_names_are_not_run(repository: Path) -> None:
+    trap = repository / "trap"
+    trap.write_text(f"#!/bin/sh\ntouch {repository}/sprung\n")
+    trap.chmod(0o755)
+    git(repository, "config", "core.fsmonitor", str(trap))
+
+    specs_revision(repository / "specs")
+
+    assert not (repository / "sprung").exists()
+
+
+def test_asking_for_the_revision_writes_nothing_into_the_repository(repository: Path) -> None:
+    (repository / "specs/a.yaml").touch()
+    before = (repository / ".git/index").stat().st_mtime_ns
+
+    specs_revision(repository / "specs")
+
+    assert (repository / ".git/index").stat().st_mtime_ns == before
+
+
+def test_specs_outside_of_a_repository_have_no_revision(tmp_path: Path) -> None:
+    assert specs_revision(tmp_path) == Revision()
+
+
+def test_git_that_hangs_is_given_up(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = repository / "bin/git"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\nsleep 60\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("reconciler.status.revision._TIMEOUT_S", 0.05)
+
+    assert specs_revision(repository / "specs") == Revision()
+
+
+def test_repository_without_a_commit_has_no_revision() -> None:
+    assert parse_status("# branch.oid (initial)\n# branch.head main\n? a.yaml\n") == Revision("", is_dirty=True)
