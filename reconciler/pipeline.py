@@ -184,7 +184,8 @@ def _observe(
         seen[record.key] = Seen(record, is_ours=True)
     failed = list(observed.failures)
     try:
-        seen.update((found.object.key, found) for found in observe_firewall(backends.nft))
+        units = [Unit(network=network, attachment=attachment) for network, attachment in promises.endpoints]
+        seen.update((found.object.key, found) for found in observe_firewall(backends.nft, units))
     except ReconcilerError as error:
         failed.append((HOST_UNIT, error))
     return replace(observed, seen=seen, failures=tuple(failed))

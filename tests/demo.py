@@ -80,11 +80,13 @@ def play(stage: Stage) -> None:
 
 def _set_the_stage(stage: Stage) -> None:
     stage.say("A namespace plays the host; a namespace beyond it plays the world outside.")
-    stage.run("ip", "netns", "add", HOST)
-    stage.run("ip", "netns", "add", "world")
-    stage.machine.add_veth(HOST, "uplink0", "world", "eth0")
+    for ns in (HOST, "world"):
+        stage.run("ip", "netns", "add", ns)
+        stage.run("ip", "-n", ns, "link", "set", "lo", "up")
+    stage.run("ip", "-n", HOST, "link", "add", "uplink0", "type", "veth", "peer", "eth0", "netns", "world")
     for ns, ifname, address in ((HOST, "uplink0", "192.0.2.1/24"), ("world", "eth0", "192.0.2.2/24")):
         stage.run("ip", "-n", ns, "address", "add", address, "dev", ifname)
+        stage.run("ip", "-n", ns, "link", "set", ifname, "up")
     stage.run("ip", "-n", HOST, "route", "add", "default", "via", "192.0.2.2")
     for name, value in stage.settings().items():
         print(_bold(f"$ export {name}={shlex.quote(value)}"))

@@ -24,7 +24,8 @@ def apply_firewall(operations: Sequence[Operation], nft: Nft) -> list[Outcome]:
     what `observe_firewall` reported; the elements of others are among `operations`, planned as missing. So one pass repairs
     everything, and at no moment is a packet judged by fewer elements than before.
 
-    When the transaction is refused, it is halved until what is refused stands alone: a bad element harms its own unit only.
+    When the transaction is refused, it is halved until what is refused stands alone: a bad element harms its own unit only. Then
+    each part is a transaction of its own, the tables in the first.
     Deleting what somebody else deleted meanwhile is refused too; the next look no longer plans it.
     """
     errors: dict[_GroupKey, ReconcilerError] = {}

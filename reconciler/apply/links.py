@@ -91,7 +91,10 @@ def set_link_up(link: LinkUp) -> Script:
 
 def _set_pair(pair: VethPair, what: str) -> Script:
     near = yield from own_link(pair.ns, pair.ifname, what)
-    peer = yield from own_link(pair.peer_ns, pair.peer_ifname, what)
+    # Whoever is inside may have changed the peer's group; that it is joined to ours says as much.
+    peer = yield from needed_link(pair.peer_ns, pair.peer_ifname, what)
+    if not _are_joined(near, peer):
+        raise foreign(peer, pair.peer_ns)
     master = yield from needed_link(pair.ns, pair.master, what)
     if (peer.mtu, peer.mac) != (pair.mtu, pair.peer_mac):
         yield from change(pair.peer_ns, peer.ifindex, Change(mtu=pair.mtu, mac=pair.peer_mac), what)

@@ -9,7 +9,7 @@ import click
 from reconciler.cli.invoked import begin
 from reconciler.cli.listing import listing, selected
 from reconciler.cli.options import global_options
-from reconciler.cli.terminal import printable
+from reconciler.cli.terminal import printable, show
 from reconciler.errors import ExitCode, ReconcilerError
 from reconciler.status.read import Document, Kind, read_documents, resolve
 
@@ -38,7 +38,7 @@ def _group(kind: Kind) -> click.Group:
     ) -> ExitCode:
         documents = selected(kind, read_documents(begin(context).settings.status_dir, kind), filters)
         text = listing(kind, documents, is_quiet=is_quiet, is_truncated=not is_untruncated, template=template)
-        click.echo(text, nl=False)
+        show(text)
         return ExitCode.OK
 
     @group.command(name="inspect", help=f"Show {kind}s in full, by name, id or the beginning of an id.")
@@ -52,7 +52,7 @@ def _group(kind: Kind) -> click.Group:
         documents = read_documents(begin(context).settings.status_dir, kind)
         missing: list[ReconcilerError] = []
         found = list(_found(documents, kind, references, missing))
-        click.echo(_inspection(found, template), nl=False)
+        show(_inspection(found, template))
         for error in missing:
             click.echo(f"Error: {printable(str(error))}", err=True)
         return ExitCode.FAILED if missing else ExitCode.OK

@@ -25,7 +25,7 @@ _DONE: Final = {Action.CREATE: "created", Action.UPDATE: "changed", Action.DELET
 def configure_logs(verbosity: int, log_format: str) -> None:
     """Send the package's logs to stderr. A repeat replaces what was set up before.
 
-    On a terminal the progress bar stands for the single operations; they appear from one -v on.
+    On a terminal the progress bar stands for the single operations; -v shows them there too, with all details.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
@@ -33,7 +33,7 @@ def configure_logs(verbosity: int, log_format: str) -> None:
     log.propagate = False
     log.setLevel(_LEVELS.get(max(verbosity, -2), logging.DEBUG))
     is_bar_enough = verbosity == 0 and log_format == "text" and sys.stderr.isatty()
-    operations_log.setLevel(logging.WARNING if is_bar_enough else logging.INFO if verbosity == 1 else logging.NOTSET)
+    operations_log.setLevel(logging.WARNING if is_bar_enough else logging.NOTSET)
 
 
 class TextFormatter(logging.Formatter):

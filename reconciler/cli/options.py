@@ -67,7 +67,7 @@ GLOBAL_OPTIONS: Final = (
     GlobalOption(
         name="config", metavar="FILE", is_path=True, help=f"These options by name, in YAML [default: {DEFAULT_CONFIG}]"
     ),
-    GlobalOption(name="verbose", short="-v", help="Log more; twice for everything"),
+    GlobalOption(name="verbose", short="-v", help="Log more: every operation and detail"),
     GlobalOption(name="quiet", short="-q", help="Log less; twice for errors only"),
     GlobalOption(
         name="log-format",

@@ -11,6 +11,7 @@ from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.logs import log_faults, log_pass
 from reconciler.cli.options import Invocation, global_options
 from reconciler.cli.progress import progress_bar
+from reconciler.cli.terminal import has_colours, show
 from reconciler.errors import ExitCode
 from reconciler.model.report import Report
 from reconciler.status.verdict import Unsettled, exit_code, undecided, unsettled
@@ -38,7 +39,7 @@ def dry_run(context: click.Context, *, against: str, output: str, is_detailed: b
     issues = undecided(report)
     if output == "text":
         log_faults(report)
-    click.echo(_plan(report, issues, output), nl=False)
+    show(_plan(report, issues, output))
     code = exit_code(report, issues)
     has_changes = bool(report.plan.operations)
     return ExitCode.CHANGES if code is ExitCode.OK and is_detailed and has_changes else code
@@ -62,7 +63,7 @@ def _finish(report: Report, output: str, started: float) -> ExitCode:
     issues = unsettled(report)
     log_pass(report, issues, time.monotonic() - started)
     if output != "text":
-        click.echo(_plan(report, issues, output), nl=False)
+        show(_plan(report, issues, output))
     return exit_code(report, issues)
 
 
@@ -77,7 +78,6 @@ def _plan(report: Report, issues: tuple[Unsettled, ...], output: str) -> str:
 
             return plan_github(report, issues)
     from reconciler.cli.plan_text import plan_text
-    from reconciler.cli.terminal import has_colours
 
     return plan_text(report, issues, is_coloured=has_colours(sys.stdout))
 

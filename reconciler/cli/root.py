@@ -13,7 +13,7 @@ import click
 from reconciler import __version__
 from reconciler.cli.logs import configure_logs, log
 from reconciler.cli.options import global_options
-from reconciler.errors import ExitCode, ReconcilerError
+from reconciler.errors import ExitCode, PrivilegeError, ReconcilerError
 
 _INTERRUPTED: Final = 130
 """What a shell reports for a command that SIGINT ended: 128 + 2."""
@@ -111,7 +111,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _never_fail_to_print()
     try:
         result = reconcile.main(args=arguments, prog_name="reconcile", standalone_mode=False)
-        sys.stdout.flush()
     except click.UsageError as error:
         error.show()
         return ExitCode.USAGE
@@ -119,7 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return ExitCode.FAILED
     except click.Abort:
+        log.warning("interrupted; the next pass goes on from here")
         return _INTERRUPTED
+    except PrivilegeError as error:
+        log.error("%s; it takes root, or the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN", error)
+        return error.exit_code
     except ReconcilerError as error:
         log.error("%s", error)
         return error.exit_code

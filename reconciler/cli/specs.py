@@ -10,6 +10,7 @@ from reconciler import __version__
 from reconciler.cli.invoked import begin
 from reconciler.cli.logs import log, log_fault
 from reconciler.cli.options import global_options
+from reconciler.cli.terminal import show
 from reconciler.errors import ConfigError, ExitCode
 
 _SCHEMA_FILE = "reconciler.schema.json"
@@ -29,11 +30,11 @@ def validate(context: click.Context, *, output: str) -> ExitCode:
         from reconciler.cli.diagnostics import validation
         from reconciler.status.json_text import json_text
 
-        click.echo(json_text(validation(loaded.faults)), nl=False)
+        show(json_text(validation(loaded.faults)))
     elif output == "github":
         from reconciler.cli.diagnostics import fault_annotations
 
-        click.echo("".join(f"{line}\n" for line in fault_annotations(loaded.faults)), nl=False)
+        show("".join(f"{line}\n" for line in fault_annotations(loaded.faults)))
     else:
         for fault in loaded.faults:
             log_fault(fault)
@@ -56,7 +57,7 @@ def schema(context: click.Context, *, folder: str | None) -> ExitCode:
 
     begin(context)
     if folder is None:
-        click.echo(text(), nl=False)
+        show(text())
         return ExitCode.OK
     file = Path(folder) / _SCHEMA_FILE
     try:
@@ -70,5 +71,5 @@ def schema(context: click.Context, *, folder: str | None) -> ExitCode:
 @global_options()
 def version() -> ExitCode:
     """Print the version."""
-    click.echo(f"reconcile {__version__}")
+    show(f"reconcile {__version__}\n")
     return ExitCode.OK

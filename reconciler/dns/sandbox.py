@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import random
 import socket
+import struct
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -24,8 +27,10 @@ _DATAGRAM_MAX: Final = 4096
 _RECEIVE_BUFFER: Final = 1 << 20
 """Bytes asked for, of which the kernel grants what net.core.rmem_max allows (socket(7)): bursts of many clients wait in it."""
 
-_IP_FREEBIND: Final = 15
-"""linux/in.h. Lets us listen before `lo` is up, and stay when it goes down for a while."""
+_SIOCGIFFLAGS: Final = 0x8913
+_IFF_UP: Final = 1
+_IFREQ: Final = struct.Struct("16sH22x")
+"""Of netdevice(7)."""
 
 
 def open_sockets(namespaces: Namespaces, ns: NsRef) -> tuple[socket.socket, socket.socket]:
@@ -34,9 +39,9 @@ def open_sockets(namespaces: Namespaces, ns: NsRef) -> tuple[socket.socket, sock
         datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
+        _insist_on_loopback(datagrams)
         for made in (datagrams, listener):
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
             made.bind((str(LISTEN_ADDRESS), PORT))
         datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         listener.listen(BACKLOG)
@@ -45,6 +50,15 @@ def open_sockets(namespaces: Namespaces, ns: NsRef) -> tuple[socket.socket, sock
         listener.close()
         raise
     return datagrams, listener
+
+
+def _insist_on_loopback(inside: socket.socket) -> None:
+    """Raise OSError while `lo` is down. In a namespace that never had an address the kernel takes any address for a broadcast one
+    and lets it be bound, but then does not send from it (inet_addr_type in net/ipv4/fib_frontend.c).
+    """
+    _, flags = _IFREQ.unpack(fcntl.ioctl(inside, _SIOCGIFFLAGS, _IFREQ.pack(b"lo", 0)))
+    if not flags & _IFF_UP:
+        raise OSError(errno.EADDRNOTAVAIL, "its loopback interface is down")
 
 
 def shuffled(records: Sequence[bytes]) -> list[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -128,7 +129,8 @@ class Service:
             self._close(name)
             self._failures[name] = str(error)
         except OSError as error:
-            self._failures[name] = f"listen at {LISTEN_ADDRESS}:53 in {ns}: {error.strerror}; stop what listens there"
+            advice = "; stop what listens there" if error.errno == errno.EADDRINUSE else ""
+            self._failures[name] = f"listen at {LISTEN_ADDRESS}:53 in {ns}: {error.strerror}{advice}"
 
     def _open(self, name: str, ns: NsRef, inode: int) -> None:
         if inode == self._namespaces.inode(HOST):

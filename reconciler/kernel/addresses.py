@@ -32,6 +32,8 @@ _IFA_F_NODAD: Final = 0x02
 _KERNEL_MADE: Final = (1, 2, 3)
 """IFAPROT_KERNEL_LO, _RA, _LL: loopback, router advertisement, link-local."""
 
+_KERNEL_MADE_PREFIXES: Final = (b"\x7f\0\0\1", bytes(15) + b"\1", b"\xfe\x80")
+
 _AF_INET: Final = 2
 _AF_INET6: Final = 10
 _SIZES: Final = {_AF_INET: 4, _AF_INET6: 16}
@@ -52,8 +54,8 @@ class AddressEntry(NamedTuple):
 
     @property
     def is_kernel_made(self) -> bool:
-        """True for what the kernel gives links by itself; kernels before 5.18 do not say, so link-local counts too."""
-        return self.protocol in _KERNEL_MADE or (not self.protocol and self.address[:2] == b"\xfe\x80")
+        """True for what the kernel gives links by itself. Where it does not say so, loopback and link-local ones count."""
+        return self.protocol in _KERNEL_MADE or (not self.protocol and self.address.startswith(_KERNEL_MADE_PREFIXES))
 
     def interface(self) -> IPInterface:
         kind = IPv4Interface if len(self.address) == 4 else IPv6Interface

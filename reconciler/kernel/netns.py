@@ -142,6 +142,16 @@ class Namespaces:
         if sandbox is not None:
             self._close(sandbox)
 
+    def refresh(self) -> None:
+        """Close what is open of namespaces that are no longer the ones their references lead to."""
+        for ns, sandbox in tuple(self._open.items()):
+            try:
+                inode = os.stat(self._path(ns)).st_ino
+            except (OSError, SandboxMissing):
+                inode = 0
+            if inode != sandbox.inode:
+                self.forget(ns)
+
     def release(self) -> None:
         """Close all sandboxes, so that those deleted meanwhile by others really go."""
         for ns in tuple(self._open):

@@ -39,7 +39,7 @@ class _Reply:
 
 
 class Nft:
-    """The firewall of the network namespace in which the first call is made. Threads may share it.
+    """The firewall of one network namespace: every call must come from a thread that is in it. Threads may share it.
 
     FirewallMissing rises on the first use, not here: who needs no firewall needs no nft. close() or leave the `with` block.
     """
@@ -122,8 +122,8 @@ class _Library:
 
     def _call(self, script: bytes) -> _Reply:
         if self._spent > RECYCLE_BYTES:
-            self.close()
-            self._context, self._spent = self._functions.new_context(), 0
+            stale, self._context, self._spent = self._context, self._functions.new_context(), 0
+            self._functions.free(stale)
         done = self._functions.run(self._context, script) == 0
         reply = _Reply(done, self._functions.output(self._context), self._functions.error(self._context))
         self._spent += len(script) + len(reply.output)

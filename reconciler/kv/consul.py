@@ -131,9 +131,7 @@ class ConsulStore:
     def _folder(self, client: _Client, prefix: str, **blocking: object) -> tuple[int, tuple[Entry, ...]]:
         with _translated():
             index, found = client.kv.get(self._path(prefix), recurse=True, **blocking)
-            return int(index), tuple(
-                self._entry(item) for item in sorted(found or (), key=lambda item: str(item["Key"]))
-            )
+            return int(index), tuple(sorted(map(self._entry, found or ()), key=attrgetter("key")))
 
     def _path(self, key: str) -> str:
         return self._prefix + key

@@ -1,7 +1,7 @@
-"""etcd, by the JSON form of its v3 interface (served under /v3 since 3.4), over our own HTTP client.
+"""etcd, by the JSON form of its v3 interface (under /v3 since 3.4), over our own HTTP client.
 
-Why no client library: etcd3gw knows one host only, reads a watch as if each piece of the stream were one message, and overlooks
-compaction; the grpc clients bring megabytes and threads. What is needed is six calls and a stream of lines.
+Why no client library: etcd3gw knows one host only, reads a watch as if each piece of the stream were one message, and
+overlooks compaction; the grpc clients bring megabytes and threads. What is needed is six calls and a stream of lines.
 
 An entry's version is its mod_revision. Numbers of 64 bits travel as strings, keys and values as base64
 (etcd: api/etcdserverpb/rpc.proto). Through this gateway etcd does not take a client certificate's name as a user.
@@ -39,7 +39,7 @@ from reconciler.kv.protocol import (
 )
 
 SILENCE_MAX_S: Final = 20.0
-"""After so long without a word a watch is opened anew, from where it was: a stream can go dead unnoticed (etcd issue 8980)."""
+"""After so long without a word a watch is opened anew, from where it was: a stream can go dead (etcd issue 8980)."""
 
 _UNAUTHENTICATED: Final = 16
 _PERMISSION_DENIED: Final = 7
@@ -126,13 +126,13 @@ class EtcdStore:
 
     def entry(self, item: Json) -> Entry:
         return Entry(
-            key=_key(item).removeprefix(self._prefix),
+            key=self.key_of(item),
             value=base64.b64decode(item.get("value", "")),
             version=int(item["mod_revision"]),
         )
 
     def key_of(self, item: Json) -> str:
-        return _key(item).removeprefix(self._prefix)
+        return base64.b64decode(item["key"]).decode(errors="replace").removeprefix(self._prefix)
 
     def _encoded(self, key: str) -> str:
         return _base64(self._prefix + key)
@@ -196,7 +196,7 @@ class EtcdSession:
 
 
 class EtcdWatch:
-    """See `reconciler.kv.protocol.Watch`: one stream, opened anew from the next revision whenever it breaks or goes silent."""
+    """See `reconciler.kv.protocol.Watch`: a stream, opened anew where it was when it breaks or goes silent."""
 
     def __init__(self, store: EtcdStore, prefix: str) -> None:
         self._store = store
@@ -264,7 +264,8 @@ class EtcdWatch:
         events = result.get("events", ())
         if not events:
             return None
-        self._next_revision = max(self._next_revision, int(result["header"]["revision"]) + 1)
+        # Not the header's revision: that is the store's, and events up to it may still be on their way.
+        self._next_revision = max(int(event["kv"]["mod_revision"]) for event in events) + 1
         return self._batch(events)
 
     def _batch(self, events: Sequence[Json]) -> Batch:
@@ -276,7 +277,7 @@ class EtcdWatch:
     def _opened_stream(self) -> LineStream:
         if self._stream is None:
             range_ = self._store.range_of(self._prefix)
-            create = {**range_, "start_revision": str(self._next_revision), "progress_notify": True}
+            create = {**range_, "start_revision": str(self._next_revision)}
             self._stream = self._store.stream("watch", {"create_request": create}, self._cancellation)
             self._heard_s = time.monotonic()
         return self._stream
@@ -334,10 +335,6 @@ def _lease(session: Session | None) -> dict[str, str]:
     if not isinstance(session, EtcdSession):
         raise ValueError("the session is another store's")
     return {"lease": session.lease}
-
-
-def _key(item: Json) -> str:
-    return base64.b64decode(item["key"]).decode(errors="replace")
 
 
 def _base64(text: str) -> str:

@@ -24,8 +24,9 @@ def observe_host(wanted: WantedState, settings: Settings, namespaces: Namespaces
 
     What is wrong with one sandbox stands in its fact. Raises KernelError when the host itself cannot be looked at.
     """
-    sandboxes = look_into_sandboxes(wanted, namespaces)
+    namespaces.refresh()
     host = view(namespaces, HOST)
+    sandboxes = look_into_sandboxes(wanted, namespaces, host)
     seen = [*sandboxes.seen, *_host_objects(host, sandboxes.peers), *host_sysctls(namespaces)]
     seen += sandbox_files(wanted, settings)
     return Observed(

@@ -23,6 +23,9 @@ class Peer:
 _NO_LINK = Link(0, "", "", False, "", 0, 0, 0, 0, -1, False, "", b"")
 NO_PEER = Peer(ns=UNKNOWN_NS, link=_NO_LINK)
 
+_ENDS_DIFFER = 0
+"""As the MTU of a pair: never what is wanted, and the change sets both ends."""
+
 Peers = Mapping[tuple[int, int], Peer]
 """By the number that the host has for the peer's namespace, and the link's index there."""
 
@@ -42,11 +45,11 @@ def host_links(links: Iterable[Link], peers: Peers) -> Iterator[Seen]:
 
 
 def sandbox_links(ns: NsRef, links: Iterable[Link]) -> Iterator[Seen]:
-    """Give the links that are up, and the settings of ours."""
+    """Give the links that are up, and the settings of those that we joined to a network."""
     for link in links:
         if link.is_up:
             yield Seen(LinkUp(ns=ns, ifname=link.ifname), is_ours=link.is_ours)
-        if link.is_ours:
+        if link.is_ours and link.kind:
             yield from link_sysctls(ns, link)
 
 
@@ -73,8 +76,7 @@ def _pair(link: Link, names: Mapping[int, str], peers: Peers) -> VethPair:
         ns=HOST,
         ifname=link.ifname,
         master=names.get(link.master, ""),
-        # An end that was changed by itself shows as a change of the pair, which sets both.
-        mtu=peer.link.mtu if peer.link.mtu and peer.link.mtu != link.mtu else link.mtu,
+        mtu=link.mtu if peer is NO_PEER or peer.link.mtu == link.mtu else _ENDS_DIFFER,
         peer_ns=peer.ns,
         peer_ifname=peer.link.ifname,
         peer_mac=peer.link.mac,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.errors import PlanError, ReconcilerError, SandboxMissing
 from reconciler.kernel.addresses import AddressEntry, decode_address, dump_addresses
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link, decode_link, decode_nsid, dump_links, get_nsid
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.routes import RouteEntry, decode_route, dump_routes
-from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.identifiers import HOST, LINK_GROUP, NsRef
 from reconciler.model.objects import Namespace, Seen
 from reconciler.model.observed import SandboxFact
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind, WantedState
@@ -40,8 +40,9 @@ class View:
 
 @dataclass(slots=True, kw_only=True)
 class Sandboxes:
-    """What was found in all of them."""
+    """What was found in all of them. far_ends: number of the namespace and index of the peers of our links on the host."""
 
+    far_ends: frozenset[tuple[int, int]]
     facts: dict[NsRef, SandboxFact] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     peers: dict[tuple[int, int], Peer] = field(default_factory=dict)
@@ -57,9 +58,9 @@ def view(namespaces: Namespaces, ns: NsRef) -> View:
     )
 
 
-def look_into_sandboxes(wanted: WantedState, namespaces: Namespaces) -> Sandboxes:
+def look_into_sandboxes(wanted: WantedState, namespaces: Namespaces, host: View) -> Sandboxes:
     """Look into every namespace that an attachment names, then for ours that none does. Never raises for one of them."""
-    found = Sandboxes()
+    found = Sandboxes(far_ends=frozenset(_far_ends(host.links)))
     for ns, attachments in _attachments_by_ns(wanted).items():
         found.facts[ns] = _look_into(found, namespaces, ns, attachments)
     found.facts.update(_contested(found.facts))
@@ -69,6 +70,12 @@ def look_into_sandboxes(wanted: WantedState, namespaces: Namespaces) -> Sandboxe
         if ns not in found.facts:
             _look_for_mark(found, namespaces, ns, inodes)
     return found
+
+
+def _far_ends(links: Iterable[Link]) -> Iterator[tuple[int, int]]:
+    for link in links:
+        if link.is_ours and link.kind == "veth" and link.peer_nsid != NSID_NOT_ASSIGNED:
+            yield link.peer_nsid, link.peer
 
 
 def _attachments_by_ns(wanted: WantedState) -> Mapping[NsRef, list[AttachmentWanted]]:
@@ -86,11 +93,10 @@ def _look_into(
         inode = namespaces.inode(ns)
         if inode == namespaces.inode(HOST):
             return SandboxFact(inode=inode, error=_is_the_hosts(ns))
-        seen = view(namespaces, ns)
+        seen = _claimed(found, namespaces, ns, view(namespaces, ns))
         is_ours = ns.startswith(_NAMED) and any(namespaces.is_marked(link) for link in seen.links)
         found.seen += _objects(ns, seen, is_ours=is_ours)
         found.seen += attachment_sysctls(namespaces, ns, attachments, seen.own_names().values())
-        _remember_peers(found, namespaces, ns, seen.links)
     except SandboxMissing as error:
         is_made_on_demand = ns.startswith(_NAMED)
         return SandboxFact(inode=0, error=None if is_made_on_demand else error)
@@ -114,21 +120,30 @@ def _look_for_mark(found: Sandboxes, namespaces: Namespaces, ns: NsRef, inodes: 
         if namespaces.inode(ns) not in inodes and namespaces.is_made_by_us(ns):
             links = namespaces.socket(ns).dump(dump_links(), decode_link)
             found.seen.append(Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True))
-            _remember_peers(found, namespaces, ns, links)
+            _remember_peers(found, ns, _nsid(namespaces, ns), links)
     except ReconcilerError:
         return  # gone while we looked, or not to be read: nothing that we could own up to
     finally:
         namespaces.forget(ns)
 
 
-def _remember_peers(found: Sandboxes, namespaces: Namespaces, ns: NsRef, links: Iterable[Link]) -> None:
+def _claimed(found: Sandboxes, namespaces: Namespaces, ns: NsRef, seen: View) -> View:
+    """Give the view with the far ends of our pairs as ours: whoever is inside may have taken our mark off them."""
+    nsid = _nsid(namespaces, ns)
+    _remember_peers(found, ns, nsid, seen.links)
+    links = (link._replace(group=LINK_GROUP) if (nsid, link.ifindex) in found.far_ends else link for link in seen.links)
+    return replace(seen, links=tuple(links))
+
+
+def _nsid(namespaces: Namespaces, ns: NsRef) -> int:
+    """Give how the host numbers a namespace; -1 when no link there has to do with the host."""
     reply = namespaces.socket(HOST).request(get_nsid(namespaces.fd(ns)))
-    for answer in reply.answers:
-        number = decode_nsid(answer.buffer, answer.start, answer.end)
-        if number != NSID_NOT_ASSIGNED:
-            found.peers.update(
-                {(number, link.ifindex): Peer(ns=ns, link=link) for link in links if link.kind == "veth"}
-            )
+    return next((decode_nsid(a.buffer, a.start, a.end) for a in reply.answers), NSID_NOT_ASSIGNED)
+
+
+def _remember_peers(found: Sandboxes, ns: NsRef, nsid: int, links: Iterable[Link]) -> None:
+    if nsid != NSID_NOT_ASSIGNED:
+        found.peers.update({(nsid, link.ifindex): Peer(ns=ns, link=link) for link in links if link.kind == "veth"})
 
 
 def _contested(facts: Mapping[NsRef, SandboxFact]) -> Iterator[tuple[NsRef, SandboxFact]]:

@@ -120,6 +120,9 @@ def parse_document(file: str, text: str, line_map: LineMap | None = None) -> tup
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         said = ", ".join(part for part in (error.context, error.problem) if part)
         return None, [*builder.faults, builder.line_map.fault(file, line, column, f"bad YAML: {said}")]
+    except UnicodeEncodeError as error:
+        line, column = _line_and_column(text[: error.start])
+        return None, [*builder.faults, builder.line_map.fault(file, line, column, "bad YAML: half a character")]
     except YAMLError as error:
         line, column = _reader_place(text, error)
         reason = getattr(error, "reason", None) or "it cannot be read"
@@ -146,7 +149,10 @@ def _reader_place(text: str, error: YAMLError) -> tuple[int, int]:
     offset = getattr(error, "position", None)
     if not isinstance(offset, int):
         return 0, 0
-    before = text.encode()[:offset].decode(errors="replace")
+    return _line_and_column(text.encode()[:offset].decode(errors="replace"))
+
+
+def _line_and_column(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 

@@ -54,6 +54,7 @@ def _named(model: str, description: str) -> dict[str, Any]:
         "description": description,
         "type": ["object", "null"],
         "propertyNames": {"pattern": "^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", "maxLength": 128},
+        "patternProperties": _OWN_KEYS,
         "additionalProperties": {"anyOf": [{"$ref": f"#/definitions/{model}"}, _NULL]},
     }
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from typing import Any, Final, cast
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -114,7 +114,8 @@ def _render(source: str, variables: Mapping[str, Tree], *, is_marked: bool) -> s
             data.data = _with_marks(data.data, data.lineno)
     tree.set_environment(environment)
     template = environment.from_string(tree)
-    return "".join(_bounded(template.generate(variables), is_marked=is_marked))
+    chunks = cast("Generator[str, None, None]", template.generate(variables))
+    return "".join(_bounded(chunks, is_marked=is_marked))
 
 
 class _Bounding(NodeTransformer):
@@ -140,12 +141,13 @@ def _call(name: str, arguments: list[nodes.Expr], line: int) -> nodes.Call:
     return nodes.Call(nodes.Name(name, "load", lineno=line), arguments, [], None, None, lineno=line)
 
 
-def _bounded(chunks: Iterator[str], *, is_marked: bool) -> Iterator[str]:
+def _bounded(chunks: Generator[str, None, None], *, is_marked: bool) -> Iterator[str]:
     size, limit = 0, BYTES_MAX * (8 if is_marked else 1)
     for chunk in chunks:
         size += len(chunk)
         if size > limit:
-            raise TooMuch(f"the rendered text is larger than {BYTES_MAX >> 20} MiB")
+            # thrown into the template, so that the traceback knows its line
+            chunks.throw(TooMuch(f"the rendered text is larger than {BYTES_MAX >> 20} MiB"))
         yield chunk
 
 
@@ -220,6 +222,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         if isinstance(result, int) and abs(result) > NUMBER_MAX:
             raise TooMuch("a number grows too large")
         return result
+
+    def wrap_str_format(self, value: Any) -> None:
+        """Leave str.format to `is_safe_attribute`: the sandbox's own wrapper bounds what it reaches, not how wide it writes."""
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         if isinstance(obj, int | float | bytes) or (isinstance(obj, str) and attr in _UNFIT_METHODS):

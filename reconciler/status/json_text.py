@@ -13,32 +13,36 @@ _HARMFUL: Final = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]
 """DEL and C1 controls, line separators, marks that turn the writing direction, halves of surrogate pairs."""
 
 _INDENT: Final = "    "
+_WORDS: Final = {None: "null", True: "true", False: "false"}
 
 
 def json_text(value: Json) -> str:
-    """Give what `json.dumps(value, indent=4, ensure_ascii=False)` gives, and a final newline, in a third of the time.
+    """Give what `json.dumps(value, indent=4, ensure_ascii=False)` gives, and a final newline, in half the time.
 
     A thousand documents are rendered in every pass; the standard encoder runs in Python as soon as it shall indent.
     """
     text = _text(value, "\n") + "\n"
-    return _HARMFUL.sub(_escape, text) if _HARMFUL.search(text) else text
+    is_harmless = text.isascii() and "\x7f" not in text
+    return text if is_harmless else _HARMFUL.sub(_escape, text)
 
 
 def _text(value: Json, newline: str) -> str:
+    """newline: a line break and the indentation that the value's own closing bracket has."""
     if isinstance(value, str):
         return encode_basestring(value)
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return _WORDS[value] if value is None or isinstance(value, bool) else repr(value)
+    if not value:
+        return "{}" if isinstance(value, Mapping) else "[]"
     inner = newline + _INDENT
-    if isinstance(value, Mapping):
-        members = [f"{encode_basestring(key)}: {_text(member, inner)}" for key, member in value.items()]
-        return "{" + inner + f",{inner}".join(members) + newline + "}" if members else "{}"
-    items = [_text(item, inner) for item in value]
-    return "[" + inner + f",{inner}".join(items) + newline + "]" if items else "[]"
+    if isinstance(value, (dict, Mapping)):  # the concrete type first: many times quicker
+        # Most members are text: asking for that here spares a call for each.
+        members = [
+            f"{encode_basestring(key)}: {encode_basestring(member) if type(member) is str else _text(member, inner)}"
+            for key, member in value.items()
+        ]
+        return f"{{{inner}{f',{inner}'.join(members)}{newline}}}"
+    return f"[{inner}{f',{inner}'.join([_text(item, inner) for item in value])}{newline}]"
 
 
 def _escape(found: re.Match[str]) -> str:

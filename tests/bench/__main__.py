@@ -1,6 +1,7 @@
 """`make bench`: a first pass and a pass with nothing to do, beside a shell script that builds or lists the same by hand.
 
-Whole processes, taking turns in one run; figures are medians. The exit status is 1 when a limit is passed.
+Whole processes, taking turns in one run; figures are medians. Most of the script's time goes into one `ip` process per
+sandbox, which no script of `ip` can do without: a batch stays in one namespace. The exit status is 1 when a limit is passed.
 """
 
 from __future__ import annotations

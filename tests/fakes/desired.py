@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_interface, ip_network
 
 from reconciler.model.desired import (
     DesiredAttachment,
@@ -77,7 +77,7 @@ def endpoint(
     options: tuple[tuple[str, str], ...] = (),
 ) -> DesiredEndpoint:
     """An endpoint on a bridge network; `gateway` is that of IPv4."""
-    by_version = {ip_interface(interface).version: ip_interface(interface) for interface in interfaces}
+    parsed = [ip_interface(interface) for interface in interfaces]
     id_ = endpoint_id("alpha", network_name, attachment)
     return DesiredEndpoint(
         wanted=EndpointWanted(network=network_name, source=HERE, aliases=aliases, options=options),
@@ -86,10 +86,10 @@ def endpoint(
         ns=SandboxRef(SandboxKind.NETNS, attachment).ns,
         ifname=ifname,
         link_name=veth_link_name(id_),
-        ipv4=by_version.get(4),
-        ipv6=by_version.get(6),
+        ipv4=next((i for i in parsed if isinstance(i, IPv4Interface)), None),
+        ipv6=next((i for i in parsed if isinstance(i, IPv6Interface)), None),
         mac="02:42:ac:11:00:02",
-        gateway_ipv4=ip_address(gateway) if gateway else None,
+        gateway_ipv4=IPv4Address(gateway) if gateway else None,
         is_default_ipv4=bool(gateway) and is_default,
     )
 

@@ -178,6 +178,33 @@ def test_internal_network_is_cut_off_but_for_neighbours_and_host(
     )
 
 
+@VERSIONS
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_not_one_datagram_crosses_the_border_of_an_internal_network(
+    host: FirewallHost, version: int, direction: str
+) -> None:
+    add(host, "i", 1, is_internal=True)
+    ends = [("outside", OUTSIDE[version]), ("i1", address(version, 1, 11))]
+    (source_ns, _), (target_ns, target) = ends if direction == "in" else reversed(ends)
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    with host.machine.inside(target_ns):
+        receiver = socket.socket(family, socket.SOCK_DGRAM)
+    with host.machine.inside(source_ns):
+        sender = socket.socket(family, socket.SOCK_DGRAM)
+    with receiver, sender:
+        receiver.bind((target, 0))
+        receiver.settimeout(5)
+        sender.sendto(b"before", receiver.getsockname())
+        assert receiver.recv(100) == b"before"
+
+        converge(host)
+        receiver.settimeout(BLOCKED_S)
+        sender.sendto(b"after", receiver.getsockname())
+
+        with pytest.raises(TimeoutError):
+            receiver.recv(100)
+
+
 def test_internal_network_cuts_established_connections(host: FirewallHost) -> None:
     add(host, "i", 1, is_internal=True)
 
@@ -229,8 +256,10 @@ def test_outside_sees_the_source_address_chosen_for_the_network(host: FirewallHo
     assert _seen_outside(host, "b1", version) == HOST[version]
 
 
+@FILTERING
 @VERSIONS
-def test_neighbours_and_host_see_the_container_itself(host: FirewallHost, version: int) -> None:
+def test_neighbours_and_host_see_the_container_itself(host: FirewallHost, version: int, is_filtered: bool) -> None:
+    _filter_bridged(host.machine, is_filtered=is_filtered)
     add(host, "a", 1)
 
     converge(host)
@@ -429,7 +458,7 @@ def _seen_outside(host: FirewallHost, client: str, version: int) -> str | None:
 
 @contextlib.contextmanager
 def _connected(host: FirewallHost, client_ns: str, server_ns: str, target: str) -> Iterator[Callable[[], bool]]:
-    """Give a function that says whether a byte still gets through one TCP connection."""
+    """Give a function that says whether a byte still gets through one TCP connection, both ways."""
     with host.machine.inside(server_ns):
         listener = socket.create_server((target, 0))
     with host.machine.inside(client_ns):
@@ -437,12 +466,14 @@ def _connected(host: FirewallHost, client_ns: str, server_ns: str, target: str) 
     server, _ = listener.accept()
 
     def exchange() -> bool:
-        server.settimeout(BLOCKED_S * 2)
-        client.sendall(b"x")
-        try:
-            return server.recv(1) == b"x"
-        except TimeoutError:
-            return False
+        for sender, receiver in ((client, server), (server, client)):
+            receiver.settimeout(BLOCKED_S * 2)
+            sender.sendall(b"x")
+            try:
+                receiver.recv(1)
+            except TimeoutError:
+                return False
+        return True
 
     with listener, client, server:
         yield exchange

@@ -11,6 +11,7 @@ from reconciler.errors import KernelError, NameConflict, SandboxMissing
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Address, Bridge, LinkUp, VethPair
 from tests.kernel.engine import Engine, operation, sandbox
+from tests.machine import eventually
 
 pytestmark = pytest.mark.kernel
 
@@ -46,12 +47,13 @@ def test_bridge_is_seen_as_it_was_made(engine: Engine) -> None:
 
 @pytest.mark.parametrize("has_link_local", [False, True], ids=["without", "with"])
 def test_bridge_makes_itself_an_address_only_if_wanted(engine: Engine, has_link_local: bool) -> None:
-    wanted = replace(BRIDGE, has_link_local=has_link_local)
+    ns, wanted = engine.make_sandbox("web"), replace(BRIDGE, has_link_local=has_link_local)
 
-    engine.create(wanted)
+    engine.create(wanted, pair_to(ns), LinkUp(ns=ns, ifname="eth0"))
 
     assert engine.has(wanted)
-    assert has_fe80(engine, "br-test") is has_link_local
+    assert eventually(lambda: engine.machine.ip_json("H", "link", "show", "br-test")[0]["operstate"] == "UP")
+    assert eventually(lambda: has_fe80(engine, "br-test"), 5 if has_link_local else 0.1) is has_link_local
 
 
 def test_bridge_that_is_there_already_is_fine(engine: Engine) -> None:
@@ -212,15 +214,30 @@ def test_pair_is_changed_in_place_and_back(engine: Engine, change: dict[str, obj
     assert engine.has(pair_to(ns))
 
 
-def test_peers_own_mtu_is_seen_as_a_change_of_the_pair(engine: Engine) -> None:
+@pytest.mark.parametrize(("ns", "ifname"), [("web", "eth0"), ("H", "rcv1")], ids=["peer", "near side"])
+def test_mtu_of_one_end_is_seen_as_a_change_of_the_pair(engine: Engine, ns: str, ifname: str) -> None:
+    pair = pair_to(engine.make_sandbox("web"))
+    engine.create(BRIDGE, pair)
+
+    engine.machine.run(ns, "ip", "link", "set", ifname, "mtu", "1200")
+
+    seen = engine.look(pair)
+    assert seen is not None
+    assert seen.object != pair
+    assert engine.update_error(replace(pair, mtu=0), pair) is None
+    assert engine.has(pair)
+
+
+def test_peer_whose_mark_was_taken_off_inside_is_still_ours(engine: Engine) -> None:
     ns = engine.make_sandbox("web")
-    engine.create(BRIDGE, pair_to(ns))
+    address = Address(ns=ns, ifname="eth0", interface=ip_interface("10.9.0.2/24"))
+    engine.create(BRIDGE, pair_to(ns), address)
 
-    engine.machine.run("web", "ip", "link", "set", "eth0", "mtu", "1200")
+    engine.machine.run("web", "ip", "link", "set", "eth0", "group", "0")
 
-    assert engine.has(pair_to(ns, mtu=1200))
-    assert engine.update_error(pair_to(ns, mtu=1200), pair_to(ns)) is None
-    assert engine.has(pair_to(ns))
+    assert engine.has(pair_to(ns), address)
+    assert engine.update_error(pair_to(ns), pair_to(ns, mtu=1300)) is None
+    assert engine.has(pair_to(ns, mtu=1300))
 
 
 def test_pair_whose_peer_is_out_of_sight_has_an_unknown_peer(engine: Engine) -> None:

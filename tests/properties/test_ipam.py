@@ -30,18 +30,26 @@ from tests.fakes.desired import HERE, host_facts
 HOST = host_facts()
 NETWORK_NAMES = ("bridge", "a", "b", "c")
 ATTACHMENT_NAMES = tuple("pqrstuv")
-SUBNETS = tuple(
-    ip_network(text) for text in ("10.0.0.0/29", "10.0.0.0/28", "10.0.1.0/30", "10.0.2.0/31", "172.17.0.0/24")
-)
-SUBNETS_V6 = tuple(ip_network(text) for text in ("fd00:1::/125", "fd00:2::/64"))
-MACS = (None, None, None, "02:42:0a:00:00:02", "02:00:00:00:00:01")
+POOLS = {
+    "bridge": ("10.0.0.0/29", "10.0.0.0/28", "fd00:1::/125"),
+    "a": ("10.0.1.0/30", "10.0.1.0/29", "fd00:2::/64"),
+    "b": ("10.0.2.0/31", "10.0.2.0/29", "fd00:3::/64"),
+    "c": ("10.0.3.0/29", "10.0.0.0/30", "172.17.0.0/24", "fd00:3::/64"),
+}
+"""What each network may declare; those of `c` meet others' now and then."""
+
+MACS = (*[None] * 8, "02:42:0a:00:00:02", "02:00:00:00:00:01")
+
+
+def pools_of(name: str, version: int) -> list[IPNetwork]:
+    return [pool for pool in map(ip_network, POOLS[name]) if pool.version == version]
 
 
 @st.composite
-def subnets(draw: st.DrawFn, pools: tuple[IPNetwork, ...]) -> SubnetWanted:
+def subnets(draw: st.DrawFn, pools: list[IPNetwork]) -> SubnetWanted:
     pool = draw(st.sampled_from(pools))
     addresses = st.one_of(st.none(), st.integers(0, 7).map(lambda n: pool[n % min(pool.num_addresses, 8)]))
-    halves = [half for half in pool.subnets() if half.num_addresses > 1] if pool.num_addresses > 2 else []
+    halves = list(pool.subnets()) if pool.num_addresses > 2 else []
     aux = draw(addresses)
     return SubnetWanted(
         subnet=pool,
@@ -53,9 +61,9 @@ def subnets(draw: st.DrawFn, pools: tuple[IPNetwork, ...]) -> SubnetWanted:
 
 @st.composite
 def networks(draw: st.DrawFn, name: str) -> NetworkWanted:
-    declared = draw(st.lists(subnets(SUBNETS), max_size=1)) + draw(st.lists(subnets(SUBNETS_V6), max_size=1))
+    declared = [entry for version in (4, 6) for entry in draw(st.lists(subnets(pools_of(name, version)), max_size=1))]
     options = BridgeOptions(
-        link_name=draw(st.sampled_from([None, None, "br0"])),
+        link_name=draw(st.sampled_from([None] * 7 + ["br0"])),
         gateway_mode_ipv4=draw(st.sampled_from([GatewayMode.NAT, GatewayMode.ISOLATED])),
         container_iface_prefix=draw(st.sampled_from(["eth", "eth", "wan"])),
     )
@@ -71,21 +79,21 @@ def networks(draw: st.DrawFn, name: str) -> NetworkWanted:
 
 @st.composite
 def endpoints(draw: st.DrawFn, name: str) -> EndpointWanted:
-    first = [pool.network_address + number for pool in SUBNETS for number in range(pool.num_addresses)][:20]
+    statics = [address for pool in pools_of(name, 4) for address in list(pool)[:8]]
     return EndpointWanted(
         network=name,
         source=HERE,
-        ipv4_address=draw(st.sampled_from([None] * 20 + first)),
+        ipv4_address=draw(st.sampled_from([None] * len(statics) + statics)),
         mac_address=draw(st.sampled_from(MACS)),
         priority=draw(st.integers(-1, 1)),
         gw_priority=draw(st.integers(-1, 1)),
-        interface_name=draw(st.sampled_from([None, None, None, "eth0", "lan"])),
+        interface_name=draw(st.sampled_from([None] * 8 + ["eth0", "lan"])),
     )
 
 
 @st.composite
-def attachments(draw: st.DrawFn, name: str) -> AttachmentWanted:
-    joined = draw(st.lists(st.sampled_from(NETWORK_NAMES), unique=True, max_size=3))
+def attachments(draw: st.DrawFn, name: str, declared: list[str]) -> AttachmentWanted:
+    joined = draw(st.lists(st.sampled_from(declared), unique=True, min_size=1, max_size=3))
     return AttachmentWanted(
         name=name,
         source=HERE,
@@ -96,11 +104,13 @@ def attachments(draw: st.DrawFn, name: str) -> AttachmentWanted:
 
 @st.composite
 def wanted_states(draw: st.DrawFn) -> WantedState:
-    declared = draw(st.lists(st.sampled_from(NETWORK_NAMES), unique=True))
-    joined = draw(st.lists(st.sampled_from(ATTACHMENT_NAMES), unique=True))
+    declared = draw(st.lists(st.sampled_from(NETWORK_NAMES), unique=True, min_size=1))
+    joined = draw(st.lists(st.sampled_from(ATTACHMENT_NAMES), unique=True, min_size=2))
     return WantedState(
         networks=tuple(draw(networks(name)) for name in declared),
-        attachments=tuple(draw(attachments(name)) for name in joined),
+        attachments=tuple(
+            draw(attachments(name, draw(st.sampled_from([declared] * 9 + [list(NETWORK_NAMES)])))) for name in joined
+        ),
         has_faults=draw(st.booleans()),
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from types import ModuleType
 import pytest
 
 from reconciler.cli import main
-from reconciler.errors import ExitCode, LockHeld, NameConflict, ReconcilerError, SpecError
+from reconciler.errors import ExitCode, LockHeld, NameConflict, PrivilegeError, ReconcilerError, SpecError
 from reconciler.model.desired import DesiredNetwork, DesiredState
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import Bridge, Unit
@@ -191,6 +193,26 @@ def test_error_of_the_tree_becomes_its_exit_code(run: Run, pipeline: FakePipelin
     pipeline.error = LockHeld("held by process 17")
 
     assert run() == (ExitCode.LOCKED, "", "error: held by process 17\n")
+
+
+def test_missing_privilege_says_what_it_takes(run: Run, pipeline: FakePipeline) -> None:
+    pipeline.error = PrivilegeError(1, "create bridge docker0")
+
+    code, _, err = run()
+
+    assert code == ExitCode.NO_PRIVILEGE
+    assert err.endswith("it takes root, or the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN\n")
+
+
+def test_interrupted_pass_has_the_shell_s_exit_code(
+    run: Run, pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> Report:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "_answer", interrupted)
+
+    assert run()[0] == 130
 
 
 def test_bug_surfaces(pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -473,7 +495,6 @@ def test_network_of_another_name_order_is_natural(run: Run, tmp_path: Path) -> N
 
 
 def test_help_imports_nothing_heavy() -> None:
-    import subprocess
 
     code = (
         "import sys; from reconciler.cli import main; main(['--help'])\n"
@@ -494,3 +515,37 @@ def test_bridge_network_of_the_fakes_can_be_shown(run: Run, tmp_path: Path) -> N
     _, out, _ = run("network", "inspect", "-f", "{{ IPAM.Config[0].Subnet }}", "bridge")
 
     assert out == "172.17.0.0/16\n"
+
+
+@pytest.mark.usefixtures("status")
+def test_output_that_cannot_be_written_is_an_error_without_a_traceback(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "reconciler", "network", "ls"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (
+        ExitCode.FAILED,
+        "error: stdout cannot be written: No space left on device\n",
+    )
+
+
+@pytest.mark.usefixtures("status")
+def test_reader_that_left_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "reconciler", "network", "ls"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+
+    assert (done.returncode, done.stderr) == (ExitCode.OK, "")

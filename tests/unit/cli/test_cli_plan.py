@@ -142,7 +142,9 @@ def test_json_tells_one_change_in_full() -> None:
 def test_json_brings_deletion_and_creation_of_one_object_together() -> None:
     found = document(report(DELETE_BRIDGE, replace(CREATE_BRIDGE, after=bridge(1400))))
 
-    (change,) = found["resource_changes"]  # type: ignore[misc]
+    changes = found["resource_changes"]
+    assert isinstance(changes, list)
+    (change,) = changes
     assert change["actions"] == ["delete", "create"]
     assert (change["before"]["mtu"], change["after"]["mtu"], change["disruption"]) == (1500, 1400, "recreate")
     assert found["summary"] == {"create": 1, "change": 0, "delete": 1, "replace": 1}

@@ -296,32 +296,33 @@ HEAD = struct.pack("!6H", 0x1234, 0x0100, 1, 0, 0, 0)
 A_IN = b"\0\1\0\1"
 
 
-@pytest.mark.parametrize(
-    ("message", "rcode"),
-    [
-        (HEAD + b"\x03web\0\0\1", dns.rcode.FORMERR),
-        (HEAD, dns.rcode.FORMERR),
-        (HEAD + b"\xc0\x0c" + A_IN, dns.rcode.FORMERR),
-        (HEAD + b"\x03web\xc0\x0c" + A_IN, dns.rcode.FORMERR),
-        (HEAD + b"\x40" + b"a" * 64 + b"\0" + A_IN, dns.rcode.FORMERR),
-        (HEAD + b"\x3f" + b"a" * 9 + A_IN, dns.rcode.FORMERR),
-        (HEAD + (b"\x3f" + b"a" * 63) * 4 + b"\0" + A_IN, dns.rcode.FORMERR),
-        (HEAD + b"\x03web\0" + A_IN + b"trailing", dns.rcode.FORMERR),
-        (struct.pack("!6H", 1, 0x0100, 2, 0, 0, 0) + (b"\x03web\0" + A_IN) * 2, dns.rcode.FORMERR),
-        (struct.pack("!6H", 1, 0x0100, 0, 0, 0, 0), dns.rcode.FORMERR),
-        (struct.pack("!6H", 1, 0x0100, 1, 1, 0, 0) + b"\x03web\0" + A_IN, dns.rcode.FORMERR),
-        (struct.pack("!6H", 1, 0x0100, 1, 0, 0, 60000) + b"\x03web\0" + A_IN, dns.rcode.FORMERR),
-        (struct.pack("!6H", 1, 0x0100, 1, 0, 0, 2) + b"\x03web\0" + A_IN + b"\0\0\x29\x10\0\0\0\0\0\0\0" * 2, dns.rcode.FORMERR),
-        (struct.pack("!6H", 1, 0x0100, 1, 0, 0, 1) + b"\x03web\0" + A_IN + b"\0\0\x29\x10\0\0\0\0\0\0\xff", dns.rcode.FORMERR),
-        (struct.pack("!6H", 1, 0x2100, 1, 0, 0, 0) + b"\x03web\0" + A_IN, dns.rcode.NOTIMP),
-        (HEAD + b"\x03web\0" + b"\0\xfc\0\1", dns.rcode.REFUSED),
-    ],
-    ids=[
-        "cut question", "no question", "pointer to itself", "pointer behind label", "label of 64", "label past the end", "name over 255",
-        "trailing bytes", "two questions", "no question counted", "answer in query", "too many records", "two edns records",
-        "record past the end", "notify", "zone transfer",
-    ],
-)  # fmt: skip
+BAD = {
+    "cut question": (HEAD + b"\x03web\0\0\1", dns.rcode.FORMERR),
+    "no question": (HEAD, dns.rcode.FORMERR),
+    "pointer to itself": (HEAD + b"\xc0\x0c" + A_IN, dns.rcode.FORMERR),
+    "pointer behind label": (HEAD + b"\x03web\xc0\x0c" + A_IN, dns.rcode.FORMERR),
+    "label of 64": (HEAD + b"\x40" + b"a" * 64 + b"\0" + A_IN, dns.rcode.FORMERR),
+    "label past the end": (HEAD + b"\x3f" + b"a" * 9 + A_IN, dns.rcode.FORMERR),
+    "name over 255": (HEAD + (b"\x3f" + b"a" * 63) * 4 + b"\0" + A_IN, dns.rcode.FORMERR),
+    "trailing bytes": (HEAD + b"\x03web\0" + A_IN + b"trailing", dns.rcode.FORMERR),
+    "two questions": (struct.pack("!6H", 1, 0x0100, 2, 0, 0, 0) + (b"\x03web\0" + A_IN) * 2, dns.rcode.FORMERR),
+    "no question counted": (struct.pack("!6H", 1, 0x0100, 0, 0, 0, 0), dns.rcode.FORMERR),
+    "answer in query": (struct.pack("!6H", 1, 0x0100, 1, 1, 0, 0) + b"\x03web\0" + A_IN, dns.rcode.FORMERR),
+    "too many records": (struct.pack("!6H", 1, 0x0100, 1, 0, 0, 60000) + b"\x03web\0" + A_IN, dns.rcode.FORMERR),
+    "two edns records": (
+        struct.pack("!6H", 1, 0x0100, 1, 0, 0, 2) + b"\x03web\0" + A_IN + b"\0\0\x29\x10\0\0\0\0\0\0\0" * 2,
+        dns.rcode.FORMERR,
+    ),
+    "record past the end": (
+        struct.pack("!6H", 1, 0x0100, 1, 0, 0, 1) + b"\x03web\0" + A_IN + b"\0\0\x29\x10\0\0\0\0\0\0\xff",
+        dns.rcode.FORMERR,
+    ),
+    "notify": (struct.pack("!6H", 1, 0x2100, 1, 0, 0, 0) + b"\x03web\0" + A_IN, dns.rcode.NOTIMP),
+    "zone transfer": (HEAD + b"\x03web\0" + b"\0\xfc\0\1", dns.rcode.REFUSED),
+}
+
+
+@pytest.mark.parametrize(("message", "rcode"), BAD.values(), ids=BAD)
 def test_bad_query_gets_an_error(message: bytes, rcode: dns.rcode.Rcode) -> None:
     reply = answer(message, view(FRONT), list)
 

@@ -10,7 +10,7 @@ import pytest
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, network_elements
 from reconciler.firewall.notation import element_text
 from reconciler.firewall.ruleset import TABLES
-from reconciler.model.objects import FirewallElement, Unit
+from reconciler.model.objects import FirewallElement, Object, Unit
 from reconciler.model.wanted import BridgeOptions, GatewayMode
 from tests.fakes.desired import endpoint, network
 
@@ -111,7 +111,7 @@ def test_port_is_isolated_only_without_icc(is_icc_enabled: bool, expected: list[
 
 
 def test_keys_of_two_networks_never_meet() -> None:
-    objects = [*network_elements(network("a", V4, V6)), *network_elements(network("b", "172.30.2.0/24"))]
-    objects += firewall_rules()
+    networks = (network("a", V4, V6), network("b", "172.30.2.0/24"))
+    objects: list[Object] = [*firewall_rules(), *(item for net in networks for item in network_elements(net))]
 
     assert len({item.key for item in objects}) == len(objects)

@@ -305,6 +305,9 @@ def test_address_is_read_as_it_was_written(interface: IPInterface) -> None:
         ("fe80::1", 0, True),
         ("10.0.0.1", 0, False),
         ("127.0.0.1", 1, True),
+        ("127.0.0.1", 0, True),
+        ("::1", 0, True),
+        ("127.0.0.2", 0, False),
         ("fe80::1", PROTOCOL, False),
     ],
 )

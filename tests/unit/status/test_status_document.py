@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Interface, ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -220,7 +220,7 @@ def test_container_on_the_default_bridge_has_its_address_in_both_views() -> None
 
 def test_container_on_a_user_defined_network_shows_what_was_asked_for() -> None:
     joined = endpoint("web", "front", "10.7.0.2/24", aliases=("www",), options=(("k", "v"),))
-    asked = replace(joined.wanted, ipv4_address=ip_address("10.7.0.2"))
+    asked = replace(joined.wanted, ipv4_address=IPv4Address("10.7.0.2"))
     wanted = AttachmentWanted(
         name="web", source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, "web"), links=(("db", "database"),)
     )
@@ -237,7 +237,9 @@ def test_container_on_a_user_defined_network_shows_what_was_asked_for() -> None:
 
 
 def test_ipv6_address_and_prefix_length_stand_apart() -> None:
-    joined = replace(endpoint("web", "front"), ipv6=ip_interface("fd00:7::2/64"), gateway_ipv6=ip_address("fd00:7::1"))
+    joined = replace(
+        endpoint("web", "front"), ipv6=IPv6Interface("fd00:7::2/64"), gateway_ipv6=IPv6Address("fd00:7::1")
+    )
 
     shown = settings_of(attachment("web", [joined]))["Networks"]["front"]  # type: ignore[index]
 

@@ -1,0 +1,39 @@
+"""Which provider serves which address. Its module, and the client library it brings, is loaded when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from reconciler.kv.config import Provider, StoreConfig
+from reconciler.kv.protocol import KvStore
+
+
+def open_store(config: StoreConfig) -> KvStore:
+    """Open the cluster's store. Reaches no server yet. Raises ConfigError for TLS files that are no good."""
+    return _PROVIDERS[config.provider](config)
+
+
+def _open_consul(config: StoreConfig) -> KvStore:
+    from reconciler.kv.consul import ConsulStore
+
+    return ConsulStore(config)
+
+
+def _open_etcd(config: StoreConfig) -> KvStore:
+    from reconciler.kv.etcd import EtcdStore
+
+    return EtcdStore(config)
+
+
+def _open_zookeeper(config: StoreConfig) -> KvStore:
+    from reconciler.kv.zookeeper import ZooKeeperStore
+
+    return ZooKeeperStore(config)
+
+
+_PROVIDERS: Final[Mapping[Provider, Callable[[StoreConfig], KvStore]]] = {
+    Provider.CONSUL: _open_consul,
+    Provider.ETCD: _open_etcd,
+    Provider.ZK: _open_zookeeper,
+}

@@ -1,0 +1,238 @@
+"""`python -m tests.bench.bench_dns`: the embedded DNS server with 1,000 sandboxes, beside Docker's in the same run.
+
+Asked by dnsperf from inside a sandbox; Docker's part is left out where dockerd or a folder for its control groups is missing.
+The exit status is 1 when a limit is passed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from reconciler.dns import control, launch
+from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones, zones_text
+from reconciler.model.identifiers import NsRef
+from tests.machine import Machine, eventually
+from tests.private_namespaces import enter_private_machine
+
+SANDBOXES: Final = 1000
+NETWORKS: Final = 20
+ROUNDS: Final = 3
+SECONDS: Final = 3
+
+RATE_AT_LEAST: Final = 100_000
+RATIO_AT_LEAST: Final = 1.5
+P99_AT_MOST_MS: Final = 5.0
+P99_RATE: Final = 10_000
+MEMORY_AT_MOST_MB: Final = 120
+
+Command = Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """rate: answered queries a second, median of the rounds. p99_ms: of the answers at P99_RATE."""
+
+    rate: float
+    p99_ms: float
+
+
+def measure(inside: Command, names: Sequence[str], folder: Path, seconds: int = SECONDS) -> Figures:
+    """Ask for `names` from the namespace that the command `inside` enters."""
+    questions = folder / "questions"
+    questions.write_text("".join(f"{name} A\n" for name in names))
+    command = (*inside, "dnsperf", "-s", "127.0.0.11", "-d", str(questions), "-l", str(seconds), "-c", "4")
+    rates = [_rate(_output((*command, "-q", "200"))) for _ in range(ROUNDS)]
+    latencies = _latencies_ms(_output((*command, "-Q", str(P99_RATE), "-v")))
+    return Figures(rate=median(rates), p99_ms=latencies[int(len(latencies) * 0.99)])
+
+
+def _output(command: Command) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def _rate(text: str) -> float:
+    return float(text.split("Queries per second:")[1].split()[0])
+
+
+def _latencies_ms(text: str) -> list[float]:
+    return sorted(float(line.split()[-1]) * 1000 for line in text.splitlines() if line.startswith("> NOERROR"))
+
+
+def zones(sandboxes: int, networks: int) -> Zones:
+    """Give sandboxes spread evenly over networks, each seeing the names of one."""
+
+    def endpoint(number: int) -> ServedEndpoint:
+        return ServedEndpoint(
+            name=f"c{number}",
+            names=(f"c{number}", f"{number:012x}", f"alias{number}"),
+            addresses=(ip_address(0x0A4D0000 + number),),
+        )
+
+    return Zones(
+        networks=tuple(
+            NetworkZone(name=f"n{network}", endpoints=tuple(map(endpoint, range(network, sandboxes, networks))))
+            for network in range(networks)
+        ),
+        sandboxes=tuple(
+            SandboxZone(name=f"c{number}", ns=NsRef(f"netns:c{number}"), networks=(f"n{number % networks}",))
+            for number in range(sandboxes)
+        ),
+    )
+
+
+def _make_namespaces(machine: Machine, names: Sequence[str], folder: Path) -> None:
+    batch = folder / "namespaces"
+    batch.write_text("".join(f"netns add {name}\n" for name in names))
+    machine.run("", "ip", "-batch", str(batch), timeout_s=300)
+    for name in names:
+        machine.run("", "ip", "-n", name, "link", "set", "lo", "up")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ours:
+    """publish_s, again_s: for all sandboxes, the first time and with one name changed. memory_mb: resident, at the end."""
+
+    figures: Figures
+    publish_s: float
+    again_s: float
+    memory_mb: float
+
+
+def bench_ours(
+    machine: Machine, folder: Path, *, sandboxes: int = SANDBOXES, networks: int = NETWORKS, seconds: int = SECONDS
+) -> Ours:
+    served = zones(sandboxes, networks)
+    _make_namespaces(machine, [sandbox.name for sandbox in served.sandboxes], folder)
+    launch.ensure_server(machine.run_dir, machine.netns_dir)
+    try:
+        publish_s = _publish_s(machine, served)
+        again_s = _publish_s(machine, Zones(networks=served.networks[1:], sandboxes=served.sandboxes))
+        _publish_s(machine, served)
+        names = [endpoint.name for endpoint in served.networks[0].endpoints]
+        figures = measure(("ip", "netns", "exec", "c0"), names, folder, seconds)
+        return Ours(figures=figures, publish_s=publish_s, again_s=again_s, memory_mb=_memory_mb(machine))
+    finally:
+        launch.stop_server(machine.run_dir)
+
+
+def _publish_s(machine: Machine, served: Zones) -> float:
+    started = time.perf_counter()
+    failures = launch.publish_zones(machine.run_dir, zones_text(served))
+    assert not failures, failures
+    return time.perf_counter() - started
+
+
+def _memory_mb(machine: Machine) -> float:
+    status = Path(f"/proc/{control.ask(machine.run_dir, 'status')['pid']}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+DOCKER_NAMES: Final = [f"web{number}" for number in range(5)]
+
+
+def bench_docker(folder: Path, seconds: int = SECONDS) -> Figures | None:
+    """Measure Docker's embedded server; None where it cannot run here."""
+    if shutil.which("dockerd") is None or shutil.which("busybox") is None:
+        return None
+    with contextlib.ExitStack() as stack:
+        docker = stack.enter_context(_dockerd(folder))
+        if docker is None:
+            return None
+        image = folder / "image"
+        (image / "bin").mkdir(parents=True)
+        shutil.copy(shutil.which("busybox") or "", image / "bin")
+        archive = subprocess.run(("tar", "-C", str(image), "-c", "."), capture_output=True, check=True).stdout
+        subprocess.run((*docker, "import", "-", "bench"), input=archive, capture_output=True, check=True)
+        _output((*docker, "network", "create", "front"))
+        for name in DOCKER_NAMES:
+            stack.callback(_output, (*docker, "rm", "-f", name))
+            _output(
+                (*docker, "run", "-d", "--name", name, "--network", "front", "bench", "/bin/busybox", "sleep", "1000")
+            )
+        pid = _output((*docker, "inspect", "-f", "{{.State.Pid}}", DOCKER_NAMES[0])).strip()
+        return measure(("nsenter", "-t", pid, "-n"), DOCKER_NAMES, folder, seconds)
+
+
+@contextlib.contextmanager
+def _dockerd(folder: Path) -> Iterator[Command | None]:
+    """Run the daemon on its own folders; give the command that talks to it, None if it does not come up."""
+    groups = Path("/sys/fs/cgroup")
+    if (
+        subprocess.run(("mount", "-t", "cgroup2", "none", str(groups)), capture_output=True, check=False).returncode
+        != 0
+    ):
+        yield None
+        return
+    address = "unix:///run/bench-docker.sock"
+    options = (
+        "--iptables=false",
+        "--ip6tables=false",
+        "--bridge",
+        "none",
+        "--storage-driver",
+        "vfs",
+        "-p",
+        "/run/bench-docker.pid",
+    )
+    folders = ("--data-root", str(folder / "docker"), "--exec-root", "/run/bench-docker")
+    daemon = subprocess.Popen(
+        ("dockerd", *options, *folders, "-H", address), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    docker = ("docker", "-H", address)
+
+    def is_up() -> bool:
+        return subprocess.run((*docker, "version"), capture_output=True, check=False).returncode == 0
+
+    try:
+        yield docker if eventually(is_up, deadline_s=20, every_s=0.2) else None
+    finally:
+        daemon.terminate()
+        daemon.wait(timeout=30)
+        with contextlib.suppress(OSError):
+            (groups / "docker").rmdir()
+        subprocess.run(("umount", "-l", str(groups)), check=False)
+
+
+def report(ours: Ours, docker: Figures | None) -> bool:
+    """Print the figures beside their limits; True when all are kept."""
+    ratio = ours.figures.rate / docker.rate if docker else None
+    rows = [
+        ("hits a second", f"{ours.figures.rate:,.0f}", f"at least {RATE_AT_LEAST:,}", ours.figures.rate >= RATE_AT_LEAST),
+        (f"p99 at {P99_RATE:,} a second", f"{ours.figures.p99_ms:.2f} ms", f"at most {P99_AT_MOST_MS} ms", ours.figures.p99_ms <= P99_AT_MOST_MS),
+        ("memory, 1,000 sandboxes", f"{ours.memory_mb:.0f} MB", f"at most {MEMORY_AT_MOST_MB} MB", ours.memory_mb <= MEMORY_AT_MOST_MB),
+        ("first publishing", f"{ours.publish_s * 1000:.0f} ms", "", True),
+        ("publishing again", f"{ours.again_s * 1000:.0f} ms", "", True),
+    ]  # fmt: skip
+    if docker and ratio:
+        rows.append(("Docker's hits a second", f"{docker.rate:,.0f}", f"p99 {docker.p99_ms:.2f} ms", True))
+        rows.append(("times Docker's rate", f"{ratio:.2f}", f"at least {RATIO_AT_LEAST}", ratio >= RATIO_AT_LEAST))
+    for name, figure, limit, is_kept in rows:
+        print(f"{name:<28}{figure:>12}   {limit}{'' if is_kept else '   MISSED'}")
+    return all(is_kept for *_, is_kept in rows)
+
+
+def main() -> int:
+    os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+    enter_private_machine()
+    with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as name:
+        folder = Path(name)
+        machine = Machine(state_dir=folder / "state")
+        ours = bench_ours(machine, folder)
+        docker = bench_docker(folder)
+        return 0 if report(ours, docker) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

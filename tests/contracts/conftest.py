@@ -1,0 +1,152 @@
+"""The four key-value stores, each with a real server, in a network namespace of the tests' own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from reconciler.kv.config import Endpoint, Provider, StoreConfig
+from reconciler.kv.protocol import KvStore
+from reconciler.kv.registry import open_store
+from reconciler.kv.sqlite import open_sqlite
+from tests.kv_servers import servers
+from tests.kv_servers.servers import Server, ServerMissing
+
+CLONE_NEWNET = 0x40000000
+
+STARTERS: dict[str, Callable[[Path], Server]] = {
+    "consul": servers.consul,
+    "etcd": servers.etcd,
+    "zk": servers.zookeeper,
+}
+
+
+@pytest.fixture(scope="module")
+def private_network() -> Iterator[None]:
+    """Move this thread, and all that it starts, into a new network namespace, and back."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    if libc.unshare(CLONE_NEWNET):
+        os.close(home)
+        missing("a network namespace needs root, or unshare -Urnm")
+    try:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+    finally:
+        assert libc.setns(home, CLONE_NEWNET) == 0
+        os.close(home)
+
+
+def missing(reason: str) -> None:
+    """Skip where a person lacks something; fail where all must be there."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def started(starter: Callable[[Path], Server], folder: Path) -> Server:
+    try:
+        return starter(folder)
+    except ServerMissing as error:
+        missing(str(error))
+        raise AssertionError from error
+
+
+@dataclass
+class Backend:
+    """One provider. Each `area()` is a part of the store that no other test uses."""
+
+    name: str
+    folder: Path
+    server: Server | None = None
+    opened: list[KvStore] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=count)
+
+    @property
+    def session_ttl_s(self) -> int:
+        """Give the shortest that the store offers, or so."""
+        return 10 if self.name == "consul" else 2
+
+    def area(self) -> str:
+        return f"t{next(self.numbers)}/"
+
+    def config(self, area: str, **changes: object) -> StoreConfig:
+        assert self.server is not None
+        config = StoreConfig(
+            provider=Provider(self.name), endpoints=(Endpoint("127.0.0.1", self.server.port),), prefix=f"test/{area}"
+        )
+        return replace(config, **changes)  # type: ignore[arg-type]
+
+    def open(self, area: str, timeout_s: float = 5.0) -> KvStore:
+        """Open the area; one store's connections are not another's."""
+        if self.server is None:
+            store: KvStore = open_sqlite(self.folder / area.rstrip("/") / "state.db", timeout_s=timeout_s)
+        else:
+            store = open_store(self.config(area, timeout_s=timeout_s))
+        self.opened.append(store)
+        return store
+
+    def close_all(self) -> None:
+        for store in self.opened:
+            store.close()
+        self.opened.clear()
+
+
+@pytest.fixture(scope="module")
+def make_backend(private_network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Backend]]:
+    """Start each provider's server once, when a test first asks for it."""
+    backends: dict[str, Backend] = {}
+
+    def make(name: str) -> Backend:
+        if name not in backends:
+            folder = tmp_path_factory.mktemp(name)
+            backends[name] = Backend(name=name, folder=folder)
+            if name in STARTERS:
+                server = started(STARTERS[name], folder / "server")
+                server.start()
+                backends[name].server = server
+        return backends[name]
+
+    yield make
+    for backend in backends.values():
+        if backend.server is not None:
+            backend.server.stop()
+
+
+@pytest.fixture(params=["sqlite", "consul", "etcd", "zk"])
+def backend(request: pytest.FixtureRequest, make_backend: Callable[[str], Backend]) -> Iterator[Backend]:
+    """Give each of the four in turn."""
+    made = make_backend(request.param)
+    yield made
+    made.close_all()
+
+
+@pytest.fixture(params=["consul", "etcd", "zk"])
+def clustered(request: pytest.FixtureRequest, make_backend: Callable[[str], Backend]) -> Iterator[Backend]:
+    """Give each of those with a server in turn, the server running again afterwards."""
+    made = make_backend(request.param)
+    yield made
+    assert made.server is not None
+    if made.server.process is None:
+        made.server.start()
+    made.server.resume()
+    made.close_all()
+
+
+@pytest.fixture
+def area(request: pytest.FixtureRequest) -> str:
+    name = "backend" if "backend" in request.fixturenames else "clustered"
+    made: Backend = request.getfixturevalue(name)
+    return made.area()
+
+
+@pytest.fixture
+def store(backend: Backend, area: str) -> KvStore:
+    return backend.open(area)

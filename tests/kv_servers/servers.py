@@ -1,0 +1,222 @@
+"""Real key-value servers for tests: on loopback, each in a folder of its own, stopped when their block ends.
+
+`install.sh` beside this file gets them. Start them in a private network namespace: their ports are fixed per kind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+START_DEADLINE_S = 30.0
+JAVA_FOLDER = Path("/usr/share/java")
+
+
+class ServerMissing(Exception):
+    """A server is not installed: run tests/kv_servers/install.sh."""
+
+
+@dataclass
+class Server:
+    """One server process. url_host: as in `PROVIDER://HOST:PORT`. options: what `--cluster-store-opt` needs to reach it."""
+
+    provider: str
+    port: int
+    command: Sequence[str]
+    folder: Path
+    options: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
+            )
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not _accepts(self.port):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"{self.provider} did not start:\n{(self.folder / 'log').read_text()[-3000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Kill -9: what a store was told to keep must outlast that."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def pause(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def log_text(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    def _signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files: an authority, what it signed for the server, and for a client."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+    client_certificate: Path
+    client_key: Path
+
+
+def make_tls(folder: Path) -> Tls:
+    """Make an authority and two certificates with openssl(1)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _openssl(folder, "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority")
+    for name, extension in (
+        ("server", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+        ("client", "subjectAltName=DNS:client"),
+    ):
+        (folder / "extension").write_text(extension)
+        _openssl(folder, f"req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}")
+        _openssl(
+            folder,
+            f"x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extension -out {name}.pem",
+        )
+    return Tls(
+        ca=folder / "ca.pem",
+        certificate=folder / "server.pem",
+        key=folder / "server.key",
+        client_certificate=folder / "client.pem",
+        client_key=folder / "client.key",
+    )
+
+
+def consul(folder: Path, *, tls: Tls | None = None, port: int = 8500, token: str = "") -> Server:
+    """One server that elects itself. token: refuses whoever has not got it."""
+    settings: dict[str, object] = {
+        "server": True,
+        "bootstrap_expect": 1,
+        "bind_addr": "127.0.0.1",
+        "client_addr": "127.0.0.1",
+        "data_dir": str(folder / "data"),
+        "node_name": f"test{port}",
+        "disable_update_check": True,
+        "performance": {"raft_multiplier": 1},
+        "session_ttl_min": "1s",
+        "ports": {
+            "http": -1 if tls else port,
+            "https": port if tls else -1,
+            "dns": -1,
+            "server": port + 1,
+            "serf_lan": port + 2,
+            "serf_wan": -1,
+        },
+    }
+    if token:
+        settings["acl"] = {"enabled": True, "default_policy": "deny", "tokens": {"master": token}}
+    if tls:
+        settings |= {"ca_file": str(tls.ca), "cert_file": str(tls.certificate), "key_file": str(tls.key)}
+        settings |= {"verify_incoming_https": True}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "consul.json").write_text(json.dumps(settings))
+    command = [_program("consul"), "agent", f"-config-file={folder / 'consul.json'}"]
+    return Server("consul", port, command, folder)
+
+
+def etcd(folder: Path, *, tls: Tls | None = None, port: int = 2379) -> Server:
+    scheme = "https" if tls else "http"
+    peers = f"http://127.0.0.1:{port + 1}"
+    command = [_program("etcd"), "--name=test", f"--data-dir={folder / 'data'}"]
+    command += [
+        f"--listen-client-urls={scheme}://127.0.0.1:{port}",
+        f"--advertise-client-urls={scheme}://127.0.0.1:{port}",
+    ]
+    command += [
+        f"--listen-peer-urls={peers}",
+        f"--initial-advertise-peer-urls={peers}",
+        f"--initial-cluster=test={peers}",
+    ]
+    if tls:
+        command += [f"--cert-file={tls.certificate}", f"--key-file={tls.key}"]
+        command += ["--client-cert-auth", f"--trusted-ca-file={tls.ca}"]
+    folder.mkdir(parents=True, exist_ok=True)
+    return Server("etcd", port, command, folder, environment={"ETCD_UNSUPPORTED_ARCH": "arm64"})
+
+
+def zookeeper(folder: Path, *, tls: Tls | None = None, port: int = 2181) -> Server:
+    """A tick of 500 ms, so sessions may be 1 to 10 s."""
+    lines = [f"dataDir={folder / 'data'}", "tickTime=500", "admin.enableServer=false"]
+    if tls:
+        stores = _key_stores(tls, folder)
+        lines += [f"secureClientPort={port}", "secureClientPortAddress=127.0.0.1"]
+        lines += ["serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory", "ssl.clientAuth=need"]
+        lines += [f"ssl.keyStore.location={stores / 'server.p12'}", "ssl.keyStore.password=changeit"]
+        lines += [f"ssl.trustStore.location={stores / 'ca.p12'}", "ssl.trustStore.password=changeit"]
+    else:
+        lines += [f"clientPort={port}", "clientPortAddress=127.0.0.1"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "zoo.cfg").write_text("\n".join(lines))
+    jars = [JAVA_FOLDER / "zookeeper.jar", JAVA_FOLDER / "slf4j-simple.jar", JAVA_FOLDER / "netty-all.jar"]
+    if not jars[0].exists() or shutil.which("java") is None:
+        raise ServerMissing("zookeeper: run tests/kv_servers/install.sh")
+    command = ["java", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", ":".join(map(str, jars))]
+    return Server("zk", port, [*command, "org.apache.zookeeper.server.quorum.QuorumPeerMain", "zoo.cfg"], folder)
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _key_stores(tls: Tls, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    export = f"pkcs12 -export -in {tls.certificate} -inkey {tls.key} -certfile {tls.ca} -out server.p12"
+    _openssl(folder, f"{export} -passout pass:changeit")
+    keytool = ["keytool", "-importcert", "-noprompt", "-alias", "ca", "-file", str(tls.ca)]
+    keytool += ["-keystore", "ca.p12", "-storetype", "PKCS12", "-storepass", "changeit"]
+    subprocess.run(keytool, cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def _openssl(folder: Path, arguments: str) -> None:
+    subprocess.run(["openssl", *arguments.split()], cwd=folder, check=True, capture_output=True)
+
+
+def _program(name: str) -> str:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    unpacked = cache / "network-reconciler" / "kv-servers" / name
+    found = str(unpacked) if unpacked.exists() else shutil.which(name)
+    if found is None:
+        raise ServerMissing(f"{name}: run tests/kv_servers/install.sh")
+    return found
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,476 @@
+import json
+import os
+import time
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.errors import SpecError
+from reconciler.model.wanted import (
+    AttachmentWanted,
+    BridgeOptions,
+    EndpointWanted,
+    GatewayMode,
+    NetworkMode,
+    NetworkWanted,
+    PortWanted,
+    SandboxKind,
+    SandboxRef,
+    SubnetWanted,
+)
+from reconciler.spec.attachment import AttachmentSpec
+from reconciler.spec.load import LoadedSpecs, load_specs
+
+COMPOSE = (Path(__file__).parent / "compose.yaml").read_text()
+
+
+@pytest.fixture
+def load(tmp_path: Path):
+    def write_and_load(text: str, *, host: str = "alpha", **files: str) -> LoadedSpecs:
+        (tmp_path / "a.yaml").write_text(text)
+        for name, content in files.items():
+            (tmp_path / f"{name}.yaml").write_text(content)
+        return load_specs(tmp_path, host=host)
+
+    return write_and_load
+
+
+def network(loaded: LoadedSpecs, name: str) -> NetworkWanted:
+    return next(network for network in loaded.wanted.networks if network.name == name)
+
+
+def attachment(loaded: LoadedSpecs, name: str) -> AttachmentWanted:
+    return next(attachment for attachment in loaded.wanted.attachments if attachment.name == name)
+
+
+def test_an_ordinary_compose_file_is_accepted_as_it_is(load) -> None:
+    loaded = load(COMPOSE)
+
+    assert not loaded.faults
+    assert [network.name for network in loaded.wanted.networks] == [
+        "bridge",
+        "default",
+        "host",
+        "mapped",
+        "none",
+        "shop_front",
+    ]
+    front = network(loaded, "shop_front")
+    assert front.options == (
+        ("com.docker.network.bridge.enable_icc", "false"),
+        ("com.docker.network.driver.mtu", "1400"),
+    )
+    assert front.bridge == BridgeOptions(is_icc_enabled=False, mtu=1400)
+    assert front.ipam_options == (("foo", "bar"),)
+    assert front.subnets[0] == SubnetWanted(
+        subnet=IPv4Network("172.28.0.0/16"),
+        ip_range=IPv4Network("172.28.5.0/24"),
+        gateway=IPv4Address("172.28.5.254"),
+        aux_addresses=(("host1", IPv4Address("172.28.1.5")), ("host2", IPv4Address("172.28.1.6"))),
+    )
+    assert front.is_ipv6_enabled
+    assert front.is_attachable
+    assert front.labels == (("com.example.description", "Front: the public one"), ("com.example.flag", ""))
+    assert network(loaded, "mapped").labels == (
+        ("com.example.none", ""),
+        ("com.example.on", "true"),
+        ("com.example.version", "1.10"),
+    )
+
+
+def test_built_in_networks_are_there_without_being_declared(load) -> None:
+    loaded = load("")
+
+    assert not loaded.faults
+    assert not loaded.wanted.has_faults
+    bridge, host, none = loaded.wanted.networks
+    assert (bridge.name, bridge.driver, str(bridge.source)) == ("bridge", "bridge", "<built-in>:0:0")
+    assert bridge.bridge == BridgeOptions(link_name="docker0")
+    assert (host.driver, none.driver) == ("host", "null")
+    assert bridge.ipam_options is None
+
+
+def test_the_default_bridge_can_be_configured(load) -> None:
+    loaded = load(
+        "networks: {bridge: {driver: bridge, ipam: {config: [{subnet: 10.9.0.0/24}]}, labels: {a: b}, "
+        "driver_opts: {com.docker.network.bridge.name: br0, com.docker.network.bridge.default_bridge: 'true'}}}"
+    )
+
+    assert not loaded.faults
+    bridge = network(loaded, "bridge")
+    assert bridge.bridge == BridgeOptions(link_name="br0")
+    assert bridge.subnets == (SubnetWanted(subnet=IPv4Network("10.9.0.0/24")),)
+    assert bridge.labels == (("a", "b"),)
+
+
+def test_the_default_bridge_can_be_switched_off(tmp_path: Path) -> None:
+    loaded = load_specs(tmp_path, host="alpha", is_bridge_enabled=False)
+
+    assert [network.name for network in loaded.wanted.networks] == ["host", "none"]
+
+
+def test_every_bridge_option_is_parsed(load) -> None:
+    options = {
+        "bridge.name": "br-x",
+        "bridge.enable_ip_masquerade": "f",
+        "bridge.enable_icc": "0",
+        "bridge.host_binding_ipv4": "127.0.0.1",
+        "driver.mtu": "9000",
+        "bridge.gateway_mode_ipv4": "routed",
+        "bridge.gateway_mode_ipv6": "isolated",
+        "bridge.inhibit_ipv4": "T",
+        "bridge.trusted_host_interfaces": "eth0:eth1",
+        "container_iface_prefix": "net",
+        "host_ipv4": "192.0.2.1",
+        "host_ipv6": "2001:db8::1",
+        "enable_ipv6": "true",
+    }
+    lines = "".join(f"      com.docker.network.{name}: '{value}'\n" for name, value in options.items())
+
+    loaded = load(f"networks:\n  x:\n    internal: true\n    driver_opts:\n{lines}")
+
+    assert not loaded.faults
+    assert network(loaded, "x").is_ipv6_enabled
+    assert network(loaded, "x").bridge == BridgeOptions(
+        link_name="br-x",
+        is_masquerade_enabled=False,
+        is_icc_enabled=False,
+        host_binding=IPv4Address("127.0.0.1"),
+        mtu=9000,
+        gateway_mode_ipv4=GatewayMode.ROUTED,
+        gateway_mode_ipv6=GatewayMode.ISOLATED,
+        is_ipv4_inhibited=True,
+        trusted_host_interfaces=("eth0", "eth1"),
+        container_iface_prefix="net",
+        host_ipv4=IPv4Address("192.0.2.1"),
+        host_ipv6=IPv6Address("2001:db8::1"),
+    )
+
+
+def test_every_attachment_key_is_parsed(load) -> None:
+    loaded = load(
+        """
+networks:
+  front:
+    enable_ipv6: true
+    ipam: {config: [{subnet: 10.1.0.0/24}, {subnet: "fd00::/64"}]}
+  back: {name: behind}
+attachments:
+  web:
+    sandbox: {netns: /run/netns/web}
+    hosts: [alpha, "b*"]
+    hostname: web
+    domainname: example.org
+    networks:
+      front:
+        ipv4_address: 10.1.0.10
+        ipv6_address: fd00::10
+        link_local_ips: [169.254.1.1]
+        mac_address: 02-42-0A-01-00-0A
+        aliases: [www, web_1]
+        priority: 100
+        gw_priority: -1
+        interface_name: eth0
+        driver_opts: {com.example.x: 1}
+      back: {driver_opts: {com.docker.network.endpoint.ifname: lan0}}
+    expose: ["9000", 9001, "9002-9004/udp"]
+    dns: 1.1.1.1
+    dns_search: [example.org]
+    dns_opt: ["ndots:2", rotate]
+    extra_hosts: {gw: host-gateway, six: "[::1]", many: [10.0.0.1, 10.0.0.2]}
+    sysctls: [net.ipv4.conf.eth0.rp_filter=2]
+"""
+    )
+
+    assert not loaded.faults
+    web = attachment(loaded, "web")
+    behind, front = web.endpoints
+    assert (behind.network, behind.interface_name) == ("behind", "lan0")
+    assert front == EndpointWanted(
+        network="front",
+        source=front.source,
+        ipv4_address=IPv4Address("10.1.0.10"),
+        ipv6_address=IPv6Address("fd00::10"),
+        link_local_ips=(IPv4Address("169.254.1.1"),),
+        mac_address="02:42:0a:01:00:0a",
+        aliases=("www", "web_1"),
+        priority=100,
+        gw_priority=-1,
+        interface_name="eth0",
+        options=(("com.example.x", "1"),),
+    )
+    assert (front.source.line, front.source.column) == (14, 7)
+    assert web == AttachmentWanted(
+        name="web",
+        source=web.source,
+        sandbox=SandboxRef(SandboxKind.PATH, "/run/netns/web"),
+        hosts=("alpha", "b*"),
+        hostname="web",
+        domainname="example.org",
+        endpoints=(behind, front),
+        expose=((9000, 9000, "tcp"), (9001, 9001, "tcp"), (9002, 9004, "udp")),
+        dns=(IPv4Address("1.1.1.1"),),
+        dns_search=("example.org",),
+        dns_options=("ndots:2", "rotate"),
+        extra_hosts=(("gw", "host-gateway"), ("many", "10.0.0.1"), ("many", "10.0.0.2"), ("six", "::1")),
+        sysctls=(("net.ipv4.conf.eth0.rp_filter", "2"),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ports", "expected"),
+    [
+        ("80", PortWanted(target=(80, 80), published=(0, 0))),
+        ("8080:80", PortWanted(target=(80, 80), published=(8080, 8080))),
+        ("8000-8010:80", PortWanted(target=(80, 80), published=(8000, 8010))),
+        ("8000-8001:80-81/udp", PortWanted(target=(80, 81), published=(8000, 8001), protocol="udp")),
+        (
+            "127.0.0.1:5353:53/UDP",
+            PortWanted(target=(53, 53), published=(5353, 5353), protocol="udp", host_ip=IPv4Address("127.0.0.1")),
+        ),
+        ("127.0.0.1::53", PortWanted(target=(53, 53), published=(0, 0), host_ip=IPv4Address("127.0.0.1"))),
+        ("[::1]:80:80", PortWanted(target=(80, 80), published=(80, 80), host_ip=IPv6Address("::1"))),
+        (
+            {"target": 80, "published": "8000-8010", "protocol": "tcp", "host_ip": "::1", "mode": "host", "x-a": 1},
+            PortWanted(target=(80, 80), published=(8000, 8010), host_ip=IPv6Address("::1")),
+        ),
+    ],
+)
+def test_ports_take_the_short_and_the_long_form(ports: object, expected: PortWanted) -> None:
+    (port,) = AttachmentSpec.model_validate({"ports": [ports]}).ports
+
+    assert (port if isinstance(port, PortWanted) else port.wanted()) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "networks"),
+    [
+        ("{}", NetworkMode.NETWORKS, ["bridge"]),
+        ("{networks: }", NetworkMode.NETWORKS, ["bridge"]),
+        ("{networks: []}", NetworkMode.NETWORKS, ["bridge"]),
+        ("{network_mode: bridge}", NetworkMode.NETWORKS, ["bridge"]),
+        ("{network_mode: default}", NetworkMode.NETWORKS, ["bridge"]),
+        ("{networks: [bridge]}", NetworkMode.NETWORKS, ["bridge"]),
+        ("{network_mode: none}", NetworkMode.NONE, []),
+        ("{network_mode: host}", NetworkMode.HOST, []),
+        ("{networks: [host]}", NetworkMode.HOST, []),
+        ("{networks: [stack]}", NetworkMode.HOST, []),
+        ("{networks: {none: }}", NetworkMode.NONE, []),
+        ("{networks: [b, a]}", NetworkMode.NETWORKS, ["a", "b"]),
+    ],
+)
+def test_an_attachment_joins_what_the_engine_would(load, text: str, mode: NetworkMode, networks: list[str]) -> None:
+    loaded = load(f"networks: {{a: , b: , stack: {{external: {{name: host}}}}}}\nattachments: {{web: {text}}}")
+
+    assert not loaded.faults
+    web = attachment(loaded, "web")
+    assert web.mode is mode
+    assert [endpoint.network for endpoint in web.endpoints] == networks
+    assert web.sandbox == SandboxRef(SandboxKind.NETNS, "web")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "is_kept"),
+    [("[]", True), ("[alpha]", True), ("al*", True), ("[beta, '?lpha']", True), ("[beta]", False), ("ALPHA", False)],
+)
+def test_attachments_of_other_hosts_are_checked_and_left_out(load, hosts: str, is_kept: bool) -> None:
+    loaded = load(f"attachments: {{web: {{hosts: {hosts}}}}}")
+
+    assert not loaded.faults
+    assert [attachment.name for attachment in loaded.wanted.attachments] == ["web"] * is_kept
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "do_meet"),
+    [
+        ("[]", "[beta]", True),
+        ("[beta]", "[]", True),
+        ("[beta]", "[beta]", True),
+        ("[beta]", "[gamma]", False),
+        ("['b*']", "[beta]", True),
+        ("[beta]", "['b*']", True),
+        ("['b*']", "['b*']", True),
+        ("['g*']", "[beta]", False),
+        ("['a*']", "['*a']", True),
+    ],
+)
+def test_addresses_clash_only_where_two_attachments_can_meet(load, one: str, other: str, do_meet: bool) -> None:
+    loaded = load(
+        "networks: {n: {ipam: {config: [{subnet: 10.1.0.0/24}]}}}\nattachments:\n"
+        f"  one: {{hosts: {one}, networks: {{n: {{ipv4_address: 10.1.0.9}}}}}}\n"
+        f"  other: {{hosts: {other}, networks: {{n: {{ipv4_address: 10.1.0.9}}}}}}\n"
+    )
+
+    assert bool(loaded.faults) is do_meet
+
+
+def test_what_hangs_on_a_faulty_network_is_left_out_without_a_second_fault(load) -> None:
+    loaded = load("networks: {n: {drivr: x}}\nattachments: {on: {networks: [n]}, off: {}}")
+
+    assert len(loaded.faults) == 1
+    assert loaded.wanted.has_faults
+    assert [attachment.name for attachment in loaded.wanted.attachments] == ["off"]
+
+
+def test_nothing_is_called_undeclared_while_a_file_cannot_be_read(load) -> None:
+    loaded = load("attachments: {on: {networks: [n]}, off: {}}", b="networks: {n: [")
+
+    assert [fault.file.endswith("b.yaml") for fault in loaded.faults] == [True]
+    assert [attachment.name for attachment in loaded.wanted.attachments] == ["off"]
+
+
+def test_files_of_all_folders_are_merged_and_others_passed_over(tmp_path: Path) -> None:
+    for name in (
+        "a.yaml",
+        "b.yml",
+        "deep/er/c.yaml",
+        ".hidden.yaml",
+        ".git/d.yaml",
+        "hosts/beta.yaml",
+        "e.yaml~",
+        "f.txt",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"networks: {{{path.stem.strip('.')}: }}\n")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link.yaml").symlink_to(tmp_path / ".hidden.yaml")
+    (tmp_path / "loop").symlink_to(tmp_path)
+
+    loaded = load_specs(tmp_path, host="alpha")
+
+    assert not loaded.faults
+    assert [n.name for n in loaded.wanted.networks] == ["a", "b", "bridge", "c", "hidden", "host", "none"]
+    assert loaded.files == tuple(f"{tmp_path}/{name}" for name in ("a.yaml", "b.yml", "deep/er/c.yaml", "link.yaml"))
+
+
+def test_the_digest_follows_names_and_contents(load, tmp_path: Path) -> None:
+    first = load("networks: {a: }").digest
+
+    assert load("networks: {a: }").digest == first
+    assert load("networks: {b: }").digest != first
+    (tmp_path / "a.yaml").rename(tmp_path / "b.yaml")
+    (tmp_path / "b.yaml").write_text("networks: {a: }")
+    assert load_specs(tmp_path, host="alpha").digest != first
+
+
+@pytest.mark.parametrize("kind", ["absent", "file", "pipe", "large", "dangling", "loop"])
+def test_what_cannot_be_read_is_a_fault(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "specs"
+    bad = folder / "x.yaml"
+    match kind:
+        case "file":
+            folder.write_text("")
+        case "pipe":
+            folder.mkdir()
+            os.mkfifo(bad)
+        case "large":
+            folder.mkdir()
+            bad.write_bytes(b"#" * (1 << 20) + b"\n")
+        case "dangling":
+            folder.mkdir()
+            bad.symlink_to("nowhere")
+        case "loop":
+            folder.mkdir()
+            bad.symlink_to(bad)
+
+    loaded = load_specs(folder, host="alpha")
+
+    assert len(loaded.faults) == 1
+    assert isinstance(loaded.faults[0], SpecError)
+    assert loaded.wanted.has_faults
+
+
+def test_a_file_name_that_is_not_text_can_still_be_printed(tmp_path: Path) -> None:
+    path = os.path.join(os.fsencode(tmp_path), b"b\xe4\nd.yaml")
+    with open(path, "w") as file:
+        file.write("x: 1")
+
+    loaded = load_specs(tmp_path, host="alpha")
+
+    assert "b\\xe4\\x0ad.yaml:1:1: unknown key" in str(loaded.faults[0])
+
+
+def test_one_file_does_not_say_more_than_a_hundred_faults(load) -> None:
+    loaded = load("networks:\n" + "".join(f"  n{i}: {{bad: 1}}\n" for i in range(5000)))
+
+    assert len(loaded.faults) == 101
+    assert loaded.faults[-1].message == "and 4900 more faults"
+
+
+def test_a_thousand_attachments_load_in_well_under_a_second(load) -> None:
+    networks = "".join(f"  n{i}: {{ipam: {{config: [{{subnet: 10.{i}.0.0/16}}]}}}}\n" for i in range(20))
+    attachments = "".join(
+        f"  web{i}:\n    hostname: web{i}\n    networks:\n"
+        f"      n{i % 20}: {{ipv4_address: 10.{i % 20}.1.{i // 20 + 1}, aliases: [www{i}], priority: 10}}\n"
+        f"    dns: [1.1.1.1]\n    extra_hosts: [gw=10.0.0.1]\n"
+        for i in range(1000)
+    )
+    load("")
+
+    began = time.process_time()
+    loaded = load(f"networks:\n{networks}attachments:\n{attachments}")
+    took = time.process_time() - began
+
+    assert not loaded.faults
+    assert len(loaded.wanted.attachments) == 1000
+    assert took < 0.5
+
+
+def test_many_hosts_with_the_same_address_are_compared_in_linear_time(load) -> None:
+    attachments = "".join(
+        f"  w{i}: {{hosts: [h{i}], networks: {{n: {{ipv4_address: 10.0.0.9}}}}}}\n" for i in range(3000)
+    )
+
+    began = time.process_time()
+    loaded = load(f"networks: {{n: {{ipam: {{config: [{{subnet: 10.0.0.0/16}}]}}}}}}\nattachments:\n{attachments}")
+
+    assert not loaded.faults
+    assert time.process_time() - began < 3
+
+
+VOCABULARY = """
+networks attachments bridge host none front web ipam config subnet gateway ip_range aux_addresses driver driver_opts
+labels external name internal sandbox netns pid hosts network_mode ports target published links dns extra_hosts sysctls
+x-y ipv4_address 10.0.0.0/8 10.1.0.0/16 10.1.0.1 fd00::/64 fd00::1 default null ../x 80:80 * a=b << interface_name
+mac_address aliases enable_ipv6 net.ipv4.x expose com.docker.network.driver.mtu
+"""
+WORDS = st.sampled_from(VOCABULARY.split())
+TREES = st.recursive(
+    WORDS | st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(WORDS, children, max_size=4),
+    max_leaves=25,
+)
+
+
+def typed(tree: object) -> str:
+    """Write flow YAML: JSON is nearly that."""
+    return json.dumps(tree)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@given(networks=st.dictionaries(WORDS, TREES, max_size=4), attachments=st.dictionaries(WORDS, TREES, max_size=4))
+def test_any_tree_of_known_words_gives_nothing_but_faults(
+    tmp_path: Path, networks: object, attachments: object
+) -> None:
+    (tmp_path / "a.yaml").write_text(f"networks: {typed(networks)}\nattachments: {typed(attachments)}\n")
+
+    loaded = load_specs(tmp_path, host="alpha")
+
+    assert loaded.wanted.has_faults is bool(loaded.faults)
+    assert all(str(fault).isprintable() or "\n" not in str(fault) for fault in loaded.faults)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+@given(content=st.binary(max_size=200), name=st.sampled_from(["a.yaml", "a.yaml.j2", "vars.yaml"]))
+def test_any_bytes_give_nothing_but_faults(tmp_path: Path, content: bytes, name: str) -> None:
+    for path in tmp_path.iterdir():
+        path.unlink()
+    (tmp_path / name).write_bytes(content)
+
+    loaded = load_specs(tmp_path, host="alpha")
+
+    assert loaded.wanted.has_faults is bool(loaded.faults)

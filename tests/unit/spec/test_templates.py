@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import pytest
+
+from reconciler.spec.load import LoadedSpecs, load_specs
+
+
+def load(folder: Path, template: str, *, host: str = "alpha") -> LoadedSpecs:
+    (folder / "a.yaml.j2").write_text(template)
+    return load_specs(folder, host=host)
+
+
+def test_variables_of_the_host_win_and_the_host_is_one(tmp_path: Path) -> None:
+    (tmp_path / "hosts").mkdir()
+    (tmp_path / "vars.yaml").write_text("mtu: 1400\nnames: [a, b]\nhost: ignored\n")
+    (tmp_path / "hosts" / "alpha.yaml").write_text("mtu: 9000\n")
+    template = (
+        "networks:\n{% for name in names %}"
+        "  {{ name }}: {driver_opts: {com.docker.network.driver.mtu: {{ mtu }}}, labels: {host: {{ host }}}}\n"
+        "{% endfor %}"
+    )
+
+    here = load(tmp_path, template)
+    there = load(tmp_path, template, host="beta")
+
+    assert not here.faults
+    assert [(n.name, n.labels) for n in here.wanted.networks[:2]] == [(name, (("host", "alpha"),)) for name in "ab"]
+    assert here.wanted.networks[0].bridge is not None
+    assert here.wanted.networks[0].bridge.mtu == 9000
+    assert there.wanted.networks[0].bridge is not None
+    assert there.wanted.networks[0].bridge.mtu == 1400
+
+
+@pytest.mark.parametrize("host", ["../a", "..", "", "a/b", "a\0b"])
+def test_a_host_name_never_leaves_the_folder(tmp_path: Path, host: str) -> None:
+    (tmp_path / "a.yaml").write_text("boom: [")
+    (tmp_path / "specs" / "hosts").mkdir(parents=True)
+
+    assert not load(tmp_path / "specs", "networks: {}", host=host).faults
+
+
+def test_declared_places_are_lines_of_the_template(tmp_path: Path) -> None:
+    loaded = load(
+        tmp_path, "networks:\n{% for i in range(3) %}\n  n{{ i }}:\n    internal: true\n{% endfor %}\n  last: {}\n"
+    )
+
+    places = {network.name: (network.source.line, network.source.column) for network in loaded.wanted.networks}
+    assert places["n0"] == places["n2"] == (3, 1)
+    assert places["last"] == (6, 3)
+
+
+def test_a_place_that_cannot_be_told_is_given_in_the_rendered_text(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "{% set t %}networks: {a: {bogus: 1}}\n{% endset %}{{ t[:40] }}{{ t | length }}")
+
+    assert "in the rendered text" in str(loaded.faults[0])
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param("{{ ().__class__.__mro__[1].__subclasses__() }}", id="classes"),
+        pytest.param("{{ lipsum.__globals__ }}", id="globals"),
+        pytest.param("{% include '/etc/passwd' %}", id="include"),
+        pytest.param("{% import 'x' as x %}", id="import"),
+        pytest.param("{{ range(100000) | list }}", id="range"),
+        pytest.param("{% for i in range(999) %}{% for j in range(999) %}{% endfor %}{% endfor %}", id="loops"),
+        pytest.param("{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}", id="endless-macro"),
+        pytest.param(
+            "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+            id="exploding-macro",
+        ),
+        pytest.param("{{ 'a' * 10**9 }}", id="text-times"),
+        pytest.param("{{ 10**9 * 'a' }}", id="times-text"),
+        pytest.param("{{ [1] * 10**9 }}", id="list-times"),
+        pytest.param("{{ 9**9**9**9 }}", id="power"),
+        pytest.param("{{ 'a' | center(10**9) }}", id="center"),
+        pytest.param("{{ 'a'.ljust(10**9) }}", id="ljust"),
+        pytest.param("{{ '%1000000000d' % 1 }}", id="percent"),
+        pytest.param("{{ '{:>1000000000}'.format(1) }}", id="format"),
+        pytest.param("{{ 'a' | indent(10**9) }}", id="indent"),
+        pytest.param("{{ (1).to_bytes(10**9, 'big') }}", id="to-bytes"),
+        pytest.param("{{ [1] | batch(10**9, 0) | list }}", id="batch"),
+        pytest.param(
+            "{% set n = namespace(x='aaaa') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}", id="tilde"
+        ),
+        pytest.param(
+            "{% set n = namespace(x='aaaa') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}", id="plus"
+        ),
+        pytest.param(
+            "{% set n = namespace(x='aaaa') %}{% for i in range(60) %}{% set n.x = [n.x, n.x] | join %}{% endfor %}",
+            id="join",
+        ),
+        pytest.param(
+            "{% set n = namespace(x='aaaa') %}{% for i in range(60) %}{% set n.x = n.x | replace('a', 'aa') %}{% endfor %}",
+            id="replace",
+        ),
+        pytest.param(
+            "{% set n = namespace(x='aaaa') %}{% for i in range(60) %}"
+            "{% set t %}{{ n.x }}{{ n.x }}{% endset %}{% set n.x = t %}{% endfor %}",
+            id="capture",
+        ),
+        pytest.param("{% for i in range(60000) %}" + "x" * 100 + "{% endfor %}", id="long-output"),
+        pytest.param("{{ none }}", id="null"),
+        pytest.param("{{ 1 / 0 }}", id="division"),
+        pytest.param("{{ missing }}", id="undefined"),
+        pytest.param("{{ [1, 2] | random }}", id="random"),
+        pytest.param("a: {{ '\\ud800' }}", id="surrogate"),
+    ],
+)
+def test_templates_that_break_out_or_blow_up_are_faults_on_their_line(tmp_path: Path, template: str) -> None:
+    loaded = load(tmp_path, f"# first line\n{template}\n")
+
+    assert loaded.faults
+    assert loaded.faults[0].file.endswith("a.yaml.j2")
+    assert loaded.faults[0].line == 2
+
+
+def test_ordinary_means_of_expression_work(tmp_path: Path) -> None:
+    loaded = load(
+        tmp_path,
+        "networks:\n  {{ ['a', 'b'] | join('-') }}{{ 1 + 1 }}{{ 'x' ~ 2 }}:\n"
+        "    labels: {{ {'k': 'v'} | tojson }}\n    internal: {{ 'yes' | replace('yes', 'true') }}\n",
+    )
+
+    assert not loaded.faults
+    assert loaded.wanted.networks[0].name == "a-b2x2"
+    assert loaded.wanted.networks[0].labels == (("k", "v"),)
+
+
+def test_templates_are_not_rendered_while_their_variables_are_bad(tmp_path: Path) -> None:
+    (tmp_path / "vars.yaml").write_text("a: [")
+
+    loaded = load(tmp_path, "networks: {{ a }}")
+
+    assert [fault.file.endswith("vars.yaml") for fault in loaded.faults] == [True]
