@@ -18,8 +18,8 @@ from operator import attrgetter
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-import consul  # type: ignore[import-untyped]  # the library has no types
-from consul.base import (  # type: ignore[import-untyped]
+import consul
+from consul.base import (
     ACLDisabled,
     ACLPermissionDenied,
     BadRequest,
@@ -53,6 +53,7 @@ from reconciler.kv.snapshot import Snapshot
 SESSION_TTL_S: Final = range(10, 86_401)
 """What Consul takes as a session's TTL; it ends one after once to twice that."""
 
+_WAIT_MIN_S: Final = 0.01
 _WAIT_MAX_S: Final = 300.0
 """Of one blocking query; Consul's limit is 10 minutes. It adds up to a sixteenth by chance."""
 
@@ -124,6 +125,8 @@ class ConsulStore:
         self, prefix: str, index: int, wait_s: float, cancellation: Cancellation
     ) -> tuple[int, tuple[Entry, ...]]:
         """Give index and entries: at once for index 0, else when the folder's index has passed it or `wait_s` is over."""
+        if wait_s < _WAIT_MIN_S:
+            index = 0  # Consul takes a wait of nothing for its default of 5 minutes
         timeout_s = self._timeout_s + (wait_s * 17 / 16 if index else 0)
         waiting = _Client(_Transport(self._http, self._token, timeout_s=timeout_s, cancellation=cancellation))
         return self._folder(waiting, prefix, index=index, wait=f"{int(wait_s * 1000)}ms")

@@ -62,8 +62,9 @@ class EtcdStore:
         self._token_lock = threading.Lock()
 
     def get(self, key: str) -> Entry | None:
+        whole = self._encoded(checked_key(key))
         with _translated():
-            found = self.call("kv/range", {"key": self._encoded(checked_key(key))}, is_repeatable=True)
+            found = self.call("kv/range", {"key": whole}, is_repeatable=True)
             return next((self.entry(item) for item in found.get("kvs", ())), None)
 
     def list(self, prefix: str) -> tuple[Entry, ...]:
@@ -202,6 +203,7 @@ class EtcdWatch:
         self._store = store
         self._prefix = prefix
         self._next_revision = 0
+        self._in_use = threading.Lock()
         self._stream: LineStream | None = None
         self._heard_s = 0.0
         self._backoff = Backoff()
@@ -210,14 +212,17 @@ class EtcdWatch:
     def poll(self, timeout_s: float) -> Batch | None:
         deadline = time.monotonic() + timeout_s
         self._cancellation.event.wait(min(timeout_s, self._backoff.delay_s()))
-        while not self._cancellation.event.is_set():
-            batch = self._look(deadline)
-            if batch is not None or time.monotonic() >= deadline:
-                return batch
+        with self._in_use:
+            while not self._cancellation.event.is_set():
+                batch = self._look(deadline)
+                if batch is not None or time.monotonic() >= deadline:
+                    return batch
         return None
 
     def close(self) -> None:
         self._cancellation.cancel()
+        with self._in_use:
+            self._hang_up()
 
     def _look(self, deadline: float) -> Batch | None:
         try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from reconciler.errors import ReconcilerError
-from reconciler.model.identifiers import NsRef
+from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import IPAddress, IPNetwork, Unit
 from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkWanted
 
@@ -16,6 +16,7 @@ class HostFacts:
     """What the choices depend on, read from the host. Changes of it are ordinary changes of the desired state.
 
     name: `--host`. instance: tells reconcilers on one machine apart. uplink_mtu: of the default route's link, None without one.
+    vtep: our own underlay address, from `--cluster-advertise`; None outside a cluster.
     routes: (destination, link) of every route of the main table but default ones and those on our own links.
     resolv_conf, hosts: text of the host's own files. now: RFC 3339 with nanoseconds, for `Created`.
     resolved_conf: of /run/systemd/resolve/resolv.conf, "" if absent.
@@ -31,13 +32,14 @@ class HostFacts:
     hosts: str
     has_ipv6: bool
     now: str
+    vtep: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredSubnet:
     """A pool of a network. gateway None: nobody answers there (isolated). is_declared: the user gave the subnet.
 
-    is_gateway_declared: the user gave the gateway; inspect shows the gateway of a declared subnet only then
+    vni: of an overlay's subnet, 24 bits (RFC 7348). is_gateway_declared: the user gave the gateway; inspect shows the gateway of a declared subnet only then
     (what the 20.10 engine does), and always that of a chosen one.
     default_gateway: what containers use as their default route: the gateway, or aux address DefaultGatewayIPv4|6.
     """
@@ -49,13 +51,33 @@ class DesiredSubnet:
     aux_addresses: tuple[tuple[str, IPAddress], ...] = ()
     is_declared: bool = False
     is_gateway_declared: bool = False
+    vni: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteEndpoint:
+    """An endpoint of a global network that lives on another host, as the cluster store tells, checked.
+
+    vtep: the other host's underlay address. name: the attachment's.
+    """
+
+    network: str
+    id: str
+    name: str
+    host: str
+    vtep: IPAddress
+    mac: str
+    ipv4: IPv4Interface | None = None
+    ipv6: IPv6Interface | None = None
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredNetwork:
     """A network with its pools chosen. subnets: IPv4 first. link_name: the bridge device, "" for host and none.
 
-    created: RFC 3339 with nanoseconds. mtu: bytes, of the bridge and its endpoints.
+    created: RFC 3339 with nanoseconds. mtu: bytes, of the bridge and its endpoints. ns: where the bridge is; an overlay network
+    has a namespace of its own. remote_endpoints: of a global network, sorted by id.
     """
 
     wanted: NetworkWanted
@@ -65,6 +87,8 @@ class DesiredNetwork:
     link_name: str = ""
     mtu: int = 1500
     scope: str = "local"
+    ns: NsRef = HOST
+    remote_endpoints: tuple[RemoteEndpoint, ...] = ()
 
     @property
     def name(self) -> str:

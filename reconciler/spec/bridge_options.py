@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from reconciler.model.identifiers import LINK_NAME_MAX
 from reconciler.model.wanted import BridgeOptions, GatewayMode
-from reconciler.spec.document import shown
+from reconciler.spec.document import FAULTS_MAX, shown
 from reconciler.spec.fields import parse_address, parse_ipv4, parse_ipv6, parse_link_name
 
 PREFIX: Final = "com.docker.network."
@@ -108,7 +108,8 @@ def bridge_options(options: Mapping[str, str], *, is_default: bool, is_internal:
             continue
         name = option.removeprefix(PREFIX)
         if name not in _PARSERS:
-            faults.append((option, unknown_option(option, BRIDGE_OPTIONS)))
+            known = BRIDGE_OPTIONS if len(faults) < FAULTS_MAX else ()
+            faults.append((option, unknown_option(option, known)))
             continue
         try:
             values[name] = _PARSERS[name][1](text)

@@ -123,6 +123,8 @@ def _network(text: str, what: str, refusal: str) -> IPNetwork:
     if "/" not in text:
         raise ValueError(f"{refusal}: {shown(text)} has no prefix length, expected something like 172.28.0.0/16")
     try:
+        if not text.rpartition("/")[2].isdecimal() or "%" in text:
+            raise ValueError
         loose = ip_network(text, strict=False)
     except ValueError:
         raise ValueError(f"{refusal}: {shown(text)} is no CIDR block") from None

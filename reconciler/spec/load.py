@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,8 @@ from reconciler.spec.files import SpecText, read_folder
 from reconciler.spec.network import Fault, NetworkSpec, builtin_networks, network_wanted
 from reconciler.spec.not_yet import not_yet_in_attachment, not_yet_in_network
 
+HINTS_AMONG_MAX: Final = 500
+"""Networks beyond which a misspelt one is not compared with all of them: that costs more than the rest of the load."""
 BUILTIN_SOURCE: Final = Source("<built-in>", 0, 0)
 
 
@@ -152,9 +154,16 @@ def _attachments(
         if spec is None:
             continue
         found = [*attachment_faults(spec, table), *not_yet_in_attachment(spec)]
-        found += _undeclared(spec, table) if is_complete else ()
+        found += islice(_undeclared(spec, table), FAULTS_MAX) if is_complete and len(faults) < FAULTS_MAX else ()
+        is_declared = all(key in table for key in spec.networks)
         faults += [entry.fault(path, message) for path, message in found]
-        if not found and entry.key not in bad and is_for_host(spec.hosts, host) and _has_networks(spec, table):
+        if (
+            not found
+            and is_declared
+            and entry.key not in bad
+            and is_for_host(spec.hosts, host)
+            and _has_networks(spec, table)
+        ):
             good.append(attachment_wanted(entry.key, spec, entry.document, table))
     return tuple(sorted(good, key=lambda attachment: attachment.name))
 
@@ -162,7 +171,7 @@ def _attachments(
 def _undeclared(spec: AttachmentSpec, table: NetworkTable) -> Iterator[Fault]:
     for key in spec.networks:
         if key not in table:
-            near = get_close_matches(key, table, n=1)
+            near = get_close_matches(key[:64], table, n=1) if len(table) <= HINTS_AMONG_MAX else []
             hint = f"did you mean '{near[0]}'?" if near else "declare it below 'networks'"
             yield ("networks", key), f"network {shown(key)} not found: {hint}"
 

@@ -62,6 +62,8 @@ def _fault(document: Document, path: Path, detail: Any) -> SpecError:
         return document.fault(place, f"'{place[-1]}' is missing")
     if kind in _EXPECTED:
         return document.fault(place, f"expected {_EXPECTED[kind]}, got {_typed(detail['input'])}")
+    if kind == "too_long":
+        return document.fault(place, f"at most {context['max_length']} entries are expected")
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
         return document.fault(place, f"{detail['input']} is out of range: {words} {context[bound]} is expected")

@@ -23,6 +23,10 @@ _BUILTIN_DRIVERS: Final = {_BRIDGE: "bridge", _HOST: "host", _NONE: "null"}
 _ALLOWED_ON_BRIDGE: Final = frozenset(("driver", "driver_opts", "enable_ipv4", "enable_ipv6", "ipam", "labels"))
 
 
+SUBNETS_MAX: Final = 256
+"""Of one network; each is compared with each."""
+
+
 class SubnetSpec(SpecModel):
     subnet: Subnet = Field(description="CIDR, e.g. 172.28.0.0/16")
     ip_range: IpRange | None = Field(default=None, description="block that automatic addresses come from")
@@ -34,7 +38,9 @@ class SubnetSpec(SpecModel):
 
 class IpamSpec(SpecModel):
     driver: Name = Field(default="default", description="default, null or a plugin's name")
-    config: Items[SubnetSpec] = Field(default=(), description="at most one IPv4 and one IPv6 subnet on a bridge")
+    config: Items[SubnetSpec] = Field(
+        default=(), max_length=SUBNETS_MAX, description="at most one IPv4 and one IPv6 subnet on a bridge"
+    )
     options: dict[str, Text] | None = None
 
 

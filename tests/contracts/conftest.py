@@ -1,10 +1,8 @@
-"""The four key-value stores, each with a real server, in a network namespace of the tests' own."""
+"""The four key-value stores, each with a real server, on the loopback of the private machine that all tests run on."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -19,29 +17,11 @@ from reconciler.kv.sqlite import open_sqlite
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server, ServerMissing
 
-CLONE_NEWNET = 0x40000000
-
 STARTERS: dict[str, Callable[[Path], Server]] = {
     "consul": servers.consul,
     "etcd": servers.etcd,
     "zk": servers.zookeeper,
 }
-
-
-@pytest.fixture(scope="module")
-def private_network() -> Iterator[None]:
-    """Move this thread, and all that it starts, into a new network namespace, and back."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    if libc.unshare(CLONE_NEWNET):
-        os.close(home)
-        missing("a network namespace needs root, or unshare -Urnm")
-    try:
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        yield
-    finally:
-        assert libc.setns(home, CLONE_NEWNET) == 0
-        os.close(home)
 
 
 def missing(reason: str) -> None:
@@ -100,7 +80,7 @@ class Backend:
 
 
 @pytest.fixture(scope="module")
-def make_backend(private_network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Backend]]:
+def make_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Backend]]:
     """Start each provider's server once, when a test first asks for it."""
     backends: dict[str, Backend] = {}
 

@@ -205,7 +205,7 @@ def test_another_pair_of_ours_under_one_of_the_names_is_not_taken_for_it(engine:
 )
 def test_pair_is_changed_in_place_and_back(engine: Engine, change: dict[str, object]) -> None:
     ns = engine.make_sandbox("web")
-    changed = pair_to(ns, **change)
+    changed = replace(pair_to(ns), **change)  # type: ignore[arg-type]
     engine.create(BRIDGE, replace(BRIDGE, ifname="br-other"), pair_to(ns))
 
     assert engine.update_error(pair_to(ns), changed) is None
@@ -264,6 +264,20 @@ def test_links_are_deleted_together_and_strangers_stay(engine: Engine) -> None:
     assert [type(outcome.error) for outcome in outcomes] == [type(None), type(None), NameConflict, type(None)]
     assert engine.machine.links("H") == ["br-test", "foreign", "lo", "rcv2"]
     assert engine.machine.links("c0") == ["lo"]
+
+
+def test_more_links_than_fit_one_datagrams_replies(engine: Engine) -> None:
+    ns = engine.make_sandbox("web")
+    pairs = [pair_to(ns, number, peer_ifname=f"eth{number}") for number in range(200)]
+    engine.create(BRIDGE)
+
+    made = engine.apply([operation(None, pair) for pair in pairs])
+    present = engine.has(*pairs)
+    deleted = engine.apply([operation(BRIDGE, None), *(operation(pair, None) for pair in pairs)])
+
+    assert [outcome.error for outcome in (*made, *deleted)] == [None] * 401
+    assert present
+    assert engine.machine.links("H") == engine.machine.links("web") == ["lo"]
 
 
 def test_deletion_of_nothing_but_strangers_deletes_nothing(engine: Engine) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import threading
 from ipaddress import ip_interface, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,8 @@ from reconciler.model.objects import Address, Bridge, LinkUp, Route, Sysctl
 from reconciler.model.wanted import EndpointWanted, NetworkMode, SandboxKind
 from tests.kernel.engine import NOW, NOWHERE, Engine, attachment, operation
 from tests.kernel.test_links import BRIDGE, pair_to
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.kernel
 
@@ -212,6 +217,33 @@ def test_vanished_process_of_a_sandbox_is_missing(engine: Engine) -> None:
     engine.attachments = [attachment("web", SandboxKind.PID, str(child.pid))]
 
     assert isinstance(engine.observe().sandboxes[NsRef(f"pid:{child.pid}")].error, SandboxMissing)
+
+
+def test_host_can_be_looked_at_without_privileges(engine: Engine) -> None:
+    """Sandboxes cannot be entered then, and each says so."""
+    engine.make_sandbox("web")
+    script = f"""
+from pathlib import Path
+from reconciler.kernel.netns import Namespaces
+from reconciler.model.wanted import *
+from reconciler.observe.host import observe_host
+from reconciler.settings import Settings
+import os
+import tests.kernel.engine as engine
+os.setgid(65534)
+os.setuid(65534)
+settings = Settings(host="alpha", state_dir=Path("/nowhere"))
+attachments = (engine.attachment("web"), engine.attachment("init", SandboxKind.PID, "{os.getpid()}"))
+wanted = WantedState(networks=(), attachments=attachments)
+with Namespaces(settings.netns_dir, settings.instance) as namespaces:
+    observed = observe_host(wanted, settings, namespaces, engine.NOW)
+print(("Bridge", "", "lo") in observed.seen, *(type(fact.error).__name__ for fact in observed.sandboxes.values()))
+"""
+    child = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30, cwd=ROOT
+    )
+
+    assert child.stdout == "True PrivilegeError PrivilegeError\n", child.stderr
 
 
 def test_dump_error_is_the_kernels(engine: Engine) -> None:

@@ -88,16 +88,17 @@ def test_file_stays_when_its_network_was_left_as_it_was(tmp_path: Path, kept: di
     assert (tmp_path / "networks/back.json").exists()
 
 
-def test_symlink_in_the_place_of_a_file_is_replaced_not_followed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["precious", "[]\n"], ids=["other content", "same content"])
+def test_symlink_in_the_place_of_a_file_is_replaced_not_followed(tmp_path: Path, content: str) -> None:
     status, outside = tmp_path / "status", tmp_path / "outside"
     write_files(status, files())
-    outside.write_text("precious")
+    outside.write_text(content)
     (status / "networks/front.json").symlink_to(outside)
     (status / "networks/.front.json.tmp").symlink_to(outside)
 
     write_files(status, files("front"))
 
-    assert outside.read_text() == "precious"
+    assert outside.read_text() == content
     assert not (status / "networks/front.json").is_symlink()
 
 
