@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 from reconciler.apply.scripts import foreign
 from reconciler.errors import ReconcilerError, kernel_error
-from reconciler.kernel.links import Link, decode_link, delete_doomed, doom_link, get_link
+from reconciler.kernel.links import Link, decode_link, delete_doomed, doom_link, get_link, spare_link
 from reconciler.kernel.netlink import UNBROKEN_MAX, Reply, RouteSocket
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Bridge, VethPair
 
 _KINDS = {Bridge: "bridge", VethPair: "veth"}
+_DONE = (0, errno.ENODEV)
+"""ENODEV: the link was gone, or all of them were."""
 
 
 def delete_links(found: Sequence[Bridge | VethPair], namespaces: Namespaces) -> list[ReconcilerError | None]:
@@ -40,6 +42,8 @@ def _delete(socket: RouteSocket, found: Sequence[Bridge | VethPair]) -> list[Rec
     ]
     doomed = [look.ifindex for look in looks if isinstance(look, Link)]
     *replies, deletion = socket.batch_unbroken([*map(doom_link, doomed), delete_doomed()])
+    if deletion.errno not in _DONE:
+        socket.batch([spare_link(ifindex) for ifindex in doomed])
     errors = iter([_refusal(reply, deletion) for reply in replies])
     return [
         _named(next(errors), link) if isinstance(look, Link) else look for look, link in zip(looks, found, strict=True)
@@ -58,8 +62,8 @@ def _look(reply: Reply, found: Bridge | VethPair) -> Link | ReconcilerError | No
 
 
 def _refusal(reply: Reply, deletion: Reply) -> Reply | None:
-    """Give what kept one link from going. ENODEV: it was gone, or all were."""
-    return next((r for r in (reply, deletion) if r.errno not in (0, errno.ENODEV)), None)
+    """Give what kept one link from going."""
+    return next((r for r in (reply, deletion) if r.errno not in _DONE), None)
 
 
 def _named(refusal: Reply | None, found: Bridge | VethPair) -> ReconcilerError | None:

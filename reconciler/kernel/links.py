@@ -230,6 +230,11 @@ def doom_link(ifindex: int) -> Request:
     return Request(RTM_NEWLINK, 0, _IFINFO.pack(0, 0, ifindex, 0, 0) + u32_attribute(_IFLA_GROUP, _DOOMED_GROUP))
 
 
+def spare_link(ifindex: int) -> Request:
+    """Take a link back from where `doom_link` put it."""
+    return Request(RTM_NEWLINK, 0, _IFINFO.pack(0, 0, ifindex, 0, 0) + _OUR_GROUP)
+
+
 def delete_doomed() -> Request:
     """Delete all doomed links together: one by one each waits for the whole machine (synchronize_net), 20 ms for a veth pair."""
     return Request(_RTM_DELLINK, 0, _IFINFO.pack(0, 0, 0, 0, 0) + u32_attribute(_IFLA_GROUP, _DOOMED_GROUP))

@@ -180,7 +180,7 @@ class LineStream:
 
     def line(self, timeout_s: float) -> bytes | None:
         """Give the next line; None if none came within `timeout_s`. Raises KvUnavailable when the server hung up."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + max(timeout_s, 0.001)  # what has arrived already is read even without patience
         while (end := self._buffer.find(b"\n", self._searched)) < 0:
             self._searched = len(self._buffer)
             if self._searched > REPLY_BYTES_MAX:

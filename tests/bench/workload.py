@@ -81,23 +81,6 @@ def listing_script(host_ns: str, workload: Workload, folder: Path) -> Path:
     return _write(folder / "list.sh", [*listings, f"ip netns exec {host_ns} nft -j list ruleset"])
 
 
-def _bridges(machine: Machine, host_ns: str) -> Iterator[str]:
-    for link in machine.ip_json(host_ns, "-details", "link", "show", "type", "bridge"):
-        ifname = link["ifname"]
-        yield f"link add {ifname} address {link['address']} mtu {link['mtu']} group {link['group']} type bridge"
-        yield from _addresses(machine, host_ns, ifname)
-        yield f"link set {ifname} up"
-
-
-def _veth_pairs(machine: Machine, host_ns: str, peers: Mapping[int, tuple[str, dict[str, Any]]]) -> Iterator[str]:
-    for link in machine.ip_json(host_ns, "-details", "link", "show", "type", "veth"):
-        ns, peer = peers[link["ifindex"]]
-        near = f"{link['ifname']} mtu {link['mtu']} group {link['group']} master {link['master']}"
-        far = f"{peer['ifname']} address {peer['address']} mtu {peer['mtu']} netns {ns}"
-        yield f"link add {near} type veth peer {far}"
-        yield f"link set {link['ifname']} up"
-
-
 def _peers(machine: Machine, workload: Workload) -> dict[int, tuple[str, dict[str, Any]]]:
     """Give by the near side's index: the namespace that the far side of each veth pair is in, and the far side."""
     found = {}

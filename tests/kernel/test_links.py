@@ -8,7 +8,7 @@ from ipaddress import ip_interface
 import pytest
 
 from reconciler.errors import KernelError, NameConflict, SandboxMissing
-from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.identifiers import HOST, LINK_GROUP, NsRef
 from reconciler.model.objects import Address, Bridge, LinkUp, VethPair
 from tests.kernel.engine import Engine, operation, sandbox
 from tests.machine import eventually
@@ -278,6 +278,31 @@ def test_more_links_than_fit_one_datagrams_replies(engine: Engine) -> None:
     assert [outcome.error for outcome in (*made, *deleted)] == [None] * 401
     assert present
     assert engine.machine.links("H") == engine.machine.links("web") == ["lo"]
+
+
+def test_links_that_could_not_be_deleted_are_as_they_were(engine: Engine) -> None:
+    """A link without a way to delete it, in the group that is deleted, makes the kernel refuse all."""
+    pair = pair_to(engine.make_sandbox("web"))
+    engine.create(BRIDGE, pair)
+    engine.machine.run("H", "ip", "link", "set", "lo", "group", str(LINK_GROUP ^ 1))
+
+    assert isinstance(engine.delete_error(pair), KernelError)
+
+    assert engine.has(pair)
+    assert engine.machine.ip_json("H", "link", "show", "rcv1")[0]["group"] == str(LINK_GROUP)
+    engine.machine.run("H", "ip", "link", "set", "lo", "group", "0")
+    assert engine.delete_error(pair) is None
+
+
+def test_mtu_too_small_for_ipv6_is_fine(engine: Engine) -> None:
+    ns, bridge = engine.make_sandbox("web"), replace(BRIDGE, mtu=1000)
+    pair = pair_to(ns, mtu=1000)
+
+    engine.create(bridge, pair, LinkUp(ns=ns, ifname="eth0"))
+
+    assert engine.has(bridge, pair)
+    assert engine.update_error(pair, replace(pair, is_hairpin=True)) is None
+    assert engine.has(replace(pair, is_hairpin=True))
 
 
 def test_deletion_of_nothing_but_strangers_deletes_nothing(engine: Engine) -> None:
