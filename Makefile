@@ -42,7 +42,7 @@ clean:
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml
-	@.ci/install-tools
+	@.ci/install-tools dig:bind9-dnsutils busybox:busybox-static
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --editable '.[dev]'
 	@touch $@ .venv/run.stamp

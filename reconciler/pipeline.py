@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -31,6 +31,7 @@ from reconciler.kernel.nft import Nft
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.desired import DesiredState
+from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import (
     HOST_UNIT,
     Address,
@@ -50,11 +51,12 @@ from reconciler.model.objects import (
     VethPair,
 )
 from reconciler.model.observed import Observed
-from reconciler.model.plan import Outcome, Plan
+from reconciler.model.plan import Operation, Outcome, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
 from reconciler.observe.firewall import observe_firewall
 from reconciler.observe.host import observe_host
+from reconciler.observe.memory import Memory
 from reconciler.plan.make_plan import Blocked, Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, link_units, owners
 from reconciler.settings import Settings
@@ -69,11 +71,12 @@ _ROUNDS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backends:
-    """The world, opened once per process."""
+    """The world, opened once per process, and what is remembered of it from look to look."""
 
     namespaces: Namespaces
     nft: Nft
     kv: KvStore
+    memory: Memory = field(default_factory=Memory)
 
     def handlers(self, settings: Settings) -> Mapping[type[Object], Handler]:
         """Say who carries out operations on which kind of object."""
@@ -131,7 +134,7 @@ def reconcile(settings: Settings, backends: Backends, progress: Progress | None 
     Raises LockHeld when another pass works on this host, KvUnavailable without a store; all else is in the report.
     """
     loaded = _load(settings)
-    with HostLock():
+    with _at_work(backends):
         report = _converge(loaded.wanted, loaded, settings, backends, progress)
         write_status(settings, report)
     return report
@@ -140,10 +143,20 @@ def reconcile(settings: Settings, backends: Backends, progress: Progress | None 
 def tear_down(settings: Settings, backends: Backends, progress: Progress | None = None) -> Report:
     """Remove all that is ours and nothing else: reconcile with nothing wanted."""
     nothing = LoadedSpecs(wanted=WantedState(networks=(), attachments=()), faults=(), digest="", files=())
-    with HostLock():
+    with _at_work(backends):
         report = _converge(nothing.wanted, nothing, settings, backends, progress)
         write_status(settings, report)
     return report
+
+
+@contextmanager
+def _at_work(backends: Backends) -> Iterator[None]:
+    """Hold the host's lock, and in the end no namespace open: one that others delete shall really go."""
+    with HostLock():
+        try:
+            yield
+        finally:
+            backends.namespaces.release()
 
 
 def look(
@@ -177,7 +190,8 @@ def _observe(
     wanted: WantedState, settings: Settings, backends: Backends, records: Mapping[str, str], promises: Promises
 ) -> Observed:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
-    observed = observe_host(wanted, settings, backends.namespaces, now)
+    memory = backends.memory
+    observed = observe_host(wanted, settings, backends.namespaces, now, memory, promises.sysctls)
     seen = dict(observed.seen)
     for path, value in records.items():
         record = KvRecord(path=path, value=value)
@@ -185,7 +199,9 @@ def _observe(
     failed = list(observed.failures)
     try:
         units = [Unit(network=network, attachment=attachment) for network, attachment in promises.endpoints]
-        seen.update((found.object.key, found) for found in observe_firewall(backends.nft, units))
+        if memory.firewall is None:
+            memory.firewall = tuple(observe_firewall(backends.nft, units))
+        seen.update((found.object.key, found) for found in memory.firewall)
     except ReconcilerError as error:
         failed.append((HOST_UNIT, error))
     return replace(observed, seen=seen, failures=tuple(failed))
@@ -205,26 +221,48 @@ def _owners(wanted: WantedState, observed: Observed, promises: Promises) -> Owne
 def _converge(
     wanted: WantedState, loaded: LoadedSpecs, settings: Settings, backends: Backends, progress: Progress | None
 ) -> Report:
-    """Apply, undo what failed half-way, look again until nothing is left to do."""
-    handlers = backends.handlers(settings)
+    """Apply, undo what failed half-way, look again until nothing is left to do.
+
+    A unit that failed is left alone for the rest of the pass, unless its error says that trying again may help.
+    """
     first = view = look(wanted, settings, backends)
     outcomes: list[Outcome] = []
     failed: list[tuple[Unit, ReconcilerError]] = []
     for _ in range(_ROUNDS):
         if not view.plan.operations:
             break
-        done = carry_out(view.plan.operations, handlers, progress)
+        done = _apply(view.plan.operations, settings, backends, progress)
         outcomes += done
         new = failures(done)
         if new:
-            failed += new
+            failed += [(unit, error) for unit, error in new if not error.is_retryable]
             _undo(view, new, settings, backends, wanted)
         view = look(wanted, settings, backends, failed)
-    return _report(replace_plan(view, first.plan), loaded, tuple(outcomes), view.plan)
+    return _report(replace(view, plan=first.plan), loaded, tuple(outcomes), view.plan)
 
 
-def replace_plan(view: View, plan: Plan) -> View:
-    return replace(view, plan=plan)
+def _apply(
+    operations: Sequence[Operation], settings: Settings, backends: Backends, progress: Progress | None = None
+) -> tuple[Outcome, ...]:
+    """Carry out operations, and forget what was seen where they took place."""
+    done = carry_out(operations, backends.handlers(settings), progress)
+    memory = backends.memory
+    memory.forget(ns for operation in operations for ns in _places(operation))
+    if any(isinstance(operation.object, SandboxFile) for operation in operations):
+        memory.files = None
+    if any(isinstance(operation.object, (FirewallRules, FirewallElement)) for operation in operations):
+        memory.firewall = None
+    return done
+
+
+def _places(operation: Operation) -> Iterator[NsRef]:
+    """Give the namespaces that an operation changes something in."""
+    for found in (operation.before, operation.after):
+        match found:
+            case VethPair():
+                yield from (found.ns, found.peer_ns)
+            case Namespace() | Bridge() | LinkUp() | Address() | Route() | Sysctl():
+                yield found.ns
 
 
 def _undo(
@@ -244,7 +282,7 @@ def _undo(
             if seen.is_ours and blocked.covers(unit) == is_failed:
                 target[key] = replace(seen.object, unit=unit)
     plan = make_plan(target, now.observed.seen, now.owners, Boundaries())
-    for outcome in carry_out(plan.operations, backends.handlers(settings)):
+    for outcome in _apply(plan.operations, settings, backends):
         if outcome.error is not None:
             log.error("undo of %s failed: %s", outcome.operation.describe(), outcome.error)
 

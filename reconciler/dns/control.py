@@ -1,7 +1,8 @@
 """What the engine and the server say to each other: one JSON request and its reply over a unix socket below the run folder.
 
-    {"do": "status"}    -> {"version", "pid", "sandboxes", "in_flight", "streams"}
-    {"do": "reload"}    -> {"sandboxes", "failures": {sandbox: reason}} once the zones file is in force
+    {"do": "status"}    -> {"version", "pid", "digest": of the zones in force, "failures": {sandbox: reason},
+                            "sandboxes", "in_flight", "streams"}
+    {"do": "reload"}    -> the same, once the zones file is in force
     {"do": "stop"}      -> {}
     {"do": "hand over"} -> descriptors in messages of {"sockets": [[namespace, inode], …]}, lock and control socket first;
                            after "taken" the old server finishes what is under way and ends
@@ -30,8 +31,9 @@ SOCKET_FILE: Final = "control.sock"
 
 REPLY_TIMEOUT_S: Final = 10.0
 MESSAGE_MAX: Final = 1 << 17
-FAILURES_MAX: Final = 500
-"""Named in one reply, so that it stays below MESSAGE_MAX and the socket's buffer."""
+FAILURES_MAX: Final = 300
+REASON_MAX: Final = 200
+"""Failures named in one reply, and how long each may be, so that it stays below MESSAGE_MAX and the socket's buffer."""
 
 _CREDENTIALS: Final = struct.Struct("=iII")
 

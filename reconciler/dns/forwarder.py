@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from reconciler.dns import upstream, wire
@@ -20,13 +21,6 @@ from reconciler.model.identifiers import HOST, NsRef
 PORT: Final = 53
 SERVER_TIMEOUT_S: Final = 4.0
 """Per server, for all of connecting, asking and reading (docker-networking section 7.4)."""
-
-IN_FLIGHT_MAX: Final = 1024
-"""Of all sandboxes together, the engine's value; see FAIR_SHARE for who is served beyond."""
-
-IN_FLIGHT_SANDBOX_MAX: Final = 100
-FAIR_SHARE: Final = 8
-"""What each sandbox may have in flight even when others have used up IN_FLIGHT_MAX."""
 
 _GARBAGE_MAX: Final = 16
 """Datagrams that do not answer the question, after which a server is given up."""
@@ -42,42 +36,41 @@ class Asker(Protocol):
     exchanges: set[Exchange]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What an asker wants to know. servers: in the order to be asked; deliver: gets the reply."""
+
+    message: bytes
+    query: Query
+    servers: Sequence[Upstream]
+    deliver: Callable[[bytes], None]
+    is_stream: bool
+
+    def error(self, rcode: Rcode) -> bytes:
+        return wire.error_reply(self.message, self.query, rcode)
+
+
 class Exchange:
-    """One query on its way: server after server until a reply is final or none is left."""
+    """One question on its way: server after server until a reply is final or none is left."""
 
     __slots__ = (
         "_asked",
         "_buffer",
-        "_deliver",
         "_forwarder",
         "_garbage",
         "_last",
-        "_message",
+        "_question",
         "_servers",
         "_socket",
         "_timer",
         "asker",
-        "is_stream",
-        "query",
     )
 
-    def __init__(
-        self,
-        forwarder: Forwarder,
-        asker: Asker,
-        message: bytes,
-        query: Query,
-        servers: Sequence[Upstream],
-        deliver: Callable[[bytes], None],
-        is_stream: bool,
-    ) -> None:
-        self._forwarder = forwarder
+    def __init__(self, forwarder: Forwarder, asker: Asker, question: Question) -> None:
         self.asker = asker
-        self._message = message
-        self.query = query
-        self.is_stream = is_stream
-        self._servers = list(servers)
-        self._deliver = deliver
+        self._forwarder = forwarder
+        self._question = question
+        self._servers = iter(question.servers)
         self._socket: socket.socket | None = None
         self._timer: Timer | None = None
         self._asked = self._buffer = b""
@@ -87,10 +80,8 @@ class Exchange:
     def ask_next(self) -> None:
         """Turn to the next server; without one hand back the last refusal, or SERVFAIL when nobody said anything."""
         self._leave_server()
-        while self._servers:
-            if self._ask(self._servers.pop(0)):
-                return
-        self._finish(self._last or wire.error_reply(self._message, self.query, Rcode.SERVFAIL))
+        if not any(self._ask(server) for server in self._servers):
+            self._finish(self._last or self._question.error(Rcode.SERVFAIL))
 
     def cancel(self) -> None:
         """Forget it; nobody gets a reply. Harmless when done."""
@@ -99,23 +90,23 @@ class Exchange:
 
     def _finish(self, reply: bytes) -> None:
         self.cancel()
-        self._deliver(reply)
+        self._question.deliver(reply)
 
     def _ask(self, server: Upstream) -> bool:
         """Open a socket for each server: the kernel picks its port and drops what comes from elsewhere (RFC 5452)."""
-        kind = socket.SOCK_STREAM if self.is_stream else socket.SOCK_DGRAM
-        self._asked = os.urandom(2) + self._message[2:]
+        kind = socket.SOCK_STREAM if self._question.is_stream else socket.SOCK_DGRAM
+        self._asked = os.urandom(2) + self._question.message[2:]
         self._buffer, self._garbage = b"", 0
         try:
             self._socket = self._forwarder.connected(self.asker.ns if server.is_inside else HOST, server, kind)
-            if not self.is_stream:
+            if not self._question.is_stream:
                 self._socket.send(self._asked)
         except (OSError, ReconcilerError):
             self._leave_server()
             return False
-        on_ready = self._on_connected if self.is_stream else self._on_datagram
+        on_ready = self._on_connected if self._question.is_stream else self._on_datagram
         reactor = self._forwarder.reactor
-        reactor.watch(self._socket.fileno(), on_ready, WRITE if self.is_stream else READ)
+        reactor.watch(self._socket.fileno(), on_ready, WRITE if self._question.is_stream else READ)
         self._timer = reactor.call_after(SERVER_TIMEOUT_S, self.ask_next)
         return True
 
@@ -136,7 +127,7 @@ class Exchange:
             return None
         except OSError:  # an ICMP error: nobody listens there
             return self.ask_next()
-        if upstream.is_reply_to(self._asked, self.query.question_end, reply):
+        if upstream.is_reply_to(self._asked, self._question.query.question_end, reply):
             return self._take(reply)
         self._garbage += 1
         if self._garbage >= _GARBAGE_MAX:
@@ -176,12 +167,13 @@ class Exchange:
         if len(self._buffer) < size + 2:
             return None
         reply = self._buffer[2 : size + 2]
-        if upstream.is_reply_to(self._asked, self.query.question_end, reply):
+        if upstream.is_reply_to(self._asked, self._question.query.question_end, reply):
             return self._take(reply)
         return self.ask_next()
 
     def _take(self, reply: bytes) -> None:
-        passed_on = upstream.passed_on(reply, self._message, self.query, is_stream=self.is_stream)
+        question = self._question
+        passed_on = upstream.passed_on(reply, question.message, question.query, is_stream=question.is_stream)
         if upstream.is_final(reply):
             return self._finish(passed_on)
         self._last = passed_on
@@ -196,22 +188,17 @@ class Forwarder:
         self._namespaces = namespaces
         self.in_flight = 0
 
-    def forward(
-        self,
-        asker: Asker,
-        message: bytes,
-        query: Query,
-        servers: Sequence[Upstream],
-        deliver: Callable[[bytes], None],
-        *,
-        is_stream: bool,
-    ) -> Exchange | None:
-        """Start asking; `deliver` gets the reply, perhaps before this returns (then None): SERVFAIL at once without
-        servers, REFUSED beyond the limits."""
-        if not servers or self._is_over_limit(asker):
-            deliver(wire.error_reply(message, query, Rcode.REFUSED if servers else Rcode.SERVFAIL))
+    def forward(self, asker: Asker, question: Question) -> Exchange | None:
+        """Start asking. The reply may be delivered before this returns, which is then None: SERVFAIL at once without servers,
+        REFUSED beyond the limits.
+        """
+        if not question.servers:
+            question.deliver(question.error(Rcode.SERVFAIL))
             return None
-        exchange = Exchange(self, asker, message, query, servers, deliver, is_stream)
+        if upstream.is_over_limit(len(asker.exchanges), self.in_flight):
+            question.deliver(question.error(Rcode.REFUSED))
+            return None
+        exchange = Exchange(self, asker, question)
         asker.exchanges.add(exchange)
         self.in_flight += 1
         exchange.ask_next()
@@ -233,7 +220,3 @@ class Forwarder:
             return made
         made.close()
         raise OSError(number, os.strerror(number))
-
-    def _is_over_limit(self, asker: Asker) -> bool:
-        own = len(asker.exchanges)
-        return own >= IN_FLIGHT_SANDBOX_MAX or (self.in_flight >= IN_FLIGHT_MAX and own >= FAIR_SHARE)

@@ -6,30 +6,44 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from reconciler import __version__
 from reconciler.dns import control
 from reconciler.dns.control import ResolverError
 
 _START_TIMEOUT_S: Final = 20.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningServer:
+    """A server as it says it is. digest: `zones_digest` of what is in force; failures: sandboxes not served, with the reason."""
+
+    version: str
+    pid: int
+    digest: str
+    failures: Mapping[str, str]
+
+
+def running_server(run_dir: Path) -> RunningServer | None:
+    """Give the server that listens to requests, of whatever version; None without one."""
+    try:
+        return _running(control.ask(run_dir, "status"))
+    except ResolverError:
+        return None
+
+
 def ensure_server(run_dir: Path, netns_dir: Path) -> None:
     """Have a server of this version run for the caller's network namespace. Harmless when one does; one of another version cedes
     its place without closing a socket. Raises ResolverError.
     """
-    command: list[str | Path] = [
-        sys.executable,
-        "-P",
-        "-m",
-        "reconciler.dns.server",
-        "--detach",
-        "--run-dir",
-        run_dir,
-        "--netns-dir",
-        netns_dir,
-    ]
+    running = running_server(run_dir)
+    if running is not None and running.version == __version__:
+        return
+    module = (sys.executable, "-P", "-m", "reconciler.dns.server")  # -P: the folder we stand in may be a stranger's
+    command = (*module, "--detach", "--run-dir", str(run_dir.absolute()), "--netns-dir", str(netns_dir.absolute()))
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_START_TIMEOUT_S, check=False
@@ -40,27 +54,24 @@ def ensure_server(run_dir: Path, netns_dir: Path) -> None:
         raise ResolverError(f"start the embedded DNS server: exit {done.returncode}; {_last_words(run_dir)}")
 
 
-def is_running(run_dir: Path) -> bool:
-    """Say whether a server listens to requests, of whatever version."""
-    try:
-        control.ask(run_dir, "status")
-    except ResolverError:
-        return False
-    return True
-
-
-def publish_zones(run_dir: Path, text: str) -> Mapping[str, str]:
-    """Put zones in force; give the sandboxes that cannot be served, with the reason, once all others are. Raises ResolverError."""
+def publish_zones(run_dir: Path, text: str) -> RunningServer:
+    """Put zones in force. Returns once all that can be served is, and says what cannot. Raises ResolverError."""
     _write(control.folder(run_dir), text)
-    failures = control.ask(run_dir, "reload")["failures"]
-    assert isinstance(failures, dict)
-    return failures
+    return _running(control.ask(run_dir, "reload"))
 
 
 def stop_server(run_dir: Path) -> None:
     """End it, if it runs; sandboxes have no name service from then on."""
-    if is_running(run_dir):
+    if running_server(run_dir) is not None:
         control.ask(run_dir, "stop")
+
+
+def _running(status: control.Document) -> RunningServer:
+    failures = status["failures"]
+    assert isinstance(failures, dict)
+    return RunningServer(
+        version=str(status["version"]), pid=int(str(status["pid"])), digest=str(status["digest"]), failures=failures
+    )
 
 
 def _write(folder: Path, text: str) -> None:

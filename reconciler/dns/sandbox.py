@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from reconciler.dns.answer import Forward, View, answer, ready_reply
-from reconciler.dns.forwarder import Exchange, Forwarder
+from reconciler.dns.forwarder import Exchange, Forwarder, Question
 from reconciler.dns.reactor import Reactor
 from reconciler.dns.stream import BACKLOG, StreamGroup, StreamLimits
 from reconciler.dns.upstream import Upstream
+from reconciler.dns.wire import Query
 from reconciler.dns.zones import LISTEN_ADDRESS
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import NsRef
@@ -133,14 +134,18 @@ class Sandbox:
 
         found = answer(message, self.view, shuffled)
         if isinstance(found, Forward):
-            self._forwarder.forward(self, message, found.query, self.servers, deliver, is_stream=False)
+            self._forwarder.forward(self, self._question(message, found.query, deliver, is_stream=False))
         elif found is not None:
             deliver(found)
 
     def _answer_stream(self, message: bytes, deliver: Callable[[bytes | None], None]) -> Callable[[], None] | None:
         found = answer(message, self.view, shuffled, is_stream=True)
         if isinstance(found, Forward):
-            exchange = self._forwarder.forward(self, message, found.query, self.servers, deliver, is_stream=True)
+            question = self._question(message, found.query, deliver, is_stream=True)
+            exchange = self._forwarder.forward(self, question)
             return exchange.cancel if exchange is not None else None
         deliver(found)
         return None
+
+    def _question(self, message: bytes, query: Query, deliver: Callable[[bytes], None], *, is_stream: bool) -> Question:
+        return Question(message=message, query=query, servers=self.servers, deliver=deliver, is_stream=is_stream)

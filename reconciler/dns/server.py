@@ -10,17 +10,22 @@ import logging
 import os
 import resource
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from reconciler import __version__
 from reconciler.dns import control, succession
+from reconciler.dns.control import ResolverError
 from reconciler.dns.privileges import drop_privileges
 from reconciler.dns.service import Service
+from reconciler.dns.succession import Inheritance
 from reconciler.errors import ExitCode, ReconcilerError
 
 _READY: Final = b"ready"
+_PREDECESSOR_S: Final = 5.0
+"""How long one that holds the lock may take until it can be spoken to, or is gone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,18 +51,30 @@ def _serve(options: argparse.Namespace, on_ready: Callable[[], None]) -> int:
     os.umask(0o077)
     _allow_descriptors()
     try:
-        inheritance = succession.begin(options.run_dir)
+        inheritance = _inherit(options.run_dir)
         if inheritance is None:
-            if control.ask(options.run_dir, "status")["version"] == __version__:
-                on_ready()
-                return ExitCode.OK
-            inheritance = succession.take_over(options.run_dir)
+            on_ready()
+            return ExitCode.OK
         drop_privileges()
         Service(options.run_dir, options.netns_dir, inheritance).run(on_ready)
     except ReconcilerError as error:
         logging.getLogger(__name__).error("%s", error)
         return error.exit_code
     return ExitCode.OK
+
+
+def _inherit(run_dir: Path) -> Inheritance | None:
+    """Begin, or take over from a server of another version; None when one of this version runs. Raises ResolverError."""
+    deadline = time.monotonic() + _PREDECESSOR_S
+    while (fresh := succession.begin(run_dir)) is None:
+        try:
+            is_same = control.ask(run_dir, "status")["version"] == __version__
+            return None if is_same else succession.take_over(run_dir)
+        except ResolverError:  # it is only just starting, or about to end
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)
+    return fresh
 
 
 def _allow_descriptors() -> None:

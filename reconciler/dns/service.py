@@ -24,7 +24,7 @@ from reconciler.dns.sandbox import Sandbox, open_sockets
 from reconciler.dns.stream import StreamLimits
 from reconciler.dns.succession import Inheritance
 from reconciler.dns.upstream import upstreams
-from reconciler.dns.zones import LISTEN_ADDRESS, SandboxZone, Zones, parse_zones
+from reconciler.dns.zones import LISTEN_ADDRESS, SandboxZone, Zones, parse_zones, zones_digest
 from reconciler.errors import ReconcilerError
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import HOST, NsRef
@@ -53,6 +53,7 @@ class Service:
         self._limits = StreamLimits(self._reactor)
         self._tables: tuple[NetworkTable, ...] = ()
         self._zones = Zones()
+        self._digest = ""
         self._wanted: Mapping[str, SandboxZone] = {}
         self._views: Mapping[str, View] = {}
         self._sandboxes: dict[str, Sandbox] = {}
@@ -83,7 +84,9 @@ class Service:
 
     def reload(self) -> None:
         """Put the zones file in force: answers at once, then sockets. Raises ReconcilerError, everything being as before."""
-        self._zones = self._read_zones()
+        text = self._zones_text()
+        self._zones = parse_zones(text) if text else Zones()
+        self._digest = zones_digest(text)
         self._wanted = {zone.name: zone for zone in self._zones.sandboxes}
         self._views = make_views(self._zones, self._tables)
         self._tables = tuple({id(table): table for view in self._views.values() for table in view.tables}.values())
@@ -95,19 +98,20 @@ class Service:
         self._failures.clear()
         for name in self._wanted:
             self._follow(name)
+        gc.unfreeze()
         gc.collect()
         gc.freeze()  # tables live long: the collector need not walk them while questions wait
 
-    def _read_zones(self) -> Zones:
+    def _zones_text(self) -> str:
+        """Give the file's text, "" when there is none yet."""
         path = control.folder(self._run_dir) / control.ZONES_FILE
         try:
             with open(path, "rb") as file:
-                text = file.read(_ZONES_SIZE_MAX)
+                return file.read(_ZONES_SIZE_MAX).decode(errors="replace")
         except FileNotFoundError:
-            return Zones()
+            return ""
         except OSError as cause:
             raise ResolverError(f"read {path}: {cause.strerror}") from cause
-        return parse_zones(text.decode(errors="replace"))
 
     def _instruct(self, name: str, sandbox: Sandbox) -> None:
         sandbox.view = self._views[name]
@@ -149,12 +153,16 @@ class Service:
 
     def _tick(self) -> None:
         """Look after a part of the sandboxes at a time, so that no question waits long for it."""
+        if not self._inheritance.is_in_place(self._run_dir):
+            _log.warning("%s was taken away: nobody can reach this server any more", control.folder(self._run_dir))
+            return self._reactor.stop()
         self._unvisited = self._unvisited or list(self._wanted)
         for _ in range(len(self._wanted) // _TICKS_PER_ROUND + 1):
             if self._unvisited and (name := self._unvisited.pop()) in self._wanted:
                 self._follow(name)
         self._limits.drop_idle()
         self._reactor.call_after(_TICK_S, self._tick)
+        return None
 
     def _watch_signals(self) -> None:
         receiver, sender = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -208,15 +216,20 @@ class Service:
         return {
             "version": __version__,
             "pid": os.getpid(),
+            "digest": self._digest,
+            "failures": self._named_failures(),
             "sandboxes": len(self._sandboxes),
             "in_flight": self._forwarder.in_flight,
             "streams": self._limits.total,
         }
 
-    def _reloaded(self, _: socket.socket) -> Document:
+    def _named_failures(self) -> dict[str, str]:
+        named = sorted(self._failures.items())[: control.FAILURES_MAX]
+        return {name: reason[: control.REASON_MAX] for name, reason in named}
+
+    def _reloaded(self, connection: socket.socket) -> Document:
         self.reload()
-        named = dict(sorted(self._failures.items())[: control.FAILURES_MAX])
-        return {"sandboxes": len(self._sandboxes), "failures": named}
+        return self._status(connection)
 
     def _stopped(self, _: socket.socket) -> Document:
         self._reactor.stop()

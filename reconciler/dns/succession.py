@@ -36,6 +36,14 @@ class Inheritance:
     control: socket.socket
     sockets: dict[Place, Sockets] = field(default_factory=dict)
 
+    def is_in_place(self, run_dir: Path) -> bool:
+        """Say whether the lock is still the one that others would look for."""
+        try:
+            found = os.stat(control.folder(run_dir) / control.LOCK_FILE)
+        except OSError:
+            return False
+        return os.path.samestat(found, os.fstat(self.lock))
+
     def close_sockets(self) -> None:
         """Close the listeners that nobody took out."""
         for pair in self.sockets.values():

@@ -13,6 +13,13 @@ from reconciler.model.objects import IPAddress
 SERVERS_MAX: Final = 3
 """As the engine and resolv.conf(5) (docker-networking section 7.4)."""
 
+IN_FLIGHT_MAX: Final = 1024
+"""Of all sandboxes together, the engine's value; see FAIR_SHARE for who is served beyond."""
+
+IN_FLIGHT_SANDBOX_MAX: Final = 100
+FAIR_SHARE: Final = 8
+"""What each sandbox may have in flight even when others have used up IN_FLIGHT_MAX."""
+
 _TRY_NEXT: Final = frozenset((Rcode.SERVFAIL, Rcode.REFUSED))
 _FIRST_WORDS: Final = struct.Struct("!HHH")
 
@@ -32,6 +39,11 @@ def upstreams(sandbox: SandboxZone, host_servers: tuple[IPAddress, ...]) -> tupl
     if not sandbox.is_external:
         return ()
     return tuple(Upstream(address, is_inside=False) for address in host_servers[:SERVERS_MAX])
+
+
+def is_over_limit(own: int, total: int) -> bool:
+    """Say whether a sandbox with `own` queries in flight, of `total` in the process, gets REFUSED for one more."""
+    return own >= IN_FLIGHT_SANDBOX_MAX or (total >= IN_FLIGHT_MAX and own >= FAIR_SHARE)
 
 
 def is_reply_to(asked: bytes, question_end: int, reply: bytes) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
@@ -30,6 +30,8 @@ _TC: Final = 0x0200
 _RD: Final = 0x0100
 _RA: Final = 0x0080
 _CD: Final = 0x0010
+_DO: Final = 0x8000
+"""In the lower half of the EDNS record's TTL field (RFC 6891 section 6.1.3)."""
 
 _HEADER: Final = struct.Struct("!6H")
 _RECORD: Final = struct.Struct("!HHIH")
@@ -81,7 +83,8 @@ class Query:
 
     name: in lower case, labels joined by dots, without the last dot; None when a label holds a dot itself, as no name of ours does.
     question_end: offset of the first byte behind the question. udp_size: what the client takes by UDP.
-    edns_version: None without EDNS. is_bare: nothing stands behind the question but an EDNS record without options.
+    edns_version: None without EDNS. is_dnssec_ok: its DO bit (RFC 3225).
+    is_bare: nothing stands behind the question but an EDNS record with neither options nor unknown flags.
     """
 
     id: bytes
@@ -92,6 +95,7 @@ class Query:
     question_end: int
     udp_size: int = PLAIN_SIZE
     edns_version: int | None = None
+    is_dnssec_ok: bool = False
     is_bare: bool = True
 
 
@@ -123,6 +127,7 @@ def parse_query(message: bytes) -> Query:
         question_end=end + 4,
         udp_size=max(PLAIN_SIZE, edns.udp_size),
         edns_version=edns.version,
+        is_dnssec_ok=edns.is_dnssec_ok,
         is_bare=edns.is_bare,
     )
 
@@ -152,6 +157,7 @@ def _text(labels: list[bytes]) -> str | None:
 class _Edns:
     udp_size: int = 0
     version: int | None = None
+    is_dnssec_ok: bool = False
     is_bare: bool = True
 
 
@@ -170,10 +176,10 @@ def _additional(message: bytes, offset: int, count: int) -> _Edns:
         elif labels or edns.version is not None:  # RFC 6891 section 6.1.1: one record, of the root
             raise Malformed(Rcode.FORMERR)
         else:
-            edns = _Edns(size, ttl >> 16 & 0xFF, length == 0)
+            edns = _Edns(size, ttl >> 16 & 0xFF, bool(ttl & _DO), length == 0 and not ttl & ~_DO)
     if offset != len(message):
         raise Malformed(Rcode.FORMERR)
-    return _Edns(edns.udp_size, edns.version, edns.is_bare and not others)
+    return replace(edns, is_bare=edns.is_bare and not others)
 
 
 def reply_head(
@@ -188,7 +194,8 @@ def edns_record(query: Query, rcode: Rcode = Rcode.NOERROR) -> bytes:
     """Give our EDNS record, or nothing when the query has none (RFC 6891 section 7)."""
     if query.edns_version is None:
         return b""
-    return b"\0" + _RECORD.pack(RecordType.OPT, UDP_SIZE_MAX, rcode >> 4 << 24, 0)
+    flags = rcode >> 4 << 24 | (_DO if query.is_dnssec_ok else 0)
+    return b"\0" + _RECORD.pack(RecordType.OPT, UDP_SIZE_MAX, flags, 0)
 
 
 def error_reply(message: bytes, query: Query, rcode: Rcode, *, is_truncated: bool = False) -> bytes:

@@ -5,6 +5,7 @@ Each network is there once, however many sandboxes look at it. The text form is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -153,6 +154,11 @@ def zones_text(zones: Zones) -> str:
     return (
         f'{{"format":{FORMAT},"host_servers":{servers},\n"networks":[\n{networks}\n],"sandboxes":[\n{sandboxes}\n]}}\n'
     )
+
+
+def zones_digest(text: str) -> str:
+    """Tell texts apart: what a server says is in force can be compared with what shall be."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _json(value: object) -> str:

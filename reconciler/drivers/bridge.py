@@ -31,7 +31,7 @@ def _bridge(network: DesiredNetwork, host: HostFacts) -> Iterator[Object]:
         ifname=ifname,
         mac=bridge_mac(network.id),
         mtu=network.mtu,
-        has_link_local=network.wanted.is_ipv6_enabled,
+        has_link_local=network.wanted.is_ipv6_enabled and host.has_ipv6,
     )
     if network.wanted.is_ipv6_enabled and host.has_ipv6:
         # A router on a container network must not take its own routes from a container's advertisement.

@@ -33,7 +33,7 @@ def assign(wanted: WantedState, host: HostFacts, promises: Promises) -> DesiredS
     ]
     ifnames, failures = _ifnames(sandboxes, networks, lost, promises)
     demands = [demand for sandbox in sandboxes for demand in _demands(sandbox, host, promises)]
-    unread = promises.endpoints.keys() - {demand.key for demand in demands} if wanted.has_faults else ()
+    unread = _unread(wanted, promises) if wanted.has_faults else ()
     chosen, failures = chosen_addresses(demands, networks, promises.endpoints, unread=unread, failures=failures)
     left_out = {attachment for _, attachment in failures}
     made = _Made(host=host, networks=networks, promises=promises, ifnames=ifnames, chosen=chosen)
@@ -46,6 +46,15 @@ def assign(wanted: WantedState, host: HostFacts, promises: Promises) -> DesiredS
         failures=tuple(sorted(told, key=lambda failure: failure[0])),
         has_faults=wanted.has_faults,
     )
+
+
+def _unread(wanted: WantedState, promises: Promises) -> Iterator[EndpointKey]:
+    """Give promised endpoints that may still be wanted by specs that could not be read.
+
+    A declared attachment says completely which networks it is on: what it left goes in this pass, as in `plan`.
+    """
+    declared = {attachment.name for attachment in wanted.attachments}
+    return (key for key, promise in promises.endpoints.items() if promise.attachment not in declared)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
-import fcntl
 import os
 import resource
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from reconciler.errors import KernelError, NameConflict, ReconcilerError, SandboxMissing, kernel_error
 from reconciler.kernel.links import Link, decode_link, get_loopback, mark_loopback
 from reconciler.kernel.netlink import RouteSocket
+from reconciler.kernel.netns_mounts import (
+    command,
+    enter,
+    is_network_namespace,
+    mount,
+    occupants,
+    place_file,
+    prepare_folder,
+    unmount,
+    unshare,
+)
 from reconciler.model.identifiers import HOST, NsRef
 
-_CLONE_NEWNET: Final = 0x40000000
-_MS_BIND: Final = 0x1000
-_MS_REC: Final = 0x4000
-_MS_SHARED: Final = 0x100000
-_MNT_DETACH: Final = 2
-_UMOUNT_NOFOLLOW: Final = 8
-_NS_GET_NSTYPE: Final = 0xB703
 _PIDFILE_MAX: Final = 32
 _RESERVED_FDS: Final = 128
 """Left to the rest of the process when descriptors are few."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Sandbox:
@@ -125,16 +126,16 @@ class Namespaces:
         """Make named namespaces with `lo` up and marked; one result each. One of ours that is there already is fine."""
         names = tuple(names)
         try:
-            self._prepare_folder()
+            prepare_folder(self.netns_dir)
         except ReconcilerError as error:
             return [error for _ in names]
-        return [_error_of(self._create, name) for name in names]
+        return [_error_of(partial(self._create, name)) for name in names]
 
     def delete(self, names: Iterable[str]) -> list[ReconcilerError | None]:
         """Take named namespaces away, if they are ours and no process is in them; one result each. Gone already is fine."""
         names = tuple(names)
-        occupants = _occupants()
-        return [_error_of(self._delete, name, occupants) for name in names]
+        running = occupants()
+        return [_error_of(partial(self._delete, name, running)) for name in names]
 
     def forget(self, ns: NsRef) -> None:
         """Close what is open of a namespace."""
@@ -142,14 +143,17 @@ class Namespaces:
         if sandbox is not None:
             self._close(sandbox)
 
+    def present_inode(self, ns: NsRef) -> int:
+        """Give the inode that a reference leads to now, 0 for none, without opening anything."""
+        try:
+            return os.stat(self._path(ns)).st_ino
+        except (OSError, SandboxMissing):
+            return 0
+
     def refresh(self) -> None:
         """Close what is open of namespaces that are no longer the ones their references lead to."""
         for ns, sandbox in tuple(self._open.items()):
-            try:
-                inode = os.stat(self._path(ns)).st_ino
-            except (OSError, SandboxMissing):
-                inode = 0
-            if inode != sandbox.inode:
+            if self.present_inode(ns) != sandbox.inode:
                 self.forget(ns)
 
     def release(self) -> None:
@@ -192,7 +196,7 @@ class Namespaces:
             raise kernel_error(cause.errno or errno.EACCES, f"open namespace {path} of sandbox {ns}") from cause
         except OSError as cause:
             raise _missing(ns, path, cause.strerror or str(cause)) from cause
-        if os.fstat(fd).st_dev == self._nsfs and fcntl.ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET:
+        if os.fstat(fd).st_dev == self._nsfs and is_network_namespace(fd):
             return fd
         os.close(fd)
         raise _missing(ns, path, "it is not a network namespace")
@@ -219,31 +223,17 @@ class Namespaces:
         ):  # where we are; setns(2) would ask for a privilege that looking at the host does not need
             yield
             return
-        _call(f"enter namespace {sandbox.inode}", "setns", sandbox.fd, _CLONE_NEWNET)
+        enter(sandbox.fd, f"enter namespace {sandbox.inode}")
         try:
             yield
         finally:
-            _call("return to the host's namespace", "setns", self._host.fd, _CLONE_NEWNET)
+            enter(self._host.fd, "return to the host's namespace")
 
     def _is_namespace(self, path: Path) -> bool:
         try:
             return os.lstat(path).st_dev == self._nsfs
         except OSError:
             return False
-
-    def _prepare_folder(self) -> None:
-        """Make the folder a shared mount as ip-netns(8) does, so that namespaces show in every mount namespace."""
-        folder = os.fsencode(self.netns_dir)
-        try:
-            self.netns_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-        except OSError as cause:
-            raise kernel_error(cause.errno or errno.EIO, f"make {self.netns_dir}") from cause
-        if _libc.mount(b"", folder, b"none", _MS_SHARED | _MS_REC, None) == 0:
-            return
-        if ctypes.get_errno() != errno.EINVAL:
-            raise kernel_error(ctypes.get_errno(), f"share the mount {self.netns_dir}")
-        _call(f"bind mount {self.netns_dir}", "mount", folder, folder, b"none", _MS_BIND | _MS_REC, None)
-        _call(f"share the mount {self.netns_dir}", "mount", b"", folder, b"none", _MS_SHARED | _MS_REC, None)
 
     def _create(self, name: str) -> None:
         ns, path = NsRef(f"netns:{name}"), self.netns_dir / _checked_name(name)
@@ -254,12 +244,11 @@ class Namespaces:
                 )
             return
         self.forget(ns)
-        self._place_file(path)
+        place_file(path)
         try:
             sandbox = self._unshared()
             try:
-                source = f"/proc/self/fd/{sandbox.fd}".encode()
-                _call(f"mount namespace {path}", "mount", source, os.fsencode(path), b"none", _MS_BIND, None)
+                mount(sandbox.fd, path)
             except KernelError:
                 sandbox.close()
                 raise
@@ -269,45 +258,35 @@ class Namespaces:
             raise
         self._remember(ns, sandbox)
 
-    def _place_file(self, path: Path) -> None:
-        """Make the file to mount on. One that no namespace is mounted on is what a crash or a reboot left: taken over."""
-        try:
-            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
-        except FileExistsError as cause:
-            if not path.is_file() or path.is_symlink() or path.stat().st_size:
-                raise NameConflict(f"{path} is in the way of a namespace and not ours; remove it") from cause
-        except OSError as cause:
-            raise kernel_error(cause.errno or errno.EIO, f"make {path}") from cause
-
     def _unshared(self) -> _Sandbox:
         """Make a namespace that is marked before anybody can find it."""
-        _call("make a network namespace", "unshare", _CLONE_NEWNET)
+        unshare()
         try:
             sandbox = _Sandbox(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
             sandbox.socket = RouteSocket()
         finally:
-            _call("return to the host's namespace", "setns", self._host.fd, _CLONE_NEWNET)
+            enter(self._host.fd, "return to the host's namespace")
         number, detail, _ = sandbox.socket.request(mark_loopback(self._mark))
         if number:
             sandbox.close()
             raise kernel_error(number, "mark the loopback of a new namespace", detail)
         return sandbox
 
-    def _delete(self, name: str, occupants: dict[int, int]) -> None:
+    def _delete(self, name: str, running: dict[int, int]) -> None:
         ns, path = NsRef(f"netns:{name}"), self.netns_dir / _checked_name(name)
         self.forget(ns)
         if self._is_namespace(path):
             if not self.is_made_by_us(ns):
                 raise NameConflict(f"namespace {path} was not made by us; it is left as it is")
-            pid = occupants.get(self.inode(ns))
+            pid = running.get(self.inode(ns))
             self.forget(ns)
             if pid is not None:
                 raise kernel_error(
                     errno.EBUSY,
                     f"delete namespace {path}",
-                    f"process {pid} ({_command(pid)}) runs in it; stop it first",
+                    f"process {pid} ({command(pid)}) runs in it; stop it first",
                 )
-            _call(f"unmount {path}", "umount2", os.fsencode(path), _MNT_DETACH | _UMOUNT_NOFOLLOW)
+            unmount(path)
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
 
@@ -321,10 +300,9 @@ def _descriptors() -> int:
     return max(64, min(soft, 1 << 16) - _RESERVED_FDS)
 
 
-def _error_of(function: object, *arguments: object) -> ReconcilerError | None:
-    assert callable(function)
+def _error_of(work: Callable[[], None]) -> ReconcilerError | None:
     try:
-        function(*arguments)
+        work()
     except ReconcilerError as error:
         return error
     return None
@@ -356,31 +334,3 @@ def _open_nonblocking(path: str, flags: int) -> int:
 
 def _missing(ns: NsRef, path: Path, reason: str) -> SandboxMissing:
     return SandboxMissing(f"sandbox {ns}: {path}: {reason}; start what it belongs to, or mend `sandbox` in the specs")
-
-
-def _occupants() -> dict[int, int]:
-    """Give one process for each namespace that a thread of a process other than ours is in."""
-    found: dict[int, int] = {}
-    own = os.getpid()
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal() and int(entry.name) != own:
-            with contextlib.suppress(OSError):
-                for thread in os.listdir(f"/proc/{entry.name}/task"):
-                    found.setdefault(os.stat(f"/proc/{entry.name}/task/{thread}/ns/net").st_ino, int(entry.name))
-    return found
-
-
-def _command(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return _printable(Path(f"/proc/{pid}/comm").read_text(errors="replace").strip())
-    return "gone"
-
-
-def _printable(text: str) -> str:
-    """A process chooses its name; it shall not choose what a terminal does."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def _call(what: str, function: str, *arguments: object) -> None:
-    if getattr(_libc, function)(*arguments) != 0:
-        raise kernel_error(ctypes.get_errno(), what)

@@ -10,7 +10,6 @@ what: each time the whole folder is read and compared.
 from __future__ import annotations
 
 import base64
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,8 +17,8 @@ from operator import attrgetter
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-import consul
-from consul.base import (
+import consul  # type: ignore[import-untyped, unused-ignore]  # the library has no types
+from consul.base import (  # type: ignore[import-untyped, unused-ignore]
     ACLDisabled,
     ACLPermissionDenied,
     BadRequest,
@@ -55,7 +54,7 @@ SESSION_TTL_S: Final = range(10, 86_401)
 
 _WAIT_MIN_S: Final = 0.01
 _WAIT_MAX_S: Final = 300.0
-"""Of one blocking query; Consul's limit is 10 minutes. It adds up to a sixteenth by chance."""
+"""Of one blocking query. Consul would take up to 10 minutes, and adds up to a sixteenth by chance."""
 
 
 class ConsulStore:
@@ -70,8 +69,9 @@ class ConsulStore:
         self._consul = _Client(_Transport(self._http, self._token))
 
     def get(self, key: str) -> Entry | None:
+        path = self._path(checked_key(key))
         with _translated():
-            _, found = self._consul.kv.get(self._path(checked_key(key)))
+            _, found = self._consul.kv.get(path)
             return None if found is None else self._entry(found)
 
     def list(self, prefix: str) -> tuple[Entry, ...]:
@@ -84,12 +84,14 @@ class ConsulStore:
                 (Step(key=checked_key(key), version=None, write=Put(key=key, value=value, session=session)),)
             )
             return
+        path = self._path(checked_key(key))
         with _translated():
-            self._consul.kv.put(self._path(checked_key(key)), value)
+            _verdict(self._consul.kv.put(path, value))
 
     def delete(self, key: str) -> None:
+        path = self._path(checked_key(key))
         with _translated():
-            self._consul.kv.delete(self._path(checked_key(key)))
+            _verdict(self._consul.kv.delete(path))
 
     def compare_and_swap(self, key: str, value: bytes | None, version: int) -> None:
         step = Step.swap(key, value, version)
@@ -97,7 +99,7 @@ class ConsulStore:
             self._transact((step,))
             return
         with _translated():
-            if not self._consul.kv.put(self._path(key), value, cas=version):
+            if not _verdict(self._consul.kv.put(self._path(key), value, cas=version)):
                 raise conflict(key)
 
     def transact(self, checks: Sequence[Check], writes: Sequence[Write]) -> None:
@@ -124,7 +126,7 @@ class ConsulStore:
     def changed_folder(
         self, prefix: str, index: int, wait_s: float, cancellation: Cancellation
     ) -> tuple[int, tuple[Entry, ...]]:
-        """Give index and entries: at once for index 0, else when the folder's index has passed it or `wait_s` is over."""
+        """Give index and entries: at once for index 0, else when the folder's index passed it or `wait_s` is over."""
         if wait_s < _WAIT_MIN_S:
             index = 0  # Consul takes a wait of nothing for its default of 5 minutes
         timeout_s = self._timeout_s + (wait_s * 17 / 16 if index else 0)
@@ -149,7 +151,7 @@ class ConsulStore:
             return
         try:
             with _translated():
-                self._consul.txn.put(operations)
+                _ = self._consul.txn.put(operations)["Results"]
         except _Rejected as rejection:
             raise KvConflict(f"the transaction was not carried out: {rejection}") from rejection
 
@@ -245,6 +247,12 @@ class _Gone(KvError):
     """What was asked for is not there."""
 
 
+def _verdict(answer: object) -> bool:
+    if not isinstance(answer, bool):
+        raise ValueError("neither true nor false")
+    return answer
+
+
 _REFUSED: Final[tuple[tuple[type[ConsulException], str], ...]] = (
     (ACLPermissionDenied, "Consul refused access (does the token allow reading and writing below the prefix?)"),
     (ACLDisabled, "Consul refused access (a token was given, but it keeps no access control lists)"),
@@ -265,7 +273,7 @@ def _translated() -> Iterator[None]:
     except ConsulException as error:
         text = next((text for kind_, text in _REFUSED if isinstance(error, kind_)), "Consul failed")
         raise KvError(f"{text}: {error}") from error
-    except (LookupError, TypeError, json.JSONDecodeError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise KvUnavailable(f"the server's answer is not Consul's: {type(error).__name__} {error}") from error
 
 
@@ -283,7 +291,7 @@ class _Client(consul.Consul):  # type: ignore[misc]  # the library has no types
         return self._transport
 
 
-class _Transport(consul.base.HTTPClient):  # type: ignore[misc]  # the library has no types
+class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
     """What python-consul calls for each request.
 
     timeout_s, cancellation: of requests that are meant to take long.

@@ -305,7 +305,9 @@ def _request(method: str, message: Json, token: str, *, is_repeatable: bool) -> 
 
 def _answer(reply: Reply) -> Json:
     with _translated():
-        content: Json = json.loads(reply.body)
+        content = json.loads(reply.body)
+        if not isinstance(content, dict):
+            raise ValueError("no JSON object")
         if reply.status == 200 and "error" not in content:
             return content
         reason = _reason(content)

@@ -19,8 +19,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote
 
-from kazoo.client import KazooClient, TransactionRequest  # type: ignore[import-untyped]  # the library has no types
-from kazoo.exceptions import (  # type: ignore[import-untyped]
+from kazoo.client import (  # type: ignore[import-untyped, unused-ignore]  # the library has no types
+    KazooClient,
+    TransactionRequest,
+)
+from kazoo.exceptions import (  # type: ignore[import-untyped, unused-ignore]
     AuthFailedError,
     ConnectionClosedError,
     ConnectionLoss,
@@ -32,8 +35,8 @@ from kazoo.exceptions import (  # type: ignore[import-untyped]
     SessionExpiredError,
     SessionMovedError,
 )
-from kazoo.handlers.threading import KazooTimeoutError  # type: ignore[import-untyped]
-from kazoo.security import make_digest_acl  # type: ignore[import-untyped]
+from kazoo.handlers.threading import KazooTimeoutError  # type: ignore[import-untyped, unused-ignore]
+from kazoo.security import make_digest_acl  # type: ignore[import-untyped, unused-ignore]
 
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.backoff import Backoff
@@ -246,7 +249,7 @@ class ZooKeeperWatch:
         return self._known.take(self._tree.entries())
 
     def _went_off(self, path: str | None) -> None:
-        """Note that a node changed; None when the connection was lost, and all watches with it. Called by kazoo's thread."""
+        """Note that a node changed; None: the connection was lost and all watches with it. On kazoo's thread."""
         with self._lock:
             if path is None:
                 self._is_stale_throughout = True
@@ -435,7 +438,7 @@ class _Tree:
         return tuple(sorted(self._entries.values(), key=lambda entry: entry.key))
 
     def read_again(self, paths: set[str]) -> None:
-        """Read these nodes again, folders first: a key that was made anew shows in its folder, watched again by then."""
+        """Read these nodes again, folders first: a key made anew shows in its folder, watched again by then."""
         known = paths & self._keys.keys()
         self._read_folders(sorted(path for path in known if not _is_leaf(path)))
         self._read_leaves(sorted(path for path in known if _is_leaf(path) and path in self._keys))

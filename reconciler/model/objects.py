@@ -122,7 +122,8 @@ class VethPair(_Object):
     """A veth pair whose near side is up, a port of `master`; the peer sits in the sandbox under its final name.
 
     The peer's own state is a `LinkUp`. Near side: no link-local address (addrgenmode none).
-    peer_ns: as observed it may be "?" when the peer is in no namespace that we looked into.
+    peer_ns: as observed it may be "?" when the peer is in no namespace that we looked into. mtu: as observed 0 says that the
+    two ends differ.
     """
 
     kind: ClassVar[str] = "VethPair"

@@ -17,9 +17,8 @@ _Place = tuple[str, str]
 """Attachment and file name."""
 
 
-def sandbox_files(wanted: WantedState, settings: Settings) -> Iterator[Seen]:
-    """Give the files there are, those of attachments that are gone too, and what is in the way of a link."""
-    expected = _expected_links(wanted)
+def sandbox_files(expected: Mapping[str, str], settings: Settings) -> Iterator[Seen]:
+    """Give the files there are, those of attachments that are gone too, and what is in the way of a link that is expected."""
     contents = dict(_contents(settings.run_dir / "sandboxes"))
     links, foreign = _links(settings, expected)
     for place in sorted({*contents, *links, *foreign}):
@@ -33,7 +32,7 @@ def sandbox_files(wanted: WantedState, settings: Settings) -> Iterator[Seen]:
         yield Seen(file, is_ours=place not in foreign)
 
 
-def _expected_links(wanted: WantedState) -> Mapping[str, str]:
+def expected_links(wanted: WantedState) -> Mapping[str, str]:
     """Give the attachment for each named namespace."""
     return {
         attachment.sandbox.value: attachment.name

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from reconciler.model.desired import HostFacts
+from reconciler.observe.memory import View
 from reconciler.observe.routes import uplink_index, used_destinations
-from reconciler.observe.sandboxes import View
 from reconciler.settings import Settings
 
 _RESOLV_CONF = Path("/etc/resolv.conf")

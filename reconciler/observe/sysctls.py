@@ -13,6 +13,7 @@ from reconciler.model.objects import Seen, Sysctl
 from reconciler.model.wanted import AttachmentWanted
 from reconciler.sandbox.compile import sysctl_path
 
+_IFNAME = "IFNAME"
 HOST_SYSCTLS = (
     "net/ipv4/ip_forward",
     "net/ipv6/conf/all/forwarding",
@@ -25,30 +26,40 @@ def host_sysctls(namespaces: Namespaces) -> Iterator[Seen]:
     return _read(namespaces, HOST, HOST_SYSCTLS)
 
 
-def attachment_sysctls(
-    namespaces: Namespaces, ns: NsRef, attachments: Iterable[AttachmentWanted], ifnames: Iterable[str]
-) -> Iterator[Seen]:
-    """Give what the attachments' `sysctls` and their endpoints' sysctl options name, as it is in the sandbox.
-
-    ifnames: our links there; which of them an endpoint has is not known yet, so its options are read for each.
-    """
+def asked_settings(attachments: Iterable[AttachmentWanted]) -> frozenset[str]:
+    """Give the paths that `sysctls` and the endpoints' sysctl options name, the latter with IFNAME in them."""
     names = {sysctl_path(name) for attachment in attachments for name, _ in attachment.sysctls}
-    options = [
-        given
-        for attachment in attachments
-        for endpoint in attachment.endpoints
-        if (given := dict(endpoint.options).get(ENDPOINT_SYSCTLS))
-    ]
-    if options:
-        names |= {path for ifname in ifnames for given in options for path in _endpoint_paths(given, ifname)}
+    for attachment in attachments:
+        for endpoint in attachment.endpoints:
+            if endpoint.options:
+                names.update(_endpoint_paths(dict(endpoint.options).get(ENDPOINT_SYSCTLS, "")))
+    return frozenset(names)
+
+
+def sandbox_sysctls(namespaces: Namespaces, ns: NsRef, asked: Iterable[str], ifnames: Iterable[str]) -> Iterator[Seen]:
+    """Give what the settings are in the sandbox. ifnames: our links there, which IFNAME stands for."""
+    asked = tuple(asked)
+    if not asked:
+        return iter(())
+    ifnames = tuple(ifnames)
+    names = {name for path in asked for name in _expanded(path, ifnames)}
     return _read(namespaces, ns, sorted(names))
 
 
-def _endpoint_paths(given: str, ifname: str) -> Iterator[str]:
-    """Expand `net.ipv4.conf.IFNAME.log_martians=1,...` for one link."""
+def _expanded(path: str, ifnames: Iterable[str]) -> Iterator[str]:
+    """Which of our links an endpoint has is not known yet, so its options are read for each."""
+    parts = path.split("/")
+    if _IFNAME not in parts:
+        yield path
+        return
+    for ifname in ifnames:
+        yield "/".join(ifname if part == _IFNAME else part for part in parts)
+
+
+def _endpoint_paths(given: str) -> Iterator[str]:
+    """Take `net.ipv4.conf.IFNAME.log_martians=1,...` apart."""
     for assignment in filter(None, given.split(",")):
-        name = assignment.partition("=")[0].strip()
-        yield "/".join(ifname if part == "IFNAME" else part for part in name.split("."))
+        yield assignment.partition("=")[0].strip().replace(".", "/")
 
 
 def _read(namespaces: Namespaces, ns: NsRef, names: Iterable[str]) -> Iterator[Seen]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from reconciler.dns import control, launch
+from reconciler.dns import launch
 from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones, zones_text
 from reconciler.model.identifiers import NsRef
 from tests.machine import Machine, eventually
@@ -141,13 +141,15 @@ def serving(machine: Machine, folder: Path, sandboxes: int = SANDBOXES, networks
 
 def _publish_s(machine: Machine, served: Zones) -> float:
     started = time.perf_counter()
-    failures = launch.publish_zones(machine.run_dir, zones_text(served))
-    assert not failures, failures
+    server = launch.publish_zones(machine.run_dir, zones_text(served))
+    assert not server.failures, server.failures
     return time.perf_counter() - started
 
 
 def _memory_mb(machine: Machine) -> float:
-    status = Path(f"/proc/{control.ask(machine.run_dir, 'status')['pid']}/status").read_text()
+    server = launch.running_server(machine.run_dir)
+    assert server is not None
+    status = Path(f"/proc/{server.pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 

@@ -14,6 +14,7 @@ from reconciler.kv.config import Endpoint, Provider, StoreConfig
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from reconciler.kv.sqlite import open_sqlite
+from tests.contracts.waiting import until
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server, ServerMissing
 
@@ -73,6 +74,11 @@ class Backend:
         self.opened.append(store)
         return store
 
+    def await_ready(self) -> None:
+        """Wait until the server takes writes: a Consul that listens has yet to elect itself."""
+        store = self.open("ready/", 1.0)
+        until(lambda: store.put("ready", b"") is None, 60)
+
     def close_all(self) -> None:
         for store in self.opened:
             store.close()
@@ -90,8 +96,9 @@ def make_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             backends[name] = Backend(name=name, folder=folder)
             if name in STARTERS:
                 server = started(STARTERS[name], folder / "server")
-                server.start()
                 backends[name].server = server
+                server.start()
+                backends[name].await_ready()
         return backends[name]
 
     yield make
@@ -117,12 +124,22 @@ def clustered(request: pytest.FixtureRequest, make_backend: Callable[[str], Back
     if made.server.process is None:
         made.server.start()
     made.server.resume()
+    made.await_ready()
+    made.close_all()
+
+
+@pytest.fixture(params=["consul", "etcd"])
+def over_http(request: pytest.FixtureRequest, make_backend: Callable[[str], Backend]) -> Iterator[Backend]:
+    """Give each of those that we speak HTTP to ourselves."""
+    made = make_backend(request.param)
+    yield made
     made.close_all()
 
 
 @pytest.fixture
 def area(request: pytest.FixtureRequest) -> str:
-    name = "backend" if "backend" in request.fixturenames else "clustered"
+    """Give a part of the store that no other test uses."""
+    name = next(name for name in ("backend", "clustered", "over_http") if name in request.fixturenames)
     made: Backend = request.getfixturevalue(name)
     return made.area()
 

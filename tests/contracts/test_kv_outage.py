@@ -157,18 +157,16 @@ def test_second_server_answers_when_the_first_does_not(clustered: Backend, area:
         follower.watch.close()
 
 
-def test_write_that_may_have_arrived_is_not_sent_to_another_server(clustered: Backend, area: str) -> None:
+def test_write_that_may_have_arrived_is_not_sent_to_another_server(over_http: Backend, area: str) -> None:
     """A swap that won at the first server would be reported as lost by the second."""
-    if clustered.name == "zk":
-        pytest.skip("kazoo sends nothing twice, and a listener that only takes bytes is no ZooKeeper to it")
 
     def swallow(peer: socket.socket) -> None:
         peer.recv(65536)
 
     with listener(swallow) as port:
-        endpoints = (Endpoint("127.0.0.1", port), Endpoint("127.0.0.1", clustered.server.port))
-        store = open_store(clustered.config(area, endpoints=endpoints, timeout_s=1.0))
-        clustered.opened.append(store)
+        endpoints = (Endpoint("127.0.0.1", port), Endpoint("127.0.0.1", over_http.server.port))
+        store = open_store(over_http.config(area, endpoints=endpoints, timeout_s=1.0))
+        over_http.opened.append(store)
 
         with pytest.raises(KvUnavailable):
             store.compare_and_swap("a", b"1", MUST_NOT_EXIST)
@@ -191,26 +189,20 @@ ANSWERS = {
 
 @pytest.mark.parametrize("call", ["get", "list", "transact", "session", "poll"])
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_answer_that_makes_no_sense_is_unavailability(clustered: Backend, area: str, answer: str, call: str) -> None:
-    if clustered.name == "zk":
-        pytest.skip("kazoo's own protocol")
-
+def test_answer_that_makes_no_sense_is_unavailability(over_http: Backend, area: str, answer: str, call: str) -> None:
     def reply(peer: socket.socket) -> None:
         peer.recv(65536)
         peer.sendall(ANSWERS[answer])
 
     with listener(reply) as port:
-        config = clustered.config(area, endpoints=(Endpoint("127.0.0.1", port),), timeout_s=1.0)
+        config = over_http.config(area, endpoints=(Endpoint("127.0.0.1", port),), timeout_s=1.0)
         store = open_store(config)
+        over_http.opened.append(store)
         with pytest.raises(KvUnavailable):
             CALLS[call](store)
-        store.close()
 
 
-def test_server_that_drips_its_answer_gets_no_more_time(clustered: Backend, area: str) -> None:
-    if clustered.name == "zk":
-        pytest.skip("kazoo's own protocol")
-
+def test_server_that_drips_its_answer_gets_no_more_time(over_http: Backend, area: str) -> None:
     def drip(peer: socket.socket) -> None:
         peer.recv(65536)
         for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b" " * 5000:
@@ -218,7 +210,7 @@ def test_server_that_drips_its_answer_gets_no_more_time(clustered: Backend, area
             time.sleep(0.05)
 
     with listener(drip) as port:
-        store = open_store(clustered.config(area, endpoints=(Endpoint("127.0.0.1", port),), timeout_s=TIMEOUT_S))
+        store = open_store(over_http.config(area, endpoints=(Endpoint("127.0.0.1", port),), timeout_s=TIMEOUT_S))
         expect_unavailable(lambda: store.list(""))
         store.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +32,21 @@ def everything(machine: Machine, ns: str) -> dict[str, object]:
         "neighbours": machine.ip_json(ns, "neighbour", "show", "nud", "permanent"),
         "firewall": machine.run(ns, "nft", "list", "ruleset").stdout,
         "files": files(machine.etc_netns_dir),
+        "settings": settings(machine, ns),
     }
+
+
+def settings(machine: Machine, ns: str) -> dict[str, str]:
+    """Give what a namespace's forwarding and the links it will have are governed by."""
+    with machine.inside(ns):
+        folders = [
+            Path("/proc/sys/net", family, "conf", whose) for family in ("ipv4", "ipv6") for whose in ("all", "default")
+        ]
+        paths = [
+            Path("/proc/sys/net/ipv4/ip_forward"),
+            *(path for folder in folders for path in folder.iterdir() if path.is_file()),
+        ]
+        return {str(path): path.read_text() for path in paths if path.name != "stable_secret"}
 
 
 @contextlib.contextmanager
@@ -60,10 +75,9 @@ PREPARE: dict[str, Callable[[Machine], contextlib.AbstractContextManager[None]]]
 def example(request: pytest.FixtureRequest, reconcile: Reconcile, machine: Machine, uplink: str) -> Iterator[Path]:
     """The folder of the topic that the test is parametrised with, applied on the host `alpha`."""
     topic: str = request.param
-    specs = EXAMPLES / topic
     with prepared(topic, machine):
-        reconcile.ok("--host", "alpha", specs=specs)
-        yield specs
+        reconcile.ok("--host", "alpha", specs=EXAMPLES / topic)
+        yield EXAMPLES / topic
 
 
 def prepared(topic: str, machine: Machine) -> contextlib.AbstractContextManager[None]:
@@ -78,27 +92,27 @@ def using(topic: str) -> pytest.MarkDecorator:
 def test_example_comes_stays_and_goes(
     topic: str, reconcile: Reconcile, machine: Machine, host_ns: str, uplink: str
 ) -> None:
-    specs = EXAMPLES / topic
+    shutil.copytree(EXAMPLES / topic, reconcile.specs, dirs_exist_ok=True)  # its revision is none of the status
     alpha = ("--host", "alpha")
     plan = ("--dry-run", "--output", "json", "--detailed-exitcode")
     with prepared(topic, machine):
         before = everything(machine, host_ns)
-        reconcile.ok(*alpha, "validate", specs=specs)
-        first, again = (reconcile(*alpha, *plan, specs=specs) for _ in range(2))
+        reconcile.ok(*alpha, "validate")
+        first, again = (reconcile(*alpha, *plan) for _ in range(2))
         assert first.exit_code == 2, first.text
         assert first.stdout == again.stdout
         assert everything(machine, host_ns) == before
         assert files(machine.state_dir) == {}
 
-        reconcile.ok(*alpha, specs=specs)
+        reconcile.ok(*alpha)
         status = files(machine.status_dir)
         assert status
-        done = reconcile(*alpha, *plan, specs=specs)
+        done = reconcile(*alpha, *plan)
         assert done.exit_code == 0, done.text
-        reconcile.ok(*alpha, specs=specs)
+        reconcile.ok(*alpha)
         assert files(machine.status_dir) == status
 
-        reconcile.ok(*alpha, "down", specs=specs)
+        reconcile.ok(*alpha, "down")
         assert everything(machine, host_ns) == before
 
 

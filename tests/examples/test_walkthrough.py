@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -15,17 +16,17 @@ from tests.machine import Machine
 
 pytestmark = pytest.mark.kernel
 
-WALKTHROUGH = EXAMPLES / "walkthrough"
-
 
 @pytest.fixture
 def applied(reconcile: Reconcile, uplink: str) -> Reconcile:
-    reconcile.ok(specs=WALKTHROUGH)
+    """The walk-through as it stands after the first pass; of a copy, so that work on this repository changes no revision."""
+    shutil.copytree(EXAMPLES / "walkthrough", reconcile.specs, dirs_exist_ok=True)
+    reconcile.ok()
     return reconcile
 
 
 def inspected(reconcile: Reconcile, *networks: str) -> dict[str, dict[str, object]]:
-    documents = json.loads(reconcile.ok("network", "inspect", *networks, specs=WALKTHROUGH).stdout)
+    documents = json.loads(reconcile.ok("network", "inspect", *networks).stdout)
     return {document["Name"]: document for document in documents}
 
 
@@ -61,13 +62,13 @@ def test_ids_and_times_have_the_engines_form(applied: Reconcile) -> None:
 
 
 def test_inspect_prints_what_the_status_file_holds(applied: Reconcile, machine: Machine) -> None:
-    printed = applied.ok("network", "inspect", "isolated_nw", specs=WALKTHROUGH).stdout
+    printed = applied.ok("network", "inspect", "isolated_nw").stdout
 
     assert (machine.status_dir / "networks" / "isolated_nw.json").read_text() == printed
 
 
 def test_network_ls_prints_the_engines_table(applied: Reconcile) -> None:
-    lines = applied.ok("network", "ls", specs=WALKTHROUGH).stdout.splitlines()
+    lines = applied.ok("network", "ls").stdout.splitlines()
 
     assert lines[0] == "NETWORK ID     NAME          DRIVER    SCOPE"
     assert [re.sub(r"^[0-9a-f]{12}", "<id>", line) for line in lines[1:]] == [
@@ -128,7 +129,7 @@ def test_internal_network_has_no_way_out(applied: Reconcile, machine: Machine) -
 def test_second_run_writes_nothing(applied: Reconcile, machine: Machine) -> None:
     before = files(machine.state_dir)
 
-    applied.ok(specs=WALKTHROUGH)
+    applied.ok()
 
     assert {name: kept for name, kept in files(machine.state_dir).items() if "/status/" in name} == {
         name: kept for name, kept in before.items() if "/status/" in name
@@ -141,7 +142,7 @@ def test_every_owned_link_is_repaired(applied: Reconcile, machine: Machine, host
 
     for name in owned:
         machine.run("", "ip", "-n", host_ns, "link", "delete", name)
-        applied.ok(specs=WALKTHROUGH)
+        applied.ok()
         assert name in machine.links(host_ns)
 
     assert machine.ping("container1", "172.17.0.3")
@@ -154,8 +155,8 @@ def test_addresses_survive_the_loss_of_the_state_folder(applied: Reconcile, mach
         if path.is_file():
             path.unlink()
 
-    plan = applied("--dry-run", "--output", "json", specs=WALKTHROUGH)
-    applied.ok(specs=WALKTHROUGH)
+    plan = applied("--dry-run", "--output", "json")
+    applied.ok()
 
     touched = {change["kind"] for change in json.loads(plan.stdout)["resource_changes"]}
     assert touched <= {"KvRecord"}

@@ -18,6 +18,7 @@ from reconciler.model.observed import Observed
 from reconciler.model.plan import Action, Operation, Outcome
 from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, Source, WantedState
 from reconciler.observe.host import observe_host
+from reconciler.observe.memory import Memory
 from reconciler.settings import Settings
 from tests.machine import Machine
 
@@ -44,7 +45,7 @@ class Engine:
 
     def observe(self) -> Observed:
         wanted = WantedState(networks=(), attachments=tuple(self.attachments))
-        observed = observe_host(wanted, self.settings, self.namespaces, NOW)
+        observed = observe_host(wanted, self.settings, self.namespaces, NOW, Memory())
         self.namespaces.release()
         return observed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,9 +21,9 @@ import pytest
 
 from reconciler.dns import control, launch
 from reconciler.dns.control import ResolverError
-from reconciler.dns.forwarder import IN_FLIGHT_SANDBOX_MAX
 from reconciler.dns.stream import STREAMS_SANDBOX_MAX
-from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones, zones_text
+from reconciler.dns.upstream import IN_FLIGHT_SANDBOX_MAX
+from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones, zones_digest, zones_text
 from reconciler.model.identifiers import NsRef
 from tests.kernel.dns_upstream import Behaviour, Upstream, garbage, lies, silence, truth
 from tests.machine import Machine, eventually
@@ -82,7 +83,7 @@ class Resolver:
 
     def publish(self, zones: Zones) -> Mapping[str, str]:
         self.zones = zones
-        return launch.publish_zones(self.run_dir, zones_text(zones))
+        return launch.publish_zones(self.run_dir, zones_text(zones)).failures
 
     @property
     def status(self) -> control.Document:
@@ -131,7 +132,7 @@ def resolver(machine: Machine) -> Iterator[Resolver]:
         assert made.publish(ZONES) == {}
         yield made
     finally:
-        pid = made.pid if launch.is_running(made.run_dir) else 0
+        pid = made.pid if launch.running_server(made.run_dir) else 0
         launch.stop_server(made.run_dir)
         assert not pid or eventually(lambda: ended(pid))
 
@@ -258,6 +259,14 @@ def test_deleted_namespace_is_let_go(resolver: Resolver) -> None:
     assert eventually(lambda: resolver.status["sandboxes"] == 1 and not is_held(), deadline_s=10, every_s=0.1)
 
 
+def test_server_says_which_zones_are_in_force(resolver: Resolver) -> None:
+    running = launch.running_server(resolver.run_dir)
+
+    assert running is not None
+    assert running.digest == zones_digest(zones_text(ZONES))
+    assert running.failures == {}
+
+
 def test_second_start_finds_the_first(resolver: Resolver) -> None:
     pid = resolver.pid
 
@@ -274,6 +283,42 @@ def test_server_that_was_killed_is_followed_by_one_that_knows_its_zones(resolver
     resolver.start()
 
     assert resolver.dig("a", "web") == ["172.21.0.2"]
+
+
+def test_server_can_be_started_again_right_after_it_was_stopped(resolver: Resolver) -> None:
+    pid = resolver.pid
+    for _ in range(5):
+        launch.stop_server(resolver.run_dir)
+        resolver.start()
+
+    assert resolver.pid != pid
+    assert resolver.dig("a", "web") == ["172.21.0.2"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["terminate", "interrupt"])
+def test_signal_ends_the_server(resolver: Resolver, number: signal.Signals) -> None:
+    pid = resolver.pid
+    os.kill(pid, number)
+
+    assert eventually(lambda: ended(pid))
+    assert not launch.running_server(resolver.run_dir)
+
+
+def test_server_whose_folder_was_taken_away_ends(resolver: Resolver) -> None:
+    pid = resolver.pid
+    shutil.rmtree(resolver.run_dir)
+
+    assert eventually(lambda: ended(pid))
+
+
+def test_request_that_is_unknown_is_refused(resolver: Resolver) -> None:
+    with pytest.raises(ResolverError, match="'dance' is none of status, reload, stop, hand over"):
+        control.ask(resolver.run_dir, "dance")
+
+
+def test_server_that_is_absent_is_one_clear_error(machine: Machine) -> None:
+    with pytest.raises(ResolverError, match=r"embedded DNS server in .*: status: No such file"):
+        control.ask(machine.run_dir, "status")
 
 
 def test_unreadable_zones_leave_those_in_force(resolver: Resolver) -> None:
@@ -528,6 +573,29 @@ def test_ten_thousand_half_open_clients_of_one_sandbox_leave_the_others_unaffect
         assert resolver.dig("a", "+time=2", "web") == ["172.21.0.2"]
         assert int(str(resolver.status["streams"])) <= STREAMS_SANDBOX_MAX
         assert resolver.memory_kb() - before_kb < 10_000
+
+
+def test_flood_of_one_sandbox_leaves_the_others_answered(resolver: Resolver) -> None:
+    query = dns.message.make_query("web", "A").to_wire()
+    is_over = threading.Event()
+
+    def flood() -> None:
+        with resolver.client("a") as client:
+            client.setblocking(False)
+            while not is_over.is_set():
+                with contextlib.suppress(BlockingIOError):
+                    client.send(query)
+
+    flooding = threading.Thread(target=flood)
+    flooding.start()
+    try:
+        with resolver.client("b") as client:
+            for _ in range(200):
+                client.send(query)
+                assert client.recv(512)[:2] == query[:2]
+    finally:
+        is_over.set()
+        flooding.join()
 
 
 def test_random_datagrams_are_survived(resolver: Resolver) -> None:

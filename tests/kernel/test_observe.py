@@ -227,6 +227,7 @@ from pathlib import Path
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.wanted import *
 from reconciler.observe.host import observe_host
+from reconciler.observe.memory import Memory
 from reconciler.settings import Settings
 import os
 import tests.kernel.engine as engine
@@ -236,7 +237,7 @@ settings = Settings(host="alpha", state_dir=Path("/nowhere"))
 attachments = (engine.attachment("web"), engine.attachment("init", SandboxKind.PID, "{os.getpid()}"))
 wanted = WantedState(networks=(), attachments=attachments)
 with Namespaces(settings.netns_dir, settings.instance) as namespaces:
-    observed = observe_host(wanted, settings, namespaces, engine.NOW)
+    observed = observe_host(wanted, settings, namespaces, engine.NOW, Memory())
 print(("Bridge", "", "lo") in observed.seen, *(type(fact.error).__name__ for fact in observed.sandboxes.values()))
 """
     child = subprocess.run(

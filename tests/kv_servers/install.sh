@@ -3,8 +3,8 @@
 #
 #   tests/kv_servers/install.sh [FOLDER]      default ~/.cache/network-reconciler/kv-servers
 #
-# Consul and etcd are single static binaries: their packages are unpacked into FOLDER, not installed, so that no daemon is
-# started. ZooKeeper's jars come as the package libzookeeper-java, which has no daemon. A repeat is harmless and quick.
+# Consul and etcd are single static binaries: their packages are unpacked into FOLDER, not installed, so that no daemon
+# is started. ZooKeeper's jars come as the package libzookeeper-java, which has none. A repeat is harmless and quick.
 set -eu
 
 folder=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/network-reconciler/kv-servers}

@@ -27,19 +27,14 @@ class ServerMissing(Exception):
 
 @dataclass
 class Server:
-    """One server process. url_host: as in `PROVIDER://HOST:PORT`. options: what `--cluster-store-opt` needs to reach it."""
+    """One server process on 127.0.0.1."""
 
     provider: str
     port: int
     command: Sequence[str]
     folder: Path
-    options: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
         with open(self.folder / "log", "ab") as log:
@@ -102,7 +97,8 @@ def make_tls(folder: Path) -> Tls:
         _openssl(folder, f"req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}")
         _openssl(
             folder,
-            f"x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extension -out {name}.pem",
+            f"x509 -req -in {name}.csr -out {name}.pem -days 2 -extfile extension "
+            "-CA ca.pem -CAkey ca.key -CAcreateserial",
         )
     return Tls(
         ca=folder / "ca.pem",

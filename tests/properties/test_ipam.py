@@ -155,6 +155,13 @@ def told(state: DesiredState) -> list[tuple[Unit, str]]:
     return [(unit, str(error)) for unit, error in state.failures]
 
 
+def left_out(state: DesiredState) -> set[str]:
+    """Networks and attachments that cannot be had; one that fails twice may be told of once or twice."""
+    return {
+        f"attachment {unit.attachment}" if unit.attachment else f"network {unit.network}" for unit, _ in state.failures
+    }
+
+
 histories = st.lists(wanted_states(), max_size=2)
 
 
@@ -256,7 +263,7 @@ def test_next_pass_over_the_same_specs_chooses_the_same(wanted: WantedState, his
     again = assign(wanted, HOST, promises_after(state, before))
 
     assert replace(again, failures=()) == replace(state, failures=())
-    assert [unit for unit, _ in again.failures] == [unit for unit, _ in state.failures]
+    assert left_out(again) == left_out(state)
 
 
 @given(wanted_states(), histories, st.randoms(use_true_random=False))
@@ -284,10 +291,10 @@ def test_held_addresses_are_given_to_nobody(wanted: WantedState, history: list[W
     promises = after_history(history)
     state = assign(wanted, HOST, promises)
 
-    wanted_keys = {(e.network, a.name) for a in wanted.attachments for e in a.endpoints}
+    declared = {found.name for found in wanted.attachments}
     failed = {unit.attachment for unit, _ in state.failures if unit.attachment}
     for (network, attachment), promise in promises.endpoints.items():
-        if attachment in failed or (wanted.has_faults and (network, attachment) not in wanted_keys):
+        if attachment in failed or (wanted.has_faults and attachment not in declared):
             others = [e for e in all_endpoints(state) if e.network == network]
             assert promise.ipv4 is None or all(e.ipv4 is None or e.ipv4.ip != promise.ipv4.ip for e in others)
 

@@ -12,7 +12,7 @@ from reconciler.errors import KernelError, NameConflict, ReconcilerError
 from reconciler.model.objects import SandboxFile, Seen
 from reconciler.model.plan import Action, Operation
 from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, Source, WantedState
-from reconciler.observe.files import sandbox_files
+from reconciler.observe.files import expected_links, sandbox_files
 from reconciler.settings import Settings
 
 HOSTS = SandboxFile(attachment="web", name="hosts", content="127.0.0.1 localhost\n", netns_name="web")
@@ -36,7 +36,7 @@ def look(settings: Settings, *names: str) -> list[Seen]:
         AttachmentWanted(name=name, source=Source("", 0, 0), sandbox=SandboxRef(SandboxKind.NETNS, name))
         for name in names
     )
-    return list(sandbox_files(WantedState(networks=(), attachments=attachments), settings))
+    return list(sandbox_files(expected_links(WantedState(networks=(), attachments=attachments)), settings))
 
 
 def test_file_is_seen_as_it_was_written(settings: Settings) -> None:

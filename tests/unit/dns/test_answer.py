@@ -266,6 +266,14 @@ def test_edns_is_answered_by_edns_and_only_then() -> None:
     assert (with_edns.edns, with_edns.payload, without.edns) == (0, UDP_SIZE_MAX, -1)
 
 
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_dnssec_bit_comes_back_as_it_was(is_wanted: bool) -> None:
+    reply = ask(view(FRONT), "web", use_edns=0, payload=1232, want_dnssec=is_wanted)
+
+    assert reply is not None
+    assert bool(reply.ednsflags & dns.flags.DO) is is_wanted
+
+
 def test_unknown_edns_version_is_told() -> None:
     reply = ask(view(FRONT), "web", use_edns=1)
 
@@ -277,6 +285,8 @@ def test_hostile_question_forms_do_not_fill_what_is_kept() -> None:
     seen = view(FRONT)
     for size in range(512, 4096, 7):
         answer(query("web", use_edns=0, payload=size), seen, list)
+    for ednsflags in range(0, 0x8000, 99):
+        answer(query("web", use_edns=0, payload=1232, ednsflags=ednsflags), seen, list)
     for flags in range(0x80):
         answer(struct.pack("!6H", 1, flags, 1, 0, 0, 0) + query("web")[12:], seen, list)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.dns.upstream import Upstream, is_final, is_reply_to, passed_on, upstreams
+from reconciler.dns.upstream import Upstream, is_final, is_over_limit, is_reply_to, passed_on, upstreams
 from reconciler.dns.wire import parse_query
 from reconciler.dns.zones import SandboxZone
 from reconciler.model.identifiers import NsRef
@@ -38,6 +38,22 @@ def test_own_servers_are_asked_from_inside_instead(is_external: bool) -> None:
 
 def test_internal_sandbox_has_nobody_to_ask() -> None:
     assert upstreams(sandbox(is_external=False), HOST_SERVERS) == ()
+
+
+@pytest.mark.parametrize(
+    ("own", "total", "expected"),
+    [
+        (0, 0, False),
+        (99, 99, False),
+        (100, 100, True),
+        (7, 1024, False),
+        (8, 1024, True),
+        (8, 1023, False),
+        (0, 9000, False),
+    ],
+)
+def test_greedy_sandboxes_are_refused_before_modest_ones(own: int, total: int, expected: bool) -> None:
+    assert is_over_limit(own, total) is expected
 
 
 ASKED = dns.message.make_query("www.Example.org", "A")

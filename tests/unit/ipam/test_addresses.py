@@ -232,6 +232,17 @@ def test_address_of_an_undeclared_attachment_is_held_only_while_specs_are_unread
     assert addresses(state) == {"new": expected}
 
 
+def test_address_that_a_declared_attachment_left_is_free_even_while_other_specs_are_unreadable() -> None:
+    other = network("other", "10.1.0.0/24")
+    before = first_pass([NET, other], [attachment("a", "net")])
+
+    state = next_pass(
+        before, [NET, other], [attachment("a", "other"), attachment("b", on("net", "10.0.0.2"))], has_faults=True
+    )
+
+    assert addresses(state) == {"b": "10.0.0.2"}
+
+
 def test_mac_is_made_of_the_ipv4_address() -> None:
     state = first_pass([network("net", "172.18.0.0/16")], [attachment("a", "net")])
 

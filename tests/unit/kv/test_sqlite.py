@@ -211,8 +211,8 @@ def interrupted(path: Path) -> Path:
     """Leave the file as a kill in the middle of a commit does: pages half written, the journal beside it."""
     filled(path, 300)
     script = (
-        "import os, sqlite3, sys; d = sqlite3.connect(sys.argv[1], isolation_level=None); d.execute('PRAGMA cache_size=1');"
-        "d.execute('PRAGMA cache_spill=1'); d.execute('BEGIN IMMEDIATE');"
+        "import os, sqlite3, sys; d = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "d.execute('PRAGMA cache_size=1'); d.execute('PRAGMA cache_spill=1'); d.execute('BEGIN IMMEDIATE');"
         "d.execute(\"UPDATE entry SET value = 'torn'\"); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", script, str(path)], check=False)

@@ -1,0 +1,102 @@
+"""System calls on namespaces and on the folder that named ones are mounted in (ip-netns(8)). Knows no marks and keeps nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import NameConflict, kernel_error
+
+_CLONE_NEWNET: Final = 0x40000000
+_MS_BIND: Final = 0x1000
+_MS_REC: Final = 0x4000
+_MS_SHARED: Final = 0x100000
+_MNT_DETACH: Final = 2
+_UMOUNT_NOFOLLOW: Final = 8
+_NS_GET_NSTYPE: Final = 0xB703
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def is_network_namespace(fd: int) -> bool:
+    """Say so of an open file of the namespace file system (ioctl_ns(2))."""
+    return fcntl.ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET
+
+
+def enter(fd: int, what: str) -> None:
+    """Put the calling thread into an open namespace. Raises KernelError."""
+    _call(what, "setns", fd, _CLONE_NEWNET)
+
+
+def unshare() -> None:
+    """Put the calling thread into a namespace of its own. Raises KernelError."""
+    _call("make a network namespace", "unshare", _CLONE_NEWNET)
+
+
+def mount(fd: int, path: Path) -> None:
+    """Give an open namespace a name, the file `path`. Raises KernelError."""
+    source = f"/proc/self/fd/{fd}".encode()
+    _call(f"mount namespace {path}", "mount", source, os.fsencode(path), b"none", _MS_BIND, None)
+
+
+def unmount(path: Path) -> None:
+    _call(f"unmount {path}", "umount2", os.fsencode(path), _MNT_DETACH | _UMOUNT_NOFOLLOW)
+
+
+def prepare_folder(path: Path) -> None:
+    """Make the folder a shared mount as ip-netns(8) does, so that namespaces show in every mount namespace."""
+    folder = os.fsencode(path)
+    try:
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as cause:
+        raise kernel_error(cause.errno or errno.EIO, f"make {path}") from cause
+    if _libc.mount(b"", folder, b"none", _MS_SHARED | _MS_REC, None) == 0:
+        return
+    if ctypes.get_errno() != errno.EINVAL:
+        raise kernel_error(ctypes.get_errno(), f"share the mount {path}")
+    _call(f"bind mount {path}", "mount", folder, folder, b"none", _MS_BIND | _MS_REC, None)
+    _call(f"share the mount {path}", "mount", b"", folder, b"none", _MS_SHARED | _MS_REC, None)
+
+
+def place_file(path: Path) -> None:
+    """Make the file to mount on. One that no namespace is mounted on is what a crash or a reboot left: taken over."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    except FileExistsError as cause:
+        if not path.is_file() or path.is_symlink() or path.stat().st_size:
+            raise NameConflict(f"{path} is in the way of a namespace and not ours; remove it") from cause
+    except OSError as cause:
+        raise kernel_error(cause.errno or errno.EIO, f"make {path}") from cause
+
+
+def occupants() -> dict[int, int]:
+    """Give one process for each namespace that a thread of a process other than ours is in."""
+    found: dict[int, int] = {}
+    own = os.getpid()
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal() and int(entry.name) != own:
+            with contextlib.suppress(OSError):
+                for thread in os.listdir(f"/proc/{entry.name}/task"):
+                    found.setdefault(os.stat(f"/proc/{entry.name}/task/{thread}/ns/net").st_ino, int(entry.name))
+    return found
+
+
+def command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return _printable(Path(f"/proc/{pid}/comm").read_text(errors="replace").strip())
+    return "gone"
+
+
+def _printable(text: str) -> str:
+    """A process chooses its name; it shall not choose what a terminal does."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _call(what: str, function: str, *arguments: object) -> None:
+    if getattr(_libc, function)(*arguments) != 0:
+        raise kernel_error(ctypes.get_errno(), what)

@@ -1,0 +1,147 @@
+"""`--cluster-store` and `--cluster-store-opt`: from what the user wrote to what a provider is opened with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import ConfigError
+from reconciler.kv.config import Endpoint, Provider, StoreConfig, TlsFiles
+from reconciler.kv.protocol import checked_prefix
+
+DEFAULT_PORTS: Final[Mapping[Provider, int]] = {Provider.CONSUL: 8500, Provider.ETCD: 2379, Provider.ZK: 2181}
+
+OPTIONS: Final = (
+    "kv.cacertfile",
+    "kv.certfile",
+    "kv.keyfile",
+    "kv.path",
+    "kv.secretfile",
+    "discovery.heartbeat",
+    "discovery.ttl",
+)
+
+SECRET_VARIABLE: Final = "RECONCILE_KV_SECRET"
+"""Where the secret may stand instead of a file. Never in an option: command lines are seen by all users of a host."""
+
+_HEARTBEAT_S: Final = 20
+_HEARTBEATS_PER_TTL: Final = 3
+"""The engine's defaults."""
+
+_FORM: Final = "kv store daemon config must be of the form KV-PROVIDER://KV-URL"
+_HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?\Z")
+_SECRET_BYTES_MAX: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovery:
+    """How a host makes itself known. path: the folder of nodes, below the store's prefix."""
+
+    heartbeat_s: int = _HEARTBEAT_S
+    ttl_s: int = _HEARTBEAT_S * _HEARTBEATS_PER_TTL
+    path: str = "nodes/"
+
+
+def store_config(url: str, options: Mapping[str, str], environment: Mapping[str, str]) -> StoreConfig:
+    """Give what `PROVIDER://HOST[:PORT][,HOST…][/PREFIX]` and the `kv.` options say. Raises ConfigError."""
+    _check_options(options)
+    name, separator, rest = url.partition("://")
+    if not separator or not rest:
+        raise ConfigError(f"{_FORM}, not {url!r}")
+    if name not in tuple(Provider):
+        raise ConfigError(f"--cluster-store {url}: no provider {name!r}; there are {', '.join(Provider)}")
+    provider = Provider(name)
+    hosts, _, prefix = rest.partition("/")
+    return StoreConfig(
+        provider=provider,
+        endpoints=tuple(_endpoint(host, DEFAULT_PORTS[provider], url) for host in hosts.split(",")),
+        prefix=_folder(prefix, f"--cluster-store {url}"),
+        tls=_tls(options),
+        secret=_secret(provider, options, environment),
+    )
+
+
+def discovery(options: Mapping[str, str]) -> Discovery:
+    """Give what the `discovery.` options and `kv.path` say; of heartbeat and TTL each follows from the other."""
+    _check_options(options)
+    heartbeat_s = _seconds(options, "discovery.heartbeat")
+    ttl_s = _seconds(options, "discovery.ttl")
+    if heartbeat_s is None:
+        heartbeat_s = _HEARTBEAT_S if ttl_s is None else ttl_s // _HEARTBEATS_PER_TTL
+    if ttl_s is None:
+        ttl_s = heartbeat_s * _HEARTBEATS_PER_TTL
+    if heartbeat_s == 0:
+        raise ConfigError(f"discovery.ttl={ttl_s} is too short for {_HEARTBEATS_PER_TTL} heartbeats")
+    if ttl_s <= heartbeat_s:
+        raise ConfigError("discovery.ttl timer must be greater than discovery.heartbeat")
+    path = _folder(options.get("kv.path", "nodes"), "kv.path")
+    return Discovery(heartbeat_s=heartbeat_s, ttl_s=ttl_s, path=path)
+
+
+def _check_options(options: Mapping[str, str]) -> None:
+    unknown = sorted(options.keys() - set(OPTIONS))
+    if unknown:
+        raise ConfigError(f"--cluster-store-opt {unknown[0]}: unknown; there are {', '.join(OPTIONS)}")
+
+
+def _endpoint(text: str, default_port: int, url: str) -> Endpoint:
+    match = _HOST.match(text)
+    port = int(match["port"] or default_port) if match else 0
+    if match is None or not 0 < port < 65536:
+        raise ConfigError(f"--cluster-store {url}: {text!r} is not HOST or HOST:PORT (IPv6 in brackets)")
+    return Endpoint(match["v6"] or match["name"], port)
+
+
+def _folder(text: str, where: str) -> str:
+    path = text.strip("/")
+    try:
+        return checked_prefix(f"{path}/" if path else "")
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _tls(options: Mapping[str, str]) -> TlsFiles | None:
+    """As the engine, but an authority alone will do where the server asks for no certificate of ours."""
+    ca, certificate, key = (options.get(f"kv.{name}") for name in ("cacertfile", "certfile", "keyfile"))
+    if not (ca or certificate or key):
+        return None
+    if bool(certificate) != bool(key):
+        raise ConfigError("kv.certfile and kv.keyfile belong together: one of them is missing")
+    return TlsFiles(
+        ca=Path(ca) if ca else None,
+        certificate=Path(certificate) if certificate else None,
+        key=Path(key) if key else None,
+    )
+
+
+def _secret(provider: Provider, options: Mapping[str, str], environment: Mapping[str, str]) -> str:
+    file = options.get("kv.secretfile")
+    secret = _read_secret(Path(file)) if file else environment.get(SECRET_VARIABLE, "")
+    if not secret and provider is Provider.CONSUL:
+        secret = environment.get("CONSUL_HTTP_TOKEN", "")
+    where = f"kv.secretfile {file}" if file else SECRET_VARIABLE
+    if not (secret.isprintable() and secret.isascii()):
+        raise ConfigError(f"{where}: expected one line of printable ASCII characters")
+    if secret and provider is not Provider.CONSUL and not all(secret.partition(":")):
+        raise ConfigError(f"{where}: expected USER:PASSWORD for {provider}")
+    return secret
+
+
+def _read_secret(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_SECRET_BYTES_MAX).decode(errors="replace").strip()
+    except OSError as error:
+        raise ConfigError(f"kv.secretfile {path}: {error.strerror}") from error
+
+
+def _seconds(options: Mapping[str, str], name: str) -> int | None:
+    text = options.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) == 0:
+        raise ConfigError(f"{name}={text}: expected whole seconds, 1 or more")
+    return int(text)
