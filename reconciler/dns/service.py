@@ -75,7 +75,6 @@ class Service:
             self.reload()
         except ReconcilerError as error:
             _log.warning("%s", error)
-        self._inheritance.close_sockets()
         self._tick()
         on_ready()
         self._reactor.run()
@@ -98,6 +97,7 @@ class Service:
         self._failures.clear()
         for name in self._wanted:
             self._follow(name)
+        self._inheritance.close_sockets()
         gc.unfreeze()
         gc.collect()
         gc.freeze()  # tables live long: the collector need not walk them while questions wait

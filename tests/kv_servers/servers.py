@@ -174,7 +174,9 @@ def zookeeper(folder: Path, *, tls: Tls | None = None, port: int = 2181) -> Serv
         lines += [f"clientPort={port}", "clientPortAddress=127.0.0.1"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "zoo.cfg").write_text("\n".join(lines))
-    jars = [JAVA_FOLDER / "zookeeper.jar", JAVA_FOLDER / "slf4j-simple.jar", JAVA_FOLDER / "netty-all.jar"]
+    # Netty in parts: the package's own class path forgets those that TLS needs.
+    names = ("zookeeper", "slf4j-simple", "netty-codec", "netty-resolver", "netty-transport-native-unix-common")
+    jars = [JAVA_FOLDER / f"{name}.jar" for name in names]
     if not jars[0].exists() or shutil.which("java") is None:
         raise ServerMissing("zookeeper: run tests/kv_servers/install.sh")
     command = ["java", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", ":".join(map(str, jars))]
