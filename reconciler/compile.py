@@ -19,15 +19,18 @@ from reconciler.sandbox.compile import compile_sandbox
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What compiling depends on besides the desired state: sandboxes that exist, settings' present values, promises."""
+    """What remembering settings depends on: sandboxes that exist, present values, and what was promised before."""
 
     sandboxes: Mapping[NsRef, SandboxFact]
     seen: Mapping[Key, Seen]
     promises: Promises
 
 
-def compile_objects(desired: DesiredState, found: Found) -> dict[Key, Object]:
-    """Give every object that shall exist, by key."""
+def compile_objects(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> dict[Key, Object]:
+    """Give every object that shall exist, by key, but for what `remembered_settings` adds.
+
+    sandboxes: whether a named namespace is ours to make depends on who made the one that is there.
+    """
     endpoints = _endpoints_by_network(desired.attachments)
     objects: dict[Key, Object] = {}
     for network in desired.networks:
@@ -35,12 +38,11 @@ def compile_objects(desired: DesiredState, found: Found) -> dict[Key, Object]:
     host_gateway = _host_gateway(desired.networks)
     for attachment in desired.attachments:
         gateway = host_gateway or _own_gateway(attachment)
-        is_ours = _is_made_by_us(attachment, found.sandboxes)
+        is_ours = _is_made_by_us(attachment, sandboxes)
         _add(objects, compile_sandbox(attachment, desired.host, gateway, is_made_by_us=is_ours))
     if any(network.link_name for network in desired.networks):
         _add(objects, firewall_rules())
     _add(objects, _forwarding(desired.networks))
-    _add(objects, _sysctl_promises(objects, found))
     return objects
 
 
@@ -102,15 +104,13 @@ def _forwarding(networks: Sequence[DesiredNetwork]) -> Iterator[Sysctl]:
         yield Sysctl(ns=HOST, name="net/ipv6/conf/all/forwarding", value="1")
 
 
-def _sysctl_promises(objects: Mapping[Key, Object], found: Found) -> Iterator[Object]:
-    """Remember what a setting was before us, and want that value again once nobody needs ours.
+def remembered_settings(objects: Mapping[Key, Object], found: Found) -> Iterator[Object]:
+    """Promise what a setting was before us, and want that value again once nobody needs ours.
 
     Settings of a single link go with the link, those in a namespace of ours go with it: neither is remembered.
     """
-    wanted = [
-        found_ for found_ in objects.values() if isinstance(found_, Sysctl) and _outlives_us(found_, found.sandboxes)
-    ]
-    for sysctl in wanted:
+    settings = [each for each in objects.values() if isinstance(each, Sysctl) and _outlives_us(each, found.sandboxes)]
+    for sysctl in settings:
         kept = found.promises.sysctls.get((sysctl.ns, sysctl.name))
         seen = found.seen.get(sysctl.key)
         if kept is not None:

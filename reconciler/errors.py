@@ -17,6 +17,14 @@
         KvConflict         a compare-and-swap was lost; the next pass plans anew
         KvUnavailable      it cannot be reached (exit 69)
       LockHeld             another reconciler works on this host (exit 75)
+        TrialPending       a trial of other specs waits to be confirmed (exit 75)
+      Held                 left as it is on purpose
+        PruneRefused       the specs no longer declare it, and a guard refused to remove it (exit 3)
+          Protected        it is protected (exit 3)
+        Suspended          somebody suspended it (exit 0)
+        DriftLeft          it drifted, and its specs say to warn only (exit 0)
+      Refused              a guard refused the whole command (exit 3)
+      RolledBack           the specs could not be verified, the last good ones are in force (exit 4)
 
 Adapters translate at the border with `raise ... from cause`. `is_retryable` says whether the same pass, run again
 without a person's help, may succeed. A bug is none of these: it surfaces.
@@ -134,3 +142,35 @@ class KvUnavailable(KvError):
 class LockHeld(ReconcilerError):
     exit_code = ExitCode.LOCKED
     is_retryable = True
+
+
+class TrialPending(LockHeld):
+    pass
+
+
+class Held(ReconcilerError):
+    """A unit that a pass left as it is on purpose."""
+
+
+class PruneRefused(Held):
+    exit_code = ExitCode.GUARDED
+
+
+class Protected(PruneRefused):
+    pass
+
+
+class Suspended(Held):
+    exit_code = ExitCode.OK
+
+
+class DriftLeft(Held):
+    exit_code = ExitCode.OK
+
+
+class Refused(ReconcilerError):
+    exit_code = ExitCode.GUARDED
+
+
+class RolledBack(ReconcilerError):
+    exit_code = ExitCode.ROLLED_BACK

@@ -20,16 +20,17 @@ from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.records import apply_records
 from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
-from reconciler.compile import Found, compile_objects
+from reconciler.compile import Found, compile_objects, remembered_settings
 from reconciler.errors import ReconcilerError
 from reconciler.ipam.adopt import adopted_promises
 from reconciler.ipam.assign import assign
-from reconciler.ipam.promises import Promises, decode_promises, merged
+from reconciler.ipam.promises import Promises, decode_promises, is_complete, merged
 from reconciler.kernel.lock import HostLock
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
+from reconciler.last_answer import LastAnswer
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import (
@@ -56,7 +57,7 @@ from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
 from reconciler.observe.firewall import observe_firewall
 from reconciler.observe.host import observe_host
-from reconciler.observe.memory import Memory
+from reconciler.observe.memory import Keyed, Memory, keyed
 from reconciler.plan.make_plan import Blocked, Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, link_units, owners
 from reconciler.settings import Settings
@@ -69,6 +70,17 @@ _ROUNDS = 3
 """How often a pass may look again and mend: once is the rule, more when the kernel moved something along with a change."""
 
 
+class Answers:
+    """The pure stages, each with its last answer: of two looks at an unchanged host the second costs little."""
+
+    def __init__(self) -> None:
+        self.decode_promises = LastAnswer(decode_promises)
+        self.assign = LastAnswer(assign)
+        self.compile_objects = LastAnswer(compile_objects)
+        self.link_units = LastAnswer(_link_units)
+        self.seen_records = LastAnswer(_seen_records)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backends:
     """The world, opened once per process, and what is remembered of it from look to look."""
@@ -77,6 +89,7 @@ class Backends:
     nft: Nft
     kv: KvStore
     memory: Memory = field(default_factory=Memory)
+    answers: Answers = field(default_factory=Answers)
 
     def handlers(self, settings: Settings) -> Mapping[type[Object], Handler]:
         """Say who carries out operations on which kind of object."""
@@ -163,16 +176,22 @@ def look(
     wanted: WantedState, settings: Settings, backends: Backends, blocked: Sequence[tuple[Unit, ReconcilerError]] = ()
 ) -> View:
     """Observe, choose, compile and compare. blocked: units that failed before in this pass, to be left alone."""
+    answers = backends.answers
     records = {entry.key: entry.value.decode(errors="replace") for entry in backends.kv.list("")}
-    kept, faults = decode_promises(records)
+    kept, faults = answers.decode_promises(records)
     for fault in faults:
         log.warning("%s", fault)
     observed = _observe(wanted, settings, backends, records, kept)
-    promises = merged(kept, adopted_promises(wanted, observed.host, observed.seen))
-    desired = assign(wanted, observed.host, promises)
+    promises = kept
+    if not is_complete(kept, wanted):
+        promises = merged(kept, adopted_promises(wanted, observed.host, observed.seen))
+    desired = answers.assign(wanted, observed.host, promises)
+    objects = dict(answers.compile_objects(desired, observed.sandboxes))
     found = Found(sandboxes=observed.sandboxes, seen=observed.seen, promises=kept)
-    objects = compile_objects(desired, found)
-    whose = _owners(wanted, observed, promises)
+    objects.update((extra.key, extra) for extra in remembered_settings(objects, found))
+    links = answers.link_units(wanted, observed.host.name, promises)
+    sandboxes = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in wanted.attachments}
+    whose = owners(links, sandboxes, observed.seen)
     boundaries = Boundaries(
         failures=(*observed.failures, *desired.failures, *blocked),
         is_pruning=not wanted.has_faults,
@@ -193,29 +212,29 @@ def _observe(
     memory = backends.memory
     observed = observe_host(wanted, settings, backends.namespaces, now, memory, promises.sysctls)
     seen = dict(observed.seen)
-    for path, value in records.items():
-        record = KvRecord(path=path, value=value)
-        seen[record.key] = Seen(record, is_ours=True)
+    seen.update(backends.answers.seen_records(records))
     failed = list(observed.failures)
     try:
         units = [Unit(network=network, attachment=attachment) for network, attachment in promises.endpoints]
         if memory.firewall is None:
-            memory.firewall = tuple(observe_firewall(backends.nft, units))
-        seen.update((found.object.key, found) for found in memory.firewall)
+            memory.firewall = keyed(observe_firewall(backends.nft, units))
+        seen.update(memory.firewall)
     except ReconcilerError as error:
         failed.append((HOST_UNIT, error))
     return replace(observed, seen=seen, failures=tuple(failed))
 
 
-def _owners(wanted: WantedState, observed: Observed, promises: Promises) -> Owners:
+def _seen_records(records: Mapping[str, str]) -> Keyed:
+    return keyed(Seen(KvRecord(path=path, value=value), is_ours=True) for path, value in records.items())
+
+
+def _link_units(wanted: WantedState, host: str, promises: Promises) -> Mapping[str, Unit]:
     promised = {network.link_name: Unit(network=name) for name, network in promises.networks.items()}
     promised |= {
         endpoint.link_name: Unit(network=network, attachment=attachment)
         for (network, attachment), endpoint in promises.endpoints.items()
     }
-    links = link_units(wanted, observed.host.name, {name: unit for name, unit in promised.items() if name})
-    sandboxes = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in wanted.attachments}
-    return owners(links, sandboxes, observed.seen)
+    return link_units(wanted, host, {name: unit for name, unit in promised.items() if name})
 
 
 def _converge(

@@ -5,20 +5,17 @@ Knows no sockets, no clock and no chance: whoever calls shuffles.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from reconciler.dns import wire
+from reconciler.dns.view import Ready, View, holders, pointed_at, readings
 from reconciler.dns.wire import Query, Rcode, RecordType
-from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones
+from reconciler.dns.zones import ServedEndpoint
 
 Shuffle = Callable[[Sequence[bytes]], Sequence[bytes]]
 """Gives the same records in some other order."""
-
-Found = tuple[tuple[ServedEndpoint, ...], str]
-"""Endpoints that have a name on a network, and which network."""
 
 _FAMILY: Final = {RecordType.A: 4, RecordType.AAAA: 6}
 _REFUSED_TYPES: Final = frozenset((RecordType.AXFR, RecordType.IXFR))
@@ -35,90 +32,6 @@ class Forward:
     """Somebody else must be asked."""
 
     query: Query
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """An answer ready to be sent to whoever asks the same again.
-
-    head: the reply's bytes 2 to 12. question_end: up to where the asker's own bytes are repeated.
-    records: to be shuffled. edns: comes last.
-    """
-
-    head: bytes
-    question_end: int
-    records: tuple[bytes, ...]
-    edns: bytes
-
-
-class NetworkTable:
-    """One network's names, shared by the views of all sandboxes on it."""
-
-    __slots__ = ("by_name", "by_pointer", "name", "zone")
-
-    def __init__(self, zone: NetworkZone) -> None:
-        self.zone = zone
-        self.name = zone.name
-        by_name: defaultdict[str, list[ServedEndpoint]] = defaultdict(list)
-        self.by_pointer: dict[str, ServedEndpoint] = {}
-        for endpoint in zone.endpoints:
-            for name in endpoint.names:
-                by_name[name].append(endpoint)
-            for address in endpoint.addresses:
-                self.by_pointer[address.reverse_pointer] = endpoint
-        self.by_name: Mapping[str, tuple[ServedEndpoint, ...]] = {name: tuple(found) for name, found in by_name.items()}
-
-
-@dataclass(slots=True, kw_only=True)
-class View:
-    """What a sandbox sees; sandboxes with equal networks and links share one.
-
-    links: beside each table the private aliases of its network. ready: answers given by UDP, by the query without its id
-    in lower case: see `answer`.
-    """
-
-    tables: tuple[NetworkTable, ...]
-    links: tuple[Mapping[str, str], ...]
-    is_ndots_set: bool
-    ready_max: int
-    ready: dict[bytes, Ready] = field(default_factory=dict)
-
-
-READY_MAX: Final = 1 << 15
-"""Answers kept by all views together: at some 500 bytes each, some 16 MB."""
-
-
-def make_views(zones: Zones, previous: Iterable[NetworkTable] = ()) -> dict[str, View]:
-    """Give each sandbox's view by its name. previous: tables of before, taken over where the network has not changed."""
-    known = {table.name: table for table in previous}
-    tables: dict[str, NetworkTable] = {}
-    for zone in zones.networks:
-        kept = known.get(zone.name)
-        tables[zone.name] = kept if kept is not None and kept.zone == zone else NetworkTable(zone)
-    kinds = {_view_key(sandbox) for sandbox in zones.sandboxes}
-    share = max(64, READY_MAX // max(1, len(kinds)))
-    shared = {key: _view(*key, tables, share) for key in kinds}
-    return {sandbox.name: shared[_view_key(sandbox)] for sandbox in zones.sandboxes}
-
-
-_Links = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-
-
-def _view_key(sandbox: SandboxZone) -> tuple[tuple[str, ...], _Links, bool]:
-    return sandbox.networks, sandbox.links, sandbox.is_ndots_set
-
-
-def _view(
-    networks: tuple[str, ...], links: _Links, is_ndots_set: bool, tables: Mapping[str, NetworkTable], ready_max: int
-) -> View:
-    aliases = {network: dict(pairs) for network, pairs in links}
-    present = [network for network in networks if network in tables]
-    return View(
-        tables=tuple(tables[network] for network in present),
-        links=tuple(aliases.get(network, {}) for network in present),
-        is_ndots_set=is_ndots_set,
-        ready_max=ready_max,
-    )
 
 
 def answer(message: bytes, view: View, shuffled: Shuffle, *, is_stream: bool = False) -> bytes | Forward | None:
@@ -197,7 +110,7 @@ def _records(query: Query, view: View) -> tuple[bytes, ...] | None:
             is_kept_inside = records is None and view.is_ndots_set and "." not in name
             return () if is_kept_inside else records
         case RecordType.MX:
-            return () if any(True for _ in _known(name, view)) else None
+            return () if any(True for _ in holders(name, view)) else None
         case RecordType.PTR:
             return _pointer_records(name, view)
         case RecordType.SRV:
@@ -208,12 +121,12 @@ def _records(query: Query, view: View) -> tuple[bytes, ...] | None:
 def _address_records(name: str, family: int, view: View) -> tuple[bytes, ...] | None:
     """The first network that has an address of the family wins. A name known without one is ours all the same.
 
-    That is so within one step of `_steps`: a name that one step knows is not looked for in the next.
+    That is so within one reading of the name: what one reading knows is not looked for in the next.
     """
-    for step in _steps(name, view):
+    for reading in readings(name, view):
         is_known = False
-        for endpoints, _ in step:
-            addresses = [a for endpoint in endpoints for a in endpoint.addresses if a.version == family]
+        for found in reading:
+            addresses = [a for endpoint in found.endpoints for a in endpoint.addresses if a.version == family]
             if addresses:
                 return tuple(map(wire.address_record, dict.fromkeys(addresses)))
             is_known = True
@@ -222,47 +135,9 @@ def _address_records(name: str, family: int, view: View) -> tuple[bytes, ...] | 
     return None
 
 
-def _known(name: str, view: View) -> Iterator[Found]:
-    for step in _steps(name, view):
-        yield from step
-
-
-def _steps(name: str, view: View) -> Iterator[Iterator[Found]]:
-    """Give the ways to read a name, best first (libnetwork's ResolveName; docker-networking section 7.2).
-
-    `a.b.c` is that name on every network, else `a.b` on network `c`, else `a` on `b.c`; each first as a link's alias.
-    """
-    for own, network in _splits(name):
-        yield _linked(own, network, view)
-        yield _listed(own, network, view)
-
-
-def _splits(name: str) -> Iterator[tuple[str, str]]:
-    yield name, ""
-    at = name.rfind(".")
-    while at > 0:
-        yield name[:at], name[at + 1 :]
-        at = name.rfind(".", 0, at)
-
-
-def _linked(name: str, network: str, view: View) -> Iterator[Found]:
-    for table, aliases in zip(view.tables, view.links, strict=True):
-        target = aliases.get(name)
-        if target is not None and network in ("", table.name.lower()) and target in table.by_name:
-            yield table.by_name[target], table.name
-
-
-def _listed(name: str, network: str, view: View) -> Iterator[Found]:
-    """A link's alias hides what has the same name on that network, even while its target is absent."""
-    for table, aliases in zip(view.tables, view.links, strict=True):
-        if network in ("", table.name.lower()) and name not in aliases and name in table.by_name:
-            yield table.by_name[name], table.name
-
-
 def _pointer_records(name: str, view: View) -> tuple[bytes, ...] | None:
-    for table in view.tables:
-        endpoint = table.by_pointer.get(name)
-        target = wire.encode_name(f"{endpoint.name}.{table.name}") if endpoint else None
+    for found in pointed_at(name, view):
+        target = wire.encode_name(f"{found.endpoints[0].name}.{found.network}")
         if target is not None:
             return (wire.pointer_record(target),)
     return None
@@ -275,8 +150,9 @@ def _service_records(name: str, view: View) -> tuple[bytes, ...] | None:
     port, protocol = port.removeprefix("_"), protocol.removeprefix("_")
     if not (port.isascii() and port.isdecimal() and len(port) <= 5 and protocol in _PROTOCOLS):
         return None
-    for endpoints, network in _known(service, view):
-        targets = [wire.encode_name(f"{e.name}.{network}") for e in endpoints if _declares(e, int(port), protocol)]
+    for found in holders(service, view):
+        declaring = [endpoint for endpoint in found.endpoints if _declares(endpoint, int(port), protocol)]
+        targets = [wire.encode_name(f"{endpoint.name}.{found.network}") for endpoint in declaring]
         records = tuple(wire.service_record(int(port), target) for target in targets if target is not None)
         if records:
             return records

@@ -15,6 +15,8 @@ from reconciler.dns import control
 from reconciler.dns.control import ResolverError
 
 _START_TIMEOUT_S: Final = 20.0
+_ENVIRONMENT: Final = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
+"""What the server is given of ours: it lives long, and there may be tokens among the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,12 @@ def ensure_server(run_dir: Path, netns_dir: Path) -> None:
     command = (*module, "--detach", "--run-dir", str(run_dir.absolute()), "--netns-dir", str(netns_dir.absolute()))
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_START_TIMEOUT_S, check=False
+            command,
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_START_TIMEOUT_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as cause:
         raise ResolverError(f"start the embedded DNS server: {cause}") from cause

@@ -10,11 +10,12 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from reconciler.dns.answer import Forward, View, answer, ready_reply
+from reconciler.dns.answer import Forward, answer, ready_reply
 from reconciler.dns.forwarder import Exchange, Forwarder, Question
 from reconciler.dns.reactor import Reactor
 from reconciler.dns.stream import BACKLOG, StreamGroup, StreamLimits
 from reconciler.dns.upstream import Upstream
+from reconciler.dns.view import View
 from reconciler.dns.wire import Query
 from reconciler.dns.zones import LISTEN_ADDRESS
 from reconciler.kernel.netns import Namespaces

@@ -16,7 +16,6 @@ from typing import Final
 
 from reconciler import __version__
 from reconciler.dns import control, succession
-from reconciler.dns.answer import NetworkTable, View, make_views
 from reconciler.dns.control import Document, ResolverError
 from reconciler.dns.forwarder import Forwarder
 from reconciler.dns.reactor import Reactor, Timer
@@ -24,6 +23,7 @@ from reconciler.dns.sandbox import Sandbox, open_sockets
 from reconciler.dns.stream import StreamLimits
 from reconciler.dns.succession import Inheritance
 from reconciler.dns.upstream import upstreams
+from reconciler.dns.view import NetworkTable, View, make_views
 from reconciler.dns.zones import LISTEN_ADDRESS, SandboxZone, Zones, parse_zones, zones_digest
 from reconciler.errors import ReconcilerError
 from reconciler.kernel.netns import Namespaces

@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork
 from reconciler.model.identifiers import HOST, NAME_MAX, NAME_PATTERN, NsRef, is_link_name
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, KvRecord, Unit
+from reconciler.model.wanted import WantedState
 
 SubnetPromise = tuple[IPNetwork, IPAddress | None]
 """A pool and the gateway in it, None where nobody answers."""
@@ -49,13 +50,17 @@ _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPromise:
-    """What a network got. created: RFC 3339, "" when nobody remembers (adopted from the kernel)."""
+    """What a network got. created: RFC 3339, "" when nobody remembers (adopted from the kernel).
+
+    is_protected: as declared last, so that removing the declaration does not unprotect.
+    """
 
     name: str
     id: str
     created: str
     subnets: tuple[SubnetPromise, ...] = ()
     link_name: str = ""
+    is_protected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +104,21 @@ def merged(kept: Promises, adopted: Promises) -> Promises:
     )
 
 
+def is_complete(promises: Promises, wanted: WantedState) -> bool:
+    """Say whether everything wanted was promised before, so that nothing need be adopted from the kernel."""
+    return all(network.name in promises.networks for network in wanted.networks) and all(
+        (endpoint.network, attachment.name) in promises.endpoints
+        for attachment in wanted.attachments
+        for endpoint in attachment.endpoints
+    )
+
+
 def network_record(network: DesiredNetwork) -> KvRecord:
     """Give the record of a network at `network/<name>`."""
     subnets = [{"gateway": _text(s.gateway), "subnet": str(s.subnet)} for s in network.subnets]
-    return _record(
-        network.unit,
-        f"network/{network.name}",
-        {"created": network.created, "id": network.id, "link_name": network.link_name, "subnets": subnets},
-    )
+    fields = {"created": network.created, "id": network.id, "link_name": network.link_name, "subnets": subnets}
+    protection = {"protected": True} if network.wanted.is_protected else {}
+    return _record(network.unit, f"network/{network.name}", {**fields, **protection})
 
 
 def endpoint_record(endpoint: DesiredEndpoint) -> KvRecord:
@@ -191,6 +203,7 @@ class _Reader:
             created=_matching(fields, "created", _CREATED, or_empty=True),
             subnets=_subnets(fields.get("subnets")),
             link_name=_link(fields, "link_name"),
+            is_protected=fields.get("protected") is True,
             id=self._new_id(fields),
         )
 

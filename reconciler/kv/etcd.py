@@ -315,6 +315,8 @@ def _answer(reply: Reply) -> Json:
             raise KvError(f"etcd refused access: {reason} (may the user read and write below the prefix?)")
         if content.get("code") == _UNAUTHENTICATED or "authentication failed" in reason:
             raise KvError(f"etcd refused access: {reason}")
+        if "lease not found" in reason:
+            raise KvConflict("the session has ended")
         raise (KvUnavailable if reply.is_server_trouble else KvError)(f"etcd: {reason}")
 
 

@@ -39,7 +39,7 @@ from kazoo.handlers.threading import KazooTimeoutError  # type: ignore[import-un
 from kazoo.security import make_digest_acl  # type: ignore[import-untyped, unused-ignore]
 
 from reconciler.errors import KvConflict, KvError, KvUnavailable
-from reconciler.kv.backoff import Backoff
+from reconciler.kv.backoff import FIRST_S, MAX_S, Backoff
 from reconciler.kv.config import StoreConfig
 from reconciler.kv.protocol import (
     MUST_NOT_EXIST,
@@ -58,11 +58,11 @@ from reconciler.kv.protocol import (
 )
 from reconciler.kv.snapshot import Snapshot
 
-_STORE_SESSION_S: Final = 10.0
-"""After so long without an answer kazoo looks for another server; nothing of ours hangs on this session."""
-
 _ATTEMPTS_MAX: Final = 50
 """Of one transaction while others make keys in the same folders; each failure means that somebody else succeeded."""
+
+_RECONNECTION: Final[Mapping[str, float]] = {"max_tries": -1, "delay": FIRST_S, "backoff": 2, "max_delay": MAX_S}
+"""For ever, like our own watches; kazoo's own choice would let up to a minute pass."""
 
 _NOT_REACHED: Final = (
     ConnectionLoss,
@@ -89,7 +89,7 @@ class ZooKeeperStore:
     def __init__(self, config: StoreConfig) -> None:
         self._config = config
         self._root = "/" + config.prefix.rstrip("/")
-        self._connection = _Connection(config, _STORE_SESSION_S)
+        self._connection = _Connection(config, config.timeout_s)
         self._made_folders: set[str] = set()
 
     def get(self, key: str) -> Entry | None:
@@ -131,7 +131,7 @@ class ZooKeeperStore:
         )
         if session is not None and not isinstance(session, ZooKeeperSession):
             raise ValueError("the session is another store's")
-        connection = self._connection if session is None else session.connection
+        connection = self._connection if session is None else session.live_connection(deadline)
         owner = 0 if session is None else session.identity
         for _ in range(_ATTEMPTS_MAX):
             if self._attempt(steps, connection, owner, deadline):
@@ -176,7 +176,8 @@ class ZooKeeperSession:
     """
 
     def __init__(self, connection: _Connection, ttl_s: float, timeout_s: float) -> None:
-        self.connection = connection
+        self._connection = connection
+        self._is_closed = False
         self._ttl_s = ttl_s
         self._timeout_s = timeout_s
         try:
@@ -190,11 +191,17 @@ class ZooKeeperSession:
         return self._ttl_s
 
     def renew(self) -> None:
-        if self.connection.session(time.monotonic() + self._timeout_s) != self.identity:
+        self.live_connection(time.monotonic() + self._timeout_s)
+
+    def live_connection(self, deadline: float) -> _Connection:
+        """Give the connection that holds the session. Raises KvConflict when kazoo had to begin another session."""
+        if self._is_closed or self._connection.session(deadline) != self.identity:
             raise KvConflict("the session has ended")
+        return self._connection
 
     def close(self) -> None:
-        self.connection.close(self._timeout_s)
+        self._is_closed = True
+        self._connection.close(self._timeout_s)
 
 
 class ZooKeeperWatch:
@@ -266,10 +273,13 @@ class _Answer:
 
 
 class _Connection:
-    """A kazoo client whose calls have deadlines. Connects when first used."""
+    """A kazoo client whose calls have deadlines. Connects when first used.
+
+    session_s: after so long without an answer kazoo looks for another server; each gets its share of it to be reached.
+    """
 
     def __init__(self, config: StoreConfig, session_s: float) -> None:
-        options: dict[str, Any] = {"timeout": session_s, "randomize_hosts": False}
+        options: dict[str, Any] = {"timeout": session_s, "connection_retry": _RECONNECTION}
         if config.secret:
             user, _, password = config.secret.partition(":")
             options["auth_data"] = [("digest", config.secret)]

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import IPAddress, IPNetwork, Unit
 from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkWanted
+
+
+@dataclass(frozen=True, slots=True)
+class PortBinding:
+    """One published port with every choice made: `host_ip`:`host_port` of the host leads to `target` of the endpoint.
+
+    host_ip: the unspecified address of its family for all that the host has. host_port 0: the network is routed, so the port is
+    reached at the endpoint's own address.
+    """
+
+    protocol: str
+    host_ip: IPAddress
+    host_port: int
+    target: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +45,7 @@ class HostFacts:
     resolved_conf: str
     hosts: str
     has_ipv6: bool
-    now: str
+    now: str = field(compare=False)
     vtep: IPAddress | None = None
 
 
@@ -105,7 +119,7 @@ class DesiredEndpoint:
 
     ifname: inside the sandbox; link_name: the veth's near side; both "" on host and none, as are the addresses None and mac "".
     gateway_ipv4/6: the default route through this network if it has one, for inspect; is_default_ipv4/6: the sandbox's
-    default route goes through here.
+    default route goes through here. ports: what is published here, sorted.
     """
 
     wanted: EndpointWanted
@@ -121,6 +135,7 @@ class DesiredEndpoint:
     gateway_ipv6: IPv6Address | None = None
     is_default_ipv4: bool = False
     is_default_ipv6: bool = False
+    ports: tuple[PortBinding, ...] = ()
 
     @property
     def network(self) -> str:
@@ -132,13 +147,32 @@ class DesiredEndpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredLink:
+    """A link on the default bridge (docker-networking section 8): `alias` leads to the attachment `target`.
+
+    hostname: the target's own. ports: (first, last, protocol) of what it exposes or publishes.
+    """
+
+    target: str
+    alias: str
+    hostname: str
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    ports: tuple[tuple[int, int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredAttachment:
-    """One sandbox with its endpoints, in the order of default-route preference (docker-networking section 9)."""
+    """One sandbox with its endpoints, in the order of default-route preference (docker-networking section 9).
+
+    links: those on the default bridge, as declared; links on other networks are a matter of names alone.
+    """
 
     wanted: AttachmentWanted
     id: str
     ns: NsRef
     endpoints: tuple[DesiredEndpoint, ...] = ()
+    links: tuple[DesiredLink, ...] = ()
 
     @property
     def name(self) -> str:
@@ -151,10 +185,14 @@ class DesiredAttachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredState:
-    """Everything, sorted by name. Units in `failures` could not be decided: they are absent here and stay as they are."""
+    """Everything, sorted by name. Units in `failures` could not be decided: they are absent here and stay as they are.
+
+    remarks: what the person should know of units that are as desired, one line each.
+    """
 
     host: HostFacts
     networks: tuple[DesiredNetwork, ...]
     attachments: tuple[DesiredAttachment, ...]
     failures: tuple[tuple[Unit, ReconcilerError], ...] = ()
     has_faults: bool = False
+    remarks: tuple[tuple[Unit, str], ...] = ()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from reconciler.errors import ReconcilerError
 from reconciler.model.desired import HostFacts
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import Key, Seen, Unit
+from reconciler.model.objects import IPAddress, Key, Seen, Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +23,43 @@ class SandboxFact:
     error: ReconcilerError | None = None
 
 
+PortRange = tuple[int, int]
+"""First and last, both included."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSocket:
+    """A socket of a process on the host that a published port would take the packets of: one that listens, or an unconnected one
+    of UDP. address None: all of both families."""
+
+    protocol: str
+    address: IPAddress | None
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPorts:
+    """What the choice of host ports depends on.
+
+    ephemeral: where host ports are chosen from; reserved: what is not chosen from it (ip_local_port_range, ip_local_reserved_ports of
+    ip-sysctl.rst). sockets: looked for only when ports are wanted.
+    """
+
+    ephemeral: PortRange = (49153, 65535)
+    reserved: tuple[PortRange, ...] = ()
+    sockets: tuple[BoundSocket, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """One look at the host. failures: units that could not be looked at (no nft: the host unit), with the reason."""
+    """One look at the host. failures: units that could not be looked at (no nft: the host unit), with the reason.
+
+    ports: the defaults when no attachment wants any. foreign_drops: what else may stop forwarded packets, in words.
+    """
 
     host: HostFacts
     seen: Mapping[Key, Seen]
     sandboxes: Mapping[NsRef, SandboxFact] = field(default_factory=dict)
     failures: tuple[tuple[Unit, ReconcilerError], ...] = ()
+    ports: HostPorts = field(default_factory=HostPorts)
+    foreign_drops: tuple[str, ...] = ()

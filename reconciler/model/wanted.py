@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
+from reconciler.model.holds import Holds, OnDrift
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import IPAddress, IPNetwork
 
@@ -68,7 +69,7 @@ class SubnetWanted:
 class NetworkWanted:
     """One network. options: as typed, for inspect. bridge: parsed, present when driver is `bridge`.
 
-    ipam_options None: never set, which inspect shows as null.
+    ipam_options None: never set, which inspect shows as null. is_protected: it stays when it is no longer declared.
     """
 
     name: str
@@ -84,6 +85,8 @@ class NetworkWanted:
     is_ipv6_enabled: bool = False
     is_attachable: bool = False
     is_external: bool = False
+    is_protected: bool = False
+    on_drift: OnDrift = OnDrift.CORRECT
     labels: Pairs = ()
 
 
@@ -171,8 +174,10 @@ class WantedState:
     """All that one host shall have, sorted by name; the built-in networks included.
 
     has_faults: something declared could not be read, so what is missing here may still be wanted: nothing is pruned.
+    holds: what a pass leaves as it is; empty until `guard` has seen this value.
     """
 
     networks: tuple[NetworkWanted, ...]
     attachments: tuple[AttachmentWanted, ...]
     has_faults: bool = False
+    holds: Holds = field(default_factory=Holds)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from reconciler.kernel.addresses import AddressEntry
 from reconciler.kernel.links import Link
 from reconciler.kernel.routes import RouteEntry
+from reconciler.last_answer import LastAnswer
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import Seen
+from reconciler.model.objects import Key, Seen
 from reconciler.model.observed import SandboxFact
-from reconciler.observe.links import Peer
+from reconciler.observe.addresses import link_addresses
+from reconciler.observe.links import Peer, Peers, host_links
+from reconciler.observe.routes import unicast_routes
+
+Keyed = tuple[tuple[Key, Seen], ...]
+"""What was found, each under its key: made once, put together at every look."""
+
+
+def keyed(found: Iterable[Seen]) -> Keyed:
+    return tuple((each.object.key, each) for each in found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +49,14 @@ class Glimpse:
 
     fact: SandboxFact
     asked: frozenset[str] = frozenset()
-    seen: tuple[Seen, ...] = ()
+    seen: Keyed = ()
     peers: tuple[tuple[tuple[int, int], Peer], ...] = ()
+
+
+def _host_objects(host: View, peers: Peers) -> Keyed:
+    links = host_links(host.links, peers)
+    addresses = link_addresses(HOST, host.addresses, host.own_names())
+    return keyed(chain(links, addresses, unicast_routes(HOST, host.routes, host.names())))
 
 
 @dataclass(slots=True)
@@ -47,14 +64,15 @@ class Memory:
     """Kept from pass to pass; a new one remembers nothing, so that everything is looked at.
 
     host: the host's own namespace. sandboxes: those that attachments name. others: namespaces under other names, by name and
-    inode, with what was found in them. files: all sandbox files, with the attachments they were looked up for. firewall: our tables.
+    inode, with what was found in them. files: all sandbox files, and for whom they were looked up. firewall: our tables.
     """
 
     host: View | None = None
     sandboxes: dict[NsRef, Glimpse] = field(default_factory=dict)
     others: dict[tuple[str, int], Glimpse] = field(default_factory=dict)
-    files: tuple[Mapping[str, str], tuple[Seen, ...]] | None = None
-    firewall: tuple[Seen, ...] | None = None
+    files: tuple[Mapping[str, str], Keyed] | None = None
+    firewall: Keyed | None = None
+    host_objects: LastAnswer[[View, Peers], Keyed] = field(default_factory=lambda: LastAnswer(_host_objects))
 
     def forget(self, namespaces: Iterable[NsRef]) -> None:
         """Look again into these at the next occasion. What is not remembered is fine."""

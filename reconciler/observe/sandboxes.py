@@ -12,12 +12,12 @@ from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link, decode_link, decode
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.routes import decode_route, dump_routes
 from reconciler.model.identifiers import HOST, LINK_GROUP, NsRef
-from reconciler.model.objects import Namespace, Seen
+from reconciler.model.objects import Key, Namespace, Seen
 from reconciler.model.observed import SandboxFact
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind, WantedState
 from reconciler.observe.addresses import link_addresses
 from reconciler.observe.links import Peer, sandbox_links
-from reconciler.observe.memory import Glimpse, Memory, View
+from reconciler.observe.memory import Glimpse, Memory, View, keyed
 from reconciler.observe.routes import unicast_routes
 from reconciler.observe.sysctls import asked_settings, sandbox_sysctls
 
@@ -30,11 +30,11 @@ class Sandboxes:
 
     far_ends: frozenset[tuple[int, int]]
     facts: dict[NsRef, SandboxFact] = field(default_factory=dict)
-    seen: list[Seen] = field(default_factory=list)
+    seen: dict[Key, Seen] = field(default_factory=dict)
     peers: dict[tuple[int, int], Peer] = field(default_factory=dict)
 
     def add(self, found: Glimpse) -> None:
-        self.seen += found.seen
+        self.seen.update(found.seen)
         self.peers.update(found.peers)
 
 
@@ -118,7 +118,7 @@ def _look_into(
     except ReconcilerError as error:
         return Glimpse(fact=SandboxFact(inode=0, error=error))
     fact = SandboxFact(inode=inode, is_ours=is_ours)
-    return Glimpse(fact=fact, asked=asked, seen=objects, peers=tuple(_peers(ns, nsid, seen.links)))
+    return Glimpse(fact=fact, asked=asked, seen=keyed(objects), peers=tuple(_peers(ns, nsid, seen.links)))
 
 
 def _objects(ns: NsRef, seen: View, *, is_ours: bool) -> Iterator[Seen]:
@@ -156,7 +156,7 @@ def _look_for_mark(namespaces: Namespaces, ns: NsRef, inode: int) -> Glimpse:
     finally:
         namespaces.forget(ns)
     seen = Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True)
-    return Glimpse(fact=SandboxFact(inode=inode, is_ours=True), seen=(seen,), peers=peers)
+    return Glimpse(fact=SandboxFact(inode=inode, is_ours=True), seen=keyed([seen]), peers=peers)
 
 
 def _claimed(seen: View, nsid: int, far_ends: frozenset[tuple[int, int]]) -> View:

@@ -51,7 +51,8 @@ def make_plan(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen], owners: Ow
     problems = [*boundaries.failures, *_conflicts(wanted, seen)]
     blocked = Blocked(unit for unit, _ in problems)
     may_go = _Pruning(owners=owners, blocked=blocked, boundaries=boundaries)
-    changes = _changes({k: o for k, o in wanted.items() if not blocked.covers(o.unit)}, seen, may_go)
+    free = {k: o for k, o in wanted.items() if not blocked.covers(o.unit)} if problems else wanted
+    changes = _changes(free, seen, may_go)
     ordered = sorted(changes, key=lambda operation: (step(operation), operation.key))
     operations = _with_disruption(ordered, owners.members())
     return Plan(operations=tuple(operations), problems=tuple(sorted(problems, key=lambda p: (p[0], str(p[1])))))
@@ -113,29 +114,35 @@ class _Pruning:
 
 
 def _changes(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen], pruning: _Pruning) -> Iterator[Operation]:
+    differing = {key: found for key, found in seen.items() if wanted.get(key) != found.object}
     gone = _Gone()
     removals = []
-    for key, found in seen.items():
-        before, after = found.object, wanted.get(key)
-        is_replaced = after is not None and after != before and must_be_made_anew(before, after)
-        is_removed = (
-            after is None and found.is_ours and not isinstance(before, (LinkUp, Sysctl)) and pruning.allows(before)
-        )
-        if is_replaced or is_removed:
-            gone.add(before)
-            unit = after.unit if after is not None else pruning.owners.unit_of(before) or HOST_UNIT
-            removals.append(Operation(action=Action.DELETE, before=before, after=None, unit=unit))
+    for key, found in differing.items():
+        unit = _unit_of_removal(found, wanted.get(key), pruning)
+        if unit is not None:
+            gone.add(found.object)
+            removals.append(Operation(action=Action.DELETE, before=found.object, after=None, unit=unit))
     yield from (operation for operation in removals if not gone.takes_along(operation.object))
     for key, after in wanted.items():
-        present = seen.get(key)
-        if present is None or gone.may_take_along(after):
+        if key not in seen or (gone.is_something and gone.may_take_along(after)):
             yield Operation(action=Action.CREATE, before=None, after=after, unit=after.unit)
-        elif present.object == after:
-            continue
-        elif must_be_made_anew(present.object, after):
-            yield Operation(action=Action.CREATE, before=None, after=after, unit=after.unit)
-        else:
-            yield Operation(action=Action.UPDATE, before=present.object, after=after, unit=after.unit)
+        elif key in differing:
+            yield _change(differing[key].object, after)
+
+
+def _unit_of_removal(found: Seen, after: Object | None, pruning: _Pruning) -> Unit | None:
+    """Give the unit on whose behalf an object goes, to be made anew or for good; None when it stays."""
+    if after is not None:
+        return after.unit if must_be_made_anew(found.object, after) else None
+    if not found.is_ours or isinstance(found.object, (LinkUp, Sysctl)) or not pruning.allows(found.object):
+        return None
+    return pruning.owners.unit_of(found.object) or HOST_UNIT
+
+
+def _change(before: Object, after: Object) -> Operation:
+    if must_be_made_anew(before, after):
+        return Operation(action=Action.CREATE, before=None, after=after, unit=after.unit)
+    return Operation(action=Action.UPDATE, before=before, after=after, unit=after.unit)
 
 
 class _Gone:
@@ -145,6 +152,10 @@ class _Gone:
         self._links: set[tuple[NsRef, str]] = set()
         self._namespaces: set[NsRef] = set()
         self._readdressed: set[tuple[NsRef, str]] = set()
+
+    @property
+    def is_something(self) -> bool:
+        return bool(self._links or self._namespaces or self._readdressed)
 
     def add(self, found: Object) -> None:
         match found:

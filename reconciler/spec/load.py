@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import groupby, islice
@@ -15,7 +15,7 @@ from reconciler.spec.attachment import AttachmentSpec, NetworkTable, attachment_
 from reconciler.spec.conflicts import attachment_conflicts, is_for_host, network_conflicts, twice_declared
 from reconciler.spec.declarations import Declared, read_declarations
 from reconciler.spec.document import FAULTS_MAX, Document, parse_document, shown
-from reconciler.spec.files import SpecText, read_folder
+from reconciler.spec.files import SpecFolder, SpecText, read_folder
 from reconciler.spec.network import Fault, NetworkSpec, builtin_networks, network_wanted
 from reconciler.spec.not_yet import not_yet_in_attachment, not_yet_in_network
 
@@ -26,12 +26,16 @@ BUILTIN_SOURCE: Final = Source("<built-in>", 0, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedSpecs:
-    """faults: of all files, in the order of their places. digest: SHA-256 over names and contents. files: those read."""
+    """faults: of all files, in the order of their places. digest: SHA-256 over names and contents. files: those read.
+
+    texts: what they hold, so that the same specs can be understood again when the files have changed.
+    """
 
     wanted: WantedState
     faults: tuple[SpecError, ...]
     digest: str
     files: tuple[str, ...]
+    texts: tuple[SpecText, ...] = ()
 
 
 def load_specs(specs_dir: Path, *, host: str, is_bridge_enabled: bool = True) -> LoadedSpecs:
@@ -40,7 +44,16 @@ def load_specs(specs_dir: Path, *, host: str, is_bridge_enabled: bool = True) ->
     An entry with a fault is left out, as are the attachments that refer to it: they stay as they run. `is_bridge_enabled`
     False leaves out the network `bridge` (`--bridge none`).
     """
-    folder = read_folder(specs_dir, host=host)
+    return _understood(read_folder(specs_dir, host=host), host=host, is_bridge_enabled=is_bridge_enabled)
+
+
+def load_texts(texts: Sequence[SpecText], *, host: str, digest: str, is_bridge_enabled: bool = True) -> LoadedSpecs:
+    """Understand files that were read before; otherwise as `load_specs`. digest: of the folder that they were."""
+    folder = SpecFolder(texts=tuple(texts), faults=(), digest=digest)
+    return _understood(folder, host=host, is_bridge_enabled=is_bridge_enabled)
+
+
+def _understood(folder: SpecFolder, *, host: str, is_bridge_enabled: bool) -> LoadedSpecs:
     faults = list(folder.faults)
     documents = _documents(folder.texts, host, faults)
     declarations = [read_declarations(document) for document in documents]
@@ -63,6 +76,7 @@ def load_specs(specs_dir: Path, *, host: str, is_bridge_enabled: bool = True) ->
         faults=ordered,
         digest=folder.digest,
         files=tuple(text.name for text in folder.texts),
+        texts=folder.texts,
     )
 
 

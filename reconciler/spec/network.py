@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
+from reconciler.model.holds import OnDrift
 from reconciler.model.identifiers import BUILTIN_NETWORKS
 from reconciler.model.objects import IPAddress, IPNetwork
 from reconciler.model.wanted import BridgeOptions, NetworkWanted, Source, SubnetWanted
@@ -20,7 +21,9 @@ Fault = tuple[Path, str]
 
 _BRIDGE, _HOST, _NONE = BUILTIN_NETWORKS
 _BUILTIN_DRIVERS: Final = {_BRIDGE: "bridge", _HOST: "host", _NONE: "null"}
-_ALLOWED_ON_BRIDGE: Final = frozenset(("driver", "driver_opts", "enable_ipv4", "enable_ipv6", "ipam", "labels"))
+_ALLOWED_ON_BRIDGE: Final = frozenset(
+    ("driver", "driver_opts", "enable_ipv4", "enable_ipv6", "ipam", "labels", "onDrift")
+)
 
 
 SUBNETS_MAX: Final = 256
@@ -72,6 +75,17 @@ External = Annotated[
 ]
 
 
+def _parse_on_drift(value: Tree) -> OnDrift:
+    if isinstance(value, str) and value in tuple(OnDrift):
+        return OnDrift(value)
+    raise ValueError(f"expected correct, warn or ignore, got {kind_of(value)}")
+
+
+DriftAnswer = Annotated[
+    OnDrift, PlainValidator(_parse_on_drift), WithJsonSchema({"type": "string", "enum": [str(one) for one in OnDrift]})
+]
+
+
 class NetworkSpec(SpecModel):
     name: Name | None = Field(default=None, description="real name, where it shall differ from the key")
     driver: Name = Field(default="bridge", description="bridge, overlay, macvlan or a plugin's name")
@@ -85,6 +99,10 @@ class NetworkSpec(SpecModel):
     attachable: bool = False
     external: External = Field(default=False, description="declared elsewhere; only join it")
     labels: Labels = ()
+    protect: bool = Field(default=False, description="the network stays when it is no longer declared")
+    onDrift: DriftAnswer = Field(  # noqa: N815  # the key as users write it
+        default=OnDrift.CORRECT, description="what to do about changes that others make: correct, warn or ignore"
+    )
 
     def real_name(self, key: str) -> str:
         return self.external if isinstance(self.external, str) else self.name or key
@@ -143,6 +161,8 @@ def network_wanted(key: str, spec: NetworkSpec, source: Source) -> tuple[Network
             is_ipv6_enabled=is_ipv6,
             is_attachable=spec.attachable,
             is_external=spec.is_external,
+            is_protected=spec.protect,
+            on_drift=spec.onDrift,
             labels=spec.labels,
         ),
         [],

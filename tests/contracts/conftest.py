@@ -103,6 +103,7 @@ def make_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
     yield make
     for backend in backends.values():
+        backend.close_all()
         if backend.server is not None:
             backend.server.stop()
 

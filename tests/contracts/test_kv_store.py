@@ -436,10 +436,9 @@ def test_keys_of_a_session_vanish_when_it_is_closed_and_others_stay(backend: Bac
 
     assert held(store) == {"kept": b""}
     until(lambda: follower.values() == {} or (follower.follow(0.5) and False))
-    with pytest.raises(KvError):
-        session.renew()
-    with pytest.raises(KvError):
-        store.put("nodes/a", b"", session)
+    for call in (session.renew, lambda: store.put("nodes/a", b"", session)):
+        with pytest.raises(KvConflict, match="session"):
+            call()
     session.close()
     follower.watch.close()
 

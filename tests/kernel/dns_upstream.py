@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
+import dns.flags
 import dns.message
 import dns.rrset
 

@@ -30,7 +30,7 @@ from tests.machine import Machine, eventually
 
 pytestmark = pytest.mark.kernel
 
-STUB, SECOND, THIRD = "127.0.0.53", "127.0.0.54", "127.0.0.55"
+STUB, SECOND = "127.0.0.53", "127.0.0.54"
 SERVER = ("127.0.0.11", 53)
 
 
@@ -185,6 +185,29 @@ def test_ordinary_programs_find_the_name(resolver: Resolver, command: tuple[str,
     assert "172.21.0.2" in done.stdout + done.stderr
 
 
+NSLOOKUP = """\
+Server:\t\t127.0.0.11
+Address:\t127.0.0.11:53
+
+Non-authoritative answer:
+
+Non-authoritative answer:
+Name:\tweb
+Address: 172.21.0.2
+"""
+
+
+def test_busybox_prints_what_it_prints_with_the_original_engine(resolver: Resolver) -> None:
+    """Up to the order of its two questions' answers, which in the recording differs from run to run as well."""
+    folder = resolver.machine.etc_netns_dir / "a"
+    folder.mkdir(parents=True)
+    (folder / "resolv.conf").write_text("nameserver 127.0.0.11\noptions ndots:0\n")
+
+    printed = resolver.machine.run("a", "busybox", "nslookup", "web").stdout
+
+    assert sorted(filter(None, printed.splitlines())) == sorted(filter(None, NSLOOKUP.splitlines()))
+
+
 def test_sandbox_is_served_once_its_loopback_is_up(resolver: Resolver) -> None:
     resolver.machine.run("", "ip", "netns", "add", "dark")
     failures = resolver.publish(replace(ZONES, sandboxes=(*ZONES.sandboxes, sandbox("dark", "front"))))
@@ -236,8 +259,7 @@ def test_taken_port_is_reported(resolver: Resolver) -> None:
 
 
 def test_hosts_own_namespace_is_never_served(resolver: Resolver) -> None:
-    own = SandboxZone(name="own", ns=NsRef("path:/proc/1/ns/net"), networks=("front",))
-    own = replace(own, ns=NsRef(f"path:/proc/{os.getpid()}/ns/net"))
+    own = SandboxZone(name="own", ns=NsRef(f"path:/proc/{os.getpid()}/ns/net"), networks=("front",))
 
     assert "host's own namespace" in resolver.publish(replace(ZONES, sandboxes=(own,)))["own"]
 
@@ -265,6 +287,15 @@ def test_server_says_which_zones_are_in_force(resolver: Resolver) -> None:
     assert running is not None
     assert running.digest == zones_digest(zones_text(ZONES))
     assert running.failures == {}
+
+
+def test_server_is_given_nothing_secret(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch.stop_server(resolver.run_dir)
+    monkeypatch.setenv("CONSUL_HTTP_TOKEN", "secret")
+
+    resolver.start()
+
+    assert b"secret" not in Path(f"/proc/{resolver.pid}/environ").read_bytes()
 
 
 def test_second_start_finds_the_first(resolver: Resolver) -> None:
@@ -596,6 +627,27 @@ def test_flood_of_one_sandbox_leaves_the_others_answered(resolver: Resolver) -> 
     finally:
         is_over.set()
         flooding.join()
+
+
+def test_nothing_is_left_open_after_much_traffic(resolver: Resolver) -> None:
+    def descriptors() -> int:
+        return len(list(Path(f"/proc/{resolver.pid}/fd").iterdir()))
+
+    before = descriptors()
+    with upstream(resolver, truth()):
+        for number in range(30):
+            for name in ("web", f"n{number}.example"):
+                message = framed(dns.message.make_query(name, "A").to_wire())
+                with resolver.client("a", socket.SOCK_STREAM) as client:
+                    client.sendall(message)
+                    assert read_frame(client)
+                with resolver.client("b") as client:
+                    client.send(message[2:])
+                    assert client.recv(512)
+            for kept in (1, 2):
+                resolver.publish(replace(ZONES, sandboxes=ZONES.sandboxes[:kept]))
+
+    assert eventually(lambda: descriptors() == before)
 
 
 def test_random_datagrams_are_survived(resolver: Resolver) -> None:

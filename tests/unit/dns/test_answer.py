@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.dns.answer import Forward, View, answer, make_views
+from reconciler.dns.answer import Forward, answer
+from reconciler.dns.view import View, make_views
 from reconciler.dns.wire import UDP_SIZE_MAX
 from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones
 from reconciler.model.identifiers import NsRef

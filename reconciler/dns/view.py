@@ -1,0 +1,153 @@
+"""What one sandbox sees: which names lead to which endpoints, in which order they are looked for. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones
+
+READY_MAX: Final = 1 << 15
+"""Answers kept by all views together, at some 500 bytes each; but no view less than READY_LEAST."""
+
+READY_LEAST: Final = 64
+
+_Links = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Endpoints that have a name, and the network they have it on."""
+
+    endpoints: tuple[ServedEndpoint, ...]
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An answer ready to be sent to whoever asks the same again.
+
+    head: the reply's bytes 2 to 12. question_end: up to where the asker's own bytes are repeated.
+    records: to be shuffled. edns: comes last.
+    """
+
+    head: bytes
+    question_end: int
+    records: tuple[bytes, ...]
+    edns: bytes
+
+
+class NetworkTable:
+    """One network's names, shared by the views of all sandboxes on it."""
+
+    __slots__ = ("by_name", "by_pointer", "name", "zone")
+
+    def __init__(self, zone: NetworkZone) -> None:
+        self.zone = zone
+        self.name = zone.name
+        by_name: defaultdict[str, list[ServedEndpoint]] = defaultdict(list)
+        self.by_pointer: dict[str, ServedEndpoint] = {}
+        for endpoint in zone.endpoints:
+            for name in endpoint.names:
+                by_name[name].append(endpoint)
+            for address in endpoint.addresses:
+                self.by_pointer[address.reverse_pointer] = endpoint
+        self.by_name: Mapping[str, tuple[ServedEndpoint, ...]] = {name: tuple(found) for name, found in by_name.items()}
+
+
+@dataclass(slots=True, kw_only=True)
+class View:
+    """What a sandbox sees; sandboxes with equal networks and links share one.
+
+    links: beside each table the private aliases of its network. ready: answers given by UDP, by the query without its id
+    in lower case: see `answer.answer`.
+    """
+
+    tables: tuple[NetworkTable, ...]
+    links: tuple[Mapping[str, str], ...]
+    is_ndots_set: bool
+    ready_max: int
+    ready: dict[bytes, Ready] = field(default_factory=dict)
+    network_names: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.network_names = frozenset(table.name.lower() for table in self.tables)
+
+
+def make_views(zones: Zones, previous: Iterable[NetworkTable] = ()) -> dict[str, View]:
+    """Give each sandbox's view by its name. previous: tables of before, taken over where the network has not changed."""
+    known = {table.name: table for table in previous}
+    tables: dict[str, NetworkTable] = {}
+    for zone in zones.networks:
+        kept = known.get(zone.name)
+        tables[zone.name] = kept if kept is not None and kept.zone == zone else NetworkTable(zone)
+    kinds = {_view_key(sandbox) for sandbox in zones.sandboxes}
+    share = max(READY_LEAST, READY_MAX // max(1, len(kinds)))
+    shared = {key: _view(*key, tables, share) for key in kinds}
+    return {sandbox.name: shared[_view_key(sandbox)] for sandbox in zones.sandboxes}
+
+
+def _view_key(sandbox: SandboxZone) -> tuple[tuple[str, ...], _Links, bool]:
+    return sandbox.networks, sandbox.links, sandbox.is_ndots_set
+
+
+def _view(
+    networks: tuple[str, ...], links: _Links, is_ndots_set: bool, tables: Mapping[str, NetworkTable], ready_max: int
+) -> View:
+    aliases = {network: dict(pairs) for network, pairs in links}
+    present = [network for network in networks if network in tables]
+    return View(
+        tables=tuple(tables[network] for network in present),
+        links=tuple(aliases.get(network, {}) for network in present),
+        is_ndots_set=is_ndots_set,
+        ready_max=ready_max,
+    )
+
+
+def holders(name: str, view: View) -> Iterator[Found]:
+    """Give everybody who has the name in any reading, best first."""
+    for step in readings(name, view):
+        yield from step
+
+
+def readings(name: str, view: View) -> Iterator[Iterator[Found]]:
+    """Give the ways to read a name, best first (libnetwork's ResolveName; docker-networking section 7.2).
+
+    `a.b.c` is that name on every network, else `a.b` on network `c`, else `a` on `b.c`; each first as a link's alias.
+    """
+    for own, network in _splits(name, view):
+        yield _linked(own, network, view)
+        yield _listed(own, network, view)
+
+
+def _splits(name: str, view: View) -> Iterator[tuple[str, str]]:
+    yield name, ""
+    at = name.rfind(".")
+    while at > 0:
+        if name[at + 1 :] in view.network_names:
+            yield name[:at], name[at + 1 :]
+        at = name.rfind(".", 0, at)
+
+
+def _linked(name: str, network: str, view: View) -> Iterator[Found]:
+    for table, aliases in zip(view.tables, view.links, strict=True):
+        target = aliases.get(name)
+        if target is not None and network in ("", table.name.lower()) and target in table.by_name:
+            yield Found(table.by_name[target], table.name)
+
+
+def _listed(name: str, network: str, view: View) -> Iterator[Found]:
+    """A link's alias hides what has the same name on that network, even while its target is absent."""
+    for table, aliases in zip(view.tables, view.links, strict=True):
+        if network in ("", table.name.lower()) and name not in aliases and name in table.by_name:
+            yield Found(table.by_name[name], table.name)
+
+
+def pointed_at(name: str, view: View) -> Iterator[Found]:
+    """Give whose address the reverse name (RFC 1035 section 3.5, RFC 3596 section 2.5) stands for, network after network."""
+    for table in view.tables:
+        endpoint = table.by_pointer.get(name)
+        if endpoint is not None:
+            yield Found((endpoint,), table.name)

@@ -1,0 +1,22 @@
+"""What the person who starts a pass allows it to do. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """is_prune_allowed: however many networks are no longer declared, they may go.
+
+    unprotected: protected networks that may go as well; is_protection_off: all of them may.
+    is_rollback_wanted: go back to the last good specs when these cannot be verified, and do not try them again.
+    trial_s: more than 0: the specs are on trial, see `reconciler.guard.trial`. is_reverting: this is the way back.
+    """
+
+    is_prune_allowed: bool = False
+    unprotected: frozenset[str] = frozenset()
+    is_protection_off: bool = False
+    is_rollback_wanted: bool = False
+    trial_s: float = 0.0
+    is_reverting: bool = False

@@ -1,0 +1,95 @@
+"""Small JSON files of the state folder: whoever reads one, or crashes, meets the old content or the new one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import kernel_error
+
+log = logging.getLogger(__name__)
+
+BYTES_MAX: Final = 1 << 28
+
+
+def read_fields(path: Path) -> Mapping[str, object] | None:
+    """Give the file's object; None when there is none. One that is no JSON object is told and counts as none."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(BYTES_MAX + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise kernel_error(error.errno or errno.EIO, f"read {path}") from error
+    try:
+        found = json.loads(content) if len(content) <= BYTES_MAX else None
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict):
+        return found
+    log.warning("%s is damaged and left out; it is written anew when it is needed", path)
+    return None
+
+
+def write_fields(path: Path, fields: Mapping[str, object]) -> None:
+    """Replace the file, readable by its owner alone. Raises KernelError when the folder cannot be written."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(temporary, flags, 0o600), "wb") as file:
+            file.write(json.dumps(fields, sort_keys=True).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise kernel_error(error.errno or errno.EIO, f"write {path}") from error
+
+
+def remove(path: Path) -> None:
+    """Remove the file. A repeat is harmless."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise kernel_error(error.errno or errno.EIO, f"remove {path}") from error
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def text_of(fields: Mapping[str, object], key: str) -> str:
+    """Give a text; "" for anything else."""
+    value = fields.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def number_of(fields: Mapping[str, object], key: str) -> float:
+    """Give a number; 0 for anything else."""
+    value = fields.get(key)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0.0
+
+
+def mapping_of(fields: Mapping[str, object], key: str) -> Mapping[str, object]:
+    value = fields.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def texts_of(fields: Mapping[str, object], key: str) -> Mapping[str, str]:
+    return {name: value for name, value in mapping_of(fields, key).items() if isinstance(value, str)}
