@@ -7,6 +7,7 @@
         PoolExhausted      no pool or address left
         PoolOverlap        a subnet meets another network's or one of the host's routes
         AddressTaken       two endpoints want one address
+        PortTaken          a host port is another attachment's, or a process of the host has it
         NameConflict       a foreign object stands under a name that we need
         SandboxMissing     the sandbox does not exist (any more)
       KernelError          a system call or netlink request was refused: errno and operation
@@ -90,12 +91,20 @@ class AddressTaken(PlanError):
     pass
 
 
+class PortTaken(PlanError):
+    pass
+
+
 class NameConflict(PlanError):
     """A foreign object stands under a name that we need; it was left alone."""
 
 
 class SandboxMissing(PlanError):
     is_retryable = True
+
+
+class FightingWriter(PlanError):
+    """Somebody else keeps changing back what we correct; we stopped for a while."""
 
 
 class KernelError(ReconcilerError):

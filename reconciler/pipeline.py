@@ -136,7 +136,7 @@ class View:
 
 def plan_pass(settings: Settings, backends: Backends, against: str = "live") -> Report:
     """Say what a pass would do. Writes nothing anywhere."""
-    loaded = _load(settings)
+    loaded = load(settings)
     view = look(loaded.wanted, settings, backends)
     return _report(view, loaded, (), view.plan)
 
@@ -146,7 +146,7 @@ def reconcile(settings: Settings, backends: Backends, progress: Progress | None 
 
     Raises LockHeld when another pass works on this host, KvUnavailable without a store; all else is in the report.
     """
-    loaded = _load(settings)
+    loaded = load(settings)
     with _at_work(backends):
         report = _converge(loaded.wanted, loaded, settings, backends, progress)
         write_status(settings, report)
@@ -201,7 +201,8 @@ def look(
     return View(observed=observed, desired=desired, owners=whose, plan=plan)
 
 
-def _load(settings: Settings) -> LoadedSpecs:
+def load(settings: Settings) -> LoadedSpecs:
+    """Read what the specs declare for this host."""
     return load_specs(settings.specs_dir, host=settings.host, is_bridge_enabled=settings.is_bridge_enabled)
 
 

@@ -9,6 +9,17 @@ from reconciler.model.identifiers import instance_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PruneLimit:
+    """How many networks the specs may cease to declare at once: fewer than `count`, or up to `percent` of all."""
+
+    count: int = 3
+    percent: int = 50
+
+    def is_exceeded(self, gone: int, running: int) -> bool:
+        return gone >= self.count and gone * 100 > running * self.percent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Field for field the global options of the command line (DESIGN section 5).
 
@@ -28,6 +39,7 @@ class Settings:
     cluster_store_options: dict[str, str] = field(default_factory=dict)
     netns_dir: Path = Path("/run/netns")
     netns_etc_dir: Path = Path("/etc/netns")
+    prune_limit: PruneLimit = PruneLimit()
 
     @property
     def instance(self) -> str:

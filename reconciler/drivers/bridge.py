@@ -19,8 +19,23 @@ _DEFAULT_ROUTES = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> Iterable[Object]:
     """Give the bridge with its addresses, and for each endpoint its pair, addresses and default routes."""
     yield from _bridge(network, host)
+    if any(map(_is_published_on_loopback, endpoints)):
+        name = loopback_setting(network.link_name)
+        yield Sysctl(unit=network.unit, ns=HOST, name=name, value="1")
     for endpoint in endpoints:
         yield from _endpoint(network, endpoint, host)
+
+
+def loopback_setting(ifname: str) -> str:
+    """Name what lets packets from 127.0.0.1 leave by a bridge, so that the host reaches ports published there (ip-sysctl.rst)."""
+    return f"net/ipv4/conf/{ifname}/route_localnet"
+
+
+def _is_published_on_loopback(endpoint: DesiredEndpoint) -> bool:
+    return any(
+        port.host_port and port.host_ip.version == 4 and (port.host_ip.is_loopback or port.host_ip.is_unspecified)
+        for port in endpoint.ports
+    )
 
 
 def _bridge(network: DesiredNetwork, host: HostFacts) -> Iterator[Object]:
@@ -60,6 +75,9 @@ def _endpoint(network: DesiredNetwork, endpoint: DesiredEndpoint, host: HostFact
         peer_ns=ns,
         peer_ifname=ifname,
         peer_mac=endpoint.mac,
+        # Where br_netfilter translates before the bridge forwards, a container that calls itself through the host comes back out of
+        # the port that it came in by.
+        is_hairpin=any(port.host_port for port in endpoint.ports),
     )
     if host.has_ipv6:
         is_disabled = endpoint.ipv6 is None

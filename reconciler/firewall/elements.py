@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from reconciler.firewall.notation import VALUE_SEPARATOR
 from reconciler.firewall.ruleset import TABLE, TABLES, rules
-from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet
+from reconciler.model.desired import DesiredEndpoint, DesiredLink, DesiredNetwork, DesiredSubnet, PortBinding
 from reconciler.model.objects import FirewallElement, FirewallRules, IPAddress, Unit
 from reconciler.model.wanted import BridgeOptions, GatewayMode
 
@@ -37,12 +38,52 @@ def network_elements(network: DesiredNetwork) -> Iterable[FirewallElement]:
 
 
 def endpoint_elements(network: DesiredNetwork, endpoint: DesiredEndpoint) -> Iterable[FirewallElement]:
-    """Give what bars an endpoint from its neighbours on the same bridge when the network's ICC is off."""
-    options = network.wanted.bridge
-    if options is not None and not options.is_icc_enabled:
+    """Give what bars an endpoint from its neighbours on the same bridge when the network's ICC is off, and what publishes its ports."""
+    if not _is_icc_enabled(network):
         yield FirewallElement(
             unit=endpoint.unit, family="bridge", table=TABLE, set_name="isolated_ports", element=(endpoint.link_name,)
         )
+    addresses = {interface.version: str(interface.ip) for interface in (endpoint.ipv4, endpoint.ipv6) if interface}
+    for port in endpoint.ports:
+        yield from _port_elements(endpoint.unit, port, addresses[port.host_ip.version])
+
+
+def _port_elements(unit: Unit, port: PortBinding, address: str) -> Iterator[FirewallElement]:
+    """A port with a host port is translated, and let in when it was; one of a routed network is let in as it is."""
+    version, service = port.host_ip.version, (port.protocol, str(port.target))
+    if not port.host_port:
+        yield _inet(unit, f"published_routed{version}", address, *service)
+        return
+    yield _inet(unit, f"published{version}", address, *service)
+    key, value = (port.protocol, str(port.host_port)), VALUE_SEPARATOR.join((address, str(port.target)))
+    if port.host_ip.is_unspecified:
+        yield _inet(unit, f"published_any{version}", *key, value=value)
+    else:
+        yield _inet(unit, f"published_host{version}", str(port.host_ip), *key, value=value)
+
+
+def link_elements(network: DesiredNetwork, endpoint: DesiredEndpoint, links: Iterable[DesiredLink]) -> Iterator[FirewallElement]:
+    """Give what lets an endpoint reach the ports that those exposes whom it links to, when the network's ICC is off.
+
+    Both tables must let it through: bridged packets meet the bridge's, and the other too where br_netfilter is on.
+    """
+    if _is_icc_enabled(network):
+        return
+    unit, bridge = endpoint.unit, network.link_name
+    for link in links:
+        for client, server in ((endpoint.ipv4, link.ipv4), (endpoint.ipv6, link.ipv6)):
+            if client is None or server is None:
+                continue
+            for first, last, protocol in link.ports:
+                for port in range(first, last + 1):
+                    element = (str(client.ip), str(server), protocol, str(port))
+                    yield _inet(unit, f"links{server.version}", bridge, *element)
+                    set_name = f"links{server.version}"
+                    yield FirewallElement(unit=unit, family="bridge", table=TABLE, set_name=set_name, element=element)
+
+
+def _is_icc_enabled(network: DesiredNetwork) -> bool:
+    return network.wanted.bridge is None or network.wanted.bridge.is_icc_enabled
 
 
 def _subnet_elements(

@@ -186,7 +186,7 @@ _INET: Final = TableSpec(
             type="filter",
             hook="prerouting",
             priority=-300,
-            rules=("iifname @bridges ip daddr 127.0.0.0/8 drop",),
+            rules=("iifname @bridges ip saddr 127.0.0.0/8 drop", "iifname @bridges ip daddr 127.0.0.0/8 drop"),
         ),
         ChainSpec(name="published", rules=_PUBLISHED),
         ChainSpec(
@@ -194,7 +194,8 @@ _INET: Final = TableSpec(
             type="nat",
             hook="prerouting",
             priority=-100,
-            rules=("fib daddr type local jump published",),
+            # A neighbour on the host's link may send to 127.0.0.1 too. The kernel refuses that, but only after the translation.
+            rules=("ip daddr 127.0.0.0/8 return", "fib daddr type local jump published"),
         ),
         ChainSpec(
             name="output", type="nat", hook="output", priority=-100, rules=("fib daddr type local jump published",)

@@ -11,7 +11,8 @@ from typing import Final
 
 from reconciler.errors import LockHeld, kernel_error
 
-_ADDRESS: Final = "\0network-reconciler"
+PASS: Final = "\0network-reconciler"
+WATCHER: Final = "\0network-reconciler-watch"
 """Abstract names belong to a network namespace (network_namespaces(7)), so hosts played by namespaces have one lock each."""
 
 _BACKLOG: Final = 4096
@@ -19,18 +20,21 @@ _CREDENTIALS: Final = struct.Struct("=iII")
 
 
 class HostLock:
-    """Held from `with` on until its end, or the end of the process. Raises LockHeld."""
+    """Held from `with` on until its end, or the end of the process. Raises LockHeld. PASS: for one pass; WATCHER: there is one."""
+
+    def __init__(self, address: str = PASS) -> None:
+        self._address = address
 
     def __enter__(self) -> HostLock:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            self._socket.bind(_ADDRESS)
+            self._socket.bind(self._address)
             self._socket.listen(_BACKLOG)
         except OSError as cause:
             self._socket.close()
             if cause.errno != errno.EADDRINUSE:
                 raise kernel_error(cause.errno or errno.EIO, "take the host's lock") from cause
-            raise LockHeld(f"{_holder()} works on this host; wait for it to end, or stop it") from cause
+            raise LockHeld(f"{_holder(self._address)} works on this host; wait for it to end, or stop it") from cause
         self._socket.setblocking(False)
         return self
 
@@ -44,12 +48,12 @@ class HostLock:
                 self._socket.accept()[0].close()
 
 
-def _holder() -> str:
+def _holder(address: str) -> str:
     """Name the process that listens at the address: SO_PEERCRED is taken from its listen()."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asker:
         asker.setblocking(False)
         try:
-            asker.connect(_ADDRESS)
+            asker.connect(address)
             raw = asker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         except OSError:
             return "another process"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from operator import attrgetter
 from typing import Any, Final
@@ -46,6 +46,7 @@ from reconciler.kv.protocol import (
     checked_steps,
     checked_value,
     conflict,
+    is_key,
 )
 from reconciler.kv.snapshot import Snapshot
 
@@ -136,7 +137,7 @@ class ConsulStore:
     def _folder(self, client: _Client, prefix: str, **blocking: object) -> tuple[int, tuple[Entry, ...]]:
         with _translated():
             index, found = client.kv.get(self._path(prefix), recurse=True, **blocking)
-            return int(index), tuple(sorted(map(self._entry, found or ()), key=attrgetter("key")))
+            return int(index), _sorted(map(self._entry, found or ()))
 
     def _path(self, key: str) -> str:
         return self._prefix + key
@@ -245,6 +246,10 @@ class _Rejected(KvError):
 
 class _Gone(KvError):
     """What was asked for is not there."""
+
+
+def _sorted(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    return tuple(sorted((entry for entry in entries if is_key(entry.key)), key=attrgetter("key")))
 
 
 def _verdict(answer: object) -> bool:

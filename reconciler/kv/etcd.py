@@ -10,6 +10,7 @@ An entry's version is its mod_revision. Numbers of 64 bits travel as strings, ke
 from __future__ import annotations
 
 import base64
+import http
 import json
 import threading
 import time
@@ -36,6 +37,7 @@ from reconciler.kv.protocol import (
     checked_steps,
     checked_value,
     conflict,
+    is_key,
 )
 
 SILENCE_MAX_S: Final = 20.0
@@ -98,8 +100,8 @@ class EtcdStore:
         """Give the store's revision and all below the prefix at that revision, sorted by key."""
         with _translated():
             found = self.call("kv/range", self.range_of(prefix), is_repeatable=True)
-            entries = sorted((self.entry(item) for item in found.get("kvs", ())), key=attrgetter("key"))
-            return int(found["header"]["revision"]), tuple(entries)
+            entries = [entry for entry in map(self.entry, found.get("kvs", ())) if is_key(entry.key)]
+            return int(found["header"]["revision"]), tuple(sorted(entries, key=attrgetter("key")))
 
     def call(self, method: str, message: Json, *, is_repeatable: bool = False) -> Json:
         """Give the answer to one call. Raises KvUnavailable, KvError; signs in again when the server forgot us."""
@@ -133,7 +135,7 @@ class EtcdStore:
         )
 
     def key_of(self, item: Json) -> str:
-        return base64.b64decode(item["key"]).decode(errors="replace").removeprefix(self._prefix)
+        return base64.b64decode(item["key"]).decode(errors="surrogateescape").removeprefix(self._prefix)
 
     def _encoded(self, key: str) -> str:
         return _base64(self._prefix + key)
@@ -273,8 +275,11 @@ class EtcdWatch:
         self._next_revision = max(int(event["kv"]["mod_revision"]) for event in events) + 1
         return self._batch(events)
 
-    def _batch(self, events: Sequence[Json]) -> Batch:
-        last = {self._store.key_of(event["kv"]): event for event in events}
+    def _batch(self, events: Sequence[Json]) -> Batch | None:
+        named = ((self._store.key_of(event["kv"]), event) for event in events)
+        last = {key: event for key, event in named if is_key(key)}
+        if not last:
+            return None
         gone = {key for key, event in last.items() if event.get("type", "PUT") == "DELETE"}
         entries = tuple(self._store.entry(last[key]["kv"]) for key in sorted(last.keys() - gone))
         return Batch(is_resync=False, entries=entries, deleted=tuple(sorted(gone)))
@@ -285,6 +290,9 @@ class EtcdWatch:
             create = {**range_, "start_revision": str(self._next_revision)}
             self._stream = self._store.stream("watch", {"create_request": create}, self._cancellation)
             self._heard_s = time.monotonic()
+            if self._stream.status != http.HTTPStatus.OK:
+                self._store.forget_token()
+                raise KvUnavailable(f"etcd answered {self._stream.status} to a watch")
         return self._stream
 
     def _hang_up(self) -> None:

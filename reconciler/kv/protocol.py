@@ -5,6 +5,7 @@ tests/contracts runs all of it against each of them, so that a caller need not k
 
 Deadlines. Every call ends within the store's `timeout_s` (default `CALL_TIMEOUT_S`), `Watch.poll` within that and the
 time it was given. Nothing here waits for ever, not even for a server that accepts connections and then says nothing.
+Only looking up a server's name takes as long as the resolver takes.
 
 Failures, all from `reconciler.errors`:
 - `KvConflict`: a check did not hold. Nothing was written. Read again, plan anew.
@@ -16,13 +17,14 @@ Failures, all from `reconciler.errors`:
   version.
 - `ValueError`: a key or prefix that breaks the rules below. Callers build keys from checked names, so this is a bug.
 
+What others wrote below the same prefix under names that are no keys is passed over.
+
 Threads. A store's methods may be called from any thread at any time. A `Watch` or a `Session` belongs to one thread
 at a time; only their `close` may come from another one, and ends a `poll` that is under way. Nothing survives a fork.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -190,14 +192,23 @@ class KvStore(Protocol):
         """Let go of all connections. Sessions and watches are closed by whoever opened them, before."""
 
 
+def is_key(text: str) -> bool:
+    """Say whether a store may hold this key. What others put there that is none (a folder marker) is not ours."""
+    return (
+        text.isprintable()
+        and "\ufffd" not in text
+        and not any(segment in ("", ".", "..") for segment in text.split("/"))
+        and len(text.encode()) <= KEY_BYTES_MAX
+    )
+
+
 def checked_key(key: str) -> str:
-    """Give `key` back, or raise ValueError saying what is wrong with it."""
-    if not key or any(segment in ("", ".", "..") for segment in key.split("/")):
-        raise ValueError(f"{key!r} is not a key: expected segments between single slashes, none empty, '.' or '..'")
-    if len(key.encode(errors="surrogatepass")) > KEY_BYTES_MAX:
-        raise ValueError(f"{key[:40]!r}… is too long for a key: more than {KEY_BYTES_MAX} bytes")
-    if any(unicodedata.category(character)[0] == "C" for character in key):
-        raise ValueError(f"{key!r} is not a key: it holds characters that cannot be printed")
+    """Give `key` back, or raise ValueError."""
+    if not is_key(key):
+        raise ValueError(
+            f"{key[:80]!r} is not a key: expected segments between single slashes, none empty, '.' or '..', "
+            f"of printable characters, {KEY_BYTES_MAX} bytes at most"
+        )
     return key
 
 

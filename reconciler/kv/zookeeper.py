@@ -55,6 +55,7 @@ from reconciler.kv.protocol import (
     checked_prefix,
     checked_steps,
     checked_value,
+    is_key,
 )
 from reconciler.kv.snapshot import Snapshot
 
@@ -471,8 +472,9 @@ class _Tree:
         prefix = self._keys[folder]
         for child in children:
             path = f"{folder.rstrip('/')}/{child}"
-            name = unquote(child.removeprefix(":"))
-            if path not in self._keys:
+            name = unquote(child.removeprefix(":"), errors="surrogateescape")
+            is_ours = "/" not in name and child.removeprefix(":") == _quoted(name) and is_key(prefix + name)
+            if is_ours and path not in self._keys:
                 self._keys[path] = prefix + name + ("" if _is_leaf(path) else "/")
                 yield path
 
@@ -504,4 +506,4 @@ def _is_leaf(path: str) -> bool:
 
 
 def _quoted(segment: str) -> str:
-    return quote(segment, safe="")
+    return quote(segment, safe="", errors="surrogateescape")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.errors import SpecError
 from reconciler.model.desired import DesiredState
+from reconciler.model.identifiers import NsRef
 from reconciler.model.plan import Outcome, Plan
 
 
@@ -15,7 +17,7 @@ class Report:
 
     plan: what was to be done (of the first round), its problems included. outcomes: empty for a dry run.
     drift: what a second look still found to be done; no operations is the proof that the host is as desired.
-    digest: of the specs' names and contents.
+    digest: of the specs' names and contents. sandboxes: the inode of each sandbox's namespace at the last look.
     """
 
     desired: DesiredState
@@ -24,3 +26,4 @@ class Report:
     drift: Plan = field(default_factory=Plan)
     spec_faults: tuple[SpecError, ...] = ()
     digest: str = ""
+    sandboxes: Mapping[NsRef, int] = field(default_factory=dict)

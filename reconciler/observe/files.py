@@ -8,9 +8,11 @@ from pathlib import Path
 
 from reconciler.model.objects import SandboxFile, Seen
 from reconciler.model.wanted import NetworkMode, SandboxKind, WantedState
+from reconciler.sandbox.compile import ENVIRONMENT
 from reconciler.settings import Settings
 
-NAMES = ("hosts", "resolv.conf")
+LINKED_NAMES = ("hosts", "resolv.conf")
+NAMES = (*LINKED_NAMES, ENVIRONMENT)
 _FILE_MAX = 1 << 20
 
 _Place = tuple[str, str]
@@ -57,7 +59,7 @@ def _links(settings: Settings, expected: Mapping[str, str]) -> tuple[dict[_Place
     ours: dict[_Place, str] = {}
     foreign: dict[_Place, str] = {}
     for netns_name in _folders(settings.netns_etc_dir):
-        for name in NAMES:
+        for name in LINKED_NAMES:
             path = f"{settings.netns_etc_dir}/{netns_name}/{name}"
             owner, wanted_by = _linked_attachment(path, name, settings.run_dir), expected.get(netns_name)
             if owner is not None:

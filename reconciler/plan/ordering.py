@@ -37,8 +37,8 @@ _RANKS: dict[type[Object], int] = {
     SandboxFile: 80,
 }
 
-PUBLISHING_SETS = ("published", "published_ports")
-"""Sets whose elements lead traffic in: filled when everything behind them stands, emptied before it goes."""
+PUBLISHING_SETS = ("published",)
+"""How the names of sets begin whose elements lead traffic in: filled when everything behind them stands, emptied before it goes."""
 
 
 def step(operation: Operation) -> Step:

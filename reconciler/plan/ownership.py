@@ -70,12 +70,14 @@ class Owners:
 
 
 def record_unit(path: str) -> Unit:
-    """Give the unit that a promise belongs to: `network/<name>`, `endpoint/<network>/<attachment>`, else the host's."""
+    """Give the unit that a promise belongs to: `network/<name>`, `endpoint/<network>/<attachment>`, `ports/<attachment>`, else the host's."""
     match path.split("/"):
         case ["network", network]:
             return Unit(network=network)
         case ["endpoint", network, attachment]:
             return Unit(network=network, attachment=attachment)
+        case ["ports", attachment]:
+            return Unit(attachment=attachment)
     return HOST_UNIT
 
 

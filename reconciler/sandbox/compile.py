@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from reconciler.model.desired import DesiredAttachment, HostFacts
 from reconciler.model.objects import IPAddress, LinkUp, Namespace, Object, SandboxFile, Sysctl
 from reconciler.model.wanted import NetworkMode, SandboxKind
+from reconciler.sandbox.environment import environment_text
 from reconciler.sandbox.hosts import hosts_text
 from reconciler.sandbox.resolv_conf import resolv_conf_text
+
+ENVIRONMENT: Final = "environment"
+"""Name of the file with the variables of links; only those who have any have it."""
 
 
 def compile_sandbox(
     attachment: DesiredAttachment, host: HostFacts, host_gateway: IPAddress | None, *, is_made_by_us: bool
 ) -> Iterator[Object]:
-    """Give the namespace (when it is ours to make), its loopback, its sysctls and its two files."""
+    """Give the namespace (when it is ours to make), its loopback, its sysctls and its files."""
     unit, ns = attachment.unit, attachment.ns
     is_named = attachment.wanted.sandbox.kind is SandboxKind.NETNS
     has_own_stack = attachment.wanted.mode is not NetworkMode.HOST
@@ -31,6 +36,10 @@ def compile_sandbox(
     }
     for name, content in contents.items():
         yield SandboxFile(unit=unit, attachment=attachment.name, name=name, content=content, netns_name=netns_name)
+    environment = environment_text(attachment)
+    if environment:
+        # Not for /etc/netns: there it would take the place of the machine's /etc/environment.
+        yield SandboxFile(unit=unit, attachment=attachment.name, name=ENVIRONMENT, content=environment)
 
 
 def sysctl_path(name: str) -> str:

@@ -19,7 +19,7 @@ ff02::2\tip6-allrouters
 
 
 def hosts_text(attachment: DesiredAttachment, host: HostFacts, host_gateway: IPAddress | None) -> str:
-    """Give the file's text: the local names, extra hosts, then the sandbox's own names for each of its addresses.
+    """Give the file's text: the local names, extra hosts, links, then the sandbox's own names for each of its addresses.
 
     A sandbox on the host's stack gets the host's own file with the extra hosts appended.
     host_gateway: what `host-gateway` in extra_hosts stands for; without one such a line is left out.
@@ -28,7 +28,7 @@ def hosts_text(attachment: DesiredAttachment, host: HostFacts, host_gateway: IPA
     if attachment.wanted.mode is NetworkMode.HOST:
         return _terminated(host.hosts) + extra
     own = "".join(f"{address}\t{own_names(attachment)}\n" for address in _own_addresses(attachment))
-    return _LOCAL + extra + own
+    return _LOCAL + extra + "".join(_link_lines(attachment)) + own
 
 
 def own_names(attachment: DesiredAttachment) -> str:
@@ -44,6 +44,15 @@ def _extra_lines(attachment: DesiredAttachment, host_gateway: IPAddress | None) 
             yield f"{address}\t{name}\n"
         elif host_gateway is not None:
             yield f"{host_gateway}\t{name}\n"
+
+
+def _link_lines(attachment: DesiredAttachment) -> Iterator[str]:
+    """Give what links on the default bridge lead to: the alias first, then the other's hostname and name (docker-networking section 8)."""
+    for link in attachment.links:
+        names = " ".join(dict.fromkeys((link.alias, link.hostname, link.target)))
+        for address in (link.ipv4, link.ipv6):
+            if address is not None:
+                yield f"{address}\t{names}\n"
 
 
 def _own_addresses(attachment: DesiredAttachment) -> Iterator[IPAddress]:

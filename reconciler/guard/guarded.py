@@ -1,0 +1,86 @@
+"""Before a pass: what was loaded, with what must stay declared again and what must be left alone marked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+from reconciler.guard.keep import declared_again, missing
+from reconciler.guard.last_good import LastGood, place, read_last_good, read_verified
+from reconciler.guard.orders import Orders
+from reconciler.guard.prune import Refusals, refusals
+from reconciler.guard.suspension import EVERYTHING, suspensions
+from reconciler.ipam.promises import Promises
+from reconciler.model.holds import Holds, OnDrift
+from reconciler.model.wanted import WantedState
+from reconciler.settings import Settings
+from reconciler.spec.load import LoadedSpecs
+
+
+def guarded(loaded: LoadedSpecs, promises: Promises, settings: Settings, orders: Orders) -> LoadedSpecs:
+    """Give the specs as this pass may apply them. Reads the state folder and writes nothing.
+
+    What stays although it is no longer declared, or is suspended, is declared as it was when it was last verified, and so goes on
+    being named, listed and (unless suspended) repaired. Where nobody remembers how it was, nothing at all is pruned.
+    """
+    refused = _refusals(loaded.wanted, promises, settings, orders)
+    suspended = suspensions(settings.state_dir, time.time())
+    names = {*refused.networks, *(suspension.network for suspension in suspended)} - {EVERYTHING}
+    wanted = loaded.wanted
+    if any(suspension.network == EVERYTHING for suspension in suspended):
+        wanted = _as_last_good(wanted, settings)
+    elif names or refused.is_whole:
+        wanted = _with_kept(wanted, names, settings, refused, names & promises.networks.keys())
+    holds = Holds(refused=refused.told(), suspended=tuple((one.unit, one.error()) for one in suspended))
+    return replace(loaded, wanted=replace(wanted, holds=_with_drift(holds, loaded, settings, orders)))
+
+
+def _refusals(wanted: WantedState, promises: Promises, settings: Settings, orders: Orders) -> Refusals:
+    found = refusals(wanted, promises, settings.prune_limit, orders)
+    if not orders.is_reverting or not found.networks:
+        return found
+    # The way back takes away what the failed specs brought, protected or not; what was kept before stays.
+    last = read_last_good(settings.state_dir)
+    kept = last.kept if last else {}
+    return Refusals(networks={name: error for name, error in found.networks.items() if name in kept})
+
+
+def _as_last_good(wanted: WantedState, settings: Settings) -> WantedState:
+    last = read_last_good(settings.state_dir)
+    if last is None:
+        return wanted
+    state = last.load(settings).wanted
+    for digest, names in last.versions_of(last.kept).items():
+        state = declared_again(state, last.load(settings, digest).wanted, names, is_whole=False)
+    return state
+
+
+def _with_kept(
+    wanted: WantedState, names: Iterable[str], settings: Settings, refused: Refusals, running: Iterable[str]
+) -> WantedState:
+    last = read_last_good(settings.state_dir) or LastGood(versions={}, current="")
+    by_version = dict(last.versions_of(names))
+    by_version.setdefault(last.current, frozenset())
+    known: set[str] = set()
+    for digest, of_version in by_version.items():
+        source = last.load(settings, digest).wanted
+        known |= of_version - missing(of_version, source)
+        is_whole = refused.is_whole and digest == last.current
+        wanted = declared_again(wanted, source, of_version, is_whole=is_whole)
+    is_lost = bool(set(running) - known) or (refused.is_whole and not last.versions)
+    return replace(wanted, has_faults=wanted.has_faults or is_lost)
+
+
+def _with_drift(holds: Holds, loaded: LoadedSpecs, settings: Settings, orders: Orders) -> Holds:
+    lenient = {
+        network.name: network.on_drift
+        for network in loaded.wanted.networks
+        if network.on_drift is not OnDrift.CORRECT
+    }
+    if not lenient or orders.is_reverting:
+        return holds
+    verified = read_verified(settings.state_dir)
+    if verified is None or verified.digest != loaded.digest or verified.place != place():
+        return holds
+    return replace(holds, on_drift=lenient, sandboxes=verified.sandboxes)

@@ -1,0 +1,166 @@
+"""The specs of the last pass that was verified, as texts, and the ones before: what there is to go back to.
+
+<state-dir>/last-good.json holds the texts and changes with the specs only. <state-dir>/verified.json is small, so that a pass with
+nothing to do need not read the other. <state-dir>/rolled-back.json names specs that could not be verified.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from reconciler.guard.state_file import mapping_of, read_fields, remove, text_of, texts_of, write_fields
+from reconciler.model.identifiers import NsRef
+from reconciler.settings import Settings
+from reconciler.spec.files import SpecText
+from reconciler.spec.load import LoadedSpecs, load_texts
+
+Texts = tuple[SpecText, ...]
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastGood:
+    """versions: texts by digest. current, previous: digests; previous "" when there is none.
+
+    kept: networks that are not as in `current` but still as in another version: protected, or suspended.
+    """
+
+    versions: Mapping[str, Texts]
+    current: str
+    previous: str = ""
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+    def load(self, settings: Settings, digest: str = "") -> LoadedSpecs:
+        """Understand one version, `current` unless named; one that is not there declares nothing."""
+        digest = digest or self.current
+        texts = self.versions.get(digest, ())
+        return load_texts(texts, host=settings.host, digest=digest, is_bridge_enabled=settings.is_bridge_enabled)
+
+    def versions_of(self, names: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """Give, by digest, those of `names` that are as that version has them."""
+        found: dict[str, set[str]] = {}
+        for name in names:
+            found.setdefault(self.kept.get(name, self.current), set()).add(name)
+        return {digest: frozenset(of_version) for digest, of_version in found.items()}
+
+    def followed_by(self, digest: str, texts: Texts, kept: Iterable[str]) -> LastGood:
+        """Give what is remembered once specs with `digest` are verified. kept: networks that stay as they were."""
+        as_before = {name: self.kept.get(name, self.current) for name in kept}
+        stays = {name: version for name, version in as_before.items() if version != digest}
+        previous = self.previous if digest == self.current else self.current
+        wanted = {digest, previous, *stays.values()}
+        known = {**self.versions, digest: texts}
+        return LastGood(
+            versions={name: known[name] for name in sorted(wanted) if name in known},
+            current=digest,
+            previous=previous,
+            kept=stays,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """The last verified pass. place: the boot and the namespace that it took place in.
+
+    kept: networks that it left as they were before, sorted. sandboxes: inodes by namespace, of attachments on networks
+    whose drift is left.
+    """
+
+    digest: str
+    place: str
+    kept: tuple[str, ...] = ()
+    sandboxes: Mapping[NsRef, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedSpecs:
+    digest: str
+    reason: str
+
+
+def place() -> str:
+    """Name this boot and the network namespace that we are in: elsewhere, or after a reboot, nothing is expected to be there."""
+    try:
+        boot = _BOOT_ID.read_text().strip()
+    except OSError:
+        boot = ""
+    return f"{boot}/{os.stat('/proc/thread-self/ns/net').st_ino}"
+
+
+def read_last_good(state_dir: Path) -> LastGood | None:
+    fields = read_fields(state_dir / "last-good.json")
+    if fields is None or not text_of(fields, "current"):
+        return None
+    versions = mapping_of(fields, "versions")
+    return LastGood(
+        versions={digest: texts_from(mapping_of(versions, digest)) for digest in versions},
+        current=text_of(fields, "current"),
+        previous=text_of(fields, "previous"),
+        kept=texts_of(fields, "kept"),
+    )
+
+
+def write_last_good(state_dir: Path, last: LastGood) -> None:
+    versions = {digest: fields_of(texts) for digest, texts in last.versions.items()}
+    write_fields(state_dir / "last-good.json", {**asdict(last), "versions": versions})
+
+
+def fields_of(texts: Texts) -> Mapping[str, object]:
+    return {"files": [asdict(text) for text in texts]}
+
+
+def texts_from(fields: Mapping[str, object]) -> Texts:
+    files = fields.get("files")
+    return tuple(
+        SpecText(
+            text_of(file, "name"),
+            text_of(file, "text"),
+            file.get("is_template") is True,
+            file.get("is_variables") is True,
+        )
+        for file in (files if isinstance(files, list) else ())
+        if isinstance(file, dict)
+    )
+
+
+def read_verified(state_dir: Path) -> Verified | None:
+    fields = read_fields(state_dir / "verified.json")
+    if fields is None:
+        return None
+    inodes, kept = mapping_of(fields, "sandboxes"), fields.get("kept")
+    return Verified(
+        digest=text_of(fields, "digest"),
+        place=text_of(fields, "place"),
+        kept=tuple(map(str, kept)) if isinstance(kept, list) else (),
+        sandboxes={NsRef(ns): inode for ns, inode in inodes.items() if isinstance(inode, int)},
+    )
+
+
+def write_verified(state_dir: Path, verified: Verified) -> None:
+    write_fields(state_dir / "verified.json", asdict(verified))
+
+
+def forget_verified(state_dir: Path) -> None:
+    remove(state_dir / "verified.json")
+
+
+def read_rejected(state_dir: Path) -> RejectedSpecs | None:
+    fields = read_fields(state_dir / "rolled-back.json")
+    return fields and RejectedSpecs(digest=text_of(fields, "digest"), reason=text_of(fields, "reason")) or None
+
+
+def write_rejected(state_dir: Path, rejected: RejectedSpecs) -> None:
+    write_fields(state_dir / "rolled-back.json", asdict(rejected))
+
+
+def forget_all(state_dir: Path) -> None:
+    """Forget what was applied here, after it was taken down."""
+    for name in ("verified.json", "last-good.json", "rolled-back.json"):
+        remove(state_dir / name)
+
+
+def forget_rejected(state_dir: Path) -> None:
+    remove(state_dir / "rolled-back.json")

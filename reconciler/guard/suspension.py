@@ -1,0 +1,115 @@
+"""Who asked passes to leave what alone, why and until when: <state-dir>/suspensions.json."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import Suspended, kernel_error
+from reconciler.guard.state_file import mapping_of, number_of, read_fields, remove, text_of, write_fields
+from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
+from reconciler.model.objects import Unit
+
+EVERYTHING: Final = ""
+"""Stands for all networks; no network can be called so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspension:
+    """network: its name, or EVERYTHING. since, until: seconds since the epoch; until 0: for good."""
+
+    network: str
+    actor: str
+    reason: str
+    since: float
+    until: float = 0.0
+
+    @property
+    def unit(self) -> Unit:
+        return Unit(network=self.network)
+
+    def is_over(self, now: float) -> bool:
+        return 0 < self.until <= now
+
+    def error(self) -> Suspended:
+        what = f"network {self.network} is suspended" if self.network else "this host is suspended"
+        why = f": {self.reason}" if self.reason else ""
+        end = f" until {moment(self.until)}" if self.until else ""
+        name = f" {self.network}" if self.network else ""
+        return Suspended(f"{what} by {self.actor} since {moment(self.since)}{end}{why}; `reconcile resume{name}` ends it")
+
+
+def moment(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def suspensions(state_dir: Path, now: float) -> tuple[Suspension, ...]:
+    """Give those in force, sorted by network, the one for everything first. Changes nothing: one that is over counts no more."""
+    return tuple(found for found in _read(_file(state_dir)) if not found.is_over(now))
+
+
+def suspend(state_dir: Path, new: Iterable[Suspension], now: float) -> None:
+    """Add suspensions; one for the same network is replaced."""
+    with _alone(state_dir):
+        _write(state_dir, {**_by_network(suspensions(state_dir, now)), **_by_network(new)})
+
+
+def resume(state_dir: Path, networks: Iterable[str], now: float) -> tuple[str, ...]:
+    """End the suspensions of `networks`, of all when none is named; give those that were in force."""
+    with _alone(state_dir):
+        present = _by_network(suspensions(state_dir, now))
+        ended = tuple(name for name in (tuple(networks) or tuple(present)) if name in present)
+        if ended:
+            _write(state_dir, {name: found for name, found in present.items() if name not in ended})
+    return ended
+
+
+def _file(state_dir: Path) -> Path:
+    return state_dir / "suspensions.json"
+
+
+def _by_network(found: Iterable[Suspension]) -> dict[str, Suspension]:
+    return {suspension.network: suspension for suspension in found}
+
+
+def _write(state_dir: Path, found: Mapping[str, Suspension]) -> None:
+    if not found:
+        remove(_file(state_dir))
+        return
+    fields = {name: {k: v for k, v in asdict(one).items() if k != "network"} for name, one in found.items()}
+    write_fields(_file(state_dir), {"suspensions": fields})
+
+
+def _read(file: Path) -> Iterator[Suspension]:
+    entries = mapping_of(read_fields(file) or {}, "suspensions")
+    for name in sorted(entries):
+        fields = mapping_of(entries, name)
+        if name == EVERYTHING or (NAME_PATTERN.match(name) and len(name) <= NAME_MAX):
+            yield Suspension(
+                network=name,
+                actor=text_of(fields, "actor"),
+                reason=text_of(fields, "reason"),
+                since=number_of(fields, "since"),
+                until=number_of(fields, "until"),
+            )
+
+
+@contextmanager
+def _alone(state_dir: Path) -> Iterator[None]:
+    """Let one process at a time change the file."""
+    try:
+        state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise kernel_error(error.errno or 0, f"open {state_dir}") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

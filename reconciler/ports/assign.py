@@ -1,0 +1,232 @@
+"""Choose host ports: declared ones first, then those promised before, then the lowest free ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from reconciler.errors import PlanError, PortTaken
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, PortBinding
+from reconciler.model.objects import IPAddress, Unit
+from reconciler.model.observed import HostPorts
+from reconciler.ports.demands import Demands, PortDemand, default_families, demands, ports_needed
+from reconciler.ports.promises import Promised
+from reconciler.ports.taken import Sockets, TakenPorts
+
+PORTS_MAX: Final = 1 << 18
+"""Ports that one host publishes at most. Each is a few elements of the firewall's maps; more is a mistake in the specs."""
+
+
+def assign_ports(desired: DesiredState, promised: Promised, published: Promised, host: HostPorts) -> DesiredState:
+    """Give every published port its host port; never raises for what one attachment cannot have.
+
+    promised: what the store remembers. published: what the firewall does right now; a socket that was bound since is no reason to
+    take a running port away. Attachments that fail are left out and told in `failures`; they stay as they run, so what they have stays
+    taken. `desired` itself comes back when nobody publishes anything.
+    """
+    if not any(attachment.wanted.ports for attachment in desired.attachments):
+        return desired
+    networks = {network.name: network for network in desired.networks}
+    known = {**published, **promised}
+    wanting = [a for a in desired.attachments if a.wanted.ports]
+    failures: dict[str, PlanError] = dict(_too_many(wanting))
+    asked = [demands(a, networks) for a in wanting if a.name not in failures]
+    while True:
+        choice = _Choice(promised=known, published=published, host=host, sources=_sources(desired))
+        choice.hold(_held(desired, known, failures))
+        choice.settle([d for d in asked if d.attachment not in failures])
+        if not choice.failures:
+            break
+        failures |= choice.failures
+    return _with_ports(desired, networks, asked, choice.chosen, failures)
+
+
+def _too_many(wanting: Sequence[DesiredAttachment]) -> Iterator[tuple[str, PlanError]]:
+    left = PORTS_MAX
+    for attachment in wanting:
+        count = sum(map(ports_needed, attachment.wanted.ports))
+        if count > left:
+            text = f"attachment {attachment.name}: with its {count} ports this host would publish more than {PORTS_MAX}"
+            yield attachment.name, PlanError(f"{text}; publish fewer")
+        else:
+            left -= count
+
+
+def _held(desired: DesiredState, known: Promised, failures: Mapping[str, PlanError]) -> Iterator[str]:
+    """Give the attachments that stay as they run: they failed, or they may stand in specs that cannot be read."""
+    failed = {unit.attachment for unit, _ in desired.failures} | failures.keys()
+    decided = {attachment.name for attachment in desired.attachments}
+    return (name for name in sorted(known) if name in failed or (desired.has_faults and name not in decided))
+
+
+def _sources(desired: DesiredState) -> Mapping[str, str]:
+    return {attachment.name: str(attachment.wanted.source) for attachment in desired.attachments}
+
+
+def _with_ports(
+    desired: DesiredState,
+    networks: Mapping[str, DesiredNetwork],
+    asked: Sequence[Demands],
+    chosen: Mapping[str, Sequence[PortBinding]],
+    failures: Mapping[str, PlanError],
+) -> DesiredState:
+    bindings = {d.attachment: (*d.routed, *chosen[d.attachment]) for d in asked if d.attachment not in failures}
+    told = [(Unit(attachment=name), error) for name, error in failures.items()]
+    remarks = [(Unit(attachment=d.attachment), text) for d in asked for text in d.remarks]
+    return replace(
+        desired,
+        attachments=tuple(
+            _attachment(attachment, bindings.get(attachment.name, ()))
+            for attachment in desired.attachments
+            if attachment.name not in failures
+        ),
+        failures=tuple(sorted((*desired.failures, *told), key=lambda failure: failure[0])),
+        remarks=(*desired.remarks, *remarks),
+    )
+
+
+def _attachment(attachment: DesiredAttachment, bindings: Sequence[PortBinding]) -> DesiredAttachment:
+    if not bindings:
+        return attachment
+    endpoints = tuple(_endpoint(endpoint, bindings) for endpoint in attachment.endpoints)
+    return replace(attachment, endpoints=endpoints)
+
+
+def _endpoint(endpoint: DesiredEndpoint, bindings: Sequence[PortBinding]) -> DesiredEndpoint:
+    families = set(default_families(endpoint))
+    ports = [binding for binding in bindings if binding.host_ip.version in families]
+    return replace(endpoint, ports=tuple(sorted(ports, key=_order))) if ports else endpoint
+
+
+def _order(binding: PortBinding) -> tuple[str, int, int, int, int]:
+    return (binding.protocol, binding.host_ip.version, int(binding.host_ip), binding.target, binding.host_port)
+
+
+_Place = tuple[str, IPAddress, int]
+"""Protocol, host address, host port."""
+
+
+@dataclass(kw_only=True)
+class _Choice:
+    """One attempt to give everybody their host ports. sources: where attachments are declared."""
+
+    promised: Promised
+    published: Promised
+    host: HostPorts
+    sources: Mapping[str, str]
+    chosen: dict[str, list[PortBinding]] = field(default_factory=dict)
+    failures: dict[str, PlanError] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._taken = TakenPorts()
+        self._sockets = Sockets(self.host.sockets)
+        self._running = {place: name for name, bindings in self.published.items() for place in map(_place, bindings)}
+        self._next: dict[tuple[str, tuple[IPAddress, ...]], int] = {}
+
+    def hold(self, names: Iterator[str]) -> None:
+        """Keep what attachments have that stay as they run."""
+        for name in names:
+            for binding in self.promised[name]:
+                self._taken.take(*_place(binding), name)
+
+    def settle(self, asked: Sequence[Demands]) -> None:
+        """Choose for all of them; `failures` names those that cannot have what they ask for."""
+        for demanded in sorted(asked, key=self._newcomers_last):
+            self.chosen[demanded.attachment] = []
+            self._each(demanded, [demand for demand in demanded.open if demand.is_fixed], self._take_fixed)
+        undecided = [(d, [demand for demand in d.open if not demand.is_fixed]) for d in asked]
+        for d, open_demands in undecided:
+            open_demands[:] = self._without_promised(d.attachment, open_demands)
+        for d, open_demands in undecided:
+            self._each(d, open_demands, self._take_lowest_free)
+
+    def _newcomers_last(self, demanded: Demands) -> tuple[bool, str]:
+        """Of two that want the same port, who has it now keeps it."""
+        return (demanded.attachment not in self.published, demanded.attachment)
+
+    def _each(
+        self, demanded: Demands, wanted: Sequence[PortDemand], take: Callable[[str, PortDemand], PlanError | None]
+    ) -> None:
+        for demand in wanted:
+            error = take(demanded.attachment, demand)
+            if error is not None:
+                self.failures.setdefault(demanded.attachment, error)
+                return
+
+    def _take_fixed(self, name: str, demand: PortDemand) -> PlanError | None:
+        assert demand.choices is not None
+        port = demand.choices[0]
+        for host_ip in demand.host_ips:
+            obstacle = self._obstacle(name, demand.protocol, host_ip, port)
+            if obstacle is not None:
+                where = f"[{host_ip}]" if host_ip.version == 6 else host_ip
+                text = f"Bind for {where}:{port} failed: port is already allocated: {obstacle}"
+                return PortTaken(f"attachment {name}: {text}; choose another port")
+        self._take(name, demand, port)
+        return None
+
+    def _obstacle(self, name: str, protocol: str, host_ip: IPAddress, port: int) -> str | None:
+        holder = self._taken.holder(protocol, host_ip, port)
+        if holder == name:
+            return "it is published twice here"
+        if holder is not None:
+            declared = self.sources.get(holder)
+            return f"attachment {holder} has it" + (f" ({declared})" if declared else "")
+        if (protocol, host_ip, port) in self._running:
+            return None
+        socket = self._sockets.holder(protocol, host_ip, port)
+        if socket is None:
+            return None
+        return f"a process of this host has {protocol} port {port} of {socket.address or 'all addresses'}"
+
+    def _is_free(self, name: str, demand: PortDemand, port: int) -> bool:
+        return all(self._obstacle(name, demand.protocol, host_ip, port) is None for host_ip in demand.host_ips)
+
+    def _without_promised(self, name: str, wanted: Sequence[PortDemand]) -> list[PortDemand]:
+        """Take again what was promised where it still will do; give the others."""
+        before: dict[tuple[str, int, IPAddress], list[int]] = {}
+        for binding in self.promised.get(name, ()):
+            before.setdefault((binding.protocol, binding.target, binding.host_ip), []).append(binding.host_port)
+        left = []
+        for demand in wanted:
+            known = (before.get((demand.protocol, demand.target, host_ip), ()) for host_ip in demand.host_ips)
+            ports = (port for some in known for port in some if self._will_do(demand, port))
+            port = next((port for port in ports if self._is_free(name, demand, port)), None)
+            if port is None:
+                left.append(demand)
+            else:
+                self._take(name, demand, port)
+        return left
+
+    def _will_do(self, demand: PortDemand, port: int) -> bool:
+        """An ephemeral port of before stays even when the host's range was moved meanwhile."""
+        return demand.choices is None or demand.choices[0] <= port <= demand.choices[1]
+
+    def _take_lowest_free(self, name: str, demand: PortDemand) -> PlanError | None:
+        candidates = self._ephemeral(demand) if demand.choices is None else range(demand.choices[0], demand.choices[1] + 1)
+        port = next((port for port in candidates if self._is_free(name, demand, port)), None)
+        if port is None:
+            what = "the host's ephemeral range" if demand.choices is None else f"{demand.choices[0]}-{demand.choices[1]}"
+            return PortTaken(f"attachment {name}: all ports are allocated: none of {what} is free for {demand.protocol}")
+        if demand.choices is None:
+            self._next[demand.protocol, demand.host_ips] = port + 1
+        self._take(name, demand, port)
+        return None
+
+    def _ephemeral(self, demand: PortDemand) -> Iterator[int]:
+        """Give the ephemeral ports that are not reserved, from where the last search for the same addresses ended."""
+        first, last = self.host.ephemeral
+        for port in range(self._next.get((demand.protocol, demand.host_ips), first), last + 1):
+            if not any(low <= port <= high for low, high in self.host.reserved):
+                yield port
+
+    def _take(self, name: str, demand: PortDemand, port: int) -> None:
+        for host_ip in demand.host_ips:
+            self._taken.take(demand.protocol, host_ip, port, name)
+            binding = PortBinding(protocol=demand.protocol, host_ip=host_ip, host_port=port, target=demand.target)
+            self.chosen[name].append(binding)
+
+
+def _place(binding: PortBinding) -> _Place:
+    return binding.protocol, binding.host_ip, binding.host_port

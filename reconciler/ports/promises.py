@@ -1,0 +1,87 @@
+"""The record of an attachment's host ports in the key-value store, at `ports/<attachment>`: ephemeral ones outlive a restart.
+
+Ports that follow each other are one entry, so that the record of a range of ten thousand is as short as that of one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_address
+from typing import Final
+
+from reconciler.model.desired import DesiredAttachment, PortBinding
+from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
+from reconciler.model.objects import IPAddress, KvRecord
+
+RECORD_MAX: Final = 256 * 1024
+"""Characters of one record."""
+_BINDINGS_MAX: Final = 1 << 18
+_PORT_MAX: Final = 65535
+_PROTOCOLS: Final = ("tcp", "udp", "sctp")
+_PREFIX: Final = "ports/"
+
+_Run = tuple[str, IPAddress, int, int, int]
+"""Protocol, host address, first and last host port, first target."""
+
+Promised = Mapping[str, tuple[PortBinding, ...]]
+"""What each attachment was given, by its name."""
+
+
+def ports_record(attachment: DesiredAttachment) -> Iterator[KvRecord]:
+    """Give the record of an attachment's host ports; none for one that has no host port."""
+    bindings = [binding for endpoint in attachment.endpoints for binding in endpoint.ports if binding.host_port]
+    if bindings:
+        rows = [[protocol, str(ip), first, last, target] for protocol, ip, first, last, target in _runs(bindings)]
+        value = json.dumps({"ports": rows}, separators=(",", ":"))
+        yield KvRecord(unit=attachment.unit, path=f"{_PREFIX}{attachment.name}", value=value)
+
+
+def _runs(bindings: Iterable[PortBinding]) -> Iterator[_Run]:
+    run: _Run | None = None
+    for b in bindings:
+        if run is not None:
+            protocol, ip, first, last, target = run
+            if (b.protocol, b.host_ip, b.host_port, b.target) == (protocol, ip, last + 1, target + last + 1 - first):
+                run = (protocol, ip, first, b.host_port, target)
+                continue
+            yield run
+        run = (b.protocol, b.host_ip, b.host_port, b.host_port, b.target)
+    if run is not None:
+        yield run
+
+
+def decode_ports(records: Mapping[str, str]) -> tuple[Promised, tuple[str, ...]]:
+    """Read the records of ports among `records` (path to text); never raises. Gives also one line for each that was left out."""
+    promised: dict[str, tuple[PortBinding, ...]] = {}
+    faults: list[str] = []
+    for path in sorted(records):
+        if path.startswith(_PREFIX):
+            try:
+                promised[_name(path.removeprefix(_PREFIX))] = tuple(_bindings(records[path]))
+            except (ValueError, TypeError, KeyError, RecursionError):
+                faults.append(f"record {path[:200]!r} left out: it is no record of ports")
+    return promised, tuple(faults)
+
+
+def _name(text: str) -> str:
+    if len(text) > NAME_MAX or not NAME_PATTERN.match(text):
+        raise ValueError("not a name")
+    return text
+
+
+def _bindings(text: str) -> Iterator[PortBinding]:
+    """Raises ValueError, TypeError, KeyError or RecursionError for what is not as `ports_record` writes it."""
+    if len(text) > RECORD_MAX:
+        raise ValueError("too long")
+    left = _BINDINGS_MAX
+    for protocol, host_ip, first, last, target in json.loads(text)["ports"]:
+        count = last - first + 1
+        left -= count
+        is_number = all(type(number) is int for number in (first, last, target))
+        is_in_bounds = 0 < first <= last <= _PORT_MAX and 0 < target <= _PORT_MAX - count + 1 and left >= 0
+        if protocol not in _PROTOCOLS or not isinstance(host_ip, str) or not (is_number and is_in_bounds):
+            raise ValueError("not a run of ports")
+        ip = ip_address(host_ip)
+        for offset in range(count):
+            yield PortBinding(protocol=protocol, host_ip=ip, host_port=first + offset, target=target + offset)

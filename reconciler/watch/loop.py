@@ -1,0 +1,297 @@
+"""When to run a pass: spec files, kernel events, signals and a timer, all leading to the same pass. Never what a pass does."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from reconciler import pipeline
+from reconciler.errors import LockHeld, ReconcilerError
+from reconciler.kernel.lock import WATCHER, HostLock
+from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.report import Report
+from reconciler.pipeline import Backends
+from reconciler.settings import Settings
+from reconciler.spec.load import LoadedSpecs
+from reconciler.status.verdict import unsettled
+from reconciler.status.write import write_status
+from reconciler.watch.brake import Brake
+from reconciler.watch.kernel_events import KernelEvents
+from reconciler.watch.noise import Noise
+from reconciler.watch.spec_events import SpecEvents
+
+log = logging.getLogger(__name__)
+
+RESYNC_S: Final = 300.0
+"""Everything is looked at again this often, whatever events say: settings below /proc/sys, for one, tell of nothing."""
+
+_SETTLE_S: Final = 0.004
+"""A change comes as several events; wait for the next one this long, so that one pass serves them all."""
+
+_SETTLE_MAX_S: Final = 0.05
+_MISSING_POLL_S: Final = 1.0
+"""How often to see whether a sandbox that is not there has come: a pidfile or a process makes no event."""
+
+_SPEC_POLL_S: Final = 5.0
+_RETRY_FIRST_S: Final = 0.2
+_RETRY_MAX_S: Final = 60.0
+_HEARTBEAT_S: Final = 5.0
+
+
+class Listener(Protocol):
+    """Is told what the watcher does. Must not take long and must not raise."""
+
+    def passed(self, report: Report, elapsed_s: float, *, is_drift: bool) -> None:
+        """A pass has ended. is_drift: the specs had not changed, so what it did was putting back what others changed."""
+
+    def failed(self, error: ReconcilerError) -> None:
+        """A pass could not be made at all; it will be tried again."""
+
+    def beat(self) -> None:
+        """The loop makes progress; called at least every few seconds."""
+
+    def reloading(self) -> None:
+        """SIGHUP came: a full pass follows."""
+
+    def stopping(self) -> None:
+        """The watcher ends; the networks stay."""
+
+
+@dataclass(slots=True)
+class _Cause:
+    """What is to be looked at again, and why."""
+
+    is_spec: bool = False
+    is_everything: bool = False
+    is_firewall: bool = False
+    namespaces: set[NsRef] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return self.is_spec or self.is_everything or self.is_firewall or bool(self.namespaces)
+
+
+class Watcher:
+    """Keeps one host converged until SIGTERM or SIGINT. One thread; nothing is torn down at the end."""
+
+    def __init__(self, settings: Settings, backends: Backends, listeners: Sequence[Listener]) -> None:
+        self._settings, self._backends, self._listeners = settings, backends, listeners
+        self._specs = SpecEvents(settings.specs_dir)
+        self._kernel = KernelEvents(backends.namespaces)
+        self._noise, self._brake = Noise(), Brake()
+        self._loaded: LoadedSpecs | None = None
+        self._last: Report | None = None
+        self._deferred: dict[NsRef, float] = {}
+        self._retry_wait_s = 0.0
+        self._due: dict[str, float] = {}
+        self._is_stopping = False
+
+    def run(self) -> None:
+        """Watch. Raises LockHeld when another watcher is at work on this host."""
+        with HostLock(WATCHER) as lock, _Signals() as signals, selectors.DefaultSelector() as selector:
+            for source in (signals, self._specs, self._kernel):
+                selector.register(source, selectors.EVENT_READ, source)
+            cause = _Cause(is_spec=True, is_everything=True)
+            while not self._is_stopping:
+                if cause:
+                    self._pass(cause)
+                ready = selector.select(self._idle_s())
+                for listener in self._listeners:
+                    listener.beat()
+                cause = self._gather(selector, [key.data for key, _ in ready], signals)
+                lock.forget_askers()
+        for listener in self._listeners:
+            listener.stopping()
+
+    def close(self) -> None:
+        self._specs.close()
+        self._kernel.close()
+
+    def _idle_s(self) -> float:
+        now = time.monotonic()
+        due = [*self._due.values(), *self._deferred.values(), now + _HEARTBEAT_S]
+        return max(0.0, min(due) - now)
+
+    def _gather(self, selector: selectors.BaseSelector, ready: Iterable[object], signals: _Signals) -> _Cause:
+        """Collect what happened, until nothing more comes for a moment."""
+        cause, began = _Cause(), time.monotonic()
+        while ready:
+            for source in ready:
+                self._take(source, cause, signals)
+            if time.monotonic() - began > _SETTLE_MAX_S:
+                break
+            ready = [key.data for key, _ in selector.select(_SETTLE_S)]
+        self._defer_noise(cause)
+        self._add_due(cause)
+        return cause
+
+    def _take(self, source: object, cause: _Cause, signals: _Signals) -> None:
+        if source is self._specs:
+            self._specs.drain()
+            cause.is_spec = True
+        elif source is self._kernel:
+            dirty = self._kernel.drain()
+            cause.namespaces |= dirty.namespaces
+            cause.is_firewall |= dirty.is_firewall
+        else:
+            for number in signals.drain():
+                self._signalled(number, cause)
+
+    def _signalled(self, number: int, cause: _Cause) -> None:
+        if number == signal.SIGHUP:
+            for listener in self._listeners:
+                listener.reloading()
+            cause.is_spec = cause.is_everything = True
+        else:
+            self._is_stopping = True
+
+    def _defer_noise(self, cause: _Cause) -> None:
+        """Let namespaces wait that told of changes before which were none of our business."""
+        now = time.monotonic()
+        for ns in tuple(cause.namespaces):
+            wait_s = self._noise.wait_s(ns)
+            if wait_s > 0:
+                cause.namespaces.discard(ns)
+                self._deferred.setdefault(ns, now + wait_s)
+
+    def _add_due(self, cause: _Cause) -> None:
+        now = time.monotonic()
+        come = {ns for ns, due in self._deferred.items() if due <= now}
+        cause.namespaces |= come
+        for ns in come:
+            del self._deferred[ns]
+        due = {name for name, at in self._due.items() if at <= now}
+        for name in due:
+            del self._due[name]
+        cause.is_everything |= not due.isdisjoint({"resync", "retry", "brake"})
+        cause.is_spec |= "specs" in due
+        if "missing" in due:
+            cause.namespaces |= self._found_again()
+            self._due["missing"] = now + _MISSING_POLL_S
+
+    def _found_again(self) -> set[NsRef]:
+        """Give the sandboxes that were missing or unusable and lead somewhere now."""
+        namespaces = self._backends.namespaces
+        known = self._backends.memory.sandboxes.items()
+        return {ns for ns, found in known if not found.fact.inode and namespaces.present_inode(ns)}
+
+    def _pass(self, cause: _Cause) -> None:
+        memory = self._backends.memory
+        if cause.is_everything:
+            memory.forget_all()
+        memory.forget(cause.namespaces)
+        if cause.is_firewall:
+            memory.firewall = None
+        began = time.monotonic()
+        try:
+            is_new = self._load() if cause.is_spec or self._loaded is None else False
+            assert self._loaded is not None
+            blocked = self._brake.braked(began)
+            report = pipeline.run_pass(self._loaded, self._settings, self._backends, blocked=blocked)
+        except ReconcilerError as error:
+            self._could_not(error)
+            return
+        self._passed(report, time.monotonic() - began, cause, is_new=is_new)
+
+    def _load(self) -> bool:
+        """Read the specs; give whether they say something new."""
+        loaded = pipeline.load(self._settings)
+        is_new = self._loaded is None or (loaded.digest, loaded.faults) != (self._loaded.digest, self._loaded.faults)
+        if is_new:
+            self._loaded = loaded
+            self._brake.release()
+        return is_new
+
+    def _could_not(self, error: ReconcilerError) -> None:
+        """The pass as a whole was impossible: its causes stand, so all is looked at when it is tried again."""
+        self._backends.memory.forget_all()
+        is_lock = isinstance(error, LockHeld)
+        self._schedule_retry(wait_s=_RETRY_FIRST_S if is_lock else None)
+        if not is_lock:
+            log.error("%s", error)
+            for listener in self._listeners:
+                listener.failed(error)
+
+    def _passed(self, report: Report, elapsed_s: float, cause: _Cause, *, is_new: bool) -> None:
+        now = time.monotonic()
+        is_drift = not is_new and self._last is not None and bool(report.outcomes)
+        if is_drift:
+            self._brake.corrected(report.outcomes, now)
+        self._noise.looked(cause.namespaces, now, was_fruitful=bool(report.outcomes))
+        self._kernel.watch({HOST, *(ns for ns, found in self._backends.memory.sandboxes.items() if found.fact.inode)})
+        if report.outcomes or self._last is None or _essence(report) != _essence(self._last):
+            write_status(self._settings, report)
+        self._last = report
+        self._plan_ahead(report, now)
+        for listener in self._listeners:
+            listener.passed(report, elapsed_s, is_drift=is_drift)
+
+    def _plan_ahead(self, report: Report, now: float) -> None:
+        self._due.setdefault("resync", now + RESYNC_S)
+        self._due.pop("retry", None)
+        if any(issue.is_retryable for issue in unsettled(report)):
+            self._schedule_retry()
+        else:
+            self._retry_wait_s = 0.0
+        if any(not found.fact.inode for found in self._backends.memory.sandboxes.values()):
+            self._due.setdefault("missing", now + _MISSING_POLL_S)
+        if self._specs.needs_polling:
+            self._due.setdefault("specs", now + _SPEC_POLL_S)
+        release_s = self._brake.next_release_s()
+        if release_s is not None:
+            self._due["brake"] = release_s
+
+    def _schedule_retry(self, wait_s: float | None = None) -> None:
+        if wait_s is None:
+            self._retry_wait_s = wait_s = min(_RETRY_MAX_S, max(_RETRY_FIRST_S, 2 * self._retry_wait_s))
+        self._due["retry"] = time.monotonic() + wait_s
+
+
+def _essence(report: Report) -> tuple[object, ...]:
+    """Give what the status files are made of, but for what was done."""
+    desired = report.desired
+    problems = [(unit, str(error)) for unit, error in (*report.plan.problems, *report.drift.problems)]
+    return (
+        desired.networks,
+        desired.attachments,
+        problems,
+        report.drift.operations,
+        report.digest,
+        [str(fault) for fault in report.spec_faults],
+    )
+
+
+class _Signals:
+    """Turns SIGTERM, SIGINT and SIGHUP into something to wait for. Puts the handlers back in the end."""
+
+    _HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __enter__(self) -> _Signals:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._wakeup_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._handlers_before = {number: signal.signal(number, lambda *_: None) for number in self._HANDLED}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers_before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup_before)
+        self._reader.close()
+        self._writer.close()
+
+    def fileno(self) -> int:
+        return self._reader.fileno()
+
+    def drain(self) -> bytes:
+        """Give the numbers of the signals that came."""
+        try:
+            return self._reader.recv(4096)
+        except BlockingIOError:
+            return b""
