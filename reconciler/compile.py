@@ -6,14 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from reconciler.drivers.bridge import loopback_setting
 from reconciler.drivers.registry import DRIVERS
-from reconciler.firewall.elements import endpoint_elements, firewall_rules, network_elements
+from reconciler.firewall.elements import endpoint_elements, firewall_rules, link_elements, network_elements
 from reconciler.ipam.promises import Promises, SysctlPromise, endpoint_record, network_record, sysctl_record
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import IPAddress, Key, Object, Seen, Sysctl
+from reconciler.model.objects import Bridge, IPAddress, Key, Object, Seen, Sysctl
 from reconciler.model.observed import SandboxFact
 from reconciler.model.wanted import SandboxKind
+from reconciler.ports.links import DEFAULT_NETWORK
+from reconciler.ports.promises import ports_record
 from reconciler.sandbox.compile import compile_sandbox
 
 
@@ -40,6 +43,8 @@ def compile_objects(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact
         gateway = host_gateway or _own_gateway(attachment)
         is_ours = _is_made_by_us(attachment, sandboxes)
         _add(objects, compile_sandbox(attachment, desired.host, gateway, is_made_by_us=is_ours))
+        _add(objects, ports_record(attachment))
+        _add(objects, _link_elements(attachment, desired.networks))
     if any(network.link_name for network in desired.networks):
         _add(objects, firewall_rules())
     _add(objects, _forwarding(desired.networks))
@@ -70,6 +75,13 @@ def _network_objects(
         yield endpoint_record(endpoint)
         if network.link_name:
             yield from endpoint_elements(network, endpoint)
+
+
+def _link_elements(attachment: DesiredAttachment, networks: Sequence[DesiredNetwork]) -> Iterator[Object]:
+    if attachment.links:
+        network = next(network for network in networks if network.name == DEFAULT_NETWORK)
+        endpoint = next(endpoint for endpoint in attachment.endpoints if endpoint.network == DEFAULT_NETWORK)
+        yield from link_elements(network, endpoint, attachment.links)
 
 
 def _is_made_by_us(attachment: DesiredAttachment, sandboxes: Mapping[NsRef, SandboxFact]) -> bool:
@@ -107,8 +119,10 @@ def _forwarding(networks: Sequence[DesiredNetwork]) -> Iterator[Sysctl]:
 def remembered_settings(objects: Mapping[Key, Object], found: Found) -> Iterator[Object]:
     """Promise what a setting was before us, and want that value again once nobody needs ours.
 
-    Settings of a single link go with the link, those in a namespace of ours go with it: neither is remembered.
+    Settings of a single link go with the link, those in a namespace of ours go with it: neither is remembered. But a bridge that
+    stays when its last port is withdrawn closes again to the host's loopback.
     """
+    yield from _closed_loopbacks(objects, found.seen)
     settings = [each for each in objects.values() if isinstance(each, Sysctl) and _outlives_us(each, found.sandboxes)]
     for sysctl in settings:
         kept = found.promises.sysctls.get((sysctl.ns, sysctl.name))
@@ -122,6 +136,14 @@ def remembered_settings(objects: Mapping[Key, Object], found: Found) -> Iterator
         restored = Sysctl(ns=ns, name=name, value=promise.before)
         if restored.key not in objects and restored.key in found.seen:
             yield restored
+
+
+def _closed_loopbacks(objects: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[Sysctl]:
+    for bridge in [each for each in objects.values() if isinstance(each, Bridge) and each.ns == HOST]:
+        closed = Sysctl(unit=bridge.unit, ns=HOST, name=loopback_setting(bridge.ifname), value="0")
+        present = seen.get(closed.key)
+        if closed.key not in objects and present is not None and present.object != closed:
+            yield closed
 
 
 def _outlives_us(sysctl: Sysctl, sandboxes: Mapping[NsRef, SandboxFact]) -> bool:

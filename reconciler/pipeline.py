@@ -146,19 +146,32 @@ def reconcile(settings: Settings, backends: Backends, progress: Progress | None 
 
     Raises LockHeld when another pass works on this host, KvUnavailable without a store; all else is in the report.
     """
-    loaded = load(settings)
-    with _at_work(backends):
-        report = _converge(loaded.wanted, loaded, settings, backends, progress)
-        write_status(settings, report)
+    report = run_pass(load(settings), settings, backends, progress=progress)
+    write_status(settings, report)
     return report
+
+
+def run_pass(
+    loaded: LoadedSpecs,
+    settings: Settings,
+    backends: Backends,
+    *,
+    progress: Progress | None = None,
+    blocked: Sequence[tuple[Unit, ReconcilerError]] = (),
+) -> Report:
+    """Do all of a pass but reading the specs before it and writing the status after it.
+
+    blocked: units to be left alone from the start, with the reason.
+    """
+    with _at_work(backends):
+        return _converge(loaded.wanted, loaded, settings, backends, progress, blocked)
 
 
 def tear_down(settings: Settings, backends: Backends, progress: Progress | None = None) -> Report:
     """Remove all that is ours and nothing else: reconcile with nothing wanted."""
     nothing = LoadedSpecs(wanted=WantedState(networks=(), attachments=()), faults=(), digest="", files=())
-    with _at_work(backends):
-        report = _converge(nothing.wanted, nothing, settings, backends, progress)
-        write_status(settings, report)
+    report = run_pass(nothing, settings, backends, progress=progress)
+    write_status(settings, report)
     return report
 
 
@@ -239,15 +252,20 @@ def _link_units(wanted: WantedState, host: str, promises: Promises) -> Mapping[s
 
 
 def _converge(
-    wanted: WantedState, loaded: LoadedSpecs, settings: Settings, backends: Backends, progress: Progress | None
+    wanted: WantedState,
+    loaded: LoadedSpecs,
+    settings: Settings,
+    backends: Backends,
+    progress: Progress | None,
+    blocked: Sequence[tuple[Unit, ReconcilerError]],
 ) -> Report:
     """Apply, undo what failed half-way, look again until nothing is left to do.
 
     A unit that failed is left alone for the rest of the pass, unless its error says that trying again may help.
     """
-    first = view = look(wanted, settings, backends)
+    first = view = look(wanted, settings, backends, blocked)
     outcomes: list[Outcome] = []
-    failed: list[tuple[Unit, ReconcilerError]] = []
+    failed = list(blocked)
     for _ in range(_ROUNDS):
         if not view.plan.operations:
             break

@@ -17,7 +17,7 @@ PACKAGE = "reconciler"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("model",),
+    ("model", "last_answer"),
     ("settings",),
     ("spec", "ipam", "drivers", "plan", "firewall", "sandbox"),
     ("compile",),
@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 PURE = (
     "model",
+    "last_answer",
     "spec",
     "ipam",
     "drivers",

@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "schema": "specs",
     "validate": "specs",
     "version": "specs",
+    "watch": "watching",
 }
 """Where each command is; its module is imported when it is called for, so that `--help` and `network ls` stay quick."""
 

@@ -26,6 +26,7 @@ Decode = Callable[[bytes, int, int], T]
 """Reads a payload at buffer[start:end]; None skips it."""
 
 _AF_NETLINK: Final = 16
+_NETLINK_ROUTE: Final = 0
 _SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
 _NETLINK_EXT_ACK: Final = 11
@@ -57,11 +58,13 @@ class Reply(NamedTuple):
 class RouteSocket:
     """An rtnetlink socket in the namespace that the calling thread is in when it is made. Not for several threads at once.
 
+    protocol: another one of linux/netlink.h; requests of a batch are changes then, none of them asks for something.
     writes: how many changing requests were sent, so that a test can prove a pass that changes nothing.
     """
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(_AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    def __init__(self, protocol: int = _NETLINK_ROUTE) -> None:
+        self._protocol = protocol
+        self._socket = socket.socket(_AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._sequence = 0
         self.writes = 0
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
@@ -116,13 +119,13 @@ class RouteSocket:
 
         Gives one reply each, in the same order. Raises KernelError only when the socket itself fails.
         """
-        return [reply for some in _fitting(requests) for reply in self._batch_once(some)]
+        return [reply for some in self._fitting(requests) for reply in self._batch_once(some)]
 
     def _batch_once(self, requests: Sequence[Request]) -> list[Reply]:
         """Ask only for the last acknowledgement: errors come unasked, so when it is there the silent ones succeeded."""
         first = self._sequence + 1
         self._sequence = last = self._sequence + len(requests)
-        self.writes += sum(not _is_question(request) for request in requests)
+        self.writes += sum(not self._is_question(request) for request in requests)
         self._send(
             b"".join(
                 packed(request, sequence, NLM_F_ACK if sequence == last else 0)
@@ -178,27 +181,25 @@ class RouteSocket:
                 errno.ENOBUFS, "receive from rtnetlink", "answers were lost; the next pass looks again"
             ) from cause
 
+    def _fitting(self, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+        """Cut into runs whose replies fit the receive buffer."""
+        start, size = 0, 0
+        for number, request in enumerate(requests):
+            own = _ANSWER_SIZE if self._is_question(request) else _REFUSAL_SIZE
+            if size + own > _REPLIES_MAX:
+                yield requests[start:number]
+                start, size = number, 0
+            size += own
+        if start < len(requests):
+            yield requests[start:]
+
+    def _is_question(self, request: Request) -> bool:
+        """rtnetlink types come in fours: new, delete, get, set (RTM_BASE in linux/rtnetlink.h)."""
+        return self._protocol == _NETLINK_ROUTE and request.kind & 3 == 2
+
     def _drain(self) -> None:
         self._socket.settimeout(0)
         with contextlib.suppress(BlockingIOError):
             while self._socket.recv(_RECEIVE_SIZE):
                 pass
         self._socket.settimeout(_TIMEOUT_S)
-
-
-def _fitting(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
-    """Cut into runs whose replies fit the receive buffer."""
-    start, size = 0, 0
-    for number, request in enumerate(requests):
-        own = _ANSWER_SIZE if _is_question(request) else _REFUSAL_SIZE
-        if size + own > _REPLIES_MAX:
-            yield requests[start:number]
-            start, size = number, 0
-        size += own
-    if start < len(requests):
-        yield requests[start:]
-
-
-def _is_question(request: Request) -> bool:
-    """rtnetlink types come in fours: new, delete, get, set (RTM_BASE in linux/rtnetlink.h)."""
-    return request.kind & 3 == 2

@@ -1,0 +1,115 @@
+"""The connections that the kernel tracks in the namespace which the calling thread is in, and forgetting some of them.
+
+Connection tracking speaks nfnetlink (linux/netfilter/nfnetlink_conntrack.h).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address
+from struct import Struct
+from typing import Final, NamedTuple
+
+from reconciler.errors import kernel_error
+from reconciler.kernel.netlink import RouteSocket
+from reconciler.kernel.rtnetlink import NLM_F_DUMP, Request, attribute, attributes, nested, nested_attributes
+from reconciler.model.objects import IPAddress
+
+_NETLINK_NETFILTER: Final = 12
+_CTNETLINK: Final = 1 << 8
+_GET: Final = _CTNETLINK | 1
+_DELETE: Final = _CTNETLINK | 2
+_ORIGINAL: Final = 1
+_REPLY: Final = 2
+_ID: Final = 12
+_ZONE: Final = 18
+_TUPLE_IP: Final = 1
+_TUPLE_PROTO: Final = 2
+_IP_SOURCE: Final = {4: 1, 6: 3}
+_IP_DESTINATION: Final = {4: 2, 6: 4}
+_PROTO_NUMBER: Final = 1
+_PROTO_SOURCE_PORT: Final = 2
+_PROTO_DESTINATION_PORT: Final = 3
+_NFGENMSG: Final = Struct("=BBH")
+_PORT: Final = Struct(">H")
+_ENOENT: Final = 2
+_PROTOCOLS: Final = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
+
+
+class Direction(NamedTuple):
+    """One direction of a connection; ports are 0 where the protocol has none."""
+
+    source: IPAddress
+    source_port: int
+    destination: IPAddress
+    destination_port: int
+
+
+class Flow(NamedTuple):
+    """A tracked connection. protocol: "" for one without ports. handle: what names it to the kernel, in an nfgenmsg of `family`."""
+
+    protocol: str
+    original: Direction
+    reply: Direction
+    family: int
+    handle: bytes
+
+
+def forget_flows(is_stale: Callable[[Flow], bool]) -> int:
+    """Delete the connections that `is_stale` says are; give how many. Those gone meanwhile are fine. Raises KernelError."""
+    connection = RouteSocket(_NETLINK_NETFILTER)
+    try:
+        flows: list[Flow] = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            request = Request(_GET, NLM_F_DUMP, _NFGENMSG.pack(family, 0, 0))
+            flows += connection.dump(request, lambda *span: flow if (flow := decode_flow(*span)) and is_stale(flow) else None)
+        return _delete(connection, flows)
+    finally:
+        connection.close()
+
+
+def _delete(connection: RouteSocket, flows: Iterable[Flow]) -> int:
+    replies = connection.batch([Request(_DELETE, 0, _NFGENMSG.pack(f.family, 0, 0) + f.handle) for f in flows])
+    for number, detail, _ in replies:
+        if number not in (0, _ENOENT):
+            raise kernel_error(number, "forget a tracked connection", detail)
+    return sum(reply.errno == 0 for reply in replies)
+
+
+def decode_flow(buffer: bytes, start: int, end: int) -> Flow | None:
+    """Read one IPCTNL_MSG_CT_NEW; None for what is no connection of IPv4 or IPv6. Raises CodecError."""
+    family = buffer[start]
+    found = attributes(buffer, start + _NFGENMSG.size, end)
+    if family not in (socket.AF_INET, socket.AF_INET6) or not {_ORIGINAL, _REPLY} <= found.keys():
+        return None
+    number, original = _direction(buffer, found[_ORIGINAL], 4 if family == socket.AF_INET else 6)
+    _, reply = _direction(buffer, found[_REPLY], 4 if family == socket.AF_INET else 6)
+    handle = b"".join(
+        nested(kind, buffer[slice(*found[kind])]) if kind == _ORIGINAL else attribute(kind, buffer[slice(*found[kind])])
+        for kind in (_ORIGINAL, _ID, _ZONE)
+        if kind in found
+    )
+    return Flow(_PROTOCOLS.get(number, ""), original, reply, family, handle)
+
+
+def _direction(buffer: bytes, span: tuple[int, int], version: int) -> tuple[int, Direction]:
+    """Read the protocol's number and one direction. Raises CodecError."""
+    parts = attributes(buffer, *span)
+    addresses = nested_attributes(buffer, parts.get(_TUPLE_IP))
+    ports = nested_attributes(buffer, parts.get(_TUPLE_PROTO))
+    make = IPv4Address if version == 4 else IPv6Address
+    number = buffer[ports[_PROTO_NUMBER][0]] if _PROTO_NUMBER in ports else 0
+    return number, Direction(
+        make(buffer[slice(*addresses[_IP_SOURCE[version]])]),
+        _port(buffer, ports.get(_PROTO_SOURCE_PORT)),
+        make(buffer[slice(*addresses[_IP_DESTINATION[version]])]),
+        _port(buffer, ports.get(_PROTO_DESTINATION_PORT)),
+    )
+
+
+def _port(buffer: bytes, span: tuple[int, int] | None) -> int:
+    if span is None:
+        return 0
+    port: int = _PORT.unpack_from(buffer, span[0])[0]
+    return port
