@@ -16,12 +16,20 @@ from functools import partial
 from reconciler.apply.executor import Handler, Progress, carry_out, failures
 from reconciler.apply.files import apply_files
 from reconciler.apply.firewall import apply_firewall
+from reconciler.apply.flows import forget_stale_flows
 from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.records import apply_records
 from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
 from reconciler.compile import Found, compile_objects, remembered_settings
 from reconciler.errors import ReconcilerError
+from reconciler.firewall.published import published_ports
+from reconciler.flows import stale_flows
+from reconciler.guard.guarded import guarded, refuse_when_suspended
+from reconciler.guard.obey import obeyed
+from reconciler.guard.orders import NO_ORDERS, Orders
+from reconciler.guard.recovery import Run, forget, recovered_pass, take_back
+from reconciler.guard.rehearsal import rehearsed
 from reconciler.ipam.adopt import adopted_promises
 from reconciler.ipam.assign import assign
 from reconciler.ipam.promises import Promises, decode_promises, is_complete, merged
@@ -31,7 +39,7 @@ from reconciler.kernel.nft import Nft
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.last_answer import LastAnswer
-from reconciler.model.desired import DesiredState
+from reconciler.model.desired import DesiredState, PortBinding
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import (
     HOST_UNIT,
@@ -55,11 +63,16 @@ from reconciler.model.observed import Observed
 from reconciler.model.plan import Operation, Outcome, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
-from reconciler.observe.firewall import observe_firewall
+from reconciler.observe.firewall import foreign_forward_drops, observe_firewall
 from reconciler.observe.host import observe_host
 from reconciler.observe.memory import Keyed, Memory, keyed
+from reconciler.observe.ports import host_ports
 from reconciler.plan.make_plan import Blocked, Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, link_units, owners
+from reconciler.ports.assign import assign_ports
+from reconciler.ports.links import assign_links
+from reconciler.ports.promises import decode_ports
+from reconciler.ports.remarks import forwarding_remarks
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs, load_specs
 from reconciler.status.write import write_status
@@ -78,6 +91,10 @@ class Answers:
         self.assign = LastAnswer(assign)
         self.compile_objects = LastAnswer(compile_objects)
         self.link_units = LastAnswer(_link_units)
+        self.decode_ports = LastAnswer(decode_ports)
+        self.published_ports = LastAnswer(_published_ports)
+        self.assign_links = LastAnswer(assign_links)
+        self.assign_ports = LastAnswer(assign_ports)
         self.seen_records = LastAnswer(_seen_records)
 
 
@@ -134,19 +151,25 @@ class View:
     plan: Plan
 
 
-def plan_pass(settings: Settings, backends: Backends, against: str = "live") -> Report:
-    """Say what a pass would do. Writes nothing anywhere."""
+def plan_pass(settings: Settings, backends: Backends, against: str = "live", orders: Orders = NO_ORDERS) -> Report:
+    """Say what a pass would do. Writes nothing anywhere. against: live, or what `rehearsed` knows."""
     loaded = load(settings)
+    if against != "live":
+        return rehearsed(loaded, settings, backends.kv, against, orders)
+    loaded = guarded(loaded, settings, backends.kv, orders)
     view = look(loaded.wanted, settings, backends)
     return _report(view, loaded, (), view.plan)
 
 
-def reconcile(settings: Settings, backends: Backends, progress: Progress | None = None) -> Report:
+def reconcile(
+    settings: Settings, backends: Backends, progress: Progress | None = None, orders: Orders = NO_ORDERS
+) -> Report:
     """Bring this host from what it is to what the specs declare. Safe to call again at any time.
 
-    Raises LockHeld when another pass works on this host, KvUnavailable without a store; all else is in the report.
+    Raises LockHeld when another pass works on this host or specs are on trial, KvUnavailable without a store; all else is
+    in the report.
     """
-    report = run_pass(load(settings), settings, backends, progress=progress)
+    report = run_pass(load(settings), settings, backends, progress=progress, orders=orders)
     write_status(settings, report)
     return report
 
@@ -158,21 +181,54 @@ def run_pass(
     *,
     progress: Progress | None = None,
     blocked: Sequence[tuple[Unit, ReconcilerError]] = (),
+    orders: Orders = NO_ORDERS,
 ) -> Report:
     """Do all of a pass but reading the specs before it and writing the status after it.
 
     blocked: units to be left alone from the start, with the reason.
     """
     with _at_work(backends):
-        return _converge(loaded.wanted, loaded, settings, backends, progress, blocked)
+        return recovered_pass(loaded, settings, orders, _runner(settings, backends, progress, blocked))
 
 
-def tear_down(settings: Settings, backends: Backends, progress: Progress | None = None) -> Report:
-    """Remove all that is ours and nothing else: reconcile with nothing wanted."""
+def revert(settings: Settings, backends: Backends, trial_id: str, reason: str) -> Report | None:
+    """Take specs on trial back; None when that was done before or they were confirmed. Raises as `reconcile`."""
+    with _at_work(backends):
+        report = take_back(settings, trial_id, reason, _runner(settings, backends))
+    if report is not None:
+        write_status(settings, report)
+    return report
+
+
+def tear_down(
+    settings: Settings, backends: Backends, progress: Progress | None = None, orders: Orders = NO_ORDERS
+) -> Report:
+    """Remove all that is ours and nothing else: reconcile with nothing wanted. Protected networks stay.
+
+    Raises Refused while something is suspended.
+    """
     nothing = LoadedSpecs(wanted=WantedState(networks=(), attachments=()), faults=(), digest="", files=())
-    report = run_pass(nothing, settings, backends, progress=progress)
+    with _at_work(backends):
+        refuse_when_suspended(settings.state_dir)
+        report = _runner(settings, backends, progress)(nothing, replace(orders, is_prune_allowed=True))
+        forget(settings, report)
     write_status(settings, report)
     return report
+
+
+def _runner(
+    settings: Settings,
+    backends: Backends,
+    progress: Progress | None = None,
+    blocked: Sequence[tuple[Unit, ReconcilerError]] = (),
+) -> Run:
+    """Give how specs are brought about: within what the guards allow. For holders of the host's lock."""
+
+    def run(loaded: LoadedSpecs, orders: Orders) -> Report:
+        allowed = guarded(loaded, settings, backends.kv, orders)
+        return _converge(allowed.wanted, allowed, settings, backends, progress, blocked)
+
+    return run
 
 
 @contextmanager
@@ -198,7 +254,7 @@ def look(
     promises = kept
     if not is_complete(kept, wanted):
         promises = merged(kept, adopted_promises(wanted, observed.host, observed.seen))
-    desired = answers.assign(wanted, observed.host, promises)
+    desired = _with_ports(answers.assign(wanted, observed.host, promises), observed, records, backends)
     objects = dict(answers.compile_objects(desired, observed.sandboxes))
     found = Found(sandboxes=observed.sandboxes, seen=observed.seen, promises=kept)
     objects.update((extra.key, extra) for extra in remembered_settings(objects, found))
@@ -210,13 +266,29 @@ def look(
         is_pruning=not wanted.has_faults,
         declared=declared_units(wanted),
     )
-    plan = make_plan(objects, observed.seen, whose, boundaries)
+    plan = obeyed(make_plan(objects, observed.seen, whose, boundaries), wanted, whose, observed.sandboxes)
+    if observed.foreign_drops:
+        desired = replace(desired, remarks=(*desired.remarks, *forwarding_remarks(desired, observed.foreign_drops)))
     return View(observed=observed, desired=desired, owners=whose, plan=plan)
 
 
-def load(settings: Settings) -> LoadedSpecs:
-    """Read what the specs declare for this host."""
-    return load_specs(settings.specs_dir, host=settings.host, is_bridge_enabled=settings.is_bridge_enabled)
+def _with_ports(
+    desired: DesiredState, observed: Observed, records: Mapping[str, str], backends: Backends
+) -> DesiredState:
+    """Choose links and host ports. What is published now stays, whether or not the store remembers it."""
+    answers = backends.answers
+    promised, faults = answers.decode_ports(records)
+    for fault in faults:
+        log.warning("%s", fault)
+    published = answers.published_ports(backends.memory.firewall or ())
+    return answers.assign_ports(answers.assign_links(desired), promised, published, observed.ports)
+
+
+def load(settings: Settings, previous: LoadedSpecs | None = None) -> LoadedSpecs:
+    """Read what the specs declare for this host. previous: an earlier load, to save work only."""
+    return load_specs(
+        settings.specs_dir, host=settings.host, is_bridge_enabled=settings.is_bridge_enabled, previous=previous
+    )
 
 
 def _observe(
@@ -232,10 +304,16 @@ def _observe(
         units = [Unit(network=network, attachment=attachment) for network, attachment in promises.endpoints]
         if memory.firewall is None:
             memory.firewall = keyed(observe_firewall(backends.nft, units))
+            memory.foreign_drops = tuple(foreign_forward_drops(backends.nft))
         seen.update(memory.firewall)
     except ReconcilerError as error:
         failed.append((HOST_UNIT, error))
-    return replace(observed, seen=seen, failures=tuple(failed))
+    ports = host_ports(wanted)
+    return replace(observed, seen=seen, failures=tuple(failed), ports=ports, foreign_drops=memory.foreign_drops)
+
+
+def _published_ports(firewall: Keyed) -> Mapping[str, tuple[PortBinding, ...]]:
+    return published_ports(seen for _, seen in firewall)
 
 
 def _seen_records(records: Mapping[str, str]) -> Keyed:
@@ -275,7 +353,10 @@ def _converge(
         if new:
             failed += [(unit, error) for unit, error in new if not error.is_retryable]
             _undo(view, new, settings, backends, wanted)
-        view = look(wanted, settings, backends, failed)
+        before, view = view, look(wanted, settings, backends, failed)
+        forget_stale_flows(stale_flows(before.observed.seen, view.observed.seen), backends.namespaces)
+    for unit, remark in view.desired.remarks if outcomes else ():
+        log.warning("%s: %s", unit, remark)
     return _report(replace(view, plan=first.plan), loaded, tuple(outcomes), view.plan)
 
 
@@ -333,4 +414,5 @@ def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drif
         drift=drift,
         spec_faults=loaded.faults,
         digest=loaded.digest,
+        sandboxes={ns: fact.inode for ns, fact in view.observed.sandboxes.items() if fact.inode},
     )

@@ -41,7 +41,7 @@ class Sandbox:
 
     key: path of its network namespace, or `pidfile:` and the path of a file that holds a process id; "" for the namespace
     that we are in, which plays the host.
-    files_dir: where its `hosts` and `resolv.conf` are.
+    files_dir: where its `hosts` and `resolv.conf` are, and its `environment` if it has links.
     """
 
     attachment: str
@@ -60,7 +60,21 @@ def run_in_sandbox(sandbox: Sandbox, command: Sequence[str]) -> NoReturn:
     for name in ("hosts", "resolv.conf"):
         _cover(sandbox.files_dir / name, Path("/etc") / name)
     _show_devices_of_namespace()
+    os.environ.update(link_variables(sandbox))
     _become(command)
+
+
+def link_variables(sandbox: Sandbox) -> dict[str, str]:
+    """Give the environment variables of links; most sandboxes have no such file."""
+    try:
+        lines = (sandbox.files_dir / "environment").read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReconcilerError(
+            f"attachment {sandbox.attachment}: its links' variables cannot be read: {error}"
+        ) from error
+    return {name: value for name, separator, value in (line.partition("=") for line in lines) if separator}
 
 
 def namespace_path(sandbox: Sandbox) -> Path:

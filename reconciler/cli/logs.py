@@ -72,7 +72,7 @@ def log_issues(report: Report, issues: tuple[Unsettled, ...]) -> None:
     """Tell what a person must mend, and what will be tried again."""
     log_faults(report)
     for issue in issues:
-        level = logging.WARNING if issue.is_retryable else logging.ERROR
+        level = logging.WARNING if issue.is_retryable or issue.is_on_purpose else logging.ERROR
         log.log(level, "%s: %s", issue.unit, issue.message, extra={"unit": issue.unit})
 
 

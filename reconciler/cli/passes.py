@@ -13,29 +13,31 @@ from reconciler.cli.options import Invocation, global_options
 from reconciler.cli.progress import progress_bar
 from reconciler.cli.terminal import has_colours, show
 from reconciler.errors import ExitCode
+from reconciler.guard.orders import Orders
 from reconciler.model.report import Report
 from reconciler.status.verdict import Unsettled, exit_code, undecided, unsettled
 
 
-def apply_pass(context: click.Context, *, output: str) -> ExitCode:
+def apply_pass(context: click.Context, orders: Orders, *, output: str) -> ExitCode:
     """Run one pass. On stdout: nothing, or what it set out to do as JSON or annotations."""
     from reconciler import pipeline
 
     started, invoked = time.monotonic(), begin(context)
     enter_host(invoked.settings)
     with pipeline.open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
-        report = pipeline.reconcile(invoked.settings, backends, bar)
+        report = pipeline.reconcile(invoked.settings, backends, bar, orders)
     return _finish(report, output, started)
 
 
-def dry_run(context: click.Context, *, against: str, output: str, is_detailed: bool) -> ExitCode:
+def dry_run(context: click.Context, orders: Orders, *, against: str, output: str, is_detailed: bool) -> ExitCode:
     """Print the plan. Nothing is written anywhere."""
     from reconciler import pipeline
 
     settings = begin(context).settings
-    enter_host(settings)
+    if against == "live":
+        enter_host(settings)
     with pipeline.open_backends(settings, read_only=True) as backends:
-        report = pipeline.plan_pass(settings, backends, against=against)
+        report = pipeline.plan_pass(settings, backends, against=against, orders=orders)
     issues = undecided(report)
     if output == "text":
         log_faults(report)
@@ -47,15 +49,17 @@ def dry_run(context: click.Context, *, against: str, output: str, is_detailed: b
 
 @click.command()
 @global_options()
+@click.option("--allow-prune", "is_protection_off", is_flag=True, help="Remove protected networks too.")
 @click.pass_context
-def down(context: click.Context) -> ExitCode:
-    """Remove all that is ours from this host, and nothing else."""
+def down(context: click.Context, *, is_protection_off: bool) -> ExitCode:
+    """Remove all that is ours from this host, and nothing else. Protected networks stay, with what is on them."""
     from reconciler import pipeline
 
     started, invoked = time.monotonic(), begin(context)
     enter_host(invoked.settings)
     with pipeline.open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
-        report = pipeline.tear_down(invoked.settings, backends, bar)
+        orders = Orders(is_protection_off=is_protection_off)
+        report = pipeline.tear_down(invoked.settings, backends, bar, orders)
     return _finish(report, "text", started)
 
 

@@ -23,14 +23,17 @@ _COMMANDS: Final = {
     "down": "passes",
     "exec": "execution",
     "network": "inspection",
+    "resume": "suspension",
     "schema": "specs",
+    "suspend": "suspension",
+    "try": "trial",
     "validate": "specs",
     "version": "specs",
     "watch": "watching",
 }
 """Where each command is; its module is imported when it is called for, so that `--help` and `network ls` stay quick."""
 
-_VARIABLES: Final = {"exec": "exec_"}
+_VARIABLES: Final = {"exec": "exec_", "try": "try_"}
 
 
 class _Commands(click.Group):
@@ -53,9 +56,10 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     epilog="Options up to --log-format may also stand behind a command, and be given as RECONCILE_<NAME> in the environment "
     "or by name in the configuration file; what stands first in this sentence wins. "
-    "Exit codes: 0 fine, 1 something failed, 2 changes (with --detailed-exitcode), 64 usage, 65 bad specs, "
+    "Exit codes: 0 fine, 1 something failed, 2 changes (with --detailed-exitcode), 3 refused by a guard, "
+    "4 rolled back, 64 usage, 65 bad specs, "
     "69 store or nft unavailable, 75 another pass is at work, 77 missing privilege, 78 bad configuration; "
-    "of several failures: 78, 77, 75, 69, 65, 1.",
+    "of several failures: 78, 77, 75, 69, 65, 4, 3, 1.",
 )
 @click.version_option(__version__, prog_name="reconcile", message="%(prog)s %(version)s")
 @global_options(is_hidden=False)
@@ -74,9 +78,29 @@ class _Commands(click.Group):
     help="Form of the plan.",
 )
 @click.option("--detailed-exitcode", "is_detailed", is_flag=True, help="With --dry-run: exit 2 when there are changes.")
+@click.option(
+    "--allow-prune", "is_prune_allowed", is_flag=True, help="Remove networks that are not declared any more, however many."
+)
+@click.option(
+    "--unprotect", "unprotected", multiple=True, metavar="NAME", help="Remove this protected network; may be repeated."
+)
+@click.option(
+    "--rollback-on-failure",
+    "is_rollback_wanted",
+    is_flag=True,
+    help="Go back to the last good specs when these cannot be verified, and do not try them again until they change.",
+)
 @click.pass_context
 def reconcile(
-    context: click.Context, *, is_dry_run: bool, against: str | None, output: str, is_detailed: bool
+    context: click.Context,
+    *,
+    is_dry_run: bool,
+    against: str | None,
+    output: str,
+    is_detailed: bool,
+    is_prune_allowed: bool,
+    unprotected: tuple[str, ...],
+    is_rollback_wanted: bool,
 ) -> ExitCode | None:
     """Bring this host's container networks to what the specs declare.
 
@@ -87,11 +111,17 @@ def reconcile(
         return None
     if not is_dry_run and (against is not None or is_detailed):
         raise click.UsageError("--against and --detailed-exitcode go with --dry-run")
+    if is_dry_run and is_rollback_wanted:
+        raise click.UsageError("--rollback-on-failure does not go with --dry-run")
     from reconciler.cli.passes import apply_pass, dry_run
+    from reconciler.guard.orders import Orders
 
+    orders = Orders(
+        is_prune_allowed=is_prune_allowed, unprotected=frozenset(unprotected), is_rollback_wanted=is_rollback_wanted
+    )
     if is_dry_run:
-        return dry_run(context, against=against or "live", output=output, is_detailed=is_detailed)
-    return apply_pass(context, output=output)
+        return dry_run(context, orders, against=against or "live", output=output, is_detailed=is_detailed)
+    return apply_pass(context, orders, output=output)
 
 
 def _refuse_options_of_a_pass(context: click.Context) -> None:
@@ -100,6 +130,9 @@ def _refuse_options_of_a_pass(context: click.Context) -> None:
         "against": "--against",
         "output": "--output",
         "is_detailed": "--detailed-exitcode",
+        "is_prune_allowed": "--allow-prune",
+        "unprotected": "--unprotect",
+        "is_rollback_wanted": "--rollback-on-failure",
     }
     for name, flag in flags.items():
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:

@@ -38,7 +38,7 @@ def network_elements(network: DesiredNetwork) -> Iterable[FirewallElement]:
 
 
 def endpoint_elements(network: DesiredNetwork, endpoint: DesiredEndpoint) -> Iterable[FirewallElement]:
-    """Give what bars an endpoint from its neighbours on the same bridge when the network's ICC is off, and what publishes its ports."""
+    """Give what publishes an endpoint's ports, and what bars it from its neighbours on the bridge when the network's ICC is off."""
     if not _is_icc_enabled(network):
         yield FirewallElement(
             unit=endpoint.unit, family="bridge", table=TABLE, set_name="isolated_ports", element=(endpoint.link_name,)
@@ -62,7 +62,9 @@ def _port_elements(unit: Unit, port: PortBinding, address: str) -> Iterator[Fire
         yield _inet(unit, f"published_host{version}", str(port.host_ip), *key, value=value)
 
 
-def link_elements(network: DesiredNetwork, endpoint: DesiredEndpoint, links: Iterable[DesiredLink]) -> Iterator[FirewallElement]:
+def link_elements(
+    network: DesiredNetwork, endpoint: DesiredEndpoint, links: Iterable[DesiredLink]
+) -> Iterator[FirewallElement]:
     """Give what lets an endpoint reach the ports that those exposes whom it links to, when the network's ICC is off.
 
     Both tables must let it through: bridged packets meet the bridge's, and the other too where br_netfilter is on.

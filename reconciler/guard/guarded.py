@@ -5,35 +5,53 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
+from reconciler.errors import Refused
 from reconciler.guard.keep import declared_again, missing
 from reconciler.guard.last_good import LastGood, place, read_last_good, read_verified
 from reconciler.guard.orders import Orders
 from reconciler.guard.prune import Refusals, refusals
 from reconciler.guard.suspension import EVERYTHING, suspensions
-from reconciler.ipam.promises import Promises
+from reconciler.ipam.promises import Promises, decode_promises
+from reconciler.kv.protocol import KvStore
 from reconciler.model.holds import Holds, OnDrift
 from reconciler.model.wanted import WantedState
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 
 
-def guarded(loaded: LoadedSpecs, promises: Promises, settings: Settings, orders: Orders) -> LoadedSpecs:
+def guarded(loaded: LoadedSpecs, settings: Settings, kv: KvStore, orders: Orders) -> LoadedSpecs:
     """Give the specs as this pass may apply them. Reads the state folder and writes nothing.
 
     What stays although it is no longer declared, or is suspended, is declared as it was when it was last verified, and so goes on
     being named, listed and (unless suspended) repaired. Where nobody remembers how it was, nothing at all is pruned.
     """
+    promises = _promises(kv, loaded.wanted)
     refused = _refusals(loaded.wanted, promises, settings, orders)
     suspended = suspensions(settings.state_dir, time.time())
     names = {*refused.networks, *(suspension.network for suspension in suspended)} - {EVERYTHING}
     wanted = loaded.wanted
     if any(suspension.network == EVERYTHING for suspension in suspended):
-        wanted = _as_last_good(wanted, settings)
+        last = read_last_good(settings.state_dir)
+        wanted = wanted if last is None else applied(last, settings)
     elif names or refused.is_whole:
         wanted = _with_kept(wanted, names, settings, refused, names & promises.networks.keys())
     holds = Holds(refused=refused.told(), suspended=tuple((one.unit, one.error()) for one in suspended))
-    return replace(loaded, wanted=replace(wanted, holds=_with_drift(holds, loaded, settings, orders)))
+    holds = _with_drift(holds, loaded, settings, orders)
+    return loaded if holds == Holds() else replace(loaded, wanted=replace(wanted, holds=holds))
+
+
+def refuse_when_suspended(state_dir: Path) -> None:
+    """Raise Refused while anything is suspended."""
+    for suspension in suspensions(state_dir, time.time()):
+        raise Refused(str(suspension.error()))
+
+
+def _promises(kv: KvStore, wanted: WantedState) -> Promises:
+    """Read no more of the store than the guards ask for; what is wrong with a record is told by the pass itself."""
+    entries = [*kv.list("network/"), *(() if wanted.attachments else kv.list("endpoint/"))]
+    return decode_promises({entry.key: entry.value.decode(errors="replace") for entry in entries})[0]
 
 
 def _refusals(wanted: WantedState, promises: Promises, settings: Settings, orders: Orders) -> Refusals:
@@ -46,10 +64,8 @@ def _refusals(wanted: WantedState, promises: Promises, settings: Settings, order
     return Refusals(networks={name: error for name, error in found.networks.items() if name in kept})
 
 
-def _as_last_good(wanted: WantedState, settings: Settings) -> WantedState:
-    last = read_last_good(settings.state_dir)
-    if last is None:
-        return wanted
+def applied(last: LastGood, settings: Settings) -> WantedState:
+    """Give what was in force after the last verified pass: its specs, and what stayed as it was before."""
     state = last.load(settings).wanted
     for digest, names in last.versions_of(last.kept).items():
         state = declared_again(state, last.load(settings, digest).wanted, names, is_whole=False)
@@ -74,9 +90,7 @@ def _with_kept(
 
 def _with_drift(holds: Holds, loaded: LoadedSpecs, settings: Settings, orders: Orders) -> Holds:
     lenient = {
-        network.name: network.on_drift
-        for network in loaded.wanted.networks
-        if network.on_drift is not OnDrift.CORRECT
+        network.name: network.on_drift for network in loaded.wanted.networks if network.on_drift is not OnDrift.CORRECT
     }
     if not lenient or orders.is_reverting:
         return holds

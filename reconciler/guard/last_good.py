@@ -149,7 +149,7 @@ def forget_verified(state_dir: Path) -> None:
 
 def read_rejected(state_dir: Path) -> RejectedSpecs | None:
     fields = read_fields(state_dir / "rolled-back.json")
-    return fields and RejectedSpecs(digest=text_of(fields, "digest"), reason=text_of(fields, "reason")) or None
+    return None if fields is None else RejectedSpecs(digest=text_of(fields, "digest"), reason=text_of(fields, "reason"))
 
 
 def write_rejected(state_dir: Path, rejected: RejectedSpecs) -> None:

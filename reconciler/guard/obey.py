@@ -12,17 +12,15 @@ from reconciler.model.objects import FirewallRules, KvRecord, Unit
 from reconciler.model.observed import SandboxFact
 from reconciler.model.plan import Action, Operation, Plan
 from reconciler.model.wanted import WantedState
-
-Members = Mapping[str, Sequence[str]]
-"""The attachments on each network, promised ones included."""
+from reconciler.plan.ownership import Owners
 
 
-def obeyed(plan: Plan, wanted: WantedState, members: Members, sandboxes: Mapping[NsRef, SandboxFact]) -> Plan:
+def obeyed(plan: Plan, wanted: WantedState, owners: Owners, sandboxes: Mapping[NsRef, SandboxFact]) -> Plan:
     """Give what of the plan may be carried out. wanted: its `holds` say what may not."""
     holds = wanted.holds
     if not (holds.refused or holds.suspended or holds.on_drift):
         return plan
-    operations = [] if holds.are_all_suspended else list(_unsuspended(plan.operations, wanted, members))
+    operations = [] if holds.are_all_suspended else list(_unsuspended(plan.operations, wanted, owners))
     drift = _Drift.of(operations, wanted, sandboxes) if holds.on_drift else None
     left = [operation for operation in operations if drift is not None and drift.covers(operation)]
     problems: list[tuple[Unit, ReconcilerError]] = [*plan.problems, *holds.refused, *holds.suspended]
@@ -33,9 +31,10 @@ def obeyed(plan: Plan, wanted: WantedState, members: Members, sandboxes: Mapping
     )
 
 
-def _unsuspended(operations: Sequence[Operation], wanted: WantedState, members: Members) -> Iterator[Operation]:
+def _unsuspended(operations: Sequence[Operation], wanted: WantedState, owners: Owners) -> Iterator[Operation]:
     """A suspended network stands still with the attachments on it: their sandbox must not be taken from under it."""
     networks = {unit.network for unit, _ in wanted.holds.suspended}
+    members = owners.members() if networks else {}
     attachments = {name for network in networks for name in members.get(network, ())}
     for operation in operations:
         is_suspended = operation.unit.network in networks or operation.unit.attachment in attachments
@@ -53,9 +52,7 @@ class _Drift:
     changed: frozenset[Unit]
 
     @classmethod
-    def of(
-        cls, operations: Sequence[Operation], wanted: WantedState, sandboxes: Mapping[NsRef, SandboxFact]
-    ) -> _Drift:
+    def of(cls, operations: Sequence[Operation], wanted: WantedState, sandboxes: Mapping[NsRef, SandboxFact]) -> _Drift:
         holds = wanted.holds
         changed = {operation.unit for operation in operations if isinstance(operation.object, KvRecord)}
         for attachment in wanted.attachments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,3 +21,6 @@ class Orders:
     is_rollback_wanted: bool = False
     trial_s: float = 0.0
     is_reverting: bool = False
+
+
+NO_ORDERS: Final = Orders()

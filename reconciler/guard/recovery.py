@@ -29,6 +29,7 @@ from reconciler.guard.last_good import (
 from reconciler.guard.orders import Orders
 from reconciler.guard.trial_record import Trial, current_boot, forget_trial, read_trial, since_boot, write_trial
 from reconciler.model.holds import OnDrift
+from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import HOST_UNIT, Unit
 from reconciler.model.report import Report
 from reconciler.settings import Settings
@@ -126,7 +127,7 @@ def _remember_texts(settings: Settings, loaded: LoadedSpecs, kept: tuple[str, ..
         forget_rejected(settings.state_dir)
 
 
-def _sandboxes(report: Report) -> dict[str, int]:
+def _sandboxes(report: Report) -> dict[NsRef, int]:
     lenient = {n.name for n in report.desired.networks if n.wanted.on_drift is not OnDrift.CORRECT}
     return {
         attachment.wanted.sandbox.ns: report.sandboxes[attachment.wanted.sandbox.ns]
@@ -157,7 +158,9 @@ def _way_back(settings: Settings, run: Run, rejected: RejectedSpecs, failed: Rep
     """Run a pass with the last good specs and say why."""
     last = read_last_good(settings.state_dir)
     if last is None:
-        raise Refused(f"specs {rejected.digest[:12]} were rolled back ({rejected.reason}), and none are known to be good")
+        raise Refused(
+            f"specs {rejected.digest[:12]} were rolled back ({rejected.reason}), and none are known to be good"
+        )
     loaded = last.load(settings)
     report = run(loaded, Orders(is_prune_allowed=True, is_reverting=True))
     failure = _failure(report)
@@ -167,7 +170,9 @@ def _way_back(settings: Settings, run: Run, rejected: RejectedSpecs, failed: Rep
         "they are tried again when they change"
     )
     if failure:
-        error = ReconcilerError(f"specs {rejected.digest[:12]} could not be rolled back to {last.current[:12]}: {failure}")
+        error = ReconcilerError(
+            f"specs {rejected.digest[:12]} could not be rolled back to {last.current[:12]}: {failure}"
+        )
     earlier = failed.outcomes if failed else ()
     told = replace(report.drift, problems=((HOST_UNIT, error), *report.drift.problems))
     return replace(report, drift=told, outcomes=(*earlier, *report.outcomes))

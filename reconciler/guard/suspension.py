@@ -42,7 +42,9 @@ class Suspension:
         why = f": {self.reason}" if self.reason else ""
         end = f" until {moment(self.until)}" if self.until else ""
         name = f" {self.network}" if self.network else ""
-        return Suspended(f"{what} by {self.actor} since {moment(self.since)}{end}{why}; `reconcile resume{name}` ends it")
+        return Suspended(
+            f"{what} by {self.actor} since {moment(self.since)}{end}{why}; `reconcile resume{name}` ends it"
+        )
 
 
 def moment(time: float) -> str:

@@ -63,7 +63,9 @@ def forget_flows(is_stale: Callable[[Flow], bool]) -> int:
         flows: list[Flow] = []
         for family in (socket.AF_INET, socket.AF_INET6):
             request = Request(_GET, NLM_F_DUMP, _NFGENMSG.pack(family, 0, 0))
-            flows += connection.dump(request, lambda *span: flow if (flow := decode_flow(*span)) and is_stale(flow) else None)
+            flows += connection.dump(
+                request, lambda *span: flow if (flow := decode_flow(*span)) and is_stale(flow) else None
+            )
         return _delete(connection, flows)
     finally:
         connection.close()

@@ -78,6 +78,13 @@ class Nft:
             raise error
         return None
 
+    def list_chains(self) -> list[dict[str, Any]]:
+        """Give every chain of every table as `nft -j` lists them, without rules."""
+        reply = self._use(lambda backend: backend.list("chains"))
+        if not reply.is_done:
+            raise _refusal("to list the chains", reply.error)
+        return [item["chain"] for item in _objects(reply.output) if "chain" in item]
+
     def _table_names(self, family: str) -> set[str]:
         reply = self._use(lambda backend: backend.list("tables", family))
         if not reply.is_done:

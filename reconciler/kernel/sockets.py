@@ -19,7 +19,6 @@ from reconciler.model.observed import BoundSocket
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
 _INET_DIAG_SKV6ONLY: Final = 11
-_SKV6ONLY_BIT: Final = 1 << (_INET_DIAG_SKV6ONLY - 1)
 _TCP_CLOSE: Final = 7
 _TCP_LISTEN: Final = 10
 """States of linux/inet_diag.h and net/tcp_states.h. A socket of UDP that is bound and not connected is in TCP_CLOSE."""
@@ -45,7 +44,7 @@ def bound_sockets() -> Iterator[BoundSocket]:
     try:
         for protocol, (number, states) in _PROTOCOLS.items():
             for family in (socket.AF_INET, socket.AF_INET6):
-                body = _REQUEST.pack(family, number, _SKV6ONLY_BIT, states, bytes(48))
+                body = _REQUEST.pack(family, number, 0, states, bytes(48))
                 request = Request(_SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, body)
                 try:
                     found = with_diag.dump(request, partial(_decode, protocol))

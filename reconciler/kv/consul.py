@@ -1,7 +1,8 @@
 """Consul, through python-consul over our own HTTP client.
 
 The library knows Consul's paths and answers; what it lacks is here: deadlines, fail-over, the token in a header instead
-of the query string, where every access log would show it. Works with py-consul too, which took the same package name.
+of the query string, where every access log would show it. (py-consul, which took the same package name, is another
+library.)
 
 An entry's version is its ModifyIndex. Consul tells by index only that something below a prefix may have changed, never
 what: each time the whole folder is read and compared.
@@ -17,13 +18,14 @@ from operator import attrgetter
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-import consul  # type: ignore[import-untyped, unused-ignore]  # the library has no types
-from consul.base import (  # type: ignore[import-untyped, unused-ignore]
+from consul.base import (  # type: ignore[import-untyped, unused-ignore]  # the library has no types
     ACLDisabled,
     ACLPermissionDenied,
     BadRequest,
     ClientError,
+    Consul,
     ConsulException,
+    HTTPClient,
     NotFound,
     Response,
 )
@@ -285,18 +287,24 @@ def _translated() -> Iterator[None]:
 _Params = Sequence[tuple[str, object]] | None
 
 
-class _Client(consul.Consul):  # type: ignore[misc]  # the library has no types
-    """python-consul with our transport."""
+class _Client:
+    """The parts of python-consul that we use, on our transport.
+
+    Not its `Consul` itself: that takes address and token from the environment behind our back.
+    """
+
+    token = None
+    dc = None
+    consistency = "default"
 
     def __init__(self, transport: _Transport) -> None:
-        self._transport = transport
-        super().__init__()
+        self.http = transport
+        self.kv = Consul.KV(self)
+        self.txn = Consul.Txn(self)
+        self.session = Consul.Session(self)
 
-    def connect(self, *_: object, **__: object) -> _Transport:
-        return self._transport
 
-
-class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
+class _Transport(HTTPClient):  # type: ignore[misc]  # the library has no types
     """What python-consul calls for each request.
 
     timeout_s, cancellation: of requests that are meant to take long.
@@ -330,11 +338,9 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
     def _request(
         self, method: str, callback: Callable[[Response], Any], path: str, params: _Params, data: str | bytes
     ) -> Any:
-        # The library takes a token from the environment by itself (CONSUL_HTTP_TOKEN) and would put it into the URL.
-        query = [(name, value) for name, value in params or () if name != "token"]
         request = Request(
             method=method,
-            target=quote(path) + (f"?{urlencode(query)}" if query else ""),
+            target=quote(path) + (f"?{urlencode(params)}" if params else ""),
             body=data.encode() if isinstance(data, str) else data,
             headers={"X-Consul-Token": self._token} if self._token else {},
             is_repeatable=method == "GET" or path.startswith("/v1/session/renew/"),

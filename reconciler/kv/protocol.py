@@ -68,22 +68,22 @@ class Session(Protocol):
     """A life sign. Keys written with it are deleted by the store when it ends: closed, or not renewed for `ttl_s`.
 
     They never vanish earlier than `ttl_s` after the last renewal, but it may take up to twice that and a few seconds
-    (Consul counts generously). Renew about three times within `ttl_s`.
+    (Consul counts generously). Renew about three times within `ttl_s`. ZooKeeper renews by itself while the process
+    lives, and silently keeps to 2 to 20 of its ticks.
     """
 
     @property
     def ttl_s(self) -> float:
-        """Give what the store agreed to, which may differ from what was asked for (ZooKeeper: 2 to 20 of its ticks)."""
+        """Give what the store agreed to, as far as it tells: etcd may choose more than was asked for."""
 
     def renew(self) -> None:
-        """Say that we are alive. Raises KvConflict when the session has ended; its keys are then gone: open a new
-        one.
+        """Say that we are alive.
+
+        Raises KvConflict when the session has ended; its keys are then gone: open a new one. So does a write with it.
         """
 
     def close(self) -> None:
-        """End it; its keys vanish at once. Never raises: an unreachable store ends the session by itself after
-        `ttl_s`.
-        """
+        """End it; its keys vanish at once. Never raises: where no server is reached, the TTL ends it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +138,7 @@ class Watch(Protocol):
         """Give the next batch; None when nothing changed within `timeout_s`, or the watch was closed.
 
         Raises KvUnavailable when the store cannot be reached; poll again to go on, nothing is lost by it. Polling in
-        a loop is fine even then: from the second failure on, a poll first waits a little, longer each time, at most
+        a loop is fine even then: after a failure, the next poll first waits a little, longer each time, at most
         `timeout_s`. A server that fell silent is noticed within 30 s or `timeout_s`, whichever is longer.
         """
 
@@ -158,12 +158,14 @@ class KvStore(Protocol):
         """Give the entry, or None."""
 
     def list(self, prefix: str) -> tuple[Entry, ...]:
-        """Give all entries below the folder, sorted by key. One moment's picture, but for ZooKeeper: there key by
-        key.
+        """Give all entries below the folder, sorted by key.
+
+        One moment's picture, but for ZooKeeper: there each key as it was when asked for, and the deadline counts from
+        one answer to the next.
         """
 
     def put(self, key: str, value: bytes, session: Session | None = None) -> None:
-        """Write without looking. Raises KvError for a value over `VALUE_BYTES_MAX`."""
+        """Write without looking. Raises KvError for a value over `VALUE_BYTES_MAX`; with a session, half of that."""
 
     def delete(self, key: str) -> None:
         """Delete without looking; what is not there counts as deleted."""
@@ -230,8 +232,9 @@ def checked_value(key: str, value: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What a transaction does about one key. version: to be checked, None if it does not matter. write: None to check
-    only.
+    """What a transaction does about one key.
+
+    version: to be checked, None if it does not matter. write: None to check only.
     """
 
     key: str

@@ -1,21 +1,11 @@
 """The embedded store: one SQLite file in the state folder, shared by the processes of one host.
 
-Durability. A rollback journal with synchronous=FULL: a process killed at any instant, or the power lost, leaves the
-last committed state, and a promise is on the disk before the kernel is touched. Not write-ahead logging: reading
-would make files, and a dry run makes none. Each commit costs a few flushes to the disk, so many records belong into
-few transactions.
-
-A file that cannot be read as a database is moved aside, with a warning, and a new one started; what it held is
-adopted from the kernel.
+A promise is on the disk before the kernel is touched (`sqlite_file`); many records belong into few transactions.
+What a file held that had to be given up is adopted from the kernel.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import shutil
-import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +13,8 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import quote
 
-from reconciler.errors import KvConflict, KvError, KvUnavailable
+from reconciler.errors import KvConflict, KvError
 from reconciler.kv.protocol import (
     CALL_TIMEOUT_S,
     Batch,
@@ -42,37 +31,20 @@ from reconciler.kv.protocol import (
     checked_value,
 )
 from reconciler.kv.snapshot import Snapshot
-
-log = logging.getLogger(__name__)
+from reconciler.kv.sqlite_file import Database, SqliteFile
 
 T = TypeVar("T")
 
 SCHEMA_VERSION: Final = 1
-"""Kept in the file as user_version."""
 
 _SCHEMA: Final = (
     "CREATE TABLE entry (key TEXT PRIMARY KEY, value BLOB, version INTEGER, session INTEGER) WITHOUT ROWID",
     "CREATE TABLE session (id INTEGER PRIMARY KEY, boot TEXT, expires_s REAL)",
     "CREATE TABLE counter (last INTEGER)",
     "INSERT INTO counter VALUES (0)",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
 _IS_ALIVE: Final = "(session IS NULL OR session IN (SELECT id FROM session WHERE boot = :boot AND expires_s > :now))"
-
-_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-
-_UNAVAILABLE: Final = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
-    }
-)
 
 _POLL_INTERVAL_S: Final = 0.05
 """How often a watch asks whether the file changed; asking takes some 20 microseconds."""
@@ -84,20 +56,14 @@ def open_sqlite(path: Path, *, read_only: bool = False, timeout_s: float = CALL_
     read_only: nothing is made or written anywhere, a store that is not there (or not readable as one) reads as empty,
     and writing raises KvError.
     """
-    return SqliteStore(path, read_only=read_only, timeout_s=timeout_s)
+    return SqliteStore(SqliteFile(path, _SCHEMA, SCHEMA_VERSION, read_only=read_only, timeout_s=timeout_s))
 
 
 class SqliteStore:
     """See `reconciler.kv.protocol.KvStore`."""
 
-    def __init__(self, path: Path, *, read_only: bool, timeout_s: float) -> None:
-        self._path = path
-        self._read_only = read_only
-        self._timeout_s = timeout_s
-        self._lock = threading.RLock()
-        self._inode = 0
-        self._commits = 0
-        self._database = self._opened()
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
 
     def get(self, key: str) -> Entry | None:
         rows = self._select(f"key = :key AND {_IS_ALIVE}", {"key": checked_key(key)})
@@ -126,7 +92,7 @@ class SqliteStore:
         return SqliteWatch(self, checked_prefix(prefix))
 
     def session(self, ttl_s: float) -> SqliteSession:
-        def insert(database: sqlite3.Connection) -> int:
+        def insert(database: Database) -> int:
             number = _next_number(database)
             database.execute("INSERT INTO session VALUES (?, ?, ?)", (number, _boot_id(), _now_s() + ttl_s))
             return number
@@ -134,113 +100,34 @@ class SqliteStore:
         return SqliteSession(self, self.commit(insert), ttl_s)
 
     def close(self) -> None:
-        with self._lock:
-            self._database.close()
+        self._file.close()
 
-    def commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work` in one transaction, all of it or nothing."""
-        if self._read_only:
-            raise KvError(f"{self._path} was opened for reading only")
+    def commit(self, work: Callable[[Database], T]) -> T:
+        """Do `work` in one transaction, without what belongs to sessions that have ended."""
 
-        def transaction(database: sqlite3.Connection) -> T:
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                _bury_dead_sessions(database)
-                result = work(database)
-                database.execute("COMMIT")
-            finally:
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
-            self._commits += 1
-            return result
+        def among_the_living(database: Database) -> T:
+            _bury_dead_sessions(database)
+            return work(database)
 
-        return self._run(transaction)
+        return self._file.commit(among_the_living)
 
     def change_mark(self) -> tuple[int, int, int]:
         """Give a value that differs after every change of the file, by whomever."""
-        return self._run(lambda database: (self._inode, _pragma(database, "data_version"), self._commits))
+        return self._file.change_mark()
 
     def next_expiry_s(self) -> float:
         """Give when the next session ends, on the clock of `_now_s`; infinity for never."""
         sql = "SELECT min(expires_s) FROM session WHERE boot = :boot AND expires_s > :now"
-        (first,) = self._run(lambda database: database.execute(sql, _moment()).fetchone())
+        (first,) = self._file.run(lambda database: database.execute(sql, _moment()).fetchone())
         return float("inf") if first is None else float(first)
 
     def _select(self, where: str, arguments: Mapping[str, str]) -> tuple[Entry, ...]:
         sql = f"SELECT key, value, version FROM entry WHERE {where} ORDER BY key"
-        rows = self._run(lambda database: database.execute(sql, {**arguments, **_moment()}).fetchall())
+        rows = self._file.run(lambda database: database.execute(sql, {**arguments, **_moment()}).fetchall())
         return tuple(Entry(key=key, value=value, version=version) for key, value, version in rows)
 
     def _write(self, steps: Sequence[Step]) -> None:
         self.commit(lambda database: _apply(database, steps))
-
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with self._lock:
-            try:
-                if not self._read_only and self._inode != _inode(self._path):
-                    log.warning("%s was removed or replaced: opening it again", self._path)
-                    self._reopen()
-                return work(self._database)
-            except sqlite3.Error as error:
-                if not _is_corrupt(error):
-                    raise _translated(error, self._path) from error
-                self._start_anew(error)
-                return work(self._database)
-
-    def _opened(self) -> sqlite3.Connection:
-        try:
-            return self._open_reading() if self._read_only else self._open_writing()
-        except sqlite3.Error as error:
-            if not _is_corrupt(error):
-                raise _translated(error, self._path) from error
-            return self._replacement(error)
-        except OSError as error:
-            raise KvUnavailable(f"cannot open the store {self._path}: {error.strerror}") from error
-
-    def _open_reading(self) -> sqlite3.Connection:
-        if not self._path.exists():
-            return _empty()
-        database = _connect(f"file:{quote(str(self._path))}?mode=ro", self._timeout_s)
-        try:
-            is_made = _check_schema(database, self._path)
-        except sqlite3.OperationalError as error:
-            database.close()
-            if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
-                raise
-            return _copy_of_interrupted(self._path, self._timeout_s)
-        return database if is_made else _empty()
-
-    def _open_writing(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        self._inode = _inode(self._path)
-        database = _connect(f"file:{quote(str(self._path))}?mode=rw", self._timeout_s)
-        database.execute("PRAGMA synchronous = FULL")
-        if not _check_schema(database, self._path):
-            _make_schema(database)
-        return database
-
-    def _reopen(self) -> None:
-        self._database.close()
-        self._database = self._opened()
-
-    def _start_anew(self, cause: sqlite3.Error) -> None:
-        self._database.close()
-        self._database = self._replacement(cause)
-
-    def _replacement(self, cause: sqlite3.Error) -> sqlite3.Connection:
-        """Give an empty database for one that is corrupt; the old file is kept for whoever wants to look."""
-        if self._read_only:
-            log.warning("%s is not readable (%s): taken as empty", self._path, cause)
-            return _empty()
-        aside = self._path.with_name(f"{self._path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-        log.warning("%s is not readable (%s): moved to %s, starting anew", self._path, cause, aside.name)
-        os.replace(self._path, aside)
-        journal = self._path.with_name(f"{self._path.name}-journal")
-        if journal.exists():
-            os.replace(journal, f"{aside}-journal")
-        return self._open_writing()
 
 
 class SqliteSession:
@@ -262,7 +149,7 @@ class SqliteSession:
             raise KvConflict("the session has ended")
 
     def close(self) -> None:
-        def end(database: sqlite3.Connection) -> None:
+        def end(database: Database) -> None:
             database.execute("DELETE FROM session WHERE id = ?", (self.number,))
             _bury_dead_sessions(database)
 
@@ -304,62 +191,7 @@ class SqliteWatch:
         return batch
 
 
-def _connect(uri: str, timeout_s: float) -> sqlite3.Connection:
-    return sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False)
-
-
-def _empty() -> sqlite3.Connection:
-    database = _connect("file::memory:", 0)
-    _make_schema(database)
-    return database
-
-
-def _copy_of_interrupted(path: Path, timeout_s: float) -> sqlite3.Connection:
-    """Read a store whose writer was killed half-way: roll a private copy back, the file itself waits for the next
-    writer.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, path.name)
-        shutil.copyfile(path, copy)
-        with suppress(FileNotFoundError):
-            shutil.copyfile(f"{path}-journal", f"{copy}-journal")
-        database = _connect("file::memory:", 0)
-        rolled_back = _connect(f"file:{quote(str(copy))}", timeout_s)
-        try:
-            rolled_back.backup(database)
-        finally:
-            rolled_back.close()
-    if not _check_schema(database, path):
-        _make_schema(database)
-    return database
-
-
-def _check_schema(database: sqlite3.Connection, path: Path) -> bool:
-    """Say whether the tables are there. Raises KvError for a file of a later version."""
-    version = _pragma(database, "user_version")
-    if version > SCHEMA_VERSION:
-        database.close()
-        raise KvError(
-            f"{path} was written by a later version of this program (schema {version}, known is {SCHEMA_VERSION}): "
-            "update this one, or move the file away"
-        )
-    return version == SCHEMA_VERSION
-
-
-def _make_schema(database: sqlite3.Connection) -> None:
-    database.execute("BEGIN IMMEDIATE")
-    if _pragma(database, "user_version") == 0:  # else another process was faster
-        for statement in _SCHEMA:
-            database.execute(statement)
-    database.execute("COMMIT")
-
-
-def _pragma(database: sqlite3.Connection, name: str) -> int:
-    (value,) = database.execute(f"PRAGMA {name}").fetchone()
-    return int(value)
-
-
-def _apply(database: sqlite3.Connection, steps: Sequence[Step]) -> None:
+def _apply(database: Database, steps: Sequence[Step]) -> None:
     rows = {step.key: _row(database, step.key) for step in steps}
     for step in steps:
         step.check(rows[step.key][0])
@@ -375,7 +207,7 @@ def _apply(database: sqlite3.Connection, steps: Sequence[Step]) -> None:
             database.execute("DELETE FROM entry WHERE key = ?", (write.key,))
 
 
-def _row(database: sqlite3.Connection, key: str) -> tuple[int, bytes, int | None]:
+def _row(database: Database, key: str) -> tuple[int, bytes, int | None]:
     sql = "SELECT version, value, session FROM entry WHERE key = ?"
     return database.execute(sql, (key,)).fetchone() or (0, b"", None)
 
@@ -387,7 +219,7 @@ def _changes(write: Write, version: int, value: bytes, session: int | None) -> b
     return version == 0 or (write.value, number) != (value, session)
 
 
-def _session_number(database: sqlite3.Connection, session: Session | None) -> int | None:
+def _session_number(database: Database, session: Session | None) -> int | None:
     if session is None:
         return None
     if not isinstance(session, SqliteSession):
@@ -397,13 +229,13 @@ def _session_number(database: sqlite3.Connection, session: Session | None) -> in
     return session.number
 
 
-def _next_number(database: sqlite3.Connection) -> int:
+def _next_number(database: Database) -> int:
     database.execute("UPDATE counter SET last = last + 1")
     (number,) = database.execute("SELECT last FROM counter").fetchone()
     return int(number)
 
 
-def _bury_dead_sessions(database: sqlite3.Connection) -> None:
+def _bury_dead_sessions(database: Database) -> None:
     database.execute("DELETE FROM session WHERE NOT (boot = :boot AND expires_s > :now)", _moment())
     database.execute("DELETE FROM entry WHERE session IS NOT NULL AND session NOT IN (SELECT id FROM session)")
 
@@ -419,23 +251,3 @@ def _now_s() -> float:
 @lru_cache(maxsize=1)
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def _inode(path: Path) -> int:
-    try:
-        return os.stat(path).st_ino
-    except OSError:
-        return 0
-
-
-def _is_corrupt(error: sqlite3.Error) -> bool:
-    return _primary_code(error) in _CORRUPT
-
-
-def _primary_code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _translated(error: sqlite3.Error, path: Path) -> KvError:
-    kind = KvUnavailable if _primary_code(error) in _UNAVAILABLE else KvError
-    return kind(f"store {path}: {error}")

@@ -1,7 +1,6 @@
-"""ZooKeeper, through kazoo.
+"""ZooKeeper, through kazoo: see `zookeeper_connection`; how keys become nodes, see `zookeeper_tree`.
 
-A key `a/b/c` is the node `/a/b/:c`: folders are nodes without data, keys are marked by a colon, so that a key may bear
-the name of a folder. Folders are made when needed and stay.
+Folders are made when needed and stay.
 
 An entry's version is its mzxid, which never comes twice. ZooKeeper itself checks another number when it writes, the
 data version, and that one starts anew when a node is deleted and made again. So whoever makes a key also touches its
@@ -13,33 +12,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
-from urllib.parse import quote, unquote
-
-from kazoo.client import (  # type: ignore[import-untyped, unused-ignore]  # the library has no types
-    KazooClient,
-    TransactionRequest,
-)
-from kazoo.exceptions import (  # type: ignore[import-untyped, unused-ignore]
-    AuthFailedError,
-    ConnectionClosedError,
-    ConnectionLoss,
-    KazooException,
-    NoAuthError,
-    NodeExistsError,
-    NoNodeError,
-    OperationTimeoutError,
-    SessionExpiredError,
-    SessionMovedError,
-)
-from kazoo.handlers.threading import KazooTimeoutError  # type: ignore[import-untyped, unused-ignore]
-from kazoo.security import make_digest_acl  # type: ignore[import-untyped, unused-ignore]
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from reconciler.errors import KvConflict, KvError, KvUnavailable
-from reconciler.kv.backoff import FIRST_S, MAX_S, Backoff
+from reconciler.kv.backoff import Backoff
 from reconciler.kv.config import StoreConfig
 from reconciler.kv.protocol import (
     MUST_NOT_EXIST,
@@ -55,33 +32,13 @@ from reconciler.kv.protocol import (
     checked_prefix,
     checked_steps,
     checked_value,
-    is_key,
 )
 from reconciler.kv.snapshot import Snapshot
+from reconciler.kv.zookeeper_connection import Connection, Request, Stat
+from reconciler.kv.zookeeper_tree import Tree, entry_of, folder_path, leaf_path
 
 _ATTEMPTS_MAX: Final = 50
 """Of one transaction while others make keys in the same folders; each failure means that somebody else succeeded."""
-
-_RECONNECTION: Final[Mapping[str, float]] = {"max_tries": -1, "delay": FIRST_S, "backoff": 2, "max_delay": MAX_S}
-"""For ever, like our own watches; kazoo's own choice would let up to a minute pass."""
-
-_NOT_REACHED: Final = (
-    ConnectionLoss,
-    ConnectionClosedError,
-    SessionExpiredError,
-    SessionMovedError,
-    OperationTimeoutError,
-    KazooTimeoutError,
-)
-
-
-class _Stat(Protocol):
-    @property
-    def mzxid(self) -> int: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def ephemeralOwner(self) -> int: ...  # noqa: N802  # kazoo's name
 
 
 class ZooKeeperStore:
@@ -90,16 +47,16 @@ class ZooKeeperStore:
     def __init__(self, config: StoreConfig) -> None:
         self._config = config
         self._root = "/" + config.prefix.rstrip("/")
-        self._connection = _Connection(config, config.timeout_s)
+        self._connection = Connection(config, config.timeout_s)
         self._made_folders: set[str] = set()
 
     def get(self, key: str) -> Entry | None:
         deadline = self._deadline()
         found = self._connection.found(self._connection.begin("get", deadline, self._leaf(checked_key(key))), deadline)
-        return None if found is None else _entry(key, found)
+        return None if found is None else entry_of(key, found)
 
     def list(self, prefix: str) -> tuple[Entry, ...]:
-        tree = _Tree(self._connection, self._config.timeout_s)
+        tree = Tree(self._connection, self._config.timeout_s)
         return tree.read(self._folder(checked_prefix(prefix)), checked_prefix(prefix))
 
     def put(self, key: str, value: bytes, session: Session | None = None) -> None:
@@ -120,7 +77,7 @@ class ZooKeeperStore:
         return ZooKeeperWatch(self._connection, folder, prefix, self._config.timeout_s)
 
     def session(self, ttl_s: float) -> ZooKeeperSession:
-        return ZooKeeperSession(_Connection(self._config, ttl_s), ttl_s, self._config.timeout_s)
+        return ZooKeeperSession(Connection(self._config, ttl_s), ttl_s, self._config.timeout_s)
 
     def close(self) -> None:
         self._connection.close(self._config.timeout_s)
@@ -139,7 +96,7 @@ class ZooKeeperStore:
                 return
         raise KvConflict(f"{steps[0].key}: too many others write there at the same time")
 
-    def _attempt(self, steps: Sequence[Step], connection: _Connection, owner: int, deadline: float) -> bool:
+    def _attempt(self, steps: Sequence[Step], connection: Connection, owner: int, deadline: float) -> bool:
         """Look, compare, write. Gives False when something moved between looking and writing."""
         folders = sorted({self._parent(step.key) for step in steps if step.version or isinstance(step.write, Put)})
         for folder in folders:
@@ -148,7 +105,7 @@ class ZooKeeperStore:
                 self._made_folders.add(folder)
         # In this order: what is made anew after we looked at its folder is noticed by the folder's version.
         asked = [connection.begin("exists", deadline, path) for path in [*folders, *(self._leaf(s.key) for s in steps)]]
-        stats: list[_Stat | None] = [connection.found(answer, deadline) for answer in asked]
+        stats: list[Stat | None] = [connection.found(answer, deadline) for answer in asked]
         guards = dict(zip(folders, stats[: len(folders)], strict=True))
         self._made_folders -= {folder for folder, stat in guards.items() if stat is None}
         transaction = _Transaction(connection.transaction(), owner)
@@ -161,13 +118,13 @@ class ZooKeeperStore:
         return time.monotonic() + self._config.timeout_s
 
     def _folder(self, prefix: str) -> str:
-        return "/".join([self._root.rstrip("/"), *map(_quoted, prefix.split("/")[:-1])]) or "/"
+        return folder_path(self._root, prefix)
 
     def _parent(self, key: str) -> str:
-        return self._folder(key[: key.rfind("/") + 1])
+        return folder_path(self._root, key[: key.rfind("/") + 1])
 
     def _leaf(self, key: str) -> str:
-        return f"{self._parent(key).rstrip('/')}/:{_quoted(key.rpartition('/')[2])}"
+        return leaf_path(self._root, key)
 
 
 class ZooKeeperSession:
@@ -176,7 +133,7 @@ class ZooKeeperSession:
     kazoo keeps it alive for as long as the process runs, renewed or not.
     """
 
-    def __init__(self, connection: _Connection, ttl_s: float, timeout_s: float) -> None:
+    def __init__(self, connection: Connection, ttl_s: float, timeout_s: float) -> None:
         self._connection = connection
         self._is_closed = False
         self._ttl_s = ttl_s
@@ -194,7 +151,7 @@ class ZooKeeperSession:
     def renew(self) -> None:
         self.live_connection(time.monotonic() + self._timeout_s)
 
-    def live_connection(self, deadline: float) -> _Connection:
+    def live_connection(self, deadline: float) -> Connection:
         """Give the connection that holds the session. Raises KvConflict when kazoo had to begin another session."""
         if self._is_closed or self._connection.session(deadline) != self.identity:
             raise KvConflict("the session has ended")
@@ -208,12 +165,12 @@ class ZooKeeperSession:
 class ZooKeeperWatch:
     """See `reconciler.kv.protocol.Watch`: a watch on each node of the folder, set again whenever it went off."""
 
-    def __init__(self, connection: _Connection, folder: str, prefix: str, timeout_s: float) -> None:
+    def __init__(self, connection: Connection, folder: str, prefix: str, timeout_s: float) -> None:
         self._connection = connection
         self._folder = folder
         self._prefix = prefix
         self._timeout_s = timeout_s
-        self._tree = _Tree(connection, timeout_s, self._went_off)
+        self._tree = Tree(connection, timeout_s, self._went_off)
         self._known = Snapshot()
         self._backoff = Backoff()
         self._lock = threading.Lock()
@@ -266,131 +223,22 @@ class ZooKeeperWatch:
             self._wake.set()
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """A call under way."""
-
-    result: Any
-
-
-class _Connection:
-    """A kazoo client whose calls have deadlines. Connects when first used.
-
-    session_s: after so long without an answer kazoo looks for another server; each gets its share of it to be reached.
-    """
-
-    def __init__(self, config: StoreConfig, session_s: float) -> None:
-        options: dict[str, Any] = {"timeout": session_s, "connection_retry": _RECONNECTION}
-        if config.secret:
-            user, _, password = config.secret.partition(":")
-            options["auth_data"] = [("digest", config.secret)]
-            options["default_acl"] = [make_digest_acl(user, password, all=True)]
-        if config.tls is not None:
-            config.tls.context()  # says in our words which file is no good
-            options |= {"use_ssl": True, "verify_certs": True, "check_hostname": True}
-            options |= {"ca": config.tls.ca, "certfile": config.tls.certificate, "keyfile": config.tls.key}
-        self._servers = ",".join(map(str, config.endpoints))
-        self._client = KazooClient(self._servers, **options)
-        self._lock = threading.Lock()
-        self._is_started = False
-
-    def begin(self, method: str, deadline: float, path: str, **options: object) -> _Answer:
-        """Start a call without waiting for its answer; answers come in the order of calls."""
-        self._connect(deadline)
-        return _Answer(getattr(self._client, f"{method}_async")(path, **options))
-
-    def answer(self, call: _Answer, deadline: float) -> Any:
-        """Wait for an answer. kazoo's errors about nodes pass, the rest are ours."""
-        with self._translated():
-            return call.result.get(timeout=max(0.001, deadline - time.monotonic()))
-
-    def found(self, call: _Answer, deadline: float) -> Any:
-        """Wait for an answer; None if there is no such node."""
-        try:
-            return self.answer(call, deadline)
-        except NoNodeError:
-            return None
-
-    def transaction(self) -> TransactionRequest:
-        return self._client.transaction()
-
-    def commit(self, transaction: TransactionRequest, deadline: float) -> bool:
-        """Say whether all operations were carried out; otherwise none was."""
-        self._connect(deadline)
-        results = self.answer(_Answer(transaction.commit_async()), deadline)
-        refused = next((result for result in results if isinstance(result, NoAuthError)), None)
-        with self._translated():
-            if refused is not None:
-                raise refused
-        return not any(isinstance(result, Exception) for result in results)
-
-    def make_folder(self, folder: str, deadline: float) -> None:
-        if folder != "/":
-            self._connect(deadline)
-            self.answer(_Answer(self._client.ensure_path_async(folder)), deadline)
-
-    def session(self, deadline: float) -> int:
-        """Give the id of the session, a new one if the last has ended."""
-        self._connect(deadline)
-        identity = self._client.client_id
-        if identity is None:
-            raise KvUnavailable(f"ZooKeeper at {self._servers}: no session")
-        return int(identity[0])
-
-    def close(self, timeout_s: float) -> None:
-        """Give the server at most `timeout_s` to say goodbye; kazoo would wait longer for one that hangs."""
-        with self._lock:
-            if not self._is_started:
-                return
-        ending = threading.Thread(target=self._end, daemon=True)
-        ending.start()
-        ending.join(timeout_s)
-
-    def _end(self) -> None:
-        with suppress(KazooException):
-            self._client.stop()
-            self._client.close()
-
-    def _connect(self, deadline: float) -> None:
-        with self._lock:
-            if not self._is_started:
-                self._client.start_async()
-                self._is_started = True
-        while not self._client.connected:
-            if time.monotonic() >= deadline:
-                raise KvUnavailable(f"ZooKeeper at {self._servers} cannot be reached")
-            time.sleep(0.005)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except _NOT_REACHED as error:
-            raise KvUnavailable(f"ZooKeeper at {self._servers}: {type(error).__name__} {error}".rstrip()) from error
-        except (NoAuthError, AuthFailedError) as error:
-            raise KvError("ZooKeeper refused access (do user and password match those that made the nodes?)") from error
-        except (NoNodeError, NodeExistsError):
-            raise
-        except KazooException as error:
-            raise KvError(f"ZooKeeper: {type(error).__name__} {error}".rstrip()) from error
-
-
 class _Transaction:
     """Turns steps into ZooKeeper's operations. owner: the session that writes, 0 for none."""
 
-    def __init__(self, request: TransactionRequest, owner: int) -> None:
+    def __init__(self, request: Request, owner: int) -> None:
         self._request = request
         self._owner = owner
         self._guarded: set[str] = set()
         self._touched: set[str] = set()
 
-    def add(self, step: Step, leaf: str, folder: str, stat: _Stat | None) -> None:
+    def add(self, step: Step, leaf: str, folder: str, stat: Stat | None) -> None:
         if stat is None:
             self._add_to_absent(step, leaf, folder)
         else:
             self._add_to_present(step, leaf, folder, stat)
 
-    def commit(self, guards: Mapping[str, _Stat | None], connection: _Connection, deadline: float) -> bool:
+    def commit(self, guards: Mapping[str, Stat | None], connection: Connection, deadline: float) -> bool:
         for folder in sorted(self._guarded | self._touched):
             guard = guards[folder]
             version = guard.version if guard is not None and folder in self._guarded else -1
@@ -408,7 +256,7 @@ class _Transaction:
             self._request.create(leaf, b"")
             self._request.delete(leaf)
 
-    def _add_to_present(self, step: Step, leaf: str, folder: str, stat: _Stat) -> None:
+    def _add_to_present(self, step: Step, leaf: str, folder: str, stat: Stat) -> None:
         version = -1
         if step.version is not None:
             version = stat.version
@@ -424,86 +272,3 @@ class _Transaction:
                 self._request.delete(leaf, version=version)
                 self._request.create(leaf, value, ephemeral=True)
                 self._touched.add(folder)
-
-
-class _Tree:
-    """The keys of a folder and those below, read node by node. went_off: told of changes after the reading, by path."""
-
-    def __init__(
-        self, connection: _Connection, timeout_s: float, went_off: Callable[[str | None], None] | None = None
-    ) -> None:
-        self._connection = connection
-        self._timeout_s = timeout_s
-        self._watch = {} if went_off is None else {"watch": lambda event: went_off(event.path)}
-        self._keys: dict[str, str] = {}
-        self._entries: dict[str, Entry] = {}
-
-    def read(self, folder: str, prefix: str) -> tuple[Entry, ...]:
-        """Read all of it."""
-        self._keys = {folder: prefix}
-        self._entries = {}
-        self._read_folders([folder])
-        return self.entries()
-
-    def entries(self) -> tuple[Entry, ...]:
-        return tuple(sorted(self._entries.values(), key=lambda entry: entry.key))
-
-    def read_again(self, paths: set[str]) -> None:
-        """Read these nodes again, folders first: a key made anew shows in its folder, watched again by then."""
-        known = paths & self._keys.keys()
-        self._read_folders(sorted(path for path in known if not _is_leaf(path)))
-        self._read_leaves(sorted(path for path in known if _is_leaf(path) and path in self._keys))
-
-    def _read_folders(self, folders: Sequence[str]) -> None:
-        while folders:
-            leaves: list[str] = []
-            below: list[str] = []
-            for folder, children in self._answers("get_children", folders):
-                for path in self._new_children(folder, children):
-                    (leaves if _is_leaf(path) else below).append(path)
-            self._read_leaves(leaves)
-            folders = below
-
-    def _new_children(self, folder: str, children: Sequence[str] | None) -> Iterator[str]:
-        """Note which nodes a folder has that it had not; whose watches are set, needs no reading."""
-        if children is None:
-            self._keys.pop(folder, None)
-            return
-        prefix = self._keys[folder]
-        for child in children:
-            path = f"{folder.rstrip('/')}/{child}"
-            name = unquote(child.removeprefix(":"), errors="surrogateescape")
-            is_ours = "/" not in name and child.removeprefix(":") == _quoted(name) and is_key(prefix + name)
-            if is_ours and path not in self._keys:
-                self._keys[path] = prefix + name + ("" if _is_leaf(path) else "/")
-                yield path
-
-    def _read_leaves(self, leaves: Sequence[str]) -> None:
-        for path, found in self._answers("get", leaves):
-            if found is None:
-                self._entries.pop(path, None)
-                self._keys.pop(path, None)
-            else:
-                self._entries[path] = _entry(self._keys[path], found)
-
-    def _answers(self, method: str, paths: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        """Ask for all, then wait for each; the deadline counts from one answer to the next."""
-        calls = [self._connection.begin(method, self._deadline(), path, **self._watch) for path in paths]
-        for path, call in zip(paths, calls, strict=True):
-            yield path, self._connection.found(call, self._deadline())
-
-    def _deadline(self) -> float:
-        return time.monotonic() + self._timeout_s
-
-
-def _entry(key: str, found: tuple[bytes, _Stat]) -> Entry:
-    value, stat = found
-    return Entry(key=key, value=value, version=stat.mzxid)
-
-
-def _is_leaf(path: str) -> bool:
-    return path.rpartition("/")[2].startswith(":")
-
-
-def _quoted(segment: str) -> str:
-    return quote(segment, safe="", errors="surrogateescape")

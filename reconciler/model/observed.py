@@ -41,8 +41,8 @@ class BoundSocket:
 class HostPorts:
     """What the choice of host ports depends on.
 
-    ephemeral: where host ports are chosen from; reserved: what is not chosen from it (ip_local_port_range, ip_local_reserved_ports of
-    ip-sysctl.rst). sockets: looked for only when ports are wanted.
+    ephemeral: where host ports are chosen from; reserved: what is not chosen from it (ip_local_port_range and
+    ip_local_reserved_ports of ip-sysctl.rst). sockets: looked for only when ports are wanted.
     """
 
     ephemeral: PortRange = (49153, 65535)

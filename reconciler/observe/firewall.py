@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from reconciler.firewall.inspection import inspect_table
 from reconciler.firewall.notation import digested
 from reconciler.firewall.ruleset import TABLE, TABLES
 from reconciler.kernel.nft import Nft
 from reconciler.model.objects import FirewallRules, Seen, Unit
+
+_FIREWALLD: Final = "firewalld"
+
+
+def foreign_forward_drops(nft: Nft) -> Iterator[str]:
+    """Say which chains of others stop forwarded packets unless their own rules let them through: no rule of ours can change that.
+
+    firewalld's chains accept by policy and refuse by their last rule, so it is known by its table. Rules of the old iptables
+    (`iptables-legacy`) are not seen by nftables. Raises FirewallError, FirewallMissing, PrivilegeError.
+    """
+    for chain in nft.list_chains():
+        is_forwarding = chain.get("hook") == "forward" and chain["table"] != TABLE
+        is_dropping = chain.get("policy") == "drop" or chain["table"] == _FIREWALLD
+        if is_forwarding and is_dropping and chain["family"] in ("ip", "ip6", "inet"):
+            yield f"{chain['family']} {chain['table']} {chain['name']}"
 
 
 def observe_firewall(nft: Nft, units: Iterable[Unit] = ()) -> Iterator[Seen]:

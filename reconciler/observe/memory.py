@@ -65,6 +65,7 @@ class Memory:
 
     host: the host's own namespace. sandboxes: those that attachments name. others: namespaces under other names, by name and
     inode, with what was found in them. files: all sandbox files, and for whom they were looked up. firewall: our tables.
+    foreign_drops: what was found with them of other tables.
     """
 
     host: View | None = None
@@ -72,6 +73,7 @@ class Memory:
     others: dict[tuple[str, int], Glimpse] = field(default_factory=dict)
     files: tuple[Mapping[str, str], Keyed] | None = None
     firewall: Keyed | None = None
+    foreign_drops: tuple[str, ...] = ()
     host_objects: LastAnswer[[View, Peers], Keyed] = field(default_factory=lambda: LastAnswer(_host_objects))
 
     def forget(self, namespaces: Iterable[NsRef]) -> None:

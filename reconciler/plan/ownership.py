@@ -70,7 +70,10 @@ class Owners:
 
 
 def record_unit(path: str) -> Unit:
-    """Give the unit that a promise belongs to: `network/<name>`, `endpoint/<network>/<attachment>`, `ports/<attachment>`, else the host's."""
+    """Give the unit that a promise belongs to, the host's when the path names none.
+
+    Paths: `network/<name>`, `endpoint/<network>/<attachment>`, `ports/<attachment>`.
+    """
     match path.split("/"):
         case ["network", network]:
             return Unit(network=network)

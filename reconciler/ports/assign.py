@@ -22,8 +22,8 @@ def assign_ports(desired: DesiredState, promised: Promised, published: Promised,
     """Give every published port its host port; never raises for what one attachment cannot have.
 
     promised: what the store remembers. published: what the firewall does right now; a socket that was bound since is no reason to
-    take a running port away. Attachments that fail are left out and told in `failures`; they stay as they run, so what they have stays
-    taken. `desired` itself comes back when nobody publishes anything.
+    take a running port away. Attachments that fail are left out and told in `failures`; they stay as they run, so what they have
+    stays taken. `desired` itself comes back when nobody publishes anything.
     """
     if not any(attachment.wanted.ports for attachment in desired.attachments):
         return desired
@@ -204,18 +204,21 @@ class _Choice:
         return demand.choices is None or demand.choices[0] <= port <= demand.choices[1]
 
     def _take_lowest_free(self, name: str, demand: PortDemand) -> PlanError | None:
-        candidates = self._ephemeral(demand) if demand.choices is None else range(demand.choices[0], demand.choices[1] + 1)
-        port = next((port for port in candidates if self._is_free(name, demand, port)), None)
+        port = next((port for port in self._candidates(demand) if self._is_free(name, demand, port)), None)
         if port is None:
-            what = "the host's ephemeral range" if demand.choices is None else f"{demand.choices[0]}-{demand.choices[1]}"
-            return PortTaken(f"attachment {name}: all ports are allocated: none of {what} is free for {demand.protocol}")
+            first, last = demand.choices or self.host.ephemeral
+            text = f"all ports are allocated: none of {first}-{last} is free for {demand.protocol}"
+            return PortTaken(f"attachment {name}: {text}")
         if demand.choices is None:
             self._next[demand.protocol, demand.host_ips] = port + 1
         self._take(name, demand, port)
         return None
 
-    def _ephemeral(self, demand: PortDemand) -> Iterator[int]:
-        """Give the ephemeral ports that are not reserved, from where the last search for the same addresses ended."""
+    def _candidates(self, demand: PortDemand) -> Iterator[int]:
+        """Give what will do, lowest first; ephemeral ports from where the last search for the same addresses ended."""
+        if demand.choices is not None:
+            yield from range(demand.choices[0], demand.choices[1] + 1)
+            return
         first, last = self.host.ephemeral
         for port in range(self._next.get((demand.protocol, demand.host_ips), first), last + 1):
             if not any(low <= port <= high for low, high in self.host.reserved):

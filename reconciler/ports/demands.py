@@ -136,7 +136,9 @@ def _host_ips(found: Demands, wanted: PortWanted, ways: Mapping[int, DesiredNetw
 def _is_reachable(found: Demands, host_ip: IPAddress) -> bool:
     if host_ip != IPv6Address(1):
         return True
-    found.remark("nothing is published on ::1: the kernel lets nothing from there out of the loopback link; use 127.0.0.1")
+    found.remark(
+        "nothing is published on ::1: the kernel lets nothing from there out of the loopback link; use 127.0.0.1"
+    )
     return False
 
 

@@ -64,7 +64,9 @@ def _dead_end(
     has_names = any(endpoint.network not in BUILTIN_NETWORKS for endpoint in attachment.endpoints)
     if has_names or (found is not None and _on_default_bridge(found) is not None):
         return None
-    text = f"attachment {attachment.name}: Cannot link to a non running container: /{target} AS /{attachment.name}/{alias}"
+    text = (
+        f"attachment {attachment.name}: Cannot link to a non running container: /{target} AS /{attachment.name}/{alias}"
+    )
     reason = "is not there" if found is None else f"is not on the network {DEFAULT_NETWORK}"
     return PlanError(f"{text}: attachment {target} {reason}; declare it there, or remove the link")
 

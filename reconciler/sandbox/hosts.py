@@ -47,7 +47,7 @@ def _extra_lines(attachment: DesiredAttachment, host_gateway: IPAddress | None) 
 
 
 def _link_lines(attachment: DesiredAttachment) -> Iterator[str]:
-    """Give what links on the default bridge lead to: the alias first, then the other's hostname and name (docker-networking section 8)."""
+    """Give what links on the default bridge lead to: alias, the other's hostname and its name (docker-networking section 8)."""
     for link in attachment.links:
         names = " ".join(dict.fromkeys((link.alias, link.hostname, link.target)))
         for address in (link.ipv4, link.ipv6):

@@ -53,6 +53,8 @@ from reconciler.spec.fields import (
 from reconciler.spec.network import Fault, is_reserved, reserved_as
 from reconciler.spec.spec_model import SpecModel
 
+PORTS_MAX: Final = 1 << 16
+"""Of one attachment, each for `ports` and for `expose`."""
 PID_MAX: Final = 1 << 22
 """PID_MAX_LIMIT of linux/threads.h."""
 _PRIORITY_MAX: Final = 1 << 31
@@ -232,6 +234,12 @@ def attachment_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[
     yield from _membership_faults(spec, networks)
     yield from _interface_faults(spec)
     yield from _endpoint_faults(spec, networks)
+    yield from _port_faults(spec)
+    if spec.links and network_mode(spec, networks) is not NetworkMode.NETWORKS:
+        yield (
+            ("links",),
+            f"conflicting options: {network_mode(spec, networks)} type networking can't be used with links",
+        )
 
 
 def _membership_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[Fault]:
@@ -275,6 +283,15 @@ def _interface_faults(spec: AttachmentSpec) -> Iterator[Fault]:
         if name in names:
             yield path, f"interface name '{name}' is taken twice in one sandbox, first on network '{names[name]}'"
         names.setdefault(name, network)
+
+
+def _port_faults(spec: AttachmentSpec) -> Iterator[Fault]:
+    """Bound what a few characters may ask for: a range is written shortly and becomes tens of thousands of entries."""
+    published = sum(port.target[1] - port.target[0] + 1 for port in map(port_wanted, spec.ports))
+    exposed = sum(last - first + 1 for first, last, _ in spec.expose)
+    for field, count in (("ports", published), ("expose", exposed)):
+        if count > PORTS_MAX:
+            yield (field,), f"{count} ports are more than one attachment may have: at most {PORTS_MAX}"
 
 
 def network_mode(spec: AttachmentSpec, networks: NetworkTable) -> NetworkMode:
@@ -354,7 +371,7 @@ def attachment_wanted(name: str, spec: AttachmentSpec, document: Document, netwo
         hostname=spec.hostname,
         domainname=spec.domainname,
         endpoints=_endpoints(name, spec, document, networks) if mode is NetworkMode.NETWORKS else (),
-        ports=tuple(port.wanted() if isinstance(port, LongPort) else port for port in spec.ports),
+        ports=tuple(map(port_wanted, spec.ports)),
         expose=spec.expose,
         links=spec.links,
         dns=spec.dns,
@@ -363,6 +380,11 @@ def attachment_wanted(name: str, spec: AttachmentSpec, document: Document, netwo
         extra_hosts=spec.extra_hosts,
         sysctls=spec.sysctls,
     )
+
+
+def port_wanted(port: PortWanted | LongPort) -> PortWanted:
+    """Give the one form that both have."""
+    return port.wanted() if isinstance(port, LongPort) else port
 
 
 def sandbox_ref(name: str, spec: SandboxSpec) -> SandboxRef:

@@ -10,12 +10,22 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from ipaddress import IPv4Address
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from reconciler.errors import SpecError
 from reconciler.model.objects import IPNetwork
-from reconciler.model.wanted import NetworkMode, SandboxKind, SandboxRef, Source
-from reconciler.spec.attachment import AttachmentSpec, NetworkTable, network_mode, sandbox_ref
+from reconciler.model.wanted import (
+    GatewayMode,
+    NetworkMode,
+    NetworkWanted,
+    PortWanted,
+    SandboxKind,
+    SandboxRef,
+    Source,
+)
+from reconciler.spec.attachment import AttachmentSpec, NetworkTable, network_mode, port_wanted, sandbox_ref
 from reconciler.spec.bridge_options import PREFIX
 from reconciler.spec.declarations import Declared
 from reconciler.spec.document import Path
@@ -28,6 +38,9 @@ SpecT = TypeVar("SpecT", bound=SpecModel)
 _BRIDGE_NAME: Final = f"{PREFIX}bridge.name"
 _GLOB: Final = frozenset("*?[")
 _NETNS_DIRS: Final = ("/run/netns/", "/var/run/netns/")
+_ANY: Final = IPv4Address(0)
+_PORT_CLAIMS_MAX: Final = 1 << 17
+"""Host ports that are compared with each other while reading; more are compared when all choices are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,31 +184,46 @@ class _Claims(Generic[EntryT]):
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """One attachment's claim: what (as a dictionary key), at which place, and how to say it."""
+    """One attachment's claim: what (as a dictionary key), at which place, and how to say it.
+
+    rivals: what else it excludes when that is claimed. also: further keys that it is found under.
+    """
 
     thing: Hashable
     path: Path
     words: str
+    rivals: tuple[Hashable, ...] = ()
+    also: tuple[Hashable, ...] = ()
 
 
 def attachment_conflicts(
     attachments: Iterable[Declared[AttachmentSpec]], networks: NetworkTable, *, host: str
 ) -> Conflicts:
-    """Find sandboxes, addresses and MAC addresses that two attachments want on one host."""
+    """Find sandboxes, addresses, MAC addresses and host ports that two attachments want on one host."""
     found = _Found()
     claims: Mapping[Hashable, _Claims[Declared[AttachmentSpec]]] = defaultdict(_Claims)
+    ports_left = _PORT_CLAIMS_MAX
     for entry in attachments:
         if entry.spec is None:
             continue
         hosts = entry.spec.hosts
         is_here = is_for_host(hosts, host)
-        for claim in (*_sandbox_claims(entry.key, entry.spec, networks), *_endpoint_claims(entry.spec, networks)):
-            claimed = claims[claim.thing]
-            earlier = claimed.meeting(hosts, is_here=is_here)
-            if earlier is not None and earlier.key != entry.key:
+        ports = list(islice(_port_claims(entry.spec, networks), ports_left))
+        ports_left -= len(ports)
+        told: set[Path] = set()
+        for claim in (
+            *_sandbox_claims(entry.key, entry.spec, networks),
+            *_endpoint_claims(entry.spec, networks),
+            *ports,
+        ):
+            meetings = (claims[thing].meeting(hosts, is_here=is_here) for thing in claim.rivals or (claim.thing,))
+            earlier = next((other for other in meetings if other is not None and other.key != entry.key), None)
+            if earlier is not None and claim.path not in told:
                 message = f"{claim.words} by attachment '{earlier.key}' at {earlier.source}"
                 found.add(entry.fault(claim.path, message, at_key=not claim.path), entry.key, earlier.key)
-            claimed.add(entry, hosts, is_here=is_here)
+                told.add(claim.path)
+            for thing in (claim.thing, *claim.also):
+                claims[thing].add(entry, hosts, is_here=is_here)
     return found.result()
 
 
@@ -237,3 +265,42 @@ def _endpoint_claims(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[_
             yield _Claim(
                 (name, mac), ("networks", key, "mac_address"), f"MAC address {mac} is taken on network '{name}'"
             )
+
+
+def _port_claims(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[_Claim]:
+    """Give the host ports of IPv4 that are certain by the specs alone; the others are compared when all choices are made."""
+    if not spec.ports or network_mode(spec, networks) is not NetworkMode.NETWORKS:
+        return
+    joined = [networks.get(key) for key in spec.networks or ("bridge",)]
+    if not all(network is not None and _is_translating(network) for network in joined):
+        return
+    has_binding = any(n is not None and n.bridge is not None and n.bridge.host_binding is not None for n in joined)
+    for index, port in enumerate(map(port_wanted, spec.ports)):
+        if port.host_ip is None and has_binding:
+            continue
+        yield from _claims_of_port(("ports", index), port)
+
+
+def _is_translating(network: NetworkWanted) -> bool:
+    """Say whether a port published through this network surely takes a port of the host."""
+    is_routed = network.bridge is not None and network.bridge.gateway_mode_ipv4 is GatewayMode.ROUTED
+    return network.driver == "bridge" and network.is_ipv4_enabled and not network.is_internal and not is_routed
+
+
+def _claims_of_port(path: Path, port: PortWanted) -> Iterator[_Claim]:
+    """On all addresses a port excludes every single one, on one only itself and all."""
+    host_ip = port.host_ip or _ANY
+    is_fixed = port.published[0] and port.published[1] - port.published[0] == port.target[1] - port.target[0]
+    if not is_fixed or host_ip.version != 4:
+        return
+    for number in range(port.published[0], port.published[1] + 1):
+        on_some = ("port", port.protocol, number)
+        on_all, on_this = (*on_some, "all"), (*on_some, host_ip)
+        is_all = host_ip.is_unspecified
+        yield _Claim(
+            thing=on_all if is_all else on_this,
+            path=path,
+            words=f"Bind for {host_ip}:{number} failed: port is already allocated",
+            rivals=(on_some,) if is_all else (on_all, on_this),
+            also=(on_some,),
+        )

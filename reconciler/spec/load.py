@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import groupby, islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from reconciler.errors import SpecError
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, NetworkWanted, Source, WantedState
 from reconciler.spec.attachment import AttachmentSpec, NetworkTable, attachment_faults, attachment_wanted, network_mode
 from reconciler.spec.conflicts import attachment_conflicts, is_for_host, network_conflicts, twice_declared
-from reconciler.spec.declarations import Declared, read_declarations
+from reconciler.spec.declarations import Declarations, Declared, read_declarations
 from reconciler.spec.document import FAULTS_MAX, Document, parse_document, shown
 from reconciler.spec.files import SpecFolder, SpecText, read_folder
 from reconciler.spec.network import Fault, NetworkSpec, builtin_networks, network_wanted
@@ -24,11 +24,22 @@ HINTS_AMONG_MAX: Final = 500
 BUILTIN_SOURCE: Final = Source("<built-in>", 0, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class ParsedFile:
+    """What one file says by itself. document None: it is no YAML within the limits."""
+
+    text: str
+    document: Document | None
+    declarations: Declarations
+    faults: tuple[SpecError, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedSpecs:
     """faults: of all files, in the order of their places. digest: SHA-256 over names and contents. files: those read.
 
-    texts: what they hold, so that the same specs can be understood again when the files have changed.
+    texts: what they hold, so that the same specs can be understood again when the files have changed. parsed: plain spec files
+    by name, so that the next load need not parse again those that did not change.
     """
 
     wanted: WantedState
@@ -36,27 +47,39 @@ class LoadedSpecs:
     digest: str
     files: tuple[str, ...]
     texts: tuple[SpecText, ...] = ()
+    parsed: Mapping[str, ParsedFile] = field(default_factory=dict, compare=False, repr=False)
 
 
-def load_specs(specs_dir: Path, *, host: str, is_bridge_enabled: bool = True) -> LoadedSpecs:
+def load_specs(
+    specs_dir: Path, *, host: str, is_bridge_enabled: bool = True, previous: LoadedSpecs | None = None
+) -> LoadedSpecs:
     """Read the folder for `host`; what is there may be anything, it ends up in `faults` and never raises.
 
     An entry with a fault is left out, as are the attachments that refer to it: they stay as they run. `is_bridge_enabled`
-    False leaves out the network `bridge` (`--bridge none`).
+    False leaves out the network `bridge` (`--bridge none`). previous: an earlier load of the same folder, to save work only.
     """
-    return _understood(read_folder(specs_dir, host=host), host=host, is_bridge_enabled=is_bridge_enabled)
+    known = previous.parsed if previous is not None else {}
+    return _understood(read_folder(specs_dir, host=host), host=host, is_bridge_enabled=is_bridge_enabled, known=known)
 
 
 def load_texts(texts: Sequence[SpecText], *, host: str, digest: str, is_bridge_enabled: bool = True) -> LoadedSpecs:
     """Understand files that were read before; otherwise as `load_specs`. digest: of the folder that they were."""
     folder = SpecFolder(texts=tuple(texts), faults=(), digest=digest)
-    return _understood(folder, host=host, is_bridge_enabled=is_bridge_enabled)
+    return _understood(folder, host=host, is_bridge_enabled=is_bridge_enabled, known={})
 
 
-def _understood(folder: SpecFolder, *, host: str, is_bridge_enabled: bool) -> LoadedSpecs:
+def _understood(
+    folder: SpecFolder, *, host: str, is_bridge_enabled: bool, known: Mapping[str, ParsedFile]
+) -> LoadedSpecs:
     faults = list(folder.faults)
-    documents = _documents(folder.texts, host, faults)
-    declarations = [read_declarations(document) for document in documents]
+    plain = [text for text in folder.texts if not text.is_variables and not text.is_template]
+    parsed = {text.name: _parsed(text, known) for text in plain}
+    faults += [fault for file in parsed.values() for fault in file.faults]
+    documents = [file.document for file in parsed.values() if file.document is not None]
+    declarations = [file.declarations for file in parsed.values() if file.document is not None]
+    for document in _rendered(folder.texts, host, faults):
+        documents.append(document)
+        declarations.append(read_declarations(document))
     faults += [fault for declared in declarations for fault in declared.faults]
     is_complete = (
         not folder.faults
@@ -77,6 +100,7 @@ def _understood(folder: SpecFolder, *, host: str, is_bridge_enabled: bool) -> Lo
         digest=folder.digest,
         files=tuple(text.name for text in folder.texts),
         texts=folder.texts,
+        parsed=parsed,
     )
 
 
@@ -85,33 +109,34 @@ def _sorted_networks(table: NetworkTable, *, is_bridge_enabled: bool) -> tuple[N
     return tuple(networks[name] for name in sorted(networks) if is_bridge_enabled or name != "bridge")
 
 
-def _documents(texts: tuple[SpecText, ...], host: str, faults: list[SpecError]) -> list[Document]:
-    """Parse what was read; templates are rendered with the variables first, and not at all when those are bad."""
+def _parsed(text: SpecText, known: Mapping[str, ParsedFile]) -> ParsedFile:
+    before = known.get(text.name)
+    if before is not None and before.text == text.text:
+        return before
+    document, faults = parse_document(text.name, text.text)
+    declarations = Declarations() if document is None else read_declarations(document)
+    return ParsedFile(text.text, document, declarations, tuple(faults))
+
+
+def _rendered(texts: tuple[SpecText, ...], host: str, faults: list[SpecError]) -> Iterator[Document]:
+    """Parse what templates give; they are rendered with the variables, and not at all when those are bad."""
     variables = [text for text in texts if text.is_variables]
     templates = [text for text in texts if text.is_template]
-    documents = _parsed((text for text in texts if not text.is_variables and not text.is_template), faults)
-    values = _parsed(variables, faults)
-    if not templates or len(values) < len(variables):
-        return documents
+    values = [_parsed(text, {}) for text in variables]
+    faults += [fault for file in values for fault in file.faults]
+    documents = [file.document for file in values if file.document is not None]
+    if not templates or len(documents) < len(variables):
+        return
     from reconciler.spec.templates import Renderer  # jinja2 is loaded by those who have templates
 
-    renderer = Renderer(values, host=host, faults=faults)
+    renderer = Renderer(documents, host=host, faults=faults)
     for template in templates:
         rendered = renderer.render(template)
         if rendered is not None:
             document, found = parse_document(template.name, *rendered)
             faults += found
-            documents += [document] if document is not None else []
-    return documents
-
-
-def _parsed(texts: Iterable[SpecText], faults: list[SpecError]) -> list[Document]:
-    documents: list[Document] = []
-    for text in texts:
-        document, found = parse_document(text.name, text.text)
-        faults += found
-        documents += [document] if document is not None else []
-    return documents
+            if document is not None:
+                yield document
 
 
 def _network_table(entries: list[Declared[NetworkSpec]], faults: list[SpecError]) -> NetworkTable:

@@ -31,8 +31,6 @@ _NETWORK: Final[tuple[tuple[Path, str, Callable[[NetworkSpec], bool]], ...]] = (
     ),
 )
 _ATTACHMENT: Final[tuple[tuple[Path, str, Callable[[AttachmentSpec], bool]], ...]] = (
-    (("ports",), "publishing ports", lambda spec: bool(spec.ports)),
-    (("links",), "linking attachments", lambda spec: bool(spec.links)),
     (("sandbox", "container"), "a container as sandbox", lambda spec: spec.sandbox.container is not None),
 )
 """Place, what is not supported, whether the entry uses it."""

@@ -12,7 +12,7 @@ from typing import Final
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredSubnet
 from reconciler.model.identifiers import BUILTIN_NETWORKS, derived_id
 from reconciler.model.objects import IPInterface
-from reconciler.model.wanted import BridgeOptions, NetworkMode, SandboxKind
+from reconciler.model.wanted import BridgeOptions, NetworkMode, PortWanted, SandboxKind
 from reconciler.status.json_text import Json
 
 HOST_SANDBOX: Final = ""
@@ -119,7 +119,7 @@ def attachment_document(
     return {
         "Id": attachment.id,
         "Name": f"/{attachment.name}",
-        "HostConfig": {"NetworkMode": _network_mode(attachment)},
+        "HostConfig": _host_config(attachment),
         "Config": {"Hostname": wanted.hostname or attachment.id[:12], "Domainname": wanted.domainname or ""},
         "NetworkSettings": _network_settings(attachment, networks, _sandbox_key(attachment, netns_dir, host_sandbox)),
     }
@@ -169,11 +169,44 @@ def _network_settings(
 
 
 def _ports(attachment: DesiredAttachment) -> dict[str, Json]:
-    """Exposed ports that are not published show as null."""
-    exposed = {
-        (port, protocol) for first, last, protocol in attachment.wanted.expose for port in range(first, last + 1)
+    """Give what is published where; exposed ports that are not show as null. The host's own stack has none to show."""
+    wanted = attachment.wanted
+    if wanted.mode is NetworkMode.HOST:
+        return {}
+    targets = [(*port.target, port.protocol) for port in wanted.ports]
+    exposed = (
+        (port, protocol) for first, last, protocol in (*wanted.expose, *targets) for port in range(first, last + 1)
+    )
+    bindings: dict[str, list[Json]] = {f"{port}/{protocol}": [] for port, protocol in exposed}
+    for endpoint in attachment.endpoints:
+        for binding in endpoint.ports:
+            shown: dict[str, Json] = {"HostIp": str(binding.host_ip), "HostPort": str(binding.host_port or "")}
+            bindings[f"{binding.target}/{binding.protocol}"].append(shown)
+    return {port: bindings[port] or None for port in sorted(bindings)}
+
+
+def _host_config(attachment: DesiredAttachment) -> dict[str, Json]:
+    """Give what was asked for; links are shown here when they are of the default bridge, else with their network."""
+    asked: dict[str, list[Json]] = {}
+    for port in attachment.wanted.ports:
+        first, last = port.target
+        for offset in range(last - first + 1):
+            shown: dict[str, Json] = {"HostIp": str(port.host_ip or ""), "HostPort": _asked_host_port(port, offset)}
+            asked.setdefault(f"{first + offset}/{port.protocol}", []).append(shown)
+    links: list[Json] = [f"/{link.target}:/{attachment.name}/{link.alias}" for link in attachment.links]
+    return {
+        "NetworkMode": _network_mode(attachment),
+        "PortBindings": {port: asked[port] for port in sorted(asked)},
+        "Links": links or None,
     }
-    return {f"{port}/{protocol}": None for port, protocol in sorted(exposed)}
+
+
+def _asked_host_port(port: PortWanted, offset: int) -> str:
+    """An ephemeral one is "", a range for a single port as it was written."""
+    first, last = port.published
+    if not first:
+        return ""
+    return f"{first}-{last}" if first != last and port.target[0] == port.target[1] else str(first + offset)
 
 
 def _default_bridge_settings(endpoint: DesiredEndpoint | None) -> dict[str, Json]:

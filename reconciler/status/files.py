@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.errors import Held
 from reconciler.model.desired import DesiredAttachment
 from reconciler.model.objects import Unit, VethPair
 from reconciler.model.plan import Action
@@ -76,7 +77,8 @@ def _members(report: Report) -> dict[str, list[DesiredAttachment]]:
 
 def _missing_endpoints(report: Report) -> frozenset[Unit]:
     """Find the sandboxes that could not be used and the endpoints whose link the last look did not find."""
-    refused = {unit for unit, _ in (*report.desired.failures, *report.drift.problems) if unit.attachment}
+    problems = (*report.desired.failures, *report.drift.problems)
+    refused = {unit for unit, error in problems if unit.attachment and not isinstance(error, Held)}
     unmade = {
         operation.unit
         for operation in report.drift.operations

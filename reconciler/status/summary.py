@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.errors import ExitCode
+from reconciler.errors import ExitCode, RolledBack
 from reconciler.model.objects import HOST_UNIT, KvRecord, Unit
 from reconciler.model.report import Report
 from reconciler.status.json_text import Json
@@ -40,7 +40,11 @@ def summary_document(report: Report, revision: Revision, previous: Mapping[str, 
     """
     issues = unsettled(report)
     writer = _Writer(
-        now=report.desired.host.now, revision=str(revision), digest=report.digest, repaired=_repaired(report, previous)
+        now=report.desired.host.now,
+        revision=str(revision),
+        digest=report.digest,
+        repaired=_repaired(report, previous),
+        remarks=_remarks(report),
     )
     whole = _whole_issue(report, issues)
     return {
@@ -58,25 +62,33 @@ def summary_document(report: Report, revision: Revision, previous: Mapping[str, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Writer:
-    """Makes entries of one pass. repaired: operations per `network NAME`, `attachment NAME`, and "" for all."""
+    """Makes entries of one pass. repaired: operations per `network NAME`, `attachment NAME`, and "" for all.
+
+    remarks: what to know of what is as declared, by unit.
+    """
 
     now: str
     revision: str
     digest: str
     repaired: Mapping[str, int]
+    remarks: Mapping[Unit, str]
 
     def entry(self, unit: Unit, issue: Unsettled | None, before: Mapping[str, object]) -> dict[str, Json]:
         return {
-            "conditions": self.conditions(issue, before),
+            "conditions": self.conditions(issue, before, self.remarks.get(unit, "")),
             "observedRevision": self.revision,
             "specDigest": self.digest,
             "driftRepaired": self.drift_repaired(str(unit), before),
             "lastError": self.last_error(issue, before),
         }
 
-    def conditions(self, issue: Unsettled | None, before: Mapping[str, object]) -> list[Json]:
+    def conditions(self, issue: Unsettled | None, before: Mapping[str, object], remark: str = "") -> list[Json]:
         if issue is None:
-            return [self._condition("Ready", "True", "ReconciliationSucceeded", _READY_MESSAGE, before)]
+            message = f"{_READY_MESSAGE}, but {remark}" if remark else _READY_MESSAGE
+            return [self._condition("Ready", "True", "ReconciliationSucceeded", message, before)]
+        if issue.is_on_purpose:
+            is_known = "Unknown" if issue.reason == "Suspended" else "False"
+            return [self._condition("Ready", is_known, issue.reason, issue.message, before)]
         ready = self._condition("Ready", "False", issue.reason, issue.message, before)
         if issue.is_retryable:
             return [ready, self._condition("Reconciling", "True", "ProgressingWithRetry", issue.message, before)]
@@ -98,6 +110,7 @@ class _Writer:
 
     def last_error(self, issue: Unsettled | None, before: Mapping[str, object]) -> Json:
         """Give the latest error with the time when it was first seen; it stays when all is well again."""
+        issue = None if issue is not None and issue.is_on_purpose else issue
         kept = _mapping(before, "lastError")
         message, time = kept.get("message"), kept.get("time")
         if isinstance(message, str) and isinstance(time, str) and (issue is None or issue.message == message):
@@ -136,6 +149,13 @@ def _kept(writer: _Writer, before: Mapping[str, object]) -> dict[str, Json]:
     }
 
 
+def _remarks(report: Report) -> Mapping[Unit, str]:
+    texts: dict[Unit, list[str]] = {}
+    for unit, text in report.desired.remarks:
+        texts.setdefault(unit, []).append(text)
+    return {unit: "; ".join(some) for unit, some in texts.items()}
+
+
 def _whole_issue(report: Report, issues: Iterable[Unsettled]) -> Unsettled | None:
     """Give what stands for the whole pass: faults of the specs first, then the first thing that is in the way."""
     if report.spec_faults:
@@ -147,7 +167,7 @@ def _whole_issue(report: Report, issues: Iterable[Unsettled]) -> Unsettled | Non
             is_retryable=False,
             exit_code=ExitCode.BAD_SPECS,
         )
-    return min(issues, key=lambda issue: (issue.is_retryable, issue.unit), default=None)
+    return min(issues, key=lambda issue: (issue.is_on_purpose, issue.is_retryable, issue.unit), default=None)
 
 
 def _of_networks(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, Unsettled | None]:
@@ -155,7 +175,7 @@ def _of_networks(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, Unse
     by_unit = _by_unit(issues)
     units = {network.unit for network in report.desired.networks}
     units |= {unit for unit in by_unit if unit.network and not unit.attachment}
-    return {unit: by_unit.get(unit) or by_unit.get(HOST_UNIT) for unit in sorted(units)}
+    return {unit: by_unit.get(unit) or _of_host(by_unit) for unit in sorted(units)}
 
 
 def _of_attachments(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, Unsettled | None]:
@@ -169,8 +189,14 @@ def _of_attachments(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, U
     for attachment in report.desired.attachments:
         if attachment.name not in own:
             on = (by_unit.get(Unit(network=endpoint.network)) for endpoint in attachment.endpoints)
-            found[attachment.unit] = next(filter(None, on), None) or by_unit.get(HOST_UNIT)
+            found[attachment.unit] = next(filter(None, on), None) or _of_host(by_unit)
     return found
+
+
+def _of_host(by_unit: Mapping[Unit, Unsettled]) -> Unsettled | None:
+    """Give what is in the way of all; that other specs were rolled back is not, those in force are as declared."""
+    issue = by_unit.get(HOST_UNIT)
+    return None if issue is None or issue.reason == "RolledBack" else issue
 
 
 def _by_unit(issues: Iterable[Unsettled]) -> dict[Unit, Unsettled]:
@@ -180,7 +206,8 @@ def _by_unit(issues: Iterable[Unsettled]) -> dict[Unit, Unsettled]:
 
 def _repaired(report: Report, previous: Mapping[str, object]) -> Counter[str]:
     """Count per entry, and under "" for all, the changes that put something back: same specs as before, and it was ready then."""
-    if previous.get("specDigest") != report.digest:
+    is_rolled_back = any(isinstance(error, RolledBack) for _, error in report.drift.problems)
+    if previous.get("specDigest") != report.digest or is_rolled_back:
         return Counter()
     counts: Counter[str] = Counter()
     for unit in _changed_units(report):

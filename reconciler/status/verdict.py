@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import (
+    DriftLeft,
     ExitCode,
     FirewallMissing,
     KvError,
     NameConflict,
     PlanError,
+    Protected,
+    PruneRefused,
     ReconcilerError,
+    RolledBack,
     SandboxMissing,
     SpecError,
+    Suspended,
 )
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Plan
@@ -35,6 +40,11 @@ _PRECEDENCE: Final = (
 """Of several failures the one that must be mended first: the tool's surroundings, then the specs, then what the host refused."""
 
 _REASONS: Final[tuple[tuple[type[ReconcilerError], str], ...]] = (
+    (Protected, "Protected"),
+    (PruneRefused, "PruneGuard"),
+    (Suspended, "Suspended"),
+    (DriftLeft, "DriftDetected"),
+    (RolledBack, "RolledBack"),
     (NameConflict, "OwnershipConflict"),
     (SandboxMissing, "SandboxMissing"),
     (SpecError, "ValidationFailed"),
@@ -53,6 +63,11 @@ class Unsettled:
     message: str
     is_retryable: bool
     exit_code: ExitCode
+
+    @property
+    def is_on_purpose(self) -> bool:
+        """Say whether somebody asked for it: no failure, and nothing for the pass to mend."""
+        return self.exit_code is ExitCode.OK
 
 
 def unsettled(report: Report) -> tuple[Unsettled, ...]:

@@ -27,7 +27,7 @@ class Brake:
     def corrected(self, outcomes: Iterable[Outcome], now_s: float) -> None:
         """Note what a pass put back that nobody had asked it to change."""
         self._corrections = defaultdict(
-            deque, {key: times for key, times in self._corrections.items() if times[-1] > now_s - WINDOW_S}
+            deque, {key: times for key, times in self._corrections.items() if times and times[-1] > now_s - WINDOW_S}
         )
         for outcome in outcomes:
             # Without its firewall a host is open: that is put back however often somebody flushes it.

@@ -200,7 +200,7 @@ class Watcher:
 
     def _load(self) -> bool:
         """Read the specs; give whether they say something new."""
-        loaded = pipeline.load(self._settings)
+        loaded = pipeline.load(self._settings, self._loaded)
         is_new = self._loaded is None or (loaded.digest, loaded.faults) != (self._loaded.digest, self._loaded.faults)
         if is_new:
             self._loaded = loaded

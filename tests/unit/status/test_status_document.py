@@ -271,7 +271,7 @@ def test_host_mode_names_the_namespace_that_plays_the_host() -> None:
     document = attachment_document(web, {}, netns_dir=NETNS_DIR, host_sandbox="/run/netns/H")
 
     assert '"SandboxKey": "/run/netns/H"' in json_text(document)
-    assert document["HostConfig"] == {"NetworkMode": "host"}
+    assert document["HostConfig"] == {"NetworkMode": "host", "PortBindings": {}, "Links": None}
 
 
 def test_exposed_ports_show_as_unpublished() -> None:

@@ -1,0 +1,88 @@
+"""A plan without a look at the kernel, for reviews: from what was applied last, or from nothing, to what the specs declare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from reconciler.compile import compile_objects
+from reconciler.guard.guarded import applied, guarded
+from reconciler.guard.last_good import LastGood, read_last_good
+from reconciler.guard.obey import obeyed
+from reconciler.guard.orders import Orders
+from reconciler.ipam.assign import assign
+from reconciler.ipam.promises import Promises, decode_promises
+from reconciler.kv.protocol import KvStore
+from reconciler.model.desired import DesiredState, HostFacts
+from reconciler.model.objects import Key, Object, Seen, Unit
+from reconciler.model.observed import HostPorts
+from reconciler.model.report import Report
+from reconciler.model.wanted import WantedState
+from reconciler.observe.host_facts import host_facts
+from reconciler.observe.memory import View
+from reconciler.plan.make_plan import Boundaries, make_plan
+from reconciler.plan.ownership import declared_units, link_units, owners
+from reconciler.ports.assign import assign_ports
+from reconciler.ports.links import assign_links
+from reconciler.ports.promises import Promised, decode_ports
+from reconciler.settings import Settings
+from reconciler.spec.load import LoadedSpecs
+
+
+def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str, orders: Orders) -> Report:
+    """Give the plan from the last good specs (against "status"), or from nothing at all ("empty"). Needs no rights.
+
+    What only the host could tell is left out on both sides: the MTU of its way out, routes that pools must not meet, sockets that
+    hold a port, sandboxes that are missing.
+    """
+    host = host_facts(settings, View(links=(), addresses=(), routes=()), _now())
+    if against == "empty":
+        return _report(loaded, _assigned(loaded.wanted, host, Promises(), {}), {}, Promises())
+    records = {entry.key: entry.value.decode(errors="replace") for entry in kv.list("")}
+    promises, _ = decode_promises(records)
+    ports, _ = decode_ports(records)
+    last = read_last_good(settings.state_dir) or LastGood(versions={}, current="")
+    applied_last = applied(last, settings) if last.versions else _NOTHING
+    before = compile_objects(_assigned(applied_last, host, promises, ports), {})
+    loaded = guarded(loaded, settings, kv, orders)
+    return _report(loaded, _assigned(loaded.wanted, host, promises, ports), before, promises)
+
+
+_NOTHING = WantedState(networks=(), attachments=())
+
+
+def _assigned(wanted: WantedState, host: HostFacts, promises: Promises, ports: Promised) -> DesiredState:
+    return assign_ports(assign_links(assign(wanted, host, promises)), ports, {}, HostPorts())
+
+
+def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Object], promises: Promises) -> Report:
+    seen = {key: Seen(found, is_ours=True) for key, found in before.items()}
+    boundaries = Boundaries(
+        failures=desired.failures, is_pruning=not loaded.wanted.has_faults, declared=declared_units(loaded.wanted)
+    )
+    links = link_units(loaded.wanted, desired.host.name, _promised_units(promises))
+    sandboxes = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in loaded.wanted.attachments}
+    whose = owners(links, sandboxes, seen)
+    plan = obeyed(
+        make_plan(compile_objects(desired, {}), seen, whose, boundaries), _without_drift(loaded.wanted), whose, {}
+    )
+    return Report(desired=desired, plan=plan, drift=plan, spec_faults=loaded.faults, digest=loaded.digest)
+
+
+def _without_drift(wanted: WantedState) -> WantedState:
+    """Two sets of specs are compared: nothing that differs is drift."""
+    return replace(wanted, holds=replace(wanted.holds, on_drift={}))
+
+
+def _promised_units(promises: Promises) -> Mapping[str, Unit]:
+    units = {network.link_name: Unit(network=name) for name, network in promises.networks.items()}
+    units |= {
+        endpoint.link_name: Unit(network=network, attachment=attachment)
+        for (network, attachment), endpoint in promises.endpoints.items()
+    }
+    return {name: unit for name, unit in units.items() if name}
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")

@@ -1,0 +1,173 @@
+"""A connection to ZooKeeper through kazoo, whose calls have deadlines and fail in our words. Knows nothing of keys."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from kazoo.client import KazooClient  # type: ignore[import-untyped, unused-ignore]  # the library has no types
+from kazoo.exceptions import (  # type: ignore[import-untyped, unused-ignore]
+    AuthFailedError,
+    ConnectionClosedError,
+    ConnectionLoss,
+    KazooException,
+    NoAuthError,
+    NodeExistsError,
+    NoNodeError,
+    OperationTimeoutError,
+    SessionExpiredError,
+    SessionMovedError,
+)
+from kazoo.handlers.threading import KazooTimeoutError  # type: ignore[import-untyped, unused-ignore]
+from kazoo.security import make_digest_acl  # type: ignore[import-untyped, unused-ignore]
+
+from reconciler.errors import KvError, KvUnavailable
+from reconciler.kv.backoff import FIRST_S, MAX_S
+from reconciler.kv.config import StoreConfig
+
+_RECONNECTION: Final[Mapping[str, float]] = {"max_tries": -1, "delay": FIRST_S, "backoff": 2, "max_delay": MAX_S}
+"""For ever, like our own watches; kazoo's own choice would let up to a minute pass."""
+
+_NOT_REACHED: Final = (
+    ConnectionLoss,
+    ConnectionClosedError,
+    SessionExpiredError,
+    SessionMovedError,
+    OperationTimeoutError,
+    KazooTimeoutError,
+)
+
+
+class Stat(Protocol):
+    @property
+    def mzxid(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def ephemeralOwner(self) -> int: ...  # noqa: N802  # kazoo's name
+
+
+class Request(Protocol):
+    """A transaction that is being put together (kazoo.client.TransactionRequest)."""
+
+    operations: list[Any]
+
+    def create(self, path: str, value: bytes, *, ephemeral: bool = False) -> None: ...
+    def delete(self, path: str, version: int = -1) -> None: ...
+    def set_data(self, path: str, value: bytes, version: int = -1) -> None: ...
+    def check(self, path: str, version: int) -> None: ...
+    def commit_async(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A call under way."""
+
+    result: Any
+
+
+class Connection:
+    """A kazoo client whose calls have deadlines. Connects when first used.
+
+    session_s: after so long without an answer kazoo looks for another server; each gets its share of it to be reached.
+    """
+
+    def __init__(self, config: StoreConfig, session_s: float) -> None:
+        options: dict[str, Any] = {"timeout": session_s, "connection_retry": _RECONNECTION}
+        if config.secret:
+            user, _, password = config.secret.partition(":")
+            options["auth_data"] = [("digest", config.secret)]
+            options["default_acl"] = [make_digest_acl(user, password, all=True)]
+        if config.tls is not None:
+            config.tls.context()  # says in our words which file is no good
+            options |= {"use_ssl": True, "verify_certs": True, "check_hostname": True}
+            options |= {"ca": config.tls.ca, "certfile": config.tls.certificate, "keyfile": config.tls.key}
+        self._servers = ",".join(map(str, config.endpoints))
+        self._client = KazooClient(self._servers, **options)
+        self._lock = threading.Lock()
+        self._is_started = False
+
+    def begin(self, method: str, deadline: float, path: str, **options: object) -> Answer:
+        """Start a call without waiting for its answer; answers come in the order of calls."""
+        self._connect(deadline)
+        return Answer(getattr(self._client, f"{method}_async")(path, **options))
+
+    def answer(self, call: Answer, deadline: float) -> Any:
+        """Wait for an answer. kazoo's errors about nodes pass, the rest are ours."""
+        with self._translated():
+            return call.result.get(timeout=max(0.001, deadline - time.monotonic()))
+
+    def found(self, call: Answer, deadline: float) -> Any:
+        """Wait for an answer; None if there is no such node."""
+        try:
+            return self.answer(call, deadline)
+        except NoNodeError:
+            return None
+
+    def transaction(self) -> Request:
+        request: Request = self._client.transaction()
+        return request
+
+    def commit(self, transaction: Request, deadline: float) -> bool:
+        """Say whether all operations were carried out; otherwise none was."""
+        self._connect(deadline)
+        results = self.answer(Answer(transaction.commit_async()), deadline)
+        refused = next((result for result in results if isinstance(result, NoAuthError)), None)
+        with self._translated():
+            if refused is not None:
+                raise refused
+        return not any(isinstance(result, Exception) for result in results)
+
+    def make_folder(self, folder: str, deadline: float) -> None:
+        if folder != "/":
+            self._connect(deadline)
+            self.answer(Answer(self._client.ensure_path_async(folder)), deadline)
+
+    def session(self, deadline: float) -> int:
+        """Give the id of the session, a new one if the last has ended."""
+        self._connect(deadline)
+        identity = self._client.client_id
+        if identity is None:
+            raise KvUnavailable(f"ZooKeeper at {self._servers}: no session")
+        return int(identity[0])
+
+    def close(self, timeout_s: float) -> None:
+        """Give the server at most `timeout_s` to say goodbye; kazoo would wait longer for one that hangs."""
+        with self._lock:
+            if not self._is_started:
+                return
+        ending = threading.Thread(target=self._end, daemon=True)
+        ending.start()
+        ending.join(timeout_s)
+
+    def _end(self) -> None:
+        with suppress(KazooException):
+            self._client.stop()
+            self._client.close()
+
+    def _connect(self, deadline: float) -> None:
+        with self._lock:
+            if not self._is_started:
+                self._client.start_async()
+                self._is_started = True
+        while not self._client.connected:
+            if time.monotonic() >= deadline:
+                raise KvUnavailable(f"ZooKeeper at {self._servers} cannot be reached")
+            time.sleep(0.005)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except _NOT_REACHED as error:
+            raise KvUnavailable(f"ZooKeeper at {self._servers}: {type(error).__name__} {error}".rstrip()) from error
+        except (NoAuthError, AuthFailedError) as error:
+            raise KvError("ZooKeeper refused access (do user and password match those that made the nodes?)") from error
+        except (NoNodeError, NodeExistsError):
+            raise
+        except KazooException as error:
+            raise KvError(f"ZooKeeper: {type(error).__name__} {error}".rstrip()) from error

@@ -1,0 +1,32 @@
+"""What the choice of host ports depends on, read from the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.kernel.sockets import bound_sockets
+from reconciler.kernel.sysctl import read_sysctl
+from reconciler.model.observed import HostPorts, PortRange
+from reconciler.model.wanted import WantedState
+
+_DEFAULT = HostPorts()
+
+
+def host_ports(wanted: WantedState) -> HostPorts:
+    """Give the ephemeral range and who holds which ports. Looks nothing up when nobody publishes ports. Raises KernelError."""
+    if not any(attachment.ports for attachment in wanted.attachments):
+        return _DEFAULT
+    ephemeral = tuple(_ranges((read_sysctl("net/ipv4/ip_local_port_range") or "").replace(" ", "-")))
+    return HostPorts(
+        ephemeral=ephemeral[0] if ephemeral else _DEFAULT.ephemeral,
+        reserved=tuple(_ranges(read_sysctl("net/ipv4/ip_local_reserved_ports") or "")),
+        sockets=tuple(sorted(bound_sockets(), key=lambda s: (s.protocol, s.port, str(s.address)))),
+    )
+
+
+def _ranges(text: str) -> Iterator[PortRange]:
+    """Read `1-5,8` as the kernel writes it; what is no number or range is passed over."""
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if first.isdecimal() and (last or first).isdecimal():
+            yield int(first), int(last or first)

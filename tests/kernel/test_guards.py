@@ -1,0 +1,359 @@
+"""What stands between a mistake and an outage: refused deletions, protected networks, suspensions, drift that is left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.errors import ExitCode
+from tests.command_line import Reconcile
+from tests.machine import Machine, eventually
+
+pytestmark = pytest.mark.kernel
+
+
+def network(name: str, third: int, more: str = "") -> str:
+    return f"  {name}: {{ipam: {{config: [{{subnet: 10.7.{third}.0/24}}]}}, labels: {{com.example: {name}}}{more}}}\n"
+
+
+def specs(*names: str, more: str = "") -> str:
+    networks = "".join(network(name, number, more) for number, name in enumerate(names))
+    attachments = "".join(f"  on-{name}: {{networks: {{{name}: {{}}}}}}\n" for name in names)
+    return f"networks:\n{networks}attachments:\n{attachments}" if names else "networks: {}\n"
+
+
+def plan(reconcile: Reconcile, *arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(reconcile("--dry-run", "--output", "json", *arguments).stdout)
+    return found
+
+
+def problems(document: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(problem["unit"]["network"], problem["reason"]) for problem in document["problems"]]
+
+
+def condition(machine: Machine, kind: str, name: str) -> dict[str, Any]:
+    summary = json.loads((machine.status_dir / "summary.json").read_text())
+    found: dict[str, Any] = summary[kind][name]["conditions"][0]
+    return found
+
+
+def bridges(machine: Machine, host_ns: str) -> list[str]:
+    return [name for name in machine.links(host_ns) if name.startswith("br-")]
+
+
+def address(machine: Machine, ns: str) -> str:
+    found = machine.ip_json(ns, "-4", "address", "show", "eth0")
+    return str(found[0]["addr_info"][0]["local"])
+
+
+def state_bytes(machine: Machine) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(machine.state_dir.rglob("*.json"))
+    }
+
+
+def test_more_than_half_of_the_networks_are_not_removed_at_once(
+    reconcile: Reconcile, machine: Machine, host_ns: str
+) -> None:
+    names = ("a", "b", "c", "d", "e")
+    reconcile.write(all=specs(*names))
+    reconcile.ok()
+    reconcile.write(all=specs("a", "b"))
+
+    dry = reconcile("--dry-run")
+    refused = reconcile()
+
+    assert dry.exit_code == refused.exit_code == ExitCode.GUARDED, refused.text
+    assert problems(plan(reconcile)) == [(name, "PruneGuard") for name in ("c", "d", "e")]
+    assert len(bridges(machine, host_ns)) == 5
+    assert machine.ping("on-e", "10.7.4.1")
+    assert reconcile.ok("network", "ls", "-q", "--filter", "name=e").stdout
+    assert condition(machine, "networks", "c")["reason"] == "PruneGuard"
+    assert condition(machine, "networks", "a")["reason"] == "ReconciliationSucceeded"
+
+    reconcile.ok("--allow-prune")
+
+    assert len(bridges(machine, host_ns)) == 2
+    assert "on-e" not in machine.namespaces()
+    reconcile.ok()
+
+
+def test_refused_pass_still_brings_about_what_is_declared_and_repairs_what_stays(
+    reconcile: Reconcile, machine: Machine, host_ns: str
+) -> None:
+    reconcile.write(all=specs("a", "b", "c", "d"))
+    reconcile.ok()
+    before = address(machine, "on-d")
+    # "new" has no subnet of its own choice: it must not get that of a network which stays.
+    reconcile.write(
+        all="networks:\n  new: {ipam: {config: [{subnet: 10.9.0.0/24}]}}\nattachments: {n: {networks: {new: {}}}}"
+    )
+    machine.run(host_ns, "ip", "link", "delete", bridges(machine, host_ns)[0])
+
+    assert reconcile().exit_code == ExitCode.GUARDED
+
+    assert len(bridges(machine, host_ns)) == 5
+    assert machine.ping("n", "10.9.0.1")
+    for number, name in enumerate(("a", "b", "c", "d")):
+        assert machine.ping(f"on-{name}", f"10.7.{number}.1")
+    assert address(machine, "on-d") == before
+
+
+def test_emptied_folder_removes_nothing(reconcile: Reconcile, machine: Machine, host_ns: str) -> None:
+    reconcile.write(all=specs("only") + "  plain: {}\n")
+    reconcile.ok()
+    reconcile.write()
+
+    assert reconcile().exit_code == ExitCode.GUARDED
+
+    assert machine.ping("on-only", "10.7.0.1")
+    assert machine.ping("plain", "172.17.0.1")
+    reconcile.ok("--allow-prune")
+    assert bridges(machine, host_ns) == []
+    assert machine.namespaces() == [host_ns]
+
+
+def test_emptied_folder_removes_no_attachment_of_the_built_in_networks(reconcile: Reconcile, machine: Machine) -> None:
+    reconcile.write(all="attachments: {plain: {}}")
+    reconcile.ok()
+    reconcile.write()
+
+    assert reconcile().exit_code == ExitCode.GUARDED
+
+    assert machine.ping("plain", "172.17.0.1")
+
+
+def test_nothing_goes_either_when_nobody_remembers_how_it_was(
+    reconcile: Reconcile, machine: Machine, host_ns: str
+) -> None:
+    reconcile.write(all=specs("a", "b"))
+    reconcile.ok()
+    (machine.state_dir / "last-good.json").unlink()
+    (machine.state_dir / "verified.json").write_text("{ damaged")
+    reconcile.write()
+
+    assert reconcile().exit_code == ExitCode.GUARDED
+
+    assert machine.ping("on-b", "10.7.1.1")
+    assert reconcile.ok("network", "ls", "-q", "--filter", "name=b").stdout
+
+
+def test_missing_folder_is_a_fault_and_removes_nothing(reconcile: Reconcile, machine: Machine) -> None:
+    reconcile.write(all=specs("a", "b", "c"))
+    reconcile.ok()
+
+    assert reconcile("--allow-prune", specs=reconcile.specs / "gone").exit_code == ExitCode.BAD_SPECS
+
+    assert machine.ping("on-a", "10.7.0.1")
+
+
+def test_protected_network_survives_its_declaration_with_what_is_on_it(
+    reconcile: Reconcile, machine: Machine, host_ns: str
+) -> None:
+    reconcile.write(a=specs("a", more=", protect: true"), other="networks: {other: {}}")
+    reconcile.ok()
+    reconcile.write(other="networks: {other: {}, second: {}}")
+
+    for _ in range(3):
+        assert reconcile("--allow-prune").exit_code == ExitCode.GUARDED
+    machine.run("", "ip", "netns", "delete", "on-a")
+    assert reconcile().exit_code == ExitCode.GUARDED
+
+    assert machine.ping("on-a", "10.7.0.1")
+    assert problems(plan(reconcile)) == [("a", "Protected")]
+    assert condition(machine, "networks", "a")["reason"] == "Protected"
+    assert reconcile("down").exit_code == ExitCode.GUARDED
+    assert machine.ping("on-a", "10.7.0.1")
+    assert len(bridges(machine, host_ns)) == 1
+
+    reconcile.ok("--unprotect", "a")
+
+    assert len(bridges(machine, host_ns)) == 2
+    assert "on-a" not in machine.namespaces()
+
+
+def test_network_declared_unprotected_first_may_go(reconcile: Reconcile, machine: Machine, host_ns: str) -> None:
+    reconcile.write(a=specs("a", more=", protect: true"), other="networks: {other: {}}")
+    reconcile.ok()
+    reconcile.write(a=specs("a", more=", protect: false"), other="networks: {other: {}}")
+    reconcile.ok()
+    reconcile.write(other="networks: {other: {}}")
+
+    reconcile.ok()
+
+    assert len(bridges(machine, host_ns)) == 1
+
+
+def test_down_takes_protected_networks_only_when_told_so(reconcile: Reconcile, machine: Machine, host_ns: str) -> None:
+    reconcile.write(a=specs("a", more=", protect: true"))
+    reconcile.ok()
+
+    assert reconcile("down").exit_code == ExitCode.GUARDED
+    assert machine.ping("on-a", "10.7.0.1")
+    reconcile.ok("down", "--allow-prune")
+
+    assert machine.links(host_ns) == ["lo"]
+    assert machine.namespaces() == [host_ns]
+
+
+def test_suspended_network_is_left_alone_and_the_others_are_not(
+    reconcile: Reconcile, machine: Machine, host_ns: str
+) -> None:
+    reconcile.write(all=specs("a", "b"))
+    reconcile.ok()
+    reconcile.ok("suspend", "--reason", "debugging", "--for", "2h", "a")
+    for name in ("on-a", "on-b"):
+        machine.run(name, "ip", "link", "set", "eth0", "down")
+
+    reconcile.ok()
+
+    assert machine.ping("on-b", "10.7.1.1")
+    assert not machine.ping("on-a", "10.7.0.1", deadline_s=1)
+    told = condition(machine, "networks", "a")
+    assert (told["status"], told["reason"]) == ("Unknown", "Suspended")
+    assert "debugging" in told["message"]
+
+    reconcile.ok("resume", "a")
+    reconcile.ok()
+
+    assert machine.ping("on-a", "10.7.0.1")
+    assert condition(machine, "networks", "a")["status"] == "True"
+
+
+def test_suspended_network_is_neither_changed_nor_removed_by_new_specs(
+    reconcile: Reconcile, machine: Machine, host_ns: str
+) -> None:
+    reconcile.write(a=specs("a"), other="networks: {other: {}}")
+    reconcile.ok()
+    reconcile.ok("suspend", "a")
+    # Its subnet goes to somebody else meanwhile: that one cannot be had yet, and a stays.
+    reconcile.write(b="networks: {b: {ipam: {config: [{subnet: 10.7.0.0/24}]}}, other: {}}")
+
+    assert reconcile().exit_code == ExitCode.FAILED
+
+    assert machine.ping("on-a", "10.7.0.1")
+    reconcile.ok("resume")
+    reconcile.ok()
+    assert "on-a" not in machine.namespaces()
+
+
+def test_suspended_host_is_not_touched_at_all(reconcile: Reconcile, machine: Machine, host_ns: str) -> None:
+    reconcile.write(all=specs("a"))
+    reconcile.ok()
+    reconcile.ok("suspend", "--reason", "maintenance")
+    machine.run("", "ip", "netns", "delete", "on-a")
+    reconcile.write(all=specs("a", "b"))
+
+    done = reconcile.ok()
+    before = state_bytes(machine)
+    reconcile.ok()
+
+    assert "maintenance" in done.stderr
+    assert machine.namespaces() == [host_ns]
+    assert plan(reconcile)["resource_changes"] == []
+    assert state_bytes(machine) == before
+    assert reconcile("down").exit_code == ExitCode.GUARDED
+    reconcile.ok("resume")
+    reconcile.ok()
+    assert machine.ping("on-a", "10.7.0.1")
+    assert machine.ping("on-b", "10.7.1.1")
+
+
+def test_suspension_ends_by_itself(reconcile: Reconcile, machine: Machine) -> None:
+    reconcile.write(all=specs("a"))
+    reconcile.ok("suspend", "--for", "1s")
+
+    assert eventually(lambda: not reconcile.ok().stderr.count("is suspended"))
+
+    assert machine.ping("on-a", "10.7.0.1")
+
+
+def test_name_that_no_network_has_is_not_suspended(reconcile: Reconcile) -> None:
+    reconcile.write(all=specs("frontend"))
+    reconcile.ok()
+
+    done = reconcile("suspend", "fontend")
+
+    assert done.exit_code == ExitCode.FAILED
+    assert "did you mean frontend?" in done.stderr
+    assert reconcile("suspend", "--for", "soon").exit_code == ExitCode.USAGE
+    assert reconcile("resume", "frontend").exit_code == ExitCode.FAILED
+
+
+@pytest.mark.parametrize("answer", ["warn", "ignore"])
+def test_drift_is_left_where_the_specs_say_so(
+    reconcile: Reconcile, machine: Machine, host_ns: str, answer: str
+) -> None:
+    reconcile.write(all=specs("a", more=f", onDrift: {answer}"))
+    reconcile.ok()
+    machine.run("on-a", "ip", "link", "set", "eth0", "down")
+
+    done = reconcile.ok()
+
+    assert not machine.ping("on-a", "10.7.0.1", deadline_s=1)
+    assert ("drifted" in done.stderr) == (answer == "warn")
+    reason = "DriftDetected" if answer == "warn" else "ReconciliationSucceeded"
+    assert condition(machine, "networks", "a")["reason"] == reason
+
+    reconcile.write(all=specs("a", more=f", onDrift: {answer}, attachable: true"))
+    reconcile.ok()
+
+    assert machine.ping("on-a", "10.7.0.1")
+
+
+def test_new_sandbox_is_attached_although_drift_is_left(reconcile: Reconcile, machine: Machine) -> None:
+    reconcile.write(all=specs("a", more=", onDrift: ignore"))
+    reconcile.ok()
+    machine.delete_namespace("on-a")
+
+    reconcile.ok()
+
+    assert machine.ping("on-a", "10.7.0.1")
+    machine.run("on-a", "ip", "link", "set", "eth0", "down")
+    reconcile.ok()
+    assert not machine.ping("on-a", "10.7.0.1", deadline_s=1)
+
+
+def test_network_whose_drift_is_left_comes_back_after_down(reconcile: Reconcile, machine: Machine) -> None:
+    reconcile.write(all=specs("a", more=", onDrift: ignore"))
+    reconcile.ok()
+    reconcile.ok("down")
+
+    reconcile.ok()
+
+    assert machine.ping("on-a", "10.7.0.1")
+
+
+def test_pass_with_nothing_to_do_writes_no_state(reconcile: Reconcile, machine: Machine) -> None:
+    reconcile.write(all=specs("a", "b", more=", onDrift: warn"))
+    reconcile.ok()
+    before = state_bytes(machine)
+
+    reconcile.ok()
+    reconcile.ok("--rollback-on-failure")
+
+    assert state_bytes(machine) == before
+    assert {path.name for path in machine.state_dir.glob("*.json")} == {"last-good.json", "verified.json"}
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in machine.state_dir.glob("*.json"))
+
+
+def test_plan_against_status_needs_neither_kernel_nor_rights(
+    reconcile: Reconcile, machine: Machine, tmp_path: Path
+) -> None:
+    reconcile.write(all=specs("a", "b"))
+    reconcile.ok()
+    machine.run("on-a", "ip", "link", "delete", "eth0")
+
+    assert plan(reconcile, "--against", "status")["resource_changes"] == []
+    assert plan(reconcile)["resource_changes"] != []
+
+    reconcile.write(all=specs("a", "b", "c"))
+    units = {change["unit"]["network"] for change in plan(reconcile, "--against", "status")["resource_changes"]}
+    assert units == {"", "c"}
+    reconcile.write(all=specs("a"))
+    changes = plan(reconcile, "--against", "status")["resource_changes"]
+    assert {tuple(change["actions"]) for change in changes} == {("delete",)}
+    assert plan(reconcile, "--against", "empty") == plan(reconcile, "--against", "empty")

@@ -1,0 +1,332 @@
+"""The way back: to the last good specs when new ones cannot be verified, or when nobody confirmed them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.errors import ExitCode
+from tests.command_line import Reconcile, command_environment
+from tests.machine import Machine, eventually
+
+pytestmark = pytest.mark.kernel
+
+GOOD = """\
+networks:
+  front: {ipam: {config: [{subnet: 10.7.0.0/24}]}}
+attachments:
+  web: {networks: {front: {ipv4_address: 10.7.0.10}}}
+"""
+NEW = """\
+networks:
+  front: {ipam: {config: [{subnet: 10.8.0.0/24}]}}
+  more: {protect: true}
+  and: {}
+  even: {}
+attachments:
+  web: {networks: {front: {ipv4_address: 10.8.0.10}}}
+  db: {networks: {front: {}, more: {}}}
+"""
+BAD = NEW.replace("and: {}", "and: {driver_opts: {com.docker.network.bridge.name: foreign0}}")
+
+
+@pytest.fixture
+def converged(reconcile: Reconcile, machine: Machine, host_ns: str) -> Reconcile:
+    machine.run("", "ip", "-n", host_ns, "link", "add", "foreign0", "type", "bridge")
+    reconcile.write(all=GOOD)
+    reconcile.ok()
+    return reconcile
+
+
+def is_good(machine: Machine, host_ns: str) -> bool:
+    """Tell whether the host is as GOOD has it, and nothing else of ours is there."""
+    bridges = [name for name in machine.links(host_ns) if name.startswith("br-")]
+    return (
+        len(bridges) == 1
+        and machine.namespaces() == [host_ns, "web"]
+        and address(machine, "web") == "10.7.0.10"
+        and machine.ping("web", "10.7.0.1", deadline_s=2)
+    )
+
+
+def address(machine: Machine, ns: str) -> str | None:
+    found = machine.run("", "ip", "-n", ns, "-json", "-4", "address", "show", "eth0", check=False).stdout
+    addresses = json.loads(found or "[]")
+    return str(addresses[0]["addr_info"][0]["local"]) if addresses and addresses[0]["addr_info"] else None
+
+
+def summary(machine: Machine) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((machine.status_dir / "summary.json").read_text())
+    return found
+
+
+@contextmanager
+def trial(reconcile: Reconcile, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [*reconcile.command(), "try", *arguments],
+        env=command_environment(),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+def pending(machine: Machine) -> bool:
+    return (machine.state_dir / "trial.json").exists()
+
+
+def wait_until_applied(process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "on trial for" in line:
+            return
+    raise AssertionError("".join(lines))
+
+
+def guardians(machine: Machine) -> list[int]:
+    """Give the processes that have the guardian's log open."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                if os.readlink(process / "fd/2") == str(machine.state_dir / "trial.log"):
+                    found.append(int(process.name))
+            except OSError:
+                continue
+    return found
+
+
+def test_specs_that_cannot_be_verified_are_rolled_back_and_not_tried_again(
+    converged: Reconcile, machine: Machine, host_ns: str
+) -> None:
+    converged.write(all=BAD)
+
+    first = converged("--rollback-on-failure")
+
+    assert first.exit_code == ExitCode.ROLLED_BACK, first.text
+    assert is_good(machine, host_ns)
+    told = summary(machine)["conditions"][0]
+    assert told["reason"] == "RolledBack"
+    assert "foreign0" in told["message"]
+    assert summary(machine)["networks"]["front"]["conditions"][0]["status"] == "True"
+    assert summary(machine)["driftRepaired"] == 0
+
+    again = converged("--rollback-on-failure")
+    assert again.exit_code == ExitCode.ROLLED_BACK
+    assert "created" not in again.stderr.replace("0 created", "")
+    assert is_good(machine, host_ns)
+
+    converged.write(all=NEW)
+    converged.ok("--rollback-on-failure")
+    assert address(machine, "web") == "10.8.0.10"
+    assert not (machine.state_dir / "rolled-back.json").exists()
+
+
+def test_failed_specs_stay_without_the_option(converged: Reconcile, machine: Machine) -> None:
+    converged.write(all=BAD)
+
+    assert converged().exit_code == ExitCode.FAILED
+
+    assert address(machine, "web") == "10.8.0.10"
+
+
+def test_there_is_no_way_back_without_good_specs(reconcile: Reconcile, machine: Machine, host_ns: str) -> None:
+    machine.run("", "ip", "-n", host_ns, "link", "add", "foreign0", "type", "bridge")
+    reconcile.write(all=BAD)
+
+    assert reconcile("--rollback-on-failure").exit_code == ExitCode.FAILED
+    assert reconcile("try").exit_code == ExitCode.GUARDED
+
+
+def test_way_back_reads_templates_and_variables_of_then(reconcile: Reconcile, machine: Machine, host_ns: str) -> None:
+    machine.run("", "ip", "-n", host_ns, "link", "add", "foreign0", "type", "bridge")
+    reconcile.write(vars="third: 7\n")
+    (reconcile.specs / "all.yaml.j2").write_text(GOOD.replace("10.7.", "10.{{ third }}."))
+    reconcile.ok()
+    reconcile.write(all=BAD)
+
+    assert reconcile("--rollback-on-failure").exit_code == ExitCode.ROLLED_BACK
+
+    assert is_good(machine, host_ns)
+
+
+def test_confirmed_specs_stay(converged: Reconcile, machine: Machine) -> None:
+    converged.write(all=NEW)
+    with trial(converged, "--timeout", "60") as process:
+        wait_until_applied(process)
+        assert address(machine, "web") == "10.8.0.10"
+        assert converged().exit_code == ExitCode.LOCKED
+
+        converged.ok("try", "--confirm")
+
+        assert process.wait(timeout=10) == ExitCode.OK
+    assert eventually(lambda: not guardians(machine))
+    assert not pending(machine)
+    converged.ok()
+    assert address(machine, "web") == "10.8.0.10"
+    converged.write(all=BAD)
+    assert converged("--rollback-on-failure").exit_code == ExitCode.ROLLED_BACK
+    assert address(machine, "db") is not None
+
+
+def test_signal_confirms(converged: Reconcile, machine: Machine) -> None:
+    converged.write(all=NEW)
+    with trial(converged) as process:
+        wait_until_applied(process)
+        process.send_signal(signal.SIGUSR1)
+
+        assert process.wait(timeout=10) == ExitCode.OK
+    assert address(machine, "web") == "10.8.0.10"
+
+
+def test_enter_on_a_terminal_confirms(converged: Reconcile, machine: Machine) -> None:
+    converged.write(all=NEW)
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [*converged.command(), "try"], env=command_environment(), stdin=theirs, stderr=subprocess.PIPE, text=True
+        )
+        with process:
+            wait_until_applied(process)
+            os.write(ours, b"\n")
+            assert process.wait(timeout=10) == ExitCode.OK
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert address(machine, "web") == "10.8.0.10"
+
+
+def test_unconfirmed_specs_are_taken_back_in_time(converged: Reconcile, machine: Machine, host_ns: str) -> None:
+    converged.write(all=NEW)
+
+    done = converged("try", "--timeout", "2")
+
+    assert done.exit_code == ExitCode.ROLLED_BACK, done.text
+    assert is_good(machine, host_ns)
+    assert summary(machine)["conditions"][0]["reason"] == "RolledBack"
+    assert converged("--rollback-on-failure").exit_code == ExitCode.ROLLED_BACK
+    assert converged("try", "--confirm").exit_code == ExitCode.FAILED
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_trial_is_taken_back_at_once(
+    converged: Reconcile, machine: Machine, host_ns: str, number: signal.Signals
+) -> None:
+    converged.write(all=NEW)
+    with trial(converged, "--timeout", "1h") as process:
+        wait_until_applied(process)
+        process.send_signal(number)
+
+        assert process.wait(timeout=20) == ExitCode.ROLLED_BACK
+    assert is_good(machine, host_ns)
+    assert eventually(lambda: not guardians(machine))
+
+
+def test_trial_is_taken_back_from_elsewhere(converged: Reconcile, machine: Machine, host_ns: str) -> None:
+    converged.write(all=NEW)
+    with trial(converged, "--timeout", "1h") as process:
+        wait_until_applied(process)
+
+        assert converged("try", "--revert").exit_code == ExitCode.ROLLED_BACK
+
+        assert process.wait(timeout=10) == ExitCode.ROLLED_BACK
+    assert is_good(machine, host_ns)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_guardian_takes_back_what_a_dead_process_tried(
+    converged: Reconcile, machine: Machine, host_ns: str, number: signal.Signals
+) -> None:
+    converged.write(all=NEW)
+    with trial(converged, "--timeout", "3s") as process:
+        wait_until_applied(process)
+        process.send_signal(number)
+        process.wait(timeout=10)
+
+        assert address(machine, "web") == "10.8.0.10"
+        assert eventually(lambda: not pending(machine), deadline_s=20)
+    assert is_good(machine, host_ns)
+    assert eventually(lambda: not guardians(machine))
+
+
+def test_guardian_takes_back_what_was_killed_half_way(converged: Reconcile, machine: Machine, host_ns: str) -> None:
+    converged.write(all=NEW)
+    with trial(converged, "--timeout", "2s") as process:
+        assert eventually(lambda: pending(machine), every_s=0.001)
+        process.kill()
+        process.wait(timeout=10)
+
+        assert eventually(lambda: not pending(machine), deadline_s=20)
+    assert is_good(machine, host_ns)
+
+
+def test_process_does_the_work_of_a_dead_guardian(converged: Reconcile, machine: Machine, host_ns: str) -> None:
+    converged.write(all=NEW)
+    with trial(converged, "--timeout", "2s") as process:
+        wait_until_applied(process)
+        for guardian in guardians(machine):
+            os.kill(guardian, signal.SIGKILL)
+
+        assert process.wait(timeout=20) == ExitCode.ROLLED_BACK
+    assert is_good(machine, host_ns)
+
+
+def test_next_pass_takes_back_what_both_left(converged: Reconcile, machine: Machine, host_ns: str) -> None:
+    converged.write(all=NEW)
+    with trial(converged, "--timeout", "1s") as process:
+        wait_until_applied(process)
+        for guardian in guardians(machine):
+            os.kill(guardian, signal.SIGKILL)
+        process.kill()
+        process.wait(timeout=10)
+    assert pending(machine)
+
+    def healed() -> bool:
+        return converged().exit_code == ExitCode.ROLLED_BACK
+
+    assert eventually(healed)
+    assert is_good(machine, host_ns)
+    assert not pending(machine)
+
+
+def test_trial_that_fails_is_taken_back_at_once(converged: Reconcile, machine: Machine, host_ns: str) -> None:
+    converged.write(all=BAD)
+
+    done = converged("try", "--timeout", "1h")
+
+    assert done.exit_code == ExitCode.ROLLED_BACK, done.text
+    assert is_good(machine, host_ns)
+    assert eventually(lambda: not guardians(machine))
+
+
+def test_specs_with_faults_are_not_tried(converged: Reconcile, machine: Machine, host_ns: str) -> None:
+    converged.write(all=NEW + "bogus: {}\n")
+
+    assert converged("try").exit_code == ExitCode.BAD_SPECS
+
+    assert is_good(machine, host_ns)
+    assert not pending(machine)
+    assert eventually(lambda: not guardians(machine))
+
+
+def test_good_specs_need_no_trial(converged: Reconcile, machine: Machine, host_ns: str) -> None:
+    done = converged.ok("try")
+
+    assert "nothing is on trial" in done.stderr
+    assert is_good(machine, host_ns)

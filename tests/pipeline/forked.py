@@ -1,0 +1,197 @@
+"""Run the command line in a fork of this process: quick, and every write it makes is counted, or is the one it dies before.
+
+A write is whatever may change something outside the process: a changing netlink request, an nft transaction, a store commit, a
+file opened for writing, a rename, a link, a folder, a mount, a namespace made, a process started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import reconciler.cli.passes
+import reconciler.cli.root
+import reconciler.pipeline  # noqa: F401  (so that no child has to import it)
+from reconciler.kernel import netns
+from reconciler.kernel.netlink import RouteSocket
+from reconciler.kernel.nft import Nft
+from reconciler.kv.sqlite import SqliteStore
+from tests.command_line import Ran, Reconcile, command_environment
+
+_FILE_EVENTS: Final = frozenset(
+    {"os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.symlink", "os.link", "os.truncate", "os.chmod", "os.chown"}
+)
+_PROCESS_EVENTS: Final = frozenset({"os.fork", "os.posix_spawn", "subprocess.Popen"})
+_WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_QUESTION: Final = 2
+"""rtnetlink types come in fours: new, delete, get, set."""
+
+OnWrite = Callable[[str], None]
+Prepare = Callable[[], None]
+"""Run in the child before the command line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forked(Ran):
+    """writes: what was written, in words, in order. exit_code: minus the signal when one ended it."""
+
+    writes: tuple[str, ...] = ()
+
+    @property
+    def was_killed(self) -> bool:
+        return self.exit_code == -signal.SIGKILL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForkedReconcile(Reconcile):
+    """As Reconcile, but each run is a fork of this process."""
+
+    def __call__(
+        self,
+        *arguments: str,
+        specs: Path | None = None,
+        env: Any = None,
+        timeout_s: float = 60,
+        die_before: int | None = None,
+        prepare: Prepare | None = None,
+    ) -> Forked:
+        """Run it. die_before: number, from 0, of the write before which SIGKILL comes."""
+        command = self.command(specs)
+        arguments = (*command[command.index("reconciler") + 1 :], *arguments)
+
+        def child(on_write: OnWrite) -> int:
+            os.environ.clear()
+            os.environ.update(environment)
+            if prepare is not None:
+                prepare()
+            _watch_writes(on_write)
+            return reconciler.cli.root.main(arguments)
+
+        environment = command_environment(env)
+        return _run(child, die_before, timeout_s)
+
+    def ok(self, *arguments: str, specs: Path | None = None) -> Forked:
+        done = self(*arguments, specs=specs)
+        assert done.exit_code == 0, done.text
+        return done
+
+
+def _run(child: Callable[[OnWrite], int], die_before: int | None, timeout_s: float) -> Forked:
+    with contextlib.ExitStack() as files:
+        out, err, log = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            _be_the_child(child, die_before, out.fileno(), err.fileno(), log.fileno())
+        status = _waited_for(pid, timeout_s)
+        texts = [_text(file) for file in (out, err, log)]
+    code = os.waitstatus_to_exitcode(status)
+    return Forked(exit_code=code, stdout=texts[0], stderr=texts[1], writes=tuple(texts[2].splitlines()))
+
+
+def _be_the_child(child: Callable[[OnWrite], int], die_before: int | None, out: int, err: int, log: int) -> None:
+    """Never returns: nothing of the test run may go on in the child."""
+    code = 70
+    try:
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        sys.stdout, sys.stderr = io.TextIOWrapper(open(1, "wb", 0), write_through=True), io.TextIOWrapper(
+            open(2, "wb", 0), write_through=True
+        )
+        sys.stdin = open(os.devnull)
+        sys.dont_write_bytecode = True
+        count = 0
+
+        def on_write(what: str) -> None:
+            nonlocal count
+            if count == die_before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count += 1
+            os.write(log, f"{what}\n".encode())
+
+        code = child(on_write)
+    except BaseException:  # noqa: BLE001  (a bug of the child is shown to the test as its exit code and traceback)
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _waited_for(pid: int, timeout_s: float) -> int:
+    end = time.monotonic() + timeout_s
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return status
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise AssertionError(f"no end after {timeout_s} s")
+        time.sleep(0.005)
+
+
+def _text(file: Any) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def _watch_writes(on_write: OnWrite) -> None:
+    """Tell of every write before it happens. For a process that ends soon: there is no way back."""
+    sys.addaudithook(lambda event, arguments: _audit(event, arguments, on_write))
+    for owner, name in (
+        (Nft, "run"),
+        (SqliteStore, "commit"),
+        (netns, "mount"),
+        (netns, "unmount"),
+        (netns, "unshare"),
+    ):
+        _wrap(owner, name, on_write)
+    batch_once = RouteSocket._batch_once
+
+    def counted(self: RouteSocket, requests: Sequence[Any]) -> Any:
+        changes = sum(not self._is_question(request) for request in requests)
+        if changes:
+            on_write(f"netlink {changes}")
+        return batch_once(self, requests)
+
+    RouteSocket._batch_once = counted  # type: ignore[method-assign]
+
+
+def _wrap(owner: Any, name: str, on_write: OnWrite) -> None:
+    original = getattr(owner, name)
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        on_write(f"{owner.__name__}.{name}")
+        return original(*arguments, **named)
+
+    setattr(owner, name, counted)
+
+
+def _audit(event: str, arguments: tuple[Any, ...], on_write: OnWrite) -> None:
+    if event == "open":
+        path, _, flags = arguments
+        if isinstance(flags, int) and flags & _WRITING and path != os.devnull:
+            on_write(f"open {path}")
+    elif event in _FILE_EVENTS or event in _PROCESS_EVENTS:
+        on_write(f"{event} {arguments[0] if arguments else ''}")
+
+
+@contextlib.contextmanager
+def background_sleep(*command: str) -> Iterator[int]:
+    """A process `sleep`, started by a command such as ("unshare", "--net"); give its pid."""
+    pid = os.posix_spawnp((command or ("sleep",))[0], [*command, "sleep", "600"] if command else ["sleep", "600"], os.environ)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

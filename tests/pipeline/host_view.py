@@ -1,0 +1,114 @@
+"""What a host looks like, in comparable form, and what a pass may leave behind."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from reconciler.kv.sqlite import open_sqlite
+from tests.machine import Machine
+
+def everything(machine: Machine, ns: str) -> dict[str, Any]:
+    """Give all that a pass could change on the machine and in the namespace that plays the host, but for statistics."""
+    return {
+        "namespaces": machine.namespaces(),
+        **namespace(machine, ns),
+        "etc": {str(path): _content(path) for path in sorted(machine.etc_netns_dir.rglob("*"))},
+        "run": sorted(str(path) for path in machine.run_dir.rglob("*")),
+    }
+
+
+def namespace(machine: Machine, ns: str) -> dict[str, Any]:
+    """Give links, addresses, routes, firewall and forwarding of one namespace."""
+    return {
+        "links": [_plain_link(link) for link in machine.ip_json(ns, "-details", "link", "show")],
+        "addresses": [_plain_link(link) for link in machine.ip_json(ns, "address", "show")],
+        "routes": machine.ip_json(ns, "route", "show", "table", "all"),
+        "routes6": machine.ip_json(ns, "-6", "route", "show", "table", "all"),
+        "neighbours": machine.ip_json(ns, "neighbour", "show", "nud", "permanent"),
+        "firewall": machine.run(ns, "nft", "-a", "list", "ruleset").stdout,
+        "sysctls": sysctls(machine, ns),
+    }
+
+
+def _plain_link(link: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in link.items() if name not in ("stats64", "stats")}
+
+
+def sysctls(machine: Machine, ns: str) -> dict[str, str]:
+    with machine.inside(ns):
+        folders = [Path("/proc/sys/net", f, "conf", whose) for f in ("ipv4", "ipv6") for whose in ("all", "default")]
+        paths = [Path("/proc/sys/net/ipv4/ip_forward"), *(p for folder in folders for p in folder.iterdir())]
+        return {str(path): path.read_text() for path in paths if path.is_file() and path.name != "stable_secret"}
+
+
+def _content(path: Path) -> str:
+    if path.is_symlink():
+        return f"-> {path.readlink()}"
+    return path.read_text() if path.is_file() else ""
+
+
+def stamps(folder: Path) -> dict[str, tuple[bytes, int, int]]:
+    """Give content, time and inode of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def shape(machine: Machine, ns: str, *sandboxes: str) -> dict[str, Any]:
+    """Give what two hosts that were brought to the same specs have in common: all but indexes, handles and random things."""
+    return {
+        "namespaces": machine.namespaces(),
+        "firewall": re.sub(r" # handle \d+", "", machine.run(ns, "nft", "list", "ruleset").stdout),
+        "etc": {str(path): _content(path) for path in sorted(machine.etc_netns_dir.rglob("*"))},
+        "run": {str(path): _content(path) for path in sorted((machine.run_dir / "sandboxes").rglob("*"))},
+        **{each or "own": _shape_of(machine, each) for each in (ns, *sandboxes)},
+    }
+
+
+def _shape_of(machine: Machine, ns: str) -> dict[str, Any]:
+    links = machine.ip_json(ns, "-details", "address", "show")
+    return {
+        "links": sorted(
+            (
+                link["ifname"],
+                link.get("master", ""),
+                link.get("mtu", 0),
+                link["operstate"],
+                "" if link["ifname"].startswith("veth") else link.get("address", ""),
+                tuple(sorted(f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"] if a["scope"] == "global")),
+            )
+            for link in links
+        ),
+        "routes": sorted(f"{r['dst']} {r.get('gateway')} {r['dev']}" for r in machine.ip_json(ns, "route", "show")),
+        "routes6": sorted(
+            f"{r['dst']} {r.get('gateway')} {r['dev']}" for r in machine.ip_json(ns, "-6", "route", "show")
+        ),
+        "ip_forward": sysctls(machine, ns)["/proc/sys/net/ipv4/ip_forward"],
+    }
+
+
+def records(machine: Machine) -> dict[str, Any]:
+    """Give the promises in the embedded store, without the times that they were made at."""
+    store = open_sqlite(machine.state_dir / "state.db", read_only=True)
+    try:
+        entries = store.list("")
+    finally:
+        store.close()
+    found = {entry.key: json.loads(entry.value) for entry in entries}
+    for record in found.values():
+        record.pop("created", None)
+    return found
+
+
+def indexes(machine: Machine, ns: str) -> dict[str, int]:
+    return {link["ifname"]: link["ifindex"] for link in machine.ip_json(ns, "link", "show")}
+
+
+def inspected(document: str) -> Any:
+    """Give the first of the documents that `inspect` printed."""
+    return json.loads(document)[0]
