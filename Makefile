@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retries 5 --timeout 60
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench soak clean
 
 help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
 	@echo 'make test    every test; make check: the quick ones and the linters; make format: mend what the formatter can'
 	@echo 'make bench   speed and memory beside ip -batch and nft -f'
+	@echo 'make soak    ten minutes of edits, drift and kill -9 against one watcher'
 	@echo 'make clean   remove what these made'
 
 demo: .venv/run.stamp
@@ -31,6 +32,9 @@ format: .venv/dev.stamp
 bench: .venv/run.stamp
 	@$(BIN)/python -m tests.bench
 
+soak: .venv/run.stamp
+	@$(BIN)/python -m tests.soak
+
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -43,6 +47,7 @@ clean:
 
 .venv/dev.stamp: pyproject.toml
 	@.ci/install-tools dig:bind9-dnsutils busybox:busybox-static
+	@tests/kv_servers/install.sh
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --editable '.[dev]'
 	@touch $@ .venv/run.stamp

@@ -12,13 +12,13 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from reconciler import pipeline
 from reconciler.errors import LockHeld, ReconcilerError
+from reconciler.guard.last_good import read_rejected
 from reconciler.guard.recovery import confirm
 from reconciler.guard.trial_record import Trial, read_trial
 from reconciler.kernel.lock import HostLock
@@ -61,6 +61,7 @@ def _detach(log_file: Path) -> None:
     """Let go of the terminal; only SIGTERM and SIGKILL end a guardian."""
     for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDONLY)
     written = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     os.dup2(null, 0)
@@ -73,22 +74,15 @@ def _detach(log_file: Path) -> None:
 
 
 def _guard(settings: Settings, starter: int) -> None:
-    trial = _first_sight(settings, starter)
-    while trial is not None:
-        if trial.is_over():
-            take_back(settings, trial.id, "nobody confirmed them in time")
-            return
-        time.sleep(min(_RETRY_S, max(_POLL_S, trial.left_s())))
-        trial = _same(settings, trial.id)
-
-
-def _first_sight(settings: Settings, starter: int) -> Trial | None:
-    """Wait for the trial to begin; None when its starter ended without one."""
+    """Stay until the starter is gone and nothing is on trial; whatever is, also from earlier, ends in time."""
     while True:
-        is_gone = bool(select.select([starter], [], [], _POLL_S)[0])
+        is_gone = bool(select.select([starter], [], [], 0)[0])
         trial = read_trial(settings.state_dir)
-        if trial is not None or is_gone:
-            return trial
+        if trial is None and is_gone:
+            return
+        if trial is not None and trial.is_over():
+            take_back(settings, trial.id, "nobody confirmed them in time")
+        time.sleep(_POLL_S if trial is None else min(_RETRY_S, max(_POLL_S, trial.left_s())))
 
 
 def _same(settings: Settings, trial_id: str) -> Trial | None:
@@ -128,27 +122,20 @@ class Answer:
     report: Report | None = None
 
 
-def await_answer(settings: Settings, trial: Trial, tick: Callable[[float], None]) -> Answer:
-    """Wait until the trial is confirmed (Enter on a terminal, SIGUSR1, `--confirm` elsewhere) or taken back.
-
-    Ctrl-C and SIGTERM take it back at once. tick: told now and then how many seconds are left.
-    """
-    with _Signals() as signals:
-        while (present := _same(settings, trial.id)) is not None:
-            tick(present.left_s())
-            if signals.is_refused:
-                return Answer(False, take_back(settings, trial.id, "it was interrupted"))
-            if signals.is_confirmed or _is_enter_pressed():
-                confirm_trial(settings)
-                return Answer(True)
-            if present.left_s() < -_GRACE_S:
-                return Answer(False, take_back(settings, trial.id, "nobody confirmed them in time"))
+def await_answer(settings: Settings, trial: Trial, signals: TrialSignals) -> Answer:
+    """Wait until the trial is confirmed (Enter on a terminal, SIGUSR1, `--confirm` elsewhere) or taken back."""
+    while (present := _same(settings, trial.id)) is not None:
+        if signals.is_refused:
+            return Answer(False, take_back(settings, trial.id, "the trial was interrupted"))
+        if signals.is_confirmed or _is_enter_pressed():
+            confirm_trial(settings)
+            return Answer(True)
+        if present.left_s() < -_GRACE_S:
+            return Answer(False, take_back(settings, trial.id, "nobody confirmed them in time"))
     return Answer(not _is_rejected(settings, trial))
 
 
 def _is_rejected(settings: Settings, trial: Trial) -> bool:
-    from reconciler.guard.last_good import read_rejected
-
     rejected = read_rejected(settings.state_dir)
     return rejected is not None and rejected.digest == trial.digest
 
@@ -160,10 +147,13 @@ def _is_enter_pressed() -> bool:
     return bool(select.select([sys.stdin], [], [], _POLL_S)[0]) and bool(sys.stdin.readline())
 
 
-class _Signals:
-    """Takes the answer of those who send signals. Puts the handlers back in the end."""
+class TrialSignals:
+    """Takes the answer of those who send signals: SIGUSR1 confirms, Ctrl-C and SIGTERM refuse. Puts the handlers back in the end.
 
-    def __enter__(self) -> _Signals:
+    A pass that runs meanwhile comes to its end, so that what is taken back then is whole.
+    """
+
+    def __enter__(self) -> TrialSignals:
         self.is_confirmed = self.is_refused = False
         self._before = {
             signal.SIGUSR1: signal.signal(signal.SIGUSR1, self._confirm),

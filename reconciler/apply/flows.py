@@ -23,7 +23,7 @@ def forget_stale_flows(stale: StaleFlows, namespaces: Namespaces) -> None:
         return
     try:
         entries = namespaces.socket(HOST).dump(dump_addresses(), decode_address) if stale.arrived else ()
-        count = forget_flows(_is_stale(stale, frozenset(entry.interface().ip for entry in entries)))
+        count = forget_flows(is_stale(stale, frozenset(entry.interface().ip for entry in entries)))
     except ReconcilerError as error:
         log.warning("connections to ports and addresses that changed could not be forgotten: %s", error)
         return
@@ -31,7 +31,7 @@ def forget_stale_flows(stale: StaleFlows, namespaces: Namespaces) -> None:
         log.info("forgot %d tracked connections to ports and addresses that changed", count)
 
 
-def _is_stale(stale: StaleFlows, own_addresses: frozenset[IPAddress]) -> Callable[[Flow], bool]:
+def is_stale(stale: StaleFlows, own_addresses: frozenset[IPAddress]) -> Callable[[Flow], bool]:
     """Give the question. own_addresses: of the host, which a datagram may have reached before its port was published."""
     withdrawn = {(b.protocol, b.host_ip, b.host_port, address, b.target) for b, address in stale.withdrawn}
     arrived = {(b.protocol, b.host_ip, b.host_port) for b, _ in stale.arrived}

@@ -1,4 +1,4 @@
-"""Delete bridges and veth pairs, all at once."""
+"""Delete bridges, VXLAN devices and veth pairs, all at once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from reconciler.kernel.links import Link, decode_link, delete_doomed, doom_link,
 from reconciler.kernel.netlink import UNBROKEN_MAX, Reply, RouteSocket
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import Bridge, VethPair
+from reconciler.model.objects import Bridge, VethPair, Vxlan
 
-_KINDS = {Bridge: "bridge", VethPair: "veth"}
+OwnLink = Bridge | VethPair | Vxlan
+
+_KINDS: dict[type[OwnLink], str] = {Bridge: "bridge", VethPair: "veth", Vxlan: "vxlan"}
 _DONE = (0, errno.ENODEV)
 """ENODEV: the link was gone, or all of them were."""
 
 
-def delete_links(found: Sequence[Bridge | VethPair], namespaces: Namespaces) -> list[ReconcilerError | None]:
+def delete_links(found: Sequence[OwnLink], namespaces: Namespaces) -> list[ReconcilerError | None]:
     """Delete links if they are ours; one result each, in the same order. Gone already is fine."""
     results: dict[int, ReconcilerError | None] = {}
     by_ns: dict[NsRef, list[int]] = {}
@@ -35,7 +37,7 @@ def delete_links(found: Sequence[Bridge | VethPair], namespaces: Namespaces) -> 
     return [results[number] for number in range(len(found))]
 
 
-def _delete(socket: RouteSocket, found: Sequence[Bridge | VethPair]) -> list[ReconcilerError | None]:
+def _delete(socket: RouteSocket, found: Sequence[OwnLink]) -> list[ReconcilerError | None]:
     """Look once more, then delete by index what is ours: a stranger that took the name meanwhile stays."""
     looks = [
         _look(reply, link) for reply, link in zip(socket.batch([get_link(f.ifname) for f in found]), found, strict=True)
@@ -50,7 +52,7 @@ def _delete(socket: RouteSocket, found: Sequence[Bridge | VethPair]) -> list[Rec
     ]
 
 
-def _look(reply: Reply, found: Bridge | VethPair) -> Link | ReconcilerError | None:
+def _look(reply: Reply, found: OwnLink) -> Link | ReconcilerError | None:
     """Give the link if it may be deleted, the reason why not, or None when it is gone."""
     if reply.errno == errno.ENODEV:
         return None
@@ -66,5 +68,5 @@ def _refusal(reply: Reply, deletion: Reply) -> Reply | None:
     return next((r for r in (reply, deletion) if r.errno not in _DONE), None)
 
 
-def _named(refusal: Reply | None, found: Bridge | VethPair) -> ReconcilerError | None:
+def _named(refusal: Reply | None, found: OwnLink) -> ReconcilerError | None:
     return kernel_error(refusal.errno, f"delete {found.describe()}", refusal.detail) if refusal else None

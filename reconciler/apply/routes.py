@@ -26,12 +26,14 @@ def create_route(route: Route, namespaces: Namespaces) -> Script:
     yield from _replace(route, link.ifindex, what)
 
 
-def update_route(route: Route, namespaces: Namespaces) -> Script:
-    """Put the new one in place of the old, so that no packet finds neither."""
+def update_route(before: Route, route: Route, namespaces: Namespaces) -> Script:
+    """Put the new one in place of the old, so that no packet finds neither. One that others put on a link of ours goes too."""
     what = f"update {route.describe()}"
     link = yield from needed_link(route.ns, route.ifname, what)
+    old = yield from found_link(before.ns, before.ifname, what)
+    own = {old.ifindex} if old is not None and old.is_ours else set()
     present = _present(route, namespaces)
-    if present and not any(p.is_ours for p in present):
+    if present and not any(p.is_ours or p.ifindex in own for p in present):
         raise NameConflict(f"{what}: the route to {route.destination} is not ours (any more); remove it")
     yield from _replace(route, link.ifindex, what)
 

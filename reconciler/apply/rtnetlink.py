@@ -15,13 +15,14 @@ from reconciler.apply.links import (
 )
 from reconciler.apply.routes import create_route, remove_route, update_route
 from reconciler.apply.scripts import Script, run_scripts
+from reconciler.apply.vxlan import create_vxlan, update_vxlan
 from reconciler.kernel.netns import Namespaces
-from reconciler.model.objects import Address, Bridge, LinkUp, Route, VethPair
+from reconciler.model.objects import Address, Bridge, LinkUp, Route, VethPair, Vxlan
 from reconciler.model.plan import Action, Operation, Outcome
 
 
 def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> list[Outcome]:
-    """Carry out operations on Bridge, VethPair, LinkUp, Address and Route that are independent of each other.
+    """Carry out operations on Bridge, VethPair, Vxlan, LinkUp, Address and Route that are independent of each other.
 
     Gives one outcome each, in the same order; never raises for one of them. What is already as it shall be, or gone that shall
     go, is done; a foreign object in the way is a NameConflict and stays.
@@ -29,7 +30,7 @@ def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> 
     doomed = {
         number: operation.before
         for number, operation in enumerate(operations)
-        if operation.action is Action.DELETE and isinstance(operation.before, (Bridge, VethPair))
+        if operation.action is Action.DELETE and isinstance(operation.before, (Bridge, VethPair, Vxlan))
     }
     others = [number for number in range(len(operations)) if number not in doomed]
     errors = dict(zip(doomed, delete_links(tuple(doomed.values()), namespaces), strict=True))
@@ -58,6 +59,8 @@ def _creation(operation: Operation, namespaces: Namespaces) -> Script:
             return create_bridge(bridge)
         case VethPair() as pair:
             return create_veth(pair, namespaces)
+        case Vxlan() as vxlan:
+            return create_vxlan(vxlan, namespaces)
         case LinkUp() as link:
             return set_link_up(link)
         case Address() as address:
@@ -73,8 +76,10 @@ def _update(operation: Operation, namespaces: Namespaces) -> Script:
             return update_bridge(before, after, namespaces)
         case VethPair(), VethPair() as pair:
             return update_veth(pair)
-        case Route(), Route() as route:
-            return update_route(route, namespaces)
+        case Vxlan(), Vxlan() as vxlan:
+            return update_vxlan(vxlan)
+        case Route() as before, Route() as after:
+            return update_route(before, after, namespaces)
     raise AssertionError(f"no way to {operation.describe()}")
 
 

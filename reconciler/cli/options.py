@@ -18,7 +18,7 @@ import click
 
 from reconciler.errors import ConfigError
 from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
-from reconciler.settings import Settings
+from reconciler.settings import PruneLimit, Settings
 
 if TYPE_CHECKING:
     from reconciler.spec.document import Document
@@ -64,6 +64,11 @@ GLOBAL_OPTIONS: Final = (
         name="cluster-store-opt", metavar="K=V", is_repeated=True, help="Option of the store; may be repeated"
     ),
     GlobalOption(name="bridge", metavar="none", choices=("none",), help="none: do without the network `bridge`"),
+    GlobalOption(
+        name="prune-limit",
+        metavar="N,P%",
+        help="Refuse to remove N networks or more at once when that is more than P% of them [default: 3,50%]",
+    ),
     GlobalOption(
         name="config", metavar="FILE", is_path=True, help=f"These options by name, in YAML [default: {DEFAULT_CONFIG}]"
     ),
@@ -164,6 +169,7 @@ def _settings(found: Mapping[str, Value]) -> Settings:
         cluster_store=str(found.get("cluster-store", "")),
         cluster_advertise=str(found.get("cluster-advertise", "")),
         cluster_store_options=dict(_pair(text) for text in pairs),
+        prune_limit=_prune_limit(str(found["prune-limit"])) if "prune-limit" in found else defaults.prune_limit,
     )
 
 
@@ -262,10 +268,20 @@ def _checked(option: GlobalOption, value: Value) -> Value:
         raise ConfigError(f"{option.name} is empty")
     if option.name == "host":
         _check_host(str(value))
+    if option.name == "prune-limit":
+        _prune_limit(str(value))
     if isinstance(value, tuple):
         for text in value:
             _pair(text)
     return value
+
+
+def _prune_limit(text: str) -> PruneLimit:
+    count, _, percent = text.partition(",")
+    percent = percent.removesuffix("%")
+    if not (count.isdecimal() and percent.isdecimal() and int(count[:9]) > 0 and int(percent[:9]) <= 100):
+        raise ConfigError(f"prune-limit is a number of networks and a share of them, as 3,50%, not {text!r}")
+    return PruneLimit(count=int(count[:9]), percent=int(percent[:9]))
 
 
 def _check_host(name: str) -> None:

@@ -64,30 +64,20 @@ def _try(settings: Settings, timeout_s: float) -> ExitCode:
     from reconciler import pipeline
     from reconciler.guard.orders import Orders
     from reconciler.guard.trial_record import read_trial
-    from reconciler.trial import await_answer, start_guardian, take_back
+    from reconciler.trial import TrialSignals, await_answer, start_guardian
 
     started = time.monotonic()
-    start_guardian(settings)
-    try:
+    with TrialSignals() as signals:
+        start_guardian(settings)
         with pipeline.open_backends(settings) as backends:
             report = pipeline.reconcile(settings, backends, orders=Orders(trial_s=timeout_s))
-    except KeyboardInterrupt:
-        trial = read_trial(settings.state_dir)
-        interrupted = take_back(settings, trial.id, "it was interrupted") if trial else None
-        if interrupted is None:
-            raise
-        return _told(interrupted, started)
-    trial = read_trial(settings.state_dir)
-    code = _told(report, started)
-    if trial is None:
-        log.info(
-            "nothing is on trial: the specs are known to be good" if code is ExitCode.OK else "nothing is on trial"
-        )
-        return code
-    log.warning(
-        "specs %s are on trial for %.0f s: confirm with %s", trial.digest[:12], trial.left_s(), _way_to_confirm()
-    )
-    answer = await_answer(settings, trial, lambda _: None)
+        trial, code = read_trial(settings.state_dir), _told(report, started)
+        if trial is None:
+            log.info("nothing is on trial%s", ": these specs are known to be good" if code is ExitCode.OK else "")
+            return code
+        how = "Enter or `reconcile try --confirm`" if sys.stdin.isatty() else "`reconcile try --confirm`"
+        log.warning("specs %s are on trial for %.0f s: confirm with %s", trial.digest[:12], trial.left_s(), how)
+        answer = await_answer(settings, trial, signals)
     if answer.is_kept:
         log.info("specs %s are confirmed", trial.digest[:12])
         return code
@@ -101,7 +91,3 @@ def _told(report: Report, started: float) -> ExitCode:
     issues = unsettled(report)
     log_pass(report, issues, time.monotonic() - started)
     return exit_code(report, issues)
-
-
-def _way_to_confirm() -> str:
-    return "Enter or `reconcile try --confirm`" if sys.stdin.isatty() else "`reconcile try --confirm`"

@@ -103,6 +103,10 @@ def read_last_good(state_dir: Path) -> LastGood | None:
     )
 
 
+def has_last_good(state_dir: Path) -> bool:
+    return (state_dir / "last-good.json").exists()
+
+
 def write_last_good(state_dir: Path, last: LastGood) -> None:
     versions = {digest: fields_of(texts) for digest, texts in last.versions.items()}
     write_fields(state_dir / "last-good.json", {**asdict(last), "versions": versions})

@@ -18,6 +18,7 @@ from reconciler.guard.last_good import (
     forget_all,
     forget_rejected,
     forget_verified,
+    has_last_good,
     place,
     read_last_good,
     read_rejected,
@@ -101,7 +102,8 @@ def remember(settings: Settings, loaded: LoadedSpecs, report: Report) -> None:
     held = [(unit, error) for unit, error in report.drift.problems if isinstance(error, (Protected, Suspended))]
     kept = tuple(sorted({unit.network for unit, _ in held}))
     verified = read_verified(settings.state_dir)
-    if verified is None or (verified.digest, verified.kept) != (loaded.digest, kept):
+    is_remembered = verified is not None and (verified.digest, verified.kept) == (loaded.digest, kept)
+    if not is_remembered or not has_last_good(settings.state_dir):
         _remember_texts(settings, loaded, kept)
     found = Verified(digest=loaded.digest, place=place(), kept=kept, sandboxes=_sandboxes(report))
     if found != verified and not any(isinstance(error, Suspended) for _, error in held):
@@ -193,7 +195,11 @@ def _end_of_trial(loaded: LoadedSpecs, settings: Settings, run: Run) -> Report |
 
 
 def _taken_back(trial: Trial, settings: Settings, reason: str, run: Run) -> Report:
-    report = _way_back(settings, run, _reject(settings, trial.digest, reason))
+    rejected = _reject(settings, trial.digest, reason)
+    if read_last_good(settings.state_dir) is None:
+        # Somebody removed the file: there is no way back, and passes must go on.
+        forget_trial(settings.state_dir)
+    report = _way_back(settings, run, rejected)
     forget_trial(settings.state_dir)
     return report
 

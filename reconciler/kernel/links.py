@@ -85,7 +85,7 @@ class Link(NamedTuple):
     """What one RTM_NEWLINK says. mac: lower case, "" if it has none; master, peer: link indexes, 0 for none.
 
     peer_nsid: how this namespace numbers that of the peer, -1 if it is the same. alias: cut at 256 bytes by the kernel.
-    af_spec: raw, read by `sysctl_values` and `address_generation`.
+    af_spec: raw, read by `sysctl_values` and `address_generation`. vxlan: raw, of a VXLAN device, read by `kernel.vxlan`.
     """
 
     ifindex: int
@@ -101,6 +101,7 @@ class Link(NamedTuple):
     is_hairpin: bool
     alias: str
     af_spec: bytes
+    vxlan: bytes = b""
 
     @property
     def is_ours(self) -> bool:
@@ -254,10 +255,11 @@ def decode_link(buffer: bytes, start: int, end: int) -> Link:
     info = nested_attributes(buffer, found.get(_IFLA_LINKINFO))
     is_port = _IFLA_INFO_SLAVE_DATA in info and text(buffer, info.get(_IFLA_INFO_SLAVE_KIND)) == "bridge"
     port = nested_attributes(buffer, info[_IFLA_INFO_SLAVE_DATA]) if is_port else {}
+    kind = text(buffer, info.get(_IFLA_INFO_KIND))
     return Link(
         ifindex=ifindex,
         ifname=text(buffer, found.get(_IFLA_IFNAME)),
-        kind=text(buffer, info.get(_IFLA_INFO_KIND)),
+        kind=kind,
         is_up=bool(flags & _IFF_UP),
         mac=_raw(buffer, found.get(_IFLA_ADDRESS)).hex(":"),
         mtu=u32(buffer, found.get(_IFLA_MTU)),
@@ -268,6 +270,7 @@ def decode_link(buffer: bytes, start: int, end: int) -> Link:
         is_hairpin=bool(u8(buffer, port.get(_IFLA_BRPORT_MODE))),
         alias=text(buffer, found.get(_IFLA_IFALIAS)),
         af_spec=_raw(buffer, found.get(_IFLA_AF_SPEC)),
+        vxlan=_raw(buffer, info.get(_IFLA_INFO_DATA)) if kind == "vxlan" else b"",
     )
 
 

@@ -28,6 +28,16 @@ LINK_NAME_MAX: Final = 15
 BUILTIN_NETWORKS: Final = ("bridge", "host", "none")
 
 
+OVERLAY_PREFIX: Final = "ov-"
+"""How the names of the namespaces begin that overlay networks have on a host."""
+
+VXLAN_PORT: Final = 4789
+"""UDP port of VXLAN (RFC 7348, section 5)."""
+
+GATEWAY_NETWORK: Final = "docker_gwbridge"
+"""The local bridge network by which attachments on overlay networks reach everything else (the engine's name)."""
+
+
 def is_link_name(name: str) -> bool:
     """True for what the kernel takes as a link name (dev_valid_name in net/core/dev.c) and a shell reads without quotes."""
     return (
@@ -72,6 +82,11 @@ def bridge_link_name(network_id_: str) -> str:
 def veth_link_name(endpoint_id_: str) -> str:
     """Host side of an endpoint's veth pair; the prefix lets networkd and NetworkManager be told to leave it alone."""
     return f"rcv{endpoint_id_[:12]}"
+
+
+def overlay_ns(network_id_: str, instance: str) -> NsRef:
+    """Namespace of an overlay network's bridges on one host; several hosts on one machine share the folder of names."""
+    return NsRef(f"netns:{OVERLAY_PREFIX}{network_id_[:12]}-{instance[:8]}")
 
 
 def bridge_mac(network_id_: str) -> str:

@@ -35,18 +35,23 @@ class Unit:
     def parents(self) -> tuple[Unit, ...]:
         if not self.network:
             return ()
-        needs = () if self.network in ("host", "none") else (HOST_UNIT,)
+        needs = () if self.network in ("host", "none", NAMES_UNIT.network) else (HOST_UNIT,)
         if not self.attachment:
             return needs
         return (*needs, Unit(network=self.network), Unit(attachment=self.attachment))
 
     def __str__(self) -> str:
+        if self == NAMES_UNIT:
+            return "name service"
         named = [f"network {self.network}"] if self.network else []
         named += [f"attachment {self.attachment}"] if self.attachment else []
         return ", ".join(named) or "host"
 
 
 HOST_UNIT = Unit()
+
+NAMES_UNIT = Unit(network="<names>")
+"""The name service of all sandboxes: nothing needs it and it needs nothing, so its failure is nobody else's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +68,8 @@ class _Object:
         raise NotImplementedError
 
     def attributes(self) -> dict[str, str | int | bool | None]:
-        """Give the fields for the plan's JSON: plain values, in order of declaration."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "unit"}
+        """Give the fields for the plan's JSON: plain values, in order of declaration, without what is not compared."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.compare}
 
 
 def _plain(value: object) -> str | int | bool | None:
@@ -143,6 +148,73 @@ class VethPair(_Object):
 
     def describe(self) -> str:
         return f"veth {self.ifname} on {self.master} to {self.peer_ifname} in {self.peer_ns} (mtu {self.mtu})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vxlan(_Object):
+    """A VXLAN device that is up, a port of `master`; its UDP socket stays in the host's namespace, which is the underlay.
+
+    vni: 24 bits (RFC 7348). local: our VTEP; None: chosen by routing. port: UDP. mtu: bytes, of the inner packets.
+    is_proxy: answers ARP and neighbour solicitations from its neighbour table. No link-local address.
+    """
+
+    kind: ClassVar[str] = "Vxlan"
+    ns: NsRef
+    ifname: str
+    master: str
+    vni: int
+    local: IPAddress | None
+    port: int
+    mtu: int
+    is_learning: bool = False
+    is_proxy: bool = True
+    is_up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname)
+
+    def describe(self) -> str:
+        return f"vxlan {self.ifname} on {self.master} (vni {self.vni}, mtu {self.mtu}){_where(self.ns)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour(_Object):
+    """A permanent neighbour entry on a VXLAN device: what its proxy answers for a remote endpoint."""
+
+    kind: ClassVar[str] = "Neighbour"
+    ns: NsRef
+    ifname: str
+    address: IPAddress
+    mac: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname, str(self.address))
+
+    def describe(self) -> str:
+        return f"neighbour {self.address} at {self.mac} on {self.ifname}{_where(self.ns)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FdbEntry(_Object):
+    """A permanent forwarding entry of a VXLAN device: frames to `mac` go to the host with the underlay address `vtep`.
+
+    vtep: as observed None when it leads elsewhere too, or by another port or VNI.
+    """
+
+    kind: ClassVar[str] = "FdbEntry"
+    ns: NsRef
+    ifname: str
+    mac: str
+    vtep: IPAddress | None
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname, self.mac)
+
+    def describe(self) -> str:
+        return f"fdb entry {self.mac} to {self.vtep} on {self.ifname}{_where(self.ns)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +348,25 @@ class SandboxFile(_Object):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NameTables(_Object):
+    """What the embedded DNS server of this host has in force. digest: of the text that `dns.zones` gives.
+
+    As observed the text is "", and the digest says in words why a server that runs, or does not, is not the one wanted.
+    """
+
+    kind: ClassVar[str] = "NameTables"
+    digest: str
+    text: str = field(default="", compare=False, repr=False)
+
+    @property
+    def key(self) -> Key:
+        return (self.kind,)
+
+    def describe(self) -> str:
+        return f"names ({self.digest[:12]})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KvRecord(_Object):
     """A promise in the key-value store. value: JSON with sorted keys."""
 
@@ -295,6 +386,9 @@ Object = (
     Namespace
     | Bridge
     | VethPair
+    | Vxlan
+    | Neighbour
+    | FdbEntry
     | LinkUp
     | Address
     | Route
@@ -302,6 +396,7 @@ Object = (
     | FirewallRules
     | FirewallElement
     | SandboxFile
+    | NameTables
     | KvRecord
 )
 

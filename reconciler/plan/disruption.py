@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from reconciler.model.objects import Address, Bridge, FirewallElement, LinkUp, Object, Route, VethPair
+from reconciler.model.objects import (
+    Address,
+    Bridge,
+    FdbEntry,
+    FirewallElement,
+    LinkUp,
+    Neighbour,
+    Object,
+    Route,
+    VethPair,
+    Vxlan,
+)
 from reconciler.model.plan import Action, Disruption
 
-_FLAPPING_FIELDS = {Bridge: {"mac", "is_up"}, VethPair: {"master", "peer_mac", "is_up"}}
+_FLAPPING_FIELDS: dict[type[Object], set[str]] = {
+    Bridge: {"mac", "is_up"},
+    VethPair: {"master", "peer_mac", "is_up"},
+    Vxlan: {"master", "is_up"},
+}
 """Changing these in place loses packets for a moment: neighbours must learn anew, or the port was down."""
 
-_IMMUTABLE_FIELDS: dict[type[Object], frozenset[str]] = {VethPair: frozenset({"peer_ns", "peer_ifname"})}
+_IMMUTABLE_FIELDS: dict[type[Object], frozenset[str]] = {
+    VethPair: frozenset({"peer_ns", "peer_ifname"}),
+    Vxlan: frozenset({"vni", "local", "port", "is_learning", "is_proxy"}),
+}
 """The kernel cannot change these, or not without side effects: the object is made anew."""
 
 
@@ -31,16 +49,18 @@ def disruption_of(action: Action, before: Object | None, after: Object | None) -
     assert after is not None
     if changed_fields(before, after) & _FLAPPING_FIELDS.get(type(after), set()):
         return Disruption.FLAP
-    is_felt = isinstance(after, (Bridge, VethPair, LinkUp, Address, Route, FirewallElement))
+    is_felt = isinstance(
+        after, (Bridge, VethPair, Vxlan, FdbEntry, Neighbour, LinkUp, Address, Route, FirewallElement)
+    )
     return Disruption.LIVE if is_felt else Disruption.NONE
 
 
 def _of_delete(before: Object | None) -> Disruption:
     match before:
-        case Bridge() | VethPair():
+        case Bridge() | VethPair() | Vxlan():
             return Disruption.RECREATE
         case Address():
             return Disruption.FLAP
-        case Route() | FirewallElement():
+        case Route() | FirewallElement() | FdbEntry() | Neighbour():
             return Disruption.LIVE
     return Disruption.NONE

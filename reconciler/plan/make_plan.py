@@ -11,10 +11,12 @@ from reconciler.model.objects import (
     HOST_UNIT,
     Address,
     Bridge,
+    FdbEntry,
     FirewallRules,
     Key,
     LinkUp,
     Namespace,
+    Neighbour,
     Object,
     Route,
     SandboxFile,
@@ -22,6 +24,7 @@ from reconciler.model.objects import (
     Sysctl,
     Unit,
     VethPair,
+    Vxlan,
 )
 from reconciler.model.plan import Action, Disruption, Operation, Plan
 from reconciler.plan.disruption import disruption_of, must_be_made_anew
@@ -76,7 +79,7 @@ class Blocked:
         )
 
 
-_EXCLUSIVE = (Bridge, VethPair, Namespace, SandboxFile, FirewallRules)
+_EXCLUSIVE = (Bridge, VethPair, Vxlan, Namespace, SandboxFile, FirewallRules)
 
 
 def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[tuple[Unit, ReconcilerError]]:
@@ -85,11 +88,19 @@ def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterat
         if found.is_ours or key not in wanted:
             continue
         mine = wanted[key]
-        if isinstance(mine, _EXCLUSIVE) or (isinstance(mine, Route) and mine != found.object):
+        if isinstance(mine, _EXCLUSIVE) or (isinstance(mine, Route) and _is_foreign_route(found.object, mine, seen)):
             message = (
                 f"{found.object.describe()} is in the way and not ours; remove or rename it, or choose another name"
             )
             yield mine.unit, NameConflict(message)
+
+
+def _is_foreign_route(found: Object, mine: Route, seen: Mapping[Key, Seen]) -> bool:
+    """Say whether another route to the same place is none of our business: on a link of ours it is drift, to be put right."""
+    if not isinstance(found, Route) or found == mine:
+        return False
+    link = seen.get(LinkUp(ns=found.ns, ifname=found.ifname).key)
+    return link is None or not link.is_ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +170,7 @@ class _Gone:
 
     def add(self, found: Object) -> None:
         match found:
-            case Bridge():
+            case Bridge() | Vxlan():
                 self._links.add((found.ns, found.ifname))
             case VethPair():
                 self._links.update({(found.ns, found.ifname), (found.peer_ns, found.peer_ifname)})
@@ -171,7 +182,7 @@ class _Gone:
     def takes_along(self, found: Object) -> bool:
         """Say whether `found` surely goes with a link or a namespace that goes."""
         match found:
-            case LinkUp() | Address() | Route():
+            case LinkUp() | Address() | Route() | Neighbour() | FdbEntry():
                 return found.ns in self._namespaces or (found.ns, found.ifname) in self._links
             case Sysctl():
                 return any((found.ns, part) in self._links for part in found.name.split("/")[3:4])

@@ -10,16 +10,20 @@ from __future__ import annotations
 from reconciler.model.objects import (
     Address,
     Bridge,
+    FdbEntry,
     FirewallElement,
     FirewallRules,
     KvRecord,
     LinkUp,
+    NameTables,
     Namespace,
+    Neighbour,
     Object,
     Route,
     SandboxFile,
     Sysctl,
     VethPair,
+    Vxlan,
 )
 from reconciler.model.plan import Action, Operation
 
@@ -29,12 +33,16 @@ Step = tuple[int, int]
 _RANKS: dict[type[Object], int] = {
     Namespace: 10,
     Bridge: 20,
+    Vxlan: 25,
+    FdbEntry: 27,
+    Neighbour: 27,
     VethPair: 30,
     Sysctl: 40,
     LinkUp: 50,
     Address: 60,
     Route: 70,
     SandboxFile: 80,
+    NameTables: 90,
 }
 
 PUBLISHING_SETS = ("published",)

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from reconciler.model.identifiers import HOST, NsRef, bridge_link_name, endpoint_id, network_id, veth_link_name
 from reconciler.model.objects import (
     HOST_UNIT,
+    NAMES_UNIT,
     Address,
     Bridge,
+    FdbEntry,
     FirewallElement,
     Key,
     KvRecord,
     LinkUp,
+    NameTables,
     Namespace,
+    Neighbour,
     Object,
     Route,
     SandboxFile,
@@ -23,6 +27,7 @@ from reconciler.model.objects import (
     Sysctl,
     Unit,
     VethPair,
+    Vxlan,
 )
 from reconciler.model.wanted import WantedState
 
@@ -31,7 +36,8 @@ from reconciler.model.wanted import WantedState
 class Owners:
     """links: the unit of each of our links on the host, by name, from promises and the desired state.
 
-    sandboxes: the attachment whose sandbox a namespace is. peers: the unit of each veth's far end, by namespace and name.
+    sandboxes: the attachment whose sandbox a namespace is, or the overlay network whose bridges are in there. peers: the unit of
+    each veth's far end, by namespace and name.
     """
 
     links: Mapping[str, Unit]
@@ -49,10 +55,12 @@ class Owners:
                 return Unit(attachment=found.attachment)
             case Namespace():
                 return self.sandboxes.get(found.ns)
-            case Bridge() | VethPair():
+            case VethPair():
                 return self.links.get(found.ifname)
-            case Address() | Route() | LinkUp():
+            case Bridge() | Vxlan() | FdbEntry() | Neighbour() | Address() | Route() | LinkUp():
                 return self._unit_at(found.ns, found.ifname)
+            case NameTables():
+                return NAMES_UNIT
             case Sysctl():
                 return HOST_UNIT
         return HOST_UNIT

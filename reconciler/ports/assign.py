@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -14,6 +15,7 @@ from reconciler.ports.demands import Demands, PortDemand, default_families, dema
 from reconciler.ports.promises import Promised
 from reconciler.ports.taken import Sockets, TakenPorts
 
+_PORT_MAX: Final = 65535
 PORTS_MAX: Final = 1 << 18
 """Ports that one host publishes at most. Each is a few elements of the firewall's maps; more is a mistake in the specs."""
 
@@ -121,7 +123,7 @@ class _Choice:
     def __post_init__(self) -> None:
         self._taken = TakenPorts()
         self._sockets = Sockets(self.host.sockets)
-        self._running = {place: name for name, bindings in self.published.items() for place in map(_place, bindings)}
+        self._running = {_place(binding) for bindings in self.published.values() for binding in bindings}
         self._next: dict[tuple[str, tuple[IPAddress, ...]], int] = {}
 
     def hold(self, names: Iterator[str]) -> None:
@@ -184,24 +186,21 @@ class _Choice:
         return all(self._obstacle(name, demand.protocol, host_ip, port) is None for host_ip in demand.host_ips)
 
     def _without_promised(self, name: str, wanted: Sequence[PortDemand]) -> list[PortDemand]:
-        """Take again what was promised where it still will do; give the others."""
-        before: dict[tuple[str, int, IPAddress], list[int]] = {}
-        for binding in self.promised.get(name, ()):
-            before.setdefault((binding.protocol, binding.target, binding.host_ip), []).append(binding.host_port)
-        left = []
-        for demand in wanted:
-            known = (before.get((demand.protocol, demand.target, host_ip), ()) for host_ip in demand.host_ips)
-            ports = (port for some in known for port in some if self._will_do(demand, port))
-            port = next((port for port in ports if self._is_free(name, demand, port)), None)
-            if port is None:
-                left.append(demand)
-            else:
-                self._take(name, demand, port)
-        return left
+        """Take again what was promised where it still will do; give the demands that are left.
 
-    def _will_do(self, demand: PortDemand, port: int) -> bool:
-        """An ephemeral port of before stays even when the host's range was moved meanwhile."""
-        return demand.choices is None or demand.choices[0] <= port <= demand.choices[1]
+        When one port of the sandbox is demanded several times, a port goes to whom it is the last chance of: so all find one again.
+        """
+        left = dict(enumerate(wanted))
+        of: defaultdict[tuple[str, int, IPAddress], list[int]] = defaultdict(list)
+        for number, demand in left.items():
+            for host_ip in demand.host_ips:
+                of[demand.protocol, demand.target, host_ip].append(number)
+        for binding in sorted(self.promised.get(name, ()), key=lambda binding: binding.host_port):
+            port, asking = binding.host_port, of.get((binding.protocol, binding.target, binding.host_ip), ())
+            able = [n for n in asking if n in left and _will_do(left[n], port) and self._is_free(name, left[n], port)]
+            if able:
+                self._take(name, left.pop(min(able, key=lambda n: _last_choice(left[n]))), port)
+        return list(left.values())
 
     def _take_lowest_free(self, name: str, demand: PortDemand) -> PlanError | None:
         port = next((port for port in self._candidates(demand) if self._is_free(name, demand, port)), None)
@@ -233,3 +232,12 @@ class _Choice:
 
 def _place(binding: PortBinding) -> _Place:
     return binding.protocol, binding.host_ip, binding.host_port
+
+
+def _will_do(demand: PortDemand, port: int) -> bool:
+    """An ephemeral port of before stays even when the host's range was moved meanwhile."""
+    return demand.choices is None or demand.choices[0] <= port <= demand.choices[1]
+
+
+def _last_choice(demand: PortDemand) -> int:
+    return demand.choices[1] if demand.choices else _PORT_MAX

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from reconciler.model.objects import IPAddress
 from reconciler.model.observed import BoundSocket
+from reconciler.ports.demands import ANY
 
 
 class TakenPorts:
@@ -22,7 +23,7 @@ class TakenPorts:
             return None
         if host_ip.is_unspecified:
             return next(iter(on_port.values()))
-        return next((who for ip, who in on_port.items() if ip == host_ip or ip.is_unspecified), None)
+        return on_port.get(host_ip) or on_port.get(ANY[host_ip.version])
 
     def take(self, protocol: str, host_ip: IPAddress, port: int, holder: str) -> None:
         self._holders[protocol, host_ip.version].setdefault(port, {}).setdefault(host_ip, holder)

@@ -39,7 +39,7 @@ class Server:
     def start(self) -> None:
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
-                self.command,
+                ["setpriv", "--pdeathsig", "KILL", "--", *self.command],  # it must not outlive killed tests
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -61,13 +61,23 @@ class Server:
             self.process = None
 
     def pause(self) -> None:
+        """Stop it in its tracks; the last of its threads may answer somebody for a moment after the signal."""
         self._signal(signal.SIGSTOP)
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not self._is_paused():
+            assert time.monotonic() < deadline, f"{self.provider} does not stop"
+            time.sleep(0.005)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
     def log_text(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
+
+    def _is_paused(self) -> bool:
+        assert self.process is not None
+        states = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+        return all(state.read_text().rpartition(")")[2].split()[0] == "T" for state in states)
 
     def _signal(self, number: int) -> None:
         assert self.process is not None

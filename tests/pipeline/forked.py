@@ -31,6 +31,7 @@ from tests.command_line import Ran, Reconcile, command_environment
 _FILE_EVENTS: Final = frozenset(
     {"os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.symlink", "os.link", "os.truncate", "os.chmod", "os.chown"}
 )
+_IF_NEEDED: Final = frozenset({"os.mkdir", "os.rmdir", "os.remove"})
 _PROCESS_EVENTS: Final = frozenset({"os.fork", "os.posix_spawn", "subprocess.Popen"})
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _QUESTION: Final = 2
@@ -171,7 +172,7 @@ def _wrap(owner: Any, name: str, on_write: OnWrite) -> None:
     original = getattr(owner, name)
 
     def counted(*arguments: Any, **named: Any) -> Any:
-        on_write(f"{owner.__name__}.{name}")
+        on_write(f"{owner.__name__.rpartition('.')[2]}.{name}")
         return original(*arguments, **named)
 
     setattr(owner, name, counted)
@@ -180,10 +181,22 @@ def _wrap(owner: Any, name: str, on_write: OnWrite) -> None:
 def _audit(event: str, arguments: tuple[Any, ...], on_write: OnWrite) -> None:
     if event == "open":
         path, _, flags = arguments
-        if isinstance(flags, int) and flags & _WRITING and path != os.devnull:
+        if isinstance(flags, int) and flags & _WRITING and path != os.devnull and not _is_database(path):
             on_write(f"open {path}")
     elif event in _FILE_EVENTS or event in _PROCESS_EVENTS:
-        on_write(f"{event} {arguments[0] if arguments else ''}")
+        if not _is_in_vain(event, arguments):
+            on_write(f"{event} {arguments[0] if arguments else ''}")
+
+
+def _is_database(path: object) -> bool:
+    """SQLite itself writes; that the file is opened so that it may is no write."""
+    return str(path).endswith(".db") and os.path.exists(str(path))
+
+
+def _is_in_vain(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Say whether the call asks for what is so already: a folder that is there, one to go that is not."""
+    path = str(arguments[0]) if arguments else ""
+    return path.startswith("/") and os.path.lexists(path) == (event == "os.mkdir") and event in _IF_NEEDED
 
 
 @contextlib.contextmanager

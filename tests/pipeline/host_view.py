@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reconciler.kv.sqlite import open_sqlite
 from tests.machine import Machine
+
+T = TypeVar("T")
+
 
 def everything(machine: Machine, ns: str) -> dict[str, Any]:
     """Give all that a pass could change on the machine and in the namespace that plays the host, but for statistics."""
@@ -18,6 +23,17 @@ def everything(machine: Machine, ns: str) -> dict[str, Any]:
         "etc": {str(path): _content(path) for path in sorted(machine.etc_netns_dir.rglob("*"))},
         "run": sorted(str(path) for path in machine.run_dir.rglob("*")),
     }
+
+
+def settled(look: Callable[[], T], deadline_s: float = 5.0) -> T:
+    """Give what `look` gives twice in a row: ports learn and addresses get ready for a moment after a pass."""
+    end, last = time.monotonic() + deadline_s, look()
+    while time.monotonic() < end:
+        time.sleep(0.1)
+        last, before = look(), last
+        if last == before:
+            break
+    return last
 
 
 def namespace(machine: Machine, ns: str) -> dict[str, Any]:
@@ -33,8 +49,17 @@ def namespace(machine: Machine, ns: str) -> dict[str, Any]:
     }
 
 
-def _plain_link(link: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in link.items() if name not in ("stats64", "stats")}
+def _plain_link(link: Any) -> Any:
+    """Leave out what goes on by itself: counters and timers."""
+    if isinstance(link, list):
+        return [_plain_link(each) for each in link]
+    if not isinstance(link, dict):
+        return link
+    return {
+        name: _plain_link(value)
+        for name, value in link.items()
+        if not name.startswith("stats") and not name.endswith("_timer")
+    }
 
 
 def sysctls(machine: Machine, ns: str) -> dict[str, str]:
@@ -79,7 +104,7 @@ def _shape_of(machine: Machine, ns: str) -> dict[str, Any]:
                 link.get("master", ""),
                 link.get("mtu", 0),
                 link["operstate"],
-                "" if link["ifname"].startswith("veth") else link.get("address", ""),
+                "" if link.get("master") else link.get("address", ""),
                 tuple(sorted(f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"] if a["scope"] == "global")),
             )
             for link in links

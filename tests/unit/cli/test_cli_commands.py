@@ -17,13 +17,14 @@ import pytest
 
 from reconciler.cli import main
 from reconciler.errors import ExitCode, LockHeld, NameConflict, PrivilegeError, ReconcilerError, SpecError
+from reconciler.guard.orders import NO_ORDERS, Orders
 from reconciler.model.desired import DesiredNetwork, DesiredState
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import Bridge, Unit
 from reconciler.model.plan import Action, Operation, Outcome, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import NetworkWanted
-from reconciler.settings import Settings
+from reconciler.settings import PruneLimit, Settings
 from reconciler.status.write import write_status
 from tests.fakes.desired import HERE, attachment, endpoint, host_facts, network
 
@@ -51,6 +52,7 @@ class FakePipeline:
     error: ReconcilerError | None = None
     calls: list[tuple[object, ...]] = field(default_factory=list)
     settings: Settings | None = None
+    orders: Orders = NO_ORDERS
 
     @contextmanager
     def open_backends(self, settings: Settings, *, read_only: bool = False) -> Iterator[str]:
@@ -58,15 +60,18 @@ class FakePipeline:
         self.calls.append(("open", read_only))
         yield "backends"
 
-    def plan_pass(self, settings: Settings, backends: str, *, against: str) -> Report:
+    def plan_pass(self, settings: Settings, backends: str, *, against: str, orders: Orders) -> Report:
+        self.orders = orders
         self.calls.append(("plan", against))
         return self._answer()
 
-    def reconcile(self, settings: Settings, backends: str, progress: object) -> Report:
+    def reconcile(self, settings: Settings, backends: str, progress: object, orders: Orders) -> Report:
+        self.orders = orders
         self.calls.append(("reconcile", progress))
         return self._answer()
 
-    def tear_down(self, settings: Settings, backends: str, progress: object) -> Report:
+    def tear_down(self, settings: Settings, backends: str, progress: object, orders: Orders) -> Report:
+        self.orders = orders
         self.calls.append(("tear_down", progress))
         return self._answer()
 
@@ -231,6 +236,34 @@ def test_down_tears_everything_down(run: Run, pipeline: FakePipeline) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "orders"),
+    [
+        ((), NO_ORDERS),
+        (("--allow-prune",), Orders(is_prune_allowed=True)),
+        (("--dry-run", "--allow-prune"), Orders(is_prune_allowed=True)),
+        (("--unprotect", "a", "--unprotect", "b"), Orders(unprotected=frozenset({"a", "b"}))),
+        (("--rollback-on-failure",), Orders(is_rollback_wanted=True)),
+        (("down",), NO_ORDERS),
+        (("down", "--allow-prune"), Orders(is_protection_off=True)),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_guards_yield_only_to_what_is_ordered(
+    run: Run, pipeline: FakePipeline, arguments: tuple[str, ...], orders: Orders
+) -> None:
+    run(*arguments)
+
+    assert pipeline.orders == orders
+
+
+def test_prune_limit_is_a_setting(run: Run, pipeline: FakePipeline) -> None:
+    run("--prune-limit", "5,10%")
+
+    assert pipeline.settings is not None
+    assert pipeline.settings.prune_limit == PruneLimit(count=5, percent=10)
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("--nonsense",),
@@ -246,6 +279,13 @@ def test_down_tears_everything_down(run: Run, pipeline: FakePipeline) -> None:
         ("--bridge", "docker0"),
         ("--host", "../../etc"),
         ("--cluster-store-opt", "token"),
+        ("--prune-limit", "0,50%"),
+        ("--prune-limit", "half"),
+        ("--rollback-on-failure", "--dry-run"),
+        ("--unprotect", "front", "network", "ls"),
+        ("try", "--confirm", "--revert"),
+        ("try", "--timeout", "0"),
+        ("suspend", "--for", "soon"),
     ],
     ids=" ".join,
 )

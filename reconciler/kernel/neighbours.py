@@ -1,0 +1,119 @@
+"""Neighbour and forwarding entries of VXLAN devices as rtnetlink messages (linux/neighbour.h). Pure."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from struct import Struct
+from typing import Final, NamedTuple
+
+from reconciler.kernel.rtnetlink import (
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_REPLACE,
+    CodecError,
+    Request,
+    attribute,
+    attributes,
+)
+from reconciler.model.identifiers import PROTOCOL
+from reconciler.model.objects import IPAddress
+
+RTM_NEWNEIGH: Final = 28
+_RTM_DELNEIGH: Final = 29
+_RTM_GETNEIGH: Final = 30
+_NDA_DST: Final = 1
+_NDA_LLADDR: Final = 2
+_NDA_PORT: Final = 6
+_NDA_VNI: Final = 7
+_NDA_IFINDEX: Final = 8
+_NDA_PROTOCOL: Final = 12
+_NTF_SELF: Final = 0x02
+_NUD_PERMANENT: Final = 0x80
+
+_AF_INET: Final = 2
+_AF_BRIDGE: Final = 7
+_AF_INET6: Final = 10
+_NDMSG: Final = Struct("=BxxxiHBB")
+_MAC_SIZE: Final = 6
+
+
+class NeighbourEntry(NamedTuple):
+    """A permanent entry. address: that of a neighbour; of a forwarding entry (is_fdb) the VTEP, None when it leads elsewhere too.
+
+    mac: lower case with colons.
+    """
+
+    ifindex: int
+    mac: str
+    address: IPAddress | None
+    is_fdb: bool
+
+
+def dump_neighbours() -> Request:
+    """Ask for the neighbours of all links, both families."""
+    return Request(_RTM_GETNEIGH, NLM_F_DUMP, _NDMSG.pack(0, 0, 0, 0, 0))
+
+
+def dump_fdb() -> Request:
+    """Ask for the forwarding entries of all bridges and VXLAN devices."""
+    return Request(_RTM_GETNEIGH, NLM_F_DUMP, _NDMSG.pack(_AF_BRIDGE, 0, 0, 0, 0))
+
+
+def put_neighbour(ifindex: int, address: IPAddress, mac: str) -> Request:
+    """Set a neighbour entry, whatever was there before."""
+    body = _neighbour(ifindex, address) + _mac(mac) + _PROTOCOL
+    return Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body)
+
+
+_PROTOCOL: Final = attribute(_NDA_PROTOCOL, bytes((PROTOCOL,)))
+
+
+def delete_neighbour(ifindex: int, address: IPAddress) -> Request:
+    return Request(_RTM_DELNEIGH, 0, _neighbour(ifindex, address))
+
+
+def put_fdb(ifindex: int, mac: str, vtep: IPAddress) -> Request:
+    """Set a forwarding entry of a VXLAN device, whatever was there before, a learned one too (moby PR#53663)."""
+    body = _fdb(ifindex, mac) + attribute(_NDA_DST, vtep.packed)
+    return Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body)
+
+
+def delete_fdb(ifindex: int, mac: str) -> Request:
+    """Delete it from the bridge family's table, not the neighbours' (moby PR#50236), wherever it leads."""
+    return Request(_RTM_DELNEIGH, 0, _fdb(ifindex, mac))
+
+
+def _neighbour(ifindex: int, address: IPAddress) -> bytes:
+    family = _AF_INET if address.version == 4 else _AF_INET6
+    return _NDMSG.pack(family, ifindex, _NUD_PERMANENT, 0, 0) + attribute(_NDA_DST, address.packed)
+
+
+def _fdb(ifindex: int, mac: str) -> bytes:
+    return _NDMSG.pack(_AF_BRIDGE, ifindex, _NUD_PERMANENT, _NTF_SELF, 0) + _mac(mac)
+
+
+def _mac(mac: str) -> bytes:
+    return attribute(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+
+
+def decode_neighbour(buffer: bytes, start: int, end: int) -> NeighbourEntry | None:
+    """Read the payload of an RTM_NEWNEIGH; None for what is not permanent, and for what a bridge knows. Raises CodecError."""
+    if end - start < 12:
+        raise CodecError(f"netlink: a neighbour in {end - start} bytes")
+    family, ifindex, state, flags, _ = _NDMSG.unpack_from(buffer, start)
+    is_fdb = family == _AF_BRIDGE
+    if not state & _NUD_PERMANENT or (is_fdb and not flags & _NTF_SELF):
+        return None
+    found = attributes(buffer, start + 12, end)
+    lower, upper = found.get(_NDA_LLADDR), found.get(_NDA_DST)
+    if lower is None or upper is None or lower[1] - lower[0] != _MAC_SIZE:
+        return None  # a bridge's own multicast addresses; a neighbour on a link without MAC addresses
+    is_plain = not is_fdb or found.keys().isdisjoint((_NDA_PORT, _NDA_VNI, _NDA_IFINDEX))
+    address = _address(buffer[upper[0] : upper[1]]) if is_plain else None
+    return NeighbourEntry(ifindex, buffer[lower[0] : lower[1]].hex(":"), address, is_fdb)
+
+
+def _address(packed: bytes) -> IPAddress:
+    if len(packed) not in (4, 16):
+        raise CodecError(f"netlink: a neighbour's address of {len(packed)} bytes")
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
