@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retrie
 help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
 	@echo 'make test    every test; make check: the quick ones and the linters; make format: mend what the formatter can'
-	@echo 'make bench   speed and memory beside ip -batch and nft -f'
+	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there'
 	@echo 'make soak    ten minutes of edits, drift and kill -9 against one watcher'
 	@echo 'make clean   remove what these made'
 
@@ -30,7 +30,8 @@ format: .venv/dev.stamp
 	$(BIN)/ruff check --fix
 
 bench: .venv/run.stamp
-	@$(BIN)/python -m tests.bench
+	@.ci/install-tools dnsperf:dnsperf
+	@$(BIN)/python -m tests.bench; status=$$?; $(BIN)/python -m tests.bench.bench_dns && exit $$status
 
 soak: .venv/run.stamp
 	@$(BIN)/python -m tests.soak
@@ -46,7 +47,7 @@ clean:
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml
-	@.ci/install-tools dig:bind9-dnsutils busybox:busybox-static
+	@.ci/install-tools dig:bind9-dnsutils busybox:busybox-static dnsperf:dnsperf gcc:gcc musl-gcc:musl-tools
 	@tests/kv_servers/install.sh
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --editable '.[dev]'

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from reconciler.dns.tables import name_tables
 from reconciler.drivers.bridge import loopback_setting
 from reconciler.drivers.registry import DRIVERS
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, link_elements, network_elements
 from reconciler.ipam.promises import Promises, SysctlPromise, endpoint_record, network_record, sysctl_record
-from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Bridge, IPAddress, Key, Object, Seen, Sysctl
 from reconciler.model.observed import SandboxFact
@@ -18,6 +19,8 @@ from reconciler.model.wanted import SandboxKind
 from reconciler.ports.links import DEFAULT_NETWORK
 from reconciler.ports.promises import ports_record
 from reconciler.sandbox.compile import compile_sandbox
+
+_Part = tuple[tuple[Key, Object], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,21 +37,49 @@ def compile_objects(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact
 
     sandboxes: whether a named namespace is ours to make depends on who made the one that is there.
     """
-    endpoints = _endpoints_by_network(desired.attachments)
-    objects: dict[Key, Object] = {}
-    for network in desired.networks:
-        _add(objects, _network_objects(network, endpoints[network.name], desired))
-    host_gateway = _host_gateway(desired.networks)
-    for attachment in desired.attachments:
-        gateway = host_gateway or _own_gateway(attachment)
-        is_ours = _is_made_by_us(attachment, sandboxes)
-        _add(objects, compile_sandbox(attachment, desired.host, gateway, is_made_by_us=is_ours))
-        _add(objects, ports_record(attachment))
-        _add(objects, _link_elements(attachment, desired.networks))
-    if any(network.link_name for network in desired.networks):
-        _add(objects, firewall_rules())
-    _add(objects, _forwarding(desired.networks))
-    return objects
+    return Compiler()(desired, sandboxes)
+
+
+class Compiler:
+    """`compile_objects` for one who asks again: a network or sandbox that did not change is not compiled again."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[str, str], tuple[tuple[object, ...], _Part]] = {}
+
+    def __call__(self, desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> dict[Key, Object]:
+        endpoints = _endpoints_by_network(desired.attachments)
+        host_gateway = _host_gateway(desired.networks)
+        default_bridge = next((network for network in desired.networks if network.name == DEFAULT_NETWORK), None)
+        known, self._parts = self._parts, {}
+        objects: dict[Key, Object] = {}
+        for network in desired.networks:
+            inputs = (network, tuple(endpoints[network.name]), desired.host)
+            objects.update(self._part(known, "network", network.name, _network_objects, inputs))
+        for attachment in desired.attachments:
+            gateway = host_gateway or _own_gateway(attachment)
+            is_ours = _is_made_by_us(attachment, sandboxes)
+            links_on = default_bridge if attachment.links else None
+            given = (attachment, desired.host, gateway, is_ours, links_on)
+            objects.update(self._part(known, "attachment", attachment.name, _attachment_objects, given))
+        if any(network.link_name for network in desired.networks):
+            _add(objects, firewall_rules())
+        _add(objects, _forwarding(desired.networks))
+        _add(objects, name_tables(desired))
+        return objects
+
+    def _part(
+        self,
+        known: Mapping[tuple[str, str], tuple[tuple[object, ...], _Part]],
+        kind: str,
+        name: str,
+        make: Callable[..., Iterable[Object]],
+        inputs: tuple[object, ...],
+    ) -> _Part:
+        before = known.get((kind, name))
+        if before is None or before[0] != inputs:
+            before = (inputs, tuple((found.key, found) for found in make(*inputs)))
+        self._parts[kind, name] = before
+        return before[1]
 
 
 def _add(objects: dict[Key, Object], more: Iterable[Object]) -> None:
@@ -65,10 +96,10 @@ def _endpoints_by_network(attachments: Sequence[DesiredAttachment]) -> Mapping[s
 
 
 def _network_objects(
-    network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], desired: DesiredState
+    network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts
 ) -> Iterator[Object]:
     yield network_record(network)
-    yield from DRIVERS[network.wanted.driver].compile_network(network, endpoints, desired.host)
+    yield from DRIVERS[network.wanted.driver].compile_network(network, endpoints, host)
     if network.link_name:
         yield from network_elements(network)
     for endpoint in endpoints:
@@ -77,11 +108,18 @@ def _network_objects(
             yield from endpoint_elements(network, endpoint)
 
 
-def _link_elements(attachment: DesiredAttachment, networks: Sequence[DesiredNetwork]) -> Iterator[Object]:
-    if attachment.links:
-        network = next(network for network in networks if network.name == DEFAULT_NETWORK)
+def _attachment_objects(
+    attachment: DesiredAttachment,
+    host: HostFacts,
+    gateway: IPAddress | None,
+    is_ours: bool,
+    links_on: DesiredNetwork | None,
+) -> Iterator[Object]:
+    yield from compile_sandbox(attachment, host, gateway, is_made_by_us=is_ours)
+    yield from ports_record(attachment)
+    if links_on is not None:
         endpoint = next(endpoint for endpoint in attachment.endpoints if endpoint.network == DEFAULT_NETWORK)
-        yield from link_elements(network, endpoint, attachment.links)
+        yield from link_elements(links_on, endpoint, attachment.links)
 
 
 def _is_made_by_us(attachment: DesiredAttachment, sandboxes: Mapping[NsRef, SandboxFact]) -> bool:

@@ -14,6 +14,7 @@
         PrivilegeError     for want of a capability (exit 77)
       FirewallError        nftables refused a transaction
         FirewallMissing    neither libnftables nor nft is there (exit 69)
+      ResolverError        the embedded DNS server does not do what it is asked to
       KvError              the key-value store
         KvConflict         a compare-and-swap was lost; the next pass plans anew
         KvUnavailable      it cannot be reached (exit 69)
@@ -133,6 +134,12 @@ class FirewallError(ReconcilerError):
 
 class FirewallMissing(FirewallError):
     exit_code = ExitCode.UNAVAILABLE
+
+
+class ResolverError(ReconcilerError):
+    """The embedded DNS server does not do what it is asked to."""
+
+    is_retryable = True
 
 
 class KvError(ReconcilerError):

@@ -17,11 +17,15 @@ from reconciler.apply.executor import Handler, Progress, carry_out, failures
 from reconciler.apply.files import apply_files
 from reconciler.apply.firewall import apply_firewall
 from reconciler.apply.flows import forget_stale_flows
+from reconciler.apply.names import apply_names, serve_new_sandboxes
 from reconciler.apply.namespaces import apply_namespaces
+from reconciler.apply.neighbours import apply_neighbours
 from reconciler.apply.records import apply_records
 from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
-from reconciler.compile import Found, compile_objects, remembered_settings
+from reconciler.compile import Compiler, Found, remembered_settings
+from reconciler.dns.launch import published_zones
+from reconciler.dns.tables import kept_tables
 from reconciler.errors import ReconcilerError
 from reconciler.firewall.published import published_ports
 from reconciler.flows import stale_flows
@@ -30,9 +34,10 @@ from reconciler.guard.obey import obeyed
 from reconciler.guard.orders import NO_ORDERS, Orders
 from reconciler.guard.recovery import Run, forget, recovered_pass, take_back
 from reconciler.guard.rehearsal import rehearsed
-from reconciler.ipam.adopt import adopted_promises
+from reconciler.ipam.adopt import adopted_promises, is_adoptable
 from reconciler.ipam.assign import assign
-from reconciler.ipam.promises import Promises, decode_promises, is_complete, merged
+from reconciler.ipam.gateway_network import with_gateway_network
+from reconciler.ipam.promises import Promises, decode_promises, merged
 from reconciler.kernel.lock import HostLock
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
@@ -40,17 +45,21 @@ from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.last_answer import LastAnswer
 from reconciler.model.desired import DesiredState, PortBinding
-from reconciler.model.identifiers import NsRef
+from reconciler.model.identifiers import HOST, NsRef, overlay_ns
 from reconciler.model.objects import (
     HOST_UNIT,
+    NAMES_UNIT,
     Address,
     Bridge,
+    FdbEntry,
     FirewallElement,
     FirewallRules,
     Key,
     KvRecord,
     LinkUp,
     Namespace,
+    NameTables,
+    Neighbour,
     Object,
     Route,
     SandboxFile,
@@ -58,14 +67,16 @@ from reconciler.model.objects import (
     Sysctl,
     Unit,
     VethPair,
+    Vxlan,
 )
 from reconciler.model.observed import Observed
-from reconciler.model.plan import Operation, Outcome, Plan
+from reconciler.model.plan import Action, Operation, Outcome, Plan
 from reconciler.model.report import Report
-from reconciler.model.wanted import WantedState
+from reconciler.model.wanted import NetworkMode, WantedState
 from reconciler.observe.firewall import foreign_forward_drops, observe_firewall
 from reconciler.observe.host import observe_host
 from reconciler.observe.memory import Keyed, Memory, keyed
+from reconciler.observe.names import observe_names
 from reconciler.observe.ports import host_ports
 from reconciler.plan.make_plan import Blocked, Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, link_units, owners
@@ -88,14 +99,16 @@ class Answers:
 
     def __init__(self) -> None:
         self.decode_promises = LastAnswer(decode_promises)
+        self.with_gateway_network = LastAnswer(with_gateway_network)
         self.assign = LastAnswer(assign)
-        self.compile_objects = LastAnswer(compile_objects)
+        self.compile_objects = LastAnswer(Compiler().__call__)
         self.link_units = LastAnswer(_link_units)
         self.decode_ports = LastAnswer(decode_ports)
         self.published_ports = LastAnswer(_published_ports)
         self.assign_links = LastAnswer(assign_links)
         self.assign_ports = LastAnswer(assign_ports)
         self.seen_records = LastAnswer(_seen_records)
+        self.kept_tables = LastAnswer(kept_tables)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +124,7 @@ class Backends:
     def handlers(self, settings: Settings) -> Mapping[type[Object], Handler]:
         """Say who carries out operations on which kind of object."""
         rtnetlink = partial(apply_rtnetlink, namespaces=self.namespaces)
+        neighbours = partial(apply_neighbours, namespaces=self.namespaces)
         firewall = partial(apply_firewall, nft=self.nft)
         return {
             KvRecord: partial(apply_records, kv=self.kv),
@@ -119,11 +133,15 @@ class Backends:
             Namespace: partial(apply_namespaces, namespaces=self.namespaces),
             Bridge: rtnetlink,
             VethPair: rtnetlink,
+            Vxlan: rtnetlink,
+            FdbEntry: neighbours,
+            Neighbour: neighbours,
             LinkUp: rtnetlink,
             Address: rtnetlink,
             Route: rtnetlink,
             Sysctl: partial(apply_sysctls, namespaces=self.namespaces),
             SandboxFile: partial(apply_files, settings=settings),
+            NameTables: partial(apply_names, settings=settings),
         }
 
 
@@ -246,13 +264,14 @@ def look(
 ) -> View:
     """Observe, choose, compile and compare. blocked: units that failed before in this pass, to be left alone."""
     answers = backends.answers
+    wanted = answers.with_gateway_network(wanted)
     records = {entry.key: entry.value.decode(errors="replace") for entry in backends.kv.list("")}
     kept, faults = answers.decode_promises(records)
     for fault in faults:
         log.warning("%s", fault)
     observed = _observe(wanted, settings, backends, records, kept)
     promises = kept
-    if not is_complete(kept, wanted):
+    if is_adoptable(wanted, observed.host, kept, observed.seen):
         promises = merged(kept, adopted_promises(wanted, observed.host, observed.seen))
     desired = _with_ports(answers.assign(wanted, observed.host, promises), observed, records, backends)
     objects = dict(answers.compile_objects(desired, observed.sandboxes))
@@ -260,16 +279,37 @@ def look(
     objects.update((extra.key, extra) for extra in remembered_settings(objects, found))
     links = answers.link_units(wanted, observed.host.name, promises)
     sandboxes = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in wanted.attachments}
+    sandboxes |= _overlay_units(desired, kept, settings.instance)
     whose = owners(links, sandboxes, observed.seen)
     boundaries = Boundaries(
         failures=(*observed.failures, *desired.failures, *blocked),
         is_pruning=not wanted.has_faults,
         declared=declared_units(wanted),
     )
+    if boundaries.failures or not boundaries.is_pruning:
+        _keep_names(objects, boundaries, settings, answers)
     plan = obeyed(make_plan(objects, observed.seen, whose, boundaries), wanted, whose, observed.sandboxes)
-    if observed.foreign_drops:
-        desired = replace(desired, remarks=(*desired.remarks, *forwarding_remarks(desired, observed.foreign_drops)))
+    remarks = (*desired.remarks, *forwarding_remarks(desired, observed.foreign_drops), *_unserved(observed))
+    if len(remarks) > len(desired.remarks):
+        desired = replace(desired, remarks=remarks)
     return View(observed=observed, desired=desired, owners=whose, plan=plan)
+
+
+def _keep_names(objects: dict[Key, Object], boundaries: Boundaries, settings: Settings, answers: Answers) -> None:
+    """Leave the names of units alone that are left alone."""
+    wanted = next((each for each in objects.values() if isinstance(each, NameTables)), None)
+    failed = frozenset(unit for unit, _ in boundaries.failures)
+    declared = None if boundaries.is_pruning else boundaries.declared
+    kept = answers.kept_tables(wanted, published_zones(settings.run_dir), failed, declared)
+    if wanted is not None:
+        del objects[wanted.key]
+    if kept is not None:
+        objects[kept.key] = kept
+
+
+def _unserved(observed: Observed) -> Iterator[tuple[Unit, str]]:
+    for attachment, reason in observed.unserved:
+        yield Unit(attachment=attachment), f"it has no name service: {reason}"
 
 
 def _with_ports(
@@ -299,7 +339,7 @@ def _observe(
     observed = observe_host(wanted, settings, backends.namespaces, now, memory, promises.sysctls)
     seen = dict(observed.seen)
     seen.update(backends.answers.seen_records(records))
-    failed = list(observed.failures)
+    failed = [*observed.failures, *_unusable(wanted, observed)]
     try:
         units = [Unit(network=network, attachment=attachment) for network, attachment in promises.endpoints]
         if memory.firewall is None:
@@ -308,16 +348,38 @@ def _observe(
         seen.update(memory.firewall)
     except ReconcilerError as error:
         failed.append((HOST_UNIT, error))
-    ports = host_ports(wanted)
-    return replace(observed, seen=seen, failures=tuple(failed), ports=ports, foreign_drops=memory.foreign_drops)
+    names = observe_names(settings.run_dir)
+    seen.update(names.seen)
+    return replace(
+        observed,
+        seen=seen,
+        failures=tuple(failed),
+        ports=host_ports(wanted),
+        foreign_drops=memory.foreign_drops,
+        unserved=names.unserved,
+    )
 
 
 def _published_ports(firewall: Keyed) -> Mapping[str, tuple[PortBinding, ...]]:
     return published_ports(seen for _, seen in firewall)
 
 
+def _unusable(wanted: WantedState, observed: Observed) -> Iterator[tuple[Unit, ReconcilerError]]:
+    """Give the attachments whose sandbox is gone, the host's own, or another attachment's too: nothing is done in there."""
+    for attachment in wanted.attachments:
+        fact = None if attachment.mode is NetworkMode.HOST else observed.sandboxes.get(attachment.sandbox.ns)
+        if fact is not None and fact.error is not None:
+            yield Unit(attachment=attachment.name), fact.error
+
+
 def _seen_records(records: Mapping[str, str]) -> Keyed:
     return keyed(Seen(KvRecord(path=path, value=value), is_ours=True) for path, value in records.items())
+
+
+def _overlay_units(desired: DesiredState, promises: Promises, instance: str) -> Mapping[NsRef, Unit]:
+    """Give the network of each namespace that an overlay network has or would have on this host."""
+    promised = {overlay_ns(network.id, instance): Unit(network=name) for name, network in promises.networks.items()}
+    return promised | {network.ns: network.unit for network in desired.networks if network.ns != HOST}
 
 
 def _link_units(wanted: WantedState, host: str, promises: Promises) -> Mapping[str, Unit]:
@@ -350,9 +412,12 @@ def _converge(
         done = _apply(view.plan.operations, settings, backends, progress)
         outcomes += done
         new = failures(done)
-        if new:
-            failed += [(unit, error) for unit, error in new if not error.is_retryable]
-            _undo(view, new, settings, backends, wanted)
+        failed += [(unit, error) for unit, error in new if not error.is_retryable or unit == NAMES_UNIT]
+        # What could not be removed is not built up again: the next pass removes the rest.
+        half_made = failures(outcome for outcome in done if outcome.operation.action is not Action.DELETE)
+        undone = [(unit, error) for unit, error in half_made if unit != NAMES_UNIT]
+        if undone:
+            _undo(view, undone, settings, backends, wanted)
         before, view = view, look(wanted, settings, backends, failed)
         forget_stale_flows(stale_flows(before.observed.seen, view.observed.seen), backends.namespaces)
     for unit, remark in view.desired.remarks if outcomes else ():
@@ -371,6 +436,7 @@ def _apply(
         memory.files = None
     if any(isinstance(operation.object, (FirewallRules, FirewallElement)) for operation in operations):
         memory.firewall = None
+    serve_new_sandboxes(operations, settings)
     return done
 
 
@@ -380,7 +446,7 @@ def _places(operation: Operation) -> Iterator[NsRef]:
         match found:
             case VethPair():
                 yield from (found.ns, found.peer_ns)
-            case Namespace() | Bridge() | LinkUp() | Address() | Route() | Sysctl():
+            case Namespace() | Bridge() | Vxlan() | FdbEntry() | Neighbour() | LinkUp() | Address() | Route() | Sysctl():
                 yield found.ns
 
 

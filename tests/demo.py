@@ -74,6 +74,7 @@ def play(stage: Stage) -> None:
     _set_the_stage(stage)
     _from_plan_to_networks(stage)
     _who_reaches_whom(stage)
+    _who_knows_whom(stage)
     _drift_is_repaired(stage)
     _all_goes_away(stage)
 
@@ -129,6 +130,21 @@ def _who_reaches_whom(stage: Stage) -> None:
     )
 
 
+def _who_knows_whom(stage: Stage) -> None:
+    stage.say(
+        "On networks of their own, sandboxes know each other by name, alias and hostname; the default network has no names."
+    )
+    stage.run("ip", "netns", "exec", "container4", "cat", "/etc/resolv.conf", expect=lambda out: "127.0.0.11" in out)
+    stage.ping("container4", "container3", answers=True)
+    stage.ping("container3", "fourth", answers=True)
+    stage.run(
+        "ip", "netns", "exec", "container3", "getent", "hosts", "fourhost", expect=lambda out: "172.19.0.3" in out
+    )
+    stage.run(
+        "ip", "netns", "exec", "container4", "getent", "hosts", "al.intern", expect=lambda out: "172.20.0.2" in out
+    )
+
+
 def _drift_is_repaired(stage: Stage) -> None:
     stage.say("A second run finds nothing to do.")
     stage.run("reconcile", "--dry-run", "--detailed-exitcode", exit_code=0)
@@ -167,7 +183,11 @@ def main() -> int:
         return 1
     try:
         with tempfile.TemporaryDirectory(dir="/run") as state_dir:
-            play(Stage(Machine(state_dir=Path(state_dir))))
+            machine = Machine(state_dir=Path(state_dir))
+            try:
+                play(Stage(machine))
+            finally:
+                machine.clean()  # the name server ends with its folder: it would keep the namespaces alive
     except DemoFailed as failure:
         print(f"\nThe demo failed: {failure}", file=sys.stderr)
         return 1

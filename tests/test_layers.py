@@ -20,9 +20,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("model", "last_answer"),
     ("settings",),
     ("spec", "ipam", "drivers", "plan", "firewall", "sandbox", "ports"),
-    ("compile", "flows"),
+    ("flows",),
     ("kernel", "kv", "plugin"),
-    ("observe", "apply", "status", "dns"),
+    ("dns",),
+    ("observe", "apply", "status", "compile"),
     ("guard",),
     ("pipeline",),
     ("watch", "sandbox_exec", "trial"),
@@ -45,7 +46,12 @@ PURE = (
     "status",
     "dns.wire",
     "dns.zones",
+    "dns.tables",
     "dns.answer",
+    "guard.keep",
+    "guard.obey",
+    "guard.orders",
+    "guard.prune",
 )
 
 DOORS = (

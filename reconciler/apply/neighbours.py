@@ -48,7 +48,9 @@ def _carry_out(operations: Sequence[Operation], socket: RouteSocket) -> list[Rec
 
 def _indexes(ifnames: set[str], socket: RouteSocket) -> Mapping[str, int]:
     """Look our links up; one that is not ours counts as not there."""
-    answers = [answer for reply in socket.batch([get_link(name) for name in sorted(ifnames)]) for answer in reply.answers]
+    answers = [
+        answer for reply in socket.batch([get_link(name) for name in sorted(ifnames)]) for answer in reply.answers
+    ]
     links = [decode_link(answer.buffer, answer.start, answer.end) for answer in answers]
     return {link.ifname: link.ifindex for link in links if link.is_ours}
 

@@ -21,7 +21,8 @@ def create_route(route: Route, namespaces: Namespaces) -> Script:
     present = _present(route, namespaces)
     if any((p.ifindex, p.gateway_address()) == (link.ifindex, route.gateway) for p in present):
         return
-    if not any(p.is_ours for p in present):
+    own = {link.ifindex} if link.is_ours else set()
+    if not any(p.is_ours or p.ifindex in own for p in present):
         raise NameConflict(f"{what}: another route to {route.destination} is in the way and not ours; remove it")
     yield from _replace(route, link.ifindex, what)
 

@@ -18,9 +18,7 @@ def create_vxlan(vxlan: Vxlan, namespaces: Namespaces) -> Script:
     what = f"create {vxlan.describe()}"
     master = yield from needed_link(vxlan.ns, vxlan.master, what)
     wanted = _data(vxlan)
-    reply = yield Ask(
-        HOST, new_vxlan(vxlan.ifname, master.ifindex, vxlan.mtu, namespaces.fd(vxlan.ns), wanted)
-    )
+    reply = yield Ask(HOST, new_vxlan(vxlan.ifname, master.ifindex, vxlan.mtu, namespaces.fd(vxlan.ns), wanted))
     if reply.errno == errno.EEXIST:
         link = yield from found_link(vxlan.ns, vxlan.ifname, what)
         if link is None:

@@ -26,7 +26,7 @@ def apply_pass(context: click.Context, orders: Orders, *, output: str) -> ExitCo
     enter_host(invoked.settings)
     with pipeline.open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
         report = pipeline.reconcile(invoked.settings, backends, bar, orders)
-    return _finish(report, output, started)
+    return _finish(invoked, report, output, started)
 
 
 def dry_run(context: click.Context, orders: Orders, *, against: str, output: str, is_detailed: bool) -> ExitCode:
@@ -60,11 +60,14 @@ def down(context: click.Context, *, is_protection_off: bool) -> ExitCode:
     with pipeline.open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
         orders = Orders(is_protection_off=is_protection_off)
         report = pipeline.tear_down(invoked.settings, backends, bar, orders)
-    return _finish(report, "text", started)
+    return _finish(invoked, report, "text", started)
 
 
-def _finish(report: Report, output: str, started: float) -> ExitCode:
+def _finish(invoked: Invocation, report: Report, output: str, started: float) -> ExitCode:
+    from reconciler.watch.journal import Journal
+
     issues = unsettled(report)
+    Journal(invoked.settings.state_dir).record(report)
     log_pass(report, issues, time.monotonic() - started)
     if output != "text":
         show(_plan(report, issues, output))

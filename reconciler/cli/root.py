@@ -20,11 +20,15 @@ _INTERRUPTED: Final = 130
 
 _COMMANDS: Final = {
     "attachment": "inspection",
+    "completion": "completion",
     "down": "passes",
+    "events": "events",
     "exec": "execution",
+    "manual": "completion",
     "network": "inspection",
     "resume": "suspension",
     "schema": "specs",
+    "status": "status",
     "suspend": "suspension",
     "try": "trial",
     "validate": "specs",

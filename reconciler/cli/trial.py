@@ -57,7 +57,7 @@ def _revert(settings: Settings) -> ExitCode:
     report = take_back(settings, trial.id, "somebody took them back") if trial else None
     if report is None:
         raise ReconcilerError("no specs are on trial: they were confirmed or taken back before")
-    return _told(report, started)
+    return _told(settings, report, started)
 
 
 def _try(settings: Settings, timeout_s: float) -> ExitCode:
@@ -71,7 +71,7 @@ def _try(settings: Settings, timeout_s: float) -> ExitCode:
         start_guardian(settings)
         with pipeline.open_backends(settings) as backends:
             report = pipeline.reconcile(settings, backends, orders=Orders(trial_s=timeout_s))
-        trial, code = read_trial(settings.state_dir), _told(report, started)
+        trial, code = read_trial(settings.state_dir), _told(settings, report, started)
         if trial is None:
             log.info("nothing is on trial%s", ": these specs are known to be good" if code is ExitCode.OK else "")
             return code
@@ -82,12 +82,15 @@ def _try(settings: Settings, timeout_s: float) -> ExitCode:
         log.info("specs %s are confirmed", trial.digest[:12])
         return code
     if answer.report is not None:
-        return _told(answer.report, started)
+        return _told(settings, answer.report, started)
     log.error("specs %s were taken back", trial.digest[:12])
     return ExitCode.ROLLED_BACK
 
 
-def _told(report: Report, started: float) -> ExitCode:
+def _told(settings: Settings, report: Report, started: float) -> ExitCode:
+    from reconciler.watch.journal import Journal
+
     issues = unsettled(report)
+    Journal(settings.state_dir).record(report)
     log_pass(report, issues, time.monotonic() - started)
     return exit_code(report, issues)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import click
 
 from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.logs import log_pass
-from reconciler.cli.options import global_options
+from reconciler.cli.options import ENVIRONMENT_PREFIX, global_options
 from reconciler.errors import ExitCode, ReconcilerError
 from reconciler.model.report import Report
 from reconciler.status.verdict import unsettled
+
+if TYPE_CHECKING:
+    from reconciler.watch.metrics_server import ServedMetrics
 
 
 class PassLog:
@@ -40,21 +47,50 @@ class PassLog:
 
 @click.command()
 @global_options()
+@click.option(
+    "--metrics",
+    metavar="ADDRESS",
+    default=None,
+    envvar=f"{ENVIRONMENT_PREFIX}METRICS",
+    help="Serve /metrics and /healthz at unix:/PATH or 127.0.0.1:PORT [default: nowhere]",
+)
 @click.pass_context
-def watch(context: click.Context) -> ExitCode:
+def watch(context: click.Context, *, metrics: str | None) -> ExitCode:
     """Stay, and keep this host as the specs declare until SIGTERM, which leaves the networks up.
 
     Spec files, kernel events and a timer each lead to the same pass. SIGHUP: look at everything again.
     """
     from reconciler import pipeline
-    from reconciler.watch.loop import Watcher
+    from reconciler.watch.journal import Journal
+    from reconciler.watch.loop import Listener, Watcher
+    from reconciler.watch.notify import Notifier, ServiceListener
 
     invoked = begin(context)
+    notifier = Notifier.from_environment()  # an abstract address leads nowhere from another network namespace
     enter_host(invoked.settings)
-    with pipeline.open_backends(invoked.settings) as backends:
-        watcher = Watcher(invoked.settings, backends, (PassLog(),))
+    with pipeline.open_backends(invoked.settings) as backends, _metrics(metrics) as figures:
+        listeners: list[Listener] = [PassLog(), ServiceListener(notifier), Journal(invoked.settings.state_dir), *figures]
+        watcher = Watcher(invoked.settings, backends, listeners)
         try:
             watcher.run()
         finally:
             watcher.close()
+            notifier.close()
     return ExitCode.OK
+
+
+@contextmanager
+def _metrics(address: str | None) -> Iterator[tuple[ServedMetrics, ...]]:
+    """Give the listener that serves figures, if somebody wants them."""
+    if not address:
+        yield ()
+        return
+    from reconciler.watch.loop import RESYNC_S
+    from reconciler.watch.metrics_server import ServedMetrics, parse_address
+
+    # A quiet watcher looks at everything every RESYNC_S: twice is late, and one pass may be a long one.
+    served = ServedMetrics(parse_address(address), quiet_max_s=3 * RESYNC_S)
+    try:
+        yield (served,)
+    finally:
+        served.close()

@@ -1,7 +1,7 @@
 """What the engine and the server say to each other: one JSON request and its reply over a unix socket below the run folder.
 
     {"do": "status"}    -> {"version", "pid", "digest": of the zones in force, "failures": {sandbox: reason},
-                            "sandboxes", "in_flight", "streams"}
+                            "host": inode of its own network namespace, "sandboxes", "in_flight", "streams"}
     {"do": "reload"}    -> the same, once the zones file is in force
     {"do": "stop"}      -> {}
     {"do": "hand over"} -> descriptors in messages of {"sockets": [[namespace, inode], …]}, lock and control socket first;
@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ResolverError
 
 FOLDER: Final = "dns"
 ZONES_FILE: Final = "zones.json"
@@ -40,12 +40,6 @@ _CREDENTIALS: Final = struct.Struct("=iII")
 Document = Mapping[str, object]
 
 
-class ResolverError(ReconcilerError):
-    """The embedded DNS server does not do what it is asked to."""
-
-    is_retryable = True
-
-
 def folder(run_dir: Path) -> Path:
     return run_dir / FOLDER
 
@@ -60,10 +54,10 @@ def address(run_dir: Path) -> Iterator[str]:
         os.close(fd)
 
 
-def connect(run_dir: Path) -> socket.socket:
+def connect(run_dir: Path, timeout_s: float = REPLY_TIMEOUT_S) -> socket.socket:
     """Give a connection to the server. Raises OSError when none listens."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    connection.settimeout(REPLY_TIMEOUT_S)
+    connection.settimeout(timeout_s)
     try:
         with address(run_dir) as path:
             connection.connect(path)
@@ -73,10 +67,10 @@ def connect(run_dir: Path) -> socket.socket:
     return connection
 
 
-def ask(run_dir: Path, request: str) -> Document:
+def ask(run_dir: Path, request: str, timeout_s: float = REPLY_TIMEOUT_S) -> Document:
     """Send one request and give its reply. Raises ResolverError when no server listens, hangs, or refuses."""
     try:
-        with connect(run_dir) as connection:
+        with connect(run_dir, timeout_s) as connection:
             connection.send(encode({"do": request}))
             reply = decode(connection.recv(MESSAGE_MAX))
     except OSError as cause:

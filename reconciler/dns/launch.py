@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,38 +13,59 @@ from typing import Final
 
 from reconciler import __version__
 from reconciler.dns import control
-from reconciler.dns.control import ResolverError
+from reconciler.errors import ResolverError
 
 _START_TIMEOUT_S: Final = 20.0
+_STATUS_TIMEOUT_S: Final = 2.0
+"""A server that does not say how it is within this time counts as none, so that one that hangs does not hold up every pass."""
+
+_END_TIMEOUT_S: Final = 5.0
+_NEW_ZONES_FILE: Final = f"{control.ZONES_FILE}.new"
 _ENVIRONMENT: Final = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
 """What the server is given of ours: it lives long, and there may be tokens among the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningServer:
-    """A server as it says it is. digest: `zones_digest` of what is in force; failures: sandboxes not served, with the reason."""
+    """A server as it says it is. digest: `zones_digest` of what is in force; failures: sandboxes not served, with the reason.
+
+    host: inode of the network namespace that it asks the world from, 0 when it does not say.
+    """
 
     version: str
     pid: int
     digest: str
     failures: Mapping[str, str]
+    host: int = 0
 
 
 def running_server(run_dir: Path) -> RunningServer | None:
     """Give the server that listens to requests, of whatever version; None without one."""
     try:
-        return _running(control.ask(run_dir, "status"))
+        return _running(control.ask(run_dir, "status", _STATUS_TIMEOUT_S))
     except ResolverError:
         return None
 
 
+def is_current(running: RunningServer) -> bool:
+    """Say whether it is of this version and asks the world from the caller's network namespace."""
+    return running.version == __version__ and running.host == _own_namespace()
+
+
+def _own_namespace() -> int:
+    return os.stat("/proc/thread-self/ns/net").st_ino
+
+
 def ensure_server(run_dir: Path, netns_dir: Path) -> None:
     """Have a server of this version run for the caller's network namespace. Harmless when one does; one of another version cedes
-    its place without closing a socket. Raises ResolverError.
+    its place without closing a socket, one of another namespace ends. Raises ResolverError.
     """
     running = running_server(run_dir)
-    if running is not None and running.version == __version__:
-        return
+    if running is not None:
+        if is_current(running):
+            return
+        if running.host != _own_namespace():
+            stop_server(run_dir)
     module = (sys.executable, "-P", "-m", "reconciler.dns.server")  # -P: the folder we stand in may be a stranger's
     command = (*module, "--detach", "--run-dir", str(run_dir.absolute()), "--netns-dir", str(netns_dir.absolute()))
     try:
@@ -67,23 +89,78 @@ def publish_zones(run_dir: Path, text: str) -> RunningServer:
     return _running(control.ask(run_dir, "reload"))
 
 
-def stop_server(run_dir: Path) -> None:
-    """End it, if it runs; sandboxes have no name service from then on."""
+def follow_sandboxes(run_dir: Path) -> None:
+    """Have the server, if one runs, look now into which namespaces its sandboxes' names lead. Raises ResolverError."""
     if running_server(run_dir) is not None:
+        control.ask(run_dir, "reload")
+
+
+def published_zones(run_dir: Path) -> str:
+    """Give the text that was published last, "" when there is none that can be read."""
+    try:
+        return (control.folder(run_dir) / control.ZONES_FILE).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def stop_server(run_dir: Path) -> None:
+    """End it, if it runs, and wait until it is gone; sandboxes have no name service from then on. Raises ResolverError."""
+    life = server_life(run_dir)
+    if life is None:
+        return
+    try:
         control.ask(run_dir, "stop")
+        end = select.poll()
+        end.register(life, select.POLLIN)
+        if not end.poll(_END_TIMEOUT_S * 1000):
+            raise ResolverError(f"embedded DNS server in {control.folder(run_dir)}: it was told to stop and still runs")
+    finally:
+        os.close(life)
+
+
+def server_life(run_dir: Path) -> int | None:
+    """Give a descriptor of the server's process that can be read from once it has ended (pidfd_open(2)), for the caller to close;
+    None when none runs.
+    """
+    running = running_server(run_dir)
+    if running is None:
+        return None
+    try:
+        return os.pidfd_open(running.pid)
+    except ProcessLookupError:
+        return None
+    except OSError as cause:
+        raise ResolverError(f"watch the embedded DNS server, process {running.pid}: {cause.strerror}") from cause
+
+
+def remove_folder(run_dir: Path) -> None:
+    """Remove what servers left behind. For when none runs. Raises ResolverError."""
+    folder = control.folder(run_dir)
+    try:
+        for name in (control.ZONES_FILE, _NEW_ZONES_FILE, control.SOCKET_FILE, control.LOG_FILE, control.LOCK_FILE):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as cause:
+        raise ResolverError(f"remove {cause.filename}: {cause.strerror}") from cause
 
 
 def _running(status: control.Document) -> RunningServer:
     failures = status["failures"]
     assert isinstance(failures, dict)
     return RunningServer(
-        version=str(status["version"]), pid=int(str(status["pid"])), digest=str(status["digest"]), failures=failures
+        version=str(status["version"]),
+        pid=int(str(status["pid"])),
+        digest=str(status["digest"]),
+        failures=failures,
+        host=int(str(status.get("host", 0))),
     )
 
 
 def _write(folder: Path, text: str) -> None:
     """Replace the file at once: a server that starts meanwhile reads the old zones or the new ones."""
-    temporary = folder / f"{control.ZONES_FILE}.new"
+    temporary = folder / _NEW_ZONES_FILE
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

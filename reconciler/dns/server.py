@@ -17,11 +17,10 @@ from typing import Final
 
 from reconciler import __version__
 from reconciler.dns import control, succession
-from reconciler.dns.control import ResolverError
 from reconciler.dns.privileges import drop_privileges
 from reconciler.dns.service import Service
 from reconciler.dns.succession import Inheritance
-from reconciler.errors import ExitCode, ReconcilerError
+from reconciler.errors import ExitCode, ReconcilerError, ResolverError
 
 _READY: Final = b"ready"
 _PREDECESSOR_S: Final = 5.0
@@ -68,7 +67,7 @@ def _inherit(run_dir: Path) -> Inheritance | None:
     deadline = time.monotonic() + _PREDECESSOR_S
     while (fresh := succession.begin(run_dir)) is None:
         try:
-            is_same = control.ask(run_dir, "status")["version"] == __version__
+            is_same = control.ask(run_dir, "status", _PREDECESSOR_S)["version"] == __version__
             return None if is_same else succession.take_over(run_dir)
         except ResolverError:  # it is only just starting, or about to end
             if time.monotonic() >= deadline:

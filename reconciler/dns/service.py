@@ -16,7 +16,7 @@ from typing import Final
 
 from reconciler import __version__
 from reconciler.dns import control, succession
-from reconciler.dns.control import Document, ResolverError
+from reconciler.dns.control import Document
 from reconciler.dns.forwarder import Forwarder
 from reconciler.dns.reactor import Reactor, Timer
 from reconciler.dns.sandbox import Sandbox, open_sockets
@@ -25,7 +25,7 @@ from reconciler.dns.succession import Inheritance
 from reconciler.dns.upstream import upstreams
 from reconciler.dns.view import NetworkTable, View, make_views
 from reconciler.dns.zones import LISTEN_ADDRESS, SandboxZone, Zones, parse_zones, zones_digest
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ReconcilerError, ResolverError
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import HOST, NsRef
 
@@ -218,6 +218,7 @@ class Service:
             "pid": os.getpid(),
             "digest": self._digest,
             "failures": self._named_failures(),
+            "host": self._namespaces.inode(HOST),
             "sandboxes": len(self._sandboxes),
             "in_flight": self._forwarder.in_flight,
             "streams": self._limits.total,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.dns import control
-from reconciler.dns.control import ResolverError
+from reconciler.errors import ResolverError
 from reconciler.model.identifiers import NsRef
 
 HAND_OVER: Final = "hand over"

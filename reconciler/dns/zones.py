@@ -17,12 +17,12 @@ from reconciler.errors import ReconcilerError
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState
 from reconciler.model.identifiers import BUILTIN_NETWORKS, NsRef
 from reconciler.model.objects import IPAddress
-from reconciler.model.wanted import NetworkMode
+from reconciler.sandbox.resolv_conf import EMBEDDED_SERVER, uses_embedded_server
 
 FORMAT: Final = 1
 """Of the text form. A server that does not know it keeps what it has."""
 
-LISTEN_ADDRESS: Final = IPv4Address("127.0.0.11")
+LISTEN_ADDRESS: Final = IPv4Address(EMBEDDED_SERVER)
 
 Ports = tuple[int, int, str]
 """First, last, protocol."""
@@ -92,16 +92,12 @@ def compile_zones(
     return Zones(
         networks=tuple(NetworkZone(name=name, endpoints=tuple(served[name])) for name in sorted(served)),
         sandboxes=tuple(
-            _sandbox(attachment, networks, host_options) for attachment in desired.attachments if is_served(attachment)
+            _sandbox(attachment, networks, host_options)
+            for attachment in desired.attachments
+            if uses_embedded_server(attachment)
         ),
         host_servers=tuple(host_servers),
     )
-
-
-def is_served(attachment: DesiredAttachment) -> bool:
-    """Say whether the sandbox has an embedded server: it is its own stack, on a user-defined network."""
-    is_on_named_network = any(endpoint.network not in BUILTIN_NETWORKS for endpoint in attachment.endpoints)
-    return attachment.wanted.mode is NetworkMode.NETWORKS and is_on_named_network
 
 
 def _served(attachment: DesiredAttachment, endpoint: DesiredEndpoint) -> ServedEndpoint:

@@ -6,14 +6,12 @@ Isolation, masquerading and published ports are elements of the firewall's sets 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_interface
 
+from reconciler.drivers.sandbox_side import sandbox_side
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet, HostFacts
 from reconciler.model.identifiers import HOST, bridge_mac
-from reconciler.model.objects import Address, Bridge, IPAddress, LinkUp, Object, Route, Sysctl, VethPair
-
-ENDPOINT_SYSCTLS = "com.docker.network.endpoint.sysctls"
-_DEFAULT_ROUTES = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+from reconciler.model.objects import Address, Bridge, Object, Sysctl, VethPair
 
 
 def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> Iterable[Object]:
@@ -65,49 +63,17 @@ def _answers(network: DesiredNetwork, subnet: DesiredSubnet) -> bool:
 
 
 def _endpoint(network: DesiredNetwork, endpoint: DesiredEndpoint, host: HostFacts) -> Iterator[Object]:
-    unit, ns, ifname = endpoint.unit, endpoint.ns, endpoint.ifname
     yield VethPair(
-        unit=unit,
+        unit=endpoint.unit,
         ns=HOST,
         ifname=endpoint.link_name,
         master=network.link_name,
         mtu=network.mtu,
-        peer_ns=ns,
-        peer_ifname=ifname,
+        peer_ns=endpoint.ns,
+        peer_ifname=endpoint.ifname,
         peer_mac=endpoint.mac,
         # Where br_netfilter translates before the bridge forwards, a container that calls itself through the host comes back out of
         # the port that it came in by.
         is_hairpin=any(port.host_port for port in endpoint.ports),
     )
-    if host.has_ipv6:
-        is_disabled = endpoint.ipv6 is None
-        yield Sysctl(unit=unit, ns=ns, name=f"net/ipv6/conf/{ifname}/disable_ipv6", value=str(int(is_disabled)))
-    yield LinkUp(unit=unit, ns=ns, ifname=ifname)
-    for interface in (endpoint.ipv4, endpoint.ipv6):
-        if interface is not None:
-            yield Address(unit=unit, ns=ns, ifname=ifname, interface=interface)
-    if endpoint.is_default_ipv4:
-        yield _default_route(endpoint, endpoint.gateway_ipv4)
-    if endpoint.is_default_ipv6:
-        yield _default_route(endpoint, endpoint.gateway_ipv6)
-    yield from _endpoint_sysctls(endpoint)
-
-
-def _default_route(endpoint: DesiredEndpoint, gateway: IPAddress | None) -> Route:
-    assert gateway is not None, "a default route goes through a gateway"
-    return Route(
-        unit=endpoint.unit,
-        ns=endpoint.ns,
-        destination=_DEFAULT_ROUTES[gateway.version],
-        gateway=gateway,
-        ifname=endpoint.ifname,
-    )
-
-
-def _endpoint_sysctls(endpoint: DesiredEndpoint) -> Iterator[Sysctl]:
-    """Expand `net.ipv4.conf.IFNAME.log_martians=1,...`; checked when the spec was read."""
-    given = dict(endpoint.wanted.options).get(ENDPOINT_SYSCTLS, "")
-    for assignment in filter(None, given.split(",")):
-        name, _, value = assignment.strip().partition("=")
-        path = "/".join(endpoint.ifname if part == "IFNAME" else part for part in name.split("."))
-        yield Sysctl(unit=endpoint.unit, ns=endpoint.ns, name=path, value=value)
+    yield from sandbox_side(endpoint, host, network.mtu)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.drivers import bridge, unmanaged
+from reconciler.drivers import bridge, overlay, unmanaged
 from reconciler.drivers.protocol import Driver
 
 DRIVERS: Mapping[str, Driver] = {
     "bridge": bridge,
     "host": unmanaged,
     "null": unmanaged,
+    "overlay": overlay,
 }

@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 Run = Callable[[LoadedSpecs, Orders], Report]
 """One pass with these specs: apply and verify, nothing else."""
 
-_TOLERATED = ("Protected", "Suspended", "DriftDetected")
-"""Reasons of status that do not speak against the specs."""
+_TOLERATED = ("Protected", "Suspended", "DriftDetected", "SandboxMissing")
+"""Reasons of status that do not speak against the specs. A sandbox that is not there (yet) comes and goes without them."""
 
 
 def recovered_pass(loaded: LoadedSpecs, settings: Settings, orders: Orders, run: Run) -> Report:
@@ -56,7 +56,8 @@ def recovered_pass(loaded: LoadedSpecs, settings: Settings, orders: Orders, run:
         return report
     if orders.trial_s:
         return _trial_pass(loaded, settings, orders, run)
-    rejected = read_rejected(settings.state_dir) if orders.is_rollback_wanted else None
+    is_final = orders.is_rollback_wanted or orders.is_rejection_final
+    rejected = read_rejected(settings.state_dir) if is_final else None
     if rejected is not None and rejected.digest == loaded.digest:
         return _way_back(settings, run, rejected)
     report = run(loaded, orders)
@@ -146,8 +147,10 @@ def _is_verified(report: Report) -> bool:
 
 def _failure(report: Report) -> str:
     """Say what speaks against the specs; "" when nothing does. What a guard refused or left is not their failure."""
-    told = (i.message for i in unsettled(report) if i.exit_code not in (ExitCode.OK, ExitCode.GUARDED))
-    return next(told, "")
+    for issue in unsettled(report):
+        if issue.reason not in _TOLERATED and issue.exit_code is not ExitCode.GUARDED:
+            return issue.message
+    return ""
 
 
 def _reject(settings: Settings, digest: str, reason: str) -> RejectedSpecs:

@@ -56,6 +56,14 @@ def suspensions(state_dir: Path, now: float) -> tuple[Suspension, ...]:
     return tuple(found for found in _read(_file(state_dir)) if not found.is_over(now))
 
 
+def suspended_at(state_dir: Path) -> int:
+    """Give a number that changes with every suspension and resumption; 0 when there is none."""
+    try:
+        return _file(state_dir).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def suspend(state_dir: Path, new: Iterable[Suspension], now: float) -> None:
     """Add suspensions; one for the same network is replaced."""
     with _alone(state_dir):

@@ -42,6 +42,21 @@ def adopted_promises(wanted: WantedState, host: HostFacts, seen: Mapping[Key, Se
     return Promises(networks=networks, endpoints=endpoints)
 
 
+def is_adoptable(wanted: WantedState, host: HostFacts, promises: Promises, seen: Mapping[Key, Seen]) -> bool:
+    """Say whether something wanted has no promise, but a link under the name that it would get."""
+    networks = (network for network in wanted.networks if network.name not in promises.networks)
+    bridges = (link_name(network, network_id(host.name, network.name)) for network in networks)
+    if any((Bridge.kind, HOST, name) in seen for name in bridges):
+        return True
+    pairs = (
+        veth_link_name(endpoint_id(host.name, endpoint.network, attachment.name))
+        for attachment in wanted.attachments
+        for endpoint in attachment.endpoints
+        if (endpoint.network, attachment.name) not in promises.endpoints
+    )
+    return any((VethPair.kind, HOST, name) in seen for name in pairs)
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """An address and whether it is marked as ours; sorts ours first."""
@@ -55,7 +70,7 @@ class _Found:
 
 
 class _OwnLinks:
-    """Our links in the host's namespace by name, and the addresses of every link."""
+    """Our bridges in the host's namespace and our pairs by name, and the addresses of every link."""
 
     def __init__(self, seen: Mapping[Key, Seen]) -> None:
         self.bridges: dict[str, Bridge] = {}
@@ -65,7 +80,7 @@ class _OwnLinks:
             match found.object:
                 case Bridge(ns=ns) as bridge if found.is_ours and ns == HOST:
                     self.bridges[bridge.ifname] = bridge
-                case VethPair(ns=ns) as pair if found.is_ours and ns == HOST:
+                case VethPair() as pair if found.is_ours:
                     self.pairs[pair.ifname] = pair
                 case Address(interface=interface) as address if _is_choice(interface):
                     self._addresses[address.ns, address.ifname].append(_Found(interface, found.is_ours))

@@ -34,8 +34,8 @@ def _preference(way: WayOut) -> tuple[bool, int, int, bytes]:
 
 
 def _offer(endpoint: EndpointWanted, chosen: Chosen, network: DesiredNetwork) -> WayOut:
-    """An internal network offers no way out, whatever gateway it has."""
-    if network.wanted.is_internal:
+    """An internal network offers no way out, whatever gateway it has; an overlay's is by the gateway network."""
+    if network.wanted.is_internal or network.wanted.driver == "overlay":
         return WayOut(wanted=endpoint)
     ipv4, ipv6 = _gateway(network, chosen.ipv4), _gateway(network, chosen.ipv6)
     assert not isinstance(ipv4, IPv6Address)

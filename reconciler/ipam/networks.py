@@ -12,12 +12,15 @@ from reconciler.ipam.pools import chosen_pools, families, pool_order
 from reconciler.ipam.promises import NetworkPromise
 from reconciler.ipam.settle import settled
 from reconciler.model.desired import DesiredNetwork, DesiredSubnet, HostFacts
-from reconciler.model.identifiers import network_id
+from reconciler.model.identifiers import HOST, network_id, overlay_ns
 from reconciler.model.objects import IPNetwork
 from reconciler.model.wanted import NetworkWanted, WantedState
 
 UNMANAGED_DRIVERS: Final = frozenset({"host", "null"})
 """Drivers of networks without pools and devices."""
+
+_VXLAN_OVERHEAD: Final = {4: 50, 6: 70}
+"""Outer IP 20 or 40, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348, section 5), by the underlay's family."""
 
 _ETHERNET_MTU: Final = 1500
 _IPV6_MIN_MTU: Final = 1280
@@ -102,6 +105,7 @@ class _Choice:
             subnets=subnets,
             link_name=link_name,
             mtu=_mtu(network, self._host),
+            ns=overlay_ns(self._ids[network.name], self._host.instance) if network.driver == "overlay" else HOST,
         )
 
 
@@ -124,8 +128,17 @@ def _same_link(name: str, owner: str, device: str) -> NameConflict:
 
 def _mtu(network: NetworkWanted, host: HostFacts) -> int:
     """Give the declared MTU, else that of the host's way out, at most Ethernet's."""
+    if network.driver == "overlay":
+        return _overlay_mtu(network, host)
     declared = network.bridge.mtu if network.bridge else None
     if declared:
         return declared
     least = _IPV6_MIN_MTU if network.is_ipv6_enabled else 0
     return max(min(_ETHERNET_MTU, host.uplink_mtu or _ETHERNET_MTU), least)
+
+
+def _overlay_mtu(network: NetworkWanted, host: HostFacts) -> int:
+    """Give what a packet between hosts has room for: the declared MTU is theirs, else that of the link to the others."""
+    declared = network.overlay.underlay_mtu if network.overlay else None
+    underlay = declared or host.underlay_mtu or min(_ETHERNET_MTU, host.uplink_mtu or _ETHERNET_MTU)
+    return underlay - _VXLAN_OVERHEAD[host.vtep.version if host.vtep else 4]

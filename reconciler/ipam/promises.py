@@ -23,7 +23,6 @@ from urllib.parse import quote, unquote
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork
 from reconciler.model.identifiers import HOST, NAME_MAX, NAME_PATTERN, NsRef, is_link_name
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, KvRecord, Unit
-from reconciler.model.wanted import WantedState
 
 SubnetPromise = tuple[IPNetwork, IPAddress | None]
 """A pool and the gateway in it, None where nobody answers."""
@@ -101,15 +100,6 @@ def merged(kept: Promises, adopted: Promises) -> Promises:
         networks={**adopted.networks, **kept.networks},
         endpoints={**adopted.endpoints, **kept.endpoints},
         sysctls={**adopted.sysctls, **kept.sysctls},
-    )
-
-
-def is_complete(promises: Promises, wanted: WantedState) -> bool:
-    """Say whether everything wanted was promised before, so that nothing need be adopted from the kernel."""
-    return all(network.name in promises.networks for network in wanted.networks) and all(
-        (endpoint.network, attachment.name) in promises.endpoints
-        for attachment in wanted.attachments
-        for endpoint in attachment.endpoints
     )
 
 

@@ -5,6 +5,7 @@ Connection tracking speaks nfnetlink (linux/netfilter/nfnetlink_conntrack.h).
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
@@ -33,7 +34,6 @@ _PROTO_SOURCE_PORT: Final = 2
 _PROTO_DESTINATION_PORT: Final = 3
 _NFGENMSG: Final = Struct("=BBH")
 _PORT: Final = Struct(">H")
-_ENOENT: Final = 2
 _PROTOCOLS: Final = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
 
 
@@ -58,7 +58,10 @@ class Flow(NamedTuple):
 
 def forget_flows(is_stale: Callable[[Flow], bool]) -> int:
     """Delete the connections that `is_stale` says are; give how many. Those gone meanwhile are fine. Raises KernelError."""
-    connection = RouteSocket(_NETLINK_NETFILTER)
+    try:
+        connection = RouteSocket(_NETLINK_NETFILTER)
+    except OSError as cause:
+        raise kernel_error(cause.errno or errno.EIO, "ask for tracked connections") from cause
     try:
         flows: list[Flow] = []
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -74,7 +77,7 @@ def forget_flows(is_stale: Callable[[Flow], bool]) -> int:
 def _delete(connection: RouteSocket, flows: Iterable[Flow]) -> int:
     replies = connection.batch([Request(_DELETE, 0, _NFGENMSG.pack(f.family, 0, 0) + f.handle) for f in flows])
     for number, detail, _ in replies:
-        if number not in (0, _ENOENT):
+        if number not in (0, errno.ENOENT):
             raise kernel_error(number, "forget a tracked connection", detail)
     return sum(reply.errno == 0 for reply in replies)
 

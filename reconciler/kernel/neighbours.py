@@ -38,9 +38,8 @@ _MAC_SIZE: Final = 6
 
 
 class NeighbourEntry(NamedTuple):
-    """A permanent entry. address: that of a neighbour; of a forwarding entry (is_fdb) the VTEP, None when it leads elsewhere too.
-
-    mac: lower case with colons.
+    """A permanent entry. address: that of a neighbour; of a forwarding entry (is_fdb) the VTEP, None when it leads there
+    by another port, VNI or link than the device's own. mac: lower case with colons.
     """
 
     ifindex: int

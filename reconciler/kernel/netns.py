@@ -7,7 +7,7 @@ import errno
 import os
 import resource
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.netns_mounts import (
     command,
     enter,
+    is_left_over,
     is_network_namespace,
     mount,
     occupants,
@@ -103,15 +104,26 @@ class Namespaces:
         with self._entered(self._sandbox(ns)):
             yield
 
-    def names(self) -> tuple[str, ...]:
-        """Give the names below the namespace folder that have a namespace behind them, sorted."""
+    def names(self, beginning: str = "") -> tuple[str, ...]:
+        """Give the names below the namespace folder that begin so and have a namespace behind them, sorted."""
         try:
             with os.scandir(self.netns_dir) as entries:
-                return tuple(sorted(entry.name for entry in entries if self._is_namespace(entry.path)))
+                begun = [entry for entry in entries if entry.name.startswith(beginning)]
+                return tuple(sorted(entry.name for entry in begun if self._is_namespace(entry.path)))
         except FileNotFoundError:
             return ()
         except OSError as cause:
             raise kernel_error(cause.errno or errno.EIO, f"list {self.netns_dir}") from cause
+
+    def left_over(self, names: Collection[str]) -> tuple[str, ...]:
+        """Give the names of ours that a crash left without a namespace, sorted. names: those that have one."""
+        known = frozenset(names)
+        try:
+            with os.scandir(self.netns_dir) as entries:
+                others = sorted(entry.name for entry in entries if entry.name not in known)
+            return tuple(name for name in others if is_left_over(self.netns_dir / name, self._mark))
+        except OSError:
+            return ()
 
     def is_marked(self, loopback: Link) -> bool:
         """Say whether the namespace of this `lo` was made by this instance."""
@@ -247,7 +259,7 @@ class Namespaces:
                 )
             return
         self.forget(ns)
-        place_file(path)
+        place_file(path, self._mark)
         try:
             sandbox = self._unshared()
             try:

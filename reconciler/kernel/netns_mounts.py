@@ -7,6 +7,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -63,15 +64,39 @@ def prepare_folder(path: Path) -> None:
     _call(f"share the mount {path}", "mount", b"", folder, b"none", _MS_SHARED | _MS_REC, None)
 
 
-def place_file(path: Path) -> None:
-    """Make the file to mount on. One that no namespace is mounted on is what a crash or a reboot left: taken over."""
+def place_file(path: Path, mark: str) -> None:
+    """Make the file to mount on. One that no namespace is mounted on is what a crash or a reboot left: taken over.
+
+    mark: its content, hidden by the mount, so that what is left after a crash tells whose it is. The file comes with it or not at
+    all.
+    """
     try:
-        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+        fd = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o444)
+        try:
+            os.write(fd, mark.encode())
+            # Only with a folder given does Python follow the link (bpo-37612); an absolute path makes nothing of it.
+            os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+        finally:
+            os.close(fd)
     except FileExistsError as cause:
-        if not path.is_file() or path.is_symlink() or path.stat().st_size:
+        if not is_left_over(path, mark) and (not path.is_file() or path.is_symlink() or path.stat().st_size):
             raise NameConflict(f"{path} is in the way of a namespace and not ours; remove it") from cause
     except OSError as cause:
         raise kernel_error(cause.errno or errno.EIO, f"make {path}") from cause
+
+
+def is_left_over(path: Path | str, mark: str) -> bool:
+    """Say whether this is a file that `place_file` made and no namespace is mounted on."""
+    with contextlib.suppress(OSError):
+        found = os.lstat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_size == len(mark.encode()):
+            with open(path, "rb", opener=_open_itself) as file:
+                return file.read(found.st_size) == mark.encode()
+    return False
+
+
+def _open_itself(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def occupants() -> dict[int, int]:

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from typing import Final
 
-from reconciler.errors import KernelError
+from reconciler.errors import KernelError, kernel_error
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.rtnetlink import NLM_F_DUMP, CodecError, Request, attributes, u8
 from reconciler.model.objects import IPAddress
@@ -36,11 +36,16 @@ _PROTOCOLS: Final = {
 
 
 def bound_sockets() -> Iterator[BoundSocket]:
-    """Give every socket that listens, and every unconnected one of UDP that has a port; a protocol that the kernel lacks has none.
+    """Give every socket that listens, and every unconnected one of UDP that has a port. Raises KernelError.
 
-    Raises KernelError.
+    A protocol that the kernel lacks has none; a kernel without sock_diag tells of none.
     """
-    with_diag = RouteSocket(_NETLINK_SOCK_DIAG)
+    try:
+        with_diag = RouteSocket(_NETLINK_SOCK_DIAG)
+    except OSError as cause:
+        if cause.errno == errno.EPROTONOSUPPORT:
+            return
+        raise kernel_error(cause.errno or errno.EIO, "ask for the sockets of the host") from cause
     try:
         for protocol, (number, states) in _PROTOCOLS.items():
             for family in (socket.AF_INET, socket.AF_INET6):

@@ -57,8 +57,8 @@ def new_vxlan(ifname: str, master: int, mtu: int, ns_fd: int, data: VxlanData) -
     """Make a VXLAN device in our group in the namespace behind `ns_fd`, there a port of link `master`, and down.
 
     For a socket in the underlay: that is where the device's own socket opens and stays, so it never exists in the host's
-    namespace under any name (`src_net` of vxlan_newlink in drivers/net/vxlan/vxlan_core.c). It cannot come up in this message: it must
-    first be told not to make itself an address, which is no part of creation (EAFNOSUPPORT).
+    namespace under any name (`src_net` of vxlan_newlink in drivers/net/vxlan/vxlan_core.c). It cannot come up in this message: it
+    must first be told not to make itself an address, which is no part of creation (EAFNOSUPPORT).
     """
     body = (
         _IFINFO.pack(0, 0, 0, 0, 0)

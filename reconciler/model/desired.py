@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from reconciler.errors import ReconcilerError
-from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.identifiers import HOST, VXLAN_PORT, NsRef
 from reconciler.model.objects import IPAddress, IPNetwork, Unit
 from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkWanted
 
@@ -30,7 +30,8 @@ class HostFacts:
     """What the choices depend on, read from the host. Changes of it are ordinary changes of the desired state.
 
     name: `--host`. instance: tells reconcilers on one machine apart. uplink_mtu: of the default route's link, None without one.
-    vtep: our own underlay address, from `--cluster-advertise`; None outside a cluster.
+    vtep: our own underlay address, from `--cluster-advertise`; None outside a cluster. vxlan_port: the cluster's UDP port.
+    underlay_mtu: of the link that has the VTEP's address, None without one.
     routes: (destination, link) of every route of the main table but default ones and those on our own links.
     resolv_conf, hosts: text of the host's own files. now: RFC 3339 with nanoseconds, for `Created`.
     resolved_conf: of /run/systemd/resolve/resolv.conf, "" if absent.
@@ -47,6 +48,8 @@ class HostFacts:
     has_ipv6: bool
     now: str = field(compare=False)
     vtep: IPAddress | None = None
+    vxlan_port: int = VXLAN_PORT
+    underlay_mtu: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -200,7 +200,7 @@ class Neighbour(_Object):
 class FdbEntry(_Object):
     """A permanent forwarding entry of a VXLAN device: frames to `mac` go to the host with the underlay address `vtep`.
 
-    vtep: as observed None when it leads elsewhere too, or by another port or VNI.
+    vtep: as observed None when it leads there by another port or VNI.
     """
 
     kind: ClassVar[str] = "FdbEntry"
@@ -363,7 +363,7 @@ class NameTables(_Object):
         return (self.kind,)
 
     def describe(self) -> str:
-        return f"names ({self.digest[:12]})"
+        return "name tables of the embedded DNS server"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,7 @@ class Observed:
     """One look at the host. failures: units that could not be looked at (no nft: the host unit), with the reason.
 
     ports: the defaults when no attachment wants any. foreign_drops: what else may stop forwarded packets, in words.
+    unserved: attachments that the embedded DNS server cannot serve although it shall, and why.
     """
 
     host: HostFacts
@@ -63,3 +64,4 @@ class Observed:
     failures: tuple[tuple[Unit, ReconcilerError], ...] = ()
     ports: HostPorts = field(default_factory=HostPorts)
     foreign_drops: tuple[str, ...] = ()
+    unserved: tuple[tuple[str, str], ...] = ()

@@ -56,6 +56,18 @@ class BridgeOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayOptions:
+    """The overlay driver's options, parsed. None: not given.
+
+    underlay_mtu: bytes, of the packets between hosts. vnis: one for each subnet, or none at all. port: UDP.
+    """
+
+    underlay_mtu: int | None = None
+    vnis: tuple[int, ...] = ()
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SubnetWanted:
     """One entry of `ipam.config`; ip_range, gateway and auxiliary addresses lie inside subnet."""
 
@@ -67,7 +79,7 @@ class SubnetWanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkWanted:
-    """One network. options: as typed, for inspect. bridge: parsed, present when driver is `bridge`.
+    """One network. options: as typed, for inspect. bridge, overlay: parsed, present when driver is that.
 
     ipam_options None: never set, which inspect shows as null. is_protected: it stays when it is no longer declared.
     """
@@ -77,6 +89,7 @@ class NetworkWanted:
     driver: str = "bridge"
     options: Pairs = ()
     bridge: BridgeOptions | None = None
+    overlay: OverlayOptions | None = None
     ipam_driver: str = "default"
     ipam_options: Pairs | None = None
     subnets: tuple[SubnetWanted, ...] = ()
@@ -112,7 +125,10 @@ class SandboxRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointWanted:
-    """One attachment's place on one network. mac: lower case with colons. options: endpoint driver options as typed."""
+    """One attachment's place on one network. mac: lower case with colons. options: endpoint driver options as typed.
+
+    is_gateway: added by us, as the way out of overlay networks; not among the networks that the attachment is shown with.
+    """
 
     network: str
     source: Source
@@ -125,6 +141,7 @@ class EndpointWanted:
     gw_priority: int = 0
     interface_name: str | None = None
     options: Pairs = ()
+    is_gateway: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ from reconciler.model.wanted import WantedState
 from reconciler.observe.files import expected_links, sandbox_files
 from reconciler.observe.host_facts import host_facts
 from reconciler.observe.memory import Keyed, Memory, keyed
-from reconciler.observe.sandboxes import look_into_sandboxes, view
+from reconciler.observe.overlay import look_into_overlays
+from reconciler.observe.sandboxes import NearEnds, look_into_sandboxes, view
 from reconciler.observe.sysctls import host_sysctls
 from reconciler.settings import Settings
 
@@ -33,9 +34,14 @@ def observe_host(
     if memory.host is None:
         memory.host = view(namespaces, HOST)
     host = memory.host
-    sandboxes = look_into_sandboxes(wanted, namespaces, host, memory, promised_sysctls)
+    memory.overlays = look_into_overlays(namespaces, memory.overlays)
+    overlays = [overlay for overlay in memory.overlays.values() if overlay is not None]
+    nears = NearEnds({HOST: host.links, **{overlay.ns: overlay.seen.links for overlay in overlays}})
+    sandboxes = look_into_sandboxes(wanted, namespaces, nears, memory, promised_sysctls)
     seen = sandboxes.seen
-    seen.update(memory.host_objects(host, sandboxes.peers))
+    for overlay in overlays:
+        seen.update(overlay.objects(sandboxes.peers[overlay.ns]))
+    seen.update(memory.host_objects(host, sandboxes.peers[HOST]))
     seen.update(keyed(host_sysctls(namespaces)))
     seen.update(_files(wanted, settings, memory))
     return Observed(host=host_facts(settings, host, now), seen=seen, sandboxes=sandboxes.facts)

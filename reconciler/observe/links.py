@@ -27,21 +27,28 @@ _ENDS_DIFFER = 0
 """As the MTU of a pair: never what is wanted, and the change sets both ends."""
 
 Peers = Mapping[tuple[int, int], Peer]
-"""By the number that the host has for the peer's namespace, and the link's index there."""
+"""By the number that the near side's namespace has for the peer's, and the link's index there."""
 
 
 def host_links(links: Iterable[Link], peers: Peers) -> Iterator[Seen]:
-    """Give our bridges and pairs, and every other link as a foreign bridge, which is how it gets in the way of one of ours."""
+    """As `near_links`, in the host's own namespace."""
     links = tuple(links)
-    names = {link.ifindex: link.ifname for link in links}
+    return near_links(HOST, links, {link.ifindex: link.ifname for link in links}, peers)
+
+
+def near_links(ns: NsRef, links: Iterable[Link], names: Mapping[int, str], peers: Peers) -> Iterator[Seen]:
+    """Give our bridges and pairs, and every other link as a foreign bridge, which is how it gets in the way of one of ours.
+
+    names: of all links there, by index.
+    """
     for link in links:
         if link.is_ours and link.kind == "veth":
-            yield Seen(_pair(link, names, peers), is_ours=True)
+            yield Seen(_pair(ns, link, names, peers), is_ours=True)
             continue
         is_ours = link.is_ours and link.kind == "bridge"
-        yield Seen(_bridge(link), is_ours=is_ours)
+        yield Seen(_bridge(ns, link), is_ours=is_ours)
         if is_ours:
-            yield from link_sysctls(HOST, link)
+            yield from link_sysctls(ns, link)
 
 
 def sandbox_links(ns: NsRef, links: Iterable[Link]) -> Iterator[Seen]:
@@ -59,9 +66,9 @@ def link_sysctls(ns: NsRef, link: Link) -> Iterator[Seen]:
         yield Seen(Sysctl(ns=ns, name=name, value=value), is_ours=False)
 
 
-def _bridge(link: Link) -> Bridge:
+def _bridge(ns: NsRef, link: Link) -> Bridge:
     return Bridge(
-        ns=HOST,
+        ns=ns,
         ifname=link.ifname,
         mac=link.mac,
         mtu=link.mtu,
@@ -70,10 +77,10 @@ def _bridge(link: Link) -> Bridge:
     )
 
 
-def _pair(link: Link, names: Mapping[int, str], peers: Peers) -> VethPair:
+def _pair(ns: NsRef, link: Link, names: Mapping[int, str], peers: Peers) -> VethPair:
     peer = peers.get((link.peer_nsid, link.peer), NO_PEER)
     return VethPair(
-        ns=HOST,
+        ns=ns,
         ifname=link.ifname,
         master=names.get(link.master, ""),
         mtu=link.mtu if peer is NO_PEER or peer.link.mtu == link.mtu else _ENDS_DIFFER,

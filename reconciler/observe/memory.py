@@ -8,6 +8,7 @@ from itertools import chain
 
 from reconciler.kernel.addresses import AddressEntry
 from reconciler.kernel.links import Link
+from reconciler.kernel.neighbours import NeighbourEntry
 from reconciler.kernel.routes import RouteEntry
 from reconciler.last_answer import LastAnswer
 from reconciler.model.identifiers import HOST, NsRef
@@ -27,11 +28,12 @@ def keyed(found: Iterable[Seen]) -> Keyed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What the kernel says of one namespace."""
+    """What the kernel says of one namespace. neighbours: asked for in overlay networks' namespaces only."""
 
     links: tuple[Link, ...]
     addresses: tuple[AddressEntry, ...]
     routes: tuple[RouteEntry, ...]
+    neighbours: tuple[NeighbourEntry, ...] = ()
 
     def names(self) -> dict[int, str]:
         return {link.ifindex: link.ifname for link in self.links}
@@ -44,13 +46,23 @@ class View:
 class Glimpse:
     """What one look into a namespace gave.
 
-    asked: the settings that it was asked for. peers: far ends found there, by the host's number for the namespace and the index.
+    asked: the settings that it was asked for. peers: far ends found there, each with the namespace of the near end, that one's
+    number for this namespace, and the index.
     """
 
     fact: SandboxFact
     asked: frozenset[str] = frozenset()
     seen: Keyed = ()
-    peers: tuple[tuple[tuple[int, int], Peer], ...] = ()
+    peers: tuple[tuple[NsRef, tuple[int, int], Peer], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlay:
+    """The namespace of an overlay network. objects: what is in there, told the far ends of its pairs."""
+
+    ns: NsRef
+    seen: View
+    objects: LastAnswer[[Peers], Keyed]
 
 
 def _host_objects(host: View, peers: Peers) -> Keyed:
@@ -64,13 +76,15 @@ class Memory:
     """Kept from pass to pass; a new one remembers nothing, so that everything is looked at.
 
     host: the host's own namespace. sandboxes: those that attachments name. others: namespaces under other names, by name and
-    inode, with what was found in them. files: all sandbox files, and for whom they were looked up. firewall: our tables.
-    foreign_drops: what was found with them of other tables.
+    inode, with what was found in them. overlays: the same for namespaces with names of overlay networks, None for those of others.
+    files: all sandbox files, and for whom they were looked up. firewall: our tables. foreign_drops: what was found with them of
+    other tables.
     """
 
     host: View | None = None
     sandboxes: dict[NsRef, Glimpse] = field(default_factory=dict)
     others: dict[tuple[str, int], Glimpse] = field(default_factory=dict)
+    overlays: dict[tuple[str, int], Overlay | None] = field(default_factory=dict)
     files: tuple[Mapping[str, str], Keyed] | None = None
     firewall: Keyed | None = None
     foreign_drops: tuple[str, ...] = ()
@@ -84,8 +98,10 @@ class Memory:
             else:
                 self.sandboxes.pop(ns, None)
                 self.others = {key: found for key, found in self.others.items() if f"netns:{key[0]}" != ns}
+                self.overlays = {key: found for key, found in self.overlays.items() if f"netns:{key[0]}" != ns}
 
     def forget_all(self) -> None:
         self.host = self.files = self.firewall = None
         self.sandboxes.clear()
         self.others.clear()
+        self.overlays.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.errors import PlanError, ReconcilerError, SandboxMissing
@@ -11,7 +11,7 @@ from reconciler.kernel.addresses import decode_address, dump_addresses
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link, decode_link, decode_nsid, dump_links, get_nsid
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.routes import decode_route, dump_routes
-from reconciler.model.identifiers import HOST, LINK_GROUP, NsRef
+from reconciler.model.identifiers import HOST, LINK_GROUP, OVERLAY_PREFIX, NsRef
 from reconciler.model.objects import Key, Namespace, Seen
 from reconciler.model.observed import SandboxFact
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind, WantedState
@@ -26,16 +26,40 @@ _NAMED = f"{SandboxKind.NETNS}:"
 
 @dataclass(slots=True, kw_only=True)
 class Sandboxes:
-    """What was found in all of them. far_ends: number of the namespace and index of the peers of our links on the host."""
+    """What was found in all of them. peers: by the namespace of the near end."""
 
-    far_ends: frozenset[tuple[int, int]]
+    nears: NearEnds
     facts: dict[NsRef, SandboxFact] = field(default_factory=dict)
     seen: dict[Key, Seen] = field(default_factory=dict)
-    peers: dict[tuple[int, int], Peer] = field(default_factory=dict)
+    peers: defaultdict[NsRef, dict[tuple[int, int], Peer]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, found: Glimpse) -> None:
         self.seen.update(found.seen)
-        self.peers.update(found.peers)
+        for near, place, peer in found.peers:
+            self.peers[near][place] = peer
+
+
+class NearEnds:
+    """Our ends of pairs, in the host's namespace and in those of overlay networks: by them the far ends are told."""
+
+    def __init__(self, links: Mapping[NsRef, Iterable[Link]]) -> None:
+        self._far: dict[NsRef, frozenset[tuple[int, int]]] = {}
+        self._ways: defaultdict[tuple[int, int], list[NsRef]] = defaultdict(list)
+        for ns, found in links.items():
+            ours = [link for link in found if link.is_ours and link.kind == "veth"]
+            ours = [link for link in ours if link.peer_nsid != NSID_NOT_ASSIGNED]
+            self._far[ns] = frozenset((link.peer_nsid, link.peer) for link in ours)
+            if ns != HOST:
+                for link in ours:
+                    self._ways[link.ifindex, link.peer].append(ns)
+
+    def numbers(self, namespaces: Namespaces, ns: NsRef, links: Sequence[Link]) -> tuple[tuple[NsRef, int], ...]:
+        """Give how those namespaces number `ns` that may have the near end of one of `links`, the host always."""
+        nears = [near for link in links if link.kind == "veth" for near in self._ways.get((link.peer, link.ifindex), ())]
+        return tuple((near, _nsid(namespaces, near, ns)) for near in dict.fromkeys((HOST, *nears)))
+
+    def is_far_end(self, link: Link, numbers: Iterable[tuple[NsRef, int]]) -> bool:
+        return any((nsid, link.ifindex) in self._far[near] for near, nsid in numbers)
 
 
 def view(namespaces: Namespaces, ns: NsRef) -> View:
@@ -51,16 +75,19 @@ def view(namespaces: Namespaces, ns: NsRef) -> View:
 def look_into_sandboxes(
     wanted: WantedState,
     namespaces: Namespaces,
-    host: View,
+    nears: NearEnds,
     memory: Memory,
     promised_sysctls: Iterable[tuple[NsRef, str]] = (),
 ) -> Sandboxes:
-    """Look into every namespace that an attachment names, then for ours that none does. Never raises for one of them."""
-    found = Sandboxes(far_ends=frozenset(_far_ends(host.links)))
+    """Look into every namespace that an attachment names, then for ours that none does. Never raises for one of them.
+
+    Those of overlay networks are not looked for.
+    """
+    found = Sandboxes(nears=nears)
     asked = _asked_by_ns(wanted, promised_sysctls)
     for ns, names in asked.items():
         memory.sandboxes[ns] = glimpse = _remembered(memory, namespaces, ns, names) or _look_into(
-            namespaces, ns, names, found.far_ends
+            namespaces, ns, names, nears
         )
         found.facts[ns] = glimpse.fact
         found.add(glimpse)
@@ -69,12 +96,6 @@ def look_into_sandboxes(
     found.facts.update(_contested(found.facts))
     _look_for_ours(found, namespaces, memory)
     return found
-
-
-def _far_ends(links: Iterable[Link]) -> Iterator[tuple[int, int]]:
-    for link in links:
-        if link.is_ours and link.kind == "veth" and link.peer_nsid != NSID_NOT_ASSIGNED:
-            yield link.peer_nsid, link.peer
 
 
 def _asked_by_ns(wanted: WantedState, promised_sysctls: Iterable[tuple[NsRef, str]]) -> Mapping[NsRef, frozenset[str]]:
@@ -98,15 +119,14 @@ def _remembered(memory: Memory, namespaces: Namespaces, ns: NsRef, asked: frozen
     return known if namespaces.present_inode(ns) == known.fact.inode else None
 
 
-def _look_into(
-    namespaces: Namespaces, ns: NsRef, asked: frozenset[str], far_ends: frozenset[tuple[int, int]]
-) -> Glimpse:
+def _look_into(namespaces: Namespaces, ns: NsRef, asked: frozenset[str], nears: NearEnds) -> Glimpse:
     try:
         inode = namespaces.inode(ns)
         if inode == namespaces.inode(HOST):
             return Glimpse(fact=SandboxFact(inode=inode, error=_is_the_hosts(ns)))
-        nsid = _nsid(namespaces, ns)
-        seen = _claimed(view(namespaces, ns), nsid, far_ends)
+        seen = view(namespaces, ns)
+        numbers = nears.numbers(namespaces, ns, seen.links)
+        seen = _claimed(seen, nears, numbers)
         is_ours = ns.startswith(_NAMED) and any(namespaces.is_marked(link) for link in seen.links)
         objects = (
             *_objects(ns, seen, is_ours=is_ours),
@@ -118,7 +138,7 @@ def _look_into(
     except ReconcilerError as error:
         return Glimpse(fact=SandboxFact(inode=0, error=error))
     fact = SandboxFact(inode=inode, is_ours=is_ours)
-    return Glimpse(fact=fact, asked=asked, seen=keyed(objects), peers=tuple(_peers(ns, nsid, seen.links)))
+    return Glimpse(fact=fact, asked=asked, seen=keyed(objects), peers=tuple(_peers(ns, numbers, seen.links)))
 
 
 def _objects(ns: NsRef, seen: View, *, is_ours: bool) -> Iterator[Seen]:
@@ -134,23 +154,29 @@ def _look_for_ours(found: Sandboxes, namespaces: Namespaces, memory: Memory) -> 
     """Report namespaces of ours that no attachment names, unless one reaches them by another way."""
     inodes = {fact.inode for fact in found.facts.values()}
     others: dict[tuple[str, int], Glimpse] = {}
-    for name in namespaces.names():
+    names = namespaces.names()
+    for name in names:
         ns = NsRef(f"{_NAMED}{name}")
-        inode = 0 if ns in found.facts else namespaces.present_inode(ns)
+        is_known = ns in found.facts or name.startswith(OVERLAY_PREFIX)
+        inode = 0 if is_known else namespaces.present_inode(ns)
         if inode and inode not in inodes:
             known = memory.others.get((name, inode))
-            others[name, inode] = _look_for_mark(namespaces, ns, inode) if known is None else known
+            others[name, inode] = _look_for_mark(namespaces, ns, inode, found.nears) if known is None else known
             found.add(others[name, inode])
     memory.others = others
+    for name in namespaces.left_over(names):
+        ns = NsRef(f"{_NAMED}{name}")
+        if ns not in found.facts and not name.startswith(OVERLAY_PREFIX):
+            found.seen.update(keyed([Seen(Namespace(ns=ns, name=name), is_ours=True)]))
 
 
-def _look_for_mark(namespaces: Namespaces, ns: NsRef, inode: int) -> Glimpse:
+def _look_for_mark(namespaces: Namespaces, ns: NsRef, inode: int, nears: NearEnds) -> Glimpse:
     nothing = Glimpse(fact=SandboxFact(inode=inode))
     try:
         if not namespaces.is_made_by_us(ns):
             return nothing
         links = namespaces.socket(ns).dump(dump_links(), decode_link)
-        peers = tuple(_peers(ns, _nsid(namespaces, ns), links))
+        peers = tuple(_peers(ns, nears.numbers(namespaces, ns, links), links))
     except ReconcilerError:
         return nothing  # gone while we looked, or not to be read: nothing that we could own up to
     finally:
@@ -159,24 +185,26 @@ def _look_for_mark(namespaces: Namespaces, ns: NsRef, inode: int) -> Glimpse:
     return Glimpse(fact=SandboxFact(inode=inode, is_ours=True), seen=keyed([seen]), peers=peers)
 
 
-def _claimed(seen: View, nsid: int, far_ends: frozenset[tuple[int, int]]) -> View:
+def _claimed(seen: View, nears: NearEnds, numbers: Sequence[tuple[NsRef, int]]) -> View:
     """Give the view with the far ends of our pairs as ours: whoever is inside may have taken our mark off them."""
-    links = (link._replace(group=LINK_GROUP) if (nsid, link.ifindex) in far_ends else link for link in seen.links)
+    links = (link._replace(group=LINK_GROUP) if nears.is_far_end(link, numbers) else link for link in seen.links)
     return replace(seen, links=tuple(links))
 
 
-def _nsid(namespaces: Namespaces, ns: NsRef) -> int:
-    """Give how the host numbers a namespace; -1 when no link there has to do with the host."""
-    reply = namespaces.socket(HOST).request(get_nsid(namespaces.fd(ns)))
+def _nsid(namespaces: Namespaces, near: NsRef, ns: NsRef) -> int:
+    """Give how `near` numbers a namespace; -1 when no link there has to do with it."""
+    reply = namespaces.socket(near).request(get_nsid(namespaces.fd(ns)))
     return next((decode_nsid(a.buffer, a.start, a.end) for a in reply.answers), NSID_NOT_ASSIGNED)
 
 
-def _peers(ns: NsRef, nsid: int, links: Iterable[Link]) -> Iterator[tuple[tuple[int, int], Peer]]:
-    """Give the far ends of pairs, by how the host would speak of them."""
-    if nsid != NSID_NOT_ASSIGNED:
-        for link in links:
-            if link.kind == "veth":
-                yield (nsid, link.ifindex), Peer(ns=ns, link=link)
+def _peers(
+    ns: NsRef, numbers: Iterable[tuple[NsRef, int]], links: Sequence[Link]
+) -> Iterator[tuple[NsRef, tuple[int, int], Peer]]:
+    """Give the far ends of pairs, by how the near ends' namespaces would speak of them."""
+    pairs = [link for link in links if link.kind == "veth"]
+    for near, nsid in numbers:
+        if nsid != NSID_NOT_ASSIGNED:
+            yield from ((near, (nsid, link.ifindex), Peer(ns=ns, link=link)) for link in pairs)
 
 
 def _contested(facts: Mapping[NsRef, SandboxFact]) -> Iterator[tuple[NsRef, SandboxFact]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from reconciler.drivers.bridge import ENDPOINT_SYSCTLS
+from reconciler.drivers.sandbox_side import ENDPOINT_SYSCTLS
 from reconciler.errors import ConfigError
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.sysctl import read_sysctl
@@ -24,6 +24,11 @@ HOST_SYSCTLS = (
 def host_sysctls(namespaces: Namespaces) -> Iterator[Seen]:
     """Give the settings that forwarding depends on, those that exist."""
     return _read(namespaces, HOST, HOST_SYSCTLS)
+
+
+def forwarding_sysctls(namespaces: Namespaces, ns: NsRef) -> Iterator[Seen]:
+    """Give what makes a namespace route between its own links."""
+    return _read(namespaces, ns, HOST_SYSCTLS[:2])
 
 
 def asked_settings(attachments: Iterable[AttachmentWanted]) -> frozenset[str]:

@@ -88,7 +88,8 @@ def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterat
         if found.is_ours or key not in wanted:
             continue
         mine = wanted[key]
-        if isinstance(mine, _EXCLUSIVE) or (isinstance(mine, Route) and _is_foreign_route(found.object, mine, seen)):
+        is_taken = isinstance(mine, _EXCLUSIVE) or (isinstance(mine, LinkUp) and mine.ifname != "lo")
+        if is_taken or (isinstance(mine, Route) and _is_foreign_route(found.object, mine, seen)):
             message = (
                 f"{found.object.describe()} is in the way and not ours; remove or rename it, or choose another name"
             )
@@ -147,7 +148,12 @@ def _unit_of_removal(found: Seen, after: Object | None, pruning: _Pruning) -> Un
         return after.unit if must_be_made_anew(found.object, after) else None
     if not found.is_ours or isinstance(found.object, (LinkUp, Sysctl)) or not pruning.allows(found.object):
         return None
-    return pruning.owners.unit_of(found.object) or HOST_UNIT
+    return pruning.owners.unit_of(found.object) or _unit_of_orphan(found.object)
+
+
+def _unit_of_orphan(found: Object) -> Unit:
+    """A namespace that nothing tells the attachment of fails alone: somebody's process in it must not stop everything else."""
+    return Unit(attachment=found.name) if isinstance(found, Namespace) else HOST_UNIT
 
 
 def _change(before: Object, after: Object) -> Operation:

@@ -1,7 +1,7 @@
 """In which order operations are carried out.
 
 Promises are written before anything is touched and taken back last of all. What is to go goes from the outside in (published ports,
-files, routes, addresses, pairs, bridges, namespaces), then the firewall changes in one transaction while the links it guards
+names, files, routes, addresses, pairs, bridges, namespaces), then the firewall changes in one transaction while the links it guards
 are either gone or not yet there, then what is to come is made from the inside out.
 """
 
@@ -15,8 +15,8 @@ from reconciler.model.objects import (
     FirewallRules,
     KvRecord,
     LinkUp,
-    NameTables,
     Namespace,
+    NameTables,
     Neighbour,
     Object,
     Route,

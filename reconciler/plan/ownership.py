@@ -17,8 +17,8 @@ from reconciler.model.objects import (
     Key,
     KvRecord,
     LinkUp,
-    NameTables,
     Namespace,
+    NameTables,
     Neighbour,
     Object,
     Route,
@@ -119,4 +119,5 @@ def owners(links: Mapping[str, Unit], sandboxes: Mapping[NsRef, Unit], seen: Map
         for found in seen.values()
         if isinstance(found.object, VethPair) and found.object.ifname in links
     }
-    return Owners(links=links, sandboxes=sandboxes, peers=peers)
+    joined = {ns: Unit(attachment=unit.attachment) for (ns, _), unit in peers.items()}
+    return Owners(links=links, sandboxes={**joined, **sandboxes}, peers=peers)

@@ -11,7 +11,7 @@ from reconciler.model.objects import Unit
 def forwarding_remarks(desired: DesiredState, foreign_drops: Sequence[str]) -> Iterator[tuple[Unit, str]]:
     """Tell every network that leads outside by the host whose rules beside ours must agree. foreign_drops: their chains."""
     chains = ", ".join(foreign_drops)
-    for network in desired.networks:
+    for network in desired.networks if foreign_drops else ():
         if network.link_name and not network.wanted.is_internal:
             text = (
                 f"the firewall of somebody else drops forwarded packets unless its own rules accept them ({chains}): "

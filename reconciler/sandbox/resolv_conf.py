@@ -50,8 +50,9 @@ def host_resolv_conf(host: HostFacts) -> ResolvConf:
 
 
 def uses_embedded_server(attachment: DesiredAttachment) -> bool:
-    """Say whether names are served in the sandbox: it sits on a user-defined network."""
-    return any(endpoint.network not in BUILTIN_NETWORKS for endpoint in attachment.endpoints)
+    """Say whether names are served in the sandbox: it is its own stack, on a user-defined network."""
+    is_on_named_network = any(endpoint.network not in BUILTIN_NETWORKS for endpoint in attachment.endpoints)
+    return attachment.wanted.mode is NetworkMode.NETWORKS and is_on_named_network
 
 
 def resolv_conf_text(attachment: DesiredAttachment, host: HostFacts) -> str:

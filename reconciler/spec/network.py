@@ -14,6 +14,7 @@ from reconciler.model.wanted import BridgeOptions, NetworkWanted, Source, Subnet
 from reconciler.spec.bridge_options import bridge_options
 from reconciler.spec.document import Path, Tree, kind_of
 from reconciler.spec.fields import Address, IpRange, Items, Labels, Name, Subnet, Text, parse_name
+from reconciler.spec.overlay_options import overlay_options
 from reconciler.spec.spec_model import SpecModel
 
 Fault = tuple[Path, str]
@@ -136,7 +137,7 @@ def builtin_networks(source: Source) -> dict[str, NetworkWanted]:
 def network_wanted(key: str, spec: NetworkSpec, source: Source) -> tuple[NetworkWanted | None, list[Fault]]:
     """Check one network by itself and give its value; None when it has faults."""
     faults = [*_placement_faults(key, spec), *_ipam_faults(spec)]
-    bridge, is_ipv4, is_ipv6 = None, spec.enable_ipv4 is not False, spec.enable_ipv6 is True
+    bridge, overlay, is_ipv4, is_ipv6 = None, None, spec.enable_ipv4 is not False, spec.enable_ipv6 is True
     name = spec.real_name(key)
     if spec.driver == "bridge" and not spec.is_external:
         parsed = bridge_options(dict(spec.driver_opts), is_default=name == _BRIDGE, is_internal=spec.internal)
@@ -144,6 +145,10 @@ def network_wanted(key: str, spec: NetworkSpec, source: Source) -> tuple[Network
         faults += [(("driver_opts", option), message) for option, message in parsed.faults]
         is_ipv4, is_ipv6, disagreements = _families(spec, parsed.enable_ipv4, parsed.enable_ipv6)
         faults += [*disagreements, *_bridge_faults(spec, bridge, is_ipv4=is_ipv4, is_ipv6=is_ipv6)]
+    if spec.driver == "overlay":
+        declared = overlay_options(dict(spec.driver_opts), len(spec.ipam.config) or None)
+        overlay = declared.options
+        faults += [(("driver_opts", option), message) for option, message in declared.faults]
     if faults:
         return None, faults
     return (
@@ -153,6 +158,7 @@ def network_wanted(key: str, spec: NetworkSpec, source: Source) -> tuple[Network
             driver=_BUILTIN_DRIVERS.get(name, spec.driver),
             options=tuple(sorted(spec.driver_opts.items())),
             bridge=bridge,
+            overlay=overlay,
             ipam_driver=spec.ipam.driver,
             ipam_options=_ipam_options(name, spec.ipam),
             subnets=tuple(_subnet_wanted(entry) for entry in spec.ipam.config),

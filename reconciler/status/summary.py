@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import ExitCode, RolledBack
-from reconciler.model.objects import HOST_UNIT, KvRecord, Unit
+from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, KvRecord, Unit
 from reconciler.model.report import Report
+from reconciler.sandbox.resolv_conf import uses_embedded_server
 from reconciler.status.json_text import Json
 from reconciler.status.verdict import Unsettled, unsettled
 
@@ -37,6 +38,7 @@ def summary_document(report: Report, revision: Revision, previous: Mapping[str, 
     Conditions follow kstatus: `Ready` always; `Reconciling` (the next pass may mend it) and `Stalled` (a person must act)
     only while true.
     An entry whose spec cannot be read stays as it was, stalled with reason LastGoodInUse.
+    `names` tells of the embedded DNS server; null where no sandbox has it.
     """
     issues = unsettled(report)
     writer = _Writer(
@@ -57,6 +59,7 @@ def summary_document(report: Report, revision: Revision, previous: Mapping[str, 
         "specFaults": [str(fault) for fault in report.spec_faults],
         "networks": _entries(report, writer, _of_networks(report, issues), _mapping(previous, "networks")),
         "attachments": _entries(report, writer, _of_attachments(report, issues), _mapping(previous, "attachments")),
+        "names": _names_entry(report, writer, issues, _mapping(previous, "names")),
     }
 
 
@@ -130,6 +133,13 @@ def _entries(
     return dict(sorted(entries.items()))
 
 
+def _names_entry(report: Report, writer: _Writer, issues: Iterable[Unsettled], before: Mapping[str, object]) -> Json:
+    issue = _by_unit(issues).get(NAMES_UNIT)
+    if issue is None and not any(map(uses_embedded_server, report.desired.attachments)):
+        return None
+    return writer.entry(NAMES_UNIT, issue, before)
+
+
 def _kept(writer: _Writer, before: Mapping[str, object]) -> dict[str, Json]:
     """What cannot be read any more, or was taken away while something else cannot be read: nothing of it was touched."""
     issue = Unsettled(
@@ -174,7 +184,7 @@ def _of_networks(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, Unse
     """Say of each network what is in its way: its own issue, or the host's."""
     by_unit = _by_unit(issues)
     units = {network.unit for network in report.desired.networks}
-    units |= {unit for unit in by_unit if unit.network and not unit.attachment}
+    units |= {unit for unit in by_unit if unit.network and not unit.attachment} - {NAMES_UNIT}
     return {unit: by_unit.get(unit) or _of_host(by_unit) for unit in sorted(units)}
 
 
@@ -211,10 +221,18 @@ def _repaired(report: Report, previous: Mapping[str, object]) -> Counter[str]:
         return Counter()
     counts: Counter[str] = Counter()
     for unit in _changed_units(report):
-        kind, name = ("attachments", unit.attachment) if unit.attachment else ("networks", unit.network)
-        if _is_ready(_mapping(_mapping(previous, kind), name) if name else previous):
+        if _is_ready(_entry_of(unit, previous)):
             counts.update((str(_entry_unit(unit)), ""))
     return counts
+
+
+def _entry_of(unit: Unit, document: Mapping[str, object]) -> Mapping[str, object]:
+    if unit == HOST_UNIT:
+        return document
+    if unit == NAMES_UNIT:
+        return _mapping(document, "names")
+    kind, name = ("attachments", unit.attachment) if unit.attachment else ("networks", unit.network)
+    return _mapping(_mapping(document, kind), name)
 
 
 def _changed_units(report: Report) -> Iterator[Unit]:

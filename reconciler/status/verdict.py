@@ -16,6 +16,7 @@ from reconciler.errors import (
     Protected,
     PruneRefused,
     ReconcilerError,
+    ResolverError,
     RolledBack,
     SandboxMissing,
     SpecError,
@@ -50,6 +51,7 @@ _REASONS: Final[tuple[tuple[type[ReconcilerError], str], ...]] = (
     (SpecError, "ValidationFailed"),
     (PlanError, "BuildFailed"),
     (FirewallMissing, "FirewallMissing"),
+    (ResolverError, "NamesUnavailable"),
     (KvError, "KVUnavailable"),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ ATTACHMENTS: Final = "attachments"
 SUMMARY: Final = "summary"
 
 _SUFFIX: Final = ".json"
+_CREATED: Final = re.compile(rb'"Created": "[^"]*"')
 _FEW: Final = 16
 """Up to so many files each is flushed by itself, more of them by one syncfs(2)."""
 
@@ -84,7 +86,7 @@ def _write_folder(folder: Path, texts: Mapping[str, str], kept: frozenset[str] |
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         contents = {_checked(name): text.encode() for name, text in texts.items()}
-        changed = {name: content for name, content in contents.items() if _content(descriptor, name) != content}
+        changed = {name: text for name, text in contents.items() if not _is_told(_content(descriptor, name), text)}
         _replace(descriptor, changed)
         removed = 0 if kept is None else _remove_stale(descriptor, contents.keys() | kept)
         return Written(len(changed), removed)
@@ -106,6 +108,14 @@ def _content(folder: int, name: str) -> bytes | None:
         return None
     with open(descriptor, "rb", buffering=0) as file:
         return file.read()
+
+
+def _is_told(present: bytes | None, wanted: bytes) -> bool:
+    """Say whether a file tells this already. The time of creation is that of the first telling: of what could not be made, or was
+    made before the store was lost, nobody remembers another."""
+    if present is None or present == wanted:
+        return present is not None
+    return _CREATED.sub(b"", present, 1) == _CREATED.sub(b"", wanted, 1)
 
 
 def _replace(folder: int, contents: Mapping[str, bytes]) -> None:

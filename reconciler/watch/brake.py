@@ -57,7 +57,7 @@ class Brake:
         if len(times) > CORRECTIONS_MAX:
             times.clear()
             reason = FightingWriter(
-                f"{operation.object.describe()} was put back {CORRECTIONS_MAX + 1} times within {WINDOW_S:.0f} s: somebody else keeps "
-                f"changing it; find who does, or declare what they want. Left alone for {PAUSE_S:.0f} s"
+                f"{operation.object.describe()} was put back {CORRECTIONS_MAX + 1} times within {WINDOW_S:.0f} s: somebody else "
+                f"keeps changing it; find who does, or declare what they want. Left alone for {PAUSE_S:.0f} s"
             )
             self._braked[operation.unit] = (now_s + PAUSE_S, reason)

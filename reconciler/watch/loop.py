@@ -13,6 +13,8 @@ from typing import Final, Protocol
 
 from reconciler import pipeline
 from reconciler.errors import LockHeld, ReconcilerError
+from reconciler.guard.orders import Orders
+from reconciler.guard.suspension import suspended_at, suspensions
 from reconciler.kernel.lock import WATCHER, HostLock
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.report import Report
@@ -42,6 +44,8 @@ _SPEC_POLL_S: Final = 5.0
 _RETRY_FIRST_S: Final = 0.2
 _RETRY_MAX_S: Final = 60.0
 _HEARTBEAT_S: Final = 5.0
+_ORDERS: Final = Orders(is_rejection_final=True)
+"""Specs that were taken back are not tried again until they change: the next event must not apply them."""
 
 
 class Listener(Protocol):
@@ -90,6 +94,7 @@ class Watcher:
         self._retry_wait_s = 0.0
         self._due: dict[str, float] = {}
         self._is_stopping = False
+        self._suspended_at = suspended_at(settings.state_dir)
 
     def run(self) -> None:
         """Watch. Raises LockHeld when another watcher is at work on this host."""
@@ -104,6 +109,7 @@ class Watcher:
                 for listener in self._listeners:
                     listener.beat()
                 cause = self._gather(selector, [key.data for key, _ in ready], signals)
+                cause.is_everything |= self._are_suspensions_new()
                 lock.forget_askers()
         for listener in self._listeners:
             listener.stopping()
@@ -132,8 +138,7 @@ class Watcher:
 
     def _take(self, source: object, cause: _Cause, signals: _Signals) -> None:
         if source is self._specs:
-            self._specs.drain()
-            cause.is_spec = True
+            cause.is_spec |= self._specs.drain()
         elif source is self._kernel:
             dirty = self._kernel.drain()
             cause.namespaces |= dirty.namespaces
@@ -168,11 +173,16 @@ class Watcher:
         due = {name for name, at in self._due.items() if at <= now}
         for name in due:
             del self._due[name]
-        cause.is_everything |= not due.isdisjoint({"resync", "retry", "brake"})
+        cause.is_everything |= not due.isdisjoint({"resync", "retry", "brake", "resumption"})
         cause.is_spec |= "specs" in due
         if "missing" in due:
             cause.namespaces |= self._found_again()
             self._due["missing"] = now + _MISSING_POLL_S
+
+    def _are_suspensions_new(self) -> bool:
+        """Say whether somebody suspended or resumed something since the last time; seen at the latest with the next heartbeat."""
+        before, self._suspended_at = self._suspended_at, suspended_at(self._settings.state_dir)
+        return before != self._suspended_at
 
     def _found_again(self) -> set[NsRef]:
         """Give the sandboxes that were missing or unusable and lead somewhere now."""
@@ -192,7 +202,7 @@ class Watcher:
             is_new = self._load() if cause.is_spec or self._loaded is None else False
             assert self._loaded is not None
             blocked = self._brake.braked(began)
-            report = pipeline.run_pass(self._loaded, self._settings, self._backends, blocked=blocked)
+            report = pipeline.run_pass(self._loaded, self._settings, self._backends, blocked=blocked, orders=_ORDERS)
         except ReconcilerError as error:
             self._could_not(error)
             return
@@ -245,6 +255,12 @@ class Watcher:
         release_s = self._brake.next_release_s()
         if release_s is not None:
             self._due["brake"] = release_s
+        now_epoch_s = time.time()
+        ends = [
+            found.until - now_epoch_s for found in suspensions(self._settings.state_dir, now_epoch_s) if found.until
+        ]
+        if ends:
+            self._due["resumption"] = now + max(0.0, min(ends))
 
     def _schedule_retry(self, wait_s: float | None = None) -> None:
         if wait_s is None:

@@ -156,7 +156,10 @@ def bench(folder: Path, workload: Workload, say: Callable[[str], None]) -> tuple
     machine = Machine(state_dir=folder / "state")
     workload.write_specs(folder / "specs")
     reconcile = Reconcile(machine=machine, host_ns=HOST, specs=folder / "specs")
-    return Bench(machine=machine, reconcile=reconcile, workload=workload, scripts=folder / "scripts").compare(say)
+    try:
+        return Bench(machine=machine, reconcile=reconcile, workload=workload, scripts=folder / "scripts").compare(say)
+    finally:
+        machine.clean()  # the name server ends with its folder
 
 
 def main() -> int:

@@ -6,11 +6,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from reconciler.errors import KernelError
-from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import Address, Bridge, Key, LinkUp, Namespace, Object, Route, Seen, Sysctl, VethPair
+from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.objects import (
+    Address,
+    Bridge,
+    FdbEntry,
+    Key,
+    LinkUp,
+    Namespace,
+    Neighbour,
+    Object,
+    Route,
+    Seen,
+    Sysctl,
+    VethPair,
+    Vxlan,
+)
 from reconciler.model.plan import Action, Operation, Outcome
 
 EEXIST, ENOENT, ENODEV = 17, 2, 19
+
+_ON_A_LINK = (LinkUp, Address, Route, FdbEntry, Neighbour)
+_INSIDE = (*_ON_A_LINK, Bridge, Vxlan, Sysctl)
 
 
 class SimulatedKernel:
@@ -52,6 +69,12 @@ class SimulatedKernel:
         match found:
             case VethPair():
                 return ("Bridge", found.ns, found.master) in self.seen and self._has_namespace(found.peer_ns)
+            case Vxlan():
+                return ("Bridge", found.ns, found.master) in self.seen
+            case Bridge():
+                return found.ns == HOST or self._has_namespace(found.ns)
+            case FdbEntry() | Neighbour():
+                return ("Vxlan", found.ns, found.ifname) in self.seen
             case LinkUp() | Address():
                 return self._has_link(found.ns, found.ifname)
             case Route():
@@ -79,23 +102,25 @@ class SimulatedKernel:
             case Bridge():
                 self._drop_on(found.ns, found.ifname)
                 for port in self._objects():
-                    if isinstance(port, VethPair) and port.master == found.ifname:
+                    if isinstance(port, (VethPair, Vxlan)) and (port.ns, port.master) == (found.ns, found.ifname):
                         self.seen[port.key] = Seen(replace(port, master=""), is_ours=True)
             case VethPair():
                 self._drop_on(found.peer_ns, found.peer_ifname)
+            case Vxlan():
+                self._drop_on(found.ns, found.ifname)
             case Namespace():
                 for inside in self._objects():
-                    if isinstance(inside, VethPair) and inside.peer_ns == found.ns:
+                    if isinstance(inside, VethPair) and found.ns in (inside.ns, inside.peer_ns):
                         self._delete(inside)
                 for inside in self._objects():
-                    if isinstance(inside, (LinkUp, Address, Route, Sysctl)) and inside.ns == found.ns:
+                    if isinstance(inside, _INSIDE) and inside.ns == found.ns:
                         del self.seen[inside.key]
             case Address():
                 self._flush_routes(found)
 
     def _drop_on(self, ns: NsRef, ifname: str) -> None:
         for other in self._objects():
-            is_on = isinstance(other, (LinkUp, Address, Route)) and (other.ns, other.ifname) == (ns, ifname)
+            is_on = isinstance(other, _ON_A_LINK) and (other.ns, other.ifname) == (ns, ifname)
             is_setting = isinstance(other, Sysctl) and other.ns == ns and f"/{ifname}/" in other.name
             if is_on or is_setting:
                 del self.seen[other.key]

@@ -163,16 +163,36 @@ def test_our_own_old_route_makes_way(
 
 def test_foreign_route_in_the_way_stays(engine: Engine, web: NsRef) -> None:
     engine.create(address(web, "10.9.0.2/24"))
-    engine.machine.run("", "ip", "-n", "web", "route", "add", "default", "via", "10.9.0.7")
+    for command in (
+        ("link", "add", "theirs", "type", "bridge"),
+        ("link", "set", "theirs", "up"),
+        ("address", "add", "192.0.2.2/24", "dev", "theirs"),
+        ("route", "add", "default", "via", "192.0.2.1"),
+    ):
+        engine.machine.run("", "ip", "-n", "web", *command)
+    theirs = replace(route(web, "0.0.0.0/0", "192.0.2.1"), ifname="theirs")
 
     created = engine.create_error(route(web, "0.0.0.0/0", "10.9.0.1"))
-    updated = engine.update_error(route(web, "0.0.0.0/0", "10.9.0.7"), route(web, "0.0.0.0/0", "10.9.0.1"))
+    updated = engine.update_error(theirs, route(web, "0.0.0.0/0", "10.9.0.1"))
 
     assert isinstance(created, NameConflict)
     assert isinstance(updated, NameConflict)
-    seen = engine.look(route(web, "0.0.0.0/0", "10.9.0.7"))
+    seen = engine.look(theirs)
     assert seen is not None
-    assert (seen.object, seen.is_ours) == (route(web, "0.0.0.0/0", "10.9.0.7"), False)
+    assert (seen.object, seen.is_ours) == (theirs, False)
+
+
+def test_route_that_others_put_on_our_link_makes_way(engine: Engine, web: NsRef) -> None:
+    """DESIGN section 3: a route is ours by its protocol number or by its link."""
+    wanted = route(web, "0.0.0.0/0", "10.9.0.1")
+    engine.create(address(web, "10.9.0.2/24"))
+    engine.machine.run("", "ip", "-n", "web", "route", "add", "default", "via", "10.9.0.7")
+
+    assert engine.update_error(route(web, "0.0.0.0/0", "10.9.0.7"), wanted) is None
+    assert engine.has(wanted)
+    engine.machine.run("", "ip", "-n", "web", "route", "replace", "default", "via", "10.9.0.7")
+    assert engine.create_error(wanted) is None
+    assert engine.has(wanted)
 
 
 def test_foreign_route_to_the_same_place_survives_a_deletion(engine: Engine, web: NsRef) -> None:

@@ -20,10 +20,10 @@ import dns.message
 import pytest
 
 from reconciler.dns import control, launch
-from reconciler.dns.control import ResolverError
 from reconciler.dns.stream import STREAMS_SANDBOX_MAX
 from reconciler.dns.upstream import IN_FLIGHT_SANDBOX_MAX
 from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones, zones_digest, zones_text
+from reconciler.errors import ResolverError
 from reconciler.model.identifiers import NsRef
 from tests.kernel.dns_upstream import Behaviour, Upstream, garbage, lies, silence, truth
 from tests.machine import Machine, eventually

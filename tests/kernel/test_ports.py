@@ -40,7 +40,7 @@ def specs(web: str, networks: str = NETWORKS, more: str = "") -> str:
     """One attachment `web` with the given keys; `near` is on the same network, `far` on another one."""
     return f"""{networks}
 attachments:
-  web: {{networks: {{front: {{ipv4_address: {WEB[4]}}}}}, {web}}}
+  web: {{networks: {{front: {{ipv4_address: {WEB[4]}, ipv6_address: "{WEB[6]}"}}}}, {web}}}
   near: {{networks: [front]}}
   far: {{networks: [back]}}
 {more}"""
@@ -225,12 +225,8 @@ def test_container_does_not_reach_the_host_s_own_loopback(reconcile: Reconcile, 
 
 def test_bridge_closes_to_loopback_when_its_last_port_is_withdrawn(reconcile: Reconcile, machine: Machine) -> None:
     def setting() -> str:
-        (bridge,) = (
-            link["ifname"]
-            for link in machine.ip_json("H", "route", "show", "172.30.1.0/24")
-            for link in [{"ifname": link["dev"]}]
-        )
-        return machine.run("H", "sysctl", "-n", f"net.ipv4.conf.{bridge}.route_localnet").stdout.strip()
+        (route,) = machine.ip_json("H", "route", "show", "172.30.1.0/24")
+        return machine.run("H", "sysctl", "-n", f"net.ipv4.conf.{route['dev']}.route_localnet").stdout.strip()
 
     reconcile.write(a=specs("hostname: web"))
     reconcile.ok()
@@ -294,7 +290,7 @@ def test_routed_network_is_reached_at_the_container(reconcile: Reconcile, machin
 
     with machine.tcp_server("web", port=80), machine.tcp_server("web", port=81):
         assert machine.tcp("outside", WEB[4], 80) == OUTSIDE[4]
-        assert machine.tcp("far", WEB[4], 80) == "172.30.2.2"
+        assert machine.tcp("far", WEB[4], 80) == GATEWAY[4]
         assert machine.tcp("outside", WEB[4], 81, deadline_s=BLOCKED_S) is None
         assert machine.tcp("outside", HOST[4], 8080, deadline_s=BLOCKED_S) is None
         assert machine.tcp("outside", HOST[6], 8080) == OUTSIDE[6]
@@ -364,7 +360,8 @@ def test_conflict_of_two_attachments_is_a_fault_with_both_places(reconcile: Reco
 
     assert ran.exit_code == 65
     (line,) = (line for line in ran.stderr.splitlines() if "port is already allocated" in line)
-    assert "Bind for 192.0.2.1:8080 failed: port is already allocated by attachment 'web' at a.yaml:" in line
+    assert "a.yaml:14:37: Bind for 192.0.2.1:8080 failed: port is already allocated by attachment 'web' at " in line
+    assert line.endswith("a.yaml:11:3")
     assert not (machine.status_dir / "attachments" / "web.json").exists()
 
 
@@ -545,8 +542,19 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
+def test_firewalld_is_told_by_its_table(reconcile: Reconcile, machine: Machine) -> None:
+    """Its chains accept by policy, and their last rule refuses."""
+    chain = "type filter hook forward priority 10; policy accept; reject with icmpx type admin-prohibited;"
+    machine.run("H", "nft", "-f", "-", stdin=f"table inet firewalld {{ chain filter_FORWARD {{ {chain} }}; }}")
+    reconcile.write(a=specs('ports: ["8080:80"]'))
+
+    reconcile.ok()
+
+    assert "inet firewalld filter_FORWARD" in ready_message(machine, "networks", "front")
+
+
 def test_foreign_forward_drop_is_told_and_left_alone(reconcile: Reconcile, machine: Machine, uplink: str) -> None:
-    foreign = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; } }"
+    foreign = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }"
     machine.run("H", "nft", "-f", "-", stdin=foreign)
     before = machine.run("H", "nft", "list", "table", "ip", "filter").stdout
     reconcile.write(a=specs('ports: ["8080:80"]'))
@@ -570,7 +578,7 @@ def test_foreign_forward_drop_is_told_and_left_alone(reconcile: Reconcile, machi
 def test_rules_of_others_that_accept_by_policy_are_not_mentioned(
     reconcile: Reconcile, machine: Machine, uplink: str
 ) -> None:
-    foreign = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy accept; } }"
+    foreign = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy accept; }; }"
     machine.run("H", "nft", "-f", "-", stdin=foreign)
     reconcile.write(a=specs('ports: ["8080:80"]'))
 

@@ -138,6 +138,14 @@ def test_specs_that_cannot_be_verified_are_rolled_back_and_not_tried_again(
     assert not (machine.state_dir / "rolled-back.json").exists()
 
 
+def test_sandbox_that_is_not_there_is_no_reason_to_go_back(converged: Reconcile, machine: Machine) -> None:
+    converged.write(all=NEW + "  absent: {sandbox: {netns: /run/netns/absent}, networks: {front: {}}}\n")
+
+    assert converged("--rollback-on-failure").exit_code == ExitCode.FAILED
+
+    assert address(machine, "web") == "10.8.0.10"
+
+
 def test_failed_specs_stay_without_the_option(converged: Reconcile, machine: Machine) -> None:
     converged.write(all=BAD)
 

@@ -17,11 +17,11 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import reconciler.cli.passes
 import reconciler.cli.root
-import reconciler.pipeline  # noqa: F401  (so that no child has to import it)
+import reconciler.pipeline  # so that no child has to import it
 from reconciler.kernel import netns
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.nft import Nft
@@ -107,10 +107,7 @@ def _be_the_child(child: Callable[[OnWrite], int], die_before: int | None, out: 
     try:
         os.dup2(out, 1)
         os.dup2(err, 2)
-        sys.stdout, sys.stderr = io.TextIOWrapper(open(1, "wb", 0), write_through=True), io.TextIOWrapper(
-            open(2, "wb", 0), write_through=True
-        )
-        sys.stdin = open(os.devnull)
+        sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(fd, "w"), write_through=True) for fd in (1, 2))
         sys.dont_write_bytecode = True
         count = 0
 
@@ -122,7 +119,7 @@ def _be_the_child(child: Callable[[OnWrite], int], die_before: int | None, out: 
             os.write(log, f"{what}\n".encode())
 
         code = child(on_write)
-    except BaseException:  # noqa: BLE001  (a bug of the child is shown to the test as its exit code and traceback)
+    except BaseException:  # a bug of the child is shown to the test by its exit code and traceback
         traceback.print_exc()
     finally:
         os._exit(code)
@@ -141,7 +138,7 @@ def _waited_for(pid: int, timeout_s: float) -> int:
         time.sleep(0.005)
 
 
-def _text(file: Any) -> str:
+def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
 
@@ -183,9 +180,8 @@ def _audit(event: str, arguments: tuple[Any, ...], on_write: OnWrite) -> None:
         path, _, flags = arguments
         if isinstance(flags, int) and flags & _WRITING and path != os.devnull and not _is_database(path):
             on_write(f"open {path}")
-    elif event in _FILE_EVENTS or event in _PROCESS_EVENTS:
-        if not _is_in_vain(event, arguments):
-            on_write(f"{event} {arguments[0] if arguments else ''}")
+    elif event in _FILE_EVENTS | _PROCESS_EVENTS and not _is_in_vain(event, arguments):
+        on_write(f"{event} {arguments[0] if arguments else ''}")
 
 
 def _is_database(path: object) -> bool:
@@ -202,7 +198,9 @@ def _is_in_vain(event: str, arguments: tuple[Any, ...]) -> bool:
 @contextlib.contextmanager
 def background_sleep(*command: str) -> Iterator[int]:
     """A process `sleep`, started by a command such as ("unshare", "--net"); give its pid."""
-    pid = os.posix_spawnp((command or ("sleep",))[0], [*command, "sleep", "600"] if command else ["sleep", "600"], os.environ)
+    pid = os.posix_spawnp(
+        (command or ("sleep",))[0], [*command, "sleep", "600"] if command else ["sleep", "600"], os.environ
+    )
     try:
         yield pid
     finally:

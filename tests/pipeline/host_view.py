@@ -20,8 +20,8 @@ def everything(machine: Machine, ns: str) -> dict[str, Any]:
     return {
         "namespaces": machine.namespaces(),
         **namespace(machine, ns),
-        "etc": {str(path): _content(path) for path in sorted(machine.etc_netns_dir.rglob("*"))},
-        "run": sorted(str(path) for path in machine.run_dir.rglob("*")),
+        "etc": _files(machine.etc_netns_dir),
+        "run": sorted(_files(machine.run_dir / "sandboxes")),
     }
 
 
@@ -69,10 +69,13 @@ def sysctls(machine: Machine, ns: str) -> dict[str, str]:
         return {str(path): path.read_text() for path in paths if path.is_file() and path.name != "stable_secret"}
 
 
-def _content(path: Path) -> str:
-    if path.is_symlink():
-        return f"-> {path.readlink()}"
-    return path.read_text() if path.is_file() else ""
+def _files(folder: Path) -> dict[str, str]:
+    """Give files and links. Folders do not count: one that SIGKILL left empty is not to be told from another's."""
+    return {
+        str(path): f"-> {path.readlink()}" if path.is_symlink() else path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
 
 
 def stamps(folder: Path) -> dict[str, tuple[bytes, int, int]]:
@@ -89,8 +92,8 @@ def shape(machine: Machine, ns: str, *sandboxes: str) -> dict[str, Any]:
     return {
         "namespaces": machine.namespaces(),
         "firewall": re.sub(r" # handle \d+", "", machine.run(ns, "nft", "list", "ruleset").stdout),
-        "etc": {str(path): _content(path) for path in sorted(machine.etc_netns_dir.rglob("*"))},
-        "run": {str(path): _content(path) for path in sorted((machine.run_dir / "sandboxes").rglob("*"))},
+        "etc": _files(machine.etc_netns_dir),
+        "run": _files(machine.run_dir / "sandboxes"),
         **{each or "own": _shape_of(machine, each) for each in (ns, *sandboxes)},
     }
 

@@ -94,7 +94,7 @@ def test_crash_between_write_and_rename_harms_nobody(tmp_path: Path) -> None:
 def test_folder_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(KernelError, match="x[.]json"):
+    with pytest.raises(KernelError, match=r"x\.json"):
         write_fields(tmp_path / "file" / "x.json", {})
 
 

@@ -1,0 +1,52 @@
+"""What every driver that joins a sandbox by a veth pair has inside the sandbox: a link with addresses and default routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+
+from reconciler.model.desired import DesiredEndpoint, HostFacts
+from reconciler.model.objects import Address, IPAddress, LinkUp, Object, Route, Sysctl
+
+ENDPOINT_SYSCTLS = "com.docker.network.endpoint.sysctls"
+_IPV6_MIN_MTU = 1280
+"""On a link with less the kernel has no IPv6 at all, nor settings of it (IPV6_MIN_MTU in linux/ipv6.h)."""
+
+_DEFAULT_ROUTES = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+
+
+def sandbox_side(endpoint: DesiredEndpoint, host: HostFacts, mtu: int) -> Iterator[Object]:
+    """Give what belongs to the far end of an endpoint's pair. mtu: of the pair, in bytes."""
+    unit, ns, ifname = endpoint.unit, endpoint.ns, endpoint.ifname
+    if host.has_ipv6 and mtu >= _IPV6_MIN_MTU:
+        is_disabled = endpoint.ipv6 is None
+        yield Sysctl(unit=unit, ns=ns, name=f"net/ipv6/conf/{ifname}/disable_ipv6", value=str(int(is_disabled)))
+    yield LinkUp(unit=unit, ns=ns, ifname=ifname)
+    for interface in (endpoint.ipv4, endpoint.ipv6):
+        if interface is not None:
+            yield Address(unit=unit, ns=ns, ifname=ifname, interface=interface)
+    if endpoint.is_default_ipv4:
+        yield _default_route(endpoint, endpoint.gateway_ipv4)
+    if endpoint.is_default_ipv6:
+        yield _default_route(endpoint, endpoint.gateway_ipv6)
+    yield from _endpoint_sysctls(endpoint)
+
+
+def _default_route(endpoint: DesiredEndpoint, gateway: IPAddress | None) -> Route:
+    assert gateway is not None, "a default route goes through a gateway"
+    return Route(
+        unit=endpoint.unit,
+        ns=endpoint.ns,
+        destination=_DEFAULT_ROUTES[gateway.version],
+        gateway=gateway,
+        ifname=endpoint.ifname,
+    )
+
+
+def _endpoint_sysctls(endpoint: DesiredEndpoint) -> Iterator[Sysctl]:
+    """Expand `net.ipv4.conf.IFNAME.log_martians=1,...`; checked when the spec was read."""
+    given = dict(endpoint.wanted.options).get(ENDPOINT_SYSCTLS, "")
+    for assignment in filter(None, given.split(",")):
+        name, _, value = assignment.strip().partition("=")
+        path = "/".join(endpoint.ifname if part == "IFNAME" else part for part in name.split("."))
+        yield Sysctl(unit=endpoint.unit, ns=endpoint.ns, name=path, value=value)

@@ -1,0 +1,76 @@
+"""The way out for attachments on overlay networks: a local bridge network that exists while somebody needs it.
+
+docker-networking section 5.5: containers there reach the world, and are reached by published ports, but not each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from reconciler.model.identifiers import GATEWAY_NETWORK
+from reconciler.model.wanted import (
+    AttachmentWanted,
+    BridgeOptions,
+    EndpointWanted,
+    GatewayMode,
+    NetworkMode,
+    NetworkWanted,
+    Source,
+    WantedState,
+)
+
+_LAST: Final = -(1 << 31)
+"""Below every priority that a spec gives: other networks' interfaces are numbered first."""
+
+_OPTIONS: Final = (
+    ("com.docker.network.bridge.enable_icc", "false"),
+    ("com.docker.network.bridge.enable_ip_masquerade", "true"),
+    ("com.docker.network.bridge.name", GATEWAY_NETWORK),
+)
+
+
+def with_gateway_network(wanted: WantedState) -> WantedState:
+    """Join each attachment that has no other way out than an overlay network to the gateway network, declared or implied.
+
+    Safe to repeat. Gives `wanted` itself when nobody needs it, or has it already.
+    """
+    networks = {network.name: network for network in wanted.networks}
+    attachments = tuple(_joined(attachment, networks) for attachment in wanted.attachments)
+    users = [after for after, before in zip(attachments, wanted.attachments, strict=True) if after is not before]
+    if not users:
+        return wanted
+    networks.setdefault(GATEWAY_NETWORK, _implied(users[0].source))
+    return replace(wanted, networks=tuple(networks[name] for name in sorted(networks)), attachments=attachments)
+
+
+def _joined(attachment: AttachmentWanted, networks: Mapping[str, NetworkWanted]) -> AttachmentWanted:
+    joined = {endpoint.network: networks.get(endpoint.network) for endpoint in attachment.endpoints}
+    if attachment.mode is not NetworkMode.NETWORKS or GATEWAY_NETWORK in joined:
+        return attachment
+    known = [network for network in joined.values() if network is not None]
+    if not any(_needs_a_way_out(network) for network in known) or any(map(_is_way_out, known)):
+        return attachment
+    way_out = EndpointWanted(network=GATEWAY_NETWORK, source=attachment.source, priority=_LAST, is_gateway=True)
+    return replace(attachment, endpoints=(*attachment.endpoints, way_out))
+
+
+def _needs_a_way_out(network: NetworkWanted) -> bool:
+    return network.driver == "overlay" and not network.is_internal
+
+
+def _is_way_out(network: NetworkWanted) -> bool:
+    """Say whether a network gives its sandboxes a default route for IPv4, as the gateway network would."""
+    options = network.bridge or BridgeOptions()
+    is_isolated = options.gateway_mode_ipv4 is GatewayMode.ISOLATED
+    return network.driver == "bridge" and network.is_ipv4_enabled and not network.is_internal and not is_isolated
+
+
+def _implied(source: Source) -> NetworkWanted:
+    return NetworkWanted(
+        name=GATEWAY_NETWORK,
+        source=source,
+        options=_OPTIONS,
+        bridge=BridgeOptions(link_name=GATEWAY_NETWORK, is_icc_enabled=False),
+    )

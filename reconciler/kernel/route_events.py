@@ -1,0 +1,85 @@
+"""Changes in network namespaces as rtnetlink tells of them: one socket for the host's and all that it has numbers for."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from struct import Struct
+from typing import Final, NamedTuple
+
+from reconciler.errors import kernel_error
+from reconciler.kernel.multicast import BUFFER_BYTES, SOL_NETLINK, Ancillary, listen, received
+from reconciler.kernel.route_filter import Kind, attach
+from reconciler.kernel.rtnetlink import CodecError, Request, attributes, s32, u32_attribute
+
+_NETLINK_ROUTE: Final = 0
+_LISTEN_ALL_NSID: Final = 8
+
+_GROUPS: Final = (1, 3, 5, 7, 9, 11, 28)
+"""RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NSID of linux/rtnetlink.h."""
+
+_NETNSA_NSID: Final = 1
+_NETNSA_FD: Final = 3
+_RTGENMSG: Final = bytes(4)
+_ANY_NSID: Final = 0xFFFFFFFF
+
+_HEAD_SIZE: Final = 64
+"""Where something happened says enough: the rest of a message is never copied."""
+
+_HEADER: Final = Struct("=IH")
+_HEADER_SIZE: Final = 16
+_NSID: Final = Struct("=i")
+
+
+class RouteEvent(NamedTuple):
+    """nsid: the number of the namespace where it happened, None for the socket's own. gone: of one that has ended, else None."""
+
+    nsid: int | None
+    gone: int | None = None
+
+
+class RouteEvents:
+    """Listens in the namespace of the calling thread and in all that it has numbers for (ip-netns(8), `list-id`).
+
+    It keeps no namespace alive, as a socket inside would, and hears of the end of each. Needs CAP_NET_BROADCAST.
+    Raises KernelError.
+    """
+
+    def __init__(self, *, buffer_bytes: int = BUFFER_BYTES) -> None:
+        self._socket = listen(_NETLINK_ROUTE, _GROUPS, buffer_bytes=buffer_bytes)
+        try:
+            attach(self._socket)
+            self._socket.setsockopt(SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+        except OSError as cause:
+            self._socket.close()
+            detail = "Operation not permitted; it takes CAP_NET_BROADCAST" if cause.errno == errno.EPERM else ""
+            raise kernel_error(cause.errno or errno.EIO, "listen to network namespaces", detail) from cause
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def read(self) -> Iterator[RouteEvent | None]:
+        """Give what is there. None: some was lost, so anything may have changed. Raises KernelError."""
+        for got in received(self._socket, _HEAD_SIZE, socket.CMSG_SPACE(_NSID.size)):
+            yield None if got is None else _route_event(*got)
+
+
+def new_nsid(fd: int) -> Request:
+    """Have the socket's namespace number that behind `fd`; refused with EEXIST where it has a number."""
+    return Request(Kind.NEW_NSID, 0, _RTGENMSG + u32_attribute(_NETNSA_FD, fd) + u32_attribute(_NETNSA_NSID, _ANY_NSID))
+
+
+def _route_event(head: bytes, ancillary: Ancillary) -> RouteEvent | None:
+    nsid: int | None = next((_NSID.unpack(data)[0] for level, _, data in ancillary if level == SOL_NETLINK), None)
+    length, kind = _HEADER.unpack_from(head)
+    if kind != Kind.DELETE_NSID or nsid is not None:
+        return RouteEvent(nsid)
+    try:
+        found = attributes(head, _HEADER_SIZE + len(_RTGENMSG), min(length, len(head)))
+        return RouteEvent(None, s32(head, found.get(_NETNSA_NSID)))
+    except CodecError:
+        return None

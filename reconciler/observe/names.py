@@ -1,0 +1,32 @@
+"""What the embedded DNS server has in force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.dns.launch import is_current, published_zones, running_server
+from reconciler.model.objects import NameTables, Seen
+from reconciler.observe.memory import Keyed, keyed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamesSeen:
+    """seen: the tables, or nothing. unserved: attachments without name service although they shall have it, and why."""
+
+    seen: Keyed = ()
+    unserved: tuple[tuple[str, str], ...] = ()
+
+
+def observe_names(run_dir: Path) -> NamesSeen:
+    """Ask the server. Where one ran that runs no more, or is not of this version and this host, the digest says so in words."""
+    running = running_server(run_dir)
+    if running is None:
+        is_left = bool(published_zones(run_dir))
+        return NamesSeen(seen=_seen("no server runs") if is_left else ())
+    digest = running.digest if is_current(running) else f"another server runs (version {running.version})"
+    return NamesSeen(seen=_seen(digest), unserved=tuple(sorted(running.failures.items())))
+
+
+def _seen(digest: str) -> Keyed:
+    return keyed((Seen(NameTables(digest=digest), is_ours=True),))

@@ -1,0 +1,255 @@
+"""<state-dir>/events.ndjson: what happened on this host, one JSON object per line, oldest first. For passes of every kind.
+
+Bounded: one file and the one before it. A pass that changes nothing and meets what was there before writes nothing. What was told
+already, and with which specs, stands in <state-dir>/told.json, so that neither a restart nor a pass from cron tells it again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import ReconcilerError, kernel_error
+from reconciler.guard.state_file import read_fields, text_of, write_fields
+from reconciler.model.objects import NAMES_UNIT, KvRecord, Unit
+from reconciler.model.plan import Outcome
+from reconciler.model.report import Report
+from reconciler.status.verdict import unsettled
+from reconciler.watch.journal_reader import BEFORE, CURRENT
+
+log = logging.getLogger(__name__)
+
+FILE_MAX: Final = 8 << 20
+"""Bytes from which on a file becomes the one before; a first pass with 1,000 attachments is about 2 MB."""
+
+_MESSAGE_MAX: Final = 1000
+_TOLD: Final = "told.json"
+
+Fields = Mapping[str, str]
+Issue = tuple[str, str, str, str]
+"""Network, attachment, reason, message."""
+
+
+class What(StrEnum):
+    APPLIED = "applied"
+    REPAIRED = "repaired"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled-back"
+    REFUSED = "refused"
+    SUSPENDED = "suspended"
+    DRIFTED = "drifted"
+    SETTLED = "settled"
+    """What a `failed`, `refused`, `suspended`, `rolled-back` or `drifted` before told of is over; `reason` says which."""
+
+
+_BY_REASON: Final = {
+    "RolledBack": What.ROLLED_BACK,
+    "PruneGuard": What.REFUSED,
+    "Protected": What.REFUSED,
+    "Suspended": What.SUSPENDED,
+    "DriftDetected": What.DRIFTED,
+}
+_NO_PASS: Final = "PassFailed"
+"""Reason of what stands for a pass that could not be made at all."""
+
+_NOT_DONE: Final = "OperationFailed"
+"""Reason of what stands for the operation that a unit failed by, where its own issue does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """digest: of the specs of the last pass; issues: what was in the way then."""
+
+    digest: str = ""
+    issues: frozenset[Issue] = frozenset()
+
+    def units(self) -> frozenset[Unit]:
+        return frozenset(Unit(network=network, attachment=attachment) for network, attachment, *_ in self.issues)
+
+
+class Journal:
+    """Writes what passes did. A `watch.loop.Listener`; commands that make one pass call `record`.
+
+    A journal that cannot be written is told in the log and never fails a pass.
+    """
+
+    def __init__(self, state_dir: Path, file_max: int = FILE_MAX) -> None:
+        self._state_dir, self._file_max = state_dir, file_max
+        self._told: Told | None = None
+        self._is_broken = False
+
+    def record(self, report: Report) -> None:
+        """Write what the pass did and what changed of what is in the way."""
+        told = self._remembered()
+        now = Told(digest=report.digest, issues=frozenset(_issues(report)))
+        is_same = bool(report.digest) and told.digest == report.digest and not report.spec_faults
+        events = [*_operations(report, told if is_same else None, now.units()), *_changes(told, now)]
+        self._write(events, told, now)
+
+    def passed(self, report: Report, elapsed_s: float, *, is_drift: bool) -> None:
+        """As `record`, which tells drift by what was told before: also the first pass after a restart may repair some."""
+        self.record(report)
+
+    def failed(self, error: ReconcilerError) -> None:
+        """Write that no pass was possible, once until one is."""
+        told = self._remembered()
+        others = {issue for issue in told.issues if issue[2] != _NO_PASS}
+        now = Told(digest=told.digest, issues=frozenset({*others, ("", "", _NO_PASS, _short(str(error)))}))
+        self._write(list(_changes(told, now)), told, now)
+
+    def beat(self) -> None:
+        """Not worth a line."""
+
+    def reloading(self) -> None:
+        """Not worth a line."""
+
+    def stopping(self) -> None:
+        """Not worth a line."""
+
+    def _remembered(self) -> Told:
+        """Read again each time: passes of other processes tell as well."""
+        try:
+            return _read_told(self._state_dir / _TOLD)
+        except ReconcilerError as error:
+            self._complain(error)
+            return self._told or Told()
+
+    def _write(self, events: list[Fields], told: Told, now: Told) -> None:
+        try:
+            if events:
+                _append(self._state_dir, events, self._file_max)
+            if now != told:
+                write_fields(self._state_dir / _TOLD, {"digest": now.digest, "issues": sorted(map(list, now.issues))})
+            self._is_broken = False
+        except ReconcilerError as error:
+            self._complain(error)
+        self._told = now
+
+    def _complain(self, error: ReconcilerError) -> None:
+        if not self._is_broken:
+            log.warning("events are not recorded: %s", error)
+        self._is_broken = True
+
+
+def _operations(report: Report, told: Told | None, unsettled_units: frozenset[Unit]) -> Iterator[Fields]:
+    """Give what was done, and what failed but was mended within the pass.
+
+    What a unit did that failed was undone; why it failed is among what is in the way. told: present when the specs are those of the
+    pass before, so that changes of what was settled then are repairs.
+    """
+    before = told.units() if told else frozenset()
+    undone = {outcome.operation.unit for outcome in report.outcomes if outcome.error is not None} & unsettled_units
+    for outcome in report.outcomes:
+        unit = outcome.operation.unit
+        if not outcome.skipped and unit not in undone:
+            yield _operation(outcome, is_repair=told is not None and before.isdisjoint((unit, *unit.parents())))
+
+
+def _operation(outcome: Outcome, *, is_repair: bool) -> Fields:
+    operation = outcome.operation
+    fields = {
+        **_whose(operation.unit.network, operation.unit.attachment),
+        "action": str(operation.action),
+        "kind": operation.object.kind,
+        "message": _short(operation.describe()),
+    }
+    if outcome.error is not None:
+        return {"event": What.FAILED, **fields, "error": _short(str(outcome.error))}
+    is_repair = is_repair and not isinstance(operation.object, KvRecord)
+    return {"event": What.REPAIRED if is_repair else What.APPLIED, **fields}
+
+
+def _issues(report: Report) -> Iterator[Issue]:
+    for fault in report.spec_faults:
+        yield "", "", "ValidationFailed", _short(str(fault))
+    issues = unsettled(report)
+    for issue in issues:
+        yield issue.unit.network, issue.unit.attachment, issue.reason, _short(issue.message)
+    units, messages = {issue.unit for issue in issues}, {issue.message for issue in issues}
+    for outcome in report.outcomes:
+        if outcome.error is not None and not outcome.skipped and outcome.operation.unit in units:
+            unit, error = outcome.operation.unit, str(outcome.error)
+            if error not in messages:
+                yield unit.network, unit.attachment, _NOT_DONE, _short(f"{outcome.operation.describe()}: {error}")
+
+
+def _changes(told: Told, now: Told) -> Iterator[Fields]:
+    """What is new of what is in the way, and what is over; another message about the same is new and ends nothing."""
+    for network, attachment, reason, message in sorted(now.issues - told.issues):
+        event = _BY_REASON.get(reason, What.FAILED)
+        yield {"event": event, **_whose(network, attachment), "reason": reason, "message": message}
+    left = {issue[:3] for issue in now.issues}
+    for network, attachment, reason in sorted({issue[:3] for issue in told.issues} - left):
+        unit = Unit(network=network, attachment=attachment)
+        message = f"{unit}: no longer {reason}"
+        yield {"event": What.SETTLED, **_whose(network, attachment), "reason": reason, "message": message}
+
+
+def _whose(network: str, attachment: str) -> Fields:
+    found = {"network": network, "attachment": attachment}
+    return {key: name for key, name in found.items() if name not in ("", NAMES_UNIT.network)}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MESSAGE_MAX else text[: _MESSAGE_MAX - 1] + "…"
+
+
+def _read_told(path: Path) -> Told:
+    fields = read_fields(path) or {}
+    issues = fields.get("issues")
+    found = [tuple(issue) for issue in issues if _is_issue(issue)] if isinstance(issues, list) else []
+    return Told(digest=text_of(fields, "digest"), issues=frozenset(found))
+
+
+def _is_issue(issue: object) -> bool:
+    return isinstance(issue, list) and len(issue) == 4 and all(isinstance(part, str) for part in issue)
+
+
+def _append(state_dir: Path, events: list[Fields], file_max: int) -> None:
+    """Add lines at once; processes that write at the same time wait for each other. Raises KernelError."""
+    moment = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
+    lines = "".join(f"{json.dumps({'time': moment, **event})}\n" for event in events).encode()
+    path = state_dir / CURRENT
+    try:
+        state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        file = _opened_alone(path)
+        try:
+            size = os.fstat(file).st_size
+            if size and os.pread(file, 1, size - 1) != b"\n":  # a crash, or a full disk, cut the last line off
+                lines = b"\n" + lines
+            _write_all(file, lines)
+            if size + len(lines) >= file_max:
+                path.rename(state_dir / BEFORE)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise kernel_error(error.errno or 0, f"write {path}", error.strerror or "") from error
+
+
+def _opened_alone(path: Path) -> int:
+    """Open and lock the file; one that was moved away while we waited is let go."""
+    while True:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(path, flags, 0o644)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            if os.stat(path, follow_symlinks=False).st_ino == os.fstat(file).st_ino:
+                return file
+        except FileNotFoundError:
+            pass
+        os.close(file)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(file, left) :]

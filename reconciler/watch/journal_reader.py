@@ -1,0 +1,91 @@
+"""Read <state-dir>/events.ndjson, also while it is written and replaced. No rights needed but to read the file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from reconciler.errors import ReconcilerError
+
+CURRENT: Final = "events.ndjson"
+BEFORE: Final = "events.ndjson.1"
+"""The file that was full when `CURRENT` was begun."""
+
+_LINE_MAX: Final = 1 << 16
+
+Event = Mapping[str, object]
+
+
+class EventFiles:
+    """The events of one state folder, in order; a file that is not there holds none."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._file = _opened(state_dir / CURRENT)
+        self._rest = b""
+
+    def earlier(self) -> Iterator[Event]:
+        """Give what was written before the current file was begun."""
+        before = _opened(self._state_dir / BEFORE)
+        if before is None:
+            return
+        with before:
+            is_current = self._file is not None and os.path.sameopenfile(before.fileno(), self._file.fileno())
+            if not is_current:  # it was full between two of our steps
+                yield from filter(None, map(_event, before))
+
+    def new(self) -> Iterator[Event]:
+        """Give what is complete and was not given before; a line that is being written waits for its end."""
+        while True:
+            if self._file is None:
+                self._file = _opened(self._state_dir / CURRENT)
+            if self._file is None:
+                return
+            is_full = self._is_replaced()  # asked first: once it is, nothing more is written to it
+            yield from self._complete_lines(self._file)
+            if not is_full:
+                return
+            self.close()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file, self._rest = None, b""
+
+    def _complete_lines(self, file: BinaryIO) -> Iterator[Event]:
+        while line := file.readline(_LINE_MAX):
+            self._rest += line
+            if not line.endswith(b"\n") and len(self._rest) < _LINE_MAX:
+                return
+            event = _event(self._rest)
+            self._rest = b""
+            if event is not None:
+                yield event
+
+    def _is_replaced(self) -> bool:
+        assert self._file is not None
+        try:
+            return not os.path.samestat(os.stat(self._state_dir / CURRENT), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return True
+
+
+def _opened(path: Path) -> BinaryIO | None:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ReconcilerError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _event(line: bytes) -> Event | None:
+    """Read one line; one that was cut off, or is none of ours, counts as none."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

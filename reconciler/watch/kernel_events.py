@@ -1,0 +1,196 @@
+"""Where something changed in the kernel that was not there at the last look. What changed is for the look to say."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.errors import KernelError, SandboxMissing
+from reconciler.firewall.ruleset import TABLE
+from reconciler.kernel.firewall_events import FirewallEvents
+from reconciler.kernel.links import NSID_NOT_ASSIGNED, decode_nsid, get_nsid
+from reconciler.kernel.mounts import MountEvents
+from reconciler.kernel.multicast import BUFFER_BYTES
+from reconciler.kernel.netlink import Reply
+from reconciler.kernel.netns import Namespaces
+from reconciler.kernel.route_events import RouteEvents, new_nsid
+from reconciler.model.identifiers import HOST, NsRef
+
+_OPEN_MAX: Final = 256
+"""Namespaces opened at once to ask for their numbers."""
+
+_NAMED: Final = "netns:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dirty:
+    """What is to be looked at again. namespaces: also names that came or went and nobody watches."""
+
+    namespaces: frozenset[NsRef]
+    is_firewall: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """nsid: the host's number for it, None for the host's own."""
+
+    inode: int
+    nsid: int | None
+
+
+class KernelEvents:
+    """Listens to the host's namespace and to sandboxes; `fileno()` is readable when something happened.
+
+    Must be made by the thread and in the namespace of `namespaces`. Our own changes of links, addresses and routes are told like
+    anybody's; those of the firewall are not. No namespace is kept open or alive. Raises KernelError.
+    """
+
+    def __init__(self, namespaces: Namespaces, *, buffer_bytes: int = BUFFER_BYTES) -> None:
+        self._namespaces = namespaces
+        self._watched: dict[NsRef, _Watched] = {}
+        self._by_nsid: dict[int | None, set[NsRef]] = {}
+        self._unseen: set[NsRef] = set()
+        with contextlib.ExitStack() as stack:
+            self._routes = RouteEvents(buffer_bytes=buffer_bytes)
+            stack.callback(self._routes.close)
+            self._firewall = FirewallEvents(buffer_bytes=buffer_bytes)
+            stack.callback(self._firewall.close)
+            self._mounts = MountEvents()
+            stack.callback(self._mounts.close)
+            self._unseen_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            stack.callback(os.close, self._unseen_fd)
+            self._epoll = select.epoll()
+            stack.callback(self._epoll.close)
+            self._close = stack.pop_all().close
+        for source in (self._routes, self._firewall, self._unseen_fd):
+            self._epoll.register(source, select.EPOLLIN)
+        self._epoll.register(self._mounts, select.EPOLLPRI)
+        self._nsfs = os.stat("/proc/self/ns/net").st_dev
+        self._names = self._names_now()
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def close(self) -> None:
+        self._close()
+
+    def watch(self, refs: Set[NsRef]) -> None:
+        """Listen to exactly these from now on; what is listened to already goes on without a gap.
+
+        One whose events may have been missed until now is in what `drain` gives next.
+        """
+        present = {ref: self._namespaces.present_inode(ref) for ref in refs if ref != HOST}
+        if HOST in refs:
+            present[HOST] = self._namespaces.inode(HOST)
+        for ref, watched in tuple(self._watched.items()):
+            if present.get(ref) != watched.inode or ref == HOST:  # somebody may have numbered the host itself meanwhile
+                self._forget(ref)
+        new = [ref for ref in present if ref not in self._watched]
+        for start in range(0, len(new), _OPEN_MAX):
+            self._listen(new[start : start + _OPEN_MAX])
+        if self._unseen:
+            os.eventfd_write(self._unseen_fd, 1)
+
+    def drain(self) -> Dirty:
+        """Take what is there."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._unseen_fd)
+        found, self._unseen = self._unseen, set()
+        for event in self._routes.read():
+            if event is None:
+                found |= self._lost()
+            elif event.gone is not None:
+                found |= self._gone(event.gone)
+            else:
+                found |= self._by_nsid.get(event.nsid, frozenset())
+        if self._mounts.has_changed():
+            found |= self._moved()
+        return Dirty(namespaces=frozenset(found), is_firewall=self._firewall.concern(TABLE))
+
+    def _listen(self, refs: Sequence[NsRef]) -> None:
+        """Find out the host's numbers of namespaces; have those numbered that are not."""
+        inodes = self._opened(refs)
+        host_inode = self._namespaces.inode(HOST)
+        numbers = self._numbers(inodes)
+        unnumbered = [ref for ref, inode in inodes.items() if numbers[ref] is None and inode != host_inode]
+        self._namespaces.socket(HOST).batch([new_nsid(self._namespaces.fd(ref)) for ref in unnumbered])
+        numbers |= self._numbers(unnumbered)
+        self._unseen.update(unnumbered)
+        for ref, inode in inodes.items():
+            if numbers[ref] is not None or inode == host_inode:
+                self._watched[ref] = _Watched(inode, numbers[ref])
+                self._by_nsid.setdefault(numbers[ref], set()).add(ref)
+                self._by_nsid.setdefault(None, set()).update((ref,) if inode == host_inode else ())
+            if ref != HOST:
+                self._namespaces.forget(ref)
+
+    def _opened(self, refs: Iterable[NsRef]) -> dict[NsRef, int]:
+        """Give the inodes of those that can be opened."""
+        inodes = {}
+        for ref in refs:
+            try:
+                inodes[ref] = self._namespaces.inode(ref)
+            except SandboxMissing:
+                self._unseen.add(ref)
+            except KernelError:
+                continue  # a look fails alike, and says so
+        return inodes
+
+    def _numbers(self, refs: Iterable[NsRef]) -> dict[NsRef, int | None]:
+        refs = tuple(refs)
+        replies = self._namespaces.socket(HOST).batch([get_nsid(self._namespaces.fd(ref)) for ref in refs])
+        return {ref: _number(reply) for ref, reply in zip(refs, replies, strict=True)}
+
+    def _forget(self, ref: NsRef) -> None:
+        for refs in (self._by_nsid.get(self._watched.pop(ref).nsid), self._by_nsid.get(None)):
+            if refs:
+                refs.discard(ref)
+
+    def _lost(self) -> set[NsRef]:
+        """Anything may have changed, and numbers may be those of other namespaces by now: `watch` asks for them again."""
+        found = set(self._watched)
+        self._watched.clear()
+        self._by_nsid.clear()
+        return found
+
+    def _gone(self, nsid: int) -> set[NsRef]:
+        found = self._by_nsid.pop(nsid, set())
+        for ref in found:
+            self._watched.pop(ref, None)
+        return found
+
+    def _moved(self) -> set[NsRef]:
+        """Give the names of namespaces that came, went or lead elsewhere, and watched references of other kinds that do."""
+        before, self._names = self._names, self._names_now()
+        found = {NsRef(f"{_NAMED}{name}") for name, _ in before.items() ^ self._names.items()}
+        for ref, watched in self._watched.items():
+            if not ref.startswith(_NAMED) and ref != HOST and self._namespaces.present_inode(ref) != watched.inode:
+                found.add(ref)
+        for ref in found & self._watched.keys():
+            self._forget(ref)
+        return found
+
+    def _names_now(self) -> dict[str, int]:
+        """Give the inode behind each name of a namespace."""
+        try:
+            with os.scandir(self._namespaces.netns_dir) as entries:
+                found = ((entry.name, _status(entry.path)) for entry in entries)
+                return {name: status.st_ino for name, status in found if status and status.st_dev == self._nsfs}
+        except OSError:
+            return {}
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def _number(reply: Reply) -> int | None:
+    numbers = (decode_nsid(answer.buffer, answer.start, answer.end) for answer in reply.answers)
+    return next((number for number in numbers if number != NSID_NOT_ASSIGNED), None)

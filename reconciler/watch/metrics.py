@@ -1,0 +1,231 @@
+"""Figures about the watcher, in Prometheus' text format, and whether it is well. Opens nothing: `watch.metrics_server` serves it.
+
+Written by hand: the format is a dozen lines, and the usual library would be a good part of the watcher's memory.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler import __version__
+from reconciler.errors import ReconcilerError
+from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, KvRecord, Unit
+from reconciler.model.plan import Outcome
+from reconciler.model.report import Report
+from reconciler.status.verdict import Unsettled, unsettled
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_STATES: Final = ("ready", "reconciling", "stalled", "suspended", "drifted")
+_MESSAGE_MAX: Final = 500
+
+Labels = tuple[tuple[str, str], ...]
+Sample = tuple[str, Labels, float]
+"""Suffix of the family's name, labels, value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """is_well: somebody who could restart the watcher should not. reason: one line."""
+
+    is_well: bool
+    reason: str
+
+
+class Metrics:
+    """Counts what the watcher does. A `watch.loop.Listener`.
+
+    quiet_max_s: with no pass for so long the watcher counts as stuck. clock, wall: monotonic time, and seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        quiet_max_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._quiet_max_s, self._clock, self._wall = quiet_max_s, clock, wall
+        self._tried_s = clock()
+        self._passes: Counter[str] = Counter()
+        self._buckets = [0] * (len(_BUCKETS_S) + 1)
+        self._duration_s = 0.0
+        self._operations: Counter[tuple[str, str, str]] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._repaired: Counter[str] = Counter()
+        self._lost_events = self._resyncs = 0
+        self._success_time = 0.0
+        self._report: Report | None = None
+        self._issues: tuple[Unsettled, ...] = ()
+        self._error = ""
+
+    def passed(self, report: Report, elapsed_s: float, *, is_drift: bool) -> None:
+        """Count a pass. A failure counts when it appears, not again in each pass until it is mended."""
+        issues = unsettled(report)
+        is_fine = not report.spec_faults and all(issue.is_on_purpose for issue in issues)
+        self._passes["fine" if is_fine else "degraded"] += 1
+        self._buckets[bisect_left(_BUCKETS_S, elapsed_s)] += 1
+        self._duration_s += elapsed_s
+        self._operations.update(map(_operation_labels, report.outcomes))
+        known = {(issue.unit, issue.reason) for issue in self._issues}
+        new = [i.reason for i in issues if not i.is_on_purpose and (i.unit, i.reason) not in known]
+        self._failures.update(new)
+        if report.spec_faults and not (self._report and self._report.spec_faults):
+            self._failures["ValidationFailed"] += 1
+        if is_drift:
+            self._repaired.update(_repaired_networks(report.outcomes))
+            self._forget_repairs(keep={"", NAMES_UNIT.network, *_networks(report)})
+        self._tried_s, self._report, self._issues, self._error = self._clock(), report, issues, ""
+        if is_fine:
+            self._success_time = self._wall()
+
+    def failed(self, error: ReconcilerError) -> None:
+        self._passes["failed"] += 1
+        self._failures[type(error).__name__] += 1
+        self._tried_s, self._error = self._clock(), str(error)
+
+    def beat(self) -> None:
+        """Being asked is proof enough."""
+
+    def reloading(self) -> None:
+        """The pass that follows counts."""
+
+    def stopping(self) -> None:
+        """Nothing to count."""
+
+    def lost_events(self) -> None:
+        """Count an overflow: the kernel had more to tell than could be taken."""
+        self._lost_events += 1
+
+    def resynced(self) -> None:
+        """Count a look at everything."""
+        self._resyncs += 1
+
+    def health(self) -> Health:
+        quiet_s = self._clock() - self._tried_s
+        if self._report is None and not self._error:
+            return Health(False, "starting: no pass has ended yet")
+        if quiet_s > self._quiet_max_s:
+            return Health(
+                False, f"stuck: no pass could begin for {quiet_s:.0f} s, as when another process keeps the lock"
+            )
+        if self._error:
+            return Health(False, f"no pass was possible: {_one_line(self._error)}")
+        return Health(True, self._degradation() or "fine")
+
+    def _forget_repairs(self, keep: set[str]) -> None:
+        """Of networks that come and go, for years, nothing may pile up."""
+        self._repaired = Counter({name: count for name, count in self._repaired.items() if name in keep})
+
+    def _degradation(self) -> str:
+        assert self._report is not None
+        if self._report.spec_faults:
+            return _one_line(
+                f"degraded: {len(self._report.spec_faults)} faults in the specs: {self._report.spec_faults[0]}"
+            )
+        issues = [issue for issue in self._issues if not issue.is_on_purpose]
+        if issues:
+            return _one_line(f"degraded: {len(issues)} not as declared: {issues[0].unit}: {issues[0].message}")
+        return ""
+
+    def text(self) -> str:
+        """Give everything, families and labels in a fixed order."""
+        return "".join(line for family in self._families() for line in family)
+
+    def _families(self) -> Iterator[Iterable[str]]:
+        build = (("python", platform.python_version()), ("version", __version__))
+        yield _family("build_info", "gauge", "The version that runs.", [("", build, 1)])
+        yield _family("passes_total", "counter", "Passes, by how they ended.", _counted(("result",), self._passes))
+        yield _family("pass_duration_seconds", "histogram", "How long passes took.", self._durations())
+        heads = ("kind", "action", "result")
+        yield _family("operations_total", "counter", "Changes carried out or tried.", _counted(heads, self._operations))
+        yield _family("failures_total", "counter", "Failures that appeared.", _counted(("reason",), self._failures))
+        help_ = 'Changes by others that were put back; "": of the host, or of a sandbox.'
+        yield _family("drift_repaired_total", "counter", help_, _counted(("network",), self._repaired))
+        yield _family("events_lost_total", "counter", "Overflows of kernel events.", [("", (), self._lost_events)])
+        yield _family("resyncs_total", "counter", "Looks at everything.", [("", (), self._resyncs)])
+        help_ = "When a pass last left everything as declared."
+        yield _family("last_success_timestamp_seconds", "gauge", help_, [("", (), self._success_time)])
+        yield from self._state_families()
+
+    def _state_families(self) -> Iterator[Iterable[str]]:
+        desired = self._report.desired if self._report else None
+        networks = Counter(self._network_states())
+        samples = [("", (("state", state),), float(networks[state])) for state in _STATES]
+        yield _family("networks", "gauge", "Networks, by state.", samples)
+        attachments = desired.attachments if desired else ()
+        count = sum(len(attachment.endpoints) for attachment in attachments)
+        yield _family("attachments", "gauge", "Attachments of this host.", [("", (), len(attachments))])
+        yield _family("endpoints", "gauge", "Attachments' places on networks.", [("", (), count)])
+        faults = len(self._report.spec_faults) if self._report else 0
+        yield _family("spec_faults", "gauge", "Faults in the specs.", [("", (), faults)])
+
+    def _durations(self) -> Iterator[Sample]:
+        total = 0
+        for bound, count in zip((*map(str, _BUCKETS_S), "+Inf"), self._buckets, strict=True):
+            total += count
+            yield "_bucket", (("le", bound),), total
+        yield "_sum", (), self._duration_s
+        yield "_count", (), total
+
+    def _network_states(self) -> Iterator[str]:
+        by_unit = {issue.unit: issue for issue in sorted(self._issues, key=lambda issue: not issue.is_retryable)}
+        of_host = by_unit.get(HOST_UNIT)
+        names = _networks(self._report)
+        names |= {unit.network for unit in by_unit if unit.network and not unit.attachment and unit != NAMES_UNIT}
+        for name in names:
+            yield _state(by_unit.get(Unit(network=name)) or of_host)
+
+
+def _networks(report: Report | None) -> set[str]:
+    return {network.name for network in report.desired.networks} if report else set()
+
+
+def _state(issue: Unsettled | None) -> str:
+    if issue is None or issue.reason == "RolledBack":  # what is in force instead is as declared
+        return "ready"
+    if issue.is_on_purpose:
+        return "suspended" if issue.reason == "Suspended" else "drifted"
+    return "reconciling" if issue.is_retryable else "stalled"
+
+
+def _operation_labels(outcome: Outcome) -> tuple[str, str, str]:
+    operation = outcome.operation
+    result = "skipped" if outcome.skipped else "done" if outcome.error is None else "failed"
+    return operation.object.kind, str(operation.action), result
+
+
+def _repaired_networks(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    for outcome in outcomes:
+        if outcome.error is None and not isinstance(outcome.operation.object, KvRecord):
+            yield outcome.operation.unit.network
+
+
+def _counted(heads: Sequence[str], counts: Counter[str] | Counter[tuple[str, str, str]]) -> list[Sample]:
+    rows = [((key,) if isinstance(key, str) else key, count) for key, count in counts.items()]
+    return [("", tuple(zip(heads, values, strict=True)), count) for values, count in sorted(rows)]
+
+
+def _family(name: str, kind: str, help_: str, samples: Iterable[Sample]) -> Iterator[str]:
+    """Give one family's lines (prometheus.io, "Text-based format")."""
+    yield f"# HELP reconciler_{name} {help_}\n# TYPE reconciler_{name} {kind}\n"
+    for suffix, labels, value in samples:
+        inner = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels)
+        yield f"reconciler_{name}{suffix}{f'{{{inner}}}' if inner else ''} {_number(value)}\n"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_MESSAGE_MAX]

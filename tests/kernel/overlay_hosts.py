@@ -1,0 +1,282 @@
+"""Several hosts joined by a switch, each with its part of overlay networks, for tests: desired states made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
+
+from reconciler.apply.executor import carry_out
+from reconciler.apply.namespaces import apply_namespaces
+from reconciler.apply.neighbours import apply_neighbours
+from reconciler.apply.rtnetlink import apply_rtnetlink
+from reconciler.apply.sysctls import apply_sysctls
+from reconciler.drivers.overlay import compile_network
+from reconciler.kernel.netns import Namespaces
+from reconciler.model.desired import (
+    DesiredEndpoint,
+    DesiredNetwork,
+    DesiredSubnet,
+    HostFacts,
+    RemoteEndpoint,
+)
+from reconciler.model.identifiers import derived_id, endpoint_id, overlay_ns, veth_link_name
+from reconciler.model.objects import (
+    Address,
+    Bridge,
+    FdbEntry,
+    IPAddress,
+    Key,
+    LinkUp,
+    Namespace,
+    Neighbour,
+    Object,
+    Route,
+    Seen,
+    Sysctl,
+    Unit,
+    VethPair,
+    Vxlan,
+)
+from reconciler.model.plan import Outcome, Plan
+from reconciler.model.wanted import (
+    AttachmentWanted,
+    EndpointWanted,
+    NetworkWanted,
+    SandboxKind,
+    SandboxRef,
+    WantedState,
+)
+from reconciler.observe.host import observe_host
+from reconciler.observe.memory import Memory
+from reconciler.plan.make_plan import Boundaries, make_plan
+from reconciler.plan.ownership import owners
+from reconciler.settings import Settings
+from tests.fakes.desired import HERE, host_facts
+from tests.machine import Machine
+
+SWITCH = "switch"
+NOW = "2026-01-02T03:04:05.000000006Z"
+_LINKS = (Bridge, VethPair, Vxlan, LinkUp, Address, Route)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Net:
+    """An overlay network: (subnet, VNI) pairs; the gateways are the first addresses."""
+
+    name: str
+    subnets: tuple[tuple[str, int], ...]
+    mtu: int = 1450
+
+    @property
+    def id(self) -> str:
+        return derived_id("global network", self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """An endpoint somewhere: the sandbox is called as the attachment, its link eth0."""
+
+    name: str
+    net: Net
+    host: str
+    interfaces: tuple[str, ...]
+    ifname: str = "eth0"
+
+    @property
+    def ipv4(self) -> IPv4Interface | None:
+        return next((i for i in map(ip_interface, self.interfaces) if isinstance(i, IPv4Interface)), None)
+
+    @property
+    def ipv6(self) -> IPv6Interface | None:
+        return next((i for i in map(ip_interface, self.interfaces) if isinstance(i, IPv6Interface)), None)
+
+    @property
+    def mac(self) -> str:
+        digits = derived_id("mac", self.net.name, self.name)
+        return "02:42:" + ":".join(digits[i : i + 2] for i in range(0, 8, 2))
+
+
+def desired_network(
+    net: Net, host: HostFacts, members: Sequence[Member], vteps: Mapping[str, IPAddress]
+) -> DesiredNetwork:
+    pools = [(ip_network(subnet), vni) for subnet, vni in net.subnets]
+    return DesiredNetwork(
+        wanted=NetworkWanted(
+            name=net.name,
+            source=HERE,
+            driver="overlay",
+            is_ipv6_enabled=any(pool.version == 6 for pool, _ in pools),
+        ),
+        id=net.id,
+        created=NOW,
+        subnets=tuple(DesiredSubnet(subnet=p, gateway=p[1], default_gateway=p[1], vni=vni) for p, vni in pools),
+        mtu=net.mtu,
+        scope="global",
+        ns=overlay_ns(net.id, host.instance),
+        remote_endpoints=tuple(
+            RemoteEndpoint(
+                network=net.name,
+                id=endpoint_id(member.host, net.name, member.name),
+                name=member.name,
+                host=member.host,
+                vtep=vteps[member.host],
+                mac=member.mac,
+                ipv4=member.ipv4,
+                ipv6=member.ipv6,
+            )
+            for member in members
+            if member.net == net and member.host != host.name
+        ),
+    )
+
+
+def desired_endpoint(member: Member) -> DesiredEndpoint:
+    id_ = endpoint_id(member.host, member.net.name, member.name)
+    return DesiredEndpoint(
+        wanted=EndpointWanted(network=member.net.name, source=HERE),
+        attachment=member.name,
+        id=id_,
+        ns=SandboxRef(SandboxKind.NETNS, member.name).ns,
+        ifname=member.ifname,
+        link_name=veth_link_name(id_),
+        ipv4=member.ipv4,
+        ipv6=member.ipv6,
+        mac=member.mac,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Host:
+    """One host of the cluster, and the adapters that work on it."""
+
+    machine: Machine
+    name: str
+    settings: Settings
+    facts: HostFacts
+    namespaces: Namespaces
+
+    def plan(self, members: Sequence[Member], vteps: Mapping[str, IPAddress]) -> Plan:
+        """Say what is to be done for all of `members`, those of this host here."""
+        own = [member for member in members if member.host == self.name]
+        wanted = {found.key: found for found in self._objects(own, members, vteps)}
+        seen = self.look(sorted({member.name for member in own}))
+        links = {desired_endpoint(member).link_name: desired_endpoint(member).unit for member in own}
+        places = {SandboxRef(SandboxKind.NETNS, m.name).ns: Unit(attachment=m.name) for m in own}
+        places |= {overlay_ns(net.id, self.facts.instance): Unit(network=net.name) for net in _nets(members)}
+        return make_plan(wanted, seen, owners(links, places, seen), Boundaries())
+
+    def look(self, sandboxes: Sequence[str]) -> Mapping[Key, Seen]:
+        wanted = WantedState(
+            networks=(),
+            attachments=tuple(
+                AttachmentWanted(name=name, source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, name))
+                for name in sandboxes
+            ),
+        )
+        with self.machine.inside(self.name):
+            found = observe_host(wanted, self.settings, self.namespaces, NOW, Memory()).seen
+            self.namespaces.release()
+        return found
+
+    def _objects(
+        self, own: Sequence[Member], members: Sequence[Member], vteps: Mapping[str, IPAddress]
+    ) -> Iterator[Object]:
+        for name in sorted({member.name for member in own}):
+            ns = SandboxRef(SandboxKind.NETNS, name).ns
+            yield Namespace(unit=Unit(attachment=name), ns=ns, name=name)
+        for net in _nets(members):
+            endpoints = [desired_endpoint(member) for member in own if member.net == net]
+            yield from compile_network(desired_network(net, self.facts, members, vteps), endpoints, self.facts)
+
+    def carry_out(self, plan: Plan) -> tuple[Outcome, ...]:
+        """Apply a plan."""
+        with self.machine.inside(self.name):
+            made = carry_out(plan.operations, self._handlers())
+            self.namespaces.release()
+        return made
+
+    def _handlers(self) -> Mapping[type[Object], object]:
+        def rtnetlink(operations):  # type: ignore[no-untyped-def]
+            return apply_rtnetlink(operations, self.namespaces)
+
+        def entries(operations):  # type: ignore[no-untyped-def]
+            return apply_neighbours(operations, self.namespaces)
+
+        return {
+            Namespace: lambda operations: apply_namespaces(operations, self.namespaces),
+            Sysctl: lambda operations: apply_sysctls(operations, self.namespaces),
+            FdbEntry: entries,
+            Neighbour: entries,
+            **dict.fromkeys(_LINKS, rtnetlink),
+        }
+
+    def ns_of(self, net: Net) -> str:
+        """Name of the network's namespace on this host."""
+        return overlay_ns(net.id, self.facts.instance).removeprefix("netns:")
+
+
+def _nets(members: Sequence[Member]) -> list[Net]:
+    return sorted({member.net for member in members}, key=lambda net: net.name)
+
+
+@dataclass(slots=True, kw_only=True)
+class Cluster:
+    """Hosts by name, on one underlay, each with one address there."""
+
+    machine: Machine
+    hosts: dict[str, Host]
+    vteps: dict[str, IPAddress]
+
+    def converge(self, *members: Member) -> None:
+        """Bring every host to what is wanted, and insist that a second look finds nothing to do."""
+        for host in self.hosts.values():
+            outcomes = host.carry_out(host.plan(members, self.vteps))
+            assert [outcome for outcome in outcomes if outcome.error] == []
+            again = host.plan(members, self.vteps)
+            assert again.operations == ()
+            assert again.problems == ()
+
+
+@contextmanager
+def cluster_on(
+    machine: Machine, names: Sequence[str], *, underlay: str = "198.51.100.0/24", mtu: int = 1500
+) -> Iterator[Cluster]:
+    """Give hosts on one switch; the calling thread visits them one after the other."""
+    subnet = ip_network(underlay)
+    machine.add_namespace(SWITCH)
+    machine.run("", "ip", "-n", SWITCH, "link", "add", "sw0", "mtu", str(mtu), "type", "bridge")
+    machine.run("", "ip", "-n", SWITCH, "link", "set", "sw0", "up")
+    hosts: dict[str, Host] = {}
+    vteps: dict[str, IPAddress] = {}
+    try:
+        for number, name in enumerate(names, 1):
+            machine.add_namespace(name)
+            machine.add_veth(name, "underlay0", SWITCH, f"port{number}")
+            machine.run("", "ip", "-n", SWITCH, "link", "set", f"port{number}", "mtu", str(mtu), "master", "sw0")
+            machine.run("", "ip", "-n", name, "link", "set", "underlay0", "mtu", str(mtu))
+            vteps[name] = ip_address(subnet[number])
+            machine.run(
+                "", "ip", "-n", name, "address", "add", f"{vteps[name]}/{subnet.prefixlen}", "dev", "underlay0",
+                *(("nodad",) if subnet.version == 6 else ()),
+            )  # fmt: skip
+            hosts[name] = _host(machine, name, vteps[name])
+        yield Cluster(machine=machine, hosts=hosts, vteps=vteps)
+    finally:
+        for host in hosts.values():
+            host.namespaces.close()
+
+
+def _host(machine: Machine, name: str, vtep: IPAddress) -> Host:
+    settings = Settings(
+        host=name,
+        state_dir=machine.state_dir / name,
+        run_dir=machine.run_dir,
+        netns_dir=machine.netns_dir,
+        netns_etc_dir=machine.etc_netns_dir,
+    )
+    facts = replace(host_facts(), name=name, hostname=name, instance=settings.instance, vtep=vtep)
+    with machine.inside(name):
+        namespaces = Namespaces(settings.netns_dir, settings.instance)
+    return Host(machine=machine, name=name, settings=settings, facts=facts, namespaces=namespaces)

@@ -1,0 +1,168 @@
+"""The way out of overlay networks: whole passes, with VNIs as the control plane would choose them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
+
+import pytest
+
+from reconciler.ipam.assign import assign
+from reconciler.ipam.promises import Promises
+from reconciler.last_answer import LastAnswer
+from reconciler.model.desired import DesiredNetwork, DesiredState, HostFacts
+from reconciler.model.identifiers import GATEWAY_NETWORK
+from reconciler.model.report import Report
+from reconciler.model.wanted import (
+    AttachmentWanted,
+    BridgeOptions,
+    EndpointWanted,
+    NetworkWanted,
+    PortWanted,
+    SandboxKind,
+    SandboxRef,
+    SubnetWanted,
+    WantedState,
+)
+from reconciler.pipeline import Backends, open_backends, run_pass, tear_down
+from reconciler.settings import Settings
+from reconciler.spec.load import LoadedSpecs
+from tests.fakes.desired import HERE
+from tests.machine import Machine
+
+pytestmark = pytest.mark.kernel
+
+ZONE = NetworkWanted(
+    name="zone", source=HERE, driver="overlay", subnets=(SubnetWanted(subnet=ip_network("10.9.0.0/24")),)
+)
+HIDDEN = replace(ZONE, is_internal=True)
+LAN = NetworkWanted(name="lan", source=HERE, bridge=BridgeOptions())
+
+
+def _with_vnis(network: DesiredNetwork) -> DesiredNetwork:
+    if network.wanted.driver != "overlay":
+        return network
+    return replace(network, subnets=tuple(replace(s, vni=300 + n) for n, s in enumerate(network.subnets)))
+
+
+def _assign(wanted: WantedState, host: HostFacts, promises: Promises) -> DesiredState:
+    desired = assign(wanted, host, promises)
+    return replace(desired, networks=tuple(map(_with_vnis, desired.networks)))
+
+
+def attachment(name: str, *networks: str, ports: tuple[PortWanted, ...] = ()) -> AttachmentWanted:
+    return AttachmentWanted(
+        name=name,
+        source=HERE,
+        sandbox=SandboxRef(SandboxKind.NETNS, name),
+        endpoints=tuple(EndpointWanted(network=network, source=HERE) for network in networks),
+        ports=ports,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Runs passes on the host "H"."""
+
+    machine: Machine
+    settings: Settings
+    backends: Backends
+
+    def __call__(self, networks: tuple[NetworkWanted, ...], *attachments: AttachmentWanted) -> Report:
+        """Bring the host to this, and insist that nothing failed and nothing is left to do."""
+        loaded = LoadedSpecs(
+            wanted=WantedState(networks=networks, attachments=attachments), faults=(), digest="", files=()
+        )
+        self.backends.memory.forget_all()
+        with self.machine.inside("H"):
+            report = run_pass(loaded, self.settings, self.backends)
+        assert [str(outcome.error) for outcome in report.outcomes if outcome.error] == []
+        assert (report.drift.operations, report.drift.problems) == ((), ())
+        return report
+
+
+@pytest.fixture
+def converge(machine: Machine, host_ns: str, uplink: str) -> Iterator[Pass]:
+    settings = Settings(
+        host="alpha",
+        state_dir=machine.state_dir,
+        run_dir=machine.run_dir,
+        netns_dir=machine.netns_dir,
+        netns_etc_dir=machine.etc_netns_dir,
+    )
+    with machine.inside(host_ns), open_backends(settings) as backends:
+        backends.answers.assign = LastAnswer(_assign)
+        yield Pass(machine, settings, backends)
+
+
+def test_the_world_is_reached_by_the_gateway_network(converge: Pass, machine: Machine) -> None:
+    converge((ZONE,), attachment("web", "zone"))
+
+    assert machine.ping("web", "192.0.2.2")
+    assert "docker_gwbridge" in machine.links("H")
+    assert machine.links("web") == ["eth0", "eth1", "lo"]
+    assert machine.ip_json("web", "route", "show", "default")[0]["dev"] == "eth1"
+
+
+def test_a_second_pass_does_nothing(converge: Pass) -> None:
+    converge((ZONE,), attachment("web", "zone"))
+
+    assert converge((ZONE,), attachment("web", "zone")).outcomes == ()
+
+
+def test_neighbours_meet_on_the_overlay_only(converge: Pass, machine: Machine) -> None:
+    converge((ZONE,), attachment("db", "zone"), attachment("web", "zone"))
+    gateway_side = machine.ip_json("db", "-4", "address", "show", "dev", "eth1")[0]["addr_info"][0]["local"]
+    overlay_side = machine.ip_json("db", "-4", "address", "show", "dev", "eth0")[0]["addr_info"][0]["local"]
+
+    assert machine.ping("web", overlay_side)
+    assert not machine.ping("web", gateway_side, deadline_s=1)
+
+
+def test_an_internal_overlay_has_no_way_out(converge: Pass, machine: Machine) -> None:
+    converge((HIDDEN,), attachment("web", "zone"))
+
+    assert machine.links("web") == ["eth0", "lo"]
+    assert machine.ip_json("web", "route", "show", "default") == []
+    assert "docker_gwbridge" not in machine.links("H")
+
+
+def test_another_network_that_leads_out_takes_the_gateway_networks_place(converge: Pass, machine: Machine) -> None:
+    converge((ZONE,), attachment("web", "zone"))
+
+    converge((LAN, ZONE), attachment("web", "lan", "zone"))
+
+    assert machine.ping("web", "192.0.2.2")
+    assert "docker_gwbridge" not in machine.links("H")
+
+
+def test_ports_are_published_at_the_gateway_network(converge: Pass, machine: Machine) -> None:
+    report = converge((ZONE,), attachment("web", "zone", ports=(PortWanted(target=(80, 80), published=(8080, 8080)),)))
+
+    with machine.tcp_server("web", "0.0.0.0", 80):
+        assert machine.tcp("outside", "192.0.2.1", 8080) is not None
+    (web,) = report.desired.attachments
+    assert [endpoint.network for endpoint in web.endpoints if endpoint.ports] == [GATEWAY_NETWORK]
+
+
+def test_addresses_on_the_overlay_are_adopted_when_the_store_is_lost(converge: Pass, machine: Machine) -> None:
+    converge((ZONE,), attachment("db", "zone"), attachment("web", "zone"))
+    before = {name: machine.ip_json(name, "-4", "address", "show") for name in ("db", "web")}
+    for entry in converge.backends.kv.list(""):
+        converge.backends.kv.delete(entry.key)
+
+    converge((ZONE,), attachment("web", "zone"))
+
+    assert machine.ip_json("web", "-4", "address", "show") == before["web"]
+
+
+def test_everything_goes_with_the_specs(converge: Pass, machine: Machine) -> None:
+    converge((ZONE,), attachment("web", "zone"))
+
+    with machine.inside("H"):
+        report = tear_down(converge.settings, converge.backends)
+
+    assert [str(outcome.error) for outcome in report.outcomes if outcome.error] == []
+    assert machine.namespaces() == ["H", "outside"]
+    assert machine.links("H") == ["lo", "uplink0"]

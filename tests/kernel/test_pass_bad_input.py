@@ -1,0 +1,413 @@
+"""What is wrong is named, with the right exit code; everything else is applied, and nothing foreign is touched."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.errors import ExitCode
+from tests.machine import Machine, eventually
+from tests.pipeline.forked import ForkedReconcile, background_sleep
+from tests.pipeline.host_view import everything, namespace, settled
+
+pytestmark = pytest.mark.kernel
+
+GOOD = """
+networks:
+  good: {ipam: {config: [{subnet: 10.1.0.0/24}]}}
+attachments:
+  fine: {networks: {good: {}}}
+  other: {networks: {good: {}}}
+"""
+
+BAD_SPECS = {
+    "bad yaml": ("networks: {bad: [", "bad.yaml:2:1: bad YAML"),
+    "unknown key": ("networks: {bad: {drivr: bridge}}", "did you mean 'driver'"),
+    "overlapping subnets": (
+        "networks: {bad: {ipam: {config: [{subnet: 10.9.0.0/16}]}}, worse: {ipam: {config: [{subnet: 10.9.4.0/24}]}}}",
+        "10.9.4.0/24",
+    ),
+    "gateway outside": (
+        "networks: {bad: {ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.8.0.1}]}}}",
+        "10.8.0.1",
+    ),
+    "static address taken twice": (
+        "attachments: {a: {networks: {good: {ipv4_address: 10.1.0.9}}}, b: {networks: {good: {ipv4_address: 10.1.0.9}}}}",
+        "10.1.0.9",
+    ),
+    "path for a name": ("networks: {../../etc/x: {}}", "../../etc/x"),
+    "path for an attachment": ("attachments: {../x: {}}", "../x"),
+    "link name too long": (
+        "networks: {bad: {driver_opts: {com.docker.network.bridge.name: a-name-of-17-char}}}",
+        "a-name-of-17-char",
+    ),
+    "network nobody declares": ("attachments: {bad: {networks: {nowhere: {}}}}", "nowhere"),
+    "built-in network declared": ("networks: {host: {driver: bridge}}", "host"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_SPECS)
+def test_bad_spec_beside_good_ones_is_named_and_the_good_ones_are_applied(
+    fault: str, forked: ForkedReconcile, machine: Machine, uplink: str
+) -> None:
+    text, expected = BAD_SPECS[fault]
+    forked.write(good=GOOD, bad=text)
+
+    ran = forked()
+
+    assert ran.exit_code == ExitCode.BAD_SPECS, ran.text
+    assert expected in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert machine.ping("fine", "10.1.0.3")
+    assert forked("validate").exit_code == ExitCode.BAD_SPECS
+    again = forked()
+    assert (again.exit_code, again.writes) == (ExitCode.BAD_SPECS, ())
+
+
+def test_file_that_cannot_be_read_any_more_keeps_its_networks(
+    forked: ForkedReconcile, machine: Machine, host_ns: str
+) -> None:
+    forked.write(good=GOOD, later="networks: {side: {}}\nattachments: {sam: {networks: {side: {}}}}")
+    forked.ok()
+    before = settled(lambda: namespace(machine, host_ns))
+    (forked.specs / "later.yaml").write_text("networks: {side: {}\nattachments: [")
+    (forked.specs / "more.yaml").write_text("attachments: {new: {networks: {good: {}}}}")
+
+    ran = forked()
+
+    assert ran.exit_code == ExitCode.BAD_SPECS
+    assert machine.ping("new", "10.1.0.2")
+    kept = {link["ifname"]: link["ifindex"] for link in before["links"]}
+    now = {link["ifname"]: link["ifindex"] for link in namespace(machine, host_ns)["links"]}
+    assert kept.items() <= now.items()
+    assert machine.links("sam") == ["eth0", "lo"]
+
+
+def _bridge_in_the_way(machine: Machine) -> None:
+    machine.run("", "ip", "-n", "H", "link", "add", "docker0", "type", "bridge")
+    machine.run("", "ip", "-n", "H", "address", "add", "172.17.0.1/16", "dev", "docker0")
+
+
+def _veth_in_the_way(machine: Machine) -> None:
+    machine.run("", "ip", "-n", "H", "link", "add", "docker0", "type", "veth", "peer", "docker1")
+
+
+@pytest.mark.parametrize("prepare", [_bridge_in_the_way, _veth_in_the_way], ids=["a bridge", "another kind of link"])
+def test_foreign_docker0_is_reported_and_left_as_it_is(
+    prepare: Callable[[Machine], None], forked: ForkedReconcile, machine: Machine, host_ns: str
+) -> None:
+    prepare(machine)
+    foreign = machine.ip_json(host_ns, "-details", "address", "show", "docker0")
+    forked.write(good=GOOD, default="attachments: {lost: {}}")
+
+    for _ in range(2):
+        ran = forked()
+
+        assert ran.exit_code == ExitCode.FAILED
+        assert "docker0" in ran.stderr
+        assert "not ours" in ran.stderr
+        assert machine.ip_json(host_ns, "-details", "address", "show", "docker0") == foreign
+        assert machine.ping("fine", "10.1.0.3")
+    assert ran.writes == ()
+
+    forked.ok("down")
+    assert machine.ip_json(host_ns, "-details", "address", "show", "docker0") == foreign
+
+
+def test_conflict_goes_when_the_foreign_link_went(forked: ForkedReconcile, machine: Machine, host_ns: str) -> None:
+    _bridge_in_the_way(machine)
+    forked.write(default="attachments: {one: {}, two: {}}")
+    assert forked().exit_code == ExitCode.FAILED
+
+    machine.run("", "ip", "-n", host_ns, "link", "delete", "docker0")
+    forked.ok()
+
+    assert machine.ping("one", "172.17.0.3")
+
+
+@pytest.mark.parametrize("kind", ["a file", "a link"])
+def test_foreign_file_below_etc_netns_is_reported_and_left_as_it_is(
+    kind: str, forked: ForkedReconcile, machine: Machine
+) -> None:
+    path = machine.etc_netns_dir / "fine" / "hosts"
+    path.parent.mkdir(parents=True)
+    if kind == "a file":
+        path.write_text("192.0.2.7 theirs\n")
+    else:
+        path.symlink_to("/etc/hostname")
+    stamp = (path.lstat().st_mtime_ns, path.lstat().st_ino, path.is_symlink())
+    forked.write(good=GOOD)
+
+    ran = forked()
+
+    assert ran.exit_code == ExitCode.FAILED
+    assert str(path) in ran.stderr or "hosts" in ran.stderr
+    assert "not ours" in ran.stderr
+    assert machine.links("other") == ["eth0", "lo"]
+    forked.ok("down")
+    assert (path.lstat().st_mtime_ns, path.lstat().st_ino, path.is_symlink()) == stamp
+
+
+def test_foreign_nft_table_of_our_name_in_another_family_is_left_alone(
+    forked: ForkedReconcile, machine: Machine, host_ns: str
+) -> None:
+    machine.run(host_ns, "nft", "add table ip reconciler; add table inet theirs; add chain inet theirs c")
+    tables = (("ip", "reconciler"), ("inet", "theirs"))
+    foreign = [machine.run(host_ns, "nft", "list", "table", *which).stdout for which in tables]
+    forked.write(good=GOOD)
+
+    forked.ok()
+    forked.ok("down")
+
+    assert [machine.run(host_ns, "nft", "list", "table", *which).stdout for which in tables] == foreign
+
+
+@pytest.mark.parametrize(
+    "sandbox",
+    ["{netns: /run/netns/nowhere}", "{pid: 4194000}", "{pidfile: /run/nothing.pid}", "{netns: /etc/passwd}"],
+    ids=["path", "pid", "pidfile", "not a namespace"],
+)
+def test_sandbox_that_is_not_there_is_reported_and_the_others_go_on(
+    sandbox: str, forked: ForkedReconcile, machine: Machine
+) -> None:
+    forked.write(good=GOOD, bad=f"attachments: {{gone: {{sandbox: {sandbox}, networks: {{good: {{}}}}}}}}")
+
+    ran = forked()
+
+    assert ran.exit_code == ExitCode.FAILED
+    assert "gone" in ran.stderr
+    assert machine.ping("fine", "10.1.0.4") or machine.ping("fine", "10.1.0.3")
+    assert forked().writes == ()
+
+
+def test_sandbox_that_vanished_is_reported_and_nothing_of_it_stays(forked: ForkedReconcile, machine: Machine) -> None:
+    machine.add_namespace("theirs")
+    forked.write(good=GOOD, theirs="attachments: {ann: {sandbox: {netns: /run/netns/theirs}, networks: {good: {}}}}")
+    forked.ok()
+    before = set(machine.links("H"))
+
+    machine.delete_namespace("theirs")
+    ran = forked()
+
+    assert ran.exit_code == ExitCode.FAILED
+    assert "/run/netns/theirs" in ran.stderr
+    assert eventually(lambda: len(before - set(machine.links("H"))) == 1)  # the kernel takes its time
+    assert machine.ping("fine", "10.1.0.3") or machine.ping("fine", "10.1.0.4")
+
+
+@pytest.mark.parametrize("sandbox", ["/run/netns/H", "H"], ids=["by path", "by name"])
+def test_sandbox_that_is_the_hosts_own_is_refused(sandbox: str, forked: ForkedReconcile, machine: Machine) -> None:
+    host = machine.links("H")
+    forked.write(good=GOOD, bad=f"attachments: {{self: {{sandbox: {{netns: {sandbox}}}, networks: {{good: {{}}}}}}}}")
+
+    ran = forked()
+
+    assert ran.exit_code == ExitCode.FAILED
+    assert "host" in ran.stderr
+    assert "eth0" not in machine.links("H")
+    assert set(host) <= set(machine.links("H"))
+    assert machine.ping("fine", "10.1.0.3") or machine.ping("fine", "10.1.0.4")
+
+
+def test_two_attachments_with_one_sandbox_are_refused(forked: ForkedReconcile, machine: Machine) -> None:
+    machine.add_namespace("shared")
+    forked.write(
+        good=GOOD,
+        bad="attachments:\n"
+        "  a: {sandbox: {netns: shared}, networks: {good: {}}}\n"
+        "  b: {sandbox: {netns: /run/netns/other-name-of-it}, networks: {good: {}}}\n",
+    )
+    (machine.netns_dir / "other-name-of-it").symlink_to("shared")
+
+    ran = forked()
+
+    assert ran.exit_code == ExitCode.FAILED, ran.text
+    assert "same namespace" in ran.stderr
+    assert machine.links("shared") == ["lo"]
+    assert machine.links("fine") == ["eth0", "lo"]
+
+
+def test_full_network_and_full_pool_harm_only_who_comes_too_late(forked: ForkedReconcile, machine: Machine) -> None:
+    small = "networks: {tiny: {ipam: {config: [{subnet: 10.6.0.0/30}]}}}\n"
+    forked.write(good=GOOD, tiny=small + "attachments: {t1: {networks: {tiny: {}}}, t2: {networks: {tiny: {}}}}")
+
+    ran = forked()
+
+    assert ran.exit_code == ExitCode.FAILED
+    assert "t2" in ran.stderr
+    assert "10.6.0.0/30" in ran.stderr
+    assert machine.links("t1") == ["eth0", "lo"]
+    assert machine.ping("fine", "10.1.0.3")
+    assert forked().writes == ()
+
+
+def test_networks_beyond_the_default_pools_are_reported(
+    forked: ForkedReconcile, machine: Machine, host_ns: str
+) -> None:
+    machine.run("", "ip", "-n", host_ns, "link", "add", "theirs", "type", "bridge")
+    for route in ("172.16.0.0/12", "192.168.0.0/17", "192.168.128.0/18", "192.168.192.0/19"):
+        machine.run("", "ip", "-n", host_ns, "link", "set", "theirs", "up")
+        machine.run("", "ip", "-n", host_ns, "route", "add", route, "dev", "theirs")
+    forked.write(good=GOOD, many="networks: {a: {}, b: {}, c: {}}")
+
+    ran = forked("--bridge", "none")
+
+    assert ran.exit_code == ExitCode.FAILED
+    assert "network c" in ran.stderr
+    assert len([name for name in machine.links(host_ns) if name.startswith("br-")]) == 3
+    assert machine.ping("fine", "10.1.0.3")
+
+
+def _as_nobody() -> None:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+
+
+def test_pass_without_privilege_is_told_and_changes_nothing(
+    forked: ForkedReconcile, machine: Machine, host_ns: str, tmp_path: Path
+) -> None:
+    forked.write(good=GOOD)
+    before = everything(machine, host_ns)
+    _open_to_everybody(tmp_path)
+
+    for arguments in ((), ("--dry-run",), ("down",)):
+        ran = forked(*arguments, prepare=_as_nobody)
+        assert ran.exit_code == ExitCode.NO_PRIVILEGE, ran.text
+        assert "Traceback" not in ran.stderr
+        assert "CAP_NET_ADMIN" in ran.stderr
+    assert everything(machine, host_ns) == before
+    assert forked("validate", prepare=_as_nobody).exit_code == ExitCode.OK
+
+
+def _open_to_everybody(folder: Path) -> None:
+    for each in (folder, *folder.parents[:2]):
+        each.chmod(0o755)
+
+
+def test_pass_without_privilege_on_the_own_host_is_told(
+    machine: Machine, forked: ForkedReconcile, tmp_path: Path
+) -> None:
+    """As a plain user who leaves --host-netns out: the namespace is ours already, but nothing may be changed in it."""
+    forked.write(good=GOOD)
+    _open_to_everybody(tmp_path)
+
+    ran = forked("--host-netns", "/proc/self/ns/net", "--state-dir", "/tmp/nobody-has-this/state", prepare=_as_nobody)
+
+    assert ran.exit_code == ExitCode.NO_PRIVILEGE, ran.text
+    assert "Traceback" not in ran.stderr
+
+
+def _without_nft() -> None:
+    os.environ["PATH"] = "/nowhere"
+    shutil.which = lambda *_, **__: None
+    load = ctypes.CDLL
+
+    def missing(name: str | None, *arguments: object, **named: object) -> object:
+        if name is not None and "nftables" in name:
+            raise OSError(f"{name}: cannot open shared object file")
+        return load(name, *arguments, **named)  # type: ignore[arg-type]
+
+    ctypes.CDLL = missing  # type: ignore[assignment,misc]
+
+
+def test_host_without_nft_is_told_and_gets_no_unguarded_network(
+    forked: ForkedReconcile, machine: Machine, host_ns: str
+) -> None:
+    forked.write(good=GOOD, plain="attachments: {alone: {network_mode: none}}")
+
+    ran = forked(prepare=_without_nft)
+
+    assert ran.exit_code == ExitCode.UNAVAILABLE, ran.text
+    assert "install nftables" in ran.stderr
+    assert machine.links(host_ns) == ["lo"]
+    assert machine.links("alone") == ["lo"]
+    forked.ok()
+    assert machine.ping("fine", "10.1.0.3")
+
+
+def test_spec_folder_that_is_not_there_is_told(forked: ForkedReconcile, tmp_path: Path) -> None:
+    ran = forked(specs=tmp_path / "nowhere")
+
+    assert ran.exit_code != ExitCode.OK
+    assert str(tmp_path / "nowhere") in ran.stderr
+
+
+def test_half_done_attachment_is_undone_and_the_others_go_on(
+    forked: ForkedReconcile, machine: Machine, host_ns: str
+) -> None:
+    """The veth pair of `busy` cannot be made: its sandbox has a link of the wanted name, which is down, so no look sees it."""
+    machine.add_namespace("busy")
+    machine.run("", "ip", "-n", "busy", "link", "add", "eth0", "type", "bridge")
+    before = namespace(machine, "busy")
+    forked.write(good=GOOD, bad="attachments: {busy: {networks: {good: {interface_name: eth0}}}}")
+
+    ran = forked()
+
+    assert ran.exit_code == ExitCode.FAILED, ran.text
+    assert "busy" in ran.stderr
+    assert "eth0" in ran.stderr
+    assert namespace(machine, "busy") == before
+    assert len(machine.ip_json(host_ns, "link", "show", "type", "veth")) == 2
+    assert machine.ping("fine", "10.1.0.4") or machine.ping("fine", "10.1.0.3")
+    assert "busy" not in machine.run(host_ns, "nft", "list", "ruleset").stdout
+    machine.run("", "ip", "-n", "busy", "link", "delete", "eth0")
+    forked.ok()
+    assert machine.ping("busy", "10.1.0.1")
+
+
+def test_foreign_link_of_the_wanted_name_in_a_sandbox_is_a_conflict_that_the_plan_tells(
+    forked: ForkedReconcile, machine: Machine
+) -> None:
+    machine.add_namespace("busy")
+    machine.add_veth("busy", "eth0", "busy", "peer0")
+    before = namespace(machine, "busy")
+    forked.write(good=GOOD, bad="attachments: {busy: {networks: {good: {}}}}")
+
+    plan, ran, again = forked("--dry-run"), forked(), forked()
+
+    assert (plan.exit_code, ran.exit_code, again.exit_code) == (ExitCode.FAILED,) * 3
+    assert "eth0" in ran.stderr
+    assert "not ours" in ran.stderr
+    assert again.writes == ()
+    assert settled(lambda: namespace(machine, "busy")) == before
+    assert machine.ping("fine", "10.1.0.4") or machine.ping("fine", "10.1.0.3")
+
+
+def test_sandbox_that_refuses_a_setting_is_undone_and_the_others_go_on(
+    forked: ForkedReconcile, machine: Machine, host_ns: str
+) -> None:
+    forked.write(good=GOOD, bad="attachments: {odd: {sysctls: {net.ipv4.no_such_setting: 1}, networks: {good: {}}}}")
+
+    ran = forked()
+
+    assert ran.exit_code == ExitCode.FAILED, ran.text
+    assert "no_such_setting" in ran.stderr
+    assert "odd" not in machine.namespaces()
+    assert "odd" not in machine.run(host_ns, "nft", "list", "ruleset").stdout
+    assert len(machine.ip_json(host_ns, "link", "show", "type", "veth")) == 2
+    assert machine.ping("fine", "10.1.0.4") or machine.ping("fine", "10.1.0.3")
+    (forked.specs / "bad.yaml").write_text("attachments: {odd: {networks: {good: {}}}}")
+    forked.ok()
+    assert machine.ping("odd", "10.1.0.1")
+
+
+def test_pid_and_pidfile_of_one_process_are_the_same_sandbox(
+    forked: ForkedReconcile, machine: Machine, tmp_path: Path
+) -> None:
+    with background_sleep("unshare", "--net") as pid:
+        (tmp_path / "pid").write_text(str(pid))
+        assert settled(lambda: os.readlink(f"/proc/{pid}/ns/net")) != os.readlink("/proc/self/ns/net")
+        forked.write(
+            good=GOOD,
+            bad=f"attachments: {{a: {{sandbox: {{pid: {pid}}}}}, b: {{sandbox: {{pidfile: {tmp_path}/pid}}}}}}",
+        )
+        ran = forked()
+
+    assert ran.exit_code == ExitCode.FAILED
+    assert "same namespace" in ran.stderr

@@ -1,0 +1,145 @@
+"""Messages about VXLAN devices and their entries against an independent implementation, and on random bytes."""
+
+from __future__ import annotations
+
+import contextlib
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyroute2.netlink import nlmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+
+from reconciler.kernel.links import Link, decode_link
+from reconciler.kernel.neighbours import (
+    NeighbourEntry,
+    decode_neighbour,
+    delete_fdb,
+    delete_neighbour,
+    dump_fdb,
+    dump_neighbours,
+    put_fdb,
+    put_neighbour,
+)
+from reconciler.kernel.rtnetlink import CodecError, Request, attribute, messages, packed
+from reconciler.kernel.vxlan import VxlanData, new_vxlan, vxlan_data
+from reconciler.model.identifiers import LINK_GROUP, PROTOCOL
+
+MAC = "02:42:0a:09:00:03"
+DATA = VxlanData(vni=300, local=ip_address("198.51.100.1"), port=4789, is_learning=False, is_proxy=True)
+PERMANENT, SELF, BRIDGE = 0x80, 0x02, 7
+
+
+def understood(request: Request, kind: type[nlmsg]) -> nlmsg:
+    """Let the other implementation read what we send."""
+    found = kind(packed(request, 1))
+    found.decode()
+    return found
+
+
+def decoded(request: Request) -> NeighbourEntry | None:
+    """Read a request as if the kernel had sent it."""
+    (only,) = messages(packed(request, 1))
+    return decode_neighbour(only.buffer, only.start, only.end)
+
+
+def at(found: Any, *path: str) -> Any:
+    for name in path:
+        found = {attr[0]: attr[1] for attr in found["attrs"]}[name]
+    return found
+
+
+def test_vxlan_request_reads_as_meant() -> None:
+    request = new_vxlan("vxlan0", 7, 1450, 33, DATA)
+
+    found = understood(request, ifinfmsg)
+
+    assert request.flags == 0x600  # create, exclusive
+    assert (found.get("ifname"), found.get("master"), found.get("mtu")) == ("vxlan0", 7, 1450)
+    assert (found.get("group"), found.get("net_ns_fd")) == (LINK_GROUP, 33)
+    assert (found["flags"], found["change"]) == (0, 0)
+    assert at(found, "IFLA_LINKINFO", "IFLA_INFO_KIND") == "vxlan"
+    data = {attr[0]: attr[1] for attr in at(found, "IFLA_LINKINFO", "IFLA_INFO_DATA")["attrs"]}
+    assert data == {
+        "IFLA_VXLAN_ID": 300,
+        "IFLA_VXLAN_LOCAL": "198.51.100.1",
+        "IFLA_VXLAN_PORT": 4789,
+        "IFLA_VXLAN_LEARNING": 0,
+        "IFLA_VXLAN_PROXY": 1,
+    }
+
+
+@pytest.mark.parametrize("local", ["198.51.100.1", "2001:db8::1", None])
+def test_vxlan_data_survives_the_way_there_and_back(local: str | None) -> None:
+    data = DATA._replace(local=ip_address(local) if local else None, is_learning=True, is_proxy=False, port=65535)
+    (message,) = messages(packed(new_vxlan("vxlan0", 7, 1450, 33, data), 1))
+
+    assert vxlan_data(decode_link(message.buffer, message.start, message.end)) == data
+
+
+@pytest.mark.parametrize("address", ["10.9.0.3", "fd09::3"])
+def test_neighbour_requests_read_as_meant(address: str) -> None:
+    put = understood(put_neighbour(5, ip_address(address), MAC), ndmsg)
+    gone = understood(delete_neighbour(5, ip_address(address)), ndmsg)
+
+    assert (put["ifindex"], put["state"], put["flags"]) == (5, PERMANENT, 0)
+    assert (put.get("dst"), put.get("lladdr"), put.get("protocol")) == (address, MAC, PROTOCOL)
+    assert (gone["ifindex"], gone["family"], gone.get("dst")) == (5, put["family"], address)
+    assert put_neighbour(5, ip_address(address), MAC).flags == 0x500  # create, replace
+
+
+@pytest.mark.parametrize("vtep", ["198.51.100.2", "2001:db8::2"])
+def test_fdb_requests_read_as_meant(vtep: str) -> None:
+    put = understood(put_fdb(5, MAC, ip_address(vtep)), ndmsg)
+    gone = understood(delete_fdb(5, MAC), ndmsg)
+
+    assert (put["family"], put["ifindex"], put["state"], put["flags"]) == (BRIDGE, 5, PERMANENT, SELF)
+    assert put.get("lladdr") == MAC
+    assert (gone["family"], gone["flags"], gone.get("lladdr"), gone.get("dst")) == (BRIDGE, SELF, MAC, None)
+    assert put_fdb(5, MAC, ip_address(vtep)).flags == 0x500  # create, replace
+
+
+def test_dumps_ask_for_their_tables() -> None:
+    assert understood(dump_neighbours(), ndmsg)["family"] == 0
+    assert understood(dump_fdb(), ndmsg)["family"] == BRIDGE
+
+
+@pytest.mark.parametrize("address", ["10.9.0.3", "fd09::3"])
+def test_entries_survive_the_way_there_and_back(address: str) -> None:
+    found = ip_address(address)
+
+    assert decoded(put_neighbour(5, found, MAC)) == NeighbourEntry(5, MAC, found, is_fdb=False)
+    assert decoded(put_fdb(5, MAC, found)) == NeighbourEntry(5, MAC, found, is_fdb=True)
+
+
+def test_an_fdb_entry_by_another_port_leads_elsewhere() -> None:
+    request = put_fdb(5, MAC, ip_address("198.51.100.2"))
+
+    found = decoded(request._replace(body=request.body + attribute(6, b"\x00\x09")))
+
+    assert found == NeighbourEntry(5, MAC, None, is_fdb=True)
+
+
+@pytest.mark.parametrize(
+    ("state", "flags"), [(0x02, 0), (0x40, 0), (PERMANENT, 0)], ids=["reachable", "noarp", "the bridge's own"]
+)
+def test_other_entries_are_passed_over(state: int, flags: int) -> None:
+    request = put_fdb(5, MAC, ip_address("198.51.100.2"))
+    header = request.body[:8] + state.to_bytes(2, "little") + bytes((flags, 0))
+
+    assert decoded(request._replace(body=header + request.body[12:])) is None
+
+
+@given(payload=st.binary(max_size=80))
+def test_random_neighbour_raises_only_codec_error(payload: bytes) -> None:
+    with contextlib.suppress(CodecError):
+        decode_neighbour(payload, 0, len(payload))
+
+
+@given(raw=st.binary(max_size=60))
+def test_random_vxlan_data_raises_only_codec_error(raw: bytes) -> None:
+    with contextlib.suppress(CodecError):
+        vxlan_data(Link(1, "l", "vxlan", False, "", 0, 0, 0, 0, -1, False, "", b"", raw))

@@ -1,0 +1,353 @@
+"""Every way in which people and tools change files makes the descriptor readable; nothing else does."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.kernel import inotify
+from reconciler.watch import spec_events
+from reconciler.watch.spec_events import SpecEvents
+
+DEADLINE_S = 2.0
+QUIET_S = 0.05
+
+
+def is_readable(events: SpecEvents, timeout_s: float) -> bool:
+    return bool(select.select([events], [], [], timeout_s)[0])
+
+
+def tells(events: SpecEvents, deadline_s: float = DEADLINE_S) -> bool:
+    """Wait until it says that something may have changed, then until it is quiet again."""
+    end, has_told = time.monotonic() + deadline_s, False
+    while is_readable(events, QUIET_S if has_told else max(0.0, end - time.monotonic())):
+        has_told |= events.drain()
+    return has_told
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder of its own that the specs are in."""
+    made = tmp_path / "place"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def specs(place: Path) -> Path:
+    made = place / "specs"
+    (made / "team").mkdir(parents=True)
+    (made / "a.yaml").write_text("networks: {}\n")
+    (made / "team" / "b.yaml").write_text("networks: {}\n")
+    return made
+
+
+@pytest.fixture
+def events(specs: Path) -> Iterator[SpecEvents]:
+    made = SpecEvents(specs)
+    yield made
+    made.close()
+
+
+def save_in_place(specs: Path) -> None:
+    (specs / "a.yaml").write_text("networks: {x: {}}\n")
+
+
+def save_atomically(specs: Path) -> None:
+    (specs / ".a.yaml.tmp").write_text("networks: {x: {}}\n")
+    os.replace(specs / ".a.yaml.tmp", specs / "a.yaml")
+
+
+def save_as_vim_does(specs: Path) -> None:
+    os.rename(specs / "a.yaml", specs / "a.yaml~")
+    (specs / "a.yaml").write_text("networks: {x: {}}\n")
+    os.unlink(specs / "a.yaml~")
+
+
+def save_without_a_name_first(specs: Path) -> None:
+    fd = os.open(specs, os.O_TMPFILE | os.O_WRONLY)
+    os.write(fd, b"networks: {x: {}}\n")
+    os.link(f"/proc/self/fd/{fd}", specs / "c.yaml", src_dir_fd=fd)  # by linkat(2), which follows
+    os.close(fd)
+
+
+def move_folder_in(specs: Path) -> None:
+    (specs.parent / "more").mkdir()
+    (specs.parent / "more" / "c.yaml").write_text("networks: {x: {}}\n")
+    os.rename(specs.parent / "more", specs / "more")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "saved in place": save_in_place,
+    "saved by rename": save_atomically,
+    "saved as vim does": save_as_vim_does,
+    "linked from nameless file": save_without_a_name_first,
+    "touched": lambda specs: os.utime(specs / "a.yaml"),
+    "permissions": lambda specs: (specs / "a.yaml").chmod(0o600),
+    "permissions of folder": lambda specs: specs.chmod(0o700),
+    "deleted": lambda specs: (specs / "a.yaml").unlink(),
+    "renamed": lambda specs: (specs / "a.yaml").rename(specs / "z.yaml"),
+    "in folder below": lambda specs: (specs / "team" / "b.yaml").write_text("{}"),
+    "folder below removed": lambda specs: shutil.rmtree(specs / "team"),
+    "folder moved in": move_folder_in,
+    "folder moved away": lambda specs: specs.rename(specs.parent / "old"),
+    "folder removed": shutil.rmtree,
+    "folder above removed": lambda specs: shutil.rmtree(specs.parent),
+    "symbolic link added": lambda specs: (specs / "c.yaml").symlink_to("a.yaml"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_change_is_told(specs: Path, events: SpecEvents, change: Callable[[Path], object]) -> None:
+    assert not is_readable(events, 0)
+
+    change(specs)
+
+    assert tells(events)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_changes_after_a_change_are_told_too(specs: Path, events: SpecEvents, change: Callable[[Path], object]) -> None:
+    change(specs)
+    assert tells(events)
+    shutil.rmtree(specs, ignore_errors=True)
+    tells(events, QUIET_S)
+
+    specs.mkdir(parents=True)
+    assert tells(events)
+    (specs / "a.yaml").write_text("networks: {}\n")
+    assert tells(events)
+    save_atomically(specs)
+    assert tells(events)
+
+
+def test_folder_that_comes_later_is_told_with_what_is_in_it(tmp_path: Path) -> None:
+    specs = tmp_path / "a" / "b" / "specs"
+    events = SpecEvents(specs)
+
+    for step in (tmp_path / "a", tmp_path / "a" / "b", specs):
+        step.mkdir()
+        assert tells(events), step
+    (specs / "a.yaml").write_text("{}")
+
+    assert tells(events)
+    events.close()
+
+
+def test_folder_made_at_once_with_its_content_is_watched_to_the_bottom(specs: Path, events: SpecEvents) -> None:
+    (specs / "x" / "y" / "z").mkdir(parents=True)
+    assert tells(events)
+
+    (specs / "x" / "y" / "z" / "c.yaml").write_text("{}")
+
+    assert tells(events)
+
+
+def test_folder_removed_while_somebody_sits_in_it_and_made_again(specs: Path, events: SpecEvents) -> None:
+    with subprocess.Popen(["cat"], cwd=specs, stdin=subprocess.PIPE):
+        shutil.rmtree(specs)
+        assert tells(events)
+
+        specs.mkdir()
+        assert tells(events)
+        (specs / "a.yaml").write_text("{}")
+        assert tells(events)
+
+
+def swap(link: Path, target: str) -> None:
+    """Lead a symbolic link elsewhere as git-sync and the kubelet do: by rename."""
+    new = link.parent / ".new"
+    new.symlink_to(target)
+    os.replace(new, link)
+
+
+def revisions(place: Path) -> None:
+    for name in ("r1", "r2"):
+        (place / name / "specs").mkdir(parents=True)
+        (place / name / "specs" / "a.yaml").write_text(name)
+
+
+@pytest.mark.parametrize("way", ["current", "current/specs", "over/../current/specs", "absolute/specs", "twice/specs"])
+def test_swapped_link_on_the_way_is_told(tmp_path: Path, way: str) -> None:
+    revisions(tmp_path)
+    (tmp_path / "current").symlink_to("r1")
+    (tmp_path / "absolute").symlink_to(tmp_path / "current")
+    (tmp_path / "twice").symlink_to("absolute")
+    (tmp_path / "over").mkdir()
+    events = SpecEvents(tmp_path / way)
+
+    swap(tmp_path / "current", "r2")
+
+    assert tells(events)
+    (tmp_path / "r2" / "specs" / "a.yaml").write_text("edited")
+    assert tells(events)
+    (tmp_path / "r1" / "specs" / "a.yaml").write_text("no longer ours")
+    assert not tells(events, QUIET_S)
+    events.close()
+
+
+def test_volume_of_the_kubelet_is_told_of_a_swap(tmp_path: Path) -> None:
+    for name in ("..2026_01", "..2026_02"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.yaml").write_text(name)
+    (tmp_path / "..data").symlink_to("..2026_01")
+    (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+    events = SpecEvents(tmp_path)
+
+    swap(tmp_path / "..data", "..2026_02")
+
+    assert tells(events)
+    (tmp_path / "..2026_02" / "a.yaml").write_text("edited")
+    assert tells(events)
+    events.close()
+
+
+@pytest.mark.parametrize("save", [save_in_place, save_atomically], ids=["in place", "by rename"])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_link_among_the_specs_leads_to_is_watched(
+    specs: Path, tmp_path: Path, kind: str, save: Callable[[Path], None]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "a.yaml").write_text("{}")
+    (specs / "linked.yaml").symlink_to(elsewhere / "a.yaml" if kind == "file" else elsewhere)
+    events = SpecEvents(specs)
+
+    for _ in range(2):
+        save(elsewhere)
+        assert tells(events)
+    events.close()
+
+
+def test_link_into_nothing_is_told_when_something_comes(specs: Path, tmp_path: Path) -> None:
+    (specs / "linked.yaml").symlink_to(tmp_path / "later" / "a.yaml")
+    events = SpecEvents(specs)
+
+    (tmp_path / "later").mkdir()
+    assert tells(events)
+    (tmp_path / "later" / "a.yaml").write_text("{}")
+    assert tells(events)
+    events.close()
+
+
+def test_links_in_circles_end(specs: Path) -> None:
+    (specs / "self.yaml").symlink_to("self.yaml")
+    (specs / "up").symlink_to("..")
+    (specs / "here").symlink_to(".")
+    events = SpecEvents(specs)
+
+    save_in_place(specs)
+
+    assert tells(events)
+    events.close()
+
+
+def test_git_checkout_is_told(specs: Path, events: SpecEvents) -> None:
+    def git(*words: str) -> None:
+        identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+        subprocess.run(["git", *identity, *words], cwd=specs, check=True, capture_output=True)
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    git("checkout", "-qb", "other")
+    (specs / "a.yaml").write_text("other")
+    git("commit", "-qam", "two")
+    tells(events)
+
+    git("checkout", "-q", "-")
+
+    assert tells(events)
+
+
+def write_hidden(specs: Path) -> None:
+    (specs / ".a.yaml.swp").write_text("typing")
+
+
+def write_beside(specs: Path) -> None:
+    (specs.parent / "notes").write_text("typing")
+
+
+def write_half(specs: Path) -> None:
+    fd = os.open(specs / "a.yaml", os.O_WRONLY | os.O_TRUNC)
+    os.write(fd, b"netwo")  # closed with the process only
+
+
+def read_all(specs: Path) -> None:
+    for path in specs.rglob("*.yaml"):
+        path.read_text()
+
+
+@pytest.mark.parametrize("work", [write_hidden, write_beside, write_half, read_all])
+def test_what_changes_no_spec_is_not_told(specs: Path, events: SpecEvents, work: Callable[[Path], None]) -> None:
+    work(specs)
+
+    assert not tells(events, QUIET_S)
+
+
+def test_overflow_of_the_queue_is_told(specs: Path, events: SpecEvents) -> None:
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    if limit > 50_000:
+        pytest.skip(f"the queue holds {limit} events here")
+    for number in range(limit // 2 + 2):
+        path = specs / f".{number % 2}"
+        path.touch()
+        path.unlink()
+    save_in_place(specs)
+
+    assert tells(events)
+    save_in_place(specs)
+    assert tells(events)
+
+
+def test_save_is_told_within_10_ms(specs: Path, events: SpecEvents) -> None:
+    took = []
+    for _ in range(20):
+        began = time.perf_counter()
+        save_atomically(specs)
+        assert is_readable(events, DEADLINE_S)
+        assert events.drain()
+        took.append(time.perf_counter() - began)
+        tells(events, QUIET_S / 10)
+
+    assert sorted(took)[10] < 0.010
+
+
+def test_file_system_without_events_asks_for_polling(specs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = inotify.filesystem_type(str(specs))
+    assert own
+
+    with_events = SpecEvents(specs)
+    monkeypatch.setattr(spec_events, "_WITHOUT_EVENTS", frozenset({own}))
+    without_events = SpecEvents(specs)
+
+    assert not with_events.needs_polling
+    assert without_events.needs_polling
+    with_events.close()
+    without_events.close()
+
+
+def test_refused_watch_asks_for_polling(specs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: inotify.Inotify, path: str, mask: int) -> int:
+        raise inotify.kernel_error(28, f"watch {path}")
+
+    monkeypatch.setattr(inotify.Inotify, "add", refuse)
+    events = SpecEvents(specs)
+
+    assert events.needs_polling
+    events.close()
+
+
+def test_nothing_stays_open(specs: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+
+    SpecEvents(specs).close()
+
+    assert os.listdir("/proc/self/fd") == before
