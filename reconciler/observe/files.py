@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from reconciler.model.objects import SandboxFile, Seen
@@ -21,8 +21,20 @@ _Place = tuple[str, str]
 
 def sandbox_files(expected: Mapping[str, str], settings: Settings) -> Iterator[Seen]:
     """Give the files there are, those of attachments that are gone too, and what is in the way of a link that is expected."""
-    contents = dict(_contents(settings.run_dir / "sandboxes"))
-    links, foreign = _links(settings, expected)
+    folder = settings.run_dir / "sandboxes"
+    return _files(settings, expected, _folders(folder), _folders(settings.netns_etc_dir))
+
+
+def files_of(expected: Mapping[str, str], settings: Settings) -> Iterator[Seen]:
+    """Give the same of these attachments alone."""
+    return _files(settings, expected, sorted(expected.values()), sorted(expected))
+
+
+def _files(
+    settings: Settings, expected: Mapping[str, str], attachments: Iterable[str], netns_names: Iterable[str]
+) -> Iterator[Seen]:
+    contents = dict(_contents(settings.run_dir / "sandboxes", attachments))
+    links, foreign = _links(settings, expected, netns_names)
     for place in sorted({*contents, *links, *foreign}):
         attachment, name = place
         file = SandboxFile(
@@ -43,22 +55,24 @@ def expected_links(wanted: WantedState) -> Mapping[str, str]:
     }
 
 
-def _contents(folder: Path) -> Iterator[tuple[_Place, str]]:
-    for attachment in _folders(folder):
+def _contents(folder: Path, attachments: Iterable[str]) -> Iterator[tuple[_Place, str]]:
+    for attachment in attachments:
         for name in NAMES:
             content = _content(f"{folder}/{attachment}/{name}")
             if content is not None:
                 yield (attachment, name), content
 
 
-def _links(settings: Settings, expected: Mapping[str, str]) -> tuple[dict[_Place, str], dict[_Place, str]]:
+def _links(
+    settings: Settings, expected: Mapping[str, str], netns_names: Iterable[str]
+) -> tuple[dict[_Place, str], dict[_Place, str]]:
     """Give the namespace that links to each file, and the one where something foreign is in the way of the link.
 
     When several link to one file, one that is not wanted wins: it is to go, and the wanted one is made again without harm.
     """
     ours: dict[_Place, str] = {}
     foreign: dict[_Place, str] = {}
-    for netns_name in _folders(settings.netns_etc_dir):
+    for netns_name in netns_names:
         for name in LINKED_NAMES:
             path = f"{settings.netns_etc_dir}/{netns_name}/{name}"
             owner, wanted_by = _linked_attachment(path, name, settings.run_dir), expected.get(netns_name)

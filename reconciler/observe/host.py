@@ -8,7 +8,7 @@ from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.observed import Observed
 from reconciler.model.wanted import WantedState
-from reconciler.observe.files import expected_links, sandbox_files
+from reconciler.observe.files import expected_links, files_of, sandbox_files
 from reconciler.observe.host_facts import host_facts
 from reconciler.observe.memory import Keyed, Memory, keyed
 from reconciler.observe.overlay import look_into_overlays
@@ -48,7 +48,12 @@ def observe_host(
 
 
 def _files(wanted: WantedState, settings: Settings, memory: Memory) -> Keyed:
+    """Give the files; where attachments have only come, theirs alone are looked up."""
     expected = expected_links(wanted)
-    if memory.files is None or memory.files[0] != expected:
+    known = memory.files
+    if known is None or known[0].items() - expected.items():
         memory.files = (expected, keyed(sandbox_files(expected, settings)))
+    elif added := dict(expected.items() - known[0].items()):
+        memory.files = (expected, known[1] + keyed(files_of(added, settings)))
+    assert memory.files is not None
     return memory.files[1]

@@ -55,7 +55,9 @@ class NearEnds:
 
     def numbers(self, namespaces: Namespaces, ns: NsRef, links: Sequence[Link]) -> tuple[tuple[NsRef, int], ...]:
         """Give how those namespaces number `ns` that may have the near end of one of `links`, the host always."""
-        nears = [near for link in links if link.kind == "veth" for near in self._ways.get((link.peer, link.ifindex), ())]
+        nears = [
+            near for link in links if link.kind == "veth" for near in self._ways.get((link.peer, link.ifindex), ())
+        ]
         return tuple((near, _nsid(namespaces, near, ns)) for near in dict.fromkeys((HOST, *nears)))
 
     def is_far_end(self, link: Link, numbers: Iterable[tuple[NsRef, int]]) -> bool:

@@ -157,17 +157,17 @@ class Host:
     facts: HostFacts
     namespaces: Namespaces
 
-    def plan(self, members: Sequence[Member], vteps: Mapping[str, IPAddress]) -> Plan:
-        """Say what is to be done for all of `members`, those of this host here."""
+    def plan(self, members: Sequence[Member], vteps: Mapping[str, IPAddress], memory: Memory | None = None) -> Plan:
+        """Say what is to be done for all of `members`, those of this host here. memory: of earlier looks."""
         own = [member for member in members if member.host == self.name]
         wanted = {found.key: found for found in self._objects(own, members, vteps)}
-        seen = self.look(sorted({member.name for member in own}))
+        seen = self.look(sorted({member.name for member in own}), memory)
         links = {desired_endpoint(member).link_name: desired_endpoint(member).unit for member in own}
         places = {SandboxRef(SandboxKind.NETNS, m.name).ns: Unit(attachment=m.name) for m in own}
         places |= {overlay_ns(net.id, self.facts.instance): Unit(network=net.name) for net in _nets(members)}
         return make_plan(wanted, seen, owners(links, places, seen), Boundaries())
 
-    def look(self, sandboxes: Sequence[str]) -> Mapping[Key, Seen]:
+    def look(self, sandboxes: Sequence[str], memory: Memory | None = None) -> Mapping[Key, Seen]:
         wanted = WantedState(
             networks=(),
             attachments=tuple(
@@ -176,7 +176,7 @@ class Host:
             ),
         )
         with self.machine.inside(self.name):
-            found = observe_host(wanted, self.settings, self.namespaces, NOW, Memory()).seen
+            found = observe_host(wanted, self.settings, self.namespaces, NOW, memory or Memory()).seen
             self.namespaces.release()
         return found
 

@@ -7,7 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.model.identifiers import NsRef
 from reconciler.model.plan import Plan
+from reconciler.observe.memory import Memory
+from reconciler.watch.kernel_events import KernelEvents
 from tests.kernel.overlay_hosts import Cluster, Member, Net, cluster_on
 from tests.machine import Machine, eventually
 
@@ -135,13 +138,13 @@ def test_the_host_cannot_be_reached_through_the_overlay(pair: Cluster, machine: 
 def test_nothing_is_sent_to_other_hosts_in_search_of_an_address(pair: Cluster, machine: Machine) -> None:
     pair.converge(WEB, DB)
     hook = "{ type filter hook prerouting priority -300; udp dport 4789 counter; }"
-    machine.run("B", "nft", f"table inet count {{ chain arrived {hook} }}")
+    machine.run("B", "nft", f"table inet seen {{ chain arrived {hook}; }}")
 
     assert not machine.ping("web", "10.9.0.77", deadline_s=1)
-    assert "packets 0 " in machine.run("B", "nft", "list", "table", "inet", "count").stdout
+    assert "packets 0 " in machine.run("B", "nft", "list", "table", "inet", "seen").stdout
 
     assert machine.ping("web", "10.9.0.3")
-    assert "packets 0 " not in machine.run("B", "nft", "list", "table", "inet", "count").stdout
+    assert "packets 0 " not in machine.run("B", "nft", "list", "table", "inet", "seen").stdout
 
 
 def test_the_socket_of_vxlan_is_the_hosts(pair: Cluster, machine: Machine) -> None:
@@ -285,3 +288,30 @@ def test_a_network_on_another_udp_port_stands_beside(machine: Machine) -> None:
 
         assert machine.ping("web", "10.9.0.3")
         assert ":4790" in machine.run("A", "ss", "-lun").stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["ip neigh del 10.9.0.3 dev vxlan0", "bridge fdb del {mac} dev vxlan0 self", "ip link set vxlan0 down"],
+    ids=["neighbour", "forwarding entry", "link"],
+)
+def test_a_watcher_hears_of_drift_and_looks_there_only(pair: Cluster, machine: Machine, command: str) -> None:
+    pair.converge(WEB, DB)
+    host, memory = pair.hosts["A"], Memory()
+    ns = host.ns_of(LAN)
+    ref = NsRef(f"netns:{ns}")
+    with machine.inside("A"):
+        events = KernelEvents(host.namespaces)
+        events.watch({ref})
+        events.drain()
+        host.namespaces.release()
+    try:
+        assert host.plan((WEB, DB), pair.vteps, memory).operations == ()
+        machine.run(ns, *command.format(mac=DB.mac).split())
+
+        told: set[NsRef] = set()
+        assert eventually(lambda: told.update(events.drain().namespaces) or ref in told)
+    finally:
+        events.close()
+    memory.forget(told)
+    assert host.plan((WEB, DB), pair.vteps, memory).operations

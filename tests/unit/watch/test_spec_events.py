@@ -17,7 +17,7 @@ from reconciler.watch import spec_events
 from reconciler.watch.spec_events import SpecEvents
 
 DEADLINE_S = 2.0
-QUIET_S = 0.05
+QUIET_S = 0.02
 
 
 def is_readable(events: SpecEvents, timeout_s: float) -> bool:
