@@ -11,7 +11,9 @@ import ctypes
 import errno
 import getpass
 import os
+import select
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -76,6 +78,7 @@ def enter_private_machine() -> None:
     """
     try:
         _unshare_as_far_as_allowed()
+        _leave_no_process_behind()
         _mount_over_shared_places()
         _bring_up_loopback()
     except OSError as error:
@@ -92,6 +95,25 @@ def _unshare_as_far_as_allowed() -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
         Path("/proc/self", name).write_text(text)
     return None
+
+
+def _leave_no_process_behind() -> None:
+    """Have a child end whatever is left in this machine once this process has ended: the name server is in a session of its own."""
+    life = os.pidfd_open(os.getpid())
+    if os.fork():
+        os.close(life)
+        return
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nothing, fd)
+    select.select([life], [], [])
+    own = os.readlink("/proc/self/ns/mnt")
+    for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()):
+        with contextlib.suppress(OSError):
+            if pid != os.getpid() and os.readlink(f"/proc/{pid}/ns/mnt") == own:
+                os.kill(pid, signal.SIGKILL)
+    os._exit(0)
 
 
 def _mount_over_shared_places() -> None:

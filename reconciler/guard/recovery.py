@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 Run = Callable[[LoadedSpecs, Orders], Report]
 """One pass with these specs: apply and verify, nothing else."""
 
-_TOLERATED = ("Protected", "Suspended", "DriftDetected", "SandboxMissing")
+_TOLERATED = ("Protected", "Suspended", "DriftDetected", "SandboxMissing", "NamesUnavailable")
 """Reasons of status that do not speak against the specs. A sandbox that is not there (yet) comes and goes without them."""
 
 

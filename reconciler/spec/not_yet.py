@@ -18,7 +18,6 @@ _NETWORK: Final[tuple[tuple[Path, str, Callable[[NetworkSpec], bool]], ...]] = (
         lambda spec: spec.ipam.driver not in ("default", "null"),
     ),
     (("external",), "external: true", lambda spec: spec.is_external),
-    (("driver_opts", "encrypted"), "encrypted", lambda spec: "encrypted" in spec.driver_opts),
     (
         ("driver_opts", f"{PREFIX}advertise_addr_nmsgs"),
         "advertising addresses",

@@ -25,6 +25,7 @@ from reconciler.status.verdict import unsettled
 from reconciler.status.write import write_status
 from reconciler.watch.brake import Brake
 from reconciler.watch.kernel_events import KernelEvents
+from reconciler.watch.names_events import NamesEvents
 from reconciler.watch.noise import Noise
 from reconciler.watch.spec_events import SpecEvents
 
@@ -74,10 +75,11 @@ class _Cause:
     is_spec: bool = False
     is_everything: bool = False
     is_firewall: bool = False
+    is_names: bool = False
     namespaces: set[NsRef] = field(default_factory=set)
 
     def __bool__(self) -> bool:
-        return self.is_spec or self.is_everything or self.is_firewall or bool(self.namespaces)
+        return self.is_spec or self.is_everything or self.is_firewall or self.is_names or bool(self.namespaces)
 
 
 class Watcher:
@@ -87,6 +89,7 @@ class Watcher:
         self._settings, self._backends, self._listeners = settings, backends, listeners
         self._specs = SpecEvents(settings.specs_dir)
         self._kernel = KernelEvents(backends.namespaces)
+        self._names = NamesEvents(settings.run_dir)
         self._noise, self._brake = Noise(), Brake()
         self._loaded: LoadedSpecs | None = None
         self._last: Report | None = None
@@ -99,7 +102,7 @@ class Watcher:
     def run(self) -> None:
         """Watch. Raises LockHeld when another watcher is at work on this host."""
         with HostLock(WATCHER) as lock, _Signals() as signals, selectors.DefaultSelector() as selector:
-            for source in (signals, self._specs, self._kernel):
+            for source in (signals, self._specs, self._kernel, self._names):
                 selector.register(source, selectors.EVENT_READ, source)
             cause = _Cause(is_spec=True, is_everything=True)
             while not self._is_stopping:
@@ -117,6 +120,7 @@ class Watcher:
     def close(self) -> None:
         self._specs.close()
         self._kernel.close()
+        self._names.close()
 
     def _idle_s(self) -> float:
         now = time.monotonic()
@@ -143,6 +147,9 @@ class Watcher:
             dirty = self._kernel.drain()
             cause.namespaces |= dirty.namespaces
             cause.is_firewall |= dirty.is_firewall
+        elif source is self._names:
+            self._names.drain()
+            cause.is_names = True
         else:
             for number in signals.drain():
                 self._signalled(number, cause)
@@ -234,6 +241,7 @@ class Watcher:
             self._brake.corrected(report.outcomes, now)
         self._noise.looked(cause.namespaces, now, was_fruitful=bool(report.outcomes))
         self._kernel.watch({HOST, *(ns for ns, found in self._backends.memory.sandboxes.items() if found.fact.inode)})
+        self._names.watch()
         if report.outcomes or self._last is None or _essence(report) != _essence(self._last):
             write_status(self._settings, report)
         self._last = report
@@ -275,6 +283,7 @@ def _essence(report: Report) -> tuple[object, ...]:
     return (
         desired.networks,
         desired.attachments,
+        desired.remarks,
         problems,
         report.drift.operations,
         report.digest,

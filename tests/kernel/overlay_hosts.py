@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 
-from reconciler.apply.executor import carry_out
+from reconciler.apply.executor import Handler, carry_out
 from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.neighbours import apply_neighbours
 from reconciler.apply.rtnetlink import apply_rtnetlink
@@ -58,7 +59,6 @@ from tests.machine import Machine
 
 SWITCH = "switch"
 NOW = "2026-01-02T03:04:05.000000006Z"
-_LINKS = (Bridge, VethPair, Vxlan, LinkUp, Address, Route)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,19 +197,20 @@ class Host:
             self.namespaces.release()
         return made
 
-    def _handlers(self) -> Mapping[type[Object], object]:
-        def rtnetlink(operations):  # type: ignore[no-untyped-def]
-            return apply_rtnetlink(operations, self.namespaces)
-
-        def entries(operations):  # type: ignore[no-untyped-def]
-            return apply_neighbours(operations, self.namespaces)
-
+    def _handlers(self) -> Mapping[type[Object], Handler]:
+        rtnetlink = partial(apply_rtnetlink, namespaces=self.namespaces)
+        entries = partial(apply_neighbours, namespaces=self.namespaces)
         return {
-            Namespace: lambda operations: apply_namespaces(operations, self.namespaces),
-            Sysctl: lambda operations: apply_sysctls(operations, self.namespaces),
+            Namespace: partial(apply_namespaces, namespaces=self.namespaces),
+            Sysctl: partial(apply_sysctls, namespaces=self.namespaces),
             FdbEntry: entries,
             Neighbour: entries,
-            **dict.fromkeys(_LINKS, rtnetlink),
+            Bridge: rtnetlink,
+            VethPair: rtnetlink,
+            Vxlan: rtnetlink,
+            LinkUp: rtnetlink,
+            Address: rtnetlink,
+            Route: rtnetlink,
         }
 
     def ns_of(self, net: Net) -> str:

@@ -89,7 +89,7 @@ class Soak:
         return (self._edit, self._drift, self._kill, self._bad_edit, self._another_pass)
 
     def _first_specs(self) -> None:
-        self.specs.networks = {name: 1500 for name in NETWORKS[:3]}
+        self.specs.networks = dict.fromkeys(NETWORKS[:3], 1500)
         self.specs.attachments = {name: [NETWORKS[i % 3]] for i, name in enumerate(ATTACHMENTS[:6])}
         self._save()
 
