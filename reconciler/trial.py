@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler import pipeline
+from reconciler.backends import open_backends
 from reconciler.errors import LockHeld, ReconcilerError
 from reconciler.guard.last_good import read_rejected
 from reconciler.guard.recovery import confirm
@@ -94,7 +95,7 @@ def take_back(settings: Settings, trial_id: str, reason: str) -> Report | None:
     """Take the trial back as soon as the host's lock is free; None when it was over by then, one way or the other."""
     while (trial := _same(settings, trial_id)) is not None:
         try:
-            with pipeline.open_backends(settings) as backends:
+            with open_backends(settings) as backends:
                 return pipeline.revert(settings, backends, trial.id, reason)
         except LockHeld:
             time.sleep(_RETRY_S)

@@ -25,6 +25,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dns",),
     ("observe", "apply", "status", "compile"),
     ("guard",),
+    ("backends",),
+    ("look",),
     ("pipeline",),
     ("watch", "sandbox_exec", "trial"),
     ("cli",),

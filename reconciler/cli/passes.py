@@ -21,10 +21,11 @@ from reconciler.status.verdict import Unsettled, exit_code, undecided, unsettled
 def apply_pass(context: click.Context, orders: Orders, *, output: str) -> ExitCode:
     """Run one pass. On stdout: nothing, or what it set out to do as JSON or annotations."""
     from reconciler import pipeline
+    from reconciler.backends import open_backends
 
     started, invoked = time.monotonic(), begin(context)
     enter_host(invoked.settings)
-    with pipeline.open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
+    with open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
         report = pipeline.reconcile(invoked.settings, backends, bar, orders)
     return _finish(invoked, report, output, started)
 
@@ -32,11 +33,12 @@ def apply_pass(context: click.Context, orders: Orders, *, output: str) -> ExitCo
 def dry_run(context: click.Context, orders: Orders, *, against: str, output: str, is_detailed: bool) -> ExitCode:
     """Print the plan. Nothing is written anywhere."""
     from reconciler import pipeline
+    from reconciler.backends import open_backends
 
     settings = begin(context).settings
     if against == "live":
         enter_host(settings)
-    with pipeline.open_backends(settings, read_only=True) as backends:
+    with open_backends(settings, read_only=True) as backends:
         report = pipeline.plan_pass(settings, backends, against=against, orders=orders)
     issues = undecided(report)
     if output == "text":
@@ -54,10 +56,11 @@ def dry_run(context: click.Context, orders: Orders, *, against: str, output: str
 def down(context: click.Context, *, is_protection_off: bool) -> ExitCode:
     """Remove all that is ours from this host, and nothing else. Protected networks stay, with what is on them."""
     from reconciler import pipeline
+    from reconciler.backends import open_backends
 
     started, invoked = time.monotonic(), begin(context)
     enter_host(invoked.settings)
-    with pipeline.open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
+    with open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
         orders = Orders(is_protection_off=is_protection_off)
         report = pipeline.tear_down(invoked.settings, backends, bar, orders)
     return _finish(invoked, report, "text", started)

@@ -83,7 +83,10 @@ class _Commands(click.Group):
 )
 @click.option("--detailed-exitcode", "is_detailed", is_flag=True, help="With --dry-run: exit 2 when there are changes.")
 @click.option(
-    "--allow-prune", "is_prune_allowed", is_flag=True, help="Remove networks that are not declared any more, however many."
+    "--allow-prune",
+    "is_prune_allowed",
+    is_flag=True,
+    help="Remove networks that are not declared any more, however many.",
 )
 @click.option(
     "--unprotect", "unprotected", multiple=True, metavar="NAME", help="Remove this protected network; may be repeated."

@@ -62,6 +62,7 @@ def _revert(settings: Settings) -> ExitCode:
 
 def _try(settings: Settings, timeout_s: float) -> ExitCode:
     from reconciler import pipeline
+    from reconciler.backends import open_backends
     from reconciler.guard.orders import Orders
     from reconciler.guard.trial_record import read_trial
     from reconciler.trial import TrialSignals, await_answer, start_guardian
@@ -69,7 +70,7 @@ def _try(settings: Settings, timeout_s: float) -> ExitCode:
     started = time.monotonic()
     with TrialSignals() as signals:
         start_guardian(settings)
-        with pipeline.open_backends(settings) as backends:
+        with open_backends(settings) as backends:
             report = pipeline.reconcile(settings, backends, orders=Orders(trial_s=timeout_s))
         trial, code = read_trial(settings.state_dir), _told(settings, report, started)
         if trial is None:

@@ -60,7 +60,7 @@ def watch(context: click.Context, *, metrics: str | None) -> ExitCode:
 
     Spec files, kernel events and a timer each lead to the same pass. SIGHUP: look at everything again.
     """
-    from reconciler import pipeline
+    from reconciler.backends import open_backends
     from reconciler.watch.journal import Journal
     from reconciler.watch.loop import Listener, Watcher
     from reconciler.watch.notify import Notifier, ServiceListener
@@ -68,8 +68,13 @@ def watch(context: click.Context, *, metrics: str | None) -> ExitCode:
     invoked = begin(context)
     notifier = Notifier.from_environment()  # an abstract address leads nowhere from another network namespace
     enter_host(invoked.settings)
-    with pipeline.open_backends(invoked.settings) as backends, _metrics(metrics) as figures:
-        listeners: list[Listener] = [PassLog(), ServiceListener(notifier), Journal(invoked.settings.state_dir), *figures]
+    with open_backends(invoked.settings) as backends, _metrics(metrics) as figures:
+        listeners: list[Listener] = [
+            PassLog(),
+            ServiceListener(notifier),
+            Journal(invoked.settings.state_dir),
+            *figures,
+        ]
         watcher = Watcher(invoked.settings, backends, listeners)
         try:
             watcher.run()

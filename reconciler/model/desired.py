@@ -56,8 +56,8 @@ class HostFacts:
 class DesiredSubnet:
     """A pool of a network. gateway None: nobody answers there (isolated). is_declared: the user gave the subnet.
 
-    vni: of an overlay's subnet, 24 bits (RFC 7348). is_gateway_declared: the user gave the gateway; inspect shows the gateway of a declared subnet only then
-    (what the 20.10 engine does), and always that of a chosen one.
+    vni: of an overlay's subnet, 24 bits (RFC 7348). is_gateway_declared: the user gave the gateway; inspect shows the
+    gateway of a declared subnet only then (what the 20.10 engine does), and always that of a chosen one.
     default_gateway: what containers use as their default route: the gateway, or aux address DefaultGatewayIPv4|6.
     """
 

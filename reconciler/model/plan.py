@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler.errors import ReconcilerError
-from reconciler.model.objects import Key, Object, Unit
+from reconciler.model.identifiers import NsRef
+from reconciler.model.objects import (
+    FirewallElement,
+    FirewallRules,
+    Key,
+    KvRecord,
+    NameTables,
+    Object,
+    SandboxFile,
+    Unit,
+    VethPair,
+)
 
 
 class Action(StrEnum):
@@ -47,6 +59,17 @@ class Operation:
     @property
     def key(self) -> Key:
         return self.object.key
+
+    def namespaces(self) -> Iterator[NsRef]:
+        """Give the network namespaces in which it changes something, some more than once."""
+        for found in (self.before, self.after):
+            match found:
+                case None | FirewallRules() | FirewallElement() | SandboxFile() | NameTables() | KvRecord():
+                    continue
+                case VethPair():
+                    yield from (found.ns, found.peer_ns)
+                case _:
+                    yield found.ns
 
     def describe(self) -> str:
         return f"{self.action} {self.object.describe()}"

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from reconciler import pipeline
+from reconciler.backends import Backends
 from reconciler.errors import LockHeld, ReconcilerError
 from reconciler.guard.orders import Orders
 from reconciler.guard.suspension import suspended_at, suspensions
 from reconciler.kernel.lock import WATCHER, HostLock
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.report import Report
-from reconciler.pipeline import Backends
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 from reconciler.status.verdict import unsettled

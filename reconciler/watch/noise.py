@@ -22,8 +22,8 @@ class _Noise:
 class Noise:
     """Looks that found nothing to do, by the namespaces that caused them. Times are of one monotonic clock, in seconds.
 
-    A process in a sandbox may change its own routes a thousand times a second; that must cost neither us nor its neighbours. A quiet
-    namespace is always looked at immediately.
+    A process in a sandbox may change its own routes a thousand times a second; that must cost neither us nor its neighbours. A
+    quiet namespace is always looked at immediately.
     """
 
     def __init__(self) -> None:

@@ -34,6 +34,7 @@ from reconciler.model.objects import (
     Neighbour,
     Object,
     Route,
+    SandboxFile,
     Seen,
     Sysctl,
     Unit,
@@ -168,6 +169,7 @@ class Host:
         return make_plan(wanted, seen, owners(links, places, seen), Boundaries())
 
     def look(self, sandboxes: Sequence[str], memory: Memory | None = None) -> Mapping[Key, Seen]:
+        """Give what exists, but for files."""
         wanted = WantedState(
             networks=(),
             attachments=tuple(
@@ -178,7 +180,7 @@ class Host:
         with self.machine.inside(self.name):
             found = observe_host(wanted, self.settings, self.namespaces, NOW, memory or Memory()).seen
             self.namespaces.release()
-        return found
+        return {key: each for key, each in found.items() if not isinstance(each.object, SandboxFile)}
 
     def _objects(
         self, own: Sequence[Member], members: Sequence[Member], vteps: Mapping[str, IPAddress]

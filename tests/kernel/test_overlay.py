@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
+from reconciler.apply.neighbours import apply_neighbours
 from reconciler.model.identifiers import NsRef
-from reconciler.model.plan import Plan
+from reconciler.model.objects import Neighbour
+from reconciler.model.plan import Action, Operation, Plan
 from reconciler.observe.memory import Memory
 from reconciler.watch.kernel_events import KernelEvents
 from tests.kernel.overlay_hosts import Cluster, Member, Net, cluster_on
@@ -315,3 +318,23 @@ def test_a_watcher_hears_of_drift_and_looks_there_only(pair: Cluster, machine: M
         events.close()
     memory.forget(told)
     assert host.plan((WEB, DB), pair.vteps, memory).operations
+
+
+def test_an_entry_on_a_device_that_is_gone_fails_alone_and_leaves_alone(pair: Cluster, machine: Machine) -> None:
+    pair.converge(WEB, DB)
+    ns = NsRef(f"netns:{pair.hosts['A'].ns_of(LAN)}")
+    fits = Neighbour(ns=ns, ifname="vxlan0", address=ip_address("10.9.0.8"), mac="02:00:00:00:00:08")
+    astray = replace(fits, ifname="vxlan7")
+    operations = [
+        Operation(action=Action.CREATE, before=None, after=astray, unit=astray.unit),
+        Operation(action=Action.CREATE, before=None, after=fits, unit=fits.unit),
+        Operation(action=Action.DELETE, before=astray, after=None, unit=astray.unit),
+    ]
+
+    with machine.inside("A"):
+        failed, made, gone = apply_neighbours(operations, pair.hosts["A"].namespaces)
+        pair.hosts["A"].namespaces.release()
+
+    assert str(failed.error).startswith("create neighbour 10.9.0.8 at 02:00:00:00:00:08 on vxlan7")
+    assert (made.error, gone.error) == (None, None)
+    assert neighbours(machine, ns.removeprefix("netns:"))["10.9.0.8"] == "02:00:00:00:00:08"

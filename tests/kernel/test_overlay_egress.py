@@ -8,6 +8,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from reconciler.backends import Backends, open_backends
 from reconciler.ipam.assign import assign
 from reconciler.ipam.promises import Promises
 from reconciler.last_answer import LastAnswer
@@ -25,7 +26,7 @@ from reconciler.model.wanted import (
     SubnetWanted,
     WantedState,
 )
-from reconciler.pipeline import Backends, open_backends, run_pass, tear_down
+from reconciler.pipeline import run_pass, tear_down
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 from tests.fakes.desired import HERE

@@ -258,6 +258,7 @@ def test_link_is_read_as_it_was_written() -> None:
         True,
         "reconciler:abc",
         b"",
+        b"",
     )
     assert link.is_ours
     assert address_generation(link) == ADDR_GEN_EUI64
