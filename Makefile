@@ -31,7 +31,8 @@ format: .venv/dev.stamp
 
 bench: .venv/run.stamp
 	@.ci/install-tools dnsperf:dnsperf
-	@$(BIN)/python -m tests.bench; status=$$?; $(BIN)/python -m tests.bench.bench_dns && exit $$status
+	@status=0; for part in bench bench.watching bench.bench_dns bench.bench_ports bench.bench_overlay; do \
+		$(BIN)/python -m tests.$$part || status=1; done; exit $$status
 
 soak: .venv/run.stamp
 	@$(BIN)/python -m tests.soak
@@ -47,7 +48,8 @@ clean:
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml
-	@.ci/install-tools dig:bind9-dnsutils busybox:busybox-static dnsperf:dnsperf gcc:gcc musl-gcc:musl-tools
+	@.ci/install-tools dig:bind9-dnsutils busybox:busybox-static dnsperf:dnsperf gcc:gcc musl-gcc:musl-tools \
+		systemd-analyze:systemd setpriv:util-linux
 	@tests/kv_servers/install.sh
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --editable '.[dev]'

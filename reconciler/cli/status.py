@@ -57,7 +57,7 @@ def status_document(summary: Fields, endpoints: Mapping[str, int]) -> Mapping[st
     networks = {
         name: {**entry, "endpoints": endpoints.get(name, 0)} for name, entry in _entries(summary, "networks").items()
     }
-    return cast(Mapping[str, Json], {**summary, "networks": networks})  # what json.loads gave
+    return cast("Mapping[str, Json]", {**summary, "networks": networks})  # what json.loads gave
 
 
 def status_text(summary: Fields, endpoints: Mapping[str, int]) -> str:

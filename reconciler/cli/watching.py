@@ -69,13 +69,14 @@ def watch(context: click.Context, *, metrics: str | None) -> ExitCode:
     notifier = Notifier.from_environment()  # an abstract address leads nowhere from another network namespace
     enter_host(invoked.settings)
     with open_backends(invoked.settings) as backends, _metrics(metrics) as figures:
+        service = ServiceListener(notifier)
         listeners: list[Listener] = [
             PassLog(),
-            ServiceListener(notifier),
+            service,
             Journal(invoked.settings.state_dir),
             *figures,
         ]
-        watcher = Watcher(invoked.settings, backends, listeners)
+        watcher = Watcher(invoked.settings, backends, listeners, servers=figures, progress=service.progress)
         try:
             watcher.run()
         finally:

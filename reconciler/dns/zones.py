@@ -87,7 +87,7 @@ def compile_zones(
     served: defaultdict[str, list[ServedEndpoint]] = defaultdict(list)
     for attachment in desired.attachments:
         for endpoint in attachment.endpoints:
-            if endpoint.network not in BUILTIN_NETWORKS:
+            if endpoint.network not in BUILTIN_NETWORKS and not endpoint.wanted.is_gateway:
                 served[endpoint.network].append(_served(attachment, endpoint))
     return Zones(
         networks=tuple(NetworkZone(name=name, endpoints=tuple(served[name])) for name in sorted(served)),
@@ -121,7 +121,11 @@ def _sandbox(
     attachment: DesiredAttachment, networks: dict[str, DesiredNetwork], host_options: Sequence[str]
 ) -> SandboxZone:
     wanted = attachment.wanted
-    named = tuple(endpoint.network for endpoint in attachment.endpoints if endpoint.network not in BUILTIN_NETWORKS)
+    named = tuple(
+        endpoint.network
+        for endpoint in attachment.endpoints
+        if endpoint.network not in BUILTIN_NETWORKS and not endpoint.wanted.is_gateway
+    )
     links = tuple(sorted((alias.lower(), target.lower()) for target, alias in wanted.links))
     return SandboxZone(
         name=attachment.name,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reconciler.errors import Held, Protected, PruneRefused
 from reconciler.guard.orders import Orders
 from reconciler.ipam.promises import Promises
-from reconciler.model.identifiers import BUILTIN_NETWORKS
+from reconciler.model.identifiers import BUILTIN_NETWORKS, GATEWAY_NETWORK
 from reconciler.model.objects import HOST_UNIT, Unit
 from reconciler.model.wanted import WantedState
 from reconciler.settings import PruneLimit
@@ -36,7 +36,7 @@ def refusals(wanted: WantedState, promises: Promises, limit: PruneLimit, orders:
     if wanted.has_faults:
         return Refusals(networks={})
     declared = {network.name for network in wanted.networks}
-    running = promises.networks.keys() - BUILTIN_NETWORKS
+    running = promises.networks.keys() - BUILTIN_NETWORKS - _implied(promises)
     gone = running - declared
     if not orders.is_prune_allowed and _is_suspicious(wanted, promises, limit, len(gone), len(running)):
         return Refusals(networks={name: _too_many(name, len(gone), len(running)) for name in gone}, is_whole=True)
@@ -44,6 +44,12 @@ def refusals(wanted: WantedState, promises: Promises, limit: PruneLimit, orders:
         return Refusals(networks={})
     kept = {name for name in gone - orders.unprotected if promises.networks[name].is_protected}
     return Refusals(networks={name: _protected(name) for name in kept})
+
+
+def _implied(promises: Promises) -> frozenset[str]:
+    """The gateway network of overlay networks comes and goes with who needs it, unless somebody protected it."""
+    found = promises.networks.get(GATEWAY_NETWORK)
+    return frozenset() if found is None or found.is_protected else frozenset((GATEWAY_NETWORK,))
 
 
 def _is_suspicious(wanted: WantedState, promises: Promises, limit: PruneLimit, gone: int, running: int) -> bool:

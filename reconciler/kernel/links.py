@@ -117,6 +117,10 @@ def get_link(ifname: str) -> Request:
     return Request(_RTM_GETLINK, 0, _IFINFO.pack(0, 0, 0, 0, 0) + text_attribute(_IFLA_IFNAME, ifname) + _SKIP_STATS)
 
 
+def get_link_at(ifindex: int) -> Request:
+    return Request(_RTM_GETLINK, 0, _IFINFO.pack(0, 0, ifindex, 0, 0) + _SKIP_STATS)
+
+
 def get_loopback() -> Request:
     """Ask for `lo`, which has ifindex 1 in every namespace (LOOPBACK_IFINDEX in net/flow.h)."""
     return Request(_RTM_GETLINK, 0, _IFINFO.pack(0, 0, _LOOPBACK_INDEX, 0, 0) + _SKIP_STATS)

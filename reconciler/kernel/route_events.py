@@ -19,6 +19,11 @@ _LISTEN_ALL_NSID: Final = 8
 _GROUPS: Final = (1, 3, 5, 7, 9, 11, 28)
 """RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NSID of linux/rtnetlink.h."""
 
+_NEW_LINK: Final = 16
+_DELETE_LINK: Final = 17
+_IFINDEX_END: Final = 16 + 8
+"""Where the index ends in struct ifinfomsg, behind the message's header."""
+
 _NETNSA_NSID: Final = 1
 _NETNSA_FD: Final = 3
 _RTGENMSG: Final = bytes(4)
@@ -33,10 +38,14 @@ _NSID: Final = Struct("=i")
 
 
 class RouteEvent(NamedTuple):
-    """nsid: the number of the namespace where it happened, None for the socket's own. gone: of one that has ended, else None."""
+    """nsid: the number of the namespace where it happened, None for the socket's own. gone: of one that has ended, else None.
+
+    link: the index of the link that came, changed or went; None where it was something else.
+    """
 
     nsid: int | None
     gone: int | None = None
+    link: int | None = None
 
 
 class RouteEvents:
@@ -76,6 +85,8 @@ def new_nsid(fd: int) -> Request:
 def _route_event(head: bytes, ancillary: Ancillary) -> RouteEvent | None:
     nsid: int | None = next((_NSID.unpack(data)[0] for level, _, data in ancillary if level == SOL_NETLINK), None)
     length, kind = _HEADER.unpack_from(head)
+    if kind in (_NEW_LINK, _DELETE_LINK) and len(head) >= _IFINDEX_END:
+        return RouteEvent(nsid, link=s32(head, (_IFINDEX_END - 4, _IFINDEX_END)))
     if kind != Kind.DELETE_NSID or nsid is not None:
         return RouteEvent(nsid)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import HOST, NsRef
@@ -10,9 +11,9 @@ from reconciler.model.observed import Observed
 from reconciler.model.wanted import WantedState
 from reconciler.observe.files import expected_links, files_of, sandbox_files
 from reconciler.observe.host_facts import host_facts
-from reconciler.observe.memory import Keyed, Memory, keyed
+from reconciler.observe.memory import Keyed, Memory, View, keyed
 from reconciler.observe.overlay import look_into_overlays
-from reconciler.observe.sandboxes import NearEnds, look_into_sandboxes, view
+from reconciler.observe.sandboxes import NearEnds, look_into_sandboxes, refreshed_view, view
 from reconciler.observe.sysctls import host_sysctls
 from reconciler.settings import Settings
 
@@ -31,9 +32,8 @@ def observe_host(
     What is wrong with one sandbox stands in its fact. Raises KernelError when the host itself cannot be looked at.
     """
     namespaces.refresh()
-    if memory.host is None:
-        memory.host = view(namespaces, HOST)
-    host = memory.host
+    host = memory.host = _host_view(namespaces, memory)
+    memory.stale_links = None
     memory.overlays = look_into_overlays(namespaces, memory.overlays)
     overlays = [overlay for overlay in memory.overlays.values() if overlay is not None]
     nears = NearEnds({HOST: host.links, **{overlay.ns: overlay.seen.links for overlay in overlays}})
@@ -45,6 +45,18 @@ def observe_host(
     seen.update(keyed(host_sysctls(namespaces)))
     seen.update(_files(wanted, settings, memory))
     return Observed(host=host_facts(settings, host, now), seen=seen, sandboxes=sandboxes.facts)
+
+
+_FEW_LINKS: Final = 128
+"""Up to so many are asked for one by one; the dump of a thousand takes as long as some three hundred."""
+
+
+def _host_view(namespaces: Namespaces, memory: Memory) -> View:
+    if memory.host is None or (memory.stale_links is not None and len(memory.stale_links) > _FEW_LINKS):
+        return view(namespaces, HOST)
+    if memory.stale_links is None:
+        return memory.host
+    return refreshed_view(namespaces, HOST, memory.host, memory.stale_links)
 
 
 def _files(wanted: WantedState, settings: Settings, memory: Memory) -> Keyed:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.kernel.links import ADDR_GEN_EUI64, Link, address_generation, sysctl_values
-from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Bridge, LinkUp, Seen, Sysctl, VethPair
 
 UNKNOWN_NS = NsRef("?")
@@ -28,12 +28,6 @@ _ENDS_DIFFER = 0
 
 Peers = Mapping[tuple[int, int], Peer]
 """By the number that the near side's namespace has for the peer's, and the link's index there."""
-
-
-def host_links(links: Iterable[Link], peers: Peers) -> Iterator[Seen]:
-    """As `near_links`, in the host's own namespace."""
-    links = tuple(links)
-    return near_links(HOST, links, {link.ifindex: link.ifname for link in links}, peers)
 
 
 def near_links(ns: NsRef, links: Iterable[Link], names: Mapping[int, str], peers: Peers) -> Iterator[Seen]:

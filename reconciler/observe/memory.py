@@ -15,7 +15,7 @@ from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Key, Seen
 from reconciler.model.observed import SandboxFact
 from reconciler.observe.addresses import link_addresses
-from reconciler.observe.links import Peer, Peers, host_links
+from reconciler.observe.links import Peer, Peers, near_links
 from reconciler.observe.routes import unicast_routes
 
 Keyed = tuple[tuple[Key, Seen], ...]
@@ -65,30 +65,46 @@ class Overlay:
     objects: LastAnswer[[Peers], Keyed]
 
 
-def _host_objects(host: View, peers: Peers) -> Keyed:
-    links = host_links(host.links, peers)
-    addresses = link_addresses(HOST, host.addresses, host.own_names())
-    return keyed(chain(links, addresses, unicast_routes(HOST, host.routes, host.names())))
+class HostObjects:
+    """What the host's own namespace holds. Of a thousand links a change touches few: the others are not made into objects again."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[tuple[Link, Peer | None, str], Keyed]] = {}
+
+    def __call__(self, host: View, peers: Peers) -> Keyed:
+        names = host.names()
+        known, self._known = self._known, {}
+        for link in host.links:
+            basis = (link, peers.get((link.peer_nsid, link.peer)), names.get(link.master, ""))
+            before = known.get(link.ifindex)
+            if before is None or before[0] != basis:
+                before = (basis, keyed(near_links(HOST, (link,), names, peers)))
+            self._known[link.ifindex] = before
+        links = chain.from_iterable(found for _, found in self._known.values())
+        addresses = link_addresses(HOST, host.addresses, host.own_names())
+        return (*links, *keyed(chain(addresses, unicast_routes(HOST, host.routes, names))))
 
 
 @dataclass(slots=True)
 class Memory:
     """Kept from pass to pass; a new one remembers nothing, so that everything is looked at.
 
-    host: the host's own namespace. sandboxes: those that attachments name. others: namespaces under other names, by name and
+    host: the host's own namespace. stale_links: of the host, by index, to be looked at again with its addresses and routes; None:
+    its view is as new. sandboxes: those that attachments name. others: namespaces under other names, by name and
     inode, with what was found in them. overlays: the same for namespaces with names of overlay networks, None for those of others.
     files: all sandbox files, and for whom they were looked up. firewall: our tables. foreign_drops: what was found with them of
     other tables.
     """
 
     host: View | None = None
+    stale_links: frozenset[int] | None = None
     sandboxes: dict[NsRef, Glimpse] = field(default_factory=dict)
     others: dict[tuple[str, int], Glimpse] = field(default_factory=dict)
     overlays: dict[tuple[str, int], Overlay | None] = field(default_factory=dict)
     files: tuple[Mapping[str, str], Keyed] | None = None
     firewall: Keyed | None = None
     foreign_drops: tuple[str, ...] = ()
-    host_objects: LastAnswer[[View, Peers], Keyed] = field(default_factory=lambda: LastAnswer(_host_objects))
+    host_objects: LastAnswer[[View, Peers], Keyed] = field(default_factory=lambda: LastAnswer(HostObjects().__call__))
 
     def forget(self, namespaces: Iterable[NsRef]) -> None:
         """Look again into these at the next occasion. What is not remembered is fine."""
@@ -99,6 +115,10 @@ class Memory:
                 self.sandboxes.pop(ns, None)
                 self.others = {key: found for key, found in self.others.items() if f"netns:{key[0]}" != ns}
                 self.overlays = {key: found for key, found in self.overlays.items() if f"netns:{key[0]}" != ns}
+
+    def forget_host_links(self, links: frozenset[int]) -> None:
+        """Look again at these links of the host, and at its addresses and routes."""
+        self.stale_links = links | (self.stale_links or frozenset())
 
     def forget_all(self) -> None:
         self.host = self.files = self.firewall = None

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.errors import PlanError, ReconcilerError, SandboxMissing
 from reconciler.kernel.addresses import decode_address, dump_addresses
-from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link, decode_link, decode_nsid, dump_links, get_nsid
+from reconciler.kernel.links import (
+    NSID_NOT_ASSIGNED,
+    Link,
+    decode_link,
+    decode_nsid,
+    dump_links,
+    get_link_at,
+    get_nsid,
+)
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.routes import decode_route, dump_routes
 from reconciler.model.identifiers import HOST, LINK_GROUP, OVERLAY_PREFIX, NsRef
@@ -69,6 +77,21 @@ def view(namespaces: Namespaces, ns: NsRef) -> View:
     socket = namespaces.socket(ns)
     return View(
         links=tuple(socket.dump(dump_links(), decode_link)),
+        addresses=tuple(socket.dump(dump_addresses(), decode_address)),
+        routes=tuple(socket.dump(dump_routes(), decode_route)),
+    )
+
+
+def refreshed_view(namespaces: Namespaces, ns: NsRef, known: View, stale_links: Iterable[int]) -> View:
+    """Give `known` with these links, by index, and all addresses and routes as they are now."""
+    socket = namespaces.socket(ns)
+    links = {link.ifindex: link for link in known.links}
+    stale = tuple(stale_links)
+    for ifindex, reply in zip(stale, socket.batch([get_link_at(ifindex) for ifindex in stale]), strict=True):
+        links.pop(ifindex, None)
+        links.update((ifindex, decode_link(found.buffer, found.start, found.end)) for found in reply.answers)
+    return View(
+        links=tuple(links.values()),
         addresses=tuple(socket.dump(dump_addresses(), decode_address)),
         routes=tuple(socket.dump(dump_routes(), decode_route)),
     )

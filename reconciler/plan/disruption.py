@@ -49,9 +49,7 @@ def disruption_of(action: Action, before: Object | None, after: Object | None) -
     assert after is not None
     if changed_fields(before, after) & _FLAPPING_FIELDS.get(type(after), set()):
         return Disruption.FLAP
-    is_felt = isinstance(
-        after, (Bridge, VethPair, Vxlan, FdbEntry, Neighbour, LinkUp, Address, Route, FirewallElement)
-    )
+    is_felt = isinstance(after, (Bridge, VethPair, Vxlan, FdbEntry, Neighbour, LinkUp, Address, Route, FirewallElement))
     return Disruption.LIVE if is_felt else Disruption.NONE
 
 

@@ -92,7 +92,7 @@ def _word(value: bool) -> str:
 def _containers(network: DesiredNetwork, attachments: Sequence[DesiredAttachment]) -> dict[str, Json]:
     return {
         attachment.id: {
-            "Name": attachment.name,
+            "Name": f"gateway_{attachment.id[:12]}" if endpoint.wanted.is_gateway else attachment.name,
             "EndpointID": endpoint.id,
             "MacAddress": endpoint.mac,
             "IPv4Address": str(endpoint.ipv4 or ""),
@@ -128,7 +128,7 @@ def attachment_document(
 def _network_mode(attachment: DesiredAttachment) -> str:
     if attachment.wanted.mode is not NetworkMode.NETWORKS:
         return str(attachment.wanted.mode)
-    return attachment.endpoints[0].network if attachment.endpoints else str(NetworkMode.NONE)
+    return next((e.network for e in attachment.endpoints if not e.wanted.is_gateway), str(NetworkMode.NONE))
 
 
 def _sandbox_key(attachment: DesiredAttachment, netns_dir: Path, host_sandbox: str) -> str:
@@ -164,6 +164,7 @@ def _network_settings(
         "Networks": {
             endpoint.network: _endpoint_settings(endpoint, attachment, networks)
             for endpoint in sorted(attachment.endpoints, key=lambda endpoint: endpoint.network)
+            if not endpoint.wanted.is_gateway
         },
     }
 

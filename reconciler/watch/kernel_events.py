@@ -6,7 +6,7 @@ import contextlib
 import os
 import select
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from reconciler.errors import KernelError, SandboxMissing
@@ -28,10 +28,14 @@ _NAMED: Final = "netns:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dirty:
-    """What is to be looked at again. namespaces: also names that came or went and nobody watches."""
+    """What is to be looked at again. namespaces: also names that came or went and nobody watches.
+
+    host_links: with HOST among the namespaces, which of its links are, by index, besides its addresses and routes; None: all.
+    """
 
     namespaces: frozenset[NsRef]
     is_firewall: bool
+    host_links: frozenset[int] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +104,24 @@ class KernelEvents:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._unseen_fd)
         found, self._unseen = self._unseen, set()
+        links: set[int] = set()
+        is_any_link = HOST in found
         for event in self._routes.read():
             if event is None:
                 found |= self._lost()
+                is_any_link = True
             elif event.gone is not None:
                 found |= self._gone(event.gone)
             else:
                 found |= self._by_nsid.get(event.nsid, frozenset())
+                links |= {event.link} if event.nsid is None and event.link is not None else set()
         if self._mounts.has_changed():
             found |= self._moved()
-        return Dirty(namespaces=frozenset(found), is_firewall=self._firewall.concern(TABLE))
+        return Dirty(
+            namespaces=frozenset(found),
+            is_firewall=self._firewall.concern(TABLE),
+            host_links=None if is_any_link else frozenset(links),
+        )
 
     def _listen(self, refs: Sequence[NsRef]) -> None:
         """Find out the host's numbers of namespaces; have those numbered that are not."""

@@ -9,9 +9,10 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from reconciler import pipeline
+from reconciler.apply.executor import Progress
 from reconciler.backends import Backends
 from reconciler.errors import LockHeld, ReconcilerError
 from reconciler.guard.orders import Orders
@@ -68,15 +69,25 @@ class Listener(Protocol):
         """The watcher ends; the networks stay."""
 
 
+class Server(Protocol):
+    """Answers others from the watcher's loop, without waiting."""
+
+    def fileno(self) -> int: ...
+
+    def serve(self) -> None:
+        """Called when readable."""
+
+
 @dataclass(slots=True)
 class _Cause:
-    """What is to be looked at again, and why."""
+    """What is to be looked at again, and why. host_links: with HOST among the namespaces, which of its links; None: all."""
 
     is_spec: bool = False
     is_everything: bool = False
     is_firewall: bool = False
     is_names: bool = False
     namespaces: set[NsRef] = field(default_factory=set)
+    host_links: set[int] | None = field(default_factory=set)
 
     def __bool__(self) -> bool:
         return self.is_spec or self.is_everything or self.is_firewall or self.is_names or bool(self.namespaces)
@@ -85,7 +96,16 @@ class _Cause:
 class Watcher:
     """Keeps one host converged until SIGTERM or SIGINT. One thread; nothing is torn down at the end."""
 
-    def __init__(self, settings: Settings, backends: Backends, listeners: Sequence[Listener]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        backends: Backends,
+        listeners: Sequence[Listener],
+        *,
+        servers: Sequence[Server] = (),
+        progress: Progress | None = None,
+    ) -> None:
+        self._servers, self._progress = servers, progress
         self._settings, self._backends, self._listeners = settings, backends, listeners
         self._specs = SpecEvents(settings.specs_dir)
         self._kernel = KernelEvents(backends.namespaces)
@@ -104,6 +124,8 @@ class Watcher:
         with HostLock(WATCHER) as lock, _Signals() as signals, selectors.DefaultSelector() as selector:
             for source in (signals, self._specs, self._kernel, self._names):
                 selector.register(source, selectors.EVENT_READ, source)
+            for server in self._servers:
+                selector.register(server, selectors.EVENT_READ, server)
             cause = _Cause(is_spec=True, is_everything=True)
             while not self._is_stopping:
                 if cause:
@@ -146,10 +168,14 @@ class Watcher:
         elif source is self._kernel:
             dirty = self._kernel.drain()
             cause.namespaces |= dirty.namespaces
+            if cause.host_links is not None:
+                cause.host_links = None if dirty.host_links is None else cause.host_links | dirty.host_links
             cause.is_firewall |= dirty.is_firewall
         elif source is self._names:
             self._names.drain()
             cause.is_names = True
+        elif any(source is server for server in self._servers):
+            cast(Server, source).serve()
         else:
             for number in signals.drain():
                 self._signalled(number, cause)
@@ -175,13 +201,15 @@ class Watcher:
         now = time.monotonic()
         come = {ns for ns, due in self._deferred.items() if due <= now}
         cause.namespaces |= come
+        if HOST in come:
+            cause.host_links = None  # what changed there is forgotten, so all of it is looked at
         for ns in come:
             del self._deferred[ns]
         due = {name for name, at in self._due.items() if at <= now}
         for name in due:
             del self._due[name]
         cause.is_everything |= not due.isdisjoint({"resync", "retry", "brake", "resumption"})
-        cause.is_spec |= "specs" in due
+        cause.is_spec |= not due.isdisjoint({"specs", "resync"})  # a writer that never closes its file makes no event
         if "missing" in due:
             cause.namespaces |= self._found_again()
             self._due["missing"] = now + _MISSING_POLL_S
@@ -201,7 +229,11 @@ class Watcher:
         memory = self._backends.memory
         if cause.is_everything:
             memory.forget_all()
-        memory.forget(cause.namespaces)
+        if HOST in cause.namespaces and cause.host_links is not None:
+            memory.forget_host_links(frozenset(cause.host_links))
+            memory.forget(cause.namespaces - {HOST})
+        else:
+            memory.forget(cause.namespaces)
         if cause.is_firewall:
             memory.firewall = None
         began = time.monotonic()
@@ -209,7 +241,9 @@ class Watcher:
             is_new = self._load() if cause.is_spec or self._loaded is None else False
             assert self._loaded is not None
             blocked = self._brake.braked(began)
-            report = pipeline.run_pass(self._loaded, self._settings, self._backends, blocked=blocked, orders=_ORDERS)
+            report = pipeline.run_pass(
+                self._loaded, self._settings, self._backends, blocked=blocked, orders=_ORDERS, progress=self._progress
+            )
         except ReconcilerError as error:
             self._could_not(error)
             return
@@ -240,7 +274,9 @@ class Watcher:
         if is_drift:
             self._brake.corrected(report.outcomes, now)
         self._noise.looked(cause.namespaces, now, was_fruitful=bool(report.outcomes))
-        self._kernel.watch({HOST, *(ns for ns, found in self._backends.memory.sandboxes.items() if found.fact.inode)})
+        memory = self._backends.memory
+        overlays = (overlay.ns for overlay in memory.overlays.values() if overlay is not None)
+        self._kernel.watch({HOST, *overlays, *(ns for ns, found in memory.sandboxes.items() if found.fact.inode)})
         self._names.watch()
         if report.outcomes or self._last is None or _essence(report) != _essence(self._last):
             write_status(self._settings, report)

@@ -58,7 +58,6 @@ class Metrics:
         self._operations: Counter[tuple[str, str, str]] = Counter()
         self._failures: Counter[str] = Counter()
         self._repaired: Counter[str] = Counter()
-        self._lost_events = self._resyncs = 0
         self._success_time = 0.0
         self._report: Report | None = None
         self._issues: tuple[Unsettled, ...] = ()
@@ -97,14 +96,6 @@ class Metrics:
 
     def stopping(self) -> None:
         """Nothing to count."""
-
-    def lost_events(self) -> None:
-        """Count an overflow: the kernel had more to tell than could be taken."""
-        self._lost_events += 1
-
-    def resynced(self) -> None:
-        """Count a look at everything."""
-        self._resyncs += 1
 
     def health(self) -> Health:
         quiet_s = self._clock() - self._tried_s
@@ -147,8 +138,6 @@ class Metrics:
         yield _family("failures_total", "counter", "Failures that appeared.", _counted(("reason",), self._failures))
         help_ = 'Changes by others that were put back; "": of the host, or of a sandbox.'
         yield _family("drift_repaired_total", "counter", help_, _counted(("network",), self._repaired))
-        yield _family("events_lost_total", "counter", "Overflows of kernel events.", [("", (), self._lost_events)])
-        yield _family("resyncs_total", "counter", "Looks at everything.", [("", (), self._resyncs)])
         help_ = "When a pass last left everything as declared."
         yield _family("last_success_timestamp_seconds", "gauge", help_, [("", (), self._success_time)])
         yield from self._state_families()

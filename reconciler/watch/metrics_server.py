@@ -79,11 +79,6 @@ class MetricsServer:
     def fileno(self) -> int:
         return self._selector.fileno()
 
-    @property
-    def port(self) -> int:
-        """The TCP port; 0 on a unix socket."""
-        return 0 if self._address.unix else int(self._listener.getsockname()[1])
-
     def serve(self) -> None:
         """Do what can be done without waiting. Call when readable, and now and then to let go of slow clients."""
         self._keep_time()

@@ -53,10 +53,6 @@ class Notifier:
         watchdog_s = int(microseconds) / 1e6 if is_ours and microseconds.isdecimal() else 0.0
         return cls(address, watchdog_s)
 
-    @property
-    def is_heard(self) -> bool:
-        return bool(self._address)
-
     def ready(self, status: str = "") -> None:
         """Say that the start, or the reload, is complete."""
         self._send({"READY": "1", "STATUS": status})

@@ -7,6 +7,7 @@ import socket
 import statistics
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from tests.command_line import Reconcile, command_environment
 from tests.machine import Machine, eventually
+from tests.private_namespaces import enter_private_machine
 
 NETWORKS = 20
 ATTACHMENTS = 1000
@@ -198,7 +200,16 @@ def _cpu_s(pid: int) -> float:
 
 def _idle_percent(pid: int) -> float:
     """Give the share of a core that the watcher uses with nothing to do."""
-    time.sleep(3)
+    time.sleep(25)  # the kernel's bridges tell of their ports' timers until then
     before = _cpu_s(pid)
     time.sleep(_IDLE_S)
     return (_cpu_s(pid) - before) / _IDLE_S * 100
+
+
+def main() -> int:
+    enter_private_machine()
+    return 0 if report(measure()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

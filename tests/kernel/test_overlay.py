@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 
 import pytest
 
@@ -106,15 +106,23 @@ def test_the_underlay_may_be_ipv6(machine: Machine) -> None:
         assert machine.ping("web", "10.9.0.3", size_bytes=1430 - 28)
 
 
-def test_sandboxes_in_different_subnets_of_a_network_reach_each_other(pair: Cluster, machine: Machine) -> None:
-    lan = Net(name="wide", subnets=(("10.9.0.0/24", 300), ("10.9.1.0/24", 301)))
-    web = Member(name="web", net=lan, host="A", interfaces=("10.9.0.2/24",))
-    db = Member(name="db", net=lan, host="B", interfaces=("10.9.1.2/24",))
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("10.9.0.{}/24", "10.9.1.{}/24"), ("fd09:0:0:0::{}/64", "fd09:0:0:1::{}/64")],
+    ids=["IPv4", "IPv6"],
+)
+def test_sandboxes_in_different_subnets_of_a_network_reach_each_other(
+    pair: Cluster, machine: Machine, first: str, second: str
+) -> None:
+    subnets = tuple((str(ip_interface(text.format(1)).network), vni) for text, vni in ((first, 300), (second, 301)))
+    lan = Net(name="wide", subnets=subnets)
+    web = Member(name="web", net=lan, host="A", interfaces=(first.format(2),))
+    db = Member(name="db", net=lan, host="B", interfaces=(second.format(2),))
 
     pair.converge(web, db)
 
-    assert machine.ping("web", "10.9.1.2")
-    assert machine.ping("db", "10.9.0.2")
+    assert machine.ping("web", str(ip_interface(second.format(2)).ip))
+    assert machine.ping("db", str(ip_interface(first.format(2)).ip))
 
 
 def test_overlays_with_the_same_subnet_are_apart(pair: Cluster, machine: Machine) -> None:

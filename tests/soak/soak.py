@@ -37,7 +37,8 @@ class Specs:
 
     def text(self) -> str:
         networks = "".join(
-            f'  {name}: {{driver_opts: {{com.docker.network.driver.mtu: "{mtu}"}}}}\n' for name, mtu in self.networks.items()
+            f'  {name}: {{driver_opts: {{com.docker.network.driver.mtu: "{mtu}"}}}}\n'
+            for name, mtu in self.networks.items()
         )
         attachments = "".join(
             f"  {name}: {{networks: {{{', '.join(f'{network}: {{}}' for network in joined)}}}}}\n"
@@ -118,7 +119,9 @@ class Soak:
         return f"edit: {len(self.specs.networks)} networks, {len(self.specs.attachments)} attachments"
 
     def _bad_edit(self, dice: random.Random) -> str:
-        (self.reconcile.specs / "all.yaml").write_text(self.specs.text() + dice.choice(("  bad: [", "wrong: 1\n", "\t")))
+        (self.reconcile.specs / "all.yaml").write_text(
+            self.specs.text() + dice.choice(("  bad: [", "wrong: 1\n", "\t"))
+        )
         return "bad YAML saved"
 
     def _drift(self, dice: random.Random) -> str:

@@ -87,10 +87,11 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
 
     fake = FakePipeline()
     module = ModuleType("reconciler.pipeline")
-    for name in ("open_backends", "plan_pass", "reconcile", "tear_down"):
+    for name in ("plan_pass", "reconcile", "tear_down"):
         setattr(module, name, getattr(fake, name))
     monkeypatch.setitem(sys.modules, "reconciler.pipeline", module)
     monkeypatch.setattr(reconciler, "pipeline", module, raising=False)
+    monkeypatch.setattr("reconciler.backends.open_backends", fake.open_backends)
     return fake
 
 

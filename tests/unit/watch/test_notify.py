@@ -105,11 +105,13 @@ def test_reload_says_when_it_began_and_ends_with_the_pass_after_it(
 
 
 def test_watchdog_is_fed_at_half_its_time_however_often_the_loop_turns(manager: Manager) -> None:
-    listener = ServiceListener(Notifier(manager.address, watchdog_s=0.2))
+    notifier = Notifier(manager.address, watchdog_s=0.2)
+    listener = ServiceListener(notifier)
 
     end = time.monotonic() + 0.25
     while time.monotonic() < end:
         listener.beat()
+    notifier.close()
 
     assert manager.told() == [{"WATCHDOG": "1"}] * 3
 

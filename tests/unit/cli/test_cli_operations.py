@@ -1,0 +1,277 @@
+"""`status`, `events`, `completion` and `manual`: what the state folder says, and what the commands say of themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli import main
+from reconciler.errors import ExitCode, NameConflict, ReconcilerError, SpecError, Suspended
+from reconciler.model.objects import Unit
+from reconciler.model.report import Report
+from reconciler.settings import Settings
+from reconciler.status.write import write_status
+from reconciler.watch.journal import Journal
+from tests.command_line import command_environment
+from tests.fakes.reports import FRONT, WEB, made, report
+
+ROOT = Path(__file__).parent.parent.parent.parent
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.setenv("RECONCILE_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("RECONCILE_HOST", "alpha")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+def written(state_dir: Path, found: Report) -> None:
+    settings = Settings(
+        host="alpha", specs_dir=state_dir / "specs", state_dir=state_dir, status_dir=state_dir / "status"
+    )
+    write_status(settings, found)
+
+
+def columns(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("   ") if cell.strip()]
+
+
+def test_status_of_a_host_that_is_as_declared(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, report())
+
+    code, out, _ = run("status")
+
+    assert code == ExitCode.OK
+    head, row = map(columns, out.splitlines())
+    assert head == ["NETWORK", "READY", "REVISION", "ENDPOINTS", "DRIFT-REPAIRED", "LAST-ERROR"]
+    assert row == ["front", "True", "-", "1", "0", "-"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "error", "word"),
+    [
+        (FRONT, NameConflict("docker0 is\x1b taken"), "False (OwnershipConflict)"),
+        (FRONT, Suspended("by root"), "Unknown (Suspended)"),
+    ],
+    ids=["stalled", "suspended"],
+)
+def test_status_of_a_network_that_is_not_ready(
+    run: Run, tmp_path: Path, unit: Unit, error: ReconcilerError, word: str
+) -> None:
+    written(tmp_path, report(problems=((unit, error),)))
+
+    code, out, _ = run("status")
+
+    assert code == ExitCode.FAILED
+    assert word in columns(out.splitlines()[1])
+    assert "\x1b" not in out
+
+
+def test_status_names_an_attachment_that_is_not_ready(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, report(problems=((WEB, NameConflict("held by db")),)))
+
+    code, out, _ = run("status")
+
+    assert code == ExitCode.FAILED
+    assert columns(out.splitlines()[-1])[:2] == ["web", "False (OwnershipConflict)"]
+    assert out.splitlines()[-1].endswith("held by db")
+
+
+def test_status_names_faults_of_the_specs(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, report(faults=(SpecError("a.yaml", 3, 1, "what is this?"),)))
+
+    code, out, _ = run("status")
+
+    assert code == ExitCode.FAILED
+    assert out.splitlines()[-1] == "a.yaml:3:1: what is this?"
+
+
+def test_status_shows_drift_repaired_and_the_last_error_after_it_was_mended(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, report(problems=((FRONT, NameConflict("taken")),)))
+    written(tmp_path, report())
+    written(tmp_path, report(made()))
+
+    code, out, _ = run("status")
+
+    row = columns(out.splitlines()[1])
+    assert (code, row[1], row[4]) == (ExitCode.OK, "True", "1")
+    assert row[5].endswith(": taken")
+
+
+def test_status_as_json_is_the_summary_with_endpoints(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, report())
+
+    code, out, _ = run("status", "--output", "json")
+
+    summary = json.loads((tmp_path / "status" / "summary.json").read_text())
+    summary["networks"]["front"]["endpoints"] = 1
+    assert (code, json.loads(out)) == (ExitCode.OK, summary)
+
+
+def test_status_before_any_pass_says_so(run: Run) -> None:
+    code, out, err = run("status")
+
+    assert (code, out) == (ExitCode.FAILED, "")
+    assert "no status below" in err
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"networks": []}', '{"conditions": [1], "networks": {"a": 1, "b": {}}}'])
+def test_status_survives_a_damaged_summary(run: Run, tmp_path: Path, text: str) -> None:
+    written(tmp_path, report())
+    (tmp_path / "status" / "summary.json").write_text(text)
+
+    assert run("status")[0] == ExitCode.FAILED
+
+
+def test_events_are_printed_as_they_were_written(run: Run, tmp_path: Path) -> None:
+    Journal(tmp_path).record(report(made()))
+
+    code, out, _ = run("events")
+
+    assert (code, out) == (ExitCode.OK, (tmp_path / "events.ndjson").read_text())
+
+
+def test_events_of_one_network(run: Run, tmp_path: Path) -> None:
+    Journal(tmp_path).record(report(made(), problems=((WEB, NameConflict("held")),)))
+
+    _, out, _ = run("events", "--network", "front")
+
+    assert [json.loads(line)["kind"] for line in out.splitlines()] == ["Bridge"]
+
+
+@pytest.mark.parametrize(
+    ("since", "count"),
+    [
+        ("90m", 1),
+        ("3d", 2),
+        ((datetime.now(UTC) - timedelta(minutes=90)).isoformat(), 1),
+        ((datetime.now(UTC) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ"), 2),
+        ((datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S"), 0),
+    ],
+    ids=["minutes", "days", "with a zone", "Z", "without a zone"],
+)
+def test_events_since_a_time(run: Run, tmp_path: Path, since: str, count: int) -> None:
+    now = datetime.now(UTC)
+    times = [now - timedelta(hours=2), now - timedelta(minutes=5)]
+    lines = [json.dumps({"time": time.isoformat(), "event": "applied"}) for time in times]
+    (tmp_path / "events.ndjson").write_text("\n".join([*lines, '{"event": "without a time"}', ""]))
+
+    code, out, _ = run("events", "--since", since)
+
+    assert (code, len(out.splitlines())) == (ExitCode.OK, count)
+
+
+@pytest.mark.parametrize("since", ["yesterday", "0m", "2026-13-01", ""])
+def test_no_time_is_bad_usage(run: Run, since: str) -> None:
+    assert run("events", "--since", since)[0] == ExitCode.USAGE
+
+
+def test_events_before_any_pass_are_none(run: Run) -> None:
+    assert run("events") == (ExitCode.OK, "", "")
+
+
+def _following(state_dir: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "reconciler", "--state-dir", str(state_dir), "events", "--follow"],
+        env=command_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_followed_events_come_when_they_happen_until_somebody_interrupts(tmp_path: Path) -> None:
+    Journal(tmp_path).record(report(made()))
+    with _following(tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            assert json.loads(process.stdout.readline())["event"] == "applied"
+            Journal(tmp_path).record(report(made()))
+            assert json.loads(process.stdout.readline())["event"] == "repaired"
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert (process.wait(timeout=10), process.stderr.read()) == (ExitCode.OK, "")
+
+
+def test_following_ends_when_the_reader_leaves(tmp_path: Path) -> None:
+    Journal(tmp_path).record(report(made()))
+    with _following(tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+
+        assert process.wait(timeout=10) == ExitCode.OK
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_names_the_command(run: Run, shell: str) -> None:
+    code, out, _ = run("completion", shell)
+
+    assert code == ExitCode.OK
+    assert "_RECONCILE_COMPLETE" in out
+
+
+def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
+    command = tmp_path / "reconcile"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m reconciler "$@"\n')
+    command.chmod(0o755)
+    script = """
+        eval "$(reconcile completion bash)"
+        COMP_WORDS=(reconcile ev); COMP_CWORD=1; _reconcile_completion reconcile; echo "${COMPREPLY[@]}"
+        COMPREPLY=(); COMP_WORDS=(reconcile events --f); COMP_CWORD=2; _reconcile_completion reconcile; echo "${COMPREPLY[@]}"
+    """
+
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        env={**command_environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+
+    assert done.stdout.splitlines() == ["events", "--follow"]
+
+
+def test_manual_page_in_examples_is_current(run: Run) -> None:
+    code, out, _ = run("manual")
+
+    assert code == ExitCode.OK
+    page = ROOT / "examples" / "man" / "reconcile.1"
+    assert page.read_text() == out, f"`reconcile manual > {page.relative_to(ROOT)}` makes it so"
+
+
+def test_manual_page_describes_every_command_and_exit_code(run: Run) -> None:
+    _, help_, _ = run("--help")
+    _, page, _ = run("manual")
+
+    lines = help_.partition("Commands:\n")[2].splitlines()
+    commands = [line.split()[0] for line in lines if re.match(r"  [a-z]+  ", line)]
+    assert len(commands) > 10
+    for command in commands:
+        assert any(line.startswith(f".SS reconcile {command}") for line in page.splitlines()), command
+    for code in ExitCode:
+        assert f"\\fB{int(code)}\\fR\n" in page
+
+
+def test_manual_page_has_no_line_that_roff_would_take_for_its_own(run: Run) -> None:
+    _, page, _ = run("manual")
+
+    macros = {line.split()[0] for line in page.splitlines() if line.startswith((".", "'"))}
+    assert macros <= {".TH", ".SH", ".SS", ".TP", ".PP", ".BR"}
