@@ -1,0 +1,259 @@
+"""The watcher, end to end: whatever happens to the specs, the kernel or the watcher itself, the host follows the specs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command_line import Reconcile, command_environment
+from tests.machine import Machine, eventually
+
+pytestmark = pytest.mark.kernel
+
+LAN = "networks: {lan: {ipam: {config: [{subnet: 10.5.0.0/24}]}, driver_opts: {com.docker.network.bridge.name: br-lan}}}\n"
+WEB = "attachments: {web: {networks: {lan: {ipv4_address: 10.5.0.10}}}}\n"
+DB = "attachments: {db: {networks: {lan: {ipv4_address: 10.5.0.20}}}}\n"
+DEADLINE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A host with a watcher at work; everything is asked from outside."""
+
+    machine: Machine
+    reconcile: Reconcile
+    process: subprocess.Popen[bytes]
+
+    def answers(self, address: str) -> bool:
+        return self.machine.ping("H", address, deadline_s=0.3)
+
+    def summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.machine.status_dir / "summary.json").read_text())
+        return found
+
+    def network(self, name: str) -> dict[str, Any]:
+        entry: dict[str, Any] = self.summary()["networks"][name]
+        return entry
+
+    def save(self, name: str, text: str) -> None:
+        """Save as editors do: a draft renamed over the file."""
+        draft = self.reconcile.specs / f".{name}.draft"
+        draft.write_text(text)
+        draft.rename(self.reconcile.specs / f"{name}.yaml")
+
+    def ip(self, ns: str, *words: str) -> None:
+        self.machine.run(ns, "ip", *words)
+
+    def near_end(self) -> str:
+        return next(name for name in self.machine.links("H") if name.startswith("rcv"))
+
+
+@pytest.fixture
+def start(machine: Machine, reconcile: Reconcile, host_ns: str) -> Iterator[Callable[[], Watched]]:
+    running: list[subprocess.Popen[bytes]] = []
+
+    def begin() -> Watched:
+        process = subprocess.Popen([*reconcile.command(), "-q", "watch"], env=command_environment())
+        running.append(process)
+        return Watched(machine, reconcile, process)
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def watched(start: Callable[[], Watched], reconcile: Reconcile) -> Watched:
+    reconcile.write(lan=LAN, web=WEB)
+    found = start()
+    assert eventually(lambda: found.answers("10.5.0.10"), DEADLINE_S)
+    assert eventually((found.machine.status_dir / "summary.json").exists, DEADLINE_S)
+    return found
+
+
+def test_new_attachment_answers_soon_after_its_file_was_saved(watched: Watched) -> None:
+    watched.save("db", DB)
+
+    assert eventually(lambda: watched.answers("10.5.0.20"), DEADLINE_S)
+
+
+def test_removed_file_takes_its_attachment_along(watched: Watched) -> None:
+    watched.save("db", DB)
+    assert eventually(lambda: watched.answers("10.5.0.20"), DEADLINE_S)
+
+    (watched.reconcile.specs / "db.yaml").unlink()
+
+    assert eventually(lambda: "db" not in watched.machine.namespaces(), DEADLINE_S)
+    assert watched.answers("10.5.0.10")
+
+
+def test_bad_yaml_changes_nothing_says_where_and_is_applied_once_mended(watched: Watched) -> None:
+    links = watched.machine.links("H")
+
+    watched.save("db", "attachments:\n  db: {networks: [lan\n")
+
+    assert eventually(lambda: "db.yaml:" in json.dumps(watched.summary()["conditions"]), DEADLINE_S)
+    assert watched.machine.links("H") == links
+    watched.save("db", DB)
+    assert eventually(lambda: watched.answers("10.5.0.20"), DEADLINE_S)
+    assert eventually(lambda: "db.yaml:" not in json.dumps(watched.summary()["conditions"]), DEADLINE_S)
+
+
+def test_emptied_folder_stalls_and_prunes_nothing(watched: Watched) -> None:
+    for path in watched.reconcile.specs.glob("*.yaml"):
+        path.unlink()
+
+    assert eventually(lambda: "PruneGuard" in json.dumps(watched.network("lan")), DEADLINE_S)
+    assert watched.answers("10.5.0.10")
+    assert watched.reconcile().exit_code == 3
+    assert watched.answers("10.5.0.10")
+
+
+def test_folder_that_was_removed_and_made_again_is_followed(watched: Watched) -> None:
+    watched.reconcile.write(lan=LAN, web=WEB, db=DB)
+
+    assert eventually(lambda: watched.answers("10.5.0.20"), DEADLINE_S)
+
+
+@pytest.mark.parametrize(
+    ("ns", "command"),
+    [
+        pytest.param("H", "link del br-lan", id="bridge-deleted"),
+        pytest.param("H", "link set br-lan down", id="bridge-down"),
+        pytest.param("H", "addr flush dev br-lan", id="gateway-address-gone"),
+        pytest.param("H", "link del NEAR", id="near-end-deleted"),
+        pytest.param("H", "link set NEAR down", id="near-end-down"),
+        pytest.param("H", "link set NEAR nomaster", id="port-taken-off-the-bridge"),
+        pytest.param("web", "link del eth0", id="far-end-deleted"),
+        pytest.param("web", "link set eth0 down", id="far-end-down"),
+        pytest.param("web", "addr del 10.5.0.10/24 dev eth0", id="address-gone"),
+        pytest.param("", "netns del web", id="namespace-deleted"),
+    ],
+)
+def test_what_others_broke_is_put_back(watched: Watched, ns: str, command: str) -> None:
+    watched.machine.run(ns, "ip", *command.replace("NEAR", watched.near_end()).split())
+
+    assert eventually(lambda: watched.answers("10.5.0.10"), DEADLINE_S)
+
+
+def test_default_route_that_others_removed_is_put_back(watched: Watched) -> None:
+    watched.ip("web", "route", "del", "default")
+
+    assert eventually(lambda: watched.machine.default_gateway("web") == "10.5.0.1", DEADLINE_S)
+
+
+def test_firewall_that_others_flushed_is_put_back(watched: Watched) -> None:
+    def rules() -> str:
+        return watched.machine.run("H", "nft", "list", "table", "inet", "reconciler", check=False).stdout
+
+    before = rules()
+    watched.machine.run("H", "nft", "flush", "ruleset")
+
+    assert eventually(lambda: rules() == before, DEADLINE_S)
+    watched.machine.run("H", "nft", "flush", "set", "inet", "reconciler", "bridges")
+    assert eventually(lambda: rules() == before, DEADLINE_S)
+
+
+def test_repaired_drift_is_counted_in_the_status(watched: Watched) -> None:
+    watched.ip("H", "link", "del", watched.near_end())
+    assert eventually(lambda: watched.answers("10.5.0.10"), DEADLINE_S)
+
+    assert eventually(
+        lambda: json.dumps(watched.summary()).count('"driftRepaired": 0') == 0 or _drift(watched), DEADLINE_S
+    )
+
+
+def _drift(watched: Watched) -> bool:
+    entries = [*watched.summary()["networks"].values(), *watched.summary()["attachments"].values()]
+    return any(entry["driftRepaired"] > 0 for entry in entries)
+
+
+def test_two_writers_that_fight_are_told_so_by_the_object(watched: Watched) -> None:
+    def fight() -> bool:
+        watched.machine.run("H", "ip", "link", "set", "br-lan", "mtu", "1300", check=False)
+        return "br-lan" in json.dumps(watched.network("lan"))
+
+    assert eventually(fight, 30, every_s=0.1)
+    assert "somebody else keeps changing it" in json.dumps(watched.network("lan"))
+
+
+def test_process_that_was_restarted_is_attached_again(
+    start: Callable[[], Watched], reconcile: Reconcile, tmp_path: Path
+) -> None:
+    pidfile = tmp_path / "pid"
+
+    def begin() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(["unshare", "-n", "sleep", "1000"])
+        pidfile.write_text(f"{process.pid}\n")
+        return process
+
+    first = begin()
+    reconcile.write(lan=LAN, web=WEB.replace("{web: {", f"{{web: {{sandbox: {{pidfile: {pidfile}}}, "))
+    watched = start()
+    try:
+        assert eventually(lambda: watched.answers("10.5.0.10"), DEADLINE_S)
+        first.kill()
+        first.wait()
+        assert eventually(lambda: not watched.answers("10.5.0.10"), DEADLINE_S)
+        second = begin()
+        try:
+            assert eventually(lambda: watched.answers("10.5.0.10"), DEADLINE_S)
+        finally:
+            second.kill()
+            second.wait()
+    finally:
+        first.kill()
+        first.wait()
+
+
+def test_killed_watcher_leaves_the_networks_and_the_next_goes_on(
+    watched: Watched, start: Callable[[], Watched]
+) -> None:
+    watched.process.kill()
+    watched.process.wait()
+    assert watched.answers("10.5.0.10")
+    watched.ip("H", "link", "del", "br-lan")
+
+    start()
+
+    assert eventually(lambda: watched.answers("10.5.0.10"), DEADLINE_S)
+
+
+def test_sigterm_ends_it_cleanly_and_the_networks_stay(watched: Watched) -> None:
+    watched.process.send_signal(signal.SIGTERM)
+
+    assert watched.process.wait(timeout=10) == 0
+    assert watched.answers("10.5.0.10")
+
+
+def test_sighup_looks_at_what_makes_no_event(watched: Watched) -> None:
+    watched.machine.run("H", "sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward")
+
+    watched.process.send_signal(signal.SIGHUP)
+
+    assert eventually(
+        lambda: watched.machine.run("H", "cat", "/proc/sys/net/ipv4/ip_forward").stdout.strip() == "1", DEADLINE_S
+    )
+
+
+def test_second_watcher_on_the_host_is_refused(watched: Watched) -> None:
+    assert watched.reconcile("watch").exit_code == 75
+
+
+def test_suspended_network_is_left_alone_until_resumed(watched: Watched) -> None:
+    watched.reconcile.ok("suspend", "lan", "--reason", "maintenance")
+    assert eventually(lambda: "maintenance" in json.dumps(watched.network("lan")), DEADLINE_S)
+    watched.ip("H", "link", "set", watched.near_end(), "down")
+    assert not eventually(lambda: watched.answers("10.5.0.10"), 1.5)
+
+    watched.reconcile.ok("resume", "lan")
+
+    assert eventually(lambda: watched.answers("10.5.0.10"), DEADLINE_S)
