@@ -18,6 +18,7 @@ from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
 from reconciler.compile import Compiler
 from reconciler.dns.tables import kept_tables
+from reconciler.errors import ConfigError
 from reconciler.firewall.published import published_ports
 from reconciler.ipam.assign import assign
 from reconciler.ipam.gateway_network import with_gateway_network
@@ -110,7 +111,12 @@ class Backends:
 
 @contextmanager
 def open_backends(settings: Settings, *, read_only: bool = False) -> Iterator[Backends]:
-    """Open what a pass needs. read_only: nothing is created anywhere, a store that is not there reads as empty."""
+    """Open what a pass needs. read_only: nothing is created anywhere, a store that is not there reads as empty.
+
+    Raises ConfigError when a cluster's store is asked for: what would use it does not exist yet.
+    """
+    if settings.cluster_store:
+        raise ConfigError("cluster-store: networks over several hosts are not supported yet; leave it out")
     namespaces = Namespaces(settings.netns_dir, settings.instance)
     try:
         kv = open_sqlite(settings.state_dir / "state.db", read_only=read_only)

@@ -176,3 +176,37 @@ def test_existing_namespaces_reach_each_other_and_stay(example: Path, reconcile:
 @using("templates")
 def test_template_renders_the_hosts_own_number_of_replicas(example: Path, machine: Machine) -> None:
     assert {name for name in machine.namespaces() if name.startswith("web")} == {"web1", "web2", "web3"}
+
+
+@using("ports-and-links")
+def test_published_ports_and_links_lead_where_the_readme_says(
+    example: Path, reconcile: Reconcile, machine: Machine, host_ns: str, uplink: str
+) -> None:
+    document = json.loads(reconcile.ok("attachment", "inspect", "db").stdout)[0]
+    database = document["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+
+    with machine.tcp_server("web", port=80), machine.tcp_server("web", port=81):
+        assert machine.tcp(uplink, "192.0.2.1", 8080)
+        assert machine.tcp(host_ns, "127.0.0.1", 8080)
+        assert machine.tcp(host_ns, "127.0.0.1", 8081)
+        assert machine.tcp(uplink, "192.0.2.1", 8081, deadline_s=1) is None
+    with machine.udp_server("web", "0.0.0.0", port=53):
+        assert machine.udp(uplink, "192.0.2.1", 5353)
+    with machine.tcp_server("db", port=5432):
+        assert machine.tcp("web", database, 5432)
+        assert machine.tcp("stranger", database, 5432, deadline_s=1) is None
+    assert machine.run("web", "getent", "hosts", "database").stdout.split()[0] == database
+    assert f"DATABASE_PORT=tcp://{database}:5432" in reconcile.ok("exec", "web", "--", "env").stdout.splitlines()
+
+
+@using("names")
+def test_names_lead_where_the_readme_says(example: Path, machine: Machine) -> None:
+    def found(ns: str, name: str) -> set[str]:
+        printed = machine.run(ns, "getent", "ahostsv4", name, check=False).stdout
+        return {line.split()[0] for line in printed.splitlines()}
+
+    assert found("web", "api") == found("web", "gate") == found("web", "api.front") == {"10.60.0.10"}
+    assert found("db1", "api") == found("db1", "api.back") == {"10.61.0.10"}
+    assert found("api", "www") == found("api", "web") == {"10.60.0.2"}
+    assert found("api", "db") == {"10.61.0.11", "10.61.0.12"}
+    assert found("web", "db1") == set()

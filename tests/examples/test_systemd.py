@@ -1,4 +1,4 @@
-"""The units of examples/systemd: systemd accepts them, they expose little, and a pass works with no more than they leave it."""
+"""The units of examples/systemd: systemd accepts them, they expose little, and what they run works with no more than that."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 
 from reconciler.model.identifiers import GATEWAY_NETWORK, bridge_link_name, network_id, veth_link_name
 from tests.command_line import Reconcile, command_environment
+from tests.machine import Machine, eventually
 
 FOLDER = Path(__file__).parent.parent.parent / "examples" / "systemd"
 UNITS = sorted(path.name for path in FOLDER.glob("*.service"))
@@ -103,20 +104,45 @@ def test_both_units_are_confined_alike() -> None:
     assert first == second
 
 
-@pytest.mark.kernel
-def test_a_pass_works_with_no_more_than_the_unit_leaves_it(reconcile: Reconcile) -> None:
-    """Capabilities and W^X by the kernel's own means; the system call filter cannot be had without systemd."""
+def confined(command: Sequence[str]) -> list[str]:
+    """Give a command that runs another with the unit's capabilities and without pages both writable and executable.
+
+    By the kernel's own means; the system call filter cannot be had without systemd.
+    """
     found = dict(settings("reconciler-watch.service"))
     assert found["MemoryDenyWriteExecute"] == found["NoNewPrivileges"] == "yes"
     kept = [name.removeprefix("CAP_").lower() for name in found["CapabilityBoundingSet"].split()]
-    confined = ["setpriv", "--no-new-privs", f"--bounding-set=-all,{','.join(f'+{name}' for name in kept)}"]
+    bounding_set = f"--bounding-set=-all,{','.join(f'+{name}' for name in kept)}"
+    return ["setpriv", "--no-new-privs", bounding_set, *_WITHOUT_WRITABLE_CODE, *command]
+
+
+@pytest.mark.kernel
+def test_a_pass_works_with_no_more_than_the_unit_leaves_it(reconcile: Reconcile) -> None:
     reconcile.write(web=SPECS)
 
     for arguments in ((), ("down",)):
-        done = run([*confined, *_WITHOUT_WRITABLE_CODE, *reconcile.command(), *arguments])
+        done = run(confined([*reconcile.command(), *arguments]))
         assert done.returncode == 0, done.stderr
         if not arguments:
             assert reconcile.machine.ping("web", "172.18.0.1")
+
+
+@pytest.mark.kernel
+def test_the_watcher_repairs_with_no_more_than_the_unit_leaves_it(reconcile: Reconcile, machine: Machine) -> None:
+    reconcile.write(web=SPECS)
+    command = confined([*reconcile.command(), "watch"])
+    watcher = subprocess.Popen(command, env=command_environment(), stdin=subprocess.DEVNULL)
+    try:
+        assert eventually((machine.status_dir / "summary.json").exists, 20), f"ended with {watcher.poll()}"
+        machine.run("web", "ip", "address", "flush", "dev", "eth0")
+        assert machine.ping("web", "172.18.0.1")
+        machine.run("web", "ip", "link", "delete", "eth0")
+        assert machine.ping("web", "172.18.0.1")
+    finally:
+        watcher.terminate()
+        exit_code = watcher.wait(20)
+    assert exit_code == 0
+    reconcile.ok("down")
 
 
 def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

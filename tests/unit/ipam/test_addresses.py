@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from ipaddress import ip_interface
 
 import pytest
 
 from reconciler.errors import AddressTaken, PoolExhausted
-from reconciler.ipam.assign import assign
 from reconciler.ipam.macs import derived_mac
-from reconciler.ipam.promises import Promises
 from reconciler.model.objects import Unit
 from tests.unit.ipam.builders import (
     HOST_FACTS,
@@ -21,9 +18,7 @@ from tests.unit.ipam.builders import (
     network,
     next_pass,
     on,
-    promised,
     subnet,
-    wanted_state,
 )
 
 NET = network("net", "10.0.0.0/24")
@@ -297,16 +292,3 @@ def test_endpoint_id_and_link_name_outlive_a_change_of_the_hosts_name() -> None:
     state = next_pass(before, [NET], [attachment("a", "net")], host=replace(HOST_FACTS, name="beta"))
 
     assert endpoint_of(state, "a") == endpoint_of(before, "a")
-
-
-def test_thousand_attachments_on_one_network_take_no_quadratic_time() -> None:
-    wanted = wanted_state([network("net", "10.0.0.0/16")], _many(1000))
-    promises = promised(assign(wanted, HOST_FACTS, Promises()))
-
-    def seconds(known: Promises) -> float:
-        start = time.process_time()
-        assign(wanted, HOST_FACTS, known)
-        return time.process_time() - start
-
-    assert min(seconds(Promises()) for _ in range(3)) < 0.3, "about 0.02 s; a scan per endpoint takes seconds"
-    assert min(seconds(promises) for _ in range(3)) < 0.3
