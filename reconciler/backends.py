@@ -115,7 +115,7 @@ def open_backends(settings: Settings, *, read_only: bool = False) -> Iterator[Ba
 
     Raises ConfigError when a cluster's store is asked for: what would use it does not exist yet.
     """
-    if settings.cluster_store:
+    if settings.cluster_store or settings.cluster_advertise or settings.cluster_store_options:
         raise ConfigError("cluster-store: networks over several hosts are not supported yet; leave it out")
     namespaces = Namespaces(settings.netns_dir, settings.instance)
     try:

@@ -162,7 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.warning("interrupted; the next pass goes on from here")
         return _INTERRUPTED
     except PrivilegeError as error:
-        log.error("%s; it takes root, or the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN", error)
+        needed = "CAP_NET_ADMIN, CAP_SYS_ADMIN and, to watch, CAP_NET_BROADCAST"
+        log.error("%s; it takes root, or the capabilities %s", error, needed)
         return error.exit_code
     except ReconcilerError as error:
         log.error("%s", error)
