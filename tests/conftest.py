@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ _reason_without_machine = pytest.StashKey[str]()
 def pytest_configure(config: pytest.Config) -> None:
     """Leave the real machine before anything else runs."""
     os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+    # Shells start background jobs deaf to it, and what we start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_reason_without_machine] = _enter()
 
 

@@ -262,7 +262,7 @@ def test_guardian_takes_back_what_a_dead_process_tried(
     converged: Reconcile, machine: Machine, host_ns: str, number: signal.Signals
 ) -> None:
     converged.write(all=NEW)
-    with trial(converged, "--timeout", "3s") as process:
+    with trial(converged, "--timeout", "8s") as process:
         wait_until_applied(process)
         process.send_signal(number)
         process.wait(timeout=10)

@@ -207,7 +207,9 @@ def test_missing_privilege_says_what_it_takes(run: Run, pipeline: FakePipeline) 
     code, _, err = run()
 
     assert code == ExitCode.NO_PRIVILEGE
-    assert err.endswith("it takes root, or the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN\n")
+    assert err.endswith(
+        "it takes root, or the capabilities CAP_NET_ADMIN, CAP_SYS_ADMIN and, to watch, CAP_NET_BROADCAST\n"
+    )
 
 
 def test_interrupted_pass_has_the_shell_s_exit_code(
