@@ -32,8 +32,9 @@ _reason_without_machine = pytest.StashKey[str]()
 def pytest_configure(config: pytest.Config) -> None:
     """Leave the real machine before anything else runs."""
     os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
-    # Shells start background jobs deaf to it, and what we start inherits that.
+    # Shells start background jobs deaf to the one, nohup to the other, and what we start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.stash[_reason_without_machine] = _enter()
 
 
