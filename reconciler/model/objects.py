@@ -35,7 +35,7 @@ class Unit:
     def parents(self) -> tuple[Unit, ...]:
         if not self.network:
             return ()
-        needs = () if self.network in ("host", "none", NAMES_UNIT.network) else (HOST_UNIT,)
+        needs = () if self.network in _NEED_NOTHING else (HOST_UNIT,)
         if not self.attachment:
             return needs
         return (*needs, Unit(network=self.network), Unit(attachment=self.attachment))
@@ -43,6 +43,8 @@ class Unit:
     def __str__(self) -> str:
         if self == NAMES_UNIT:
             return "name service"
+        if self == CLUSTER_UNIT:
+            return "cluster"
         named = [f"network {self.network}"] if self.network else []
         named += [f"attachment {self.attachment}"] if self.attachment else []
         return ", ".join(named) or "host"
@@ -52,6 +54,11 @@ HOST_UNIT = Unit()
 
 NAMES_UNIT = Unit(network="<names>")
 """The name service of all sandboxes: nothing needs it and it needs nothing, so its failure is nobody else's."""
+
+CLUSTER_UNIT = Unit(network="<cluster>")
+"""This host's place in the cluster. Networks that need it say so themselves."""
+
+_NEED_NOTHING = frozenset(("host", "none", NAMES_UNIT.network, CLUSTER_UNIT.network))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,6 +389,26 @@ class KvRecord(_Object):
         return f"record {self.path}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRecord(_Object):
+    """A record in the cluster's store, where other hosts read it. value: JSON with sorted keys.
+
+    With some records other keys are claimed in the same transaction (an endpoint's addresses, a network's VNIs); these follow from
+    path and value and are no objects of their own.
+    """
+
+    kind: ClassVar[str] = "ClusterRecord"
+    path: str
+    value: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.path)
+
+    def describe(self) -> str:
+        return f"cluster record {self.path}"
+
+
 Object = (
     Namespace
     | Bridge
@@ -398,6 +425,7 @@ Object = (
     | SandboxFile
     | NameTables
     | KvRecord
+    | ClusterRecord
 )
 
 

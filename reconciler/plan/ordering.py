@@ -1,6 +1,7 @@
 """In which order operations are carried out.
 
-Promises are written before anything is touched and taken back last of all. What is to go goes from the outside in (published ports,
+Promises are written before anything is touched and taken back last of all; other hosts' view of us likewise, networks before
+their members and endpoints. What is to go goes from the outside in (published ports,
 names, files, routes, addresses, pairs, bridges, namespaces), then the firewall changes in one transaction while the links it guards
 are either gone or not yet there, then what is to come is made from the inside out.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 from reconciler.model.objects import (
     Address,
     Bridge,
+    ClusterRecord,
     FdbEntry,
     FirewallElement,
     FirewallRules,
@@ -55,6 +57,8 @@ def step(operation: Operation) -> Step:
     match operation.object:
         case KvRecord():
             return (6, 0) if is_delete else (0, 0)
+        case ClusterRecord(path=path):
+            return (6, -_depth(path)) if is_delete else (0, _depth(path))
         case FirewallElement(set_name=name) if name.startswith(PUBLISHING_SETS):
             return (1, 0) if is_delete else (5, 0)
         case FirewallRules() | FirewallElement():
@@ -62,3 +66,8 @@ def step(operation: Operation) -> Step:
         case found:
             rank = _RANKS[type(found)]
             return (2, -rank) if is_delete else (4, rank)
+
+
+def _depth(path: str) -> int:
+    """Records deeper in the tree speak of those above: `networks/N` before `network/N/members/H`; 1 at the least."""
+    return path.count("/")

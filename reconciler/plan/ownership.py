@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from reconciler.model.identifiers import HOST, NsRef, bridge_link_name, endpoint_id, network_id, veth_link_name
 from reconciler.model.objects import (
+    CLUSTER_UNIT,
     HOST_UNIT,
     NAMES_UNIT,
     Address,
     Bridge,
+    ClusterRecord,
     FdbEntry,
     FirewallElement,
     Key,
@@ -51,6 +53,8 @@ class Owners:
                 return found.unit
             case KvRecord():
                 return record_unit(found.path)
+            case ClusterRecord():
+                return cluster_record_unit(found.path)
             case SandboxFile():
                 return Unit(attachment=found.attachment)
             case Namespace():
@@ -90,6 +94,19 @@ def record_unit(path: str) -> Unit:
         case ["ports", attachment]:
             return Unit(attachment=attachment)
     return HOST_UNIT
+
+
+def cluster_record_unit(path: str) -> Unit:
+    """Give the unit that a record in the cluster's store belongs to.
+
+    Paths: `networks/<name>`, `network/<name>/members/<host>`, `network/<name>/endpoints/<attachment>`; others speak of hosts.
+    """
+    match path.split("/"):
+        case ["networks", network] | ["network", network, "members", _]:
+            return Unit(network=network)
+        case ["network", network, "endpoints", attachment]:
+            return Unit(network=network, attachment=attachment)
+    return CLUSTER_UNIT
 
 
 def link_units(wanted: WantedState, host: str, promised: Mapping[str, Unit]) -> Mapping[str, Unit]:

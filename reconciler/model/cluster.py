@@ -1,0 +1,90 @@
+"""What a cluster's store tells of other hosts and of the networks that hosts share. A value that exists has been checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Interface, IPv6Interface
+
+from reconciler.errors import ReconcilerError
+from reconciler.model.desired import DesiredSubnet
+from reconciler.model.objects import IPAddress, Key, Seen
+from reconciler.model.wanted import NetworkWanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterNode:
+    """One host of the cluster. address: its VTEP, where others send what is for its endpoints.
+
+    instance: tells hosts apart that go by one name. is_watched: a watcher there gives signs of life. is_alive: it gave one in time, or
+    none is expected because nobody watches. left: when a sign was missed first, RFC 3339 in UTC, "" as long as none was.
+    """
+
+    name: str
+    address: IPAddress
+    instance: str
+    is_watched: bool = False
+    is_alive: bool = True
+    left: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterEndpoint:
+    """An attachment on a global network, on any host. names: all that it answers to there, lower case, its own first."""
+
+    network: str
+    name: str
+    id: str
+    host: str
+    mac: str
+    ipv4: IPv4Interface | None = None
+    ipv6: IPv6Interface | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A host that has to do with a global network. declaration: digest of what its specs say of it, "" if it only joined."""
+
+    host: str
+    declaration: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlobalNetwork:
+    """A network as the cluster has it. wanted: as it was declared by whoever was first, its source being the store.
+
+    members, endpoints: of all hosts, sorted by host and by name; known of networks that this host follows, else empty.
+    """
+
+    wanted: NetworkWanted
+    id: str
+    created: str
+    subnets: tuple[DesiredSubnet, ...]
+    declaration: str
+    members: tuple[Member, ...] = ()
+    endpoints: tuple[ClusterEndpoint, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.wanted.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterState:
+    """One look at the cluster's store, as the host `host` sees it.
+
+    seen: the records themselves, ours being those of this host and, for one host of the cluster, what others left behind.
+    contended: networks on which a claim was lost lately, so that the next choice had better not be the obvious one.
+    outage: why the store cannot be asked now; what stands here is then of the last time. is_known: it was ever answered.
+    faults: a line for each record that was left out.
+    """
+
+    host: str
+    nodes: Mapping[str, ClusterNode] = field(default_factory=dict)
+    networks: Mapping[str, GlobalNetwork] = field(default_factory=dict)
+    seen: tuple[tuple[Key, Seen], ...] = ()
+    contended: frozenset[str] = frozenset()
+    outage: ReconcilerError | None = None
+    is_known: bool = True
+    faults: tuple[str, ...] = ()
