@@ -79,12 +79,21 @@ class StateDecoder:
         self._known: dict[str, tuple[str, Content | Misfit]] = {}
 
     def __call__(self, records: Mapping[str, str], question: Question) -> ClusterState:
+        return _Assembly(question, self._contents(records, question)).state(records)
+
+    def expired(self, nodes: Mapping[str, str], question: Question) -> frozenset[str]:
+        """Give the hosts whose records are this one's to delete. nodes: the records of hosts."""
+        if not any(path.endswith("/left") for path in nodes):
+            return frozenset()
+        contents = {path: _content(path, text, question) for path, text in sorted(nodes.items())}
+        return _Hosts(question, contents).expired()
+
+    def _contents(self, records: Mapping[str, str], question: Question) -> Mapping[str, Content | Misfit]:
         known, self._known = self._known, {}
-        for path, text in records.items():
-            before = known.get(path)
+        for path in sorted(records):
+            text, before = records[path], known.get(path)
             self._known[path] = before if before and before[0] == text else (text, _content(path, text, question))
-        assembly = _Assembly(question, {path: self._known[path][1] for path in sorted(records)})
-        return assembly.state(records)
+        return {path: content for path, (_, content) in self._known.items()}
 
 
 def _content(path: str, text: str, question: Question) -> Content | Misfit:
@@ -116,6 +125,61 @@ def _node_content(segments: list[str], text: str) -> Info | str:
     return ""
 
 
+class _Hosts:
+    """Who is there, who is not, and what that makes of the host that asks."""
+
+    def __init__(self, question: Question, contents: Mapping[str, Content | Misfit]) -> None:
+        self._question = question
+        self._contents = contents
+        self.left = self._missed()
+        self.nodes = self._known()
+        me = self.nodes.get(question.host)
+        self.is_impostor = me is not None and me.is_alive and me.instance != question.instance
+        self.is_reaper = not self.is_impostor and is_reaper(self.nodes, question.host)
+
+    def expired(self) -> frozenset[str]:
+        """Give the hosts that this one tidies up after: dead for longer than the grace period."""
+        if not self.is_reaper:
+            return frozenset()
+        return frozenset(
+            host
+            for host, at in self.left.items()
+            if host != self._question.host
+            and (host not in self.nodes or not self.nodes[host].is_alive)
+            and seconds_since(at, self._question.now) >= self._question.grace_s
+        )
+
+    def _missed(self) -> Mapping[str, str]:
+        """Give when each host was missed first. What is yet to come counts as not missed."""
+        found = {}
+        for host, at in self._of_kind("left"):
+            if isinstance(at, str) and seconds_since(at, self._question.now) > -_FUTURE_MAX_S:
+                found[host] = at
+        return found
+
+    def _known(self) -> Mapping[str, ClusterNode]:
+        lives = {host: life for host, life in self._of_kind("life") if isinstance(life, str)}
+        nodes = {}
+        for host, info in self._of_kind("info"):
+            if isinstance(info, Info):
+                nodes[host] = ClusterNode(
+                    name=host,
+                    address=info.address,
+                    instance=lives.get(host, info.instance),
+                    is_watched=info.is_watched,
+                    is_alive=host in lives or not info.is_watched,
+                    left=self.left.get(host, ""),
+                )
+        return nodes
+
+    def _of_kind(self, kind: str) -> Iterator[tuple[str, Content | Misfit]]:
+        folder = self._question.nodes_folder
+        for path, content in self._contents.items():
+            host, _, last = path.removeprefix(folder).partition("/")
+            if last == kind and path.startswith(folder) and content != "":
+                yield host, content
+
+
 class _Assembly:
     """Puts records together that are each fine by themselves."""
 
@@ -128,47 +192,16 @@ class _Assembly:
         for path, content in self._contents.items():
             if isinstance(content, Misfit):
                 self._tell(path, str(content))
-        left = self._left()
-        nodes = self._nodes(left)
+        hosts = _Hosts(self._question, self._contents)
         networks = self._networks()
-        whose = _Whose(self._question, nodes, self._hosts_by_network(), left)
+        whose = _Whose(self._question, hosts, self._hosts_by_network())
         return ClusterState(
             host=self._question.host,
-            nodes=nodes,
+            nodes=hosts.nodes,
             networks=networks,
             seen=tuple(whose.seen(records, self._contents)),
             faults=tuple(self._bounded_faults()),
         )
-
-    def _left(self) -> Mapping[str, str]:
-        """Give when each host was missed first. What is yet to come counts as not missed."""
-        found = {}
-        for host, at in self._of_nodes("left"):
-            if isinstance(at, str) and seconds_since(at, self._question.now) > -_FUTURE_MAX_S:
-                found[host] = at
-        return found
-
-    def _nodes(self, left: Mapping[str, str]) -> Mapping[str, ClusterNode]:
-        lives = {host: life for host, life in self._of_nodes("life") if isinstance(life, str)}
-        nodes = {}
-        for host, info in self._of_nodes("info"):
-            if isinstance(info, Info):
-                nodes[host] = ClusterNode(
-                    name=host,
-                    address=info.address,
-                    instance=lives.get(host, info.instance),
-                    is_watched=info.is_watched,
-                    is_alive=host in lives or not info.is_watched,
-                    left=left.get(host, ""),
-                )
-        return nodes
-
-    def _of_nodes(self, kind: str) -> Iterator[tuple[str, Content | Misfit]]:
-        folder = self._question.nodes_folder
-        for path, content in self._contents.items():
-            host, _, last = path.removeprefix(folder).partition("/")
-            if last == kind and path.startswith(folder) and content != "":
-                yield host, content
 
     def _networks(self) -> Mapping[str, GlobalNetwork]:
         networks = self._declared()
@@ -252,26 +285,12 @@ class _Places:
 class _Whose:
     """Which records are this host's to change or delete."""
 
-    def __init__(
-        self,
-        question: Question,
-        nodes: Mapping[str, ClusterNode],
-        hosts: Mapping[str, Collection[str]],
-        left: Mapping[str, str],
-    ) -> None:
+    def __init__(self, question: Question, hosts: _Hosts, by_network: Mapping[str, Collection[str]]) -> None:
         self._question = question
-        self._hosts = hosts
-        me = nodes.get(question.host)
-        self._is_impostor = me is not None and me.is_alive and me.instance != question.instance
-        self._is_reaper = not self._is_impostor and is_reaper(nodes, question.host)
-        self._expired = frozenset(
-            host
-            for host, at in left.items()
-            if self._is_reaper
-            and host != question.host
-            and (host not in nodes or not nodes[host].is_alive)
-            and seconds_since(at, question.now) >= question.grace_s
-        )
+        self._by_network = by_network
+        self._is_impostor = hosts.is_impostor
+        self._is_reaper = hosts.is_reaper
+        self._expired = hosts.expired()
 
     def seen(self, records: Mapping[str, str], contents: Mapping[str, Content | Misfit]) -> Iterator[tuple[Key, Seen]]:
         """Give all records but signs of life, which no pass writes, and those of others that nobody but them reads."""
@@ -304,7 +323,7 @@ class _Whose:
     def _is_lonely(self, name: str) -> bool:
         """Say whether no other host has to do with a network whose members are known."""
         is_known = name in self._question.followed and not self._is_impostor
-        return is_known and set(self._hosts.get(name, ())) <= {self._question.host}
+        return is_known and set(self._by_network.get(name, ())) <= {self._question.host}
 
 
 def _host_in(text: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from reconciler.cluster.records import OWN_FOLDERS
 from reconciler.errors import ConfigError
 from reconciler.kv.config import Endpoint, Provider, StoreConfig, TlsFiles
 from reconciler.kv.protocol import checked_prefix
@@ -22,6 +23,7 @@ OPTIONS: Final = (
     "kv.secretfile",
     "discovery.heartbeat",
     "discovery.ttl",
+    "discovery.grace",
 )
 
 SECRET_VARIABLE: Final = "RECONCILE_KV_SECRET"
@@ -31,6 +33,9 @@ _HEARTBEAT_S: Final = 20
 _HEARTBEATS_PER_TTL: Final = 3
 """The engine's defaults."""
 
+_GRACE_S: Final = 86_400
+"""A day: a host that is repaired until then comes back to its addresses."""
+
 _FORM: Final = "kv store daemon config must be of the form KV-PROVIDER://KV-URL"
 _HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?\Z")
 _SECRET_BYTES_MAX: Final = 4096
@@ -38,11 +43,15 @@ _SECRET_BYTES_MAX: Final = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovery:
-    """How a host makes itself known. path: the folder of nodes, below the store's prefix."""
+    """How a host makes itself known. path: the folder of nodes, below the store's prefix.
+
+    grace_s: for how long what a dead host had is kept for it.
+    """
 
     heartbeat_s: int = _HEARTBEAT_S
     ttl_s: int = _HEARTBEAT_S * _HEARTBEATS_PER_TTL
     path: str = "nodes/"
+    grace_s: int = _GRACE_S
 
 
 def store_config(url: str, options: Mapping[str, str], environment: Mapping[str, str]) -> StoreConfig:
@@ -77,8 +86,22 @@ def discovery(options: Mapping[str, str]) -> Discovery:
         raise ConfigError(f"discovery.ttl={ttl_s} is too short for {_HEARTBEATS_PER_TTL} heartbeats")
     if ttl_s <= heartbeat_s:
         raise ConfigError("discovery.ttl timer must be greater than discovery.heartbeat")
+    grace_s = _seconds(options, "discovery.grace")
+    return Discovery(
+        heartbeat_s=heartbeat_s,
+        ttl_s=ttl_s,
+        path=_nodes_folder(options),
+        grace_s=_GRACE_S if grace_s is None else grace_s,
+    )
+
+
+def _nodes_folder(options: Mapping[str, str]) -> str:
     path = _folder(options.get("kv.path", "nodes"), "kv.path")
-    return Discovery(heartbeat_s=heartbeat_s, ttl_s=ttl_s, path=path)
+    if path.partition("/")[0] in ("", *OWN_FOLDERS):
+        raise ConfigError(
+            f"kv.path={path}: expected a folder for hosts alone, not at or below one of {', '.join(OWN_FOLDERS)}"
+        )
+    return path
 
 
 def _check_options(options: Mapping[str, str]) -> None:

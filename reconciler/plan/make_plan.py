@@ -11,6 +11,7 @@ from reconciler.model.objects import (
     HOST_UNIT,
     Address,
     Bridge,
+    ClusterRecord,
     FdbEntry,
     FirewallRules,
     Key,
@@ -83,12 +84,13 @@ _EXCLUSIVE = (Bridge, VethPair, Vxlan, Namespace, SandboxFile, FirewallRules)
 
 
 def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[tuple[Unit, ReconcilerError]]:
-    """Find foreign objects under names that we need. A foreign address or route that is as wanted serves as well."""
+    """Find foreign objects under names that we need. A foreign address, route or record that is as wanted serves as well."""
     for key, found in seen.items():
         if found.is_ours or key not in wanted:
             continue
         mine = wanted[key]
         is_taken = isinstance(mine, _EXCLUSIVE) or (isinstance(mine, LinkUp) and mine.ifname != "lo")
+        is_taken |= isinstance(mine, ClusterRecord) and mine != found.object
         if is_taken or (isinstance(mine, Route) and _is_foreign_route(found.object, mine, seen)):
             message = (
                 f"{found.object.describe()} is in the way and not ours; remove or rename it, or choose another name"

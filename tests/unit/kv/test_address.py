@@ -145,7 +145,11 @@ def test_heartbeat_and_ttl_follow_from_each_other(options: dict[str, str], heart
         ({"discovery.ttl": "0"}, "whole seconds"),
         ({"discovery.heartbeat": "-1"}, "whole seconds"),
         ({"discovery.heartbeat": "1.5"}, "whole seconds"),
+        ({"discovery.grace": "0"}, "whole seconds"),
         ({"kv.path": "a/../b"}, "kv.path"),
+        ({"kv.path": "/"}, "a folder for hosts alone"),
+        ({"kv.path": "networks"}, "a folder for hosts alone"),
+        ({"kv.path": "network/over"}, "a folder for hosts alone"),
     ],
 )
 def test_discovery_that_makes_no_sense_is_refused(options: dict[str, str], message: str) -> None:
@@ -155,3 +159,8 @@ def test_discovery_that_makes_no_sense_is_refused(options: dict[str, str], messa
 
 def test_nodes_folder_is_kv_path() -> None:
     assert discovery({"kv.path": "/docker/nodes/"}).path == "docker/nodes/"
+
+
+def test_grace_is_a_day_unless_said_otherwise() -> None:
+    assert discovery({}).grace_s == 86_400
+    assert discovery({"discovery.grace": "60"}).grace_s == 60

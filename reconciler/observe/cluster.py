@@ -1,0 +1,246 @@
+"""What the cluster's store holds, as it was seen last: listed where nobody watches, kept up to date by watches elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from reconciler.cluster.records import NETWORKS_FOLDER, REVISIONS_FOLDER, network_folder
+from reconciler.cluster.state import Question, StateDecoder
+from reconciler.errors import KvError
+from reconciler.kv.address import Discovery
+from reconciler.kv.protocol import MUST_NOT_EXIST, Batch, Entry, KvStore
+from reconciler.model.cluster import ClusterState
+
+_ALL_NETWORKS: Final = "network/"
+
+_CONTENDED_S: Final = 30.0
+"""How long after a lost claim others are still expected to be choosing at the same time."""
+
+
+class _Mirror:
+    """One folder, or one key that nobody but us writes. changes: what a watch told while a listing was under way."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.is_known = False
+        self.is_watched = False
+        self.is_forgotten = False
+        self.changes: list[Batch] | None = None
+
+    @property
+    def needs_listing(self) -> bool:
+        return not self.is_watched or self.is_forgotten
+
+    def list_anew(self) -> None:
+        self.changes = []
+        self.is_forgotten = False
+
+    def take_listing(self, entries: Iterable[Entry]) -> bool:
+        """Say whether anything is different. What a watch told meanwhile is newer where its version is."""
+        listed = {entry.key: entry for entry in entries}
+        for batch in self.changes or ():
+            for key in batch.deleted:
+                listed.pop(key, None)
+            for entry in batch.entries:
+                if entry.version > _version(listed, entry.key):
+                    listed[entry.key] = entry
+        self.changes = None
+        return self._replace(listed)
+
+    def take_batch(self, batch: Batch) -> bool:
+        """Say whether anything is different. A watch may lag behind a listing: an older version waits for the next look."""
+        self.is_watched = True
+        if self.changes is not None:
+            self.changes.append(batch)
+        if batch.is_resync:
+            return self._replace({entry.key: entry for entry in batch.entries})
+        after = dict(self.entries)
+        for key in batch.deleted:
+            after.pop(key, None)
+        for entry in batch.entries:
+            if entry.version < _version(after, entry.key):
+                self.is_forgotten = True
+            else:
+                after[entry.key] = entry
+        return self._replace(after)
+
+    def _replace(self, entries: dict[str, Entry]) -> bool:
+        is_different = not self.is_known or entries != self.entries
+        self.entries, self.is_known = entries, True
+        return is_different
+
+
+def _version(entries: Mapping[str, Entry], key: str) -> int:
+    return entries[key].version if key in entries else MUST_NOT_EXIST
+
+
+class ClusterStore:
+    """Looks at the cluster's store for one host. Watches may feed it from threads of their own.
+
+    kv: the store itself, for whoever writes.
+    """
+
+    def __init__(self, kv: KvStore, *, host: str, instance: str, discovery: Discovery) -> None:
+        self.kv = kv
+        self._host = host
+        self._instance = instance
+        self._discovery = discovery
+        self._lock = threading.Lock()
+        self._mirrors: dict[str, _Mirror] = {}
+        self._failing: dict[str, KvError] = {}
+        self._contended: dict[str, float] = {}
+        self._generation = 0
+        self._outage: KvError | None = None
+        self._decoder = StateDecoder()
+        self._basis: tuple[object, ...] = ()
+        self._state = ClusterState(host=host, is_known=False)
+        self._given = self._state
+        self._versions: Mapping[str, int] = {}
+
+    @property
+    def outage(self) -> KvError | None:
+        """Give why the store could not be asked at the last look, or a watch of it fails now."""
+        with self._lock:
+            return next(iter(self._failing.values()), self._outage)
+
+    def folders(self, networks: Collection[str]) -> tuple[str, ...]:
+        """Give what has to be watched for these networks."""
+        return (self._discovery.path, NETWORKS_FOLDER, *map(network_folder, sorted(networks)))
+
+    def look(self, networks: Collection[str], now: str) -> ClusterState:
+        """Give what is there; never raises. Nothing new gives the same value again.
+
+        networks: those whose members and endpoints matter here. now: RFC 3339.
+        """
+        folders = (*self.folders(networks), f"{REVISIONS_FOLDER}{self._host}")
+        outage = self._read(folders)
+        question = self._question(networks, now)
+        expired = self._decoder.expired(self._records((self._discovery.path,))[0], question)
+        if expired:
+            folders = (*folders, _ALL_NETWORKS, REVISIONS_FOLDER)
+            outage = outage or self._read((_ALL_NETWORKS, REVISIONS_FOLDER))
+        self._decode(folders, question, expired)
+        return self._answer(outage)
+
+    def version(self, path: str) -> int:
+        """Give the version that a record had at the last look."""
+        return self._versions.get(path, MUST_NOT_EXIST)
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """List the folders of these paths anew at the next look: they were written, or may have been."""
+        written = tuple(paths)
+        with self._lock:
+            for folder, mirror in self._mirrors.items():
+                mirror.is_forgotten |= any(path.startswith(folder) for path in written)
+
+    def contend(self, network: str) -> None:
+        """Note that a claim for this network was lost to another host."""
+        self._contended[network] = time.monotonic()
+
+    def follow(self, folder: str, batch: Batch) -> bool:
+        """Take in what a watch tells; say whether it is news. From now on the folder is not listed unless forgotten."""
+        with self._lock:
+            is_news = self._failing.pop(folder, None) is not None
+            is_news |= self._mirrors.setdefault(folder, _Mirror()).take_batch(batch)
+            self._generation += is_news
+            return is_news
+
+    def watch_failed(self, folder: str, error: KvError) -> bool:
+        """Note that a watch cannot reach the store; say whether that is news."""
+        with self._lock:
+            is_news = not self._failing
+            self._failing.setdefault(folder, error)
+            return is_news
+
+    def watch_recovered(self, folder: str) -> bool:
+        """Note that a watch reached the store; say whether all do now that did not before."""
+        with self._lock:
+            return self._failing.pop(folder, None) is not None and not self._failing
+
+    def unfollow(self, folder: str) -> None:
+        """Note that a folder is not watched any more."""
+        with self._lock:
+            self._failing.pop(folder, None)
+            if folder in self._mirrors:
+                self._mirrors[folder].is_watched = False
+
+    def _read(self, folders: Sequence[str]) -> KvError | None:
+        """List what no watch keeps up to date; the first failure ends it, as each costs the time that a call may take."""
+        with self._lock:
+            failing = next(iter(self._failing.values()), None)
+            if failing is not None:
+                return failing
+            waiting = [each for each in folders if self._mirrors.setdefault(each, _Mirror()).needs_listing]
+        for folder in waiting:
+            try:
+                self._list(folder)
+            except KvError as error:
+                return error
+        return None
+
+    def _list(self, folder: str) -> None:
+        with self._lock:
+            mirror = self._mirrors[folder]
+            mirror.list_anew()
+        try:
+            entries = self.kv.list(folder) if folder.endswith("/") else self._one(folder)
+        except KvError:
+            with self._lock:
+                mirror.changes, mirror.is_forgotten = None, True
+            raise
+        with self._lock:
+            self._generation += mirror.take_listing(entries)
+
+    def _one(self, key: str) -> tuple[Entry, ...]:
+        entry = self.kv.get(key)
+        return () if entry is None else (entry,)
+
+    def _decode(self, folders: tuple[str, ...], question: Question, expired: frozenset[str]) -> None:
+        with self._lock:
+            unused = [each for each in self._mirrors if each not in folders and not self._mirrors[each].is_watched]
+            for folder in unused:
+                del self._mirrors[folder]
+            basis = (self._generation, folders, expired)
+        if basis == self._basis:
+            return
+        records, self._versions = self._records(folders)
+        self._state = self._decoder(records, question)
+        self._basis = basis
+
+    def _records(self, folders: Sequence[str]) -> tuple[Mapping[str, str], Mapping[str, int]]:
+        """Give texts and versions of all keys in these folders; where folders overlap, the newer one."""
+        found: dict[str, Entry] = {}
+        with self._lock:
+            for folder in folders:
+                for key, entry in self._mirrors[folder].entries.items() if folder in self._mirrors else ():
+                    if entry.version >= _version(found, key):
+                        found[key] = entry
+        texts = {key: entry.value.decode(errors="replace") for key, entry in found.items()}
+        return texts, {key: entry.version for key, entry in found.items()}
+
+    def _question(self, networks: Collection[str], now: str) -> Question:
+        return Question(
+            host=self._host,
+            instance=self._instance,
+            followed=frozenset(networks),
+            now=now,
+            grace_s=self._discovery.grace_s,
+            nodes_folder=self._discovery.path,
+        )
+
+    def _answer(self, outage: KvError | None) -> ClusterState:
+        """Complete what was decoded by what is the matter now; an outage that goes on is the same one."""
+        if outage is None or self._outage is None or str(outage) != str(self._outage):
+            self._outage = outage
+        recent = time.monotonic() - _CONTENDED_S
+        self._contended = {network: at for network, at in self._contended.items() if at > recent}
+        with self._lock:
+            is_known = NETWORKS_FOLDER in self._mirrors and self._mirrors[NETWORKS_FOLDER].is_known
+        answer = replace(self._state, outage=self._outage, contended=frozenset(self._contended), is_known=is_known)
+        if answer != self._given:
+            self._given = answer
+        return self._given

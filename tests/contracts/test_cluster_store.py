@@ -1,0 +1,406 @@
+"""Hosts that share a store: what they see of each other, and what becomes of it when they want the same."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from reconciler.apply.cluster_records import apply_cluster_records
+from reconciler.cluster.records import claims, info_record, member_record, network_record
+from reconciler.errors import KvConflict, KvUnavailable
+from reconciler.kv.address import Discovery
+from reconciler.kv.protocol import Batch, KvStore
+from reconciler.model.cluster import ClusterState
+from reconciler.model.objects import ClusterRecord
+from reconciler.model.plan import Action, Operation, Outcome
+from reconciler.observe.cluster import ClusterStore
+from tests.contracts.conftest import Backend
+from tests.contracts.waiting import until
+from tests.fakes.cluster import NOW, hex_id, node, overlay, placed
+
+pytestmark = pytest.mark.kernel
+
+FOLLOWED = ("over",)
+
+
+@dataclass
+class Host:
+    """One host of a cluster: its own connections, its own memory."""
+
+    name: str
+    kv: KvStore
+    store: ClusterStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = ClusterStore(self.kv, host=self.name, instance=f"i-{self.name}", discovery=Discovery())
+
+    def look(self) -> ClusterState:
+        return self.store.look(FOLLOWED, NOW)
+
+    def write(self, *records: ClusterRecord) -> list[Outcome]:
+        """Bring these records about as a pass does, from what was looked at before."""
+        seen = {key[1]: found.object for key, found in self.look().seen}
+        return apply_cluster_records([operation(seen.get(record.path), record) for record in records], self.store)
+
+    def delete(self, *paths: str) -> list[Outcome]:
+        seen = {key[1]: found.object for key, found in self.look().seen}
+        return apply_cluster_records([operation(seen[path], None) for path in paths], self.store)
+
+
+def operation(before: object, after: ClusterRecord | None) -> Operation:
+    action = Action.CREATE if before is None else Action.DELETE if after is None else Action.UPDATE
+    found = after if after is not None else before
+    assert isinstance(found, ClusterRecord)
+    assert before is None or isinstance(before, ClusterRecord)
+    return Operation(action=action, before=before, after=after, unit=found.unit)
+
+
+def fine(outcomes: Sequence[Outcome]) -> bool:
+    return [outcome.error for outcome in outcomes] == [None] * len(outcomes)
+
+
+def held(kv: KvStore) -> dict[str, str]:
+    return {entry.key: entry.value.decode() for entry in kv.list("")}
+
+
+@pytest.fixture
+def hosts(backend: Backend, area: str) -> list[Host]:
+    """Two hosts, both members of the network `over`."""
+    pair = [Host("alpha", backend.open(area)), Host("beta", backend.open(area))]
+    assert fine(pair[0].write(network_record(overlay())))
+    for number, host in enumerate(pair, 1):
+        info = info_record(node(host.name, f"192.0.2.{number}"))
+        assert fine(host.write(info, member_record("over", host.name, "")))
+    return pair
+
+
+def test_hosts_see_what_the_others_wrote(hosts: list[Host]) -> None:
+    alpha, beta = hosts
+
+    assert fine(alpha.write(placed("web", "10.0.9.2/24")))
+    assert fine(beta.write(placed("db", "10.0.9.3/24", host="beta")))
+
+    for host in hosts:
+        state = host.look()
+        assert state.faults == ()
+        assert [(one.name, one.host) for one in state.networks["over"].endpoints] == [("db", "beta"), ("web", "alpha")]
+        assert list(state.nodes) == ["alpha", "beta"]
+
+
+def test_looking_again_at_nothing_new_gives_the_same_value(hosts: list[Host]) -> None:
+    alpha, beta = hosts
+    first = alpha.look()
+
+    assert alpha.look() is first
+    beta.write(placed("db", host="beta"))
+    assert alpha.look() is not first
+
+
+def test_record_comes_and_goes_together_with_its_claims(hosts: list[Host]) -> None:
+    alpha, _ = hosts
+    before = held(alpha.kv)
+
+    assert fine(alpha.write(placed("web", "10.0.9.2/24")))
+    assert {key: value for key, value in held(alpha.kv).items() if key not in before} == {
+        "network/over/endpoints/web": placed("web", "10.0.9.2/24").value,
+        "addresses/over/10.0.9.2": "network/over/endpoints/web",
+    }
+    assert fine(alpha.write(placed("web", "10.0.9.7/24")))
+    assert [key for key in held(alpha.kv) if key.startswith("addresses/")] == ["addresses/over/10.0.9.7"]
+    assert fine(alpha.delete("network/over/endpoints/web"))
+    assert held(alpha.kv) == before
+
+
+def test_repeating_what_was_done_is_harmless(hosts: list[Host]) -> None:
+    alpha, _ = hosts
+    create = operation(None, placed("web"))
+    delete = operation(placed("web"), None)
+    alpha.look()
+
+    for each in (create, create):
+        assert fine(apply_cluster_records([each], alpha.store))
+    alpha.look()
+    for each in (delete, delete):
+        assert fine(apply_cluster_records([each], alpha.store))
+    assert not any("web" in key for key in held(alpha.kv))
+
+
+RIVALS = {
+    "one address": (placed("a", "10.0.9.5/24"), placed("b", "10.0.9.5/24", host="beta")),
+    "one name": (placed("a", "10.0.9.5/24"), placed("a", "10.0.9.6/24", host="beta")),
+    "one VNI": (
+        network_record(overlay("n1", "10.0.7.0/24", vni=77)),
+        network_record(overlay("n2", "10.0.8.0/24", vni=77)),
+    ),
+    "one pool": (
+        network_record(overlay("n1", "10.0.7.0/24", vni=77)),
+        network_record(overlay("n2", "10.0.7.0/24", vni=78)),
+    ),
+    "one network": (
+        network_record(overlay("n1", "10.0.7.0/24", vni=77)),
+        network_record(overlay("n1", "10.0.8.0/24", vni=78)),
+    ),
+}
+
+
+@pytest.mark.parametrize("rivals", RIVALS.values(), ids=RIVALS.keys())
+def test_of_two_hosts_that_want_the_same_at_once_one_gets_it(
+    hosts: list[Host], rivals: tuple[ClusterRecord, ClusterRecord]
+) -> None:
+    barrier = threading.Barrier(2)
+    before = held(hosts[0].kv)
+
+    def race(pair: tuple[Host, ClusterRecord]) -> Outcome:
+        host, record = pair
+        host.look()
+        barrier.wait(10)
+        (outcome,) = apply_cluster_records([operation(None, record)], host.store)
+        return outcome
+
+    with ThreadPoolExecutor(2) as threads:
+        outcomes = list(threads.map(race, zip(hosts, rivals, strict=True)))
+
+    losers = [outcome.error for outcome in outcomes if outcome.error is not None]
+    assert len(losers) == 1
+    assert isinstance(losers[0], KvConflict)
+    winner = next(outcome.operation.object for outcome in outcomes if outcome.error is None)
+    assert isinstance(winner, ClusterRecord)
+    added = {key: value for key, value in held(hosts[0].kv).items() if key not in before}
+    assert added == {winner.path: winner.value, **dict.fromkeys(claims(winner), winner.path)}
+
+
+def test_loser_says_what_was_lost_to_whom_and_the_network_counts_as_contended(hosts: list[Host]) -> None:
+    alpha, beta = hosts
+    assert fine(alpha.write(placed("web", "10.0.9.5/24")))
+
+    (lost,) = beta.write(placed("db", "10.0.9.5/24", host="beta"))
+    (taken,) = beta.write(network_record(overlay("other", "10.0.8.0/24", vni=4097)))
+
+    assert str(lost.error) == "address 10.0.9.5 on network over was taken by attachment web of host alpha"
+    assert str(taken.error) == "VNI 4097 was taken by network over"
+    assert lost.error is not None
+    assert lost.error.is_retryable
+    assert beta.look().contended == {"over", "other"}
+    assert alpha.look().contended == frozenset()
+
+
+def test_of_many_records_only_those_fail_that_lost_something(hosts: list[Host]) -> None:
+    alpha, beta = hosts
+    theirs = [placed(f"theirs{n}", f"10.0.9.{n}/24", host="beta") for n in (20, 35)]
+    assert fine(beta.write(*theirs))
+
+    outcomes = alpha.write(*(placed(f"mine{n}", f"10.0.9.{n}/24") for n in range(10, 60)))
+
+    failed = [outcome.operation.key[1] for outcome in outcomes if outcome.error is not None]
+    assert failed == ["network/over/endpoints/mine20", "network/over/endpoints/mine35"]
+    assert len(alpha.look().networks["over"].endpoints) == 50
+    assert fine(alpha.delete(*(key[1] for key, seen in alpha.look().seen if "/endpoints/mine" in key[1])))
+    assert [key for key in held(alpha.kv) if key.startswith("addresses/")] == [
+        "addresses/over/10.0.9.20",
+        "addresses/over/10.0.9.35",
+    ]
+
+
+def test_two_records_change_places_in_one_step(hosts: list[Host]) -> None:
+    alpha, _ = hosts
+    assert fine(alpha.write(placed("a", "10.0.9.2/24"), placed("b", "10.0.9.3/24")))
+
+    assert fine(alpha.write(placed("a", "10.0.9.3/24"), placed("b", "10.0.9.2/24")))
+
+    assert {key: value for key, value in held(alpha.kv).items() if key.startswith("addresses/")} == {
+        "addresses/over/10.0.9.2": "network/over/endpoints/b",
+        "addresses/over/10.0.9.3": "network/over/endpoints/a",
+    }
+
+
+STALE = {
+    "of a record that is gone": "network/over/endpoints/gone",
+    "of a record that has another address": "network/over/endpoints/moved",
+    "of itself": "network/over/endpoints/web",
+    "of nothing": "//",
+    "not text": "\x00\ufffd",
+}
+
+
+@pytest.mark.parametrize("owner", STALE.values(), ids=STALE.keys())
+def test_stale_claim_is_taken_over(hosts: list[Host], owner: str) -> None:
+    alpha, beta = hosts
+    assert fine(beta.write(placed("moved", "10.0.9.9/24", host="beta")))
+    alpha.kv.put("addresses/over/10.0.9.2", owner.encode())
+
+    assert fine(alpha.write(placed("web", "10.0.9.2/24")))
+
+    assert held(alpha.kv)["addresses/over/10.0.9.2"] == "network/over/endpoints/web"
+
+
+def test_claim_that_was_taken_over_is_not_given_back_by_who_had_it(hosts: list[Host]) -> None:
+    alpha, _ = hosts
+    assert fine(alpha.write(placed("web", "10.0.9.2/24")))
+    alpha.kv.put("addresses/over/10.0.9.2", b"network/over/endpoints/other")
+
+    assert fine(alpha.delete("network/over/endpoints/web"))
+
+    assert held(alpha.kv)["addresses/over/10.0.9.2"] == "network/over/endpoints/other"
+
+
+def test_record_that_changed_after_the_look_is_neither_overwritten_nor_deleted(hosts: list[Host]) -> None:
+    alpha, beta = hosts
+    assert fine(alpha.write(placed("web", "10.0.9.2/24")))
+    alpha.look()
+    beta.kv.put("network/over/endpoints/web", placed("web", "10.0.9.8/24", host="beta").value.encode())
+
+    for after in (placed("web", "10.0.9.4/24"), None):
+        (outcome,) = apply_cluster_records([operation(placed("web", "10.0.9.2/24"), after)], alpha.store)
+        assert str(outcome.error) == "record network/over/endpoints/web was changed by host beta meanwhile"
+
+
+def test_network_is_not_deleted_from_under_a_host_that_has_just_joined(hosts: list[Host]) -> None:
+    alpha, beta = hosts
+    for host in hosts:
+        assert fine(host.delete(f"network/over/members/{host.name}"))
+    alpha.look()
+    assert fine(beta.write(member_record("over", "beta", "")))
+
+    (outcome,) = apply_cluster_records([operation(network_record(overlay()), None)], alpha.store)
+    assert isinstance(outcome.error, KvConflict)
+    assert fine(beta.delete("network/over/members/beta"))
+    assert fine(alpha.delete("networks/over"))
+    assert [key for key in held(alpha.kv) if not key.startswith("nodes/")] == []
+
+
+def test_what_a_watch_tells_is_not_listed_and_own_writes_are(hosts: list[Host]) -> None:
+    alpha, beta = hosts
+    watches = {folder: alpha.kv.watch(folder) for folder in alpha.store.folders(FOLLOWED)}
+    for folder, watch in watches.items():
+        batch = watch.poll(5)
+        assert batch is not None
+        alpha.store.follow(folder, batch)
+    first = alpha.look()
+    assert fine(beta.write(placed("db", "10.0.9.3/24", host="beta")))
+    assert alpha.look() is first
+
+    batch = until(lambda: watches["network/over/"].poll(1))
+
+    assert alpha.store.follow("network/over/", batch)
+    assert not alpha.store.follow("network/over/", batch)
+    assert [one.name for one in alpha.look().networks["over"].endpoints] == ["db"]
+    assert fine(alpha.write(placed("web", "10.0.9.2/24")))
+    assert [one.name for one in alpha.look().networks["over"].endpoints] == ["db", "web"]
+    for watch in watches.values():
+        watch.close()
+
+
+def test_watch_that_lags_behind_a_listing_takes_nothing_back(hosts: list[Host]) -> None:
+    alpha, _ = hosts
+    watch = alpha.kv.watch("network/over/")
+    old = until(lambda: watch.poll(5))
+    assert isinstance(old, Batch)
+    alpha.store.follow("network/over/", old)
+    assert fine(alpha.write(placed("web", "10.0.9.2/24")))
+    lagging = until(lambda: watch.poll(5))
+    assert isinstance(lagging, Batch)
+    assert fine(alpha.write(placed("web", "10.0.9.4/24")))
+    alpha.look()
+
+    alpha.store.follow("network/over/", lagging)
+
+    assert [str(one.ipv4) for one in alpha.look().networks["over"].endpoints] == ["10.0.9.4/24"]
+    watch.close()
+
+
+def test_what_long_dead_hosts_left_is_tidied_up_on_all_networks(hosts: list[Host]) -> None:
+    alpha, _ = hosts
+    dead = replace(node("dead", "192.0.2.9"), is_watched=True)
+    elsewhere = network_record(overlay("elsewhere", "10.0.8.0/24", vni=5))
+    writer = Host("dead", alpha.kv)
+    assert fine(writer.write(elsewhere, info_record(dead)))
+    assert fine(
+        writer.write(
+            member_record("elsewhere", "dead", ""), placed("x", "10.0.8.2/24", host="dead", network="elsewhere")
+        )
+    )
+    alpha.kv.put("nodes/dead/left", b'{"at":"2026-11-01T00:00:00Z"}')
+    alpha.kv.put("revisions/dead", b"{}")
+
+    state = alpha.look()
+    gone = [key[1] for key, seen in state.seen if seen.is_ours and "alpha" not in key[1] and "over" not in key[1]]
+    assert sorted(gone) == [
+        "network/elsewhere/endpoints/x",
+        "network/elsewhere/members/dead",
+        "nodes/dead/info",
+        "nodes/dead/left",
+        "revisions/dead",
+    ]
+    assert fine(alpha.delete(*gone))
+
+    assert [key for key in held(alpha.kv) if "dead" in key or "10.0.8.2" in key] == []
+    assert hex_id("elsewhere") in held(alpha.kv)["networks/elsewhere"]
+
+
+@pytest.fixture
+def suffering(clustered: Backend, area: str) -> tuple[Backend, Host]:
+    host = Host("alpha", clustered.open(area, 1.0))
+    assert fine(host.write(network_record(overlay()), member_record("over", "alpha", "")))
+    host.look()
+    return clustered, host
+
+
+def test_outage_costs_one_call_and_what_was_known_stays(suffering: tuple[Backend, Host]) -> None:
+    backend, alpha = suffering
+    assert backend.server is not None
+    operations = [operation(None, placed(f"a{n}", f"10.0.9.{n}/24")) for n in range(10, 110)]
+    backend.server.pause()
+
+    started = time.monotonic()
+    outcomes = apply_cluster_records(operations, alpha.store)
+    assert time.monotonic() - started < 4
+    assert all(isinstance(outcome.error, KvUnavailable) for outcome in outcomes)
+    state = alpha.look()
+    assert isinstance(state.outage, KvUnavailable)
+    assert state.is_known
+    assert [member.host for member in state.networks["over"].members] == ["alpha"]
+    started = time.monotonic()
+    assert all(outcome.error is state.outage for outcome in apply_cluster_records(operations, alpha.store))
+    assert time.monotonic() - started < 0.5
+
+    backend.server.resume()
+    assert until(lambda: alpha.look().outage is None, 30)
+    seen = {key[1] for key, _ in alpha.look().seen}
+    left = [each for each in operations if each.key[1] not in seen]
+    assert fine(until(lambda: retried(alpha, left), 30))
+    assert len(alpha.look().networks["over"].endpoints) == 100
+
+
+def retried(host: Host, operations: list[Operation]) -> list[Outcome] | None:
+    host.look()
+    outcomes = apply_cluster_records(operations, host.store)
+    return outcomes if fine(outcomes) else None
+
+
+def test_store_that_was_never_reached_is_not_known(clustered: Backend, area: str) -> None:
+    assert clustered.server is not None
+    host = Host("alpha", clustered.open(area, 1.0))
+    clustered.server.pause()
+
+    state = host.look()
+
+    assert isinstance(state.outage, KvUnavailable)
+    assert not state.is_known
+
+
+def test_watch_tells_of_an_outage_and_of_its_end_without_a_call(suffering: tuple[Backend, Host]) -> None:
+    _, alpha = suffering
+    error = KvUnavailable("no answer")
+
+    assert alpha.store.watch_failed("nodes/", error)
+    assert not alpha.store.watch_failed("networks/", error)
+    assert alpha.look().outage is error
+    assert not alpha.store.watch_recovered("nodes/")
+    assert alpha.look().outage is error
+    assert alpha.store.watch_recovered("networks/")
+    assert alpha.look().outage is None
