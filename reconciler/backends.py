@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from reconciler.apply.cluster_records import apply_cluster_records
 from reconciler.apply.executor import Handler
 from reconciler.apply.files import apply_files
 from reconciler.apply.firewall import apply_firewall
@@ -16,22 +18,28 @@ from reconciler.apply.neighbours import apply_neighbours
 from reconciler.apply.records import apply_records
 from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
+from reconciler.cluster.global_networks import with_global_networks
+from reconciler.cluster.objects import cluster_objects
 from reconciler.compile import Compiler
 from reconciler.dns.tables import kept_tables
 from reconciler.errors import ConfigError
 from reconciler.firewall.published import published_ports
+from reconciler.ipam.adopt import published_promises
 from reconciler.ipam.assign import assign
 from reconciler.ipam.gateway_network import with_gateway_network
-from reconciler.ipam.promises import Promises, decode_promises
+from reconciler.ipam.promises import Promises, decode_promises, merged
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
+from reconciler.kv.address import discovery, store_config
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.last_answer import LastAnswer
+from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import PortBinding
 from reconciler.model.objects import (
     Address,
     Bridge,
+    ClusterRecord,
     FdbEntry,
     FirewallElement,
     FirewallRules,
@@ -50,6 +58,7 @@ from reconciler.model.objects import (
     Vxlan,
 )
 from reconciler.model.wanted import WantedState
+from reconciler.observe.cluster import ClusterStore
 from reconciler.observe.memory import Keyed, Memory, keyed
 from reconciler.plan.ownership import link_units
 from reconciler.ports.assign import assign_ports
@@ -63,9 +72,12 @@ class Answers:
 
     def __init__(self) -> None:
         self.decode_promises = LastAnswer(decode_promises)
+        self.with_global_networks = LastAnswer(with_global_networks)
         self.with_gateway_network = LastAnswer(with_gateway_network)
+        self.with_published = LastAnswer(_with_published)
         self.assign = LastAnswer(assign)
         self.compile_objects = LastAnswer(Compiler().__call__)
+        self.cluster_objects = LastAnswer(cluster_objects)
         self.link_units = LastAnswer(_link_units)
         self.decode_ports = LastAnswer(decode_ports)
         self.published_ports = LastAnswer(_published_ports)
@@ -77,11 +89,15 @@ class Answers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backends:
-    """The world, opened once per process, and what is remembered of it from look to look."""
+    """The world, opened once per process, and what is remembered of it from look to look.
+
+    kv: this host's own store. cluster: the cluster's, None for a host in no cluster.
+    """
 
     namespaces: Namespaces
     nft: Nft
     kv: KvStore
+    cluster: ClusterStore | None = None
     memory: Memory = field(default_factory=Memory)
     answers: Answers = field(default_factory=Answers)
 
@@ -91,6 +107,7 @@ class Backends:
         neighbours = partial(apply_neighbours, namespaces=self.namespaces)
         firewall = partial(apply_firewall, nft=self.nft)
         return {
+            **({} if self.cluster is None else {ClusterRecord: partial(apply_cluster_records, store=self.cluster)}),
             KvRecord: partial(apply_records, kv=self.kv),
             FirewallRules: firewall,
             FirewallElement: firewall,
@@ -113,19 +130,33 @@ class Backends:
 def open_backends(settings: Settings, *, read_only: bool = False) -> Iterator[Backends]:
     """Open what a pass needs. read_only: nothing is created anywhere, a store that is not there reads as empty.
 
-    Raises ConfigError when a cluster's store is asked for: what would use it does not exist yet.
+    Raises ConfigError for an address or options of the cluster's store that are no good.
     """
-    if settings.cluster_store or settings.cluster_advertise or settings.cluster_store_options:
-        raise ConfigError("cluster-store: networks over several hosts are not supported yet; leave it out")
-    namespaces = Namespaces(settings.netns_dir, settings.instance)
-    try:
-        kv = open_sqlite(settings.state_dir / "state.db", read_only=read_only)
-        try:
-            yield Backends(namespaces=namespaces, nft=Nft(), kv=kv)
-        finally:
-            kv.close()
-    finally:
-        namespaces.close()
+    with ExitStack() as opened:
+        namespaces = opened.enter_context(Namespaces(settings.netns_dir, settings.instance))
+        kv = opened.enter_context(closing(open_sqlite(settings.state_dir / "state.db", read_only=read_only)))
+        cluster = _open_cluster(settings)
+        if cluster is not None:
+            opened.callback(cluster.kv.close)
+        yield Backends(namespaces=namespaces, nft=Nft(), kv=kv, cluster=cluster)
+
+
+def _open_cluster(settings: Settings) -> ClusterStore | None:
+    """Open the cluster's store; no server is reached yet."""
+    if not settings.cluster_store:
+        if settings.cluster_advertise or settings.cluster_store_options:
+            raise ConfigError("cluster-advertise and cluster-store-opt say nothing without --cluster-store")
+        return None
+    from reconciler.kv.registry import open_store
+
+    options = settings.cluster_store_options
+    store = open_store(store_config(settings.cluster_store, options, os.environ))
+    return ClusterStore(store, host=settings.host, instance=settings.instance, discovery=discovery(options))
+
+
+def _with_published(kept: Promises, cluster: ClusterState) -> Promises:
+    """What this host published counts where its own store forgot it."""
+    return merged(kept, published_promises(cluster))
 
 
 def _published_ports(firewall: Keyed) -> Mapping[str, tuple[PortBinding, ...]]:

@@ -98,6 +98,8 @@ def _endpoints_by_network(attachments: Sequence[DesiredAttachment]) -> Mapping[s
 def _network_objects(
     network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts
 ) -> Iterator[Object]:
+    if network.wanted.is_listed:
+        return
     yield network_record(network)
     yield from DRIVERS[network.wanted.driver].compile_network(network, endpoints, host)
     if network.link_name:

@@ -10,6 +10,8 @@
         PortTaken          a host port is another attachment's, or a process of the host has it
         NameConflict       a foreign object stands under a name that we need
         SandboxMissing     the sandbox does not exist (any more)
+        NetworkDiffers     other hosts of the cluster declare the network differently
+        NetworkUndeclared  no host of the cluster declares an external network (yet)
       KernelError          a system call or netlink request was refused: errno and operation
         PrivilegeError     for want of a capability (exit 77)
       FirewallError        nftables refused a transaction
@@ -101,6 +103,14 @@ class NameConflict(PlanError):
 
 
 class SandboxMissing(PlanError):
+    is_retryable = True
+
+
+class NetworkDiffers(PlanError):
+    pass
+
+
+class NetworkUndeclared(PlanError):
     is_retryable = True
 
 

@@ -8,16 +8,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from reconciler.backends import Answers, Backends
+from reconciler.cluster.global_networks import followed_networks, is_name_taken
+from reconciler.cluster.objects import Place
+from reconciler.cluster.outage import Shared
 from reconciler.compile import Found, remembered_settings
 from reconciler.dns.launch import published_zones
 from reconciler.errors import ReconcilerError
 from reconciler.guard.obey import obeyed
 from reconciler.ipam.adopt import adopted_promises, is_adoptable
 from reconciler.ipam.promises import Promises, merged
+from reconciler.model.cluster import ALONE, ClusterState
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST, NsRef, overlay_ns
 from reconciler.model.objects import (
     HOST_UNIT,
+    ClusterRecord,
     Key,
     NameTables,
     Object,
@@ -28,13 +33,14 @@ from reconciler.model.plan import Plan
 from reconciler.model.wanted import NetworkMode, WantedState
 from reconciler.observe.firewall import foreign_forward_drops, observe_firewall
 from reconciler.observe.host import observe_host
-from reconciler.observe.memory import keyed
+from reconciler.observe.memory import Memory, keyed
 from reconciler.observe.names import observe_names
 from reconciler.observe.ports import host_ports
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, owners
 from reconciler.ports.remarks import forwarding_remarks
 from reconciler.settings import Settings
+from reconciler.status.revision import specs_revision
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +60,24 @@ def look(
 ) -> View:
     """Observe, choose, compile and compare. blocked: units that failed before in this pass, to be left alone."""
     answers = backends.answers
-    wanted = answers.with_gateway_network(wanted)
     records = {entry.key: entry.value.decode(errors="replace") for entry in backends.kv.list("")}
     kept, faults = answers.decode_promises(records)
     for fault in faults:
         log.warning("%s", fault)
     observed = _observe(wanted, settings, backends, records, kept)
-    promises = kept
-    if is_adoptable(wanted, observed.host, kept, observed.seen):
-        promises = merged(kept, adopted_promises(wanted, observed.host, observed.seen))
-    desired = _with_ports(answers.assign(wanted, observed.host, promises), observed, records, backends)
+    cluster = _cluster(wanted, kept, observed.host.now, backends)
+    wanted, cluster = answers.with_global_networks(
+        wanted, cluster, instance=settings.instance, is_advertised=observed.host.vtep is not None
+    )
+    wanted = answers.with_gateway_network(wanted)
+    promises = answers.with_published(kept, cluster)
+    if is_adoptable(wanted, observed.host, promises, observed.seen):
+        promises = merged(promises, adopted_promises(wanted, observed.host, observed.seen))
+    desired = _with_ports(answers.assign(wanted, observed.host, promises, cluster), observed, records, backends)
     objects = dict(answers.compile_objects(desired, observed.sandboxes))
+    shared = Shared(cluster=cluster, wanted=_cluster_objects(desired, cluster, settings, backends))
+    objects.update(shared.wanted)
+    observed = replace(observed, seen={**observed.seen, **shared.seen()})
     found = Found(sandboxes=observed.sandboxes, seen=observed.seen, promises=kept)
     objects.update((extra.key, extra) for extra in remembered_settings(objects, found))
     links = answers.link_units(wanted, observed.host.name, promises)
@@ -72,9 +85,10 @@ def look(
     sandboxes |= _overlay_units(desired, kept, settings.instance)
     whose = owners(links, sandboxes, observed.seen)
     boundaries = Boundaries(
-        failures=(*observed.failures, *desired.failures, *blocked),
+        failures=(*observed.failures, *desired.failures, *shared.waiting(), *blocked),
         is_pruning=not wanted.has_faults,
         declared=declared_units(wanted),
+        told=(*desired.withdrawn, *shared.told(desired)),
     )
     if boundaries.failures or not boundaries.is_pruning:
         _keep_names(objects, boundaries, settings, answers)
@@ -83,6 +97,43 @@ def look(
     if len(remarks) > len(desired.remarks):
         desired = replace(desired, remarks=remarks)
     return View(observed=observed, desired=desired, owners=whose, plan=plan)
+
+
+def _cluster(wanted: WantedState, promises: Promises, now: str, backends: Backends) -> ClusterState:
+    """Look at what this host has to do with of the cluster. What could not be read is told, and harms nothing else."""
+    if backends.cluster is None:
+        return ALONE
+    promised = (name for name, promise in promises.networks.items() if promise.vnis)
+    state = backends.cluster.look(followed_networks(wanted, promised), now)
+    for fault in state.faults:
+        log.warning("%s", fault)
+    return state
+
+
+def _cluster_objects(
+    desired: DesiredState, cluster: ClusterState, settings: Settings, backends: Backends
+) -> Mapping[Key, ClusterRecord]:
+    """Give the records that this host shall have there; none when it is to be taken out of the cluster, or is not the one meant."""
+    me = cluster.nodes.get(cluster.host)
+    is_leaving = all(network.wanted.is_listed for network in desired.networks)
+    if backends.cluster is None or not cluster.is_known or is_leaving or is_name_taken(cluster, desired.host.instance):
+        return {}
+    is_watched = backends.cluster.is_watched or (me is not None and me.is_watched and me.is_alive)
+    place = Place(
+        nodes_folder=backends.cluster.nodes_folder,
+        is_watched=is_watched,
+        revision=_revision(desired, settings, backends.memory),
+    )
+    return backends.answers.cluster_objects(desired, cluster, place)
+
+
+def _revision(desired: DesiredState, settings: Settings, memory: Memory) -> tuple[str, bool]:
+    """Give commit and dirty flag of the specs; git is asked again when they want something else, or everything is looked at."""
+    basis = (desired.networks, desired.attachments)
+    if memory.revision is None or memory.revision[0] != basis:
+        found = specs_revision(settings.specs_dir)
+        memory.revision = (basis, (found.commit, found.is_dirty))
+    return memory.revision[1]
 
 
 def _keep_names(objects: dict[Key, Object], boundaries: Boundaries, settings: Settings, answers: Answers) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 
-from reconciler.model.identifiers import instance_id
+from reconciler.errors import ConfigError
+from reconciler.model.identifiers import instance_id, is_link_name
+from reconciler.model.objects import IPAddress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +22,28 @@ class PruneLimit:
 
     def is_exceeded(self, gone: int, running: int) -> bool:
         return gone >= self.count and gone * 100 > running * self.percent
+
+
+_ADVERTISED: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<plain>[^\[\]:]+))(?::[0-9]{1,5})?\Z")
+
+
+def advertised(text: str) -> IPAddress | str:
+    """Give what `--cluster-advertise` names: an address, or else the name of an interface.
+
+    text: IP or IFACE, with or without :PORT as the engine has it (nothing listens there); IPv6 may stand in brackets.
+    Raises ConfigError.
+    """
+    try:
+        return ip_address(text)
+    except ValueError:
+        found = _ADVERTISED.match(text)
+    given = (found["ipv6"] or found["plain"]) if found else ""
+    try:
+        return ip_address(given)
+    except ValueError:
+        if found and found["plain"] and is_link_name(given):
+            return given
+    raise ConfigError(f"--cluster-advertise {text}: expected IP or IFACE, with or without :PORT (IPv6 in brackets)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,71 +6,29 @@ when an expectation fails.
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.command_line import command_environment
 from tests.machine import Machine
-from tests.private_namespaces import NoPrivateMachine, enter_private_machine
+from tests.stage import Stage, bold, perform
 
 SPECS: Final = Path(__file__).parent.parent / "specs"
 HOST: Final = "H"
-PING: Final = ("ping", "-c", "1", "-W", "1")
-
-Expectation = Callable[[str], bool]
 
 
-class DemoFailed(Exception):
-    """An expectation was not met."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Where the play takes place."""
-
-    machine: Machine
-
-    def say(self, text: str) -> None:
-        print(f"\n{_bold('# ' + text)}")
-
-    def run(self, *command: str, exit_code: int = 0, expect: Expectation | None = None) -> None:
-        """Show a command and its output; fail unless it exits as it should and prints what it should."""
-        print(_bold(f"$ {shlex.join(command)}"))
-        real = (sys.executable, "-m", "reconciler", *command[1:]) if command[0] == "reconcile" else command
-        done = subprocess.run(
-            real, env=command_environment(self.settings()), text=True, capture_output=True, timeout=60, check=False
-        )
-        print(done.stdout + done.stderr, end="", flush=True)
-        if done.returncode != exit_code:
-            raise DemoFailed(f"exit code {done.returncode}, expected {exit_code}")
-        if expect is not None and not expect(done.stdout):
-            raise DemoFailed("not the expected output")
-
-    def ping(self, sandbox: str, target: str, *, answers: bool) -> None:
-        inside = ("ip", "netns", "exec", sandbox, *PING, target)
-        if answers:  # a port that has just come up may lose its first packet
-            self.machine.ping(sandbox, target)
-        self.run(*inside, exit_code=0 if answers else 1)
-        print("=> as it should be: " + ("it answers" if answers else "no answer"))
-
-    def settings(self) -> dict[str, str]:
-        return {
-            "RECONCILE_SPECS": str(SPECS),
-            "RECONCILE_HOST_NETNS": str(self.machine.path(HOST)),
-            "RECONCILE_STATE_DIR": str(self.machine.state_dir),
-            "RECONCILE_RUN_DIR": str(self.machine.run_dir),
-        }
-
-
-def play(stage: Stage) -> None:
+def play(machine: Machine) -> None:
     """Go through all steps. Raises DemoFailed at the first that does not come out as it should."""
+    stage = Stage(
+        machine,
+        {
+            "RECONCILE_SPECS": str(SPECS),
+            "RECONCILE_HOST_NETNS": str(machine.path(HOST)),
+            "RECONCILE_STATE_DIR": str(machine.state_dir),
+            "RECONCILE_RUN_DIR": str(machine.run_dir),
+        },
+    )
     _set_the_stage(stage)
     _from_plan_to_networks(stage)
     _who_reaches_whom(stage)
@@ -89,14 +47,14 @@ def _set_the_stage(stage: Stage) -> None:
         stage.run("ip", "-n", ns, "address", "add", address, "dev", ifname)
         stage.run("ip", "-n", ns, "link", "set", ifname, "up")
     stage.run("ip", "-n", HOST, "route", "add", "default", "via", "192.0.2.2")
-    for name, value in stage.settings().items():
-        print(_bold(f"$ export {name}={shlex.quote(value)}"))
+    for name, value in stage.settings.items():
+        print(bold(f"$ export {name}={shlex.quote(value)}"))
 
 
 def _from_plan_to_networks(stage: Stage) -> None:
     stage.say("What is declared, and what would be done. Nothing is changed yet.")
     for path in sorted(SPECS.glob("*.yaml")):
-        print(_bold(f"$ cat specs/{path.name}"))
+        print(bold(f"$ cat specs/{path.name}"))
         print(path.read_text(), end="")
     stage.run("reconcile", "validate")
     stage.run("reconcile", "--dry-run", "--detailed-exitcode", exit_code=2)
@@ -170,32 +128,5 @@ def _all_goes_away(stage: Stage) -> None:
     stage.run("ip", "netns", "list", expect=lambda out: "container1" not in out)
 
 
-def _bold(text: str) -> str:
-    return f"\033[1m{text}\033[0m" if sys.stdout.isatty() else text
-
-
-def main() -> int:
-    os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
-    try:
-        enter_private_machine()
-    except NoPrivateMachine as error:
-        print(f"{error}. Run this as root, or where unprivileged user namespaces are allowed.", file=sys.stderr)
-        return 1
-    try:
-        with tempfile.TemporaryDirectory(dir="/run") as state_dir:
-            machine = Machine(state_dir=Path(state_dir))
-            try:
-                play(Stage(machine))
-            finally:
-                machine.clean()  # the name server ends with its folder: it would keep the namespaces alive
-    except DemoFailed as failure:
-        print(f"\nThe demo failed: {failure}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    print("\nAll as expected.")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(perform(play))

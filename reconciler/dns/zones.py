@@ -14,9 +14,16 @@ from ipaddress import IPv4Address, ip_address
 from typing import Final
 
 from reconciler.errors import ReconcilerError
-from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState
+from reconciler.model.desired import (
+    DesiredAttachment,
+    DesiredEndpoint,
+    DesiredNetwork,
+    DesiredState,
+    RemoteEndpoint,
+)
 from reconciler.model.identifiers import BUILTIN_NETWORKS, NsRef
 from reconciler.model.objects import IPAddress
+from reconciler.sandbox.names import endpoint_names
 from reconciler.sandbox.resolv_conf import EMBEDDED_SERVER, uses_embedded_server
 
 FORMAT: Final = 1
@@ -89,6 +96,8 @@ def compile_zones(
         for endpoint in attachment.endpoints:
             if endpoint.network not in BUILTIN_NETWORKS and not endpoint.wanted.is_gateway:
                 served[endpoint.network].append(_served(attachment, endpoint))
+    for name in served:
+        served[name] += map(_served_elsewhere, networks[name].remote_endpoints)
     return Zones(
         networks=tuple(NetworkZone(name=name, endpoints=tuple(served[name])) for name in sorted(served)),
         sandboxes=tuple(
@@ -101,15 +110,20 @@ def compile_zones(
 
 
 def _served(attachment: DesiredAttachment, endpoint: DesiredEndpoint) -> ServedEndpoint:
-    short_id = attachment.id[:12]
-    names = (attachment.name, *endpoint.wanted.aliases, short_id, attachment.wanted.hostname or short_id)
-    interfaces = (endpoint.ipv4, endpoint.ipv6)
     return ServedEndpoint(
         name=attachment.name,
-        names=tuple(dict.fromkeys(name.lower() for name in names)),
-        addresses=tuple(interface.ip for interface in interfaces if interface is not None),
+        names=endpoint_names(attachment, endpoint),
+        addresses=_addresses_of(endpoint),
         ports=_ports(attachment),
     )
+
+
+def _served_elsewhere(endpoint: RemoteEndpoint) -> ServedEndpoint:
+    return ServedEndpoint(name=endpoint.name, names=endpoint.names, addresses=_addresses_of(endpoint))
+
+
+def _addresses_of(endpoint: DesiredEndpoint | RemoteEndpoint) -> tuple[IPAddress, ...]:
+    return tuple(interface.ip for interface in (endpoint.ipv4, endpoint.ipv6) if interface is not None)
 
 
 def _ports(attachment: DesiredAttachment) -> tuple[Ports, ...]:

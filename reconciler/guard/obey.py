@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reconciler.errors import DriftLeft, ReconcilerError
 from reconciler.model.holds import OnDrift
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import FirewallRules, KvRecord, Unit
+from reconciler.model.objects import ClusterRecord, FirewallRules, KvRecord, Unit
 from reconciler.model.observed import SandboxFact
 from reconciler.model.plan import Action, Operation, Plan
 from reconciler.model.wanted import WantedState
@@ -54,7 +54,8 @@ class _Drift:
     @classmethod
     def of(cls, operations: Sequence[Operation], wanted: WantedState, sandboxes: Mapping[NsRef, SandboxFact]) -> _Drift:
         holds = wanted.holds
-        changed = {operation.unit for operation in operations if isinstance(operation.object, KvRecord)}
+        records = (KvRecord, ClusterRecord)
+        changed = {operation.unit for operation in operations if isinstance(operation.object, records)}
         for attachment in wanted.attachments:
             fact = sandboxes.get(attachment.sandbox.ns)
             if fact is None or fact.inode == 0 or fact.inode != holds.sandboxes.get(attachment.sandbox.ns):
@@ -64,7 +65,7 @@ class _Drift:
     def covers(self, operation: Operation) -> bool:
         unit = operation.unit
         is_changed = unit in self.changed or any(parent in self.changed for parent in unit.parents())
-        return unit.network in self.on_drift and not is_changed
+        return unit.network in self.on_drift and not is_changed and not operation.is_news
 
 
 def _warnings(left: Sequence[Operation], on_drift: Mapping[str, OnDrift]) -> Iterator[tuple[Unit, ReconcilerError]]:

@@ -12,13 +12,14 @@ from reconciler.guard.last_good import LastGood, read_last_good
 from reconciler.guard.obey import obeyed
 from reconciler.guard.orders import Orders
 from reconciler.ipam.assign import assign
+from reconciler.ipam.gateway_network import with_gateway_network
 from reconciler.ipam.promises import Promises, decode_promises
 from reconciler.kv.protocol import KvStore
 from reconciler.model.desired import DesiredState, HostFacts
 from reconciler.model.objects import Key, Object, Seen, Unit
 from reconciler.model.observed import HostPorts
 from reconciler.model.report import Report
-from reconciler.model.wanted import WantedState
+from reconciler.model.wanted import NetworkWanted, OverlayOptions, WantedState
 from reconciler.observe.host_facts import host_facts
 from reconciler.observe.memory import View
 from reconciler.plan.make_plan import Boundaries, make_plan
@@ -53,7 +54,14 @@ _NOTHING = WantedState(networks=(), attachments=())
 
 
 def _assigned(wanted: WantedState, host: HostFacts, promises: Promises, ports: Promised) -> DesiredState:
+    networks = tuple(_assumed(network) for network in wanted.networks)
+    wanted = with_gateway_network(replace(wanted, networks=networks))
     return assign_ports(assign_links(assign(wanted, host, promises)), ports, {}, HostPorts())
+
+
+def _assumed(network: NetworkWanted) -> NetworkWanted:
+    """What is declared elsewhere, the cluster's store would tell; it is taken for an overlay network with all defaults."""
+    return replace(network, driver="overlay", overlay=OverlayOptions()) if network.is_external else network
 
 
 def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Object], promises: Promises) -> Report:

@@ -8,6 +8,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from itertools import groupby
 
 from reconciler.errors import AddressTaken, PlanError, PoolExhausted
+from reconciler.ipam.elsewhere import Elsewhere
 from reconciler.ipam.macs import Macs
 from reconciler.ipam.promises import EndpointPromise
 from reconciler.ipam.settle import settled
@@ -51,8 +52,9 @@ class Pool:
         self._bounds = int(subnet.subnet.network_address), int(subnet.subnet.broadcast_address)
         self._first, self._last = _usable(subnet.subnet)
         span = subnet.ip_range or subnet.subnet
-        self._next = max(self._first, int(span.network_address))
-        self._range_first, self._range_last = self._next, min(self._last, int(span.broadcast_address))
+        self._range_first = max(self._first, int(span.network_address))
+        self._range_last = min(self._last, int(span.broadcast_address))
+        self._next, self._rest = self._range_first, (self._range_first, self._range_first)
         self._holders: dict[int, str] = {}
 
     def __contains__(self, address: int) -> bool:
@@ -72,11 +74,23 @@ class Pool:
         """Say whether an automatic choice of before still stands."""
         return self._range_first <= address <= self._range_last and address not in self._holders
 
+    def start_at(self, seed: int) -> None:
+        """Look for free addresses from a place on that depends on `seed`: others are after the lowest ones at this moment."""
+        if self._range_first <= self._range_last:
+            self._next = self._range_first + seed % (self._range_last - self._range_first + 1)
+            self._rest = (self._range_first, self._next)
+
     def next_free(self) -> int | None:
-        """Give the lowest free address of the range; None when there is none. It is not taken yet."""
+        """Give the lowest free address of the range, or the first after where it was started; None when there is none.
+
+        It is not taken yet.
+        """
         while self._next in self._holders:
             self._next += 1
-        return self._next if self._next <= self._range_last else None
+        if self._next <= self._range_last:
+            return self._next
+        first, end = self._rest
+        return next((address for address in range(first, end) if address not in self._holders), None)
 
     def interface(self, address: int) -> IPInterface:
         """Give an address with the subnet's prefix length."""
@@ -114,19 +128,22 @@ def chosen_addresses(
     demands: Sequence[Demand],
     networks: Mapping[str, DesiredNetwork],
     promises: Mapping[EndpointKey, EndpointPromise],
+    others: Elsewhere,
     *,
     unread: Iterable[EndpointKey],
     failures: Failures,
 ) -> tuple[Mapping[EndpointKey, Chosen], Failures]:
     """Give every endpoint's addresses, and why some can have none: their attachments keep what they were promised.
 
-    unread: promised endpoints of which nobody knows whether they are still wanted. failures: known before.
+    others: what other hosts' endpoints have. unread: promised endpoints of which nobody knows whether they are still wanted.
+    failures: known before.
     """
     ordered = sorted(demands, key=lambda demand: (demand.attachment, demand.wanted.network))
     kept = frozenset(unread)
 
     def attempt(failed: Failures) -> tuple[Mapping[EndpointKey, Chosen], Failures]:
-        round_ = _Round(ordered, networks, promises, kept, frozenset(attachment for _, attachment in failed))
+        held = frozenset(attachment for _, attachment in failed)
+        round_ = _Round(ordered, networks, promises, others, kept, held)
         return round_.choose(), round_.failures
 
     return settled(attempt, failures)
@@ -140,6 +157,7 @@ class _Round:
         demands: Sequence[Demand],
         networks: Mapping[str, DesiredNetwork],
         promises: Mapping[EndpointKey, EndpointPromise],
+        others: Elsewhere,
         unread: frozenset[EndpointKey],
         held: frozenset[str],
     ) -> None:
@@ -153,6 +171,17 @@ class _Round:
         self._kept = [p for key, p in sorted(promises.items()) if key in unread or p.attachment in held]
         self._chosen: dict[tuple[str, str, int], IPInterface] = {}
         self._macs = Macs()
+        self._leave_to_others(others)
+
+    def _leave_to_others(self, others: Elsewhere) -> None:
+        for network in self._networks:
+            for address, holder in others.addresses(network):
+                pool = self._pool_of(network, address)
+                if pool is not None:
+                    pool.take(int(address), holder)
+            if network in others.contended:
+                for pool in (*self._pools[network][4], *self._pools[network][6]):
+                    pool.start_at(others.seed)
 
     def choose(self) -> Mapping[EndpointKey, Chosen]:
         self._hold()

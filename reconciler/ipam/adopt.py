@@ -12,6 +12,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 
 from reconciler.ipam.link_names import link_name
 from reconciler.ipam.promises import EndpointPromise, NetworkPromise, Promises, SubnetPromise
+from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import HostFacts
 from reconciler.model.identifiers import (
     HOST,
@@ -40,6 +41,25 @@ def adopted_promises(wanted: WantedState, host: HostFacts, seen: Mapping[Key, Se
     adopted = (_network(links, host.name, network, members[network.name]) for network in wanted.networks)
     networks = {promise.name: promise for promise in adopted if promise is not None}
     return Promises(networks=networks, endpoints=endpoints)
+
+
+def published_promises(cluster: ClusterState) -> Promises:
+    """Read promises from this host's own endpoints in the cluster's store; interface names are not told there."""
+    endpoints = {
+        (network.name, endpoint.name): EndpointPromise(
+            network=network.name,
+            attachment=endpoint.name,
+            id=endpoint.id,
+            link_name=veth_link_name(endpoint.id),
+            ipv4=endpoint.ipv4,
+            ipv6=endpoint.ipv6,
+            mac=endpoint.mac,
+        )
+        for network in cluster.networks.values()
+        for endpoint in network.endpoints
+        if endpoint.host == cluster.host
+    }
+    return Promises(endpoints=endpoints)
 
 
 def is_adoptable(wanted: WantedState, host: HostFacts, promises: Promises, seen: Mapping[Key, Seen]) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.errors import PlanError
+from reconciler.errors import PlanError, PoolOverlap, ReconcilerError
 from reconciler.ipam.addresses import Chosen, Demand, EndpointKey, chosen_addresses
 from reconciler.ipam.default_routes import ways_out
+from reconciler.ipam.elsewhere import Elsewhere, elsewhere
 from reconciler.ipam.ifnames import chosen_ifnames
 from reconciler.ipam.networks import Failures as NetworkFailures
 from reconciler.ipam.networks import desired_networks
 from reconciler.ipam.promises import Promises
+from reconciler.model.cluster import ALONE, ClusterState
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
 from reconciler.model.identifiers import HOST, NsRef, attachment_id, endpoint_id, veth_link_name
 from reconciler.model.objects import Unit
@@ -21,31 +23,40 @@ _DEFAULT_NETWORK = "bridge"
 """Switched off by `--bridge none`; attachments on it then have no network."""
 
 
-def assign(wanted: WantedState, host: HostFacts, promises: Promises) -> DesiredState:
+def assign(wanted: WantedState, host: HostFacts, promises: Promises, cluster: ClusterState = ALONE) -> DesiredState:
     """Choose pools, addresses, MACs, interface names and default routes; never raises for what one unit cannot have.
 
     Such units are told in `failures` and left out; an attachment is left out as a whole. What they were promised stays
-    reserved, as they stay as they run. The order of anything in the input does not matter.
+    reserved, as they stay as they run. What another host of the cluster has is not for us: such endpoints are `withdrawn`.
+    The order of anything in the input does not matter.
     """
-    networks, lost = desired_networks(wanted, host, promises.networks)
+    networks, lost = desired_networks(wanted, host, promises.networks, cluster)
+    others = elsewhere(cluster)
+    withdrawn: dict[EndpointKey, ReconcilerError] = {}
     sandboxes = [
-        _sandbox(attachment, networks, lost) for attachment in sorted(wanted.attachments, key=lambda a: a.name)
+        _sandbox(attachment, networks, lost, others, withdrawn)
+        for attachment in sorted(wanted.attachments, key=lambda a: a.name)
     ]
     ifnames, failures = _ifnames(sandboxes, networks, lost, promises)
     demands = [demand for sandbox in sandboxes for demand in _demands(sandbox, host, promises)]
     unread = _unread(wanted, promises) if wanted.has_faults else ()
-    chosen, failures = chosen_addresses(demands, networks, promises.endpoints, unread=unread, failures=failures)
+    chosen, failures = chosen_addresses(demands, networks, promises.endpoints, others, unread=unread, failures=failures)
     left_out = {attachment for _, attachment in failures}
     made = _Made(host=host, networks=networks, promises=promises, ifnames=ifnames, chosen=chosen)
-    told = [(Unit(network=name), error) for name, error in lost.items()]
-    told += [(Unit(network=network, attachment=attachment), error) for (network, attachment), error in failures.items()]
+    told: list[tuple[Unit, ReconcilerError]] = [(Unit(network=name), error) for name, error in lost.items()]
+    told += _by_unit(failures)
     return DesiredState(
         host=host,
         networks=tuple(networks[name] for name in sorted(networks)),
         attachments=tuple(made.attachment(s) for s in sandboxes if s.wanted.name not in left_out),
         failures=tuple(sorted(told, key=lambda failure: failure[0])),
+        withdrawn=tuple(_by_unit(withdrawn)),
         has_faults=wanted.has_faults,
     )
+
+
+def _by_unit(errors: Mapping[EndpointKey, ReconcilerError]) -> list[tuple[Unit, ReconcilerError]]:
+    return [(Unit(network=network, attachment=attachment), error) for (network, attachment), error in errors.items()]
 
 
 def _unread(wanted: WantedState, promises: Promises) -> Iterator[EndpointKey]:
@@ -65,11 +76,23 @@ class _Sandbox:
     endpoints: tuple[EndpointWanted, ...]
 
 
-def _sandbox(attachment: AttachmentWanted, networks: Mapping[str, DesiredNetwork], lost: NetworkFailures) -> _Sandbox:
+def _sandbox(
+    attachment: AttachmentWanted,
+    networks: Mapping[str, DesiredNetwork],
+    lost: NetworkFailures,
+    others: Elsewhere,
+    withdrawn: dict[EndpointKey, ReconcilerError],
+) -> _Sandbox:
+    """Give the attachment with the endpoints that it may have here; the others are added to `withdrawn`."""
     if attachment.mode is not NetworkMode.NETWORKS:
         return _Sandbox(wanted=attachment, endpoints=())
     is_bridge_off = _DEFAULT_NETWORK not in networks and _DEFAULT_NETWORK not in lost
-    endpoints = (e for e in attachment.endpoints if not (is_bridge_off and e.network == _DEFAULT_NETWORK))
+    endpoints = [e for e in attachment.endpoints if not (is_bridge_off and e.network == _DEFAULT_NETWORK)]
+    for endpoint in tuple(endpoints):
+        claim = others.claim_on(endpoint, attachment.name)
+        if claim is not None:
+            withdrawn[endpoint.network, attachment.name] = claim
+            endpoints.remove(endpoint)
     return _Sandbox(wanted=attachment, endpoints=tuple(endpoints))
 
 
@@ -97,6 +120,10 @@ def _ifnames(
         if missing:
             failures |= {(network, attachment): _without_network(attachment, network, lost) for network in missing}
             continue
+        overlap = _overlap(attachment, [networks[e.network] for e in sandbox.endpoints])
+        if overlap is not None:
+            failures["", attachment] = overlap
+            continue
         promised = {
             e.network: promise.ifname
             for e in sandbox.endpoints
@@ -109,6 +136,21 @@ def _ifnames(
         else:
             names |= {(network, attachment): ifname for network, ifname in chosen.items()}
     return names, failures
+
+
+def _overlap(attachment: str, networks: Sequence[DesiredNetwork]) -> PoolOverlap | None:
+    """Networks of different worlds may have one subnet, but no sandbox can tell two of them apart."""
+    if all(network.scope == "local" for network in networks):
+        return None
+    pools = [(subnet.subnet, network.name) for network in networks for subnet in network.subnets]
+    for index, (pool, name) in enumerate(pools):
+        for other, of in pools[:index]:
+            if of != name and other.version == pool.version and other.overlaps(pool):
+                return PoolOverlap(
+                    f"attachment {attachment}: is on networks {of} and {name}, whose subnets {other} and {pool} overlap; "
+                    "leave one of them, or give one of them another subnet"
+                )
+    return None
 
 
 def _without_network(attachment: str, network: str, lost: NetworkFailures) -> PlanError:

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from reconciler.errors import NameConflict, PlanError
+from reconciler.errors import NameConflict, PlanError, ReconcilerError
 from reconciler.ipam.gateways import completed_subnets
+from reconciler.ipam.global_networks import global_subnets, remote_endpoints
 from reconciler.ipam.link_names import link_name
-from reconciler.ipam.pools import chosen_pools, families, pool_order
+from reconciler.ipam.pools import chosen_pools, declared_pools, families, host_networks, pool_order
 from reconciler.ipam.promises import NetworkPromise
 from reconciler.ipam.settle import settled
+from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import DesiredNetwork, DesiredSubnet, HostFacts
-from reconciler.model.identifiers import HOST, network_id, overlay_ns
+from reconciler.model.identifiers import HOST, global_network_id, network_id, overlay_ns
 from reconciler.model.objects import IPNetwork
 from reconciler.model.wanted import NetworkWanted, WantedState
 
 UNMANAGED_DRIVERS: Final = frozenset({"host", "null"})
 """Drivers of networks without pools and devices."""
+
+GLOBAL_DRIVERS: Final = frozenset({"overlay"})
+"""Drivers of networks that the hosts of a cluster share."""
 
 _VXLAN_OVERHEAD: Final = {4: 50, 6: 70}
 """Outer IP 20 or 40, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348, section 5), by the underlay's family."""
@@ -26,30 +31,43 @@ _ETHERNET_MTU: Final = 1500
 _IPV6_MIN_MTU: Final = 1280
 """Below it the kernel takes IPv6 off a link (RFC 8200, section 5)."""
 
-Failures = Mapping[str, PlanError]
+Failures = Mapping[str, ReconcilerError]
 
 
 def desired_networks(
-    wanted: WantedState, host: HostFacts, promises: Mapping[str, NetworkPromise]
+    wanted: WantedState,
+    host: HostFacts,
+    promises: Mapping[str, NetworkPromise],
+    cluster: ClusterState,
 ) -> tuple[Mapping[str, DesiredNetwork], Failures]:
     """Give the networks by name, and why some cannot be had; these keep what they were promised."""
-    choice = _Choice(wanted, host, promises)
-    return settled(choice.attempt, choice.refused())
+    choice = _Choice(wanted, host, promises, cluster)
+    return settled(choice.attempt, {**choice.refused(), **cluster.refused})
 
 
 class _Choice:
-    def __init__(self, wanted: WantedState, host: HostFacts, promises: Mapping[str, NetworkPromise]) -> None:
+    def __init__(
+        self,
+        wanted: WantedState,
+        host: HostFacts,
+        promises: Mapping[str, NetworkPromise],
+        cluster: ClusterState,
+    ) -> None:
         self._networks = sorted(wanted.networks, key=lambda network: pool_order(network.name))
         self._host = host
+        self._cluster = cluster
         self._promises = promises
-        self._ids = {n.name: self._id(n.name) for n in self._networks}
+        self._ids = {n.name: self._id(n) for n in self._networks}
         names = {network.name for network in self._networks}
         self._unread = frozenset(promises.keys() - names) if wanted.has_faults else frozenset()
 
-    def _id(self, name: str) -> str:
+    def _id(self, network: NetworkWanted) -> str:
         """The promised id outlives a change of the host's name: all links are named after it."""
-        promise = self._promises.get(name)
-        return promise.id if promise else network_id(self._host.name, name)
+        if network.driver in GLOBAL_DRIVERS:
+            known = self._cluster.networks.get(network.name)
+            return known.id if known else global_network_id(network.name)
+        promise = self._promises.get(network.name)
+        return promise.id if promise else network_id(self._host.name, network.name)
 
     def refused(self) -> Failures:
         """Give the networks that can be had under no circumstances."""
@@ -63,27 +81,48 @@ class _Choice:
         open_ = [network for network in self._networks if network.name not in failures]
         held = failures.keys() | self._unread
         link_names, more = self._link_names(open_, held)
+        shared, missing = self._global_subnets(open_)
+        more.update(missing)
         with_pools = [
-            n for n in open_ if n.name not in more and n.driver not in UNMANAGED_DRIVERS and n.ipam_driver != "null"
+            n
+            for n in open_
+            if n.name not in more and n.driver not in UNMANAGED_DRIVERS | GLOBAL_DRIVERS and n.ipam_driver != "null"
         ]
-        pools, missing = chosen_pools(with_pools, self._host, self._promises, held=held)
-        more = {**more, **missing}
+        avoided = [subnet.subnet for subnets in shared.values() for subnet in subnets]
+        pools, without = chosen_pools(with_pools, self._host, self._promises, held=held, avoided=avoided)
+        more.update(without)
         chosen = {}
         for network in open_:
             if network.name not in more:
                 try:
-                    chosen[network.name] = self._desired(network, pools.get(network.name, ()), link_names[network.name])
+                    subnets = shared.get(network.name) or self._completed(network, pools.get(network.name, ()))
+                    chosen[network.name] = self._desired(network, subnets, link_names[network.name])
                 except PlanError as error:
                     more[network.name] = error
         return chosen, more
 
+    def _global_subnets(
+        self, networks: Iterable[NetworkWanted]
+    ) -> tuple[Mapping[str, tuple[DesiredSubnet, ...]], Failures]:
+        shared = [network for network in networks if network.driver in GLOBAL_DRIVERS]
+        if not shared:
+            return {}, {}
+        local = [network for network in self._networks if network.driver not in GLOBAL_DRIVERS]
+        promised = (self._promises[n.name].subnets for n in local if n.name in self._promises)
+        avoided = [pool for subnets in promised for pool, _ in subnets]
+        avoided += [pool for n in local for family in families(n) for pool in declared_pools(n, family)]
+        return global_subnets(shared, self._cluster, self._promises, (*avoided, *host_networks(self._host)))
+
+    def _completed(self, network: NetworkWanted, pools: tuple[IPNetwork, ...]) -> tuple[DesiredSubnet, ...]:
+        return completed_subnets(network, pools, self._promises.get(network.name))
+
     def _link_names(
         self, networks: Iterable[NetworkWanted], held: Iterable[str]
-    ) -> tuple[Mapping[str, str], dict[str, PlanError]]:
+    ) -> tuple[Mapping[str, str], dict[str, ReconcilerError]]:
         """Give device names, each to one network: who has it keeps it, then who comes first."""
         owners = {self._promises[name].link_name: name for name in sorted(held) if name in self._promises}
         names: dict[str, str] = {}
-        failures: dict[str, PlanError] = {}
+        failures: dict[str, ReconcilerError] = {}
         demands = [(network.name, link_name(network, self._ids[network.name])) for network in networks]
         for name, device in sorted(demands, key=lambda demand: not self._runs_on(*demand)):
             names[name] = device
@@ -95,18 +134,24 @@ class _Choice:
         promise = self._promises.get(name)
         return promise is not None and promise.link_name == device
 
-    def _desired(self, network: NetworkWanted, pools: tuple[IPNetwork, ...], link_name: str) -> DesiredNetwork:
-        promise = self._promises.get(network.name)
-        subnets: tuple[DesiredSubnet, ...] = completed_subnets(network, pools, promise)
+    def _desired(self, network: NetworkWanted, subnets: tuple[DesiredSubnet, ...], link_name: str) -> DesiredNetwork:
+        is_global, id_ = network.driver in GLOBAL_DRIVERS, self._ids[network.name]
         return DesiredNetwork(
             wanted=network,
-            id=self._ids[network.name],
-            created=(promise.created if promise else "") or self._host.now,
+            id=id_,
+            created=self._created(network.name, is_global=is_global),
             subnets=subnets,
             link_name=link_name,
             mtu=_mtu(network, self._host),
-            ns=overlay_ns(self._ids[network.name], self._host.instance) if network.driver == "overlay" else HOST,
+            scope="global" if is_global else "local",
+            ns=overlay_ns(id_, self._host.instance) if network.driver == "overlay" else HOST,
+            remote_endpoints=remote_endpoints(network.name, self._cluster) if is_global else (),
         )
+
+    def _created(self, name: str, *, is_global: bool) -> str:
+        known = self._cluster.networks.get(name) if is_global else None
+        promise = self._promises.get(name)
+        return (known.created if known else "") or (promise.created if promise else "") or self._host.now
 
 
 def _contradiction(network: NetworkWanted) -> str:

@@ -54,12 +54,14 @@ def chosen_pools(
     promises: Mapping[str, NetworkPromise],
     *,
     held: Iterable[str],
+    avoided: Iterable[IPNetwork] = (),
 ) -> tuple[Mapping[str, tuple[IPNetwork, ...]], Mapping[str, PlanError]]:
     """Give the pools of each network, IPv4 first, and why some can have none.
 
-    held: names of networks that are not to be decided here and keep what they were promised.
+    held: names of networks that are not to be decided here and keep what they were promised. avoided: pools in another address
+    space, which automatic choices keep away from.
     """
-    choice = _Choice(networks, host, promises, frozenset(held))
+    choice = _Choice(networks, host, promises, frozenset(held), tuple(avoided))
     choice.make()
     return choice.pools(), choice.failures
 
@@ -72,7 +74,7 @@ class _Claim:
     last: int
 
 
-class _Claims:
+class PoolClaims:
     """Who holds which pool."""
 
     def __init__(self) -> None:
@@ -97,13 +99,15 @@ class _Choice:
         host: HostFacts,
         promises: Mapping[str, NetworkPromise],
         held: frozenset[str],
+        avoided: Sequence[IPNetwork],
     ) -> None:
         self.failures: dict[str, PlanError] = {}
+        self._avoided = avoided
         self._networks = sorted((n for n in networks if n.name not in held), key=lambda n: pool_order(n.name))
         self._host = host
         self._promises = promises
         self._held = held
-        self._claims = _Claims()
+        self._claims = PoolClaims()
         self._chosen: dict[Demand, tuple[IPNetwork, ...]] = {}
 
     def pools(self) -> Mapping[str, tuple[IPNetwork, ...]]:
@@ -117,12 +121,12 @@ class _Choice:
         for name in sorted(self._held & self._promises.keys()):
             for pool, _ in self._promises[name].subnets:
                 self._claims.add(pool, name)
-        declared = [(n, f, pools) for n in self._networks for f in families(n) if (pools := _declared(n, f))]
+        declared = [(n, f, pools) for n in self._networks for f in families(n) if (pools := declared_pools(n, f))]
         is_running = [set(pools) <= self._promised(n.name, f) for n, f, pools in declared]
         for (network, family, pools), runs in zip(declared, is_running, strict=True):
             if runs:
                 self._claim_declared(network.name, family, pools)
-        undeclared = [(n.name, f) for n in self._networks for f in families(n) if not _declared(n, f)]
+        undeclared = [(n.name, f) for n in self._networks for f in families(n) if not declared_pools(n, f)]
         for demand in undeclared:
             self._claim_promised(demand)
         for (network, family, pools), runs in zip(declared, is_running, strict=True):
@@ -158,7 +162,7 @@ class _Choice:
         name, family = demand
         pool = self._first_free(DEFAULT_POOLS if family == 4 else self._ula_pieces(name))
         if pool is None:
-            self.failures.setdefault(name, _exhausted(name, family))
+            self.failures.setdefault(name, no_pool_left(name, family))
             return
         self._claims.add(pool, name)
         self._chosen[demand] = (pool,)
@@ -183,18 +187,18 @@ class _Choice:
             yield IPv6Network((base + ((start + step) % _ULA_PIECES << 64), 64))
 
     @cached_property
-    def _leaving(self) -> _Claims:
+    def _leaving(self) -> PoolClaims:
         """Pools promised to networks that nobody declares any more, or that no longer use them."""
-        claims = _Claims()
+        claims = PoolClaims()
         for name, promise in self._promises.items():
             for pool, _ in promise.subnets:
                 claims.add(pool, name)
         return claims
 
     @cached_property
-    def _host_networks(self) -> _Claims:
-        claims = _Claims()
-        for pool in host_networks(self._host):
+    def _host_networks(self) -> PoolClaims:
+        claims = PoolClaims()
+        for pool in (*host_networks(self._host), *self._avoided):
             claims.add(pool, "")
         return claims
 
@@ -218,7 +222,7 @@ def _single(address: str) -> Iterator[IPNetwork]:
         return
 
 
-def _declared(network: NetworkWanted, family: int) -> tuple[IPNetwork, ...]:
+def declared_pools(network: NetworkWanted, family: int) -> tuple[IPNetwork, ...]:
     return tuple(entry.subnet for entry in network.subnets if entry.subnet.version == family)
 
 
@@ -229,7 +233,7 @@ def _overlap(name: str, pool: IPNetwork, other: _Claim) -> PoolOverlap:
     )
 
 
-def _exhausted(name: str, family: int) -> PoolExhausted:
+def no_pool_left(name: str, family: int) -> PoolExhausted:
     return PoolExhausted(
         f"network {name}: could not find an available, non-overlapping IPv{family} address pool among the defaults to assign to "
         "the network; declare a subnet under ipam.config, or remove networks that are not needed"

@@ -20,8 +20,8 @@ from ipaddress import (
 from typing import Final
 from urllib.parse import quote, unquote
 
-from reconciler.model.desired import DesiredEndpoint, DesiredNetwork
-from reconciler.model.identifiers import HOST, NAME_MAX, NAME_PATTERN, NsRef, is_link_name
+from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet
+from reconciler.model.identifiers import HOST, NAME_MAX, NAME_PATTERN, VNI_MAX, NsRef, is_link_name
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, KvRecord, Unit
 
 SubnetPromise = tuple[IPNetwork, IPAddress | None]
@@ -51,7 +51,7 @@ _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 class NetworkPromise:
     """What a network got. created: RFC 3339, "" when nobody remembers (adopted from the kernel).
 
-    is_protected: as declared last, so that removing the declaration does not unprotect.
+    is_protected: as declared last, so that removing the declaration does not unprotect. vnis: by subnet, of overlay networks.
     """
 
     name: str
@@ -60,6 +60,7 @@ class NetworkPromise:
     subnets: tuple[SubnetPromise, ...] = ()
     link_name: str = ""
     is_protected: bool = False
+    vnis: Mapping[IPNetwork, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +106,15 @@ def merged(kept: Promises, adopted: Promises) -> Promises:
 
 def network_record(network: DesiredNetwork) -> KvRecord:
     """Give the record of a network at `network/<name>`."""
-    subnets = [{"gateway": _text(s.gateway), "subnet": str(s.subnet)} for s in network.subnets]
+    subnets = [_subnet_fields(subnet) for subnet in network.subnets]
     fields = {"created": network.created, "id": network.id, "link_name": network.link_name, "subnets": subnets}
     protection = {"protected": True} if network.wanted.is_protected else {}
     return _record(network.unit, f"network/{network.name}", {**fields, **protection})
+
+
+def _subnet_fields(subnet: DesiredSubnet) -> dict[str, object]:
+    vni = {} if subnet.vni is None else {"vni": subnet.vni}
+    return {"gateway": _text(subnet.gateway), "subnet": str(subnet.subnet), **vni}
 
 
 def endpoint_record(endpoint: DesiredEndpoint) -> KvRecord:
@@ -192,6 +198,7 @@ class _Reader:
             name=name,
             created=_matching(fields, "created", _CREATED, or_empty=True),
             subnets=_subnets(fields.get("subnets")),
+            vnis=_vnis(fields.get("subnets")),
             link_name=_link(fields, "link_name"),
             is_protected=fields.get("protected") is True,
             id=self._new_id(fields),
@@ -305,6 +312,15 @@ def _subnets(value: object) -> tuple[SubnetPromise, ...]:
     if not isinstance(value, list) or len(value) > _SUBNETS_MAX:
         raise _Misfit("subnets is not a short list")
     return tuple(_subnet(entry) for entry in value)
+
+
+def _vnis(value: object) -> Mapping[IPNetwork, int]:
+    """Give the VNIs of subnets that were read before."""
+    entries = value if isinstance(value, list) else []
+    given = {ip_network(entry["subnet"]): entry["vni"] for entry in entries if "vni" in entry}
+    if not all(type(vni) is int and 0 < vni <= VNI_MAX for vni in given.values()):
+        raise _Misfit("a vni is out of range")
+    return given
 
 
 def _subnet(entry: object) -> SubnetPromise:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
+from typing import Final
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.desired import DesiredSubnet
@@ -16,7 +17,7 @@ from reconciler.model.wanted import NetworkWanted
 class ClusterNode:
     """One host of the cluster. address: its VTEP, where others send what is for its endpoints.
 
-    instance: tells hosts apart that go by one name. is_watched: a watcher there gives signs of life. is_alive: it gave one in time, or
+    instance: tells hosts apart that go by one name. is_watched: a watcher there gives signs of life. is_alive: one came in time, or
     none is expected because nobody watches. left: when a sign was missed first, RFC 3339 in UTC, "" as long as none was.
     """
 
@@ -77,7 +78,7 @@ class ClusterState:
     seen: the records themselves, ours being those of this host and, for one host of the cluster, what others left behind.
     contended: networks on which a claim was lost lately, so that the next choice had better not be the obvious one.
     outage: why the store cannot be asked now; what stands here is then of the last time. is_known: it was ever answered.
-    faults: a line for each record that was left out.
+    faults: a line for each record that was left out. refused: networks that cannot be had here as the specs declare them, and why.
     """
 
     host: str
@@ -88,3 +89,8 @@ class ClusterState:
     outage: ReconcilerError | None = None
     is_known: bool = True
     faults: tuple[str, ...] = ()
+    refused: Mapping[str, ReconcilerError] = field(default_factory=dict)
+
+
+ALONE: Final = ClusterState(host="", is_known=False)
+"""What a host sees that is in no cluster."""

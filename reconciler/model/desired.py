@@ -75,7 +75,7 @@ class DesiredSubnet:
 class RemoteEndpoint:
     """An endpoint of a global network that lives on another host, as the cluster store tells, checked.
 
-    vtep: the other host's underlay address. name: the attachment's.
+    vtep: the other host's underlay address. name: the attachment's. names: all that it answers to, lower case.
     """
 
     network: str
@@ -86,7 +86,7 @@ class RemoteEndpoint:
     mac: str
     ipv4: IPv4Interface | None = None
     ipv6: IPv6Interface | None = None
-    aliases: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +190,7 @@ class DesiredAttachment:
 class DesiredState:
     """Everything, sorted by name. Units in `failures` could not be decided: they are absent here and stay as they are.
 
+    withdrawn: endpoints that are absent here and go, with the reason: another host has what they need.
     remarks: what the person should know of units that are as desired, one line each.
     """
 
@@ -197,5 +198,6 @@ class DesiredState:
     networks: tuple[DesiredNetwork, ...]
     attachments: tuple[DesiredAttachment, ...]
     failures: tuple[tuple[Unit, ReconcilerError], ...] = ()
+    withdrawn: tuple[tuple[Unit, ReconcilerError], ...] = ()
     has_faults: bool = False
     remarks: tuple[tuple[Unit, str], ...] = ()

@@ -34,6 +34,9 @@ OVERLAY_PREFIX: Final = "ov-"
 VXLAN_PORT: Final = 4789
 """UDP port of VXLAN (RFC 7348, section 5)."""
 
+VNI_MAX: Final = (1 << 24) - 1
+"""A VNI has 24 bits (RFC 7348, section 5)."""
+
 GATEWAY_NETWORK: Final = "docker_gwbridge"
 """The local bridge network by which attachments on overlay networks reach everything else (the engine's name)."""
 
@@ -63,6 +66,11 @@ def derived_id(*parts: str) -> str:
 def network_id(host: str, name: str) -> str:
     """Id of a local-scope network, as `docker network inspect` shows under `Id`."""
     return derived_id("network", host, name)
+
+
+def global_network_id(name: str) -> str:
+    """Id of a network of the whole cluster: every host that declares it gives it the same."""
+    return derived_id("global network", name)
 
 
 def attachment_id(host: str, name: str) -> str:

@@ -405,6 +405,11 @@ class ClusterRecord(_Object):
     def key(self) -> Key:
         return (self.kind, self.path)
 
+    @property
+    def is_common(self) -> bool:
+        """Say whether several hosts may write it: a network's own record, once all agree on what it shall say."""
+        return self.path.startswith("networks/")
+
     def describe(self) -> str:
         return f"cluster record {self.path}"
 

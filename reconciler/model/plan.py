@@ -10,11 +10,13 @@ from reconciler.errors import ReconcilerError
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import (
     ClusterRecord,
+    FdbEntry,
     FirewallElement,
     FirewallRules,
     Key,
     KvRecord,
     NameTables,
+    Neighbour,
     Object,
     SandboxFile,
     Unit,
@@ -60,6 +62,11 @@ class Operation:
     @property
     def key(self) -> Key:
         return self.object.key
+
+    @property
+    def is_news(self) -> bool:
+        """Say whether it passes on what was promised, or what hosts tell each other: no drift that is put right."""
+        return isinstance(self.object, (KvRecord, ClusterRecord, FdbEntry, Neighbour))
 
     def namespaces(self) -> Iterator[NsRef]:
         """Give the network namespaces in which it changes something, some more than once."""

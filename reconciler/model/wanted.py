@@ -82,6 +82,8 @@ class NetworkWanted:
     """One network. options: as typed, for inspect. bridge, overlay: parsed, present when driver is that.
 
     ipam_options None: never set, which inspect shows as null. is_protected: it stays when it is no longer declared.
+    declaration: of a global network, what the cluster is told that it is, as text; "" while that is not known.
+    is_listed: the cluster has it, and this host neither declares nor joins it.
     """
 
     name: str
@@ -101,6 +103,8 @@ class NetworkWanted:
     is_protected: bool = False
     on_drift: OnDrift = OnDrift.CORRECT
     labels: Pairs = ()
+    declaration: str = ""
+    is_listed: bool = False
 
 
 class SandboxKind(StrEnum):

@@ -81,11 +81,12 @@ def _version(entries: Mapping[str, Entry], key: str) -> int:
 class ClusterStore:
     """Looks at the cluster's store for one host. Watches may feed it from threads of their own.
 
-    kv: the store itself, for whoever writes.
+    kv: the store itself, for whoever writes. is_watched: this process gives signs of life for the host.
     """
 
     def __init__(self, kv: KvStore, *, host: str, instance: str, discovery: Discovery) -> None:
         self.kv = kv
+        self.is_watched = False
         self._host = host
         self._instance = instance
         self._discovery = discovery
@@ -100,6 +101,11 @@ class ClusterStore:
         self._state = ClusterState(host=host, is_known=False)
         self._given = self._state
         self._versions: Mapping[str, int] = {}
+
+    @property
+    def nodes_folder(self) -> str:
+        """Give where the hosts' own records are."""
+        return self._discovery.path
 
     @property
     def outage(self) -> KvError | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 
 from reconciler.model.desired import HostFacts
+from reconciler.model.objects import IPAddress
 from reconciler.observe.memory import View
 from reconciler.observe.routes import uplink_index, used_destinations
-from reconciler.settings import Settings
+from reconciler.settings import Settings, advertised
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _RESOLVED_CONF = Path("/run/systemd/resolve/resolv.conf")
@@ -21,6 +23,7 @@ def host_facts(settings: Settings, host: View, now: str) -> HostFacts:
     """Give the facts. host: the host's own namespace; now: RFC 3339 with nanoseconds."""
     foreign = {link.ifindex: link.ifname for link in host.links if not link.is_ours}
     uplink = uplink_index(host.routes)
+    vtep, underlay = _vtep(settings, host)
     return HostFacts(
         name=settings.host,
         instance=settings.instance,
@@ -32,7 +35,24 @@ def host_facts(settings: Settings, host: View, now: str) -> HostFacts:
         hosts=_text(_HOSTS),
         has_ipv6=_IPV6.exists(),
         now=now,
+        vtep=vtep,
+        underlay_mtu=next((link.mtu for link in host.links if link.ifindex == underlay), None),
     )
+
+
+def _vtep(settings: Settings, host: View) -> tuple[IPAddress | None, int]:
+    """Give the address that other hosts reach this one by, and the index of its link; None where it is not here (yet)."""
+    if not settings.cluster_advertise:
+        return None, 0
+    wanted = advertised(settings.cluster_advertise)
+    names = {link.ifindex: link.ifname for link in host.links if not link.is_ours}
+    found = [(ip_address(entry.address), entry.ifindex) for entry in host.addresses if entry.ifindex in names]
+    found = [
+        (address, ifindex)
+        for address, ifindex in found
+        if wanted in (address, names[ifindex]) and not (address.is_loopback or address.is_link_local)
+    ]
+    return min(found, key=lambda place: (place[0].version, place[1]), default=(None, 0))
 
 
 def _text(path: Path) -> str:

@@ -93,7 +93,7 @@ class Memory:
     its view is as new. sandboxes: those that attachments name. others: namespaces under other names, by name and
     inode, with what was found in them. overlays: the same for namespaces with names of overlay networks, None for those of others.
     files: all sandbox files, and for whom they were looked up. firewall: our tables. foreign_drops: what was found with them of
-    other tables.
+    other tables. revision: commit and dirty flag of the specs, and what they wanted then; asked for in a cluster only.
     """
 
     host: View | None = None
@@ -104,6 +104,7 @@ class Memory:
     files: tuple[Mapping[str, str], Keyed] | None = None
     firewall: Keyed | None = None
     foreign_drops: tuple[str, ...] = ()
+    revision: tuple[object, tuple[str, bool]] | None = None
     host_objects: LastAnswer[[View, Peers], Keyed] = field(default_factory=lambda: LastAnswer(HostObjects().__call__))
 
     def forget(self, namespaces: Iterable[NsRef]) -> None:
@@ -121,7 +122,7 @@ class Memory:
         self.stale_links = links | (self.stale_links or frozenset())
 
     def forget_all(self) -> None:
-        self.host = self.files = self.firewall = None
+        self.host = self.files = self.firewall = self.revision = None
         self.sandboxes.clear()
         self.others.clear()
         self.overlays.clear()

@@ -40,11 +40,13 @@ class Boundaries:
     failures: units that could not be decided or looked at; nothing of theirs is touched.
     is_pruning: False when the specs could not all be read; then only what declared units no longer need may go.
     declared: every unit that the specs that could be read speak of.
+    told: what is in the way of units that are brought about all the same, as far as that goes.
     """
 
     failures: Sequence[tuple[Unit, ReconcilerError]] = ()
     is_pruning: bool = True
     declared: frozenset[Unit] = frozenset()
+    told: Sequence[tuple[Unit, ReconcilerError]] = ()
 
 
 def make_plan(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen], owners: Owners, boundaries: Boundaries) -> Plan:
@@ -54,6 +56,7 @@ def make_plan(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen], owners: Ow
     """
     problems = [*boundaries.failures, *_conflicts(wanted, seen)]
     blocked = Blocked(unit for unit, _ in problems)
+    problems += boundaries.told
     may_go = _Pruning(owners=owners, blocked=blocked, boundaries=boundaries)
     free = {k: o for k, o in wanted.items() if not blocked.covers(o.unit)} if problems else wanted
     changes = _changes(free, seen, may_go)
@@ -90,7 +93,7 @@ def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterat
             continue
         mine = wanted[key]
         is_taken = isinstance(mine, _EXCLUSIVE) or (isinstance(mine, LinkUp) and mine.ifname != "lo")
-        is_taken |= isinstance(mine, ClusterRecord) and mine != found.object
+        is_taken |= isinstance(mine, ClusterRecord) and mine != found.object and not mine.is_common
         if is_taken or (isinstance(mine, Route) and _is_foreign_route(found.object, mine, seen)):
             message = (
                 f"{found.object.describe()} is in the way and not ours; remove or rename it, or choose another name"

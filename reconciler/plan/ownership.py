@@ -125,7 +125,7 @@ def link_units(wanted: WantedState, host: str, promised: Mapping[str, Unit]) -> 
 
 def declared_units(wanted: WantedState) -> frozenset[Unit]:
     """Give every network and attachment that the specs speak of."""
-    networks = {Unit(network=network.name) for network in wanted.networks}
+    networks = {Unit(network=network.name) for network in wanted.networks if not network.is_listed}
     return frozenset(networks | {Unit(attachment=attachment.name) for attachment in wanted.attachments})
 
 

@@ -149,6 +149,7 @@ def network_wanted(key: str, spec: NetworkSpec, source: Source) -> tuple[Network
         declared = overlay_options(dict(spec.driver_opts), len(spec.ipam.config) or None)
         overlay = declared.options
         faults += [(("driver_opts", option), message) for option, message in declared.faults]
+        faults += _overlay_faults(spec, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
     if faults:
         return None, faults
     return (
@@ -241,19 +242,40 @@ def _bridge_faults(spec: NetworkSpec, bridge: BridgeOptions, *, is_ipv4: bool, i
             ("driver_opts", "com.docker.network.driver.mtu"),
             f"MTU {bridge.mtu} is too small for IPv6, which needs {IPV6_MTU_MIN}",
         )
+    yield from _family_faults(spec, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
     seen: dict[int, IPNetwork] = {}
     for index, entry in enumerate(spec.ipam.config):
         at, subnet = ("ipam", "config", index, "subnet"), entry.subnet
-        if subnet.version == 6 and not is_ipv6:
-            yield at, f"subnet {subnet} is IPv6: add 'enable_ipv6: true' to the network"
-        if subnet.version == 4 and not is_ipv4:
-            yield at, f"subnet {subnet} is IPv4, which 'enable_ipv4: false' switches off"
         if subnet.version in seen:
             yield (
                 at,
                 (f"bridge driver doesn't support multiple subnets: {subnet} beside {seen[subnet.version]}"),
             )
         seen.setdefault(subnet.version, subnet)
+
+
+def _overlay_faults(spec: NetworkSpec, *, is_ipv4: bool, is_ipv6: bool) -> Iterator[Fault]:
+    if not is_ipv4 and not is_ipv6:
+        yield ("enable_ipv4",), "IPv4 or IPv6 must be enabled"
+    if spec.ipam.driver == "null":
+        yield ("ipam", "driver"), "the overlay driver needs addresses, which ipam driver null does not give"
+    yield from _family_faults(spec, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
+    versions = [entry.subnet.version for entry in spec.ipam.config]
+    if len(versions) > 2 and len(set(versions)) > 1:
+        yield (
+            ("ipam", "config"),
+            "an overlay network has several subnets of one family, or one IPv4 and one IPv6 subnet: declare two networks",
+        )
+
+
+def _family_faults(spec: NetworkSpec, *, is_ipv4: bool, is_ipv6: bool) -> Iterator[Fault]:
+    """Check the subnets against the address families that the network has."""
+    for index, entry in enumerate(spec.ipam.config):
+        at, subnet = ("ipam", "config", index, "subnet"), entry.subnet
+        if subnet.version == 6 and not is_ipv6:
+            yield at, f"subnet {subnet} is IPv6: add 'enable_ipv6: true' to the network"
+        if subnet.version == 4 and not is_ipv4:
+            yield at, f"subnet {subnet} is IPv4, which 'enable_ipv4: false' switches off"
 
 
 IPV6_MTU_MIN: Final = 1280

@@ -11,13 +11,16 @@ from reconciler.spec.document import Path
 from reconciler.spec.network import Fault, NetworkSpec
 
 _NETWORK: Final[tuple[tuple[Path, str, Callable[[NetworkSpec], bool]], ...]] = (
-    (("driver",), "a driver other than bridge", lambda spec: spec.driver not in ("bridge", "host", "null", "none")),
+    (
+        ("driver",),
+        "a driver other than bridge and overlay",
+        lambda spec: spec.driver not in ("bridge", "overlay", "host", "null", "none"),
+    ),
     (
         ("ipam", "driver"),
         "an ipam driver other than default and null",
         lambda spec: spec.ipam.driver not in ("default", "null"),
     ),
-    (("external",), "external: true", lambda spec: spec.is_external),
     (
         ("driver_opts", f"{PREFIX}advertise_addr_nmsgs"),
         "advertising addresses",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from reconciler.model.identifiers import VNI_MAX
 from reconciler.model.wanted import OverlayOptions
 from reconciler.spec.bridge_options import MTU_MAX, PREFIX, unknown_option
 from reconciler.spec.document import shown
@@ -16,7 +17,6 @@ _MTU_MIN: Final = 576 + 70
 """What is left for the network's own packets when an IPv6 underlay takes 70 is what every host accepts (RFC 791, section 3.1)."""
 
 _VNI_MIN: Final = 1
-_VNI_MAX: Final = (1 << 24) - 1
 _VNIS_MAX: Final = 256
 _PORT_MIN: Final = 1024
 _PORT_MAX: Final = 49151
@@ -45,7 +45,7 @@ def _vnis(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if len(parts) > _VNIS_MAX:
         raise ValueError(f"{len(parts)} vxlan ids, more than the {_VNIS_MAX} subnets that a network may have")
-    vnis = tuple(_int(part.strip(), _VNI_MIN, _VNI_MAX, "vxlan id value") for part in parts)
+    vnis = tuple(_int(part.strip(), _VNI_MIN, VNI_MAX, "vxlan id value") for part in parts)
     if len(set(vnis)) < len(vnis):
         raise ValueError("the same vxlan id twice: each subnet needs its own")
     return vnis

@@ -9,7 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredSubnet
+from reconciler.model.desired import (
+    DesiredAttachment,
+    DesiredEndpoint,
+    DesiredNetwork,
+    DesiredSubnet,
+    RemoteEndpoint,
+)
 from reconciler.model.identifiers import BUILTIN_NETWORKS, derived_id
 from reconciler.model.objects import IPInterface
 from reconciler.model.wanted import BridgeOptions, NetworkMode, PortWanted, SandboxKind
@@ -90,17 +96,25 @@ def _word(value: bool) -> str:
 
 
 def _containers(network: DesiredNetwork, attachments: Sequence[DesiredAttachment]) -> dict[str, Json]:
-    return {
-        attachment.id: {
-            "Name": f"gateway_{attachment.id[:12]}" if endpoint.wanted.is_gateway else attachment.name,
-            "EndpointID": endpoint.id,
-            "MacAddress": endpoint.mac,
-            "IPv4Address": str(endpoint.ipv4 or ""),
-            "IPv6Address": str(endpoint.ipv6 or ""),
-        }
+    """List the endpoints here by container, then those on other hosts, of which only the endpoint is known."""
+    here: dict[str, Json] = {
+        attachment.id: _container(
+            f"gateway_{attachment.id[:12]}" if endpoint.wanted.is_gateway else attachment.name, endpoint
+        )
         for attachment in sorted(attachments, key=lambda attachment: attachment.id)
         for endpoint in attachment.endpoints
         if endpoint.network == network.name
+    }
+    return here | {f"ep-{endpoint.id}": _container(endpoint.name, endpoint) for endpoint in network.remote_endpoints}
+
+
+def _container(name: str, endpoint: DesiredEndpoint | RemoteEndpoint) -> dict[str, Json]:
+    return {
+        "Name": name,
+        "EndpointID": endpoint.id,
+        "MacAddress": endpoint.mac,
+        "IPv4Address": str(endpoint.ipv4 or ""),
+        "IPv6Address": str(endpoint.ipv6 or ""),
     }
 
 

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import ExitCode, RolledBack
-from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, KvRecord, Unit
+from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, NAMES_UNIT, Unit
 from reconciler.model.report import Report
 from reconciler.sandbox.resolv_conf import uses_embedded_server
 from reconciler.status.json_text import Json
 from reconciler.status.verdict import Unsettled, unsettled
 
 _READY_MESSAGE: Final = "as declared"
+_SERVICES: Final = {NAMES_UNIT: "names", CLUSTER_UNIT: "cluster"}
+"""Where the document tells of what is neither a network nor an attachment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ def summary_document(report: Report, revision: Revision, previous: Mapping[str, 
     Conditions follow kstatus: `Ready` always; `Reconciling` (the next pass may mend it) and `Stalled` (a person must act)
     only while true.
     An entry whose spec cannot be read stays as it was, stalled with reason LastGoodInUse.
-    `names` tells of the embedded DNS server; null where no sandbox has it.
+    `names` tells of the embedded DNS server, null where no sandbox has it; `cluster` of this host's place in the cluster, null for
+    a host in none.
     """
     issues = unsettled(report)
     writer = _Writer(
@@ -60,6 +63,7 @@ def summary_document(report: Report, revision: Revision, previous: Mapping[str, 
         "networks": _entries(report, writer, _of_networks(report, issues), _mapping(previous, "networks")),
         "attachments": _entries(report, writer, _of_attachments(report, issues), _mapping(previous, "attachments")),
         "names": _names_entry(report, writer, issues, _mapping(previous, "names")),
+        "cluster": _cluster_entry(report, writer, issues, _mapping(previous, "cluster")),
     }
 
 
@@ -140,6 +144,13 @@ def _names_entry(report: Report, writer: _Writer, issues: Iterable[Unsettled], b
     return writer.entry(NAMES_UNIT, issue, before)
 
 
+def _cluster_entry(report: Report, writer: _Writer, issues: Iterable[Unsettled], before: Mapping[str, object]) -> Json:
+    issue = _by_unit(issues).get(CLUSTER_UNIT)
+    if issue is None and report.desired.host.vtep is None:
+        return None
+    return writer.entry(CLUSTER_UNIT, issue, before)
+
+
 def _kept(writer: _Writer, before: Mapping[str, object]) -> dict[str, Json]:
     """What cannot be read any more, or was taken away while something else cannot be read: nothing of it was touched."""
     issue = Unsettled(
@@ -183,8 +194,8 @@ def _whole_issue(report: Report, issues: Iterable[Unsettled]) -> Unsettled | Non
 def _of_networks(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, Unsettled | None]:
     """Say of each network what is in its way: its own issue, or the host's."""
     by_unit = _by_unit(issues)
-    units = {network.unit for network in report.desired.networks}
-    units |= {unit for unit in by_unit if unit.network and not unit.attachment} - {NAMES_UNIT}
+    units = {network.unit for network in report.desired.networks if not network.wanted.is_listed}
+    units |= {unit for unit in by_unit if unit.network and not unit.attachment} - {NAMES_UNIT, CLUSTER_UNIT}
     return {unit: by_unit.get(unit) or _of_host(by_unit) for unit in sorted(units)}
 
 
@@ -229,15 +240,15 @@ def _repaired(report: Report, previous: Mapping[str, object]) -> Counter[str]:
 def _entry_of(unit: Unit, document: Mapping[str, object]) -> Mapping[str, object]:
     if unit == HOST_UNIT:
         return document
-    if unit == NAMES_UNIT:
-        return _mapping(document, "names")
+    if unit in _SERVICES:
+        return _mapping(document, _SERVICES[unit])
     kind, name = ("attachments", unit.attachment) if unit.attachment else ("networks", unit.network)
     return _mapping(_mapping(document, kind), name)
 
 
 def _changed_units(report: Report) -> Iterator[Unit]:
     for outcome in report.outcomes:
-        if outcome.error is None and not isinstance(outcome.operation.object, KvRecord):
+        if outcome.error is None and not outcome.operation.is_news:
             yield outcome.operation.unit
 
 

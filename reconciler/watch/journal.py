@@ -20,7 +20,7 @@ from typing import Final
 
 from reconciler.errors import ReconcilerError, kernel_error
 from reconciler.guard.state_file import read_fields, text_of, write_fields
-from reconciler.model.objects import NAMES_UNIT, KvRecord, Unit
+from reconciler.model.objects import CLUSTER_UNIT, NAMES_UNIT, Unit
 from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
 from reconciler.status.verdict import unsettled
@@ -164,7 +164,7 @@ def _operation(outcome: Outcome, *, is_repair: bool) -> Fields:
     }
     if outcome.error is not None:
         return {"event": What.FAILED, **fields, "error": _short(str(outcome.error))}
-    is_repair = is_repair and not isinstance(operation.object, KvRecord)
+    is_repair = is_repair and not operation.is_news
     return {"event": What.REPAIRED if is_repair else What.APPLIED, **fields}
 
 
@@ -196,7 +196,7 @@ def _changes(told: Told, now: Told) -> Iterator[Fields]:
 
 def _whose(network: str, attachment: str) -> Fields:
     found = {"network": network, "attachment": attachment}
-    return {key: name for key, name in found.items() if name not in ("", NAMES_UNIT.network)}
+    return {key: name for key, name in found.items() if name not in ("", NAMES_UNIT.network, CLUSTER_UNIT.network)}
 
 
 def _short(text: str) -> str:

@@ -273,7 +273,7 @@ class Watcher:
 
     def _passed(self, report: Report, elapsed_s: float, cause: _Cause, *, is_new: bool) -> None:
         now = time.monotonic()
-        is_drift = not is_new and self._last is not None and bool(report.outcomes)
+        is_drift = not is_new and bool(report.outcomes) and self._wants_the_same(report)
         if is_drift:
             self._brake.corrected(report.outcomes, now)
         self._noise.looked(cause.namespaces, now, was_fruitful=bool(report.outcomes))
@@ -287,6 +287,13 @@ class Watcher:
         self._plan_ahead(report, now)
         for listener in self._listeners:
             listener.passed(report, elapsed_s, is_drift=is_drift)
+
+    def _wants_the_same(self, report: Report) -> bool:
+        """Say whether what is desired did not change, as by news from other hosts: then somebody had changed the host."""
+        if self._last is None:
+            return False
+        before, after = self._last.desired, report.desired
+        return (before.networks, before.attachments) == (after.networks, after.attachments)
 
     def _plan_ahead(self, report: Report, now: float) -> None:
         self._due.setdefault("resync", now + RESYNC_S)

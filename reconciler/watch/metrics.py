@@ -15,7 +15,7 @@ from typing import Final
 
 from reconciler import __version__
 from reconciler.errors import ReconcilerError
-from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, KvRecord, Unit
+from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, NAMES_UNIT, Unit
 from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
 from reconciler.status.verdict import Unsettled, unsettled
@@ -78,7 +78,7 @@ class Metrics:
             self._failures["ValidationFailed"] += 1
         if is_drift:
             self._repaired.update(_repaired_networks(report.outcomes))
-            self._forget_repairs(keep={"", NAMES_UNIT.network, *_networks(report)})
+            self._forget_repairs(keep={"", NAMES_UNIT.network, CLUSTER_UNIT.network, *_networks(report)})
         self._tried_s, self._report, self._issues, self._error = self._clock(), report, issues, ""
         if is_fine:
             self._success_time = self._wall()
@@ -166,7 +166,10 @@ class Metrics:
         by_unit = {issue.unit: issue for issue in sorted(self._issues, key=lambda issue: not issue.is_retryable)}
         of_host = by_unit.get(HOST_UNIT)
         names = _networks(self._report)
-        names |= {unit.network for unit in by_unit if unit.network and not unit.attachment and unit != NAMES_UNIT}
+        names |= {unit.network for unit in by_unit if unit.network and not unit.attachment} - {
+            NAMES_UNIT.network,
+            CLUSTER_UNIT.network,
+        }
         for name in names:
             yield _state(by_unit.get(Unit(network=name)) or of_host)
 
@@ -191,7 +194,7 @@ def _operation_labels(outcome: Outcome) -> tuple[str, str, str]:
 
 def _repaired_networks(outcomes: Iterable[Outcome]) -> Iterator[str]:
     for outcome in outcomes:
-        if outcome.error is None and not isinstance(outcome.operation.object, KvRecord):
+        if outcome.error is None and not outcome.operation.is_news:
             yield outcome.operation.unit.network
 
 

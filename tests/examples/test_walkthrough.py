@@ -164,6 +164,6 @@ def test_addresses_survive_the_loss_of_the_state_folder(applied: Reconcile, mach
 
 
 def test_demo_meets_its_own_expectations(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    demo.play(demo.Stage(machine))
+    demo.play(machine)
 
     assert "=> as it should be: no answer" in capsys.readouterr().out

@@ -38,6 +38,7 @@ def overlay(name: str = "over", *subnets: str, vni: int = 4097, is_declared: boo
             overlay=OverlayOptions(),
             ipam_options=(),
             subnets=tuple(SubnetWanted(subnet=pool) for pool in pools) if is_declared else (),
+            is_ipv6_enabled=any(pool.version == 6 for pool in pools),
         ),
         id=hex_id(name),
         created=CREATED,

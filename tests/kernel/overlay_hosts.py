@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 
 from reconciler.apply.executor import Handler, carry_out
 from reconciler.apply.namespaces import apply_namespaces
@@ -57,8 +57,8 @@ from reconciler.plan.ownership import owners
 from reconciler.settings import Settings
 from tests.fakes.desired import HERE, host_facts
 from tests.machine import Machine
+from tests.underlay import hosts_on_switch
 
-SWITCH = "switch"
 NOW = "2026-01-02T03:04:05.000000006Z"
 
 
@@ -247,23 +247,10 @@ def cluster_on(
     machine: Machine, names: Sequence[str], *, underlay: str = "198.51.100.0/24", mtu: int = 1500
 ) -> Iterator[Cluster]:
     """Give hosts on one switch; the calling thread visits them one after the other."""
-    subnet = ip_network(underlay)
-    machine.add_namespace(SWITCH)
-    machine.run("", "ip", "-n", SWITCH, "link", "add", "sw0", "mtu", str(mtu), "type", "bridge")
-    machine.run("", "ip", "-n", SWITCH, "link", "set", "sw0", "up")
     hosts: dict[str, Host] = {}
-    vteps: dict[str, IPAddress] = {}
+    vteps = hosts_on_switch(machine, names, underlay=underlay, mtu=mtu)
     try:
-        for number, name in enumerate(names, 1):
-            machine.add_namespace(name)
-            machine.add_veth(name, "underlay0", SWITCH, f"port{number}")
-            machine.run("", "ip", "-n", SWITCH, "link", "set", f"port{number}", "mtu", str(mtu), "master", "sw0")
-            machine.run("", "ip", "-n", name, "link", "set", "underlay0", "mtu", str(mtu))
-            vteps[name] = ip_address(subnet[number])
-            machine.run(
-                "", "ip", "-n", name, "address", "add", f"{vteps[name]}/{subnet.prefixlen}", "dev", "underlay0",
-                *(("nodad",) if subnet.version == 6 else ()),
-            )  # fmt: skip
+        for name in names:
             hosts[name] = _host(machine, name, vteps[name])
         yield Cluster(machine=machine, hosts=hosts, vteps=vteps)
     finally:

@@ -1,18 +1,17 @@
-"""The way out of overlay networks: whole passes, with VNIs as the control plane would choose them."""
+"""The way out of overlay networks: whole passes of one host, whose cluster's store is a file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 import pytest
 
 from reconciler.backends import Backends, open_backends
-from reconciler.ipam.assign import assign
-from reconciler.ipam.promises import Promises
-from reconciler.last_answer import LastAnswer
-from reconciler.model.desired import DesiredNetwork, DesiredState, HostFacts
+from reconciler.kv.address import Discovery
+from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.identifiers import GATEWAY_NETWORK
 from reconciler.model.report import Report
 from reconciler.model.wanted import (
@@ -26,6 +25,7 @@ from reconciler.model.wanted import (
     SubnetWanted,
     WantedState,
 )
+from reconciler.observe.cluster import ClusterStore
 from reconciler.pipeline import run_pass, tear_down
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
@@ -39,17 +39,6 @@ ZONE = NetworkWanted(
 )
 HIDDEN = replace(ZONE, is_internal=True)
 LAN = NetworkWanted(name="lan", source=HERE, bridge=BridgeOptions())
-
-
-def _with_vnis(network: DesiredNetwork) -> DesiredNetwork:
-    if network.wanted.driver != "overlay":
-        return network
-    return replace(network, subnets=tuple(replace(s, vni=300 + n) for n, s in enumerate(network.subnets)))
-
-
-def _assign(wanted: WantedState, host: HostFacts, promises: Promises) -> DesiredState:
-    desired = assign(wanted, host, promises)
-    return replace(desired, networks=tuple(map(_with_vnis, desired.networks)))
 
 
 def attachment(name: str, *networks: str, ports: tuple[PortWanted, ...] = ()) -> AttachmentWanted:
@@ -92,9 +81,13 @@ def converge(machine: Machine, host_ns: str, uplink: str) -> Iterator[Pass]:
         netns_dir=machine.netns_dir,
         netns_etc_dir=machine.etc_netns_dir,
     )
-    with machine.inside(host_ns), open_backends(settings) as backends:
-        backends.answers.assign = LastAnswer(_assign)
-        yield Pass(machine, settings, backends)
+    with (
+        machine.inside(host_ns),
+        open_backends(settings) as backends,
+        closing(open_sqlite(machine.state_dir / "cluster.db")) as store,
+    ):
+        cluster = ClusterStore(store, host=settings.host, instance=settings.instance, discovery=Discovery())
+        yield Pass(machine, replace(settings, cluster_advertise="uplink0"), replace(backends, cluster=cluster))
 
 
 def test_the_world_is_reached_by_the_gateway_network(converge: Pass, machine: Machine) -> None:

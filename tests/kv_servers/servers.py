@@ -1,6 +1,7 @@
-"""Real key-value servers for tests: on loopback, each in a folder of its own, stopped when their block ends.
+"""Real key-value servers for tests, each in a folder of its own, stopped when their block ends.
 
-`install.sh` beside this file gets them. Start them in a private network namespace: their ports are fixed per kind.
+`install.sh` beside this file gets them. Start them in a private network namespace: their ports are fixed per kind. They listen on
+loopback unless told otherwise.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 START_DEADLINE_S = 30.0
+LOOPBACK = "127.0.0.1"
 JAVA_FOLDER = Path("/usr/share/java")
 
 
@@ -27,13 +29,14 @@ class ServerMissing(Exception):
 
 @dataclass
 class Server:
-    """One server process on 127.0.0.1."""
+    """One server process. address: where it listens, in the namespace of the thread that starts it."""
 
     provider: str
     port: int
     command: Sequence[str]
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    address: str = LOOPBACK
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -47,7 +50,7 @@ class Server:
                 env={**os.environ, **self.environment},
             )
         deadline = time.monotonic() + START_DEADLINE_S
-        while not _accepts(self.port):
+        while not _accepts(self.address, self.port):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise RuntimeError(f"{self.provider} did not start:\n{(self.folder / 'log').read_text()[-3000:]}")
@@ -119,13 +122,15 @@ def make_tls(folder: Path) -> Tls:
     )
 
 
-def consul(folder: Path, *, tls: Tls | None = None, port: int = 8500, token: str = "") -> Server:
+def consul(
+    folder: Path, *, tls: Tls | None = None, port: int = 8500, token: str = "", address: str = LOOPBACK
+) -> Server:
     """One server that elects itself. token: refuses whoever has not got it."""
     settings: dict[str, object] = {
         "server": True,
         "bootstrap_expect": 1,
-        "bind_addr": "127.0.0.1",
-        "client_addr": "127.0.0.1",
+        "bind_addr": address,
+        "client_addr": address,
         "data_dir": str(folder / "data"),
         "node_name": f"test{port}",
         "disable_update_check": True,
@@ -148,16 +153,16 @@ def consul(folder: Path, *, tls: Tls | None = None, port: int = 8500, token: str
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "consul.json").write_text(json.dumps(settings))
     command = [_program("consul"), "agent", f"-config-file={folder / 'consul.json'}"]
-    return Server("consul", port, command, folder)
+    return Server("consul", port, command, folder, address=address)
 
 
-def etcd(folder: Path, *, tls: Tls | None = None, port: int = 2379) -> Server:
+def etcd(folder: Path, *, tls: Tls | None = None, port: int = 2379, address: str = LOOPBACK) -> Server:
     scheme = "https" if tls else "http"
-    peers = f"http://127.0.0.1:{port + 1}"
+    peers = f"http://{address}:{port + 1}"
     command = [_program("etcd"), "--name=test", f"--data-dir={folder / 'data'}"]
     command += [
-        f"--listen-client-urls={scheme}://127.0.0.1:{port}",
-        f"--advertise-client-urls={scheme}://127.0.0.1:{port}",
+        f"--listen-client-urls={scheme}://{address}:{port}",
+        f"--advertise-client-urls={scheme}://{address}:{port}",
     ]
     command += [
         f"--listen-peer-urls={peers}",
@@ -169,20 +174,21 @@ def etcd(folder: Path, *, tls: Tls | None = None, port: int = 2379) -> Server:
         command += ["--client-cert-auth", f"--trusted-ca-file={tls.ca}"]
     folder.mkdir(parents=True, exist_ok=True)
     # etcd 3.4 refuses to start on ARM without being told that we know; elsewhere it does not look.
-    return Server("etcd", port, command, folder, environment={"ETCD_UNSUPPORTED_ARCH": "arm64"})
+    unsupported = {"ETCD_UNSUPPORTED_ARCH": "arm64"}
+    return Server("etcd", port, command, folder, environment=unsupported, address=address)
 
 
-def zookeeper(folder: Path, *, tls: Tls | None = None, port: int = 2181) -> Server:
+def zookeeper(folder: Path, *, tls: Tls | None = None, port: int = 2181, address: str = LOOPBACK) -> Server:
     """A tick of 500 ms, so sessions may be 1 to 10 s."""
     lines = [f"dataDir={folder / 'data'}", "tickTime=500", "admin.enableServer=false"]
     if tls:
         stores = _key_stores(tls, folder)
-        lines += [f"secureClientPort={port}", "secureClientPortAddress=127.0.0.1"]
+        lines += [f"secureClientPort={port}", f"secureClientPortAddress={address}"]
         lines += ["serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory", "ssl.clientAuth=need"]
         lines += [f"ssl.keyStore.location={stores / 'server.p12'}", "ssl.keyStore.password=changeit"]
         lines += [f"ssl.trustStore.location={stores / 'ca.p12'}", "ssl.trustStore.password=changeit"]
     else:
-        lines += [f"clientPort={port}", "clientPortAddress=127.0.0.1"]
+        lines += [f"clientPort={port}", f"clientPortAddress={address}"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "zoo.cfg").write_text("\n".join(lines))
     # Netty in parts: the package's own class path forgets those that TLS needs.
@@ -191,7 +197,8 @@ def zookeeper(folder: Path, *, tls: Tls | None = None, port: int = 2181) -> Serv
     if not jars[0].exists() or shutil.which("java") is None:
         raise ServerMissing("zookeeper: run tests/kv_servers/install.sh")
     command = ["java", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", ":".join(map(str, jars))]
-    return Server("zk", port, [*command, "org.apache.zookeeper.server.quorum.QuorumPeerMain", "zoo.cfg"], folder)
+    command += ["org.apache.zookeeper.server.quorum.QuorumPeerMain", "zoo.cfg"]
+    return Server("zk", port, command, folder, address=address)
 
 
 @contextmanager
@@ -226,6 +233,6 @@ def _program(name: str) -> str:
     return found
 
 
-def _accepts(port: int) -> bool:
+def _accepts(address: str, port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0

@@ -17,13 +17,21 @@ from reconciler.model.objects import ClusterRecord
 from reconciler.model.wanted import SubnetWanted
 from tests.fakes.cluster import decoded, endpoint, node, overlay, stored, texts
 
-POOLS = ("10.0.0.0/29", "10.0.8.0/24", "172.16.0.0/31", "fd00:1::/64", "fd00:2::/120")
+IPV4_POOLS = ("10.0.0.0/29", "10.0.8.0/24", "172.16.0.0/31")
+IPV6_POOLS = ("fd00:1::/64", "fd00:2::/120")
+POOLS = (
+    st.lists(st.sampled_from(IPV4_POOLS), min_size=1, unique=True)
+    | st.lists(st.sampled_from(IPV6_POOLS), min_size=1, unique=True)
+    | st.tuples(st.sampled_from(IPV4_POOLS), st.sampled_from(IPV6_POOLS))
+)
+"""An overlay network has several subnets of one family, or one of each."""
 HOSTS = ("alpha", "beta", "gamma")
 
 
 @st.composite
 def networks(draw: st.DrawFn) -> DesiredNetwork:
-    pools = [ip_network(text) for text in draw(st.lists(st.sampled_from(POOLS), min_size=1, max_size=4, unique=True))]
+    pools = [ip_network(text) for text in draw(POOLS)]
+    versions = {pool.version for pool in pools}
     base = overlay(draw(st.sampled_from(("over", "x.y", "a_b"))))
     subnets = []
     for number, pool in enumerate(pools):
@@ -46,8 +54,8 @@ def networks(draw: st.DrawFn) -> DesiredNetwork:
         subnets=tuple(SubnetWanted(subnet=one.subnet, gateway=one.gateway) for one in subnets if one.is_declared),
         is_internal=draw(st.booleans()),
         is_attachable=draw(st.booleans()),
-        is_ipv6_enabled=draw(st.booleans()),
-        is_ipv4_enabled=draw(st.booleans()),
+        is_ipv6_enabled=6 in versions or draw(st.booleans()),
+        is_ipv4_enabled=4 in versions or draw(st.booleans()),
         labels=tuple(sorted(draw(st.dictionaries(st.sampled_from("abc"), st.text("xyz {}\"'ü", max_size=5))).items())),
     )
     return replace(base, wanted=wanted, subnets=tuple(subnets))
@@ -135,7 +143,7 @@ SEGMENTS = st.sampled_from(
 )
 PATHS = st.lists(SEGMENTS, max_size=5).map("/".join) | st.text(max_size=30)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(POOLS),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from((*IPV4_POOLS, *IPV6_POOLS)),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )

@@ -42,7 +42,9 @@ def test_declaration_of_a_plain_network_says_only_its_driver() -> None:
     assert declaration(wanted({"driver": "overlay"})) == '{"driver":"overlay"}'
 
 
-@pytest.mark.parametrize("fields", [FULL, {"driver": "overlay"}, {"driver": "overlay", "enable_ipv4": False}])
+@pytest.mark.parametrize(
+    "fields", [FULL, {"driver": "overlay"}, {"driver": "overlay", "enable_ipv4": False, "enable_ipv6": True}]
+)
 def test_declaration_reads_back_to_the_same_network(fields: dict[str, object]) -> None:
     network = wanted(fields)
 

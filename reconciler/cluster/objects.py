@@ -1,0 +1,71 @@
+"""What this host has in the cluster's store: itself, the networks that it declares or joins, and its endpoints there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from reconciler.cluster.declaration import declaration_digest
+from reconciler.cluster.records import endpoint_record, member_record, network_record, node_records, revision_record
+from reconciler.model.cluster import ClusterNode, ClusterState
+from reconciler.model.desired import DesiredNetwork, DesiredState
+from reconciler.model.objects import ClusterRecord, Key
+from reconciler.sandbox.names import endpoint_names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a host says of itself.
+
+    nodes_folder: where. is_watched: a watcher gives signs of life. revision: commit of its specs, and whether they are dirty.
+    """
+
+    nodes_folder: str
+    is_watched: bool
+    revision: tuple[str, bool]
+
+
+def cluster_objects(desired: DesiredState, cluster: ClusterState, place: Place) -> dict[Key, ClusterRecord]:
+    """Give all records that this host wants to be there, by key; nothing for a host without an address for the others."""
+    host = desired.host
+    if host.vtep is None:
+        return {}
+    me = ClusterNode(name=host.name, address=host.vtep, instance=host.instance, is_watched=place.is_watched)
+    found = (
+        *node_records(cluster, me, host.now, place.nodes_folder),
+        revision_record(host.name, *place.revision),
+        *_network_records(desired, cluster),
+        *_endpoint_records(desired),
+    )
+    return {record.key: record for record in found}
+
+
+def _network_records(desired: DesiredState, cluster: ClusterState) -> Iterator[ClusterRecord]:
+    joined = {endpoint.network for attachment in desired.attachments for endpoint in attachment.endpoints}
+    for network in desired.networks:
+        if network.scope != "global" or network.wanted.is_listed:
+            continue
+        wanted = network.wanted
+        if not wanted.is_external:
+            yield _network_record(network, cluster)
+            yield member_record(network.name, desired.host.name, declaration_digest(wanted.declaration))
+        elif network.name in joined:
+            yield member_record(network.name, desired.host.name, "")
+
+
+def _network_record(network: DesiredNetwork, cluster: ClusterState) -> ClusterRecord:
+    """Leave a record that says the same as it stands: another version of us may have written it in other words."""
+    mine = network_record(network)
+    known = cluster.networks.get(network.name)
+    if known is None or known.declaration != network.wanted.declaration:
+        return mine
+    there = dict(cluster.seen).get(mine.key)
+    return there.object if there is not None and isinstance(there.object, ClusterRecord) else mine
+
+
+def _endpoint_records(desired: DesiredState) -> Iterator[ClusterRecord]:
+    shared = {network.name for network in desired.networks if network.scope == "global"}
+    for attachment in desired.attachments:
+        for endpoint in attachment.endpoints:
+            if endpoint.network in shared:
+                yield endpoint_record(endpoint, desired.host.name, endpoint_names(attachment, endpoint))

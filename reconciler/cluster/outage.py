@@ -1,0 +1,44 @@
+"""What this host wants in the cluster's store beside what is there, and what waits while the store cannot be asked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from reconciler.errors import ReconcilerError
+from reconciler.model.cluster import ClusterState
+from reconciler.model.desired import DesiredState
+from reconciler.model.objects import CLUSTER_UNIT, ClusterRecord, Key, Seen, Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """One host's part of the cluster: the state that it sees, and the records that it wants to be there."""
+
+    cluster: ClusterState
+    wanted: Mapping[Key, ClusterRecord]
+
+    def seen(self) -> dict[Key, Seen]:
+        """Give the records that are there. In an outage those that could go are not told: they wait."""
+        found = dict(self.cluster.seen)
+        if self.cluster.outage is None:
+            return found
+        return {key: each for key, each in found.items() if key in self.wanted}
+
+    def waiting(self) -> Iterator[tuple[Unit, ReconcilerError]]:
+        """Give the units that would have to tell the others something first, and cannot; nothing of theirs is begun."""
+        if self.cluster.outage is None:
+            return
+        found = dict(self.cluster.seen)
+        for key, record in self.wanted.items():
+            there = found.get(key)
+            if there is None or there.object != record:
+                yield record.unit, self.cluster.outage
+
+    def told(self, desired: DesiredState) -> Iterator[tuple[Unit, ReconcilerError]]:
+        """Give this host's place in the cluster, and the networks that go on with what was known last."""
+        if self.cluster.outage is not None and self.cluster.is_known:
+            yield CLUSTER_UNIT, self.cluster.outage
+            for network in desired.networks:
+                if network.scope == "global" and not network.wanted.is_listed:
+                    yield network.unit, self.cluster.outage

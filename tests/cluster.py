@@ -1,0 +1,191 @@
+"""A cluster of hosts that run the command line, with a real key-value server on their switch. For tests, demo and bench."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from reconciler.errors import KvError
+from reconciler.kv.address import store_config
+from reconciler.kv.registry import open_store
+from reconciler.model.objects import IPAddress
+from tests.command_line import Ran, Reconcile, command_environment
+from tests.kv_servers import servers
+from tests.kv_servers.servers import Server
+from tests.machine import Machine, eventually
+from tests.underlay import SWITCH, UPLINK, hosts_on_switch
+
+STORE = "198.51.100.250"
+"""Where the key-value server listens: an address of the switch itself."""
+
+PREFIX = "demo"
+STARTERS: dict[str, Callable[..., Server]] = {
+    "consul": servers.consul,
+    "etcd": servers.etcd,
+    "zk": servers.zookeeper,
+}
+SHORT_LIFE = {"discovery.heartbeat": "1", "discovery.ttl": "3"}
+"""For tests of hosts that die. Consul takes 10 s at the least, see `short_life`."""
+
+DEADLINE_S = 20.0
+
+
+def short_life(provider: str) -> dict[str, str]:
+    """Give the options for signs of life that are missed soon."""
+    return {"discovery.heartbeat": "2", "discovery.ttl": "10"} if provider == "consul" else SHORT_LIFE
+
+
+@dataclass(kw_only=True)
+class ClusterHost:
+    """One host: its command line, its specs, its watcher if there is one."""
+
+    name: str
+    address: IPAddress
+    reconcile: Reconcile
+    options: Sequence[str]
+    watcher: subprocess.Popen[bytes] | None = None
+
+    @property
+    def status_dir(self) -> Path:
+        return self.reconcile.machine.status_dir
+
+    def __call__(self, *arguments: str) -> Ran:
+        return self.reconcile(*self.options, *arguments)
+
+    def ok(self, *arguments: str) -> Ran:
+        return self.reconcile.ok(*self.options, *arguments)
+
+    def declare(self, text: str) -> None:
+        """Replace the specs, as by a rename."""
+        self.reconcile.specs.mkdir(parents=True, exist_ok=True)
+        draft = self.reconcile.specs / ".draft"
+        draft.write_text(text)
+        draft.rename(self.reconcile.specs / "specs.yaml")
+
+    def watch(self) -> None:
+        """Start the watcher and wait for its first pass."""
+        log = open(self.reconcile.machine.state_dir.parent / f"{self.name}.log", "ab")  # noqa: SIM115  # the child's
+        command = [*self.reconcile.command(), *self.options, "watch"]
+        self.watcher = subprocess.Popen(command, env=command_environment(), stdout=log, stderr=log)
+        log.close()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the watcher."""
+        if self.watcher is not None:
+            self.watcher.send_signal(number)
+            self.watcher.wait()
+            self.watcher = None
+
+    def log_text(self) -> str:
+        return (self.reconcile.machine.state_dir.parent / f"{self.name}.log").read_text(errors="replace")
+
+    def network(self, name: str) -> dict[str, Any]:
+        """Give what inspect shows of a network; empty where there is nothing to show."""
+        path = self.status_dir / "networks" / f"{name}.json"
+        found: dict[str, Any] = json.loads(path.read_text())[0] if path.exists() else {}
+        return found
+
+    def endpoints(self, network: str) -> dict[str, str]:
+        """Give the IPv4 addresses by name of all endpoints that inspect shows, other hosts' too."""
+        shown = self.network(network).get("Containers", {}).values()
+        return {each["Name"]: each["IPv4Address"].partition("/")[0] for each in shown}
+
+    def condition(self, network: str) -> dict[str, Any]:
+        """Give the first condition of a network in the summary; empty where there is none."""
+        path = self.status_dir / "summary.json"
+        entry = json.loads(path.read_text())["networks"].get(network) if path.exists() else None
+        found: dict[str, Any] = entry["conditions"][0] if entry else {}
+        return found
+
+    def is_ready(self, network: str) -> bool:
+        return self.condition(network).get("status") == "True"
+
+
+@dataclass(kw_only=True)
+class Cluster:
+    """Hosts by name, and the server that their store is on."""
+
+    machine: Machine
+    server: Server
+    hosts: dict[str, ClusterHost] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> ClusterHost:
+        return self.hosts[name]
+
+    def start_server(self) -> None:
+        with self.machine.inside(SWITCH):
+            self.server.start()
+
+    def declare(self, text: str) -> None:
+        """Give all hosts the same specs."""
+        for host in self.hosts.values():
+            host.declare(text)
+
+    def watch(self) -> None:
+        for host in self.hosts.values():
+            host.watch()
+
+    def ping(self, sandbox: str, target: str, *, deadline_s: float = DEADLINE_S) -> bool:
+        return self.machine.ping(sandbox, target, deadline_s=deadline_s)
+
+    def part(self, name: str) -> None:
+        """Cut a host's link to the switch."""
+        self._link(name, "down")
+
+    def heal(self, name: str) -> None:
+        self._link(name, "up")
+
+    def _link(self, name: str, state: str) -> None:
+        port = f"port{list(self.hosts).index(name) + 1}"
+        self.machine.run("", "ip", "-n", SWITCH, "link", "set", port, state)
+
+
+def put_raw(cluster: Cluster, key: str, value: str) -> None:
+    """Write into the store as somebody who means no good would."""
+    with cluster.machine.inside(SWITCH):
+        store = open_store(store_config(f"{cluster.server.provider}://{STORE}/{PREFIX}", {}, {}))
+        store.put(key, value.encode())
+        store.close()
+
+
+def _takes_writes(cluster: Cluster) -> bool:
+    """A Consul that listens has yet to elect itself."""
+    try:
+        put_raw(cluster, "ready", "")
+    except KvError:
+        return False
+    return True
+
+
+@contextmanager
+def cluster_of(
+    machine: Machine, folder: Path, names: Sequence[str], provider: str, store_options: dict[str, str] | None = None
+) -> Iterator[Cluster]:
+    """Give hosts without specs, and a running server; in the end nothing of either runs."""
+    addresses = hosts_on_switch(machine, names)
+    machine.run("", "ip", "-n", SWITCH, "address", "add", f"{STORE}/24", "dev", "sw0")
+    assert ip_address(STORE) not in addresses.values()
+    server = STARTERS[provider](folder / "server", address=STORE)
+    options = ["--cluster-store", f"{provider}://{STORE}/{PREFIX}", "--cluster-advertise", UPLINK]
+    for name, value in (store_options or {}).items():
+        options += ["--cluster-store-opt", f"{name}={value}"]
+    cluster = Cluster(machine=machine, server=server)
+    with ExitStack() as ending:
+        ending.callback(server.stop)
+        cluster.start_server()
+        for name, address in addresses.items():
+            (folder / name).mkdir()
+            own = replace(machine, state_dir=folder / name / "state", run_dir=machine.run_dir / name)
+            made = Reconcile(machine=own, host_ns=name, specs=folder / name / "specs")
+            host = ClusterHost(name=name, address=address, reconcile=made, options=("--host", name, *options))
+            ending.callback(host.stop, signal.SIGKILL)
+            cluster.hosts[name] = host
+        assert eventually(lambda: _takes_writes(cluster), 60)
+        yield cluster

@@ -1,0 +1,165 @@
+"""What specs say of shared networks, held against what the cluster has: the first declaration stands until all agree on another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from reconciler.cluster.declaration import declaration, declaration_digest
+from reconciler.cluster.global_networks import followed_networks, is_name_taken, with_global_networks
+from reconciler.errors import KvUnavailable, NetworkDiffers, NetworkUndeclared, PlanError
+from reconciler.model.cluster import ALONE, ClusterNode, ClusterState, GlobalNetwork, Member
+from reconciler.model.objects import CLUSTER_UNIT
+from reconciler.model.wanted import NetworkWanted, OverlayOptions, Source, SubnetWanted, WantedState
+from tests.fakes.desired import HERE
+
+STORE = Source("the cluster's store", 0, 0)
+
+
+def overlay(name: str = "net", **more: object) -> NetworkWanted:
+    made = NetworkWanted(name=name, source=HERE, driver="overlay", overlay=OverlayOptions(), ipam_options=())
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def external(name: str = "net") -> NetworkWanted:
+    return NetworkWanted(name=name, source=HERE, is_external=True)
+
+
+def known(wanted: NetworkWanted, **members: NetworkWanted | None) -> GlobalNetwork:
+    """What the cluster has; members: what each host declares, None for one that only joined."""
+    return GlobalNetwork(
+        wanted=replace(wanted, source=STORE),
+        id="a" * 64,
+        created="2026-01-01T00:00:00Z",
+        subnets=(),
+        declaration=declaration(wanted),
+        members=tuple(
+            Member(host=host, declaration="" if said is None else declaration_digest(declaration(said)))
+            for host, said in sorted(members.items())
+        ),
+    )
+
+
+def cluster(*networks: GlobalNetwork, **more: object) -> ClusterState:
+    state = ClusterState(host="alpha", networks={network.name: network for network in networks})
+    return replace(state, **more)  # type: ignore[arg-type]
+
+
+def joined(
+    *networks: NetworkWanted, to: ClusterState, is_advertised: bool = True, has_faults: bool = False
+) -> tuple[WantedState, ClusterState]:
+    wanted = WantedState(networks=networks, attachments=(), has_faults=has_faults)
+    return with_global_networks(wanted, to, instance="mine", is_advertised=is_advertised)
+
+
+def test_a_host_in_no_cluster_is_told_what_it_takes() -> None:
+    lan = NetworkWanted(name="lan", source=HERE)
+
+    wanted, state = joined(lan, overlay(), external("other"), to=ALONE)
+
+    assert {name: "--cluster-store" in str(error) for name, error in state.refused.items()} == {
+        "net": True,
+        "other": True,
+    }
+    assert lan in wanted.networks
+
+
+@pytest.mark.parametrize(
+    ("state", "is_advertised", "error"),
+    [
+        (ClusterState(host="alpha", is_known=False, outage=KvUnavailable("no answer")), True, KvUnavailable),
+        (ClusterState(host="alpha"), False, PlanError),
+    ],
+    ids=["store never answered", "no address for the others"],
+)
+def test_without_the_cluster_nothing_of_it_is_tried(
+    state: ClusterState, is_advertised: bool, error: type[Exception]
+) -> None:
+    _, told = joined(overlay(), to=state, is_advertised=is_advertised)
+
+    assert {name: type(why) for name, why in told.refused.items()} == {"net": error, CLUSTER_UNIT.network: error}
+
+
+@pytest.mark.parametrize(("is_alive", "is_refused"), [(True, True), (False, False)], ids=["alive", "dead"])
+def test_another_living_host_of_the_same_name_is_not_pushed_aside(is_alive: bool, is_refused: bool) -> None:
+    node = ClusterNode(name="alpha", address=ip_address("198.51.100.9"), instance="other", is_alive=is_alive)
+    state = cluster(nodes={"alpha": node})
+
+    _, told = joined(overlay(), to=state)
+
+    assert is_name_taken(state, "mine") is is_refused
+    assert {name: "198.51.100.9" in str(why) for name, why in told.refused.items()} == (
+        {"net": True, CLUSTER_UNIT.network: True} if is_refused else {}
+    )
+
+
+def test_a_new_network_is_declared() -> None:
+    wanted, state = joined(overlay(), to=cluster())
+
+    assert state.refused == {}
+    assert wanted.networks[0].declaration == declaration(overlay())
+
+
+def test_the_first_declaration_stands_and_the_difference_is_told() -> None:
+    theirs, mine = overlay(is_internal=True), overlay(labels=(("team", "web"),))
+
+    _, state = joined(mine, to=cluster(known(theirs, beta=theirs, gamma=None)))
+
+    (error,) = state.refused.values()
+    assert isinstance(error, NetworkDiffers)
+    assert "declared differently by beta: " in str(error)
+    assert "internal" in str(error)
+    assert "gamma" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [{"alpha": overlay(is_internal=True)}, {"alpha": overlay(is_internal=True), "beta": overlay(), "gamma": None}],
+    ids=["the only one who declares it", "all others say the new thing already"],
+)
+def test_a_declaration_changes_when_all_who_declare_it_agree(members: dict[str, NetworkWanted | None]) -> None:
+    wanted, state = joined(overlay(), to=cluster(known(overlay(is_internal=True), **members)))
+
+    assert state.refused == {}
+    assert wanted.networks[0].declaration == declaration(overlay())
+
+
+def test_an_external_network_is_what_the_cluster_has() -> None:
+    theirs = overlay(is_internal=True, labels=(("team", "web"),))
+
+    wanted, state = joined(replace(external(), is_protected=True), to=cluster(known(theirs, beta=theirs)))
+
+    (network,) = wanted.networks
+    assert state.refused == {}
+    assert (network.driver, network.is_internal, network.labels) == ("overlay", True, (("team", "web"),))
+    assert (network.source, network.is_external, network.is_protected, network.is_listed) == (HERE, True, True, False)
+
+
+def test_an_external_network_that_nobody_declares_is_waited_for() -> None:
+    _, state = joined(external(), to=cluster())
+
+    (error,) = state.refused.values()
+    assert isinstance(error, NetworkUndeclared)
+    assert error.is_retryable
+
+
+def test_what_the_cluster_has_beside_is_listed_unless_specs_are_unreadable_or_the_host_leaves() -> None:
+    lan, state = NetworkWanted(name="lan", source=HERE), cluster(known(overlay()), known(overlay("lan")))
+
+    assert [(n.name, n.is_listed) for n in joined(lan, to=state)[0].networks] == [("lan", False), ("net", True)]
+    assert [n.name for n in joined(lan, to=state, has_faults=True)[0].networks] == ["lan"]
+    assert joined(to=state)[0].networks == ()
+
+
+def test_networks_of_before_are_followed_too() -> None:
+    specs = WantedState(networks=(overlay("a"), external("b"), NetworkWanted(name="c", source=HERE)), attachments=())
+
+    assert followed_networks(specs, ["gone"]) == {"a", "b", "gone"}
+
+
+def test_subnets_are_part_of_the_declaration() -> None:
+    wider = overlay(subnets=(SubnetWanted(subnet=ip_network("10.0.9.0/24")),))
+
+    assert declaration(wider) != declaration(overlay())
