@@ -1,21 +1,25 @@
-"""A process that holds a session, or races for a counter: `python -m tests.contracts.holder VERB CONFIG-JSON …`."""
+"""A process that holds a session, lives in a cluster, or races for a counter: `python -m tests.contracts.holder VERB CONFIG-JSON …`."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
 
 from reconciler.errors import KvConflict
+from reconciler.kv.address import Discovery
 from reconciler.kv.config import Endpoint, Provider, StoreConfig
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from reconciler.kv.sqlite import open_sqlite
+from reconciler.watch.presence import Presence
 
 
 def main() -> None:
     verb, where, argument = sys.argv[1:]
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if verb == "live" else ())
     store = opened(json.loads(where))
     if verb == "hold":
         session = store.session(float(argument))
@@ -24,6 +28,12 @@ def main() -> None:
         while True:
             time.sleep(float(argument) / 4)
             session.renew()
+    if verb == "live":
+        presence = Presence(store, "alpha", "i-alpha", Discovery(heartbeat_s=1, ttl_s=int(argument)))
+        signal.sigwait({signal.SIGTERM})
+        presence.close()
+        store.close()
+        return
     for _ in range(int(argument)):
         increment(store, "counter")
 

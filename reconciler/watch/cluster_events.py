@@ -1,0 +1,149 @@
+"""When something changed in the cluster's store: a thread per folder that matters to this host, feeding what is known of it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import Final
+
+from reconciler.errors import KvError, KvUnavailable
+from reconciler.kv.protocol import KvStore, Watch
+from reconciler.observe.cluster import ClusterStore
+
+_POLL_S: Final = 60.0
+_POLL_FAILING_S: Final = 1.0
+"""After a failure, so that a store that is back is noticed though nothing in it has changed."""
+
+_REFUSED_WAIT_S: Final = 5.0
+"""Before asking again where asking again does not help by itself."""
+
+_CLOSE_S: Final = 1.0
+
+
+class ClusterEvents:
+    """`fileno()` can be read from when the next look will show something new: other records, an outage, or its end."""
+
+    def __init__(self, store: ClusterStore, kv: KvStore) -> None:
+        self._store = store
+        self._kv = kv
+        self._news = _News()
+        self._followers: dict[str, _Follower] = {}
+
+    def fileno(self) -> int:
+        return self._news.descriptor
+
+    def drain(self) -> None:
+        """Take what is there; the next look shows it."""
+        self._news.drain()
+
+    def follow(self, networks: Collection[str]) -> None:
+        """Watch what every host watches, and these networks. Those watched before and not named are let go."""
+        wanted = self._store.folders(networks)
+        gone = [self._followers.pop(folder) for folder in tuple(self._followers) if folder not in wanted]
+        _end(gone, 0.0)
+        for folder in wanted:
+            if folder not in self._followers:
+                self._followers[folder] = _Follower(self._store, self._kv.watch(folder), folder, self._news.tell)
+
+    def close(self) -> None:
+        """End all watching within about a second, whatever the store does."""
+        _end(tuple(self._followers.values()), _CLOSE_S)
+        self._followers.clear()
+        self._news.close()
+
+
+class _News:
+    """A descriptor that threads make readable. Telling after `close` is harmless."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def tell(self) -> None:
+        with self._lock:
+            if not self._is_closed:
+                os.eventfd_write(self.descriptor, 1)
+
+    def drain(self) -> None:
+        try:
+            os.eventfd_read(self.descriptor)
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            os.close(self.descriptor)
+
+
+class _Follower:
+    """Polls one watch on a thread of its own. How long to wait after a failure is the watch's business."""
+
+    def __init__(self, store: ClusterStore, watch: Watch, folder: str, tell: Callable[[], None]) -> None:
+        self._store = store
+        self._watch = watch
+        self._folder = folder
+        self._tell = tell
+        self._closing = threading.Event()
+        self._is_failing = False
+        self.thread = threading.Thread(target=self._run, name=f"watch {folder}", daemon=True)
+        self.thread.start()
+
+    def begin_to_close(self) -> None:
+        self._closing.set()
+
+    def close_watch(self) -> None:
+        self._watch.close()
+
+    def _run(self) -> None:
+        try:
+            while not self._closing.is_set():
+                if self._poll():
+                    self._tell()
+        finally:
+            self._store.unfollow(self._folder)
+
+    def _poll(self) -> bool:
+        """Wait for something to happen; say whether it is news."""
+        try:
+            batch = self._watch.poll(_POLL_FAILING_S if self._is_failing else _POLL_S)
+        except KvError as error:
+            return self._failed(error)
+        if self._closing.is_set():
+            return False
+        was_failing, self._is_failing = self._is_failing, False
+        if batch is not None:
+            return self._store.follow(self._folder, batch)
+        return was_failing and self._store.watch_recovered(self._folder)
+
+    def _failed(self, error: KvError) -> bool:
+        if self._closing.is_set():
+            return False
+        self._is_failing = True
+        is_news = self._store.watch_failed(self._folder, error)
+        if is_news:
+            self._tell()
+        if not isinstance(error, KvUnavailable):
+            self._closing.wait(_REFUSED_WAIT_S)
+        return False
+
+
+def _end(followers: Collection[_Follower], patience_s: float) -> None:
+    """Let followers go, and wait for them so long at most: a store that hangs may keep a poll, and the closing of its watch."""
+    if not followers:
+        return
+    for follower in followers:
+        follower.begin_to_close()
+
+    def close_watches() -> None:
+        for follower in followers:
+            follower.close_watch()
+
+    closer = threading.Thread(target=close_watches, name="close watches", daemon=True)
+    closer.start()
+    deadline = time.monotonic() + patience_s
+    for thread in (closer, *(follower.thread for follower in followers)):
+        thread.join(max(0.0, deadline - time.monotonic()))

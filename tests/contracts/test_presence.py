@@ -1,0 +1,247 @@
+"""What other hosts see of a host that watches, stops in order, is killed, sleeps, or shares its name."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from reconciler.cluster.records import info_record, life_value
+from reconciler.kv.address import Discovery
+from reconciler.kv.protocol import KvStore
+from reconciler.model.cluster import ClusterNode
+from reconciler.observe.cluster import ClusterStore
+from reconciler.watch.presence import Presence
+from tests.contracts.conftest import Backend
+from tests.contracts.test_kv_store import where
+from tests.contracts.waiting import until
+from tests.fakes.cluster import NOW, node
+
+pytestmark = pytest.mark.kernel
+
+
+def seen_by_another(kv: KvStore) -> ClusterNode | None:
+    """Give what beta sees of alpha."""
+    store = ClusterStore(kv, host="beta", instance="i-beta", discovery=Discovery())
+    return store.look((), NOW).nodes.get("alpha")
+
+
+def is_alive(kv: KvStore) -> bool:
+    found = seen_by_another(kv)
+    return found is not None and found.is_alive
+
+
+def watched(kv: KvStore, instance: str = "i-alpha") -> None:
+    """Write what a pass of a watching host writes of it."""
+    record = info_record(node("alpha", instance=instance, is_watched=True))
+    kv.put(record.path, record.value.encode())
+
+
+def life(kv: KvStore) -> str | None:
+    entry = kv.get("nodes/alpha/life")
+    return None if entry is None else entry.value.decode()
+
+
+@contextmanager
+def living(backend: Backend, area: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that gives signs of life of the host alpha."""
+    command = [sys.executable, "-m", "tests.contracts.holder", "live", where(backend, area), str(backend.session_ttl_s)]
+    with subprocess.Popen(command) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def discovery(backend: Backend) -> Discovery:
+    return Discovery(heartbeat_s=1, ttl_s=backend.session_ttl_s)
+
+
+def test_host_is_alive_while_its_process_runs_and_unwatched_after_an_orderly_end(backend: Backend, area: str) -> None:
+    kv = backend.open(area)
+    watched(kv)
+    assert not is_alive(kv)
+
+    with living(backend, area) as process:
+        until(lambda: is_alive(kv))
+        time.sleep(backend.session_ttl_s * 1.2)
+        assert is_alive(kv), "the sign is renewed"
+        deaths: list[ClusterNode | None] = []
+        watcher = threading.Thread(target=lambda: deaths.extend(looks(kv, process)))
+        watcher.start()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        watcher.join()
+
+    assert deaths == [], "at no moment did it look dead"
+    until(lambda: life(kv) is None)
+    found = seen_by_another(kv)
+    assert found is not None
+    assert (found.is_alive, found.is_watched, found.instance) == (True, False, "i-alpha")
+
+
+def looks(kv: KvStore, process: subprocess.Popen[bytes]) -> Iterator[ClusterNode | None]:
+    """Give what is seen of the host, whenever it is not alive, until the process has ended and a moment longer."""
+    ends = None
+    while ends is None or time.monotonic() < ends:
+        found = seen_by_another(kv)
+        if found is None or not found.is_alive:
+            yield found
+        if ends is None and process.poll() is not None:
+            ends = time.monotonic() + 0.5
+
+
+def test_killed_host_is_dead_after_the_ttl_and_alive_when_it_is_back(backend: Backend, area: str) -> None:
+    kv = backend.open(area)
+    watched(kv)
+
+    with living(backend, area) as process:
+        until(lambda: is_alive(kv))
+        process.kill()
+        killed = time.monotonic()
+        until(lambda: not is_alive(kv), backend.session_ttl_s * 2 + 5)
+        assert time.monotonic() - killed > backend.session_ttl_s * 0.5
+    with living(backend, area):
+        until(lambda: is_alive(kv))
+
+
+def test_host_that_restarts_within_the_ttl_is_never_missed(backend: Backend, area: str) -> None:
+    kv = backend.open(area)
+    watched(kv)
+    with living(backend, area) as first:
+        until(lambda: is_alive(kv))
+        first.kill()
+
+    with living(backend, area):
+        started = time.monotonic()
+        while time.monotonic() - started < backend.session_ttl_s * 2 + 3:
+            assert is_alive(kv)
+            time.sleep(0.1)
+
+
+def test_host_that_slept_longer_than_the_ttl_is_alive_again(backend: Backend, area: str) -> None:
+    kv = backend.open(area)
+    watched(kv)
+
+    with living(backend, area) as process:
+        until(lambda: is_alive(kv))
+        process.send_signal(signal.SIGSTOP)
+        until(lambda: not is_alive(kv), backend.session_ttl_s * 2 + 5)
+        process.send_signal(signal.SIGCONT)
+        until(lambda: is_alive(kv), 20)
+
+
+def test_sign_that_somebody_deleted_comes_back(backend: Backend, area: str) -> None:
+    kv = backend.open(area)
+    presence = Presence(backend.open(area), "alpha", "i-alpha", discovery(backend))
+    until(lambda: life(kv))
+
+    kv.delete("nodes/alpha/life")
+
+    until(lambda: life(kv))
+    assert presence.is_established
+    presence.close()
+    until(lambda: life(kv) is None)
+
+
+def test_sign_of_another_host_under_our_name_is_not_taken_over(
+    backend: Backend, area: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kv = backend.open(area)
+    watched(kv, "i-other")
+    other = Presence(backend.open(area), "alpha", "i-other", discovery(backend))
+    until(lambda: life(kv))
+
+    mine = Presence(backend.open(area), "alpha", "i-alpha", discovery(backend))
+    until(lambda: mine.conflict)
+    time.sleep(2.5)
+
+    assert life(kv) == life_value("i-other")
+    assert not mine.is_established
+    assert "give one of them another --host" in str(mine.conflict)
+    assert [record.message for record in caplog.records] == [mine.conflict]
+    other.close()
+    until(lambda: life(kv) == life_value("i-alpha"))
+    until(lambda: mine.conflict is None)
+    mine.close()
+    found = seen_by_another(kv)
+    assert found is not None
+    assert (found.instance, found.is_watched) == ("i-other", False), "the other's record is not ours to change"
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"instance":7}'], ids=["empty", "broken", "number"])
+def test_sign_that_says_nothing_is_taken_over(backend: Backend, area: str, text: str) -> None:
+    kv = backend.open(area)
+    kv.put("nodes/alpha/life", text.encode())
+
+    presence = Presence(backend.open(area), "alpha", "i-alpha", discovery(backend))
+
+    until(lambda: life(kv) == life_value("i-alpha"))
+    presence.close()
+
+
+def test_sign_is_given_again_when_a_store_is_back_that_was_paused(clustered: Backend, area: str) -> None:
+    assert clustered.server is not None
+    kv = clustered.open(area, 1.0)
+    presence = Presence(clustered.open(area, 1.0), "alpha", "i-alpha", discovery(clustered))
+    until(lambda: life(kv))
+
+    clustered.server.pause()
+    time.sleep(clustered.session_ttl_s * 1.5)
+    clustered.server.resume()
+
+    until(lambda: life(kv), 30)
+    started = time.monotonic()
+    while time.monotonic() - started < 3:
+        until(lambda: life(kv), 5)
+        time.sleep(0.1)
+    presence.close()
+    until(lambda: life(kv) is None)
+
+
+def test_sign_is_given_again_when_a_store_is_back_that_was_killed(clustered: Backend, area: str) -> None:
+    assert clustered.server is not None
+    kv = clustered.open(area, 1.0)
+    presence = Presence(clustered.open(area, 1.0), "alpha", "i-alpha", discovery(clustered))
+    until(lambda: life(kv))
+
+    clustered.server.stop()
+    time.sleep(0.5)
+    clustered.server.start()
+    clustered.await_ready()
+
+    until(lambda: life(kv), 30)
+    presence.close()
+
+
+def test_end_does_not_wait_for_a_store_that_hangs(clustered: Backend, area: str) -> None:
+    assert clustered.server is not None
+    kv = clustered.open(area, 1.0)
+    presence = Presence(clustered.open(area, 1.0), "alpha", "i-alpha", discovery(clustered))
+    until(lambda: life(kv))
+    clustered.server.pause()
+
+    started = time.monotonic()
+    presence.close()
+
+    assert time.monotonic() - started < 6
+
+
+def test_what_cannot_be_given_is_said_once(make_backend, caplog: pytest.LogCaptureFixture) -> None:
+    backend = make_backend("consul")
+
+    presence = Presence(backend.open(backend.area()), "alpha", "i-alpha", Discovery(heartbeat_s=1, ttl_s=3))
+
+    until(lambda: caplog.records)
+    time.sleep(2.5)
+    assert len(caplog.records) == 1
+    assert "choose another discovery.ttl" in caplog.text
+    presence.close()
+    assert json.loads(life_value("i-alpha")) == {"instance": "i-alpha"}
