@@ -120,7 +120,7 @@ def _cluster_objects(
         return {}
     is_watched = backends.cluster.is_watched or (me is not None and me.is_watched and me.is_alive)
     place = Place(
-        nodes_folder=backends.cluster.nodes_folder,
+        nodes_folder=backends.cluster.discovery.path,
         is_watched=is_watched,
         revision=_revision(desired, settings, backends.memory),
     )

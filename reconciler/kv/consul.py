@@ -233,6 +233,8 @@ class ConsulWatch:
         except KvUnavailable:
             if self._cancellation.event.is_set():
                 return None
+            self._index = 0  # whoever answers next may be a restored server, whose indexes are not those we know
+            self._known.forget()
             self._backoff.failed()
             raise
         self._backoff.succeeded()

@@ -202,6 +202,7 @@ class ZooKeeperWatch:
             throughout, self._is_stale_throughout = self._is_stale_throughout, False
         try:
             if throughout:
+                self._known.forget()  # whoever answers now may be a restored server
                 self._connection.make_folder(self._folder, time.monotonic() + self._timeout_s)
                 self._tree.read(self._folder, self._prefix)
             else:

@@ -89,7 +89,8 @@ class ClusterStore:
         self.is_watched = False
         self._host = host
         self._instance = instance
-        self._discovery = discovery
+        self.discovery = discovery
+        self._followed: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         self._mirrors: dict[str, _Mirror] = {}
         self._failing: dict[str, KvError] = {}
@@ -103,9 +104,9 @@ class ClusterStore:
         self._versions: Mapping[str, int] = {}
 
     @property
-    def nodes_folder(self) -> str:
-        """Give where the hosts' own records are."""
-        return self._discovery.path
+    def followed(self) -> frozenset[str]:
+        """Give the networks that the last look was for."""
+        return self._followed
 
     @property
     def outage(self) -> KvError | None:
@@ -115,17 +116,18 @@ class ClusterStore:
 
     def folders(self, networks: Collection[str]) -> tuple[str, ...]:
         """Give what has to be watched for these networks."""
-        return (self._discovery.path, NETWORKS_FOLDER, *map(network_folder, sorted(networks)))
+        return (self.discovery.path, NETWORKS_FOLDER, *map(network_folder, sorted(networks)))
 
     def look(self, networks: Collection[str], now: str) -> ClusterState:
         """Give what is there; never raises. Nothing new gives the same value again.
 
         networks: those whose members and endpoints matter here. now: RFC 3339.
         """
+        self._followed = frozenset(networks)
         folders = (*self.folders(networks), f"{REVISIONS_FOLDER}{self._host}")
         outage = self._read(folders)
         question = self._question(networks, now)
-        expired = self._decoder.expired(self._records((self._discovery.path,))[0], question)
+        expired = self._decoder.expired(self._records((self.discovery.path,))[0], question)
         if expired:
             folders = (*folders, _ALL_NETWORKS, REVISIONS_FOLDER)
             outage = outage or self._read((_ALL_NETWORKS, REVISIONS_FOLDER))
@@ -234,8 +236,8 @@ class ClusterStore:
             instance=self._instance,
             followed=frozenset(networks),
             now=now,
-            grace_s=self._discovery.grace_s,
-            nodes_folder=self._discovery.path,
+            grace_s=self.discovery.grace_s,
+            nodes_folder=self.discovery.path,
         )
 
     def _answer(self, outage: KvError | None) -> ClusterState:

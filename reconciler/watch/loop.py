@@ -26,9 +26,11 @@ from reconciler.spec.load import LoadedSpecs
 from reconciler.status.verdict import unsettled
 from reconciler.status.write import write_status
 from reconciler.watch.brake import Brake
+from reconciler.watch.cluster_events import ClusterEvents
 from reconciler.watch.kernel_events import KernelEvents
 from reconciler.watch.names_events import NamesEvents
 from reconciler.watch.noise import Noise
+from reconciler.watch.presence import Presence
 from reconciler.watch.spec_events import SpecEvents
 
 log = logging.getLogger(__name__)
@@ -87,11 +89,13 @@ class _Cause:
     is_everything: bool = False
     is_firewall: bool = False
     is_names: bool = False
+    is_cluster: bool = False
     namespaces: set[NsRef] = field(default_factory=set)
     host_links: set[int] | None = field(default_factory=set)
 
     def __bool__(self) -> bool:
-        return self.is_spec or self.is_everything or self.is_firewall or self.is_names or bool(self.namespaces)
+        is_news = self.is_spec or self.is_everything or self.is_firewall or self.is_names or self.is_cluster
+        return is_news or bool(self.namespaces)
 
 
 class Watcher:
@@ -111,6 +115,8 @@ class Watcher:
         self._specs = SpecEvents(settings.specs_dir)
         self._kernel = KernelEvents(backends.namespaces)
         self._names = NamesEvents(settings.run_dir)
+        self._cluster = None if backends.cluster is None else ClusterEvents(backends.cluster, backends.cluster.kv)
+        self._presence = _presence(settings, backends)
         self._noise, self._brake = Noise(), Brake()
         self._loaded: LoadedSpecs | None = None
         self._last: Report | None = None
@@ -125,6 +131,8 @@ class Watcher:
         with HostLock(WATCHER) as lock, _Signals() as signals, selectors.DefaultSelector() as selector:
             for source in (signals, self._specs, self._kernel, self._names):
                 selector.register(source, selectors.EVENT_READ, source)
+            if self._cluster is not None:
+                selector.register(self._cluster, selectors.EVENT_READ, self._cluster)
             for server in self._servers:
                 selector.register(server, selectors.EVENT_READ, server)
             self._pass(_Cause(is_spec=True, is_everything=True))
@@ -143,6 +151,10 @@ class Watcher:
             listener.stopping()
 
     def close(self) -> None:
+        if self._presence is not None:
+            self._presence.close()
+        if self._cluster is not None:
+            self._cluster.close()
         self._specs.close()
         self._kernel.close()
         self._names.close()
@@ -177,6 +189,9 @@ class Watcher:
         elif source is self._names:
             self._names.drain()
             cause.is_names = True
+        elif self._cluster is not None and source is self._cluster:
+            self._cluster.drain()
+            cause.is_cluster = True
         elif any(source is server for server in self._servers):
             cast(Server, source).serve()
         else:
@@ -239,6 +254,8 @@ class Watcher:
             memory.forget(cause.namespaces)
         if cause.is_firewall:
             memory.firewall = None
+        if self._backends.cluster is not None and self._presence is not None:
+            self._backends.cluster.is_watched = self._presence.is_established
         began = time.monotonic()
         try:
             is_new = self._load() if cause.is_spec or self._loaded is None else False
@@ -281,6 +298,8 @@ class Watcher:
         overlays = (overlay.ns for overlay in memory.overlays.values() if overlay is not None)
         self._kernel.watch({HOST, *overlays, *(ns for ns, found in memory.sandboxes.items() if found.fact.inode)})
         self._names.watch()
+        if self._cluster is not None and self._backends.cluster is not None:
+            self._cluster.follow(self._backends.cluster.followed)
         if report.outcomes or self._last is None or _essence(report) != _essence(self._last):
             write_status(self._settings, report)
         self._last = report
@@ -320,6 +339,13 @@ class Watcher:
         if wait_s is None:
             self._retry_wait_s = wait_s = min(_RETRY_MAX_S, max(_RETRY_FIRST_S, 2 * self._retry_wait_s))
         self._due["retry"] = time.monotonic() + wait_s
+
+
+def _presence(settings: Settings, backends: Backends) -> Presence | None:
+    """Give signs of life for a host that others can reach."""
+    if backends.cluster is None or not settings.cluster_advertise:
+        return None
+    return Presence(backends.cluster.kv, settings.host, settings.instance, backends.cluster.discovery)
 
 
 def _spare_the_collector() -> None:

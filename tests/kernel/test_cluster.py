@@ -273,11 +273,13 @@ def test_a_partition_heals_without_a_duplicate(make_cluster: MakeCluster) -> Non
     assert cluster.ping("four", "three")
 
 
-def test_a_store_that_lost_everything_is_filled_again(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster()
+@pytest.mark.parametrize("provider", ["consul", "etcd", "zk"])
+def test_a_store_that_lost_everything_is_filled_again(provider: str, make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(provider=provider)
     cluster.declare("networks: {net: {driver: overlay}}\n" + PAIR)
     cluster.watch()
     assert cluster.ping("one", "two")
+    assert soon(lambda: len(cluster["alpha"].endpoints("net")) == len(cluster["beta"].endpoints("net")) == 2)
     before = {key: cluster["alpha"].network("net")[key] for key in ("Id", "IPAM")}
     endpoints = cluster["alpha"].endpoints("net")
 

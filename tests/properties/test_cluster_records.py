@@ -143,7 +143,12 @@ SEGMENTS = st.sampled_from(
 )
 PATHS = st.lists(SEGMENTS, max_size=5).map("/".join) | st.text(max_size=30)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from((*IPV4_POOLS, *IPV6_POOLS)),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from((*IPV4_POOLS, *IPV6_POOLS)),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
