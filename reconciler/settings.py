@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 
-from reconciler.model.identifiers import instance_id
+from reconciler.errors import ConfigError
+from reconciler.model.identifiers import instance_id, is_link_name
+from reconciler.model.objects import IPAddress
+
+_ADVERTISED: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[a-zA-Z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +24,42 @@ class PruneLimit:
 
     def is_exceeded(self, gone: int, running: int) -> bool:
         return gone >= self.count and gone * 100 > running * self.percent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advertised:
+    """Where other hosts reach this one: an address, or the interface that has it (then address is None).
+
+    port: for show only, as the engine has it; what goes between hosts goes to VXLAN's port.
+    """
+
+    address: IPAddress | None
+    ifname: str = ""
+    port: int | None = None
+
+
+def advertised(text: str) -> Advertised:
+    """Read `IP|IFACE[:PORT]`, IPv6 in brackets. Raises ConfigError."""
+    match = _ADVERTISED.match(text)
+    port = int(match["port"]) if match and match["port"] else None
+    if match is None or (port is not None and not 0 < port < 65536):
+        raise ConfigError(
+            f"cluster-advertise {text!r}: expected IP, IFACE, or one of them with :PORT; IPv6 in brackets"
+        )
+    try:
+        address = ip_address(match["v6"] or match["name"])
+    except ValueError:
+        address = None
+    if address is None and (match["v6"] or not is_link_name(match["name"])):
+        raise ConfigError(f"cluster-advertise {text!r}: neither an address nor the name of an interface")
+    if address is not None and not _is_reachable(address):
+        raise ConfigError(f"cluster-advertise {text!r}: other hosts cannot reach {address}")
+    return Advertised(address=address, ifname="" if address else match["name"], port=port)
+
+
+def _is_reachable(address: IPAddress) -> bool:
+    is_nobody = address.is_multicast or address.is_loopback or address.is_unspecified
+    return not is_nobody and not (address.version == 6 and address.is_link_local)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

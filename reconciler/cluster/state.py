@@ -11,8 +11,8 @@ from reconciler.cluster.aliveness import is_reaper, seconds_since
 from reconciler.cluster.reading import (
     Info,
     Misfit,
+    endpoint_host,
     read_endpoint,
-    read_fields,
     read_info,
     read_left,
     read_life,
@@ -312,7 +312,7 @@ class _Whose:
             case ["revisions", host] | ["network", _, "members", host]:
                 return self._is_mine(host)
             case ["network", _, "endpoints", _]:
-                return self._is_mine(content.host if isinstance(content, ClusterEndpoint) else _host_in(text))
+                return self._is_mine(content.host if isinstance(content, ClusterEndpoint) else endpoint_host(text))
             case ["networks", name]:
                 return self._is_lonely(name)
         return None
@@ -324,12 +324,3 @@ class _Whose:
         """Say whether no other host has to do with a network whose members are known."""
         is_known = name in self._question.followed and not self._is_impostor
         return is_known and set(self._by_network.get(name, ())) <= {self._question.host}
-
-
-def _host_in(text: str) -> str:
-    """Give whose a record says it is that is no good otherwise, so that its host can put it right."""
-    try:
-        host = read_fields(text).get("host")
-    except Misfit:
-        return ""
-    return host if isinstance(host, str) else ""
