@@ -144,7 +144,7 @@ def claims(record: ClusterRecord) -> tuple[str, ...]:
             case ["networks", _]:
                 return tuple(sorted({key for subnet in fields["subnets"] for key in _subnet_claims(subnet)}))
             case ["network", network, "endpoints", _]:
-                found = [fields[family] for family in ("ipv4", "ipv6") if fields[family] is not None]
+                found = [str(fields[family]) for family in ("ipv4", "ipv6") if fields[family] is not None]
                 return tuple(sorted({f"addresses/{network}/{ip_interface(text).ip}" for text in found}))
     except (ValueError, KeyError, TypeError, RecursionError):
         return ()
