@@ -181,13 +181,20 @@ class ClusterStore:
             failing = next(iter(self._failing.values()), None)
             if failing is not None:
                 return failing
-            waiting = [each for each in folders if self._mirrors.setdefault(each, _Mirror()).needs_listing]
+            waiting = [each for each in folders if self._is_due(each)]
         for folder in waiting:
             try:
                 self._list(folder)
             except KvError as error:
                 return error
         return None
+
+    def _is_due(self, folder: str) -> bool:
+        """A single key is our own: while we watch the others, it needs no looking after."""
+        mirror = self._mirrors.setdefault(folder, _Mirror())
+        if folder.endswith("/") or not mirror.is_known or mirror.is_forgotten:
+            return mirror.needs_listing
+        return self._mirrors[NETWORKS_FOLDER].needs_listing
 
     def _list(self, folder: str) -> None:
         with self._lock:
