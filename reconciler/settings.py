@@ -12,6 +12,8 @@ from reconciler.errors import ConfigError
 from reconciler.model.identifiers import instance_id, is_link_name
 from reconciler.model.objects import IPAddress
 
+_ADVERTISED: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[a-zA-Z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?\Z")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneLimit:
@@ -24,26 +26,40 @@ class PruneLimit:
         return gone >= self.count and gone * 100 > running * self.percent
 
 
-_ADVERTISED: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<plain>[^\[\]:]+))(?::[0-9]{1,5})?\Z")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advertised:
+    """Where other hosts reach this one: an address, or the interface that has it (then address is None).
 
-
-def advertised(text: str) -> IPAddress | str:
-    """Give what `--cluster-advertise` names: an address, or else the name of an interface.
-
-    text: IP or IFACE, with or without :PORT as the engine has it (nothing listens there); IPv6 may stand in brackets.
-    Raises ConfigError.
+    port: for show only, as the engine has it; what goes between hosts goes to VXLAN's port.
     """
+
+    address: IPAddress | None
+    ifname: str = ""
+    port: int | None = None
+
+
+def advertised(text: str) -> Advertised:
+    """Read `IP|IFACE[:PORT]`, IPv6 in brackets. Raises ConfigError."""
+    match = _ADVERTISED.match(text)
+    port = int(match["port"]) if match and match["port"] else None
+    if match is None or (port is not None and not 0 < port < 65536):
+        raise ConfigError(
+            f"cluster-advertise {text!r}: expected IP, IFACE, or one of them with :PORT; IPv6 in brackets"
+        )
     try:
-        return ip_address(text)
+        address = ip_address(match["v6"] or match["name"])
     except ValueError:
-        found = _ADVERTISED.match(text)
-    given = (found["ipv6"] or found["plain"]) if found else ""
-    try:
-        return ip_address(given)
-    except ValueError:
-        if found and found["plain"] and is_link_name(given):
-            return given
-    raise ConfigError(f"--cluster-advertise {text}: expected IP or IFACE, with or without :PORT (IPv6 in brackets)")
+        address = None
+    if address is None and (match["v6"] or not is_link_name(match["name"])):
+        raise ConfigError(f"cluster-advertise {text!r}: neither an address nor the name of an interface")
+    if address is not None and not _is_reachable(address):
+        raise ConfigError(f"cluster-advertise {text!r}: other hosts cannot reach {address}")
+    return Advertised(address=address, ifname="" if address else match["name"], port=port)
+
+
+def _is_reachable(address: IPAddress) -> bool:
+    is_nobody = address.is_multicast or address.is_loopback or address.is_unspecified
+    return not is_nobody and not (address.version == 6 and address.is_link_local)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from reconciler.cluster.reading import Misfit, read_fields
+from reconciler.cluster.reading import endpoint_host
 from reconciler.cluster.records import claimed, claims, network_folder
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.protocol import (
@@ -27,6 +27,7 @@ from reconciler.kv.protocol import (
     Write,
     is_key,
 )
+from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
 from reconciler.model.objects import ClusterRecord, Object
 from reconciler.model.plan import Operation, Outcome
 
@@ -229,8 +230,9 @@ def _record(entry: Entry) -> ClusterRecord:
 
 
 def _by(entry: Entry | None) -> str:
-    host = "" if entry is None else _host(entry)
-    return f" by host {host}" if host else " by another host"
+    if entry is None or "/endpoints/" not in entry.key:
+        return " by another host"
+    return f" by host {_host(entry)}"
 
 
 def _whose(entry: Entry) -> str:
@@ -244,8 +246,5 @@ def _whose(entry: Entry) -> str:
 
 
 def _host(entry: Entry) -> str:
-    try:
-        host = read_fields(entry.value.decode(errors="replace")).get("host", "")
-    except Misfit:
-        return ""
-    return host[:128] if isinstance(host, str) and host.isprintable() else ""
+    host = endpoint_host(entry.value.decode(errors="replace"))
+    return host if NAME_PATTERN.match(host) and len(host) <= NAME_MAX else "?"

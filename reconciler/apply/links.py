@@ -96,7 +96,8 @@ def _set_pair(pair: VethPair, what: str) -> Script:
     if not _are_joined(near, peer):
         raise foreign(peer, pair.peer_ns)
     master = yield from needed_link(pair.ns, pair.master, what)
-    if (peer.mtu, peer.mac) != (pair.mtu, pair.peer_mac):
+    is_renumbered = peer.mac != pair.peer_mac
+    if is_renumbered or peer.mtu != pair.mtu:
         yield from change(pair.peer_ns, peer.ifindex, Change(mtu=pair.mtu, mac=pair.peer_mac), what)
     wanted = Change(
         is_up=pair.is_up,
@@ -105,8 +106,10 @@ def _set_pair(pair: VethPair, what: str) -> Script:
         address_generation=ADDR_GEN_NONE,
     )
     yield from change(pair.ns, near.ifindex, wanted, what)
-    # Only a port has this setting, and a link is one from the message before this one on.
-    yield from change(pair.ns, near.ifindex, Change(is_hairpin=pair.is_hairpin), what)
+    # Only a port has these settings, and a link is one from the message before this one on. The MAC of before may be another
+    # endpoint's by now, even on another host: the bridge must not go on sending its frames here until it forgets by itself.
+    port = Change(is_hairpin=pair.is_hairpin, forgets_neighbours=is_renumbered)
+    yield from change(pair.ns, near.ifindex, port, what)
 
 
 def _check_is_our_bridge(bridge: Bridge, what: str) -> Script:

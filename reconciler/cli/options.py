@@ -18,7 +18,7 @@ import click
 
 from reconciler.errors import ConfigError
 from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
-from reconciler.settings import PruneLimit, Settings
+from reconciler.settings import PruneLimit, Settings, advertised
 
 if TYPE_CHECKING:
     from reconciler.spec.document import Document
@@ -268,6 +268,8 @@ def _checked(option: GlobalOption, value: Value) -> Value:
         raise ConfigError(f"{option.name} is empty")
     if option.name == "host":
         _check_host(str(value))
+    if option.name == "cluster-advertise":
+        advertised(str(value))
     if option.name == "prune-limit":
         _prune_limit(str(value))
     if isinstance(value, tuple):

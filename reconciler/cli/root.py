@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "exec": "execution",
     "manual": "completion",
     "network": "inspection",
+    "node": "nodes",
     "resume": "suspension",
     "schema": "specs",
     "status": "status",

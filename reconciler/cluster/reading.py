@@ -37,6 +37,7 @@ AUX_MAX: Final = 256
 _VNI_MAX: Final = (1 << 24) - 1
 _ID: Final = re.compile(r"[0-9a-f]{64}\Z")
 _INSTANCE: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
+_COMMIT: Final = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})?\Z")
 _DIGEST: Final = re.compile(r"([0-9a-f]{32})?\Z")
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 _UNICAST_MAC: Final = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
@@ -93,6 +94,12 @@ def read_left(text: str) -> str:
     return _moment(read_fields(text), "at")
 
 
+def read_revision(text: str) -> tuple[str, bool]:
+    """Give the commit of a host's specs, and whether they differ from it."""
+    fields = read_fields(text)
+    return _matching(fields, "commit", _COMMIT), _claim(fields, "dirty")
+
+
 def read_member(host: str, text: str) -> Member:
     return Member(host=read_name(host), declaration=_matching(read_fields(text), "declaration", _DIGEST))
 
@@ -136,6 +143,15 @@ def read_endpoint(network: str, name: str, text: str) -> ClusterEndpoint:
         ipv6=ipv6,
         names=_names(fields.get("names")),
     )
+
+
+def endpoint_host(text: str) -> str:
+    """Give whose an endpoint's record says it is, however wrong the rest; "" if it does not say."""
+    try:
+        host = read_fields(text).get("host")
+    except Misfit:
+        return ""
+    return host if isinstance(host, str) else ""
 
 
 def _names(value: object) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ _IFLA_INFO_SLAVE_KIND: Final = 4
 _IFLA_INFO_SLAVE_DATA: Final = 5
 _VETH_INFO_PEER: Final = 1
 _IFLA_BRPORT_MODE: Final = 4
+_IFLA_BRPORT_FLUSH: Final = 24
 _IFLA_INET_CONF: Final = 1
 _IFLA_INET6_CONF: Final = 2
 _IFLA_INET6_ADDR_GEN_MODE: Final = 8
@@ -181,7 +182,10 @@ def new_veth(ifname: str, master: int, mtu: int, peer_ns_fd: int, peer_ifname: s
 
 
 class Change(NamedTuple):
-    """What to change of a link; None: leave it. is_hairpin needs a link that is a port already."""
+    """What to change of a link; None: leave it. is_hairpin needs a link that is a port already.
+
+    forgets_neighbours: along with is_hairpin, the bridge forgets which MACs it had seen there.
+    """
 
     is_up: bool | None = None
     mac: str | None = None
@@ -190,6 +194,7 @@ class Change(NamedTuple):
     is_hairpin: bool | None = None
     address_generation: int | None = None
     promotes_secondaries: bool = False
+    forgets_neighbours: bool = False
 
 
 def change_link(link: int | str, change: Change) -> Request:
@@ -208,7 +213,7 @@ def change_link(link: int | str, change: Change) -> Request:
     if change.master is not None:
         body += u32_attribute(_IFLA_MASTER, change.master)
     if change.is_hairpin is not None:
-        body += _PORT[change.is_hairpin]
+        body += _PORT[change.is_hairpin, change.forgets_neighbours]
     return Request(RTM_NEWLINK, 0, body + _af_spec(change))
 
 
@@ -221,12 +226,17 @@ def _af_spec(change: Change) -> bytes:
 
 _PROMOTE: Final = nested(_AF_INET, nested(_IFLA_INET_CONF, u32_attribute(_IPV4_DEVCONF_PROMOTE_SECONDARIES, 1)))
 _PORT: Final = {
-    is_hairpin: nested(
+    (is_hairpin, forgets): nested(
         _IFLA_LINKINFO,
         attribute(_IFLA_INFO_SLAVE_KIND, b"bridge"),
-        nested(_IFLA_INFO_SLAVE_DATA, attribute(_IFLA_BRPORT_MODE, bytes((is_hairpin,)))),
+        nested(
+            _IFLA_INFO_SLAVE_DATA,
+            attribute(_IFLA_BRPORT_MODE, bytes((is_hairpin,))),
+            attribute(_IFLA_BRPORT_FLUSH, b"") if forgets else b"",
+        ),
     )
     for is_hairpin in (False, True)
+    for forgets in (False, True)
 }
 
 

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from reconciler.cluster.question import Question
 from reconciler.cluster.records import NETWORKS_FOLDER, REVISIONS_FOLDER, network_folder
-from reconciler.cluster.state import Question, StateDecoder
+from reconciler.cluster.state import StateDecoder
 from reconciler.errors import KvError
 from reconciler.kv.address import Discovery
 from reconciler.kv.protocol import MUST_NOT_EXIST, Batch, Entry, KvStore
@@ -26,6 +27,7 @@ class _Mirror:
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
+        self.texts: dict[str, str] = {}
         self.is_known = False
         self.is_watched = False
         self.is_forgotten = False
@@ -70,6 +72,11 @@ class _Mirror:
 
     def _replace(self, entries: dict[str, Entry]) -> bool:
         is_different = not self.is_known or entries != self.entries
+        before = self.entries
+        written = {key: entry for key, entry in entries.items() if before.get(key) is not entry}
+        if len(entries) < len(before) + len(written):
+            self.texts = {key: text for key, text in self.texts.items() if key in entries}
+        self.texts |= {key: entry.value.decode(errors="replace") for key, entry in written.items()}
         self.entries, self.is_known = entries, True
         return is_different
 
@@ -101,7 +108,7 @@ class ClusterStore:
         self._basis: tuple[object, ...] = ()
         self._state = ClusterState(host=host, is_known=False)
         self._given = self._state
-        self._versions: Mapping[str, int] = {}
+        self._looked_at: Mapping[str, Entry] = {}
 
     @property
     def followed(self) -> frozenset[str]:
@@ -136,7 +143,7 @@ class ClusterStore:
 
     def version(self, path: str) -> int:
         """Give the version that a record had at the last look."""
-        return self._versions.get(path, MUST_NOT_EXIST)
+        return _version(self._looked_at, path)
 
     def forget(self, paths: Iterable[str]) -> None:
         """List the folders of these paths anew at the next look: they were written, or may have been."""
@@ -182,13 +189,20 @@ class ClusterStore:
             failing = next(iter(self._failing.values()), None)
             if failing is not None:
                 return failing
-            waiting = [each for each in folders if self._mirrors.setdefault(each, _Mirror()).needs_listing]
+            waiting = [each for each in folders if self._is_due(each)]
         for folder in waiting:
             try:
                 self._list(folder)
             except KvError as error:
                 return error
         return None
+
+    def _is_due(self, folder: str) -> bool:
+        """A single key is our own: while we watch the others, it needs no looking after."""
+        mirror = self._mirrors.setdefault(folder, _Mirror())
+        if folder.endswith("/") or not mirror.is_known or mirror.is_forgotten:
+            return mirror.needs_listing
+        return self._mirrors[NETWORKS_FOLDER].needs_listing
 
     def _list(self, folder: str) -> None:
         with self._lock:
@@ -215,20 +229,20 @@ class ClusterStore:
             basis = (self._generation, folders, expired)
         if basis == self._basis:
             return
-        records, self._versions = self._records(folders)
+        records, self._looked_at = self._records(folders)
         self._state = self._decoder(records, question)
         self._basis = basis
 
-    def _records(self, folders: Sequence[str]) -> tuple[Mapping[str, str], Mapping[str, int]]:
-        """Give texts and versions of all keys in these folders; where folders overlap, the newer one."""
-        found: dict[str, Entry] = {}
+    def _records(self, folders: Sequence[str]) -> tuple[Mapping[str, str], Mapping[str, Entry]]:
+        """Give texts and entries of all keys in these folders; of one in two folders, what the narrower one has."""
+        texts: dict[str, str] = {}
+        entries: dict[str, Entry] = {}
         with self._lock:
-            for folder in folders:
-                for key, entry in self._mirrors[folder].entries.items() if folder in self._mirrors else ():
-                    if entry.version >= _version(found, key):
-                        found[key] = entry
-        texts = {key: entry.value.decode(errors="replace") for key, entry in found.items()}
-        return texts, {key: entry.version for key, entry in found.items()}
+            for folder in sorted(folders, key=len):
+                if folder in self._mirrors:
+                    texts |= self._mirrors[folder].texts
+                    entries |= self._mirrors[folder].entries
+        return texts, entries
 
     def _question(self, networks: Collection[str], now: str) -> Question:
         return Question(

@@ -50,7 +50,8 @@ def _vtep(settings: Settings, host: View) -> tuple[IPAddress | None, int]:
     found = [
         (address, ifindex)
         for address, ifindex in found
-        if wanted in (address, names[ifindex]) and not (address.is_loopback or address.is_link_local)
+        if (address == wanted.address or names[ifindex] == wanted.ifname)
+        and not (address.is_loopback or address.is_link_local)
     ]
     return min(found, key=lambda place: (place[0].version, place[1]), default=(None, 0))
 

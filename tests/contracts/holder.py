@@ -1,4 +1,4 @@
-"""A process that holds a session, lives in a cluster, or races for a counter: `python -m tests.contracts.holder VERB CONFIG-JSON …`."""
+"""A process that holds a session, lives in a cluster, or races for a counter: `python -m tests.contracts.holder VERB CONFIG …`."""
 
 from __future__ import annotations
 

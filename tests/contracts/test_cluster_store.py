@@ -295,6 +295,29 @@ def test_what_a_watch_tells_is_not_listed_and_own_writes_are(hosts: list[Host]) 
         watch.close()
 
 
+def test_many_hosts_that_join_at_once_all_get_their_places(backend: Backend, area: str) -> None:
+    assert fine(Host("first", backend.open(area)).write(network_record(overlay("over", "10.0.0.0/16"))))
+    hosts = [Host(f"h{number:02}", backend.open(area)) for number in range(8)]
+
+    def join(host: Host) -> list[str]:
+        numbers = range(10, 50)
+        mine = [
+            placed(f"{host.name}-{n}", f"10.0.{host.name[1:].lstrip('0') or 0}.{n}/16", host=host.name) for n in numbers
+        ]
+        for _ in range(20):
+            missing = [each for each in mine if each.key not in dict(host.look().seen)]
+            if fine(host.write(member_record("over", host.name, ""), *missing)):
+                return [each.path for each in mine]
+        raise AssertionError(f"{host.name} could not join")
+
+    with ThreadPoolExecutor(len(hosts)) as threads:
+        written = [path for paths in threads.map(join, hosts) for path in paths]
+
+    found = held(hosts[0].kv)
+    assert {path for path in found if "/endpoints/" in path} == set(written)
+    assert sorted(value for key, value in found.items() if key.startswith("addresses/")) == sorted(written)
+
+
 def test_watch_that_lags_behind_a_listing_takes_nothing_back(hosts: list[Host]) -> None:
     alpha, _ = hosts
     watch = alpha.kv.watch("network/over/")

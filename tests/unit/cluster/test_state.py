@@ -5,9 +5,10 @@ from ipaddress import ip_interface
 
 import pytest
 
+from reconciler.cluster.question import Question
 from reconciler.cluster.reading import RECORD_MAX
 from reconciler.cluster.records import info_record, life_path, life_value, member_record, network_record
-from reconciler.cluster.state import Question, StateDecoder
+from reconciler.cluster.state import StateDecoder
 from reconciler.model.cluster import ClusterEndpoint, ClusterNode, Member
 from tests.fakes.cluster import NOW, decoded, hex_id, node, ours, overlay, placed, stored, texts
 
@@ -272,6 +273,13 @@ def test_own_record_that_is_no_good_is_ours_to_put_right() -> None:
     assert ours(state) >= {"network/over/endpoints/a", "nodes/alpha/info"}
 
 
+@pytest.mark.parametrize("text", ["{", "{}", '{"host":7}'])
+def test_record_that_says_nothing_is_seen_as_anothers(text: str) -> None:
+    state = decoded({**stored("alpha"), "network/over/endpoints/a": text})
+
+    assert [seen.is_ours for key, seen in state.seen if key[1] == "network/over/endpoints/a"] == [False]
+
+
 def test_network_is_ours_while_no_other_host_has_to_do_with_it() -> None:
     network = texts(network_record(overlay()))
 
@@ -353,3 +361,28 @@ def test_unchanged_records_are_not_read_again() -> None:
 
     assert second.networks["over"].endpoints[0] is first.networks["over"].endpoints[0]
     assert decoder(records, question) == first
+
+
+def test_network_that_nothing_changed_in_is_the_same_value() -> None:
+    question = Question(
+        host="alpha", instance="i-alpha", followed=frozenset(("over",)), now=NOW, grace_s=1, nodes_folder="nodes/"
+    )
+    decoder, records = StateDecoder(), {**stored("alpha"), **texts(placed("a"))}
+    first = decoder(records, question)
+
+    second = decoder({**records, **texts(info_record(node("beta")))}, question)
+
+    assert second.networks["over"] is first.networks["over"]
+
+
+def test_endpoints_are_asked_again_when_the_subnets_of_their_network_change() -> None:
+    question = Question(
+        host="alpha", instance="i-alpha", followed=frozenset(("over",)), now=NOW, grace_s=1, nodes_folder="nodes/"
+    )
+    decoder, records = StateDecoder(), {**stored("alpha"), **texts(placed("a"))}
+    assert len(decoder(records, question).networks["over"].endpoints) == 1
+
+    moved = decoder({**records, **texts(network_record(overlay("over", "10.0.8.0/24")))}, question)
+
+    assert moved.networks["over"].endpoints == ()
+    assert decoder(records, question).networks["over"].endpoints != ()

@@ -1,0 +1,83 @@
+"""Who is there, who is not, and what that makes of the host that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from reconciler.cluster.aliveness import is_reaper, seconds_since
+from reconciler.cluster.question import Question, Reading
+from reconciler.cluster.reading import Info
+from reconciler.model.cluster import ClusterNode
+from reconciler.model.objects import Key, Seen
+
+_FUTURE_MAX_S: Final = 3600
+"""By how much clocks of hosts may differ; what was missed later than that has not been missed yet."""
+
+
+class Hosts:
+    """nodes: by name. is_impostor: another host lives under our name. expired: hosts whose records are ours to delete."""
+
+    def __init__(self, question: Question, readings: Iterable[Reading]) -> None:
+        self._question = question
+        self._readings = [each for each in readings if each.path.startswith(question.nodes_folder)]
+        left = self._left()
+        self.nodes = self._nodes(left)
+        me = self.nodes.get(question.host)
+        self.is_impostor = me is not None and me.is_alive and me.instance != question.instance
+        self.is_reaper = not self.is_impostor and is_reaper(self.nodes, question.host)
+        self.expired = self._expired(left)
+
+    def is_mine(self, host: str) -> bool:
+        """Say whether the records of `host` are those of the host that asks, or fell to it."""
+        return host in self.expired or (host == self._question.host and not self.is_impostor)
+
+    def seen(self) -> Iterator[tuple[Key, Seen]]:
+        """Give the hosts' own records; not signs of life, which no pass writes."""
+        for reading in self._readings:
+            kind = reading.path.rpartition("/")[2]
+            if kind == "info":
+                yield reading.seen(is_ours=self.is_mine(reading.host))
+            elif kind == "left":
+                yield reading.seen(is_ours=self.is_reaper)
+
+    def _left(self) -> Mapping[str, str]:
+        """Give when each host was missed first. What is yet to come counts as not missed."""
+        found = {}
+        for host, at in self._of_kind("left"):
+            if isinstance(at, str) and seconds_since(at, self._question.now) > -_FUTURE_MAX_S:
+                found[host] = at
+        return found
+
+    def _nodes(self, left: Mapping[str, str]) -> Mapping[str, ClusterNode]:
+        lives = {host: life for host, life in self._of_kind("life") if isinstance(life, str)}
+        nodes = {}
+        for host, info in self._of_kind("info"):
+            if isinstance(info, Info):
+                nodes[host] = ClusterNode(
+                    name=host,
+                    address=info.address,
+                    instance=lives.get(host, info.instance),
+                    is_watched=info.is_watched,
+                    is_alive=host in lives or not info.is_watched,
+                    left=left.get(host, ""),
+                )
+        return nodes
+
+    def _expired(self, left: Mapping[str, str]) -> frozenset[str]:
+        """Give the hosts that were dead for longer than the grace period."""
+        if not self.is_reaper:
+            return frozenset()
+        return frozenset(
+            host
+            for host, at in left.items()
+            if host != self._question.host
+            and (host not in self.nodes or not self.nodes[host].is_alive)
+            and seconds_since(at, self._question.now) >= self._question.grace_s
+        )
+
+    def _of_kind(self, kind: str) -> Iterator[tuple[str, object]]:
+        end = f"/{kind}"
+        for reading in self._readings:
+            if reading.path.endswith(end) and reading.content != "":
+                yield reading.host, reading.content

@@ -1,0 +1,123 @@
+"""From whose point of view, and when, the records of the cluster's store are read; and one record that was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.cluster.reading import (
+    Info,
+    Misfit,
+    endpoint_host,
+    read_endpoint,
+    read_info,
+    read_left,
+    read_life,
+    read_member,
+    read_name,
+    read_network,
+)
+from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
+from reconciler.model.objects import ClusterRecord, Key, Seen
+
+Content = Info | Member | GlobalNetwork | ClusterEndpoint | str | Misfit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """host, instance: who asks. followed: networks whose folder is among the records. nodes_folder: where records of hosts are."""
+
+    host: str
+    instance: str
+    followed: frozenset[str]
+    now: str
+    grace_s: float
+    nodes_folder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reading:
+    """What one record says; a Misfit is kept, not raised. Two readings are the same only if nothing was read anew.
+
+    network: whose folder it is in, else "". host: whose it is, by its path or by what it says, else "". marks: what no two
+    endpoints of a network may share.
+    """
+
+    path: str
+    text: str
+    content: Content
+    network: str
+    host: str
+    marks: frozenset[str]
+    key: Key
+    ours: Seen
+    foreign: Seen
+
+    def seen(self, *, is_ours: bool) -> tuple[Key, Seen]:
+        return self.key, self.ours if is_ours else self.foreign
+
+
+def read_record(path: str, text: str, nodes_folder: str) -> Reading:
+    """Read one record by itself."""
+    content = _content(path, text, nodes_folder)
+    record = ClusterRecord(path=path, value=text)
+    segments = path.split("/")
+    return Reading(
+        path=path,
+        text=text,
+        content=content,
+        network=segments[1] if segments[0] == "network" and len(segments) == 4 else "",
+        host=_host(path, text, content, nodes_folder),
+        marks=_marks(content),
+        key=record.key,
+        ours=Seen(record, is_ours=True),
+        foreign=Seen(record, is_ours=False),
+    )
+
+
+def _content(path: str, text: str, nodes_folder: str) -> Content:
+    """Give what a record says, "" for one that is not read here."""
+    try:
+        if path.startswith(nodes_folder):
+            return _node_content(path.removeprefix(nodes_folder).split("/"), text)
+        match path.split("/"):
+            case ["networks", name]:
+                return read_network(name, text)
+            case ["network", network, "members", host]:
+                read_name(network)
+                return read_member(host, text)
+            case ["network", network, "endpoints", name]:
+                return read_endpoint(network, name, text)
+    except Misfit as misfit:
+        return Misfit(str(misfit))  # without the traceback, which would keep the record's text
+    return ""
+
+
+_OF_NODES: Final[Mapping[str, Callable[[str], Info | str]]] = {"info": read_info, "life": read_life, "left": read_left}
+
+
+def _node_content(segments: list[str], text: str) -> Info | str:
+    match segments:
+        case [host, kind] if kind in _OF_NODES:
+            read_name(host)
+            return _OF_NODES[kind](text)
+    return ""
+
+
+def _host(path: str, text: str, content: Content, nodes_folder: str) -> str:
+    if path.startswith(nodes_folder):
+        return path.removeprefix(nodes_folder).partition("/")[0]
+    match path.split("/"):
+        case ["network", _, "members", host] | ["revisions", host]:
+            return host
+        case ["network", _, "endpoints", _]:
+            return content.host if isinstance(content, ClusterEndpoint) else endpoint_host(text)
+    return ""
+
+
+def _marks(content: Content) -> frozenset[str]:
+    if not isinstance(content, ClusterEndpoint):
+        return frozenset()
+    addresses = (str(interface.ip) for interface in (content.ipv4, content.ipv6) if interface is not None)
+    return frozenset((content.id, content.mac, *addresses))
