@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.errors import ReconcilerError, kernel_error
 from reconciler.kernel.links import decode_link, get_link
-from reconciler.kernel.neighbours import delete_fdb, delete_neighbour, put_fdb, put_neighbour
+from reconciler.kernel.neighbours import delete_fdb, delete_neighbour, forget_learned, put_fdb, put_neighbour
 from reconciler.kernel.netlink import Reply, RouteSocket
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.rtnetlink import Request
@@ -40,6 +40,10 @@ def _carry_out(operations: Sequence[Operation], socket: RouteSocket) -> list[Rec
     indexes = _indexes({_entry(operation).ifname for operation in operations}, socket)
     known = [operation for operation in operations if _entry(operation).ifname in indexes]
     replies = iter(socket.batch([_request(operation, indexes) for operation in known]))
+    # The endpoint may be on this host from now on, with the same MAC: frames for it must not go on to where it was. That the bridge
+    # saw nothing of it is fine, so nobody asks what became of this.
+    departed = [o.object for o in known if o.action is Action.DELETE and isinstance(o.object, FdbEntry)]
+    socket.batch([forget_learned(indexes[entry.ifname], entry.mac) for entry in departed])
     return [
         _error(operation, next(replies) if _entry(operation).ifname in indexes else Reply(errno.ENODEV))
         for operation in operations

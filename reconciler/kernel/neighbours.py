@@ -28,6 +28,7 @@ _NDA_VNI: Final = 7
 _NDA_IFINDEX: Final = 8
 _NDA_PROTOCOL: Final = 12
 _NTF_SELF: Final = 0x02
+_NTF_MASTER: Final = 0x04
 _NUD_PERMANENT: Final = 0x80
 
 _AF_INET: Final = 2
@@ -80,6 +81,11 @@ def put_fdb(ifindex: int, mac: str, vtep: IPAddress) -> Request:
 def delete_fdb(ifindex: int, mac: str) -> Request:
     """Delete it from the bridge family's table, not the neighbours' (moby PR#50236), wherever it leads."""
     return Request(_RTM_DELNEIGH, 0, _fdb(ifindex, mac))
+
+
+def forget_learned(ifindex: int, mac: str) -> Request:
+    """Have the bridge that a device is a port of forget that it saw the MAC there."""
+    return Request(_RTM_DELNEIGH, 0, _NDMSG.pack(_AF_BRIDGE, ifindex, 0, _NTF_MASTER, 0) + _mac(mac))
 
 
 def _neighbour(ifindex: int, address: IPAddress) -> bytes:
