@@ -10,6 +10,7 @@
         PortTaken          a host port is another attachment's, or a process of the host has it
         NameConflict       a foreign object stands under a name that we need
         SandboxMissing     the sandbox does not exist (any more)
+        ParentMissing      the link that a macvlan or ipvlan network sits on does not exist (any more)
       KernelError          a system call or netlink request was refused: errno and operation
         PrivilegeError     for want of a capability (exit 77)
       FirewallError        nftables refused a transaction
@@ -101,6 +102,10 @@ class NameConflict(PlanError):
 
 
 class SandboxMissing(PlanError):
+    is_retryable = True
+
+
+class ParentMissing(PlanError):
     is_retryable = True
 
 

@@ -63,10 +63,9 @@ def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Obj
     )
     links = link_units(loaded.wanted, desired.host.name, _promised_units(promises))
     sandboxes = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in loaded.wanted.attachments}
-    whose = owners(links, sandboxes, seen)
-    plan = obeyed(
-        make_plan(compile_objects(desired, {}), seen, whose, boundaries), _without_drift(loaded.wanted), whose, {}
-    )
+    objects = compile_objects(desired, {})
+    whose = owners(links, sandboxes, seen, objects.values())
+    plan = obeyed(make_plan(objects, seen, whose, boundaries), _without_drift(loaded.wanted), whose, {})
     return Report(desired=desired, plan=plan, drift=plan, spec_faults=loaded.faults, digest=loaded.digest)
 
 

@@ -11,6 +11,7 @@ from reconciler.ipam.default_routes import ways_out
 from reconciler.ipam.ifnames import chosen_ifnames
 from reconciler.ipam.networks import Failures as NetworkFailures
 from reconciler.ipam.networks import desired_networks
+from reconciler.ipam.parents import passthru_failures
 from reconciler.ipam.promises import Promises
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
 from reconciler.model.identifiers import HOST, NsRef, attachment_id, endpoint_id, veth_link_name
@@ -32,6 +33,7 @@ def assign(wanted: WantedState, host: HostFacts, promises: Promises) -> DesiredS
         _sandbox(attachment, networks, lost) for attachment in sorted(wanted.attachments, key=lambda a: a.name)
     ]
     ifnames, failures = _ifnames(sandboxes, networks, lost, promises)
+    failures = {**passthru_failures(wanted, promises), **failures}
     demands = [demand for sandbox in sandboxes for demand in _demands(sandbox, host, promises)]
     unread = _unread(wanted, promises) if wanted.has_faults else ()
     chosen, failures = chosen_addresses(demands, networks, promises.endpoints, unread=unread, failures=failures)
@@ -140,8 +142,8 @@ class _Made:
     def _endpoints(self, sandbox: _Sandbox, ns: NsRef) -> Iterator[DesiredEndpoint]:
         name = sandbox.wanted.name
         ways = ways_out(((e, self.chosen[e.network, name]) for e in sandbox.endpoints), self.networks)
-        best_ipv4 = next((way for way in ways if way.ipv4), None)
-        best_ipv6 = next((way for way in ways if way.ipv6), None)
+        best_ipv4 = next((way for way in ways if way.leads(4)), None)
+        best_ipv6 = next((way for way in ways if way.leads(6)), None)
         for way in ways:
             key = (way.wanted.network, name)
             id_ = _endpoint_id(*key, self.host, self.promises)

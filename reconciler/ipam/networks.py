@@ -8,6 +8,7 @@ from typing import Final
 from reconciler.errors import NameConflict, PlanError
 from reconciler.ipam.gateways import completed_subnets
 from reconciler.ipam.link_names import link_name
+from reconciler.ipam.parents import parent_failures, parent_mtu
 from reconciler.ipam.pools import chosen_pools, families, pool_order
 from reconciler.ipam.promises import NetworkPromise
 from reconciler.ipam.settle import settled
@@ -39,6 +40,7 @@ def desired_networks(
 
 class _Choice:
     def __init__(self, wanted: WantedState, host: HostFacts, promises: Mapping[str, NetworkPromise]) -> None:
+        self._wanted = wanted
         self._networks = sorted(wanted.networks, key=lambda network: pool_order(network.name))
         self._host = host
         self._promises = promises
@@ -53,11 +55,12 @@ class _Choice:
 
     def refused(self) -> Failures:
         """Give the networks that can be had under no circumstances."""
-        return {
+        contradictions = {
             network.name: PlanError(f"network {network.name}: {reason}")
             for network in self._networks
             if network.driver not in UNMANAGED_DRIVERS and (reason := _contradiction(network))
         }
+        return {**parent_failures(self._wanted, self._host, self._promises), **contradictions}
 
     def attempt(self, failures: Failures) -> tuple[Mapping[str, DesiredNetwork], Failures]:
         open_ = [network for network in self._networks if network.name not in failures]
@@ -130,6 +133,8 @@ def _mtu(network: NetworkWanted, host: HostFacts) -> int:
     """Give the declared MTU, else that of the host's way out, at most Ethernet's."""
     if network.driver == "overlay":
         return _overlay_mtu(network, host)
+    if network.sublink is not None:
+        return parent_mtu(network, host)
     declared = network.bridge.mtu if network.bridge else None
     if declared:
         return declared

@@ -79,6 +79,15 @@ def bridge_link_name(network_id_: str) -> str:
     return f"br-{network_id_[:12]}"
 
 
+def own_parent_name(driver: str, network_id_: str) -> str:
+    """What stands below a macvlan or ipvlan network that names no parent, under the engine's name for it."""
+    return f"{'dm' if driver == 'macvlan' else 'di'}-{network_id_[:12]}"
+
+
+def is_own_parent_name(name: str) -> bool:
+    return re.fullmatch(r"d[im]-[0-9a-f]{12}", name) is not None
+
+
 def veth_link_name(endpoint_id_: str) -> str:
     """Host side of an endpoint's veth pair; the prefix lets networkd and NetworkManager be told to leave it alone."""
     return f"rcv{endpoint_id_[:12]}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.model.desired import HostFacts
+from reconciler.model.desired import HostFacts, ParentFact
 from reconciler.observe.memory import View
 from reconciler.observe.routes import uplink_index, used_destinations
 from reconciler.settings import Settings
@@ -17,8 +18,11 @@ _IPV6 = Path("/proc/sys/net/ipv6")
 _FILE_MAX = 1 << 20
 
 
-def host_facts(settings: Settings, host: View, now: str) -> HostFacts:
-    """Give the facts. host: the host's own namespace; now: RFC 3339 with nanoseconds."""
+def host_facts(settings: Settings, host: View, now: str, parents: frozenset[str] | None = None) -> HostFacts:
+    """Give the facts. host: the host's own namespace; now: RFC 3339 with nanoseconds; parents: names of links to tell of, if there.
+
+    None: it was not looked for any.
+    """
     foreign = {link.ifindex: link.ifname for link in host.links if not link.is_ours}
     uplink = uplink_index(host.routes)
     return HostFacts(
@@ -32,7 +36,14 @@ def host_facts(settings: Settings, host: View, now: str) -> HostFacts:
         hosts=_text(_HOSTS),
         has_ipv6=_IPV6.exists(),
         now=now,
+        parents=None if parents is None else tuple(_parents(host, parents)),
     )
+
+
+def _parents(host: View, names: frozenset[str]) -> Iterator[ParentFact]:
+    for link in sorted(host.links, key=lambda link: link.ifname) if names else ():
+        if link.ifname in names:
+            yield ParentFact(ifname=link.ifname, mtu=link.mtu, is_ours=link.is_ours)
 
 
 def _text(path: Path) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.kernel.links import ADDR_GEN_EUI64, Link, address_generation, sysctl_values
-from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import Bridge, LinkUp, Seen, Sysctl, VethPair
+from reconciler.model.identifiers import NsRef, is_own_parent_name
+from reconciler.model.objects import Bridge, DeadEnd, LinkUp, Seen, Sysctl, VethPair
 
 UNKNOWN_NS = NsRef("?")
 
@@ -31,7 +31,7 @@ Peers = Mapping[tuple[int, int], Peer]
 
 
 def near_links(ns: NsRef, links: Iterable[Link], names: Mapping[int, str], peers: Peers) -> Iterator[Seen]:
-    """Give our bridges and pairs, and every other link as a foreign bridge, which is how it gets in the way of one of ours.
+    """Give our bridges, dead ends and pairs, and every other link as a foreign bridge: so it gets in the way of one of ours.
 
     names: of all links there, by index.
     """
@@ -40,6 +40,9 @@ def near_links(ns: NsRef, links: Iterable[Link], names: Mapping[int, str], peers
             yield Seen(_pair(ns, link, names, peers), is_ours=True)
             continue
         is_ours = link.is_ours and link.kind == "bridge"
+        if is_ours and is_own_parent_name(link.ifname):
+            yield Seen(_dead_end(ns, link), is_ours=True)
+            continue
         yield Seen(_bridge(ns, link), is_ours=is_ours)
         if is_ours:
             yield from link_sysctls(ns, link)
@@ -67,6 +70,17 @@ def _bridge(ns: NsRef, link: Link) -> Bridge:
         mac=link.mac,
         mtu=link.mtu,
         has_link_local=address_generation(link) == ADDR_GEN_EUI64,
+        is_up=link.is_up,
+    )
+
+
+def _dead_end(ns: NsRef, link: Link) -> DeadEnd:
+    return DeadEnd(
+        ns=ns,
+        ifname=link.ifname,
+        mtu=link.mtu,
+        # Down, it says nothing of what it will have.
+        has_carrier=link.has_carrier or not link.is_up,
         is_up=link.is_up,
     )
 

@@ -11,10 +11,13 @@ from reconciler.model.objects import (
     HOST_UNIT,
     Address,
     Bridge,
+    DeadEnd,
     FdbEntry,
     FirewallRules,
+    Ipvlan,
     Key,
     LinkUp,
+    Macvlan,
     Namespace,
     Neighbour,
     Object,
@@ -79,7 +82,7 @@ class Blocked:
         )
 
 
-_EXCLUSIVE = (Bridge, VethPair, Vxlan, Namespace, SandboxFile, FirewallRules)
+_EXCLUSIVE = (Bridge, VethPair, Vxlan, DeadEnd, Macvlan, Ipvlan, Namespace, SandboxFile, FirewallRules)
 
 
 def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[tuple[Unit, ReconcilerError]]:
@@ -176,7 +179,7 @@ class _Gone:
 
     def add(self, found: Object) -> None:
         match found:
-            case Bridge() | Vxlan():
+            case Bridge() | Vxlan() | DeadEnd() | Macvlan() | Ipvlan():
                 self._links.add((found.ns, found.ifname))
             case VethPair():
                 self._links.update({(found.ns, found.ifname), (found.peer_ns, found.peer_ifname)})
