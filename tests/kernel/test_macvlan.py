@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from reconciler.errors import ExitCode
-from reconciler.model.identifiers import LINK_GROUP
+from reconciler.errors import ExitCode, NameConflict
+from reconciler.model.identifiers import HOST, LINK_GROUP
+from reconciler.model.objects import DeadEnd, Macvlan
 from tests.command_line import Reconcile
 from tests.examples.test_examples import everything
+from tests.kernel.engine import Engine
+from tests.kernel.test_pass_killed import every_death
 from tests.kernel.test_watch import Watched, start
 from tests.machine import Machine, eventually
+from tests.pipeline.forked import ForkedReconcile
 
 pytestmark = pytest.mark.kernel
 
@@ -65,16 +71,24 @@ def test_bridge_mode_joins_the_world_and_each_other(reconcile: Reconcile, machin
     assert drift(reconcile) == []
 
 
-def test_the_second_pass_and_a_lost_state_folder_change_nothing(
-    reconcile: Reconcile, machine: Machine, uplink: str
+@pytest.mark.parametrize("options", ["parent: uplink0", "macvlan_mode: bridge"], ids=["parent", "no parent"])
+def test_a_lost_state_folder_changes_nothing_that_runs(
+    options: str, reconcile: Reconcile, machine: Machine, uplink: str
 ) -> None:
-    reconcile.write(net=network(), members=MEMBERS)
+    undeclared = "enable_ipv6: false"
+    all_three = "attachments: {a: {networks: {net: {}}}, b: {networks: {net: {}}}, c: {networks: {net: {}}}}"
+    other = network(name="net0", ipam=undeclared)
+    reconcile.write(net=network(options, ipam=undeclared), other=other, members=all_three)
     reconcile.ok()
-    before = [link(machine, ns)["ifindex"] for ns in ("a", "b")]
+    reconcile.write(net=network(options, ipam=undeclared), members=all_three.replace("a: {networks: {net: {}}}, ", ""))
+    reconcile.ok("--allow-prune")
+    before = [(link(machine, ns)["ifindex"], address(machine, ns)) for ns in ("b", "c")]
+    shutil.rmtree(machine.state_dir)
 
     reconcile.ok()
 
-    assert [link(machine, ns)["ifindex"] for ns in ("a", "b")] == before
+    assert [(link(machine, ns)["ifindex"], address(machine, ns)) for ns in ("b", "c")] == before
+    assert machine.ping("b", before[1][1])
 
 
 @pytest.mark.parametrize("word", ["private", "vepa"])
@@ -415,3 +429,120 @@ def test_the_watcher_waits_for_the_parent_and_mends_what_goes_with_it(
         assert machine.ping("a", "198.51.100.2")
         machine.run(host_ns, "ip", "link", "delete", "spare0")
         assert machine.links("a") == ["lo"]
+
+
+def test_a_network_that_becomes_a_macvlan_and_back_is_made_anew(
+    reconcile: Reconcile, machine: Machine, uplink: str
+) -> None:
+    bridge = "networks: {net: {ipam: {config: [{subnet: 10.5.0.0/24}]}}}\n"
+    for _ in range(2):
+        reconcile.write(net=bridge, members=MEMBERS)
+        reconcile.ok()
+        assert machine.ping("a", "10.5.0.1")
+
+        reconcile.write(net=network(), members=MEMBERS)
+        reconcile.ok()
+        assert machine.ping("a", "192.0.2.2")
+        assert machine.links("a") == ["eth0", "lo"]
+        assert drift(reconcile) == []
+
+
+def test_a_parent_of_ours_that_lost_its_carrier_is_made_anew(
+    reconcile: Reconcile, machine: Machine, host_ns: str
+) -> None:
+    reconcile.write(
+        net=network("macvlan_mode: bridge", ipam="ipam: {config: [{subnet: 10.9.0.0/24}]}"), members=MEMBERS
+    )
+    reconcile.ok()
+    parent = next(name for name in machine.links(host_ns) if name.startswith("dm-"))
+    for damage in (f"ip link set {parent} address 02:00:00:00:00:01", f"ip link set {parent} down"):
+        machine.run(host_ns, *damage.split())
+        assert drift(reconcile) != []
+
+        reconcile.ok()
+
+        assert machine.ping("a", address(machine, "b"))
+        assert machine.ip_json(host_ns, "address", "show", "dev", parent)[0]["addr_info"] == []
+        assert drift(reconcile) == []
+
+
+def test_the_engine_takes_what_is_there_already_or_in_part(engine: Engine, machine: Machine, uplink: str) -> None:
+    sandbox = engine.make_sandbox("a")
+    wanted = Macvlan(ns=sandbox, ifname="eth0", parent="uplink0", mode="bridge", mac="02:42:c0:00:02:40", mtu=1400)
+    engine.create(wanted)
+    index = link(machine, "a")["ifindex"]
+
+    for damage in ("true", "ip link set eth0 address 02:00:00:00:00:01", "ip link set eth0 mtu 1300"):
+        machine.run("a", *damage.split())
+        assert engine.create_error(wanted) is None
+        assert engine.has(wanted)
+    assert link(machine, "a")["ifindex"] == index
+
+    error = engine.create_error(replace(wanted, mode="vepa"))
+    assert isinstance(error, NameConflict)
+    assert "another link of ours has the name eth0" in str(error)
+    machine.run("a", *["ip", "link", "set", "eth0", "group", "default"])
+    assert isinstance(engine.create_error(wanted), NameConflict)
+    assert isinstance(engine.update_error(wanted, wanted), NameConflict)
+    assert isinstance(engine.delete_error(wanted), NameConflict)
+    machine.run("a", *f"ip link set eth0 group {LINK_GROUP}".split())
+    assert engine.delete_error(wanted) is None
+    assert engine.delete_error(wanted) is None
+    assert machine.links("a") == ["lo"]
+
+
+def test_a_dead_end_takes_what_is_there_already_or_in_part(engine: Engine, machine: Machine, host_ns: str) -> None:
+    wanted = DeadEnd(ns=HOST, ifname="dm-0123456789ab", mtu=1400)
+    machine.run(host_ns, *f"ip link add dm-0123456789ab group {LINK_GROUP} type bridge".split())
+    for _ in range(2):
+        assert engine.create_error(wanted) is None
+        assert engine.has(wanted)
+    assert machine.ip_json(host_ns, "address", "show", "dev", "dm-0123456789ab")[0]["addr_info"] == []
+
+    machine.run(host_ns, *["ip", "link", "set", "dm-0123456789ab", "group", "default"])
+    assert isinstance(engine.create_error(wanted), NameConflict)
+    assert isinstance(engine.delete_error(wanted), NameConflict)
+
+
+KILLED = """
+networks:
+  net: {driver: macvlan, driver_opts: {parent: uplink0}, ipam: {config: [{subnet: 192.0.2.0/24, ip_range: 192.0.2.64/26}]}}
+  alone: {driver: macvlan, ipam: {config: [{subnet: 10.9.0.0/24}]}}
+attachments:
+  one: {networks: {net: {}, alone: {}}}
+  two: {networks: {net: {}}}
+"""
+
+
+def test_a_pass_killed_anywhere_is_completed_by_the_next_also_in_a_foreign_sandbox(
+    forked: ForkedReconcile, machine: Machine, uplink: str
+) -> None:
+    machine.add_namespace("two")
+    before = everything(machine, "H")
+    forked.write(specs=KILLED)
+
+    def judge(where: str) -> None:
+        forked.ok()
+        assert machine.links("one") == ["eth0", "eth1", "lo"], where
+        assert machine.links("two") == ["eth0", "lo"], where
+        assert forked.ok().writes == (), where
+
+    assert every_death(lambda number: forked(die_before=number), lambda: forked.ok("down"), judge) > 15
+    forked.ok("down")
+    assert everything(machine, "H") == before
+    assert machine.links("two") == ["lo"]
+
+
+def test_down_killed_anywhere_leaves_nothing_after_the_next(
+    forked: ForkedReconcile, machine: Machine, uplink: str
+) -> None:
+    machine.add_namespace("two")
+    before = everything(machine, "H")
+    forked.write(specs=KILLED)
+
+    def judge(where: str) -> None:
+        forked.ok("down")
+        assert everything(machine, "H") == before, where
+        assert machine.links("two") == ["lo"], where
+
+    assert every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge) > 5
