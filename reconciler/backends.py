@@ -50,6 +50,7 @@ from reconciler.model.objects import (
     Sysctl,
     Unit,
     VethPair,
+    Vlan,
     Vxlan,
 )
 from reconciler.model.wanted import WantedState
@@ -102,6 +103,7 @@ class Backends:
             VethPair: rtnetlink,
             Vxlan: rtnetlink,
             DeadEnd: rtnetlink,
+            Vlan: rtnetlink,
             Macvlan: rtnetlink,
             Ipvlan: rtnetlink,
             FdbEntry: neighbours,

@@ -15,10 +15,17 @@ from reconciler.apply.links import (
 )
 from reconciler.apply.routes import create_route, remove_route, update_route
 from reconciler.apply.scripts import Script, run_scripts
-from reconciler.apply.sublinks import create_dead_end, create_sublink, update_dead_end, update_sublink
+from reconciler.apply.sublinks import (
+    create_dead_end,
+    create_sublink,
+    create_vlan,
+    update_dead_end,
+    update_sublink,
+    update_vlan,
+)
 from reconciler.apply.vxlan import create_vxlan, update_vxlan
 from reconciler.kernel.netns import Namespaces
-from reconciler.model.objects import Address, Bridge, DeadEnd, Ipvlan, LinkUp, Macvlan, Route, VethPair, Vxlan
+from reconciler.model.objects import Address, Bridge, DeadEnd, Ipvlan, LinkUp, Macvlan, Route, VethPair, Vlan, Vxlan
 from reconciler.model.plan import Action, Operation, Outcome
 
 
@@ -44,7 +51,7 @@ def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> 
     return [Outcome(operation=operation, error=errors[number]) for number, operation in enumerate(operations)]
 
 
-_LINKS = (Bridge, VethPair, Vxlan, DeadEnd, Macvlan, Ipvlan)
+_LINKS = (Bridge, VethPair, Vxlan, DeadEnd, Vlan, Macvlan, Ipvlan)
 
 
 def _script(operation: Operation, namespaces: Namespaces) -> Script:
@@ -67,6 +74,8 @@ def _creation(operation: Operation, namespaces: Namespaces) -> Script:
             return create_vxlan(vxlan, namespaces)
         case DeadEnd() as end:
             return create_dead_end(end)
+        case Vlan() as vlan:
+            return create_vlan(vlan)
         case (Macvlan() | Ipvlan()) as sublink:
             return create_sublink(sublink, namespaces)
         case LinkUp() as link:
@@ -88,6 +97,8 @@ def _update(operation: Operation, namespaces: Namespaces) -> Script:
             return update_vxlan(vxlan)
         case DeadEnd(), DeadEnd() as end:
             return update_dead_end(end)
+        case Vlan(), Vlan() as vlan:
+            return update_vlan(vlan)
         case (Macvlan(), Macvlan() as sublink) | (Ipvlan(), Ipvlan() as sublink):
             return update_sublink(sublink)
         case Route() as before, Route() as after:

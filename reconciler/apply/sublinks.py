@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import errno
 
-from reconciler.apply.scripts import Ask, Script, change, check, foreign, needed_link, own_link
+from reconciler.apply.scripts import Ask, Script, change, check, foreign, found_link, needed_link, own_link
 from reconciler.errors import NameConflict, kernel_error
 from reconciler.kernel.links import ADDR_GEN_NONE, Change, Link, new_bridge
 from reconciler.kernel.netlink import Reply
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.rtnetlink import Request
-from reconciler.kernel.sublinks import Place, ipvlan_mode, macvlan_mode, new_ipvlan, new_macvlan
+from reconciler.kernel.sublinks import Place, ipvlan_mode, macvlan_mode, new_ipvlan, new_macvlan, new_vlan, vlan_id
 from reconciler.model.identifiers import HOST
-from reconciler.model.objects import DeadEnd, Ipvlan, Macvlan
+from reconciler.model.objects import DeadEnd, Ipvlan, Macvlan, Vlan
 
 Sublink = Macvlan | Ipvlan
 
-_KINDS: dict[type[Sublink], str] = {Macvlan: "macvlan", Ipvlan: "ipvlan"}
+_KINDS: dict[type[Sublink | Vlan], str] = {Macvlan: "macvlan", Ipvlan: "ipvlan", Vlan: "vlan"}
 
 
 def create_dead_end(end: DeadEnd) -> Script:
@@ -28,19 +28,43 @@ def create_dead_end(end: DeadEnd) -> Script:
             raise foreign(found, end.ns)
     else:
         check(reply, what)
-    yield from _set_dead_end(end, what)
+    yield from _set_up(end, what)
 
 
 def update_dead_end(end: DeadEnd) -> Script:
     what = f"update {end.describe()}"
     yield from own_link(end.ns, end.ifname, what)
-    yield from _set_dead_end(end, what)
+    yield from _set_up(end, what)
 
 
-def _set_dead_end(end: DeadEnd, what: str) -> Script:
+def _set_up(link: DeadEnd | Vlan, what: str) -> Script:
     """Have it make no address before it comes up, as it has a carrier at once: the host shall not be reached by it."""
-    yield from change(end.ns, end.ifname, Change(mtu=end.mtu, address_generation=ADDR_GEN_NONE), what)
-    yield from change(end.ns, end.ifname, Change(is_up=True), what)
+    mtu = link.mtu if isinstance(link, DeadEnd) else None
+    yield from change(link.ns, link.ifname, Change(mtu=mtu, address_generation=ADDR_GEN_NONE), what)
+    yield from change(link.ns, link.ifname, Change(is_up=True), what)
+
+
+def create_vlan(vlan: Vlan) -> Script:
+    what = f"create {vlan.describe()}"
+    parent = yield from needed_link(vlan.ns, vlan.parent, what)
+    reply = yield Ask(vlan.ns, new_vlan(vlan.ifname, parent.ifindex, vlan.vlan_id))
+    if reply.errno == errno.EEXIST:
+        found = yield from found_link(vlan.ns, vlan.ifname, what)
+        if found is None:
+            raise kernel_error(
+                errno.EEXIST, what, f"{vlan.parent} has VLAN {vlan.vlan_id} under another name; name that"
+            )
+        if not found.is_ours or (found.kind, found.peer) != ("vlan", parent.ifindex) or vlan_id(found) != vlan.vlan_id:
+            raise foreign(found, vlan.ns)
+    else:
+        _check_created(reply, vlan, parent, what)
+    yield from _set_up(vlan, what)
+
+
+def update_vlan(vlan: Vlan) -> Script:
+    what = f"update {vlan.describe()}"
+    yield from own_link(vlan.ns, vlan.ifname, what)
+    yield from _set_up(vlan, what)
 
 
 def create_sublink(link: Sublink, namespaces: Namespaces) -> Script:
@@ -93,13 +117,13 @@ def _has_mode(found: Link, link: Sublink) -> bool:
             return ipvlan_mode(found) == (link.mode, link.flag)
 
 
-def _check_created(reply: Reply, link: Sublink, parent: Link, what: str) -> None:
+def _check_created(reply: Reply, link: Sublink | Vlan, parent: Link, what: str) -> None:
     """Put the kernel's bare numbers into words: it has none of its own for these."""
     kind = _KINDS[type(link)]
     match reply.errno:
         case errno.EOPNOTSUPP:
-            module = f"CONFIG_{kind.upper()}"
-            raise kernel_error(reply.errno, what, f"this kernel has no {kind} links ({module}); use another driver")
+            option = {"vlan": "CONFIG_VLAN_8021Q"}.get(kind, f"CONFIG_{kind.upper()}")
+            raise kernel_error(reply.errno, what, f"this kernel has no {kind} links ({option}); do without them")
         case errno.EBUSY:
             taken = (
                 f"{parent.ifname} is in use: a port of a bridge or bond, or with links of another kind than {kind} on it; "

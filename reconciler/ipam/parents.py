@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from reconciler.errors import ParentMissing, PlanError
 from reconciler.ipam.addresses import EndpointKey
 from reconciler.ipam.promises import Promises
-from reconciler.model.desired import HostFacts
+from reconciler.model.desired import HostFacts, ParentFact
+from reconciler.model.identifiers import vlan_of
 from reconciler.model.wanted import AttachmentWanted, MacvlanMode, NetworkMode, NetworkWanted, WantedState
 
 _ETHERNET_MTU: Final = 1500
@@ -41,18 +42,26 @@ def _unusable(network: NetworkWanted, parent: str, host: HostFacts) -> PlanError
     """Say what is wrong with the link itself; nothing as long as nobody looked."""
     if host.parents is None:
         return None
-    found = next((fact for fact in host.parents if fact.ifname == parent), None)
+    found = _base(parent, host.parents)
     if found is None:
-        vlan = " (links for VLANs are not made here: `ip link add link ... type vlan`)" if "." in parent else ""
-        return ParentMissing(
-            f"network {network.name}: there is no link {parent} on this host: its parent must exist{vlan}"
-        )
+        missing = " or ".join((parent, *(vlan_of(parent) or ())[:1]))
+        return ParentMissing(f"network {network.name}: there is no link {missing} on this host: its parent must exist")
     if found.is_ours:
-        return PlanError(f"network {network.name}: parent {parent} is a link of ours; name one of the host's own")
+        return PlanError(f"network {network.name}: parent {found.ifname} is a link of ours; name one of the host's own")
     mtu = network.sublink.mtu if network.sublink else None
     if mtu is not None and mtu > found.mtu:
-        return PlanError(f"network {network.name}: MTU {mtu} is more than that of its parent {parent}, {found.mtu}")
+        return PlanError(
+            f"network {network.name}: MTU {mtu} is more than that of its parent {found.ifname}, {found.mtu}"
+        )
     return None
+
+
+def _base(parent: str, facts: Sequence[ParentFact]) -> ParentFact | None:
+    """Give the link of the host that is there already: the parent, or what a VLAN link of ours is or will be on."""
+    known = {fact.ifname: fact for fact in facts}
+    vlan = vlan_of(parent)
+    found = known.get(parent)
+    return known.get(vlan[0]) if vlan is not None and (found is None or found.is_ours) else found
 
 
 def _exclude_each_other(one: NetworkWanted, other: NetworkWanted) -> bool:
@@ -101,5 +110,5 @@ def parent_mtu(network: NetworkWanted, host: HostFacts) -> int:
     """Give the declared MTU, else the parent's, else Ethernet's."""
     sublink = network.sublink
     assert sublink is not None, "only macvlan and ipvlan networks have a parent"
-    found = next((fact.mtu for fact in host.parents or () if fact.ifname == sublink.parent), _ETHERNET_MTU)
-    return sublink.mtu or found
+    found = _base(sublink.parent, host.parents or ())
+    return sublink.mtu or (found.mtu if found is not None else _ETHERNET_MTU)

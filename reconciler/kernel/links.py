@@ -87,8 +87,8 @@ class Link(NamedTuple):
 
     peer_nsid: how this namespace numbers that of the peer, -1 if it is the same. alias: cut at 256 bytes by the kernel.
     af_spec: raw, read by `sysctl_values` and `address_generation`. vxlan: raw, of a VXLAN device, read by `kernel.vxlan`.
-    sublink: the same of a macvlan or ipvlan link, read by `kernel.sublinks`; its peer is the link that it sits on. has_carrier:
-    whether frames have somewhere to go.
+    sublink: the same of a macvlan, ipvlan or VLAN link, read by `kernel.sublinks`; its peer is the link that it sits on.
+    has_carrier: whether frames have somewhere to go.
     """
 
     ifindex: int
@@ -280,7 +280,7 @@ def decode_link(buffer: bytes, start: int, end: int) -> Link:
         alias=text(buffer, found.get(_IFLA_IFALIAS)),
         af_spec=_raw(buffer, found.get(_IFLA_AF_SPEC)),
         vxlan=_raw(buffer, info.get(_IFLA_INFO_DATA)) if kind == "vxlan" else b"",
-        sublink=_raw(buffer, info.get(_IFLA_INFO_DATA)) if kind in ("macvlan", "ipvlan") else b"",
+        sublink=_raw(buffer, info.get(_IFLA_INFO_DATA)) if kind in ("macvlan", "ipvlan", "vlan") else b"",
         has_carrier=bool(flags & _IFF_LOWER_UP),
     )
 

@@ -1,4 +1,4 @@
-"""Macvlan and ipvlan links as rtnetlink messages (linux/if_link.h). Pure."""
+"""Macvlan, ipvlan and VLAN links as rtnetlink messages (linux/if_link.h). Pure."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ _IFLA_INFO_DATA: Final = 2
 _IFLA_MACVLAN_MODE: Final = 1
 _IFLA_IPVLAN_MODE: Final = 1
 _IFLA_IPVLAN_FLAGS: Final = 2
+_IFLA_VLAN_ID: Final = 1
 
 _MACVLAN_MODES: Final = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 _IPVLAN_MODES: Final = {"l2": 0, "l3": 1, "l3s": 2}
@@ -70,15 +71,23 @@ def new_ipvlan(place: Place, mode: str, flag: str) -> Request:
     return _new(place, b"ipvlan", b"", data)
 
 
+def new_vlan(ifname: str, parent: int, vlan_id: int) -> Request:
+    """Make a VLAN link in our group, down, beside its parent and with its MTU."""
+    return _on_parent(ifname, parent, b"vlan", b"", attribute(_IFLA_VLAN_ID, _U16.pack(vlan_id)))
+
+
 def _new(place: Place, kind: bytes, address: bytes, data: bytes) -> Request:
+    inside = u32_attribute(_IFLA_MTU, place.mtu) + u32_attribute(_IFLA_NET_NS_FD, place.ns_fd)
+    return _on_parent(place.ifname, place.parent, kind, address + inside, data)
+
+
+def _on_parent(ifname: str, parent: int, kind: bytes, more: bytes, data: bytes) -> Request:
     body = (
         _IFINFO.pack(0, 0, 0, 0, 0)
-        + text_attribute(_IFLA_IFNAME, place.ifname)
-        + address
-        + u32_attribute(_IFLA_MTU, place.mtu)
-        + u32_attribute(_IFLA_LINK, place.parent)
+        + text_attribute(_IFLA_IFNAME, ifname)
+        + more
+        + u32_attribute(_IFLA_LINK, parent)
         + u32_attribute(_IFLA_GROUP, LINK_GROUP)
-        + u32_attribute(_IFLA_NET_NS_FD, place.ns_fd)
         + nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, kind), nested(_IFLA_INFO_DATA, data))
     )
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
@@ -96,6 +105,11 @@ def ipvlan_mode(link: Link) -> tuple[str, str]:
     found = attributes(raw, 0, len(raw))
     mode, flag = (_u16(raw, found.get(kind)) for kind in (_IFLA_IPVLAN_MODE, _IFLA_IPVLAN_FLAGS))
     return _name(_IPVLAN_MODES, mode), _name(_IPVLAN_FLAGS, flag)
+
+
+def vlan_id(link: Link) -> int:
+    """Read what the dump of a VLAN link carried. Raises CodecError."""
+    return _u16(link.sublink, attributes(link.sublink, 0, len(link.sublink)).get(_IFLA_VLAN_ID))
 
 
 def _name(numbers: dict[str, int], number: int) -> str:

@@ -27,7 +27,7 @@ class PortBinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParentFact:
-    """A link of the host that a macvlan or ipvlan network names as its parent. is_ours: we made it."""
+    """A link of the host that a macvlan or ipvlan network sits on, or below the VLAN that it names. is_ours: we made it."""
 
     ifname: str
     mtu: int

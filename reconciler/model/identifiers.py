@@ -84,6 +84,17 @@ def own_parent_name(driver: str, network_id_: str) -> str:
     return f"{'dm' if driver == 'macvlan' else 'di'}-{network_id_[:12]}"
 
 
+def vlan_of(name: str) -> tuple[str, int] | None:
+    """Read a name such as eth0.10 as the engine does: VLAN 10 (IEEE 802.1Q) on eth0. None for another name."""
+    base, _, number = name.rpartition(".")
+    is_vlan = base != "" and re.fullmatch(r"[1-9][0-9]{0,3}", number) is not None and int(number) <= _VLAN_MAX
+    return (base, int(number)) if is_vlan else None
+
+
+_VLAN_MAX: Final = 4094
+"""The last VLAN ID; 4095 is reserved."""
+
+
 def is_own_parent_name(name: str) -> bool:
     return re.fullmatch(r"d[im]-[0-9a-f]{12}", name) is not None
 

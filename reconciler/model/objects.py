@@ -202,6 +202,28 @@ class DeadEnd(_Object):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Vlan(_Object):
+    """A VLAN link of ours on a link of the host, for macvlan and ipvlan links to sit on. vlan_id: 1 to 4094 (IEEE 802.1Q).
+
+    Its MTU is its parent's, and the host has no address on it.
+    """
+
+    kind: ClassVar[str] = "Vlan"
+    ns: NsRef
+    ifname: str
+    parent: str
+    vlan_id: int
+    is_up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname)
+
+    def describe(self) -> str:
+        return f"vlan {self.ifname} (id {self.vlan_id}) on {self.parent or '?'}{_where(self.ns)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Macvlan(_Object):
     """A macvlan link in a sandbox, on a link of the host's own namespace. Its own state is a `LinkUp`.
 
@@ -458,6 +480,7 @@ Object = (
     | VethPair
     | Vxlan
     | DeadEnd
+    | Vlan
     | Macvlan
     | Ipvlan
     | Neighbour

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from reconciler.kernel.netns import Namespaces
-from reconciler.model.identifiers import HOST
+from reconciler.model.identifiers import HOST, vlan_of
 from reconciler.model.observed import Observed
 from reconciler.model.wanted import WantedState
 from reconciler.observe.files import expected_links, files_of, sandbox_files
@@ -65,7 +65,9 @@ def _host_view(namespaces: Namespaces, memory: Memory) -> View:
 
 
 def _parents(wanted: WantedState) -> frozenset[str]:
-    return frozenset(n.sublink.parent for n in wanted.networks if n.sublink is not None and n.sublink.parent)
+    """Name the links that networks sit on, and those below that VLANs are on."""
+    named = {network.sublink.parent for network in wanted.networks if network.sublink is not None} - {""}
+    return frozenset(named | {vlan[0] for name in named if (vlan := vlan_of(name)) is not None})
 
 
 def _files(wanted: WantedState, settings: Settings, memory: Memory) -> Keyed:

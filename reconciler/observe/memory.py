@@ -71,13 +71,14 @@ class HostObjects:
     """What the host's own namespace holds. Of a thousand links a change touches few: the others are not made into objects again."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[tuple[Link, Peer | None, str], Keyed]] = {}
+        self._known: dict[int, tuple[tuple[Link, Peer | None, str, str], Keyed]] = {}
 
     def __call__(self, host: View, peers: Peers) -> Keyed:
         names = host.names()
         known, self._known = self._known, {}
         for link in host.links:
-            basis = (link, peers.get((link.peer_nsid, link.peer)), names.get(link.master, ""))
+            peer = peers.get((link.peer_nsid, link.peer))
+            basis = (link, peer, names.get(link.master, ""), names.get(link.peer, ""))
             before = known.get(link.ifindex)
             if before is None or before[0] != basis:
                 before = (basis, keyed(near_links(HOST, (link,), names, peers)))

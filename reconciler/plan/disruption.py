@@ -15,6 +15,7 @@ from reconciler.model.objects import (
     Object,
     Route,
     VethPair,
+    Vlan,
     Vxlan,
 )
 from reconciler.model.plan import Action, Disruption
@@ -24,6 +25,7 @@ _FLAPPING_FIELDS: dict[type[Object], set[str]] = {
     VethPair: {"master", "peer_mac", "is_up"},
     Vxlan: {"master", "is_up"},
     DeadEnd: {"is_up"},
+    Vlan: {"is_up"},
     Macvlan: {"mac"},
 }
 """Changing these in place loses packets for a moment: neighbours must learn anew, or the port was down."""
@@ -32,6 +34,7 @@ _IMMUTABLE_FIELDS: dict[type[Object], frozenset[str]] = {
     VethPair: frozenset({"peer_ns", "peer_ifname"}),
     Vxlan: frozenset({"vni", "local", "port", "is_learning", "is_proxy"}),
     DeadEnd: frozenset({"has_carrier"}),
+    Vlan: frozenset({"parent", "vlan_id"}),
     Macvlan: frozenset({"parent", "mode"}),
     Ipvlan: frozenset({"parent", "mode", "flag"}),
 }
@@ -65,6 +68,7 @@ _FELT = (
     VethPair,
     Vxlan,
     DeadEnd,
+    Vlan,
     Macvlan,
     Ipvlan,
     FdbEntry,
@@ -78,7 +82,7 @@ _FELT = (
 
 def _of_delete(before: Object | None) -> Disruption:
     match before:
-        case Bridge() | VethPair() | Vxlan() | DeadEnd() | Macvlan() | Ipvlan():
+        case Bridge() | VethPair() | Vxlan() | DeadEnd() | Vlan() | Macvlan() | Ipvlan():
             return Disruption.RECREATE
         case Address():
             return Disruption.FLAP

@@ -27,6 +27,7 @@ from reconciler.model.objects import (
     Sysctl,
     Unit,
     VethPair,
+    Vlan,
     Vxlan,
 )
 from reconciler.model.plan import Action, Disruption, Operation, Plan
@@ -82,7 +83,7 @@ class Blocked:
         )
 
 
-_EXCLUSIVE = (Bridge, VethPair, Vxlan, DeadEnd, Macvlan, Ipvlan, Namespace, SandboxFile, FirewallRules)
+_EXCLUSIVE = (Bridge, VethPair, Vxlan, DeadEnd, Vlan, Macvlan, Ipvlan, Namespace, SandboxFile, FirewallRules)
 
 
 def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[tuple[Unit, ReconcilerError]]:
@@ -179,7 +180,7 @@ class _Gone:
 
     def add(self, found: Object) -> None:
         match found:
-            case Bridge() | Vxlan() | DeadEnd() | Macvlan() | Ipvlan():
+            case Bridge() | Vxlan() | DeadEnd() | Vlan() | Macvlan() | Ipvlan():
                 self._links.add((found.ns, found.ifname))
             case VethPair():
                 self._links.update({(found.ns, found.ifname), (found.peer_ns, found.peer_ifname)})

@@ -26,6 +26,7 @@ from reconciler.model.objects import (
     SandboxFile,
     Sysctl,
     VethPair,
+    Vlan,
     Vxlan,
 )
 from reconciler.model.plan import Action, Operation
@@ -37,6 +38,7 @@ _RANKS: dict[type[Object], int] = {
     Namespace: 10,
     Bridge: 20,
     DeadEnd: 20,
+    Vlan: 20,
     Vxlan: 25,
     FdbEntry: 27,
     Neighbour: 27,

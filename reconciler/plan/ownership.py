@@ -38,6 +38,7 @@ from reconciler.model.objects import (
     Sysctl,
     Unit,
     VethPair,
+    Vlan,
     Vxlan,
 )
 from reconciler.model.wanted import WantedState
@@ -70,7 +71,7 @@ class Owners:
                 return self.links.get(found.ifname)
             case Bridge() | Vxlan() | FdbEntry() | Neighbour() | Address() | Route() | LinkUp():
                 return self._unit_at(found.ns, found.ifname)
-            case DeadEnd() | Macvlan() | Ipvlan():
+            case DeadEnd() | Vlan() | Macvlan() | Ipvlan():
                 return self._unit_at(found.ns, found.ifname)
             case NameTables():
                 return NAMES_UNIT
@@ -113,7 +114,7 @@ def link_units(wanted: WantedState, host: str, promised: Mapping[str, Unit]) -> 
         given = network.bridge.link_name if network.bridge else None
         default = "docker0" if network.name == "bridge" else bridge_link_name(network_id(host, network.name))
         if network.sublink is not None:
-            default = own_parent_name(network.driver, network_id(host, network.name))
+            default = network.sublink.parent or own_parent_name(network.driver, network_id(host, network.name))
         units[given or default] = Unit(network=network.name)
     for attachment in wanted.attachments:
         for endpoint in attachment.endpoints:

@@ -23,6 +23,7 @@ from reconciler.model.objects import (
     Seen,
     Sysctl,
     VethPair,
+    Vlan,
     Vxlan,
 )
 from reconciler.model.plan import Action, Operation, Outcome
@@ -79,7 +80,9 @@ class SimulatedKernel:
             case Bridge() | DeadEnd():
                 return found.ns == HOST or self._has_namespace(found.ns)
             case Macvlan() | Ipvlan():
-                has_parent = found.parent == UPLINK or ("DeadEnd", HOST, found.parent) in self.seen
+                has_parent = found.parent == UPLINK or any(
+                    (kind, HOST, found.parent) in self.seen for kind in ("DeadEnd", "Vlan")
+                )
                 return has_parent and self._has_namespace(found.ns)
             case FdbEntry() | Neighbour():
                 return ("Vxlan", found.ns, found.ifname) in self.seen
@@ -117,7 +120,7 @@ class SimulatedKernel:
                 self._drop_on(found.peer_ns, found.peer_ifname)
             case Vxlan() | Macvlan() | Ipvlan():
                 self._drop_on(found.ns, found.ifname)
-            case DeadEnd():
+            case DeadEnd() | Vlan():
                 self._drop_on(found.ns, found.ifname)
                 for child in self._objects():
                     if isinstance(child, (Macvlan, Ipvlan)) and child.parent == found.ifname:

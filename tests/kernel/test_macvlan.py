@@ -391,7 +391,35 @@ def test_ipvlan_is_refused_with_the_reason_where_the_kernel_has_none(
         assert machine.ping("a", "192.0.2.65")
     else:
         assert done.exit_code == ExitCode.FAILED
-        assert "this kernel has no ipvlan links (CONFIG_IPVLAN); use another driver" in done.text
+        assert "this kernel has no ipvlan links (CONFIG_IPVLAN); do without them" in done.text
+
+
+def test_a_vlan_is_made_below_the_members_or_refused_where_the_kernel_has_none(
+    reconcile: Reconcile, machine: Machine, host_ns: str, uplink: str
+) -> None:
+    probe = ("ip", "link", "add", "link", "uplink0", "name", "probe", "type", "vlan", "id", "9")
+    has_vlan = machine.run(host_ns, *probe, check=False).returncode == 0
+    if has_vlan:
+        machine.run(host_ns, "ip", "link", "delete", "probe")
+        machine.run(uplink, "ip", "link", "add", "link", "downlink0", "name", "v10", "type", "vlan", "id", "10")
+        machine.run(uplink, "ip", "link", "set", "v10", "up")
+        machine.run(uplink, "ip", "address", "add", "198.51.100.2/24", "dev", "v10")
+    before = everything(machine, host_ns)
+    reconcile.write(
+        net=network("parent: uplink0.10", ipam="ipam: {config: [{subnet: 198.51.100.0/24}]}"), members=MEMBERS
+    )
+
+    done = reconcile()
+
+    if has_vlan:
+        assert done.exit_code == ExitCode.OK, done.text
+        assert machine.ping("a", "198.51.100.2")
+        assert drift(reconcile) == []
+    else:
+        assert done.exit_code == ExitCode.FAILED
+        assert "this kernel has no vlan links (CONFIG_VLAN_8021Q); do without them" in done.text
+    reconcile.ok("down")
+    assert everything(machine, host_ns) == before
 
 
 def test_published_ports_are_remarked_names_served_and_options_shown(

@@ -31,6 +31,7 @@ from reconciler.model.objects import (
     Sysctl,
     Unit,
     VethPair,
+    Vlan,
     Vxlan,
 )
 from reconciler.model.plan import Action, Plan
@@ -62,6 +63,10 @@ def hosts(draw: st.DrawFn) -> dict[Key, Object]:
     for parent in parents[1:]:
         mtu = draw(st.sampled_from([1400, 1500]))
         objects.append(DeadEnd(unit=Unit(network="m"), ns=HOST, ifname=parent, mtu=mtu))
+    for parent in draw(st.lists(st.just(f"{UPLINK}.10"), max_size=1)):
+        number = draw(st.sampled_from([10, 11]))
+        objects.append(Vlan(unit=Unit(network="m"), ns=HOST, ifname=parent, parent=UPLINK, vlan_id=number))
+        parents.append(parent)
     for name in draw(st.lists(st.sampled_from(["web", "db", "foreign"]), unique=True)):
         objects += draw(sandboxes(name, bridges))
         objects += draw(sublinks(name, parents))
@@ -175,7 +180,7 @@ def seen_as_ours(objects: dict[Key, Object]) -> dict[Key, Seen]:
 
 
 def owners_of(*states: dict[Key, Object]) -> Owners:
-    kinds = (Bridge, DeadEnd, VethPair)
+    kinds = (Bridge, DeadEnd, Vlan, VethPair)
     links = {o.ifname: o.unit for state in states for o in state.values() if isinstance(o, kinds)}
     wanted = [found for state in states for found in state.values()]
     return owners(links, {}, seen_as_ours(states[0]), wanted)
@@ -251,7 +256,7 @@ def test_nothing_foreign_is_changed_or_deleted(present: dict[Key, Object], wante
     plan = make_plan(wanted, foreign, owners_of(present, wanted), Boundaries())
 
     touched = [o for o in plan.operations if o.action is not Action.CREATE and not isinstance(o.object, Sysctl)]
-    exclusive = (Bridge, VethPair, Vxlan, DeadEnd, Macvlan, Ipvlan, Namespace, Route, SandboxFile)
+    exclusive = (Bridge, VethPair, Vxlan, DeadEnd, Vlan, Macvlan, Ipvlan, Namespace, Route, SandboxFile)
     changed_in_place = [o for o in touched if isinstance(o.object, exclusive)]
     assert not changed_in_place
     assert not [o for o in plan.operations if o.action is Action.DELETE]

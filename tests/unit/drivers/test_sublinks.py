@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
+import pytest
+
 from reconciler.compile import compile_objects
 from reconciler.drivers.sublinks import compile_network
-from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredState
+from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredState, ParentFact
 from reconciler.model.identifiers import HOST, NsRef, own_parent_name
 from reconciler.model.objects import (
     Address,
@@ -23,6 +25,7 @@ from reconciler.model.objects import (
     Route,
     Sysctl,
     Unit,
+    Vlan,
 )
 from reconciler.model.wanted import IpvlanFlag, IpvlanMode, IpvlanOptions, MacvlanMode, MacvlanOptions
 from tests.fakes.desired import attachment, endpoint, host_facts, network
@@ -78,6 +81,35 @@ def test_a_network_without_a_parent_has_one_that_leads_nowhere() -> None:
     assert end.unit == Unit(network="lan")
     assert isinstance(link, Macvlan)
     assert link.parent == name
+
+
+BASE = ParentFact(ifname="eth7", mtu=1500)
+
+
+@pytest.mark.parametrize(
+    ("parent", "parents", "vlans"),
+    [
+        ("eth7.10", (BASE,), [Vlan(ns=HOST, ifname="eth7.10", parent="eth7", vlan_id=10)]),
+        (
+            "eth7.10",
+            (BASE, replace(BASE, ifname="eth7.10", is_ours=True)),
+            [Vlan(ns=HOST, ifname="eth7.10", parent="eth7", vlan_id=10)],
+        ),
+        ("eth7.10", (BASE, replace(BASE, ifname="eth7.10")), []),
+        ("eth7.10", None, []),
+        ("eth7", (BASE,), []),
+    ],
+    ids=["to be made", "made by us", "made by others", "nobody looked", "no vlan"],
+)
+def test_a_vlan_is_made_where_nobody_else_has_made_it(
+    parent: str, parents: tuple[ParentFact, ...] | None, vlans: list[Vlan]
+) -> None:
+    made = macvlan(MacvlanOptions(parent=parent))
+
+    found = list(compile_network(made, (web(),), replace(host_facts(), parents=parents)))
+
+    assert [each for each in found if isinstance(each, Vlan)] == vlans
+    assert [each.parent for each in found if isinstance(each, Macvlan)] == [parent]
 
 
 def test_an_ipvlan_endpoint_has_mode_and_flag_and_no_address_of_its_own() -> None:

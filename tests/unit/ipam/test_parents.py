@@ -12,7 +12,7 @@ from reconciler.ipam.assign import assign
 from reconciler.ipam.gateway_network import with_gateway_network
 from reconciler.ipam.promises import NetworkPromise, Promises, decode_promises, sandbox_record
 from reconciler.model.desired import DesiredState, ParentFact
-from reconciler.model.identifiers import HOST, NsRef, derived_id
+from reconciler.model.identifiers import HOST, NsRef, derived_id, vlan_of
 from reconciler.model.objects import Unit
 from reconciler.model.wanted import (
     AttachmentWanted,
@@ -128,6 +128,39 @@ def test_a_parent_that_will_not_do_fails_its_network_only(
     assert [found.name for found in desired.attachments] == ["two"]
     error = dict(desired.failures)[Unit(network="a")]
     assert error.is_retryable is isinstance(error, ParentMissing) is (parents == ())
+
+
+@pytest.mark.parametrize(
+    ("parents", "message"),
+    [
+        ((ETH7,), ""),
+        ((ETH7, replace(ETH7, ifname="eth7.10", is_ours=True)), ""),
+        ((replace(ETH7, ifname="eth7.10"),), ""),
+        ((), "network a: there is no link eth7.10 or eth7 on this host: its parent must exist"),
+    ],
+    ids=["to be made", "made by us", "made by others", "nothing"],
+)
+def test_a_vlan_needs_what_it_is_on(parents: tuple[ParentFact, ...], message: str) -> None:
+    desired = assigned(macvlan("a", LAN, parent="eth7.10"), parents=parents)
+
+    assert failures(desired).get(Unit(network="a"), "") == message
+    assert [found.mtu for found in desired.networks] == ([] if message else [9000])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("eth0.10", ("eth0", 10)),
+        ("br.lan.4094", ("br.lan", 4094)),
+        ("eth0.4095", None),
+        ("eth0.0", None),
+        ("eth0.010", None),
+        (".10", None),
+        ("eth0", None),
+    ],
+)
+def test_names_of_vlans(name: str, meant: tuple[str, int] | None) -> None:
+    assert vlan_of(name) == meant
 
 
 OTHER = subnet("198.51.100.0/24")

@@ -13,7 +13,16 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from reconciler.kernel.links import Link, decode_link, new_bridge
 from reconciler.kernel.rtnetlink import CodecError, Request, attribute, messages, packed
-from reconciler.kernel.sublinks import UNKNOWN, Place, ipvlan_mode, macvlan_mode, new_ipvlan, new_macvlan
+from reconciler.kernel.sublinks import (
+    UNKNOWN,
+    Place,
+    ipvlan_mode,
+    macvlan_mode,
+    new_ipvlan,
+    new_macvlan,
+    new_vlan,
+    vlan_id,
+)
 from reconciler.model.identifiers import LINK_GROUP
 
 MAC = "02:42:0a:09:00:03"
@@ -103,6 +112,17 @@ def test_ipvlan_is_read_as_it_was_written(number: int, mode: str, bits: int, fla
     assert ipvlan_mode(link._replace(sublink=link.sublink + flags_attribute(bits))) == (mode, flag)
 
 
+@pytest.mark.parametrize("number", [1, 10, 4094])
+def test_vlan_request_reads_as_meant_and_is_read_as_it_was_written(number: int) -> None:
+    found = understood(new_vlan("eth0.10", 7, number))
+
+    assert (found.get("ifname"), found.get("link"), found.get("group")) == ("eth0.10", 7, LINK_GROUP)
+    assert (found.get("mtu"), found.get("net_ns_fd"), found["flags"]) == (None, None, 0)
+    assert at(found, "IFLA_LINKINFO", "IFLA_INFO_KIND") == "vlan"
+    assert at(found, "IFLA_LINKINFO", "IFLA_INFO_DATA", "IFLA_VLAN_ID") == number
+    assert vlan_id(written(index=2, attrs=info("vlan", ("IFLA_VLAN_ID", number)))) == number
+
+
 def test_what_older_kernels_do_not_tell_has_its_default() -> None:
     assert ipvlan_mode(written(index=2, attrs=info("ipvlan"))) == ("l2", "bridge")
     assert macvlan_mode(written(index=2, attrs=info("macvlan"))) == UNKNOWN
@@ -124,3 +144,5 @@ def test_random_bytes_give_a_mode_or_the_codecs_own_error(raw: bytes) -> None:
         macvlan_mode(link)
     with contextlib.suppress(CodecError):
         ipvlan_mode(link)
+    with contextlib.suppress(CodecError):
+        vlan_id(link)
