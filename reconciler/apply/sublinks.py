@@ -1,4 +1,4 @@
-"""Scripts that make and change macvlan and ipvlan links, and what those sit on that have no parent."""
+"""Scripts that make and change macvlan and ipvlan links, and what of ours they may sit on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 
 from reconciler.apply.scripts import Ask, Script, change, check, foreign, found_link, needed_link, own_link
 from reconciler.errors import NameConflict, kernel_error
-from reconciler.kernel.links import ADDR_GEN_NONE, Change, Link, new_bridge
+from reconciler.kernel.links import ADDR_GEN_NONE, NSID_NOT_ASSIGNED, Change, Link, new_bridge
 from reconciler.kernel.netlink import Reply
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.rtnetlink import Request
@@ -105,7 +105,8 @@ def _check_is_this(link: Sublink, parent: Link, what: str) -> Script:
     found = yield from needed_link(link.ns, link.ifname, what)
     if not found.is_ours:
         raise foreign(found, link.ns)
-    if found.kind != _KINDS[type(link)] or found.peer != parent.ifindex or not _has_mode(found, link):
+    is_on_parent = found.peer == parent.ifindex and found.peer_nsid != NSID_NOT_ASSIGNED
+    if found.kind != _KINDS[type(link)] or not is_on_parent or not _has_mode(found, link):
         raise NameConflict(f"{what}: another link of ours has the name {link.ifname}; the next pass looks again")
 
 

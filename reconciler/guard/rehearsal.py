@@ -33,8 +33,8 @@ from reconciler.spec.load import LoadedSpecs
 def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str, orders: Orders) -> Report:
     """Give the plan from the last good specs (against "status"), or from nothing at all ("empty"). Needs no rights.
 
-    What only the host could tell is left out on both sides: the MTU of its way out, routes that pools must not meet, sockets that
-    hold a port, sandboxes that are missing.
+    What only the host could tell is left out on both sides: the MTU of its way out and of parents, links for VLANs, routes that
+    pools must not meet, sockets that hold a port, sandboxes that are missing.
     """
     host = host_facts(settings, View(links=(), addresses=(), routes=()), _now())
     if against == "empty":

@@ -157,8 +157,10 @@ def _asked_by_ns(wanted: WantedState, promised_sysctls: Iterable[tuple[NsRef, st
 
 def _left_behind(promised: Iterable[NsRef], asked: Iterable[NsRef], namespaces: Namespaces) -> Iterator[NsRef]:
     """Give those of former attachments that are still there, but for what is looked into under another name anyway."""
-    inodes = {namespaces.present_inode(ns) for ns in asked}
-    return (ns for ns in promised if namespaces.present_inode(ns) not in (0, *inodes))
+    asked = frozenset(asked)
+    left = [ns for ns in promised if ns not in asked]
+    inodes = {namespaces.present_inode(ns) for ns in asked} if left else set()
+    return (ns for ns in left if namespaces.present_inode(ns) not in (0, *inodes))
 
 
 def _remembered(memory: Memory, namespaces: Namespaces, ns: NsRef, asked: frozenset[str]) -> Glimpse | None:

@@ -147,13 +147,16 @@ def owners(
 
 
 def _sublinks(wanted: Iterable[Object], seen: Mapping[Key, Seen]) -> Mapping[tuple[NsRef, str], Unit]:
-    """Tell macvlan and ipvlan links by name, and one that was renamed by its parent."""
-    known: dict[tuple[NsRef, str, str], Unit] = {}
+    """Tell macvlan and ipvlan links by name; one that was renamed by its parent, if no other is on that."""
+    by_name: dict[tuple[NsRef, str], Unit] = {}
+    by_parent: defaultdict[tuple[NsRef, str], list[Unit]] = defaultdict(list)
     for mine in _sublinks_of(wanted):
-        known[mine.ns, "", mine.parent] = known[mine.ns, mine.ifname, ""] = mine.unit
+        by_name[mine.ns, mine.ifname] = mine.unit
+        by_parent[mine.ns, mine.parent].append(mine.unit)
     found = {}
     for link in _sublinks_of(each.object for each in seen.values()):
-        unit = known.get((link.ns, link.ifname, "")) or known.get((link.ns, "", link.parent))
+        units = by_parent.get((link.ns, link.parent), [])
+        unit = by_name.get((link.ns, link.ifname)) or (units[0] if len(units) == 1 else None)
         if unit is not None:
             found[link.ns, link.ifname] = unit
     return found

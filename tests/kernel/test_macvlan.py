@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import struct
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -137,6 +140,42 @@ def test_ipv6_reaches_the_world_and_each_other(reconcile: Reconcile, machine: Ma
     assert machine.ping("a", "2001:db8::2")
     assert machine.default_gateway("a", "-6") == "2001:db8::2"
     assert drift(reconcile) == []
+
+
+def test_what_a_router_advertises_is_no_drift_and_no_competition(
+    reconcile: Reconcile, machine: Machine, uplink: str
+) -> None:
+    pool = "{subnet: '2001:db8::/64', gateway: '2001:db8::2', ip_range: '2001:db8::a0/124'}"
+    reconcile.write(net=network(ipam=f"enable_ipv6: true, ipam: {{config: [{pool}]}}"), members=MEMBERS)
+    reconcile.ok()
+
+    advertise(machine, uplink, "downlink0", "2001:db8:5::")
+
+    def has_autoconfigured() -> bool:
+        found = machine.ip_json("a", "-6", "address", "show", "dev", "eth0", "scope", "global")
+        return any(each["local"].startswith("2001:db8:5:") for each in found[0]["addr_info"])
+
+    assert eventually(has_autoconfigured)
+    assert drift(reconcile) == []
+    reconcile.ok()
+    assert has_autoconfigured()
+    defaults = machine.ip_json("a", "-6", "route", "show", "default")
+    assert {"2001:db8::2"} < {each["gateway"] for each in defaults}
+    best = min(defaults, key=lambda route: int(route["metric"]))
+    assert (best["gateway"], best["protocol"]) == ("2001:db8::2", "178")
+    machine.run("a", "ip", "-6", "route", "delete", "default", "via", "2001:db8::2")
+    reconcile.ok()
+    assert "2001:db8::2" in {each["gateway"] for each in machine.ip_json("a", "-6", "route", "show", "default")}
+
+
+def advertise(machine: Machine, ns: str, ifname: str, prefix: str) -> None:
+    """Send one router advertisement with one /64 prefix to configure addresses from (RFC 4861, sections 4.2 and 4.6.2)."""
+    option = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0) + ip_address(prefix).packed
+    message = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + option
+    with machine.inside(ns), socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as router:
+        index = socket.if_nametoindex(ifname)
+        router.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        router.sendto(message, ("ff02::1", 0, 0, index))
 
 
 def test_mtu_is_the_declared_one_else_the_parents(
