@@ -10,7 +10,14 @@ from reconciler.dns.tables import name_tables
 from reconciler.drivers.bridge import loopback_setting
 from reconciler.drivers.registry import DRIVERS
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, link_elements, network_elements
-from reconciler.ipam.promises import Promises, SysctlPromise, endpoint_record, network_record, sysctl_record
+from reconciler.ipam.promises import (
+    Promises,
+    SysctlPromise,
+    endpoint_record,
+    network_record,
+    sandbox_record,
+    sysctl_record,
+)
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Bridge, IPAddress, Key, Object, Seen, Sysctl
@@ -61,7 +68,7 @@ class Compiler:
             links_on = default_bridge if attachment.links else None
             given = (attachment, desired.host, gateway, is_ours, links_on)
             objects.update(self._part(known, "attachment", attachment.name, _attachment_objects, given))
-        if any(network.link_name for network in desired.networks):
+        if any(network.is_bridged for network in desired.networks):
             _add(objects, firewall_rules())
         _add(objects, _forwarding(desired.networks))
         _add(objects, name_tables(desired))
@@ -102,12 +109,14 @@ def _network_objects(
         return
     yield network_record(network)
     yield from DRIVERS[network.wanted.driver].compile_network(network, endpoints, host)
-    if network.link_name:
+    if network.is_bridged:
         yield from network_elements(network)
     for endpoint in endpoints:
         yield endpoint_record(endpoint)
-        if network.link_name:
+        if network.is_bridged:
             yield from endpoint_elements(network, endpoint)
+        if network.wanted.sublink is not None:
+            yield sandbox_record(endpoint.attachment, endpoint.ns)
 
 
 def _attachment_objects(
@@ -148,7 +157,7 @@ def _own_gateway(attachment: DesiredAttachment) -> IPAddress | None:
 
 def _forwarding(networks: Sequence[DesiredNetwork]) -> Iterator[Sysctl]:
     """Give the host's forwarding switches, each for the address families in which some network leads outside."""
-    routed = [network for network in networks if network.link_name and not network.wanted.is_internal]
+    routed = [network for network in networks if network.is_bridged and not network.wanted.is_internal]
     versions = {subnet.subnet.version for network in routed for subnet in network.subnets}
     if 4 in versions:
         yield Sysctl(ns=HOST, name="net/ipv4/ip_forward", value="1")

@@ -12,6 +12,7 @@
         SandboxMissing     the sandbox does not exist (any more)
         NetworkDiffers     other hosts of the cluster declare the network differently
         NetworkUndeclared  no host of the cluster declares an external network (yet)
+        ParentMissing      the link that a macvlan or ipvlan network sits on does not exist (any more)
       KernelError          a system call or netlink request was refused: errno and operation
         PrivilegeError     for want of a capability (exit 77)
       FirewallError        nftables refused a transaction
@@ -111,6 +112,10 @@ class NetworkDiffers(PlanError):
 
 
 class NetworkUndeclared(PlanError):
+    is_retryable = True
+
+
+class ParentMissing(PlanError):
     is_retryable = True
 
 

@@ -36,6 +36,7 @@ from reconciler.observe.host import observe_host
 from reconciler.observe.memory import Memory, keyed
 from reconciler.observe.names import observe_names
 from reconciler.observe.ports import host_ports
+from reconciler.observe.sandboxes import Promised
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, owners
 from reconciler.ports.remarks import forwarding_remarks
@@ -82,8 +83,9 @@ def look(
     objects.update((extra.key, extra) for extra in remembered_settings(objects, found))
     links = answers.link_units(wanted, observed.host.name, promises)
     sandboxes = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in wanted.attachments}
+    sandboxes = {ns: Unit(attachment=name) for ns, name in kept.sandboxes.items()} | sandboxes
     sandboxes |= _overlay_units(desired, kept, settings.instance)
-    whose = owners(links, sandboxes, observed.seen)
+    whose = owners(links, sandboxes, observed.seen, objects.values())
     boundaries = Boundaries(
         failures=(*observed.failures, *desired.failures, *shared.waiting(), *blocked),
         is_pruning=not wanted.has_faults,
@@ -170,7 +172,8 @@ def _observe(
 ) -> Observed:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
     memory = backends.memory
-    observed = observe_host(wanted, settings, backends.namespaces, now, memory, promises.sysctls)
+    promised = Promised(sysctls=promises.sysctls, sandboxes=promises.sandboxes)
+    observed = observe_host(wanted, settings, backends.namespaces, now, memory, promised)
     seen = dict(observed.seen)
     seen.update(backends.answers.seen_records(records))
     failed = [*observed.failures, *_unusable(wanted, observed)]

@@ -1,4 +1,4 @@
-"""Delete bridges, VXLAN devices and veth pairs, all at once."""
+"""Delete links of all kinds, those of one namespace at once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from reconciler.kernel.links import Link, decode_link, delete_doomed, doom_link,
 from reconciler.kernel.netlink import UNBROKEN_MAX, Reply, RouteSocket
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import Bridge, VethPair, Vxlan
+from reconciler.model.objects import Bridge, DeadEnd, Ipvlan, Macvlan, VethPair, Vlan, Vxlan
 
-OwnLink = Bridge | VethPair | Vxlan
+OwnLink = Bridge | VethPair | Vxlan | DeadEnd | Vlan | Macvlan | Ipvlan
 
-_KINDS: dict[type[OwnLink], str] = {Bridge: "bridge", VethPair: "veth", Vxlan: "vxlan"}
+_KINDS: dict[type[OwnLink], str] = {
+    Bridge: "bridge",
+    VethPair: "veth",
+    Vxlan: "vxlan",
+    DeadEnd: "bridge",
+    Vlan: "vlan",
+    Macvlan: "macvlan",
+    Ipvlan: "ipvlan",
+}
 _DONE = (0, errno.ENODEV)
 """ENODEV: the link was gone, or all of them were."""
 

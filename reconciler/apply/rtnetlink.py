@@ -15,14 +15,22 @@ from reconciler.apply.links import (
 )
 from reconciler.apply.routes import create_route, remove_route, update_route
 from reconciler.apply.scripts import Script, run_scripts
+from reconciler.apply.sublinks import (
+    create_dead_end,
+    create_sublink,
+    create_vlan,
+    update_dead_end,
+    update_sublink,
+    update_vlan,
+)
 from reconciler.apply.vxlan import create_vxlan, update_vxlan
 from reconciler.kernel.netns import Namespaces
-from reconciler.model.objects import Address, Bridge, LinkUp, Route, VethPair, Vxlan
+from reconciler.model.objects import Address, Bridge, DeadEnd, Ipvlan, LinkUp, Macvlan, Route, VethPair, Vlan, Vxlan
 from reconciler.model.plan import Action, Operation, Outcome
 
 
 def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> list[Outcome]:
-    """Carry out operations on Bridge, VethPair, Vxlan, LinkUp, Address and Route that are independent of each other.
+    """Carry out operations on links of all kinds, addresses and routes that are independent of each other.
 
     Gives one outcome each, in the same order; never raises for one of them. What is already as it shall be, or gone that shall
     go, is done; a foreign object in the way is a NameConflict and stays.
@@ -30,7 +38,7 @@ def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> 
     doomed = {
         number: operation.before
         for number, operation in enumerate(operations)
-        if operation.action is Action.DELETE and isinstance(operation.before, (Bridge, VethPair, Vxlan))
+        if operation.action is Action.DELETE and isinstance(operation.before, _LINKS)
     }
     others = [number for number in range(len(operations)) if number not in doomed]
     errors = dict(zip(doomed, delete_links(tuple(doomed.values()), namespaces), strict=True))
@@ -41,6 +49,9 @@ def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> 
         scripts = [_script(operations[number], namespaces) for number in some]
         errors.update(zip(some, run_scripts(scripts, namespaces), strict=True))
     return [Outcome(operation=operation, error=errors[number]) for number, operation in enumerate(operations)]
+
+
+_LINKS = (Bridge, VethPair, Vxlan, DeadEnd, Vlan, Macvlan, Ipvlan)
 
 
 def _script(operation: Operation, namespaces: Namespaces) -> Script:
@@ -61,6 +72,12 @@ def _creation(operation: Operation, namespaces: Namespaces) -> Script:
             return create_veth(pair, namespaces)
         case Vxlan() as vxlan:
             return create_vxlan(vxlan, namespaces)
+        case DeadEnd() as end:
+            return create_dead_end(end)
+        case Vlan() as vlan:
+            return create_vlan(vlan)
+        case (Macvlan() | Ipvlan()) as sublink:
+            return create_sublink(sublink, namespaces)
         case LinkUp() as link:
             return set_link_up(link)
         case Address() as address:
@@ -78,6 +95,12 @@ def _update(operation: Operation, namespaces: Namespaces) -> Script:
             return update_veth(pair)
         case Vxlan(), Vxlan() as vxlan:
             return update_vxlan(vxlan)
+        case DeadEnd(), DeadEnd() as end:
+            return update_dead_end(end)
+        case Vlan(), Vlan() as vlan:
+            return update_vlan(vlan)
+        case (Macvlan(), Macvlan() as sublink) | (Ipvlan(), Ipvlan() as sublink):
+            return update_sublink(sublink)
         case Route() as before, Route() as after:
             return update_route(before, after, namespaces)
     raise AssertionError(f"no way to {operation.describe()}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.drivers import bridge, overlay, unmanaged
+from reconciler.drivers import bridge, overlay, sublinks, unmanaged
 from reconciler.drivers.protocol import Driver
 
 DRIVERS: Mapping[str, Driver] = {
     "bridge": bridge,
     "host": unmanaged,
+    "ipvlan": sublinks,
+    "macvlan": sublinks,
     "null": unmanaged,
     "overlay": overlay,
 }

@@ -1,4 +1,4 @@
-"""What every driver that joins a sandbox by a veth pair has inside the sandbox: a link with addresses and default routes."""
+"""What every driver that joins a sandbox by a link has inside the sandbox: the link's state, addresses and default routes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEFAULT_ROUTES = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
 def sandbox_side(endpoint: DesiredEndpoint, host: HostFacts, mtu: int) -> Iterator[Object]:
-    """Give what belongs to the far end of an endpoint's pair. mtu: of the pair, in bytes."""
+    """Give what belongs to an endpoint's link in the sandbox. mtu: of the link, in bytes."""
     unit, ns, ifname = endpoint.unit, endpoint.ns, endpoint.ifname
     if host.has_ipv6 and mtu >= _IPV6_MIN_MTU:
         is_disabled = endpoint.ipv6 is None
@@ -26,18 +26,17 @@ def sandbox_side(endpoint: DesiredEndpoint, host: HostFacts, mtu: int) -> Iterat
         if interface is not None:
             yield Address(unit=unit, ns=ns, ifname=ifname, interface=interface)
     if endpoint.is_default_ipv4:
-        yield _default_route(endpoint, endpoint.gateway_ipv4)
+        yield _default_route(endpoint, 4, endpoint.gateway_ipv4)
     if endpoint.is_default_ipv6:
-        yield _default_route(endpoint, endpoint.gateway_ipv6)
+        yield _default_route(endpoint, 6, endpoint.gateway_ipv6)
     yield from _endpoint_sysctls(endpoint)
 
 
-def _default_route(endpoint: DesiredEndpoint, gateway: IPAddress | None) -> Route:
-    assert gateway is not None, "a default route goes through a gateway"
+def _default_route(endpoint: DesiredEndpoint, version: int, gateway: IPAddress | None) -> Route:
     return Route(
         unit=endpoint.unit,
         ns=endpoint.ns,
-        destination=_DEFAULT_ROUTES[gateway.version],
+        destination=_DEFAULT_ROUTES[version],
         gateway=gateway,
         ifname=endpoint.ifname,
     )

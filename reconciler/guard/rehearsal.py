@@ -34,8 +34,8 @@ from reconciler.spec.load import LoadedSpecs
 def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str, orders: Orders) -> Report:
     """Give the plan from the last good specs (against "status"), or from nothing at all ("empty"). Needs no rights.
 
-    What only the host could tell is left out on both sides: the MTU of its way out, routes that pools must not meet, sockets that
-    hold a port, sandboxes that are missing.
+    What only the host could tell is left out on both sides: the MTU of its way out and of parents, links for VLANs, routes that
+    pools must not meet, sockets that hold a port, sandboxes that are missing.
     """
     host = host_facts(settings, View(links=(), addresses=(), routes=()), _now())
     if against == "empty":
@@ -71,10 +71,9 @@ def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Obj
     )
     links = link_units(loaded.wanted, desired.host.name, _promised_units(promises))
     sandboxes = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in loaded.wanted.attachments}
-    whose = owners(links, sandboxes, seen)
-    plan = obeyed(
-        make_plan(compile_objects(desired, {}), seen, whose, boundaries), _without_drift(loaded.wanted), whose, {}
-    )
+    objects = compile_objects(desired, {})
+    whose = owners(links, sandboxes, seen, objects.values())
+    plan = obeyed(make_plan(objects, seen, whose, boundaries), _without_drift(loaded.wanted), whose, {})
     return Report(desired=desired, plan=plan, drift=plan, spec_faults=loaded.faults, digest=loaded.digest)
 
 

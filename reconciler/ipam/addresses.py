@@ -294,6 +294,8 @@ class _Round:
         assert not isinstance(ipv4, IPv6Interface)
         assert not isinstance(ipv6, IPv4Interface)
         promised = self._promises[demand.key].mac if keeps_ipv4 else ""
+        if self._networks[demand.wanted.network].wanted.ipvlan is not None:
+            return Chosen(ipv4=ipv4, ipv6=ipv6, mac="")  # that of the parent, which all on it share
         mac = self._macs.choose(demand.wanted, demand.id, ipv4, promised)
         return Chosen(ipv4=ipv4, ipv6=ipv6, mac=mac)
 

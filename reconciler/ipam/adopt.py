@@ -20,27 +20,28 @@ from reconciler.model.identifiers import (
     endpoint_id,
     is_link_name,
     network_id,
+    own_parent_name,
     veth_link_name,
 )
-from reconciler.model.objects import Address, Bridge, IPInterface, IPNetwork, Key, Seen, VethPair
-from reconciler.model.wanted import NetworkWanted, WantedState
+from reconciler.model.objects import Address, Bridge, IPInterface, IPNetwork, Ipvlan, Key, Macvlan, Seen, VethPair
+from reconciler.model.wanted import AttachmentWanted, NetworkWanted, WantedState
 
 
 def adopted_promises(wanted: WantedState, host: HostFacts, seen: Mapping[Key, Seen]) -> Promises:
     """Read promises for what is wanted from our own links, as far as they are there. Settings cannot be read back."""
     links = _OwnLinks(seen)
+    networks = {network.name: network for network in wanted.networks}
     endpoints = {
         (promise.network, promise.attachment): promise
         for attachment in wanted.attachments
         for endpoint in attachment.endpoints
-        if (promise := _endpoint(links, host.name, endpoint.network, attachment.name)) is not None
+        if (promise := _endpoint(links, host.name, networks.get(endpoint.network), attachment)) is not None
     }
     members: defaultdict[str, list[EndpointPromise]] = defaultdict(list)
     for promise in endpoints.values():
         members[promise.network].append(promise)
     adopted = (_network(links, host.name, network, members[network.name]) for network in wanted.networks)
-    networks = {promise.name: promise for promise in adopted if promise is not None}
-    return Promises(networks=networks, endpoints=endpoints)
+    return Promises(networks={found.name: found for found in adopted if found is not None}, endpoints=endpoints)
 
 
 def published_promises(cluster: ClusterState) -> Promises:
@@ -74,7 +75,21 @@ def is_adoptable(wanted: WantedState, host: HostFacts, promises: Promises, seen:
         for endpoint in attachment.endpoints
         if (endpoint.network, attachment.name) not in promises.endpoints
     )
-    return any((VethPair.kind, HOST, name) in seen for name in pairs)
+    return any((VethPair.kind, HOST, name) in seen for name in pairs) or _has_forgotten_sublinks(wanted, promises, seen)
+
+
+def _has_forgotten_sublinks(wanted: WantedState, promises: Promises, seen: Mapping[Key, Seen]) -> bool:
+    """Say whether a sandbox that has no promise for a macvlan or ipvlan network has such a link."""
+    names = {network.name for network in wanted.networks if network.sublink is not None}
+    forgotten = {
+        attachment.sandbox.ns
+        for attachment in wanted.attachments
+        for endpoint in attachment.endpoints
+        if endpoint.network in names and (endpoint.network, attachment.name) not in promises.endpoints
+    }
+    return bool(forgotten) and any(
+        isinstance(each.object, (Macvlan, Ipvlan)) and each.object.ns in forgotten for each in seen.values()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +105,12 @@ class _Found:
 
 
 class _OwnLinks:
-    """Our bridges in the host's namespace and our pairs by name, and the addresses of every link."""
+    """Our bridges in the host's namespace and our pairs by name, what is on the host's links, and the addresses of every link."""
 
     def __init__(self, seen: Mapping[Key, Seen]) -> None:
         self.bridges: dict[str, Bridge] = {}
         self.pairs: dict[str, VethPair] = {}
+        self.sublinks: defaultdict[NsRef, list[Macvlan | Ipvlan]] = defaultdict(list)
         self._addresses: defaultdict[tuple[NsRef, str], list[_Found]] = defaultdict(list)
         for found in seen.values():
             match found.object:
@@ -102,6 +118,8 @@ class _OwnLinks:
                     self.bridges[bridge.ifname] = bridge
                 case VethPair() as pair if found.is_ours:
                     self.pairs[pair.ifname] = pair
+                case (Macvlan() | Ipvlan()) as link if found.is_ours:
+                    self.sublinks[link.ns].append(link)
                 case Address(interface=interface) as address if _is_choice(interface):
                     self._addresses[address.ns, address.ifname].append(_Found(interface, found.is_ours))
 
@@ -117,28 +135,58 @@ def _is_choice(interface: IPInterface) -> bool:
     return not (interface.ip.is_link_local or interface.ip.is_loopback or interface.ip.is_multicast)
 
 
-def _endpoint(links: _OwnLinks, host: str, network: str, attachment: str) -> EndpointPromise | None:
-    id_ = endpoint_id(host, network, attachment)
-    pair = links.pairs.get(veth_link_name(id_))
-    if pair is None:
+def _endpoint(
+    links: _OwnLinks, host: str, network: NetworkWanted | None, attachment: AttachmentWanted
+) -> EndpointPromise | None:
+    if network is None:
         return None
-    interfaces = links.interfaces(pair.peer_ns, pair.peer_ifname)
+    id_ = endpoint_id(host, network.name, attachment.name)
+    found = _pair_end(links, id_) if network.sublink is None else _sublink(links, host, network, attachment.sandbox.ns)
+    if found is None:
+        return None
+    ns, ifname, mac = found
+    interfaces = links.interfaces(ns, ifname)
     return EndpointPromise(
-        network=network,
-        attachment=attachment,
+        network=network.name,
+        attachment=attachment.name,
         id=id_,
-        ifname=pair.peer_ifname if is_link_name(pair.peer_ifname) else "",
-        link_name=pair.ifname,
+        ifname=ifname if is_link_name(ifname) else "",
+        link_name=veth_link_name(id_),
         ipv4=next((i for i in interfaces if isinstance(i, IPv4Interface)), None),
         ipv6=next((i for i in interfaces if isinstance(i, IPv6Interface)), None),
-        mac=pair.peer_mac,
+        mac=mac,
     )
+
+
+def _pair_end(links: _OwnLinks, id_: str) -> tuple[NsRef, str, str] | None:
+    pair = links.pairs.get(veth_link_name(id_))
+    return None if pair is None else (pair.peer_ns, pair.peer_ifname, pair.peer_mac)
+
+
+def _sublink(links: _OwnLinks, host: str, network: NetworkWanted, ns: NsRef) -> tuple[NsRef, str, str] | None:
+    """Find the one link in a sandbox that is on the network's parent and, where subnets are declared, in one of them."""
+    assert network.sublink is not None, "only macvlan and ipvlan networks have a parent"
+    parent = network.sublink.parent or own_parent_name(network.driver, network_id(host, network.name))
+    pools = {entry.subnet for entry in network.subnets}
+    fitting = [
+        link
+        for link in links.sublinks[ns]
+        if link.parent == parent and (not pools or any(i.network in pools for i in links.interfaces(ns, link.ifname)))
+    ]
+    if len(fitting) != 1:
+        return None
+    (link,) = fitting
+    return ns, link.ifname, link.mac if isinstance(link, Macvlan) else ""
 
 
 def _network(
     links: _OwnLinks, host: str, network: NetworkWanted, members: Sequence[EndpointPromise]
 ) -> NetworkPromise | None:
     id_ = network_id(host, network.name)
+    if network.sublink is not None:
+        pools = tuple(_subnets((), members))
+        device = link_name(network, id_)
+        return NetworkPromise(name=network.name, id=id_, created="", link_name=device, subnets=pools) if pools else None
     bridge = links.bridges.get(link_name(network, id_))
     if bridge is None:
         return None

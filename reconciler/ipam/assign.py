@@ -12,6 +12,7 @@ from reconciler.ipam.elsewhere import Elsewhere, elsewhere
 from reconciler.ipam.ifnames import chosen_ifnames
 from reconciler.ipam.networks import Failures as NetworkFailures
 from reconciler.ipam.networks import desired_networks
+from reconciler.ipam.parents import passthru_failures
 from reconciler.ipam.promises import Promises
 from reconciler.model.cluster import ALONE, ClusterState
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
@@ -38,6 +39,7 @@ def assign(wanted: WantedState, host: HostFacts, promises: Promises, cluster: Cl
         for attachment in sorted(wanted.attachments, key=lambda a: a.name)
     ]
     ifnames, failures = _ifnames(sandboxes, networks, lost, promises)
+    failures = {**passthru_failures(wanted, promises), **failures}
     demands = [demand for sandbox in sandboxes for demand in _demands(sandbox, host, promises)]
     unread = _unread(wanted, promises) if wanted.has_faults else ()
     chosen, failures = chosen_addresses(demands, networks, promises.endpoints, others, unread=unread, failures=failures)
@@ -182,8 +184,8 @@ class _Made:
     def _endpoints(self, sandbox: _Sandbox, ns: NsRef) -> Iterator[DesiredEndpoint]:
         name = sandbox.wanted.name
         ways = ways_out(((e, self.chosen[e.network, name]) for e in sandbox.endpoints), self.networks)
-        best_ipv4 = next((way for way in ways if way.ipv4), None)
-        best_ipv6 = next((way for way in ways if way.ipv6), None)
+        best_ipv4 = next((way for way in ways if way.leads(4)), None)
+        best_ipv6 = next((way for way in ways if way.leads(6)), None)
         for way in ways:
             key = (way.wanted.network, name)
             id_ = _endpoint_id(*key, self.host, self.promises)

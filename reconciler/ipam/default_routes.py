@@ -9,16 +9,24 @@ from ipaddress import IPv4Address, IPv6Address
 from reconciler.ipam.addresses import Chosen
 from reconciler.model.desired import DesiredNetwork
 from reconciler.model.objects import IPAddress, IPInterface
-from reconciler.model.wanted import EndpointWanted
+from reconciler.model.wanted import EndpointWanted, IpvlanMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WayOut:
-    """What a network offers one of its endpoints as default routes; None where it offers none."""
+    """What a network offers one of its endpoints as default routes: the gateways, None where it offers none.
+
+    on_link: the address families whose default route needs no gateway.
+    """
 
     wanted: EndpointWanted
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
+    on_link: tuple[int, ...] = ()
+
+    def leads(self, version: int) -> bool:
+        """Say whether it offers a default route for this address family."""
+        return (self.ipv4 if version == 4 else self.ipv6) is not None or version in self.on_link
 
 
 def ways_out(
@@ -29,14 +37,20 @@ def ways_out(
 
 
 def _preference(way: WayOut) -> tuple[bool, int, int, bytes]:
-    leads_nowhere = way.ipv4 is None and way.ipv6 is None
+    leads_nowhere = not way.leads(4) and not way.leads(6)
     return (leads_nowhere, -way.wanted.gw_priority, -way.wanted.priority, way.wanted.network.encode())
 
 
 def _offer(endpoint: EndpointWanted, chosen: Chosen, network: DesiredNetwork) -> WayOut:
-    """An internal network offers no way out, whatever gateway it has; an overlay's is by the gateway network."""
-    if network.wanted.is_internal or network.wanted.driver == "overlay":
+    """An internal network offers no way out, whatever gateway it has; an overlay's is by the gateway network.
+
+    In the modes l3 and l3s of ipvlan the parent's namespace routes, so that there is no gateway to name.
+    """
+    if not network.wanted.leads_outside or network.wanted.driver == "overlay":
         return WayOut(wanted=endpoint)
+    if network.wanted.ipvlan is not None and network.wanted.ipvlan.mode is not IpvlanMode.L2:
+        on_link = tuple(each.version for each in (chosen.ipv4, chosen.ipv6) if each is not None)
+        return WayOut(wanted=endpoint, on_link=on_link)
     ipv4, ipv6 = _gateway(network, chosen.ipv4), _gateway(network, chosen.ipv6)
     assert not isinstance(ipv4, IPv6Address)
     assert not isinstance(ipv6, IPv4Address)

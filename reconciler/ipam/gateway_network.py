@@ -62,6 +62,9 @@ def _needs_a_way_out(network: NetworkWanted) -> bool:
 
 def _is_way_out(network: NetworkWanted) -> bool:
     """Say whether a network gives its sandboxes a default route for IPv4, as the gateway network would."""
+    if network.sublink is not None:
+        has_gateway = any(entry.gateway is not None and entry.subnet.version == 4 for entry in network.subnets)
+        return network.is_ipv4_enabled and network.leads_outside and has_gateway
     options = network.bridge or BridgeOptions()
     is_isolated = options.gateway_mode_ipv4 is GatewayMode.ISOLATED
     return network.driver == "bridge" and network.is_ipv4_enabled and not network.is_internal and not is_isolated

@@ -46,7 +46,12 @@ def _completed(
 
 
 def _has_gateway(network: NetworkWanted, entry: SubnetWanted) -> bool:
-    """Nobody answers on an isolated network, nor without need on an internal one whose bridge has no address."""
+    """Nobody answers on an isolated network, nor without need on an internal one whose bridge has no address.
+
+    The gateway of a macvlan or ipvlan network is somebody outside, whom only the user knows.
+    """
+    if network.sublink is not None:
+        return entry.gateway is not None
     options = network.bridge or BridgeOptions()
     is_ipv4 = entry.subnet.version == 4
     mode = options.gateway_mode_ipv4 if is_ipv4 else options.gateway_mode_ipv6

@@ -9,6 +9,7 @@ from reconciler.errors import NameConflict, PlanError, ReconcilerError
 from reconciler.ipam.gateways import completed_subnets
 from reconciler.ipam.global_networks import global_subnets, remote_endpoints
 from reconciler.ipam.link_names import link_name
+from reconciler.ipam.parents import parent_failures, parent_mtu
 from reconciler.ipam.pools import chosen_pools, declared_pools, families, host_networks, pool_order
 from reconciler.ipam.promises import NetworkPromise
 from reconciler.ipam.settle import settled
@@ -53,6 +54,7 @@ class _Choice:
         promises: Mapping[str, NetworkPromise],
         cluster: ClusterState,
     ) -> None:
+        self._wanted = wanted
         self._networks = sorted(wanted.networks, key=lambda network: pool_order(network.name))
         self._host = host
         self._cluster = cluster
@@ -71,11 +73,12 @@ class _Choice:
 
     def refused(self) -> Failures:
         """Give the networks that can be had under no circumstances."""
-        return {
+        contradictions = {
             network.name: PlanError(f"network {network.name}: {reason}")
             for network in self._networks
             if network.driver not in UNMANAGED_DRIVERS and (reason := _contradiction(network))
         }
+        return {**parent_failures(self._wanted, self._host, self._promises), **contradictions}
 
     def attempt(self, failures: Failures) -> tuple[Mapping[str, DesiredNetwork], Failures]:
         open_ = [network for network in self._networks if network.name not in failures]
@@ -175,6 +178,8 @@ def _mtu(network: NetworkWanted, host: HostFacts) -> int:
     """Give the declared MTU, else that of the host's way out, at most Ethernet's."""
     if network.driver == "overlay":
         return _overlay_mtu(network, host)
+    if network.sublink is not None:
+        return parent_mtu(network, host)
     declared = network.bridge.mtu if network.bridge else None
     if declared:
         return declared

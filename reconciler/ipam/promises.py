@@ -88,11 +88,15 @@ class SysctlPromise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promises:
-    """All that was promised: networks by name, endpoints by (network, attachment), settings by (namespace, name)."""
+    """All that was promised: networks by name, endpoints by (network, attachment), settings by (namespace, name).
+
+    sandboxes: whose the namespaces are in which links of ours may be that nothing outside tells of (macvlan, ipvlan).
+    """
 
     networks: Mapping[str, NetworkPromise] = field(default_factory=dict)
     endpoints: Mapping[tuple[str, str], EndpointPromise] = field(default_factory=dict)
     sysctls: Mapping[tuple[NsRef, str], SysctlPromise] = field(default_factory=dict)
+    sandboxes: Mapping[NsRef, str] = field(default_factory=dict)
 
 
 def merged(kept: Promises, adopted: Promises) -> Promises:
@@ -101,6 +105,7 @@ def merged(kept: Promises, adopted: Promises) -> Promises:
         networks={**adopted.networks, **kept.networks},
         endpoints={**adopted.endpoints, **kept.endpoints},
         sysctls={**adopted.sysctls, **kept.sysctls},
+        sandboxes={**adopted.sandboxes, **kept.sandboxes},
     )
 
 
@@ -139,6 +144,14 @@ def sysctl_record(promise: SysctlPromise, unit: Unit) -> KvRecord:
     return _record(unit, path, {"before": promise.before})
 
 
+def sandbox_record(attachment: str, ns: NsRef) -> KvRecord:
+    """Give the record at `sandbox/<attachment>/<namespace, quoted as in a URL>`: the path says it all.
+
+    The namespace stands in the path so that, when it is another one, the record of before stays until its links are gone.
+    """
+    return _record(Unit(attachment=attachment), f"sandbox/{attachment}/{quote(ns, safe='')}", {})
+
+
 def _record(unit: Unit, path: str, value: Mapping[str, object]) -> KvRecord:
     return KvRecord(unit=unit, path=path, value=_ENCODER.encode(value))
 
@@ -155,7 +168,9 @@ def decode_promises(records: Mapping[str, str]) -> tuple[Promises, tuple[str, ..
     reader = _Reader()
     for path in sorted(records):
         reader.read(path, records[path])
-    found = Promises(networks=reader.networks, endpoints=reader.endpoints, sysctls=reader.sysctls)
+    found = Promises(
+        networks=reader.networks, endpoints=reader.endpoints, sysctls=reader.sysctls, sandboxes=reader.sandboxes
+    )
     return found, tuple(_bounded(reader.faults))
 
 
@@ -178,6 +193,7 @@ class _Reader:
         self.networks: dict[str, NetworkPromise] = {}
         self.endpoints: dict[tuple[str, str], EndpointPromise] = {}
         self.sysctls: dict[tuple[NsRef, str], SysctlPromise] = {}
+        self.sandboxes: dict[NsRef, str] = {}
         self.faults: list[str] = []
         self._ids: set[str] = set()
 
@@ -188,6 +204,8 @@ class _Reader:
                     self._add_network(_name(name), _fields(text))
                 case ["endpoint", network, attachment]:
                     self._add_endpoint(_name(network), _name(attachment), _fields(text))
+                case ["sandbox", attachment, ns]:
+                    self._add_sandbox(_name(attachment), _ns(ns))
                 case ["sysctl", ns, *parts]:
                     self._add_sysctl(_ns(ns), "/".join(parts), _fields(text))
         except _Misfit as misfit:
@@ -227,6 +245,11 @@ class _Reader:
             raise _Misfit("not a setting below net/")
         before = _matching(fields, "before", _SYSCTL_VALUE)
         self.sysctls[ns, name] = SysctlPromise(ns=ns, name=name, before=before)
+
+    def _add_sandbox(self, attachment: str, ns: NsRef) -> None:
+        if ns == HOST:
+            raise _Misfit("not a sandbox")
+        self.sandboxes[ns] = attachment
 
     def _new_id(self, fields: Mapping[str, object]) -> str:
         found = _matching(fields, "id", _ID)

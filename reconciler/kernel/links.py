@@ -60,6 +60,7 @@ _NETNSA_FD: Final = 3
 _AF_INET: Final = 2
 _AF_INET6: Final = 10
 _IFF_UP: Final = 1
+_IFF_LOWER_UP: Final = 1 << 16
 _LOOPBACK_INDEX: Final = 1
 ADDR_GEN_EUI64: Final = 0
 ADDR_GEN_NONE: Final = 1
@@ -87,6 +88,8 @@ class Link(NamedTuple):
 
     peer_nsid: how this namespace numbers that of the peer, -1 if it is the same. alias: cut at 256 bytes by the kernel.
     af_spec: raw, read by `sysctl_values` and `address_generation`. vxlan: raw, of a VXLAN device, read by `kernel.vxlan`.
+    sublink: the same of a macvlan, ipvlan or VLAN link, read by `kernel.sublinks`; its peer is the link that it sits on.
+    has_carrier: whether frames have somewhere to go.
     """
 
     ifindex: int
@@ -103,6 +106,8 @@ class Link(NamedTuple):
     alias: str
     af_spec: bytes
     vxlan: bytes = b""
+    sublink: bytes = b""
+    has_carrier: bool = False
 
     @property
     def is_ours(self) -> bool:
@@ -139,15 +144,15 @@ def mark_loopback(alias: str) -> Request:
 _OUR_GROUP: Final = u32_attribute(_IFLA_GROUP, LINK_GROUP)
 
 
-def new_bridge(ifname: str, mac: str) -> Request:
-    """Make a bridge that is down, in our group.
+def new_bridge(ifname: str, mac: str = "") -> Request:
+    """Make a bridge that is down, in our group. mac "": the kernel chooses one.
 
     Its MTU is not set here: one given on creation counts as not chosen, and the bridge would follow its ports (br_mtu_auto_adjust).
     """
     body = (
         _IFINFO.pack(0, 0, 0, 0, 0)
         + text_attribute(_IFLA_IFNAME, ifname)
-        + _mac_attribute(mac)
+        + (_mac_attribute(mac) if mac else b"")
         + _OUR_GROUP
         + nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"bridge"))
     )
@@ -285,6 +290,8 @@ def decode_link(buffer: bytes, start: int, end: int) -> Link:
         alias=text(buffer, found.get(_IFLA_IFALIAS)),
         af_spec=_raw(buffer, found.get(_IFLA_AF_SPEC)),
         vxlan=_raw(buffer, info.get(_IFLA_INFO_DATA)) if kind == "vxlan" else b"",
+        sublink=_raw(buffer, info.get(_IFLA_INFO_DATA)) if kind in ("macvlan", "ipvlan", "vlan") else b"",
+        has_carrier=bool(flags & _IFF_LOWER_UP),
     )
 
 

@@ -26,6 +26,15 @@ class PortBinding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParentFact:
+    """A link of the host that a macvlan or ipvlan network sits on, or below the VLAN that it names. is_ours: we made it."""
+
+    ifname: str
+    mtu: int
+    is_ours: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """What the choices depend on, read from the host. Changes of it are ordinary changes of the desired state.
 
@@ -35,6 +44,7 @@ class HostFacts:
     routes: (destination, link) of every route of the main table but default ones and those on our own links.
     resolv_conf, hosts: text of the host's own files. now: RFC 3339 with nanoseconds, for `Created`.
     resolved_conf: of /run/systemd/resolve/resolv.conf, "" if absent.
+    parents: of the links that networks name as parents those that are there, sorted; None: nobody looked.
     """
 
     name: str
@@ -50,6 +60,7 @@ class HostFacts:
     vtep: IPAddress | None = None
     vxlan_port: int = VXLAN_PORT
     underlay_mtu: int | None = None
+    parents: tuple[ParentFact, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +102,7 @@ class RemoteEndpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredNetwork:
-    """A network with its pools chosen. subnets: IPv4 first. link_name: the bridge device, "" for host and none.
+    """A network with its pools chosen. subnets: IPv4 first. link_name: the device that is ours on the host, "" for none.
 
     created: RFC 3339 with nanoseconds. mtu: bytes, of the bridge and its endpoints. ns: where the bridge is; an overlay network
     has a namespace of its own. remote_endpoints: of a global network, sorted by id.
@@ -115,6 +126,11 @@ class DesiredNetwork:
     def unit(self) -> Unit:
         return Unit(network=self.name)
 
+    @property
+    def is_bridged(self) -> bool:
+        """What passes its bridge is for the host's firewall to judge; nothing of a macvlan comes that way."""
+        return self.link_name != "" and self.wanted.sublink is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredEndpoint:
@@ -122,7 +138,7 @@ class DesiredEndpoint:
 
     ifname: inside the sandbox; link_name: the veth's near side; both "" on host and none, as are the addresses None and mac "".
     gateway_ipv4/6: the default route through this network if it has one, for inspect; is_default_ipv4/6: the sandbox's
-    default route goes through here. ports: what is published here, sorted.
+    default route goes through here, on link without a gateway (ipvlan l3). ports: what is published here, sorted.
     """
 
     wanted: EndpointWanted

@@ -87,6 +87,26 @@ def bridge_link_name(network_id_: str) -> str:
     return f"br-{network_id_[:12]}"
 
 
+def own_parent_name(driver: str, network_id_: str) -> str:
+    """What stands below a macvlan or ipvlan network that names no parent, under the engine's name for it."""
+    return f"{'dm' if driver == 'macvlan' else 'di'}-{network_id_[:12]}"
+
+
+def vlan_of(name: str) -> tuple[str, int] | None:
+    """Read a name such as eth0.10 as the engine does: VLAN 10 (IEEE 802.1Q) on eth0. None for another name."""
+    base, _, number = name.rpartition(".")
+    is_vlan = base != "" and re.fullmatch(r"[1-9][0-9]{0,3}", number) is not None and int(number) <= _VLAN_MAX
+    return (base, int(number)) if is_vlan else None
+
+
+_VLAN_MAX: Final = 4094
+"""The last VLAN ID; 4095 is reserved."""
+
+
+def is_own_parent_name(name: str) -> bool:
+    return re.fullmatch(r"d[im]-[0-9a-f]{12}", name) is not None
+
+
 def veth_link_name(endpoint_id_: str) -> str:
     """Host side of an endpoint's veth pair; the prefix lets networkd and NetworkManager be told to leave it alone."""
     return f"rcv{endpoint_id_[:12]}"

@@ -186,6 +186,98 @@ class Vxlan(_Object):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeadEnd(_Object):
+    """A link of ours on the host that leads nowhere, for macvlan and ipvlan links to sit on: a bridge without ports or addresses.
+
+    Its MAC address is left to the kernel: a bridge without ports that was given one has no carrier (br_port_state_selection),
+    nor have the links on it.
+    """
+
+    kind: ClassVar[str] = "DeadEnd"
+    ns: NsRef
+    ifname: str
+    mtu: int
+    has_carrier: bool = True
+    is_up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname)
+
+    def describe(self) -> str:
+        return f"dead end {self.ifname} (mtu {self.mtu}){_where(self.ns)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vlan(_Object):
+    """A VLAN link of ours on a link of the host, for macvlan and ipvlan links to sit on. vlan_id: 1 to 4094 (IEEE 802.1Q).
+
+    Its MTU is its parent's, and the host has no address on it.
+    """
+
+    kind: ClassVar[str] = "Vlan"
+    ns: NsRef
+    ifname: str
+    parent: str
+    vlan_id: int
+    is_up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname)
+
+    def describe(self) -> str:
+        return f"vlan {self.ifname} (id {self.vlan_id}) on {self.parent or '?'}{_where(self.ns)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Macvlan(_Object):
+    """A macvlan link in a sandbox, on a link of the host's own namespace. Its own state is a `LinkUp`.
+
+    parent: as observed "" when it sits on no link of the host. mode: bridge, private, vepa or passthru. mtu: bytes.
+    """
+
+    kind: ClassVar[str] = "Macvlan"
+    ns: NsRef
+    ifname: str
+    parent: str
+    mode: str
+    mac: str
+    mtu: int
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname)
+
+    def describe(self) -> str:
+        return f"macvlan {self.ifname} on {self.parent or '?'} ({self.mode}, mtu {self.mtu}){_where(self.ns)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ipvlan(_Object):
+    """An ipvlan link in a sandbox; all on one parent share its MAC address. mode: l2, l3 or l3s. flag: bridge, private or vepa.
+
+    Otherwise as `Macvlan`.
+    """
+
+    kind: ClassVar[str] = "Ipvlan"
+    ns: NsRef
+    ifname: str
+    parent: str
+    mode: str
+    flag: str
+    mtu: int
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname)
+
+    def describe(self) -> str:
+        kind = f"{self.mode} {self.flag}"
+        return f"ipvlan {self.ifname} on {self.parent or '?'} ({kind}, mtu {self.mtu}){_where(self.ns)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbour(_Object):
     """A permanent neighbour entry on a VXLAN device: what its proxy answers for a remote endpoint."""
 
@@ -226,7 +318,7 @@ class FdbEntry(_Object):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkUp(_Object):
-    """A link in a sandbox that is administratively up: `lo`, or a veth's peer. Never deleted by itself."""
+    """A link in a sandbox that is administratively up: `lo`, a veth's peer, a macvlan. Never deleted by itself."""
 
     kind: ClassVar[str] = "LinkUp"
     ns: NsRef
@@ -419,6 +511,10 @@ Object = (
     | Bridge
     | VethPair
     | Vxlan
+    | DeadEnd
+    | Vlan
+    | Macvlan
+    | Ipvlan
     | Neighbour
     | FdbEntry
     | LinkUp

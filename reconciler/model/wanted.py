@@ -67,6 +67,50 @@ class OverlayOptions:
     port: int | None = None
 
 
+class MacvlanMode(StrEnum):
+    """`macvlan_mode` (ip-link(8)): who of those on one parent reaches whom."""
+
+    BRIDGE = "bridge"
+    PRIVATE = "private"
+    VEPA = "vepa"
+    PASSTHRU = "passthru"
+
+
+class IpvlanMode(StrEnum):
+    """`ipvlan_mode` (Documentation/networking/ipvlan.rst)."""
+
+    L2 = "l2"
+    L3 = "l3"
+    L3S = "l3s"
+
+
+class IpvlanFlag(StrEnum):
+    """`ipvlan_flag`: who of those on one parent reaches whom."""
+
+    BRIDGE = "bridge"
+    PRIVATE = "private"
+    VEPA = "vepa"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MacvlanOptions:
+    """The macvlan driver's options, parsed. parent: the host's link below, "" for none, so that nothing leads outside."""
+
+    parent: str = ""
+    mode: MacvlanMode = MacvlanMode.BRIDGE
+    mtu: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpvlanOptions:
+    """The ipvlan driver's options, parsed. parent: as of a macvlan."""
+
+    parent: str = ""
+    mode: IpvlanMode = IpvlanMode.L2
+    flag: IpvlanFlag = IpvlanFlag.BRIDGE
+    mtu: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubnetWanted:
     """One entry of `ipam.config`; ip_range, gateway and auxiliary addresses lie inside subnet."""
@@ -79,7 +123,7 @@ class SubnetWanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkWanted:
-    """One network. options: as typed, for inspect. bridge, overlay: parsed, present when driver is that.
+    """One network. options: as typed, for inspect. bridge, overlay, macvlan, ipvlan: parsed, present when driver is that.
 
     ipam_options None: never set, which inspect shows as null. is_protected: it stays when it is no longer declared.
     declaration: of a global network, what the cluster is told that it is, as text; "" while that is not known.
@@ -92,6 +136,8 @@ class NetworkWanted:
     options: Pairs = ()
     bridge: BridgeOptions | None = None
     overlay: OverlayOptions | None = None
+    macvlan: MacvlanOptions | None = None
+    ipvlan: IpvlanOptions | None = None
     ipam_driver: str = "default"
     ipam_options: Pairs | None = None
     subnets: tuple[SubnetWanted, ...] = ()
@@ -105,6 +151,15 @@ class NetworkWanted:
     labels: Pairs = ()
     declaration: str = ""
     is_listed: bool = False
+
+    @property
+    def sublink(self) -> MacvlanOptions | IpvlanOptions | None:
+        """The options of a driver whose endpoints are links on one of the host's."""
+        return self.macvlan or self.ipvlan
+
+    @property
+    def leads_outside(self) -> bool:
+        return not self.is_internal and (self.sublink is None or self.sublink.parent != "")
 
 
 class SandboxKind(StrEnum):

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from reconciler.kernel.netns import Namespaces
-from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.identifiers import HOST, vlan_of
 from reconciler.model.observed import Observed
 from reconciler.model.wanted import WantedState
 from reconciler.observe.files import expected_links, files_of, sandbox_files
 from reconciler.observe.host_facts import host_facts
 from reconciler.observe.memory import Keyed, Memory, View, keyed
 from reconciler.observe.overlay import look_into_overlays
-from reconciler.observe.sandboxes import NearEnds, look_into_sandboxes, refreshed_view, view
+from reconciler.observe.sandboxes import (
+    NOTHING_PROMISED,
+    NearEnds,
+    Promised,
+    look_into_sandboxes,
+    refreshed_view,
+    view,
+)
 from reconciler.observe.sysctls import host_sysctls
 from reconciler.settings import Settings
 
@@ -24,11 +30,10 @@ def observe_host(
     namespaces: Namespaces,
     now: str,
     memory: Memory,
-    promised_sysctls: Iterable[tuple[NsRef, str]] = (),
+    promised: Promised = NOTHING_PROMISED,
 ) -> Observed:
     """Give what exists and what `wanted` needs to know. now: RFC 3339 with nanoseconds. Changes nothing but `memory`.
 
-    promised_sysctls: settings that were changed before, by namespace and name; looked at even when nobody names them any more.
     What is wrong with one sandbox stands in its fact. Raises KernelError when the host itself cannot be looked at.
     """
     namespaces.refresh()
@@ -37,14 +42,14 @@ def observe_host(
     memory.overlays = look_into_overlays(namespaces, memory.overlays)
     overlays = [overlay for overlay in memory.overlays.values() if overlay is not None]
     nears = NearEnds({HOST: host.links, **{overlay.ns: overlay.seen.links for overlay in overlays}})
-    sandboxes = look_into_sandboxes(wanted, namespaces, nears, memory, promised_sysctls)
+    sandboxes = look_into_sandboxes(wanted, namespaces, nears, memory, promised)
     seen = sandboxes.seen
     for overlay in overlays:
         seen.update(overlay.objects(sandboxes.peers[overlay.ns]))
     seen.update(memory.host_objects(host, sandboxes.peers[HOST]))
     seen.update(keyed(host_sysctls(namespaces)))
     seen.update(_files(wanted, settings, memory))
-    return Observed(host=host_facts(settings, host, now), seen=seen, sandboxes=sandboxes.facts)
+    return Observed(host=host_facts(settings, host, now, _parents(wanted)), seen=seen, sandboxes=sandboxes.facts)
 
 
 _FEW_LINKS: Final = 128
@@ -57,6 +62,12 @@ def _host_view(namespaces: Namespaces, memory: Memory) -> View:
     if memory.stale_links is None:
         return memory.host
     return refreshed_view(namespaces, HOST, memory.host, memory.stale_links)
+
+
+def _parents(wanted: WantedState) -> frozenset[str]:
+    """Name the links that networks sit on, and those below that VLANs are on."""
+    named = {network.sublink.parent for network in wanted.networks if network.sublink is not None} - {""}
+    return frozenset(named | {vlan[0] for name in named if (vlan := vlan_of(name)) is not None})
 
 
 def _files(wanted: WantedState, settings: Settings, memory: Memory) -> Keyed:

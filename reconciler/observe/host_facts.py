@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
-from reconciler.model.desired import HostFacts
+from reconciler.model.desired import HostFacts, ParentFact
 from reconciler.model.objects import IPAddress
 from reconciler.observe.memory import View
 from reconciler.observe.routes import uplink_index, used_destinations
@@ -19,8 +20,11 @@ _IPV6 = Path("/proc/sys/net/ipv6")
 _FILE_MAX = 1 << 20
 
 
-def host_facts(settings: Settings, host: View, now: str) -> HostFacts:
-    """Give the facts. host: the host's own namespace; now: RFC 3339 with nanoseconds."""
+def host_facts(settings: Settings, host: View, now: str, parents: frozenset[str] | None = None) -> HostFacts:
+    """Give the facts. host: the host's own namespace; now: RFC 3339 with nanoseconds; parents: names of links to tell of, if there.
+
+    None: it was not looked for any.
+    """
     foreign = {link.ifindex: link.ifname for link in host.links if not link.is_ours}
     uplink = uplink_index(host.routes)
     vtep, underlay = _vtep(settings, host)
@@ -37,6 +41,7 @@ def host_facts(settings: Settings, host: View, now: str) -> HostFacts:
         now=now,
         vtep=vtep,
         underlay_mtu=next((link.mtu for link in host.links if link.ifindex == underlay), None),
+        parents=None if parents is None else tuple(_parents(host, parents)),
     )
 
 
@@ -54,6 +59,12 @@ def _vtep(settings: Settings, host: View) -> tuple[IPAddress | None, int]:
         and not (address.is_loopback or address.is_link_local)
     ]
     return min(found, key=lambda place: (place[0].version, place[1]), default=(None, 0))
+
+
+def _parents(host: View, names: frozenset[str]) -> Iterator[ParentFact]:
+    for link in sorted(host.links, key=lambda link: link.ifname) if names else ():
+        if link.ifname in names:
+            yield ParentFact(ifname=link.ifname, mtu=link.mtu, is_ours=link.is_ours)
 
 
 def _text(path: Path) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from reconciler.kernel.links import ADDR_GEN_EUI64, Link, address_generation, sysctl_values
-from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import Bridge, LinkUp, Seen, Sysctl, VethPair
+from reconciler.kernel.links import ADDR_GEN_EUI64, NSID_NOT_ASSIGNED, Link, address_generation, sysctl_values
+from reconciler.kernel.sublinks import vlan_id
+from reconciler.model.identifiers import NsRef, is_own_parent_name
+from reconciler.model.objects import Bridge, DeadEnd, LinkUp, Seen, Sysctl, VethPair, Vlan
 
 UNKNOWN_NS = NsRef("?")
 
@@ -31,7 +32,7 @@ Peers = Mapping[tuple[int, int], Peer]
 
 
 def near_links(ns: NsRef, links: Iterable[Link], names: Mapping[int, str], peers: Peers) -> Iterator[Seen]:
-    """Give our bridges and pairs, and every other link as a foreign bridge, which is how it gets in the way of one of ours.
+    """Give our bridges, parents and pairs, and every other link as a foreign bridge: so it gets in the way of one of ours.
 
     names: of all links there, by index.
     """
@@ -40,6 +41,12 @@ def near_links(ns: NsRef, links: Iterable[Link], names: Mapping[int, str], peers
             yield Seen(_pair(ns, link, names, peers), is_ours=True)
             continue
         is_ours = link.is_ours and link.kind == "bridge"
+        if is_ours and is_own_parent_name(link.ifname):
+            yield Seen(_dead_end(ns, link), is_ours=True)
+            continue
+        if link.is_ours and link.kind == "vlan":
+            yield Seen(_vlan(ns, link, names), is_ours=True)
+            continue
         yield Seen(_bridge(ns, link), is_ours=is_ours)
         if is_ours:
             yield from link_sysctls(ns, link)
@@ -69,6 +76,22 @@ def _bridge(ns: NsRef, link: Link) -> Bridge:
         has_link_local=address_generation(link) == ADDR_GEN_EUI64,
         is_up=link.is_up,
     )
+
+
+def _dead_end(ns: NsRef, link: Link) -> DeadEnd:
+    return DeadEnd(
+        ns=ns,
+        ifname=link.ifname,
+        mtu=link.mtu,
+        # Down, it says nothing of what it will have.
+        has_carrier=link.has_carrier or not link.is_up,
+        is_up=link.is_up,
+    )
+
+
+def _vlan(ns: NsRef, link: Link, names: Mapping[int, str]) -> Vlan:
+    parent = names.get(link.peer, "") if link.peer_nsid == NSID_NOT_ASSIGNED else ""
+    return Vlan(ns=ns, ifname=link.ifname, parent=parent, vlan_id=vlan_id(link), is_up=link.is_up)
 
 
 def _pair(ns: NsRef, link: Link, names: Mapping[int, str], peers: Peers) -> VethPair:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from reconciler.kernel.addresses import AddressEntry
-from reconciler.kernel.links import Link
+from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
 from reconciler.kernel.neighbours import NeighbourEntry
 from reconciler.kernel.routes import RouteEntry
 from reconciler.last_answer import LastAnswer
@@ -47,13 +47,15 @@ class Glimpse:
     """What one look into a namespace gave.
 
     asked: the settings that it was asked for. peers: far ends found there, each with the namespace of the near end, that one's
-    number for this namespace, and the index.
+    number for this namespace, and the index. sublinks: our macvlan and ipvlan links there, host_nsid its number for the host.
     """
 
     fact: SandboxFact
     asked: frozenset[str] = frozenset()
     seen: Keyed = ()
     peers: tuple[tuple[NsRef, tuple[int, int], Peer], ...] = ()
+    sublinks: tuple[Link, ...] = ()
+    host_nsid: int = NSID_NOT_ASSIGNED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +71,14 @@ class HostObjects:
     """What the host's own namespace holds. Of a thousand links a change touches few: the others are not made into objects again."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[tuple[Link, Peer | None, str], Keyed]] = {}
+        self._known: dict[int, tuple[tuple[Link, Peer | None, str, str], Keyed]] = {}
 
     def __call__(self, host: View, peers: Peers) -> Keyed:
         names = host.names()
         known, self._known = self._known, {}
         for link in host.links:
-            basis = (link, peers.get((link.peer_nsid, link.peer)), names.get(link.master, ""))
+            peer = peers.get((link.peer_nsid, link.peer))
+            basis = (link, peer, names.get(link.master, ""), names.get(link.peer, ""))
             before = known.get(link.ifindex)
             if before is None or before[0] != basis:
                 before = (basis, keyed(near_links(HOST, (link,), names, peers)))

@@ -27,9 +27,25 @@ from reconciler.observe.addresses import link_addresses
 from reconciler.observe.links import Peer, sandbox_links
 from reconciler.observe.memory import Glimpse, Memory, View, keyed
 from reconciler.observe.routes import unicast_routes
+from reconciler.observe.sublinks import own_sublinks, sublinks
 from reconciler.observe.sysctls import asked_settings, sandbox_sysctls
 
 _NAMED = f"{SandboxKind.NETNS}:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promised:
+    """Where to look although no attachment may name it any more.
+
+    sysctls: settings that were changed before, by namespace and name. sandboxes: namespaces with links of ours in them that
+    nothing outside tells of.
+    """
+
+    sysctls: Iterable[tuple[NsRef, str]] = ()
+    sandboxes: Iterable[NsRef] = ()
+
+
+NOTHING_PROMISED = Promised()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,20 +118,23 @@ def look_into_sandboxes(
     namespaces: Namespaces,
     nears: NearEnds,
     memory: Memory,
-    promised_sysctls: Iterable[tuple[NsRef, str]] = (),
+    promised: Promised = NOTHING_PROMISED,
 ) -> Sandboxes:
-    """Look into every namespace that an attachment names, then for ours that none does. Never raises for one of them.
+    """Look into every namespace that an attachment names or named, then for ours that none does. Never raises for one of them.
 
     Those of overlay networks are not looked for.
     """
     found = Sandboxes(nears=nears)
-    asked = _asked_by_ns(wanted, promised_sysctls)
+    host_names = memory.host.names() if memory.host else {}
+    asked = _asked_by_ns(wanted, promised.sysctls)
+    asked = {**dict.fromkeys(_left_behind(promised.sandboxes, asked, namespaces), frozenset[str]()), **asked}
     for ns, names in asked.items():
         memory.sandboxes[ns] = glimpse = _remembered(memory, namespaces, ns, names) or _look_into(
             namespaces, ns, names, nears
         )
         found.facts[ns] = glimpse.fact
         found.add(glimpse)
+        found.seen.update(keyed(sublinks(ns, glimpse.sublinks, glimpse.host_nsid, host_names)))
     for ns in memory.sandboxes.keys() - asked.keys():
         del memory.sandboxes[ns]
     found.facts.update(_contested(found.facts))
@@ -136,6 +155,14 @@ def _asked_by_ns(wanted: WantedState, promised_sysctls: Iterable[tuple[NsRef, st
     return asked
 
 
+def _left_behind(promised: Iterable[NsRef], asked: Iterable[NsRef], namespaces: Namespaces) -> Iterator[NsRef]:
+    """Give those of former attachments that are still there, but for what is looked into under another name anyway."""
+    asked = frozenset(asked)
+    left = [ns for ns in promised if ns not in asked]
+    inodes = {namespaces.present_inode(ns) for ns in asked} if left else set()
+    return (ns for ns in left if namespaces.present_inode(ns) not in (0, *inodes))
+
+
 def _remembered(memory: Memory, namespaces: Namespaces, ns: NsRef, asked: frozenset[str]) -> Glimpse | None:
     """Give what is remembered, if it is still of the same namespace and answers the same questions."""
     known = memory.sandboxes.get(ns)
@@ -152,6 +179,8 @@ def _look_into(namespaces: Namespaces, ns: NsRef, asked: frozenset[str], nears: 
         seen = view(namespaces, ns)
         numbers = nears.numbers(namespaces, ns, seen.links)
         seen = _claimed(seen, nears, numbers)
+        below = own_sublinks(seen.links)
+        host_nsid = _nsid(namespaces, ns, HOST) if below else NSID_NOT_ASSIGNED
         is_ours = ns.startswith(_NAMED) and any(namespaces.is_marked(link) for link in seen.links)
         objects = (
             *_objects(ns, seen, is_ours=is_ours),
@@ -163,7 +192,14 @@ def _look_into(namespaces: Namespaces, ns: NsRef, asked: frozenset[str], nears: 
     except ReconcilerError as error:
         return Glimpse(fact=SandboxFact(inode=0, error=error))
     fact = SandboxFact(inode=inode, is_ours=is_ours)
-    return Glimpse(fact=fact, asked=asked, seen=keyed(objects), peers=tuple(_peers(ns, numbers, seen.links)))
+    return Glimpse(
+        fact=fact,
+        asked=asked,
+        seen=keyed(objects),
+        peers=tuple(_peers(ns, numbers, seen.links)),
+        sublinks=below,
+        host_nsid=host_nsid,
+    )
 
 
 def _objects(ns: NsRef, seen: View, *, is_ours: bool) -> Iterator[Seen]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from reconciler.model.objects import (
     Address,
     Bridge,
+    DeadEnd,
     FdbEntry,
     FirewallElement,
+    Ipvlan,
     LinkUp,
+    Macvlan,
     Neighbour,
     Object,
     Route,
     VethPair,
+    Vlan,
     Vxlan,
 )
 from reconciler.model.plan import Action, Disruption
@@ -20,12 +24,19 @@ _FLAPPING_FIELDS: dict[type[Object], set[str]] = {
     Bridge: {"mac", "is_up"},
     VethPair: {"master", "peer_mac", "is_up"},
     Vxlan: {"master", "is_up"},
+    DeadEnd: {"is_up"},
+    Vlan: {"is_up"},
+    Macvlan: {"mac"},
 }
 """Changing these in place loses packets for a moment: neighbours must learn anew, or the port was down."""
 
 _IMMUTABLE_FIELDS: dict[type[Object], frozenset[str]] = {
     VethPair: frozenset({"peer_ns", "peer_ifname"}),
     Vxlan: frozenset({"vni", "local", "port", "is_learning", "is_proxy"}),
+    DeadEnd: frozenset({"has_carrier"}),
+    Vlan: frozenset({"parent", "vlan_id"}),
+    Macvlan: frozenset({"parent", "mode"}),
+    Ipvlan: frozenset({"parent", "mode", "flag"}),
 }
 """The kernel cannot change these, or not without side effects: the object is made anew."""
 
@@ -49,13 +60,29 @@ def disruption_of(action: Action, before: Object | None, after: Object | None) -
     assert after is not None
     if changed_fields(before, after) & _FLAPPING_FIELDS.get(type(after), set()):
         return Disruption.FLAP
-    is_felt = isinstance(after, (Bridge, VethPair, Vxlan, FdbEntry, Neighbour, LinkUp, Address, Route, FirewallElement))
-    return Disruption.LIVE if is_felt else Disruption.NONE
+    return Disruption.LIVE if isinstance(after, _FELT) else Disruption.NONE
+
+
+_FELT = (
+    Bridge,
+    VethPair,
+    Vxlan,
+    DeadEnd,
+    Vlan,
+    Macvlan,
+    Ipvlan,
+    FdbEntry,
+    Neighbour,
+    LinkUp,
+    Address,
+    Route,
+    FirewallElement,
+)
 
 
 def _of_delete(before: Object | None) -> Disruption:
     match before:
-        case Bridge() | VethPair() | Vxlan():
+        case Bridge() | VethPair() | Vxlan() | DeadEnd() | Vlan() | Macvlan() | Ipvlan():
             return Disruption.RECREATE
         case Address():
             return Disruption.FLAP

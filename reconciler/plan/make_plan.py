@@ -12,10 +12,13 @@ from reconciler.model.objects import (
     Address,
     Bridge,
     ClusterRecord,
+    DeadEnd,
     FdbEntry,
     FirewallRules,
+    Ipvlan,
     Key,
     LinkUp,
+    Macvlan,
     Namespace,
     Neighbour,
     Object,
@@ -25,6 +28,7 @@ from reconciler.model.objects import (
     Sysctl,
     Unit,
     VethPair,
+    Vlan,
     Vxlan,
 )
 from reconciler.model.plan import Action, Disruption, Operation, Plan
@@ -83,7 +87,7 @@ class Blocked:
         )
 
 
-_EXCLUSIVE = (Bridge, VethPair, Vxlan, Namespace, SandboxFile, FirewallRules)
+_EXCLUSIVE = (Bridge, VethPair, Vxlan, DeadEnd, Vlan, Macvlan, Ipvlan, Namespace, SandboxFile, FirewallRules)
 
 
 def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[tuple[Unit, ReconcilerError]]:
@@ -181,7 +185,7 @@ class _Gone:
 
     def add(self, found: Object) -> None:
         match found:
-            case Bridge() | Vxlan():
+            case Bridge() | Vxlan() | DeadEnd() | Vlan() | Macvlan() | Ipvlan():
                 self._links.add((found.ns, found.ifname))
             case VethPair():
                 self._links.update({(found.ns, found.ifname), (found.peer_ns, found.peer_ifname)})

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from reconciler.model.identifiers import HOST, NsRef, bridge_link_name, endpoint_id, network_id, veth_link_name
+from reconciler.model.identifiers import (
+    HOST,
+    NsRef,
+    bridge_link_name,
+    endpoint_id,
+    network_id,
+    own_parent_name,
+    veth_link_name,
+)
 from reconciler.model.objects import (
     CLUSTER_UNIT,
     HOST_UNIT,
@@ -14,11 +22,14 @@ from reconciler.model.objects import (
     Address,
     Bridge,
     ClusterRecord,
+    DeadEnd,
     FdbEntry,
     FirewallElement,
+    Ipvlan,
     Key,
     KvRecord,
     LinkUp,
+    Macvlan,
     Namespace,
     NameTables,
     Neighbour,
@@ -29,6 +40,7 @@ from reconciler.model.objects import (
     Sysctl,
     Unit,
     VethPair,
+    Vlan,
     Vxlan,
 )
 from reconciler.model.wanted import WantedState
@@ -39,7 +51,7 @@ class Owners:
     """links: the unit of each of our links on the host, by name, from promises and the desired state.
 
     sandboxes: the attachment whose sandbox a namespace is, or the overlay network whose bridges are in there. peers: the unit of
-    each veth's far end, by namespace and name.
+    each veth's far end and of each macvlan or ipvlan link, by namespace and name.
     """
 
     links: Mapping[str, Unit]
@@ -63,6 +75,8 @@ class Owners:
                 return self.links.get(found.ifname)
             case Bridge() | Vxlan() | FdbEntry() | Neighbour() | Address() | Route() | LinkUp():
                 return self._unit_at(found.ns, found.ifname)
+            case DeadEnd() | Vlan() | Macvlan() | Ipvlan():
+                return self._unit_at(found.ns, found.ifname)
             case NameTables():
                 return NAMES_UNIT
             case Sysctl():
@@ -84,14 +98,15 @@ class Owners:
 def record_unit(path: str) -> Unit:
     """Give the unit that a promise belongs to, the host's when the path names none.
 
-    Paths: `network/<name>`, `endpoint/<network>/<attachment>`, `ports/<attachment>`.
+    Paths: `network/<name>`, `endpoint/<network>/<attachment>`, `ports/<attachment>`,
+    `sandbox/<attachment>/<namespace>`.
     """
     match path.split("/"):
         case ["network", network]:
             return Unit(network=network)
         case ["endpoint", network, attachment]:
             return Unit(network=network, attachment=attachment)
-        case ["ports", attachment]:
+        case ["ports", attachment] | ["sandbox", attachment, _]:
             return Unit(attachment=attachment)
     return HOST_UNIT
 
@@ -115,6 +130,8 @@ def link_units(wanted: WantedState, host: str, promised: Mapping[str, Unit]) -> 
     for network in wanted.networks:
         given = network.bridge.link_name if network.bridge else None
         default = "docker0" if network.name == "bridge" else bridge_link_name(network_id(host, network.name))
+        if network.sublink is not None:
+            default = network.sublink.parent or own_parent_name(network.driver, network_id(host, network.name))
         units[given or default] = Unit(network=network.name)
     for attachment in wanted.attachments:
         for endpoint in attachment.endpoints:
@@ -129,12 +146,38 @@ def declared_units(wanted: WantedState) -> frozenset[Unit]:
     return frozenset(networks | {Unit(attachment=attachment.name) for attachment in wanted.attachments})
 
 
-def owners(links: Mapping[str, Unit], sandboxes: Mapping[NsRef, Unit], seen: Mapping[Key, Seen]) -> Owners:
-    """Complete what is known of links by what was seen at their far ends."""
+def owners(
+    links: Mapping[str, Unit],
+    sandboxes: Mapping[NsRef, Unit],
+    seen: Mapping[Key, Seen],
+    wanted: Iterable[Object] = (),
+) -> Owners:
+    """Complete what is known of links by what was seen at their far ends. wanted: tells whose links inside sandboxes are."""
     peers = {
         (found.object.peer_ns, found.object.peer_ifname): links[found.object.ifname]
         for found in seen.values()
         if isinstance(found.object, VethPair) and found.object.ifname in links
     }
+    peers |= _sublinks(wanted, seen)
     joined = {ns: Unit(attachment=unit.attachment) for (ns, _), unit in peers.items()}
     return Owners(links=links, sandboxes={**joined, **sandboxes}, peers=peers)
+
+
+def _sublinks(wanted: Iterable[Object], seen: Mapping[Key, Seen]) -> Mapping[tuple[NsRef, str], Unit]:
+    """Tell macvlan and ipvlan links by name; one that was renamed by its parent, if no other is on that."""
+    by_name: dict[tuple[NsRef, str], Unit] = {}
+    by_parent: defaultdict[tuple[NsRef, str], list[Unit]] = defaultdict(list)
+    for mine in _sublinks_of(wanted):
+        by_name[mine.ns, mine.ifname] = mine.unit
+        by_parent[mine.ns, mine.parent].append(mine.unit)
+    found = {}
+    for link in _sublinks_of(each.object for each in seen.values()):
+        units = by_parent.get((link.ns, link.parent), [])
+        unit = by_name.get((link.ns, link.ifname)) or (units[0] if len(units) == 1 else None)
+        if unit is not None:
+            found[link.ns, link.ifname] = unit
+    return found
+
+
+def _sublinks_of(objects: Iterable[Object]) -> Iterator[Macvlan | Ipvlan]:
+    return (each for each in objects if isinstance(each, (Macvlan, Ipvlan)))

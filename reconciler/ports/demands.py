@@ -55,7 +55,7 @@ def demands(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork
     found = Demands(attachment=attachment.name)
     ways = dict(_ways_in(attachment, networks))
     if attachment.wanted.ports and not ways:
-        found.remark(_why_nothing(attachment))
+        found.remark(_why_nothing(attachment, networks))
         return found
     for wanted in attachment.wanted.ports:
         _add(found, wanted, ways)
@@ -73,7 +73,7 @@ def _ways_in(
     """Give by address family the network through which the attachment is reached."""
     for endpoint in attachment.endpoints:
         network = networks[endpoint.network]
-        if network.link_name and network.ns == HOST and not network.wanted.is_internal:
+        if network.is_bridged and network.ns == HOST and not network.wanted.is_internal:
             yield from ((version, network) for version in default_families(endpoint))
 
 
@@ -85,9 +85,13 @@ def default_families(endpoint: DesiredEndpoint) -> Iterator[int]:
         yield 6
 
 
-def _why_nothing(attachment: DesiredAttachment) -> str:
+def _why_nothing(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork]) -> str:
     if attachment.wanted.mode is NetworkMode.HOST:
         return "published ports are discarded when using host network mode: what listens there listens on the host"
+    for endpoint in attachment.endpoints:
+        driver = networks[endpoint.network].wanted.driver
+        if driver in ("macvlan", "ipvlan") and any(default_families(endpoint)):
+            return f"no port is published: on {driver} network {endpoint.network} it is reached at its own address"
     return "no port is published: none of its networks is a bridge that leads outside"
 
 

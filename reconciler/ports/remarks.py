@@ -12,7 +12,7 @@ def forwarding_remarks(desired: DesiredState, foreign_drops: Sequence[str]) -> I
     """Tell every network that leads outside by the host whose rules beside ours must agree. foreign_drops: their chains."""
     chains = ", ".join(foreign_drops)
     for network in desired.networks if foreign_drops else ():
-        if network.link_name and not network.wanted.is_internal:
+        if network.is_bridged and not network.wanted.is_internal:
             text = (
                 f"the firewall of somebody else drops forwarded packets unless its own rules accept them ({chains}): "
                 f"accept those from and to {network.link_name} there"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
-from reconciler.model.identifiers import LINK_NAME_MAX
+from reconciler.model.identifiers import LINK_NAME_MAX, is_own_parent_name
 from reconciler.model.wanted import BridgeOptions, GatewayMode
 from reconciler.spec.document import FAULTS_MAX, shown
 from reconciler.spec.fields import parse_address, parse_ipv4, parse_ipv6, parse_link_name
@@ -68,12 +68,20 @@ def _iface_prefix(text: str) -> str:
     return text
 
 
+def _bridge_name(text: str) -> str:
+    if is_own_parent_name(text):
+        raise ValueError(
+            f"{shown(text)} is how links below macvlan and ipvlan networks are called: choose another name"
+        )
+    return parse_link_name(text)
+
+
 def _links(text: str) -> tuple[str, ...]:
     return tuple(parse_link_name(name) for name in text.split(":") if name)
 
 
 _PARSERS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
-    "bridge.name": ("link_name", parse_link_name),
+    "bridge.name": ("link_name", _bridge_name),
     "bridge.enable_ip_masquerade": ("is_masquerade_enabled", parse_bool),
     "bridge.enable_icc": ("is_icc_enabled", parse_bool),
     "bridge.host_binding_ipv4": ("host_binding", parse_address),

@@ -10,10 +10,18 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 from reconciler.model.holds import OnDrift
 from reconciler.model.identifiers import BUILTIN_NETWORKS
 from reconciler.model.objects import IPAddress, IPNetwork
-from reconciler.model.wanted import BridgeOptions, NetworkWanted, Source, SubnetWanted
+from reconciler.model.wanted import (
+    BridgeOptions,
+    IpvlanOptions,
+    MacvlanOptions,
+    NetworkWanted,
+    Source,
+    SubnetWanted,
+)
 from reconciler.spec.bridge_options import bridge_options
 from reconciler.spec.document import Path, Tree, kind_of
 from reconciler.spec.fields import Address, IpRange, Items, Labels, Name, Subnet, Text, parse_name
+from reconciler.spec.macvlan_options import MTU, ipvlan_options, macvlan_options
 from reconciler.spec.overlay_options import overlay_options
 from reconciler.spec.spec_model import SpecModel
 
@@ -89,7 +97,7 @@ DriftAnswer = Annotated[
 
 class NetworkSpec(SpecModel):
     name: Name | None = Field(default=None, description="real name, where it shall differ from the key")
-    driver: Name = Field(default="bridge", description="bridge, overlay, macvlan or a plugin's name")
+    driver: Name = Field(default="bridge", description="bridge, overlay, macvlan, ipvlan or a plugin's name")
     driver_opts: dict[str, Text] = Field(
         default={}, description="options of the driver, e.g. com.docker.network.driver.mtu"
     )
@@ -150,6 +158,8 @@ def network_wanted(key: str, spec: NetworkSpec, source: Source) -> tuple[Network
         overlay = declared.options
         faults += [(("driver_opts", option), message) for option, message in declared.faults]
         faults += _overlay_faults(spec, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
+    macvlan, ipvlan, sublink_faults = _sublink(spec)
+    faults += sublink_faults
     if faults:
         return None, faults
     return (
@@ -160,6 +170,8 @@ def network_wanted(key: str, spec: NetworkSpec, source: Source) -> tuple[Network
             options=tuple(sorted(spec.driver_opts.items())),
             bridge=bridge,
             overlay=overlay,
+            macvlan=macvlan,
+            ipvlan=ipvlan,
             ipam_driver=spec.ipam.driver,
             ipam_options=_ipam_options(name, spec.ipam),
             subnets=tuple(_subnet_wanted(entry) for entry in spec.ipam.config),
@@ -230,19 +242,7 @@ def _families(spec: NetworkSpec, option_ipv4: bool | None, option_ipv6: bool | N
 
 
 def _bridge_faults(spec: NetworkSpec, bridge: BridgeOptions, *, is_ipv4: bool, is_ipv6: bool) -> Iterator[Fault]:
-    if not is_ipv4 and not is_ipv6:
-        yield ("enable_ipv4",), "IPv4 or IPv6 must be enabled"
-    if spec.ipam.driver == "null":
-        yield (
-            ("ipam", "driver"),
-            "ipv4 pool is empty: the bridge driver needs addresses, which ipam driver null does not give",
-        )
-    if is_ipv6 and bridge.mtu is not None and bridge.mtu < IPV6_MTU_MIN:
-        yield (
-            ("driver_opts", "com.docker.network.driver.mtu"),
-            f"MTU {bridge.mtu} is too small for IPv6, which needs {IPV6_MTU_MIN}",
-        )
-    yield from _family_faults(spec, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
+    yield from _addressing_faults(spec, bridge.mtu, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
     seen: dict[int, IPNetwork] = {}
     for index, entry in enumerate(spec.ipam.config):
         at, subnet = ("ipam", "config", index, "subnet"), entry.subnet
@@ -255,11 +255,7 @@ def _bridge_faults(spec: NetworkSpec, bridge: BridgeOptions, *, is_ipv4: bool, i
 
 
 def _overlay_faults(spec: NetworkSpec, *, is_ipv4: bool, is_ipv6: bool) -> Iterator[Fault]:
-    if not is_ipv4 and not is_ipv6:
-        yield ("enable_ipv4",), "IPv4 or IPv6 must be enabled"
-    if spec.ipam.driver == "null":
-        yield ("ipam", "driver"), "the overlay driver needs addresses, which ipam driver null does not give"
-    yield from _family_faults(spec, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
+    yield from _addressing_faults(spec, None, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
     versions = [entry.subnet.version for entry in spec.ipam.config]
     if len(versions) > 2 and len(set(versions)) > 1:
         yield (
@@ -268,14 +264,37 @@ def _overlay_faults(spec: NetworkSpec, *, is_ipv4: bool, is_ipv6: bool) -> Itera
         )
 
 
-def _family_faults(spec: NetworkSpec, *, is_ipv4: bool, is_ipv6: bool) -> Iterator[Fault]:
-    """Check the subnets against the address families that the network has."""
+def _addressing_faults(spec: NetworkSpec, mtu: int | None, *, is_ipv4: bool, is_ipv6: bool) -> Iterator[Fault]:
+    """Check what all drivers ask for that give addresses. mtu: of the endpoints' packets, None where it is not given."""
+    if not is_ipv4 and not is_ipv6:
+        yield ("enable_ipv4",), "IPv4 or IPv6 must be enabled"
+    if spec.ipam.driver == "null":
+        yield (
+            ("ipam", "driver"),
+            f"ipv4 pool is empty: the {spec.driver} driver needs addresses, which ipam driver null does not give",
+        )
+    if is_ipv6 and mtu is not None and mtu < IPV6_MTU_MIN:
+        yield ("driver_opts", MTU), f"MTU {mtu} is too small for IPv6, which needs {IPV6_MTU_MIN}"
     for index, entry in enumerate(spec.ipam.config):
         at, subnet = ("ipam", "config", index, "subnet"), entry.subnet
         if subnet.version == 6 and not is_ipv6:
             yield at, f"subnet {subnet} is IPv6: add 'enable_ipv6: true' to the network"
         if subnet.version == 4 and not is_ipv4:
             yield at, f"subnet {subnet} is IPv4, which 'enable_ipv4: false' switches off"
+
+
+def _sublink(spec: NetworkSpec) -> tuple[MacvlanOptions | None, IpvlanOptions | None, list[Fault]]:
+    """Read the options of a macvlan or ipvlan network."""
+    if spec.driver not in ("macvlan", "ipvlan") or spec.is_external:
+        return None, None, []
+    parse = macvlan_options if spec.driver == "macvlan" else ipvlan_options
+    parsed = parse(dict(spec.driver_opts))
+    faults: list[Fault] = [(("driver_opts", option), message) for option, message in parsed.faults]
+    families = (spec.enable_ipv4 is not False, spec.enable_ipv6 is True)
+    faults += _addressing_faults(spec, parsed.options.mtu, is_ipv4=families[0], is_ipv6=families[1])
+    if isinstance(parsed.options, MacvlanOptions):
+        return parsed.options, None, faults
+    return None, parsed.options, faults
 
 
 IPV6_MTU_MIN: Final = 1280

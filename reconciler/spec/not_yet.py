@@ -10,12 +10,9 @@ from reconciler.spec.bridge_options import PREFIX
 from reconciler.spec.document import Path
 from reconciler.spec.network import Fault, NetworkSpec
 
+_DRIVERS: Final = ("bridge", "macvlan", "ipvlan", "overlay", "host", "null", "none")
 _NETWORK: Final[tuple[tuple[Path, str, Callable[[NetworkSpec], bool]], ...]] = (
-    (
-        ("driver",),
-        "a driver other than bridge and overlay",
-        lambda spec: spec.driver not in ("bridge", "overlay", "host", "null", "none"),
-    ),
+    (("driver",), "this driver", lambda spec: spec.driver not in _DRIVERS),
     (
         ("ipam", "driver"),
         "an ipam driver other than default and null",

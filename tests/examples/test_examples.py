@@ -66,8 +66,18 @@ def namespaces_of_others(machine: Machine) -> Iterator[None]:
         Path("/run/worker.pid").unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def physical_network(machine: Machine) -> Iterator[None]:
+    """What examples/macvlan expects to find: `eth0` of the host, with a router and somebody in the guests' subnets behind it."""
+    machine.add_veth("H", "eth0", "outside", "lan0")
+    for address in ("10.80.0.1/24", "10.81.0.200/24", "fd00:81::200/64"):
+        machine.run("", "ip", "-n", "outside", "address", "add", address, "dev", "lan0")
+    yield
+
+
 PREPARE: dict[str, Callable[[Machine], contextlib.AbstractContextManager[None]]] = {
-    "existing-namespaces": namespaces_of_others
+    "existing-namespaces": namespaces_of_others,
+    "macvlan": physical_network,
 }
 
 
@@ -210,3 +220,23 @@ def test_names_lead_where_the_readme_says(example: Path, machine: Machine) -> No
     assert found("api", "www") == found("api", "web") == {"10.60.0.2"}
     assert found("api", "db") == {"10.61.0.11", "10.61.0.12"}
     assert found("web", "db1") == set()
+
+
+@using("macvlan")
+def test_macvlan_members_are_on_the_physical_network(example: Path, machine: Machine, host_ns: str) -> None:
+    assert machine.ping("camera", "10.80.0.1")
+    assert machine.ping("outside", "10.80.0.20")
+    assert machine.default_gateway("recorder") == "10.80.0.1"
+    assert machine.run("camera", "getent", "ahostsv4", "video").stdout.split()[0] == "10.80.0.128"
+    assert machine.ping("camera", "10.80.0.128")
+    assert not machine.ping(host_ns, "10.80.0.20", deadline_s=1)
+
+    assert machine.ping("guest1", "10.81.0.200")
+    assert machine.ping("guest1", "fd00:81::200")
+    assert not machine.ping("guest1", "10.81.0.2", deadline_s=1)
+
+    recorder = machine.run("archive", "getent", "ahostsv4", "recorder").stdout.split()[0]
+    assert recorder.startswith("10.82.0.")
+    assert machine.ping("archive", recorder)
+    assert machine.run("archive", "getent", "ahostsv4", "video", check=False).stdout == ""
+    assert not machine.ping("archive", "10.80.0.1", deadline_s=1)

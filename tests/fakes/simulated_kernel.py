@@ -10,9 +10,12 @@ from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import (
     Address,
     Bridge,
+    DeadEnd,
     FdbEntry,
+    Ipvlan,
     Key,
     LinkUp,
+    Macvlan,
     Namespace,
     Neighbour,
     Object,
@@ -20,6 +23,7 @@ from reconciler.model.objects import (
     Seen,
     Sysctl,
     VethPair,
+    Vlan,
     Vxlan,
 )
 from reconciler.model.plan import Action, Operation, Outcome
@@ -27,7 +31,9 @@ from reconciler.model.plan import Action, Operation, Outcome
 EEXIST, ENOENT, ENODEV = 17, 2, 19
 
 _ON_A_LINK = (LinkUp, Address, Route, FdbEntry, Neighbour)
-_INSIDE = (*_ON_A_LINK, Bridge, Vxlan, Sysctl)
+_INSIDE = (*_ON_A_LINK, Bridge, Vxlan, Macvlan, Ipvlan, Sysctl)
+UPLINK = "uplink0"
+"""A link that the host always has."""
 
 
 class SimulatedKernel:
@@ -71,8 +77,13 @@ class SimulatedKernel:
                 return ("Bridge", found.ns, found.master) in self.seen and self._has_namespace(found.peer_ns)
             case Vxlan():
                 return ("Bridge", found.ns, found.master) in self.seen
-            case Bridge():
+            case Bridge() | DeadEnd():
                 return found.ns == HOST or self._has_namespace(found.ns)
+            case Macvlan() | Ipvlan():
+                has_parent = found.parent == UPLINK or any(
+                    (kind, HOST, found.parent) in self.seen for kind in ("DeadEnd", "Vlan")
+                )
+                return has_parent and self._has_namespace(found.ns)
             case FdbEntry() | Neighbour():
                 return ("Vxlan", found.ns, found.ifname) in self.seen
             case LinkUp() | Address():
@@ -89,7 +100,8 @@ class SimulatedKernel:
     def _has_link(self, ns: NsRef, ifname: str) -> bool:
         if ifname == "lo":
             return self._has_namespace(ns)
-        return ("Bridge", ns, ifname) in self.seen or any(
+        kinds = ("Bridge", "DeadEnd", "Macvlan", "Ipvlan")
+        return any((kind, ns, ifname) in self.seen for kind in kinds) or any(
             isinstance(o, VethPair) and (o.peer_ns, o.peer_ifname) == (ns, ifname) for o in self._objects()
         )
 
@@ -106,8 +118,13 @@ class SimulatedKernel:
                         self.seen[port.key] = Seen(replace(port, master=""), is_ours=True)
             case VethPair():
                 self._drop_on(found.peer_ns, found.peer_ifname)
-            case Vxlan():
+            case Vxlan() | Macvlan() | Ipvlan():
                 self._drop_on(found.ns, found.ifname)
+            case DeadEnd() | Vlan():
+                self._drop_on(found.ns, found.ifname)
+                for child in self._objects():
+                    if isinstance(child, (Macvlan, Ipvlan)) and child.parent == found.ifname:
+                        self._delete(child)
             case Namespace():
                 for inside in self._objects():
                     if isinstance(inside, VethPair) and found.ns in (inside.ns, inside.peer_ns):

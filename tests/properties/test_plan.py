@@ -13,12 +13,15 @@ from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import (
     Address,
     Bridge,
+    DeadEnd,
     FdbEntry,
     FirewallElement,
     FirewallRules,
+    Ipvlan,
     Key,
     KvRecord,
     LinkUp,
+    Macvlan,
     Namespace,
     Neighbour,
     Object,
@@ -28,12 +31,13 @@ from reconciler.model.objects import (
     Sysctl,
     Unit,
     VethPair,
+    Vlan,
     Vxlan,
 )
 from reconciler.model.plan import Action, Plan
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners, owners
-from tests.fakes.simulated_kernel import SimulatedKernel
+from tests.fakes.simulated_kernel import UPLINK, SimulatedKernel
 
 FOREIGN_SANDBOX = NsRef("netns:foreign")
 
@@ -55,8 +59,17 @@ def hosts(draw: st.DrawFn) -> dict[Key, Object]:
         objects.append(
             FirewallElement(unit=unit, family="inet", table="reconciler", set_name="bridges", element=(ifname,))
         )
+    parents = [UPLINK, *draw(st.lists(st.just("dm-0123456789ab"), max_size=1))]
+    for parent in parents[1:]:
+        mtu = draw(st.sampled_from([1400, 1500]))
+        objects.append(DeadEnd(unit=Unit(network="m"), ns=HOST, ifname=parent, mtu=mtu))
+    for parent in draw(st.lists(st.just(f"{UPLINK}.10"), max_size=1)):
+        number = draw(st.sampled_from([10, 11]))
+        objects.append(Vlan(unit=Unit(network="m"), ns=HOST, ifname=parent, parent=UPLINK, vlan_id=number))
+        parents.append(parent)
     for name in draw(st.lists(st.sampled_from(["web", "db", "foreign"]), unique=True)):
         objects += draw(sandboxes(name, bridges))
+        objects += draw(sublinks(name, parents))
     for name in draw(st.lists(st.sampled_from(["x", "y"]), unique=True)):
         attachments = [found.ns for found in objects if isinstance(found, Namespace)]
         objects += draw(overlays(name, attachments))
@@ -107,6 +120,22 @@ def overlays(draw: st.DrawFn, name: str, sandboxes_: list[NsRef]) -> list[Object
 
 
 @st.composite
+def sublinks(draw: st.DrawFn, name: str, parents: list[str]) -> list[Object]:
+    """At most one macvlan or ipvlan link in a sandbox, under one of two names."""
+    unit, ns = Unit(network="m", attachment=name), NsRef(f"netns:{name}")
+    if not draw(st.booleans()):
+        return []
+    ifname, parent, mtu = draw(st.sampled_from(["mac0", "mac1"])), draw(st.sampled_from(parents)), 1400
+    mac, mode = draw(st.sampled_from(["02:42:00:00:00:07", "02:42:00:00:00:08"])), draw(st.sampled_from(["l2", "l3"]))
+    link: Object = Ipvlan(unit=unit, ns=ns, ifname=ifname, parent=parent, mode=mode, flag="bridge", mtu=mtu)
+    if draw(st.booleans()):
+        link = Macvlan(unit=unit, ns=ns, ifname=ifname, parent=parent, mode="bridge", mac=mac, mtu=mtu)
+    address = Address(unit=unit, ns=ns, ifname=ifname, interface=ip_interface("10.8.0.2/24"))
+    record = KvRecord(unit=Unit(attachment=name), path=f"sandbox/{name}/netns%3A{name}", value="{}")
+    return [link, LinkUp(unit=unit, ns=ns, ifname=ifname), address, record]
+
+
+@st.composite
 def sandboxes(draw: st.DrawFn, name: str, bridges: list[str]) -> list[Object]:
     unit, ns = Unit(attachment=name), NsRef(f"netns:{name}")
     objects: list[Object] = [LinkUp(unit=unit, ns=ns, ifname="lo")]
@@ -151,8 +180,10 @@ def seen_as_ours(objects: dict[Key, Object]) -> dict[Key, Seen]:
 
 
 def owners_of(*states: dict[Key, Object]) -> Owners:
-    links = {o.ifname: o.unit for state in states for o in state.values() if isinstance(o, (Bridge, VethPair))}
-    return owners(links, {}, seen_as_ours(states[0]))
+    kinds = (Bridge, DeadEnd, Vlan, VethPair)
+    links = {o.ifname: o.unit for state in states for o in state.values() if isinstance(o, kinds)}
+    wanted = [found for state in states for found in state.values()]
+    return owners(links, {}, seen_as_ours(states[0]), wanted)
 
 
 def plan_between(present: dict[Key, Seen], wanted: dict[Key, Object]) -> Plan:
@@ -225,7 +256,7 @@ def test_nothing_foreign_is_changed_or_deleted(present: dict[Key, Object], wante
     plan = make_plan(wanted, foreign, owners_of(present, wanted), Boundaries())
 
     touched = [o for o in plan.operations if o.action is not Action.CREATE and not isinstance(o.object, Sysctl)]
-    exclusive = (Bridge, VethPair, Vxlan, Namespace, Route, SandboxFile)
+    exclusive = (Bridge, VethPair, Vxlan, DeadEnd, Vlan, Macvlan, Ipvlan, Namespace, Route, SandboxFile)
     changed_in_place = [o for o in touched if isinstance(o.object, exclusive)]
     assert not changed_in_place
     assert not [o for o in plan.operations if o.action is Action.DELETE]

@@ -259,6 +259,8 @@ def test_link_is_read_as_it_was_written() -> None:
         "reconciler:abc",
         b"",
         b"",
+        b"",
+        False,
     )
     assert link.is_ours
     assert address_generation(link) == ADDR_GEN_EUI64

@@ -1,0 +1,125 @@
+"""Macvlan, ipvlan and VLAN links as rtnetlink messages (linux/if_link.h). Pure."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+from reconciler.kernel.links import RTM_NEWLINK, Link
+from reconciler.kernel.rtnetlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    CodecError,
+    Request,
+    Span,
+    attribute,
+    attributes,
+    nested,
+    text_attribute,
+    u32,
+    u32_attribute,
+)
+from reconciler.model.identifiers import LINK_GROUP
+
+_IFLA_ADDRESS: Final = 1
+_IFLA_IFNAME: Final = 3
+_IFLA_MTU: Final = 4
+_IFLA_LINK: Final = 5
+_IFLA_LINKINFO: Final = 18
+_IFLA_GROUP: Final = 27
+_IFLA_NET_NS_FD: Final = 28
+_IFLA_INFO_KIND: Final = 1
+_IFLA_INFO_DATA: Final = 2
+_IFLA_MACVLAN_MODE: Final = 1
+_IFLA_IPVLAN_MODE: Final = 1
+_IFLA_IPVLAN_FLAGS: Final = 2
+_IFLA_VLAN_ID: Final = 1
+
+_MACVLAN_MODES: Final = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+_IPVLAN_MODES: Final = {"l2": 0, "l3": 1, "l3s": 2}
+_IPVLAN_FLAGS: Final = {"bridge": 0, "private": 1, "vepa": 2}
+UNKNOWN: Final = "?"
+"""A mode that is none of these."""
+
+_IFINFO: Final = Struct("=BxHiII")
+_U16: Final = Struct("=H")
+
+
+class Place(NamedTuple):
+    """Where a link comes to be: on the link `parent` of the socket's namespace, inside the namespace behind `ns_fd`."""
+
+    ifname: str
+    parent: int
+    mtu: int
+    ns_fd: int
+
+
+def new_macvlan(place: Place, mac: str, mode: str) -> Request:
+    """Make a macvlan in our group, down.
+
+    In mode passthru it takes its parent's MAC address whatever is said here (macvlan_common_newlink).
+    """
+    address = attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+    return _new(place, b"macvlan", address, u32_attribute(_IFLA_MACVLAN_MODE, _MACVLAN_MODES[mode]))
+
+
+def new_ipvlan(place: Place, mode: str, flag: str) -> Request:
+    """Make an ipvlan link in our group, down. Its mode becomes that of all on the same parent."""
+    data = attribute(_IFLA_IPVLAN_MODE, _U16.pack(_IPVLAN_MODES[mode])) + attribute(
+        _IFLA_IPVLAN_FLAGS, _U16.pack(_IPVLAN_FLAGS[flag])
+    )
+    return _new(place, b"ipvlan", b"", data)
+
+
+def new_vlan(ifname: str, parent: int, vlan_id: int) -> Request:
+    """Make a VLAN link in our group, down, beside its parent and with its MTU."""
+    return _on_parent(ifname, parent, b"vlan", b"", attribute(_IFLA_VLAN_ID, _U16.pack(vlan_id)))
+
+
+def _new(place: Place, kind: bytes, address: bytes, data: bytes) -> Request:
+    inside = u32_attribute(_IFLA_MTU, place.mtu) + u32_attribute(_IFLA_NET_NS_FD, place.ns_fd)
+    return _on_parent(place.ifname, place.parent, kind, address + inside, data)
+
+
+def _on_parent(ifname: str, parent: int, kind: bytes, more: bytes, data: bytes) -> Request:
+    body = (
+        _IFINFO.pack(0, 0, 0, 0, 0)
+        + text_attribute(_IFLA_IFNAME, ifname)
+        + more
+        + u32_attribute(_IFLA_LINK, parent)
+        + u32_attribute(_IFLA_GROUP, LINK_GROUP)
+        + nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, kind), nested(_IFLA_INFO_DATA, data))
+    )
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def macvlan_mode(link: Link) -> str:
+    """Read what the dump of a macvlan carried. Raises CodecError."""
+    found = attributes(link.sublink, 0, len(link.sublink))
+    return _name(_MACVLAN_MODES, u32(link.sublink, found.get(_IFLA_MACVLAN_MODE)))
+
+
+def ipvlan_mode(link: Link) -> tuple[str, str]:
+    """Read mode and flag from what the dump of an ipvlan link carried. Raises CodecError."""
+    raw = link.sublink
+    found = attributes(raw, 0, len(raw))
+    mode, flag = (_u16(raw, found.get(kind)) for kind in (_IFLA_IPVLAN_MODE, _IFLA_IPVLAN_FLAGS))
+    return _name(_IPVLAN_MODES, mode), _name(_IPVLAN_FLAGS, flag)
+
+
+def vlan_id(link: Link) -> int:
+    """Read what the dump of a VLAN link carried. Raises CodecError."""
+    return _u16(link.sublink, attributes(link.sublink, 0, len(link.sublink)).get(_IFLA_VLAN_ID))
+
+
+def _name(numbers: dict[str, int], number: int) -> str:
+    return next((name for name, known in numbers.items() if known == number), UNKNOWN)
+
+
+def _u16(raw: bytes, span: Span | None) -> int:
+    if span is None:
+        return 0
+    if span[1] - span[0] < 2:
+        raise CodecError("netlink: no room for a number of 2 bytes")
+    value: int = _U16.unpack_from(raw, span[0])[0]
+    return value
