@@ -259,6 +259,10 @@ class EtcdWatch:
             self._store.forget_token()
             raise KvUnavailable(f"etcd: {_reason(message)}")
         result = message["result"]
+        if result.get("created", False) and int(result["header"]["revision"]) < self._next_revision - 1:
+            self._hang_up()
+            self._next_revision = 0  # the store was restored from a backup: what comes next is not what we wait for
+            return None
         if result.get("canceled", False):
             self._hang_up()
             if int(result.get("compact_revision", 0)) == 0:
