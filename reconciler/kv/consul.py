@@ -46,7 +46,6 @@ from reconciler.kv.protocol import (
     checked_key,
     checked_prefix,
     checked_steps,
-    checked_value,
     conflict,
     is_key,
 )
@@ -81,13 +80,11 @@ class ConsulStore:
         return self._folder(self._consul, checked_prefix(prefix))[1]
 
     def put(self, key: str, value: bytes, session: Session | None = None) -> None:
-        checked_value(key, value)
+        step = Step.put(key, value, session)
         if session is not None:
-            self._transact(
-                (Step(key=checked_key(key), version=None, write=Put(key=key, value=value, session=session)),)
-            )
+            self._transact((step,))
             return
-        path = self._path(checked_key(key))
+        path = self._path(key)
         with _translated():
             _verdict(self._consul.kv.put(path, value))
 

@@ -35,7 +35,6 @@ from reconciler.kv.protocol import (
     checked_key,
     checked_prefix,
     checked_steps,
-    checked_value,
     conflict,
     is_key,
 )
@@ -73,11 +72,10 @@ class EtcdStore:
         return self.folder(checked_prefix(prefix))[1]
 
     def put(self, key: str, value: bytes, session: Session | None = None) -> None:
-        checked_value(key, value)
-        self._transact((Step(key=checked_key(key), version=None, write=Put(key=key, value=value, session=session)),))
+        self._transact((Step.put(key, value, session),))
 
     def delete(self, key: str) -> None:
-        self._transact((Step(key=checked_key(key), version=None, write=Delete(key=key)),))
+        self._transact((Step.delete(key),))
 
     def compare_and_swap(self, key: str, value: bytes | None, version: int) -> None:
         self._transact((Step.swap(key, value, version),))
@@ -264,6 +262,10 @@ class EtcdWatch:
             self._store.forget_token()
             raise KvUnavailable(f"etcd: {_reason(message)}")
         result = message["result"]
+        if result.get("created", False) and int(result["header"]["revision"]) < self._next_revision - 1:
+            self._hang_up()
+            self._next_revision = 0  # the store was restored from a backup: what comes next is not what we wait for
+            return None
         if result.get("canceled", False):
             self._hang_up()
             if int(result.get("compact_revision", 0)) == 0:

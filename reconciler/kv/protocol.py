@@ -242,6 +242,15 @@ class Step:
     write: Write | None
 
     @classmethod
+    def put(cls, key: str, value: bytes, session: Session | None) -> Step:
+        write = Put(key=key, value=checked_value(key, value), session=session)
+        return cls(key=checked_key(key), version=None, write=write)
+
+    @classmethod
+    def delete(cls, key: str) -> Step:
+        return cls(key=checked_key(key), version=None, write=Delete(key=key))
+
+    @classmethod
     def swap(cls, key: str, value: bytes | None, version: int) -> Step:
         write = Delete(key=key) if value is None else Put(key=key, value=checked_value(key, value))
         return cls(key=checked_key(key), version=version, write=write)

@@ -19,7 +19,6 @@ from reconciler.kv.protocol import (
     CALL_TIMEOUT_S,
     Batch,
     Check,
-    Delete,
     Entry,
     Put,
     Session,
@@ -28,7 +27,6 @@ from reconciler.kv.protocol import (
     checked_key,
     checked_prefix,
     checked_steps,
-    checked_value,
 )
 from reconciler.kv.snapshot import Snapshot
 from reconciler.kv.sqlite_file import Database, SqliteFile
@@ -76,11 +74,10 @@ class SqliteStore:
         return self._select(f"key > :first AND key < :after AND {_IS_ALIVE}", {"first": prefix, "after": after})
 
     def put(self, key: str, value: bytes, session: Session | None = None) -> None:
-        write = Put(key=checked_key(key), value=checked_value(key, value), session=session)
-        self._write((Step(key=key, version=None, write=write),))
+        self._write((Step.put(key, value, session),))
 
     def delete(self, key: str) -> None:
-        self._write((Step(key=checked_key(key), version=None, write=Delete(key=key)),))
+        self._write((Step.delete(key),))
 
     def compare_and_swap(self, key: str, value: bytes | None, version: int) -> None:
         self._write((Step.swap(key, value, version),))

@@ -31,7 +31,6 @@ from reconciler.kv.protocol import (
     checked_key,
     checked_prefix,
     checked_steps,
-    checked_value,
 )
 from reconciler.kv.snapshot import Snapshot
 from reconciler.kv.zookeeper_connection import Connection, Request, Stat
@@ -60,11 +59,10 @@ class ZooKeeperStore:
         return tree.read(self._folder(checked_prefix(prefix)), checked_prefix(prefix))
 
     def put(self, key: str, value: bytes, session: Session | None = None) -> None:
-        checked_value(key, value)
-        self._transact((Step(key=checked_key(key), version=None, write=Put(key=key, value=value, session=session)),))
+        self._transact((Step.put(key, value, session),))
 
     def delete(self, key: str) -> None:
-        self._transact((Step(key=checked_key(key), version=None, write=Delete(key=key)),))
+        self._transact((Step.delete(key),))
 
     def compare_and_swap(self, key: str, value: bytes | None, version: int) -> None:
         self._transact((Step.swap(key, value, version),))

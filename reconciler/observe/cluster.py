@@ -54,7 +54,11 @@ class _Mirror:
         return self._replace(listed)
 
     def take_batch(self, batch: Batch) -> bool:
-        """Say whether anything is different. A watch may lag behind a listing: an older version waits for the next look."""
+        """Say whether the next look may show something different.
+
+        An older version than the known one is told by a watch that lags behind a listing, or by a store that was restored from a
+        backup: to know which, it is listed anew.
+        """
         self.is_watched = True
         if self.changes is not None:
             self.changes.append(batch)
@@ -63,12 +67,10 @@ class _Mirror:
         after = dict(self.entries)
         for key in batch.deleted:
             after.pop(key, None)
-        for entry in batch.entries:
-            if entry.version < _version(after, entry.key):
-                self.is_forgotten = True
-            else:
-                after[entry.key] = entry
-        return self._replace(after)
+        newer = {entry.key: entry for entry in batch.entries if entry.version >= _version(after, entry.key)}
+        is_older = len(newer) < len(batch.entries)
+        self.is_forgotten |= is_older
+        return self._replace(after | newer) or is_older
 
     def _replace(self, entries: dict[str, Entry]) -> bool:
         is_different = not self.is_known or entries != self.entries

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import select
+import shutil
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from reconciler.apply.cluster_records import apply_cluster_records
 from reconciler.cluster.records import network_record
 from reconciler.errors import KvUnavailable
 from reconciler.kv.address import Discovery
 from reconciler.kv.protocol import KvStore
 from reconciler.model.cluster import ClusterState
+from reconciler.model.objects import ClusterRecord
+from reconciler.model.plan import Outcome
 from reconciler.observe.cluster import ClusterStore
 from reconciler.watch.cluster_events import ClusterEvents
 from tests.contracts.conftest import Backend
+from tests.contracts.test_cluster_store import fine, operation
 from tests.contracts.waiting import until
 from tests.fakes.cluster import NOW, overlay, placed
 
@@ -33,6 +40,16 @@ class Watching:
 
     def look(self) -> ClusterState:
         return self.store.look(_FOLLOWED, NOW)
+
+    def addresses(self) -> dict[str, str]:
+        """Give what is known of the network `over`: addresses by attachment."""
+        state = self.look()
+        found = state.networks["over"].endpoints if "over" in state.networks else ()
+        return {each.name: str(each.ipv4.ip) for each in found if each.ipv4 is not None}
+
+    def write(self, *records: ClusterRecord) -> list[Outcome]:
+        seen = {key[1]: found.object for key, found in self.look().seen}
+        return apply_cluster_records([operation(seen.get(each.path), each) for each in records], self.store)
 
     def is_woken(self, timeout_s: float = 10.0) -> bool:
         ready, _, _ = select.select([self.events], [], [], timeout_s)
@@ -146,6 +163,49 @@ def test_outage_wakes_and_its_end_too_though_nothing_changed(clustered: Backend,
     assert host.is_woken(30)
     until(lambda: host.look().outage is None, 30)
     host.events.close()
+
+
+def test_store_restored_from_an_old_backup_is_believed_and_what_was_lost_is_claimed_again(
+    clustered: Backend, area: str, tmp_path: Path
+) -> None:
+    assert clustered.server is not None
+    host, beta = Watching(clustered.open(area, 2.0)), Watching(clustered.open(area, 2.0))
+    assert fine(host.write(network_record(overlay()), placed("old", "10.0.9.9/24")))
+    stopped(clustered, lambda data: shutil.copytree(data, tmp_path / "backup"))
+    host.events.follow(_FOLLOWED)
+    host.settle()
+    until(lambda: fine(host.write(placed("web", "10.0.9.2/24"), placed("old", "10.0.9.10/24"))), 30)
+    until(lambda: host.addresses() == {"old": "10.0.9.10", "web": "10.0.9.2"})
+    host.settle()
+
+    stopped(clustered, lambda data: restore(tmp_path / "backup", data))
+    until(lambda: fine(beta.write(placed("db", "10.0.9.2/24", host="beta"))), 30)
+
+    until(lambda: host.addresses() == {"old": "10.0.9.9", "db": "10.0.9.2"}, 30)
+    until(lambda: host.look().outage is None, 30)
+    (lost,) = host.write(placed("web", "10.0.9.2/24"))
+    assert str(lost.error) == "address 10.0.9.2 on network over was taken by attachment db of host beta"
+    until(lambda: fine(host.write(placed("web", "10.0.9.3/24"), placed("old", "10.0.9.10/24"))), 30)
+    until(lambda: beta.addresses() == {"old": "10.0.9.10", "db": "10.0.9.2", "web": "10.0.9.3"}, 30)
+    until(lambda: host.addresses() == {"old": "10.0.9.10", "db": "10.0.9.2", "web": "10.0.9.3"}, 30)
+    beta.store.kv.delete("network/over/endpoints/db")
+    until(lambda: host.addresses() == {"old": "10.0.9.10", "web": "10.0.9.3"}, 30)
+    host.events.close()
+    beta.events.close()
+
+
+def stopped(backend: Backend, work: Callable[[Path], object]) -> None:
+    """Do something to a server's files while it does not run."""
+    assert backend.server is not None
+    backend.server.stop()
+    work(backend.server.folder / "data")
+    backend.server.start()
+    backend.await_ready()
+
+
+def restore(backup: Path, data: Path) -> None:
+    shutil.rmtree(data)
+    shutil.copytree(backup, data)
 
 
 def state_in_outage(host: Watching) -> ClusterState | None:
