@@ -231,9 +231,8 @@ class EtcdWatch:
             self._hang_up()
             if self._cancellation.event.is_set():
                 return None
-            self._next_revision = (
-                0  # whoever answers next may be a restored server, whose revisions are not those we know
-            )
+            # Whoever answers next may be a restored server, whose revisions are not those we know.
+            self._next_revision = 0
             self._backoff.failed()
             raise
         self._backoff.succeeded()
