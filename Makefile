@@ -4,10 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retries 5 --timeout 60
 
-.PHONY: help demo test check format bench soak clean
+.PHONY: help demo demo-overlay test check format bench soak clean
 
 help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
+	@echo 'make demo-overlay   play examples/overlay: three hosts, one network, with Consul, etcd and ZooKeeper in turn'
 	@echo 'make test    every test; make check: the quick ones and the linters; make format: mend what the formatter can'
 	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there'
 	@echo 'make soak    ten minutes of edits, drift and kill -9 against one watcher'
@@ -15,6 +16,11 @@ help:
 
 demo: .venv/run.stamp
 	@$(BIN)/python -m tests.demo
+
+demo-overlay: .venv/run.stamp
+	@.ci/install-tools setpriv:util-linux
+	@tests/kv_servers/install.sh
+	@$(BIN)/python -m tests.demo_overlay
 
 # Each worker plays a machine of its own, and most tests wait for packets: more workers than cores.
 test: .venv/dev.stamp

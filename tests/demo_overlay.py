@@ -20,13 +20,18 @@ NETWORK: Final = "my-multi-host-network"
 
 
 def play(machine: Machine) -> None:
-    """Go through all steps with each store. Raises DemoFailed at the first that does not come out as it should."""
+    """Go through all steps with each store."""
     for provider in sys.argv[1:] or STARTERS:
-        with tempfile.TemporaryDirectory(dir="/run") as folder:
-            Stage(machine, {}).say(f"Three hosts on a switch, and a {provider} server there.")
-            with cluster_of(machine, Path(folder), HOSTS, provider) as cluster:
-                _play(cluster)
-            machine.clean()
+        play_with(machine, provider)
+        machine.clean()
+
+
+def play_with(machine: Machine, provider: str) -> None:
+    """Go through all steps with one store. Raises DemoFailed at the first that does not come out as it should."""
+    with tempfile.TemporaryDirectory(dir="/run") as folder:
+        Stage(machine, {}).say(f"Three hosts on a switch, and a {provider} server there.")
+        with cluster_of(machine, Path(folder), HOSTS, provider) as cluster:
+            _play(cluster)
 
 
 def _play(cluster: Cluster) -> None:
