@@ -36,6 +36,7 @@ from reconciler.kv.sqlite import open_sqlite
 from reconciler.last_answer import LastAnswer
 from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import PortBinding
+from reconciler.model.identifiers import cluster_instance_id
 from reconciler.model.objects import (
     Address,
     Bridge,
@@ -63,6 +64,7 @@ from reconciler.model.objects import (
 )
 from reconciler.model.wanted import WantedState
 from reconciler.observe.cluster import ClusterStore
+from reconciler.observe.host_facts import machine_id
 from reconciler.observe.memory import Keyed, Memory, keyed
 from reconciler.plan.ownership import link_units
 from reconciler.ports.assign import assign_ports
@@ -159,7 +161,8 @@ def _open_cluster(settings: Settings) -> ClusterStore | None:
 
     options = settings.cluster_store_options
     store = open_store(store_config(settings.cluster_store, options, os.environ))
-    return ClusterStore(store, host=settings.host, instance=settings.instance, discovery=discovery(options))
+    instance = cluster_instance_id(settings.instance, machine_id())
+    return ClusterStore(store, host=settings.host, instance=instance, discovery=discovery(options))
 
 
 def _with_published(kept: Promises, cluster: ClusterState) -> Promises:

@@ -68,7 +68,10 @@ def look(
     observed = _observe(wanted, settings, backends, records, kept)
     cluster = _cluster(wanted, kept, observed.host.now, backends)
     wanted, cluster = answers.with_global_networks(
-        wanted, cluster, instance=settings.instance, is_advertised=observed.host.vtep is not None
+        wanted,
+        cluster,
+        instance=backends.cluster.instance if backends.cluster is not None else "",
+        is_advertised=observed.host.vtep is not None,
     )
     wanted = answers.with_gateway_network(wanted)
     promises = answers.with_published(kept, cluster)
@@ -118,11 +121,17 @@ def _cluster_objects(
     """Give the records that this host shall have there; none when it is to be taken out of the cluster, or is not the one meant."""
     me = cluster.nodes.get(cluster.host)
     is_leaving = all(network.wanted.is_listed for network in desired.networks)
-    if backends.cluster is None or not cluster.is_known or is_leaving or is_name_taken(cluster, desired.host.instance):
+    if (
+        backends.cluster is None
+        or not cluster.is_known
+        or is_leaving
+        or is_name_taken(cluster, backends.cluster.instance)
+    ):
         return {}
     is_watched = backends.cluster.is_watched or (me is not None and me.is_watched and me.is_alive)
     place = Place(
         nodes_folder=backends.cluster.discovery.path,
+        instance=backends.cluster.instance,
         is_watched=is_watched,
         revision=_revision(desired, settings, backends.memory),
     )

@@ -84,7 +84,9 @@ class ClusterHost:
             self.watcher = None
 
     def log_text(self) -> str:
-        return (self.reconcile.machine.state_dir.parent / f"{self.name}.log").read_text(errors="replace")
+        """Give what its watchers said, "" if there was none."""
+        path = self.reconcile.machine.state_dir.parent / f"{self.name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def network(self, name: str) -> dict[str, Any]:
         """Give what inspect shows of a network; empty where there is nothing to show."""

@@ -17,10 +17,12 @@ from reconciler.sandbox.names import endpoint_names
 class Place:
     """What a host says of itself.
 
-    nodes_folder: where. is_watched: a watcher gives signs of life. revision: commit of its specs, and whether they are dirty.
+    nodes_folder: where. instance: tells it from others of its name. is_watched: a watcher gives signs of life.
+    revision: commit of its specs, and whether they are dirty.
     """
 
     nodes_folder: str
+    instance: str
     is_watched: bool
     revision: tuple[str, bool]
 
@@ -30,7 +32,7 @@ def cluster_objects(desired: DesiredState, cluster: ClusterState, place: Place) 
     host = desired.host
     if host.vtep is None:
         return {}
-    me = ClusterNode(name=host.name, address=host.vtep, instance=host.instance, is_watched=place.is_watched)
+    me = ClusterNode(name=host.name, address=host.vtep, instance=place.instance, is_watched=place.is_watched)
     found = (
         *node_records(cluster, me, host.now, place.nodes_folder),
         revision_record(host.name, *place.revision),

@@ -122,6 +122,11 @@ def bridge_mac(network_id_: str) -> str:
     return "02:42:" + ":".join(network_id_[i : i + 2] for i in range(0, 8, 2))
 
 
+def cluster_instance_id(instance: str, machine: str) -> str:
+    """Tells hosts of a cluster apart that go by one name. machine: what /etc/machine-id says (machine-id(5)), or ""."""
+    return derived_id("cluster instance", instance, machine)[:16]
+
+
 def instance_id(state_dir: str, host: str) -> str:
     """Tells reconcilers on one machine apart that share /run/netns (several hosts played by namespaces)."""
     return derived_id("instance", state_dir, host)[:16]

@@ -90,14 +90,15 @@ def _version(entries: Mapping[str, Entry], key: str) -> int:
 class ClusterStore:
     """Looks at the cluster's store for one host. Watches may feed it from threads of their own.
 
-    kv: the store itself, for whoever writes. is_watched: this process gives signs of life for the host.
+    kv: the store itself, for whoever writes. instance: tells this host from others of its name. is_watched: this process gives
+    signs of life for the host.
     """
 
     def __init__(self, kv: KvStore, *, host: str, instance: str, discovery: Discovery) -> None:
         self.kv = kv
         self.is_watched = False
         self._host = host
-        self._instance = instance
+        self.instance = instance
         self.discovery = discovery
         self._followed: frozenset[str] = frozenset()
         self._lock = threading.Lock()
@@ -249,7 +250,7 @@ class ClusterStore:
     def _question(self, networks: Collection[str], now: str) -> Question:
         return Question(
             host=self._host,
-            instance=self._instance,
+            instance=self.instance,
             followed=frozenset(networks),
             now=now,
             grace_s=self.discovery.grace_s,

@@ -16,6 +16,7 @@ from reconciler.settings import Settings, advertised
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _RESOLVED_CONF = Path("/run/systemd/resolve/resolv.conf")
 _HOSTS = Path("/etc/hosts")
+_MACHINE_ID = Path("/etc/machine-id")
 _IPV6 = Path("/proc/sys/net/ipv6")
 _FILE_MAX = 1 << 20
 
@@ -43,6 +44,11 @@ def host_facts(settings: Settings, host: View, now: str, parents: frozenset[str]
         underlay_mtu=next((link.mtu for link in host.links if link.ifindex == underlay), None),
         parents=None if parents is None else tuple(_parents(host, parents)),
     )
+
+
+def machine_id() -> str:
+    """Give what tells this machine from all others, "" where nothing does."""
+    return _text(_MACHINE_ID).strip()
 
 
 def _vtep(settings: Settings, host: View) -> tuple[IPAddress | None, int]:

@@ -345,7 +345,7 @@ def _presence(settings: Settings, backends: Backends) -> Presence | None:
     """Give signs of life for a host that others can reach."""
     if backends.cluster is None or not settings.cluster_advertise:
         return None
-    return Presence(backends.cluster.kv, settings.host, settings.instance, backends.cluster.discovery)
+    return Presence(backends.cluster.kv, settings.host, backends.cluster.instance, backends.cluster.discovery)
 
 
 def _spare_the_collector() -> None:
