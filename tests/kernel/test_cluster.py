@@ -145,6 +145,34 @@ def test_two_overlays_with_one_subnet_are_two_worlds(make_cluster: MakeCluster) 
     assert not cluster.ping("lone", "10.0.9.2", deadline_s=2)
 
 
+def test_both_families_and_several_subnets_span_hosts(make_cluster: MakeCluster, machine: Machine) -> None:
+    cluster = make_cluster()
+    cluster.declare(
+        "networks:\n"
+        "  net: {driver: overlay, enable_ipv6: true}\n"
+        "  wide:\n"
+        "    driver: overlay\n"
+        "    internal: true\n"
+        "    driver_opts: {com.docker.network.driver.overlay.vxlanid_list: '700,701'}\n"
+        "    ipam: {config: [{subnet: 10.7.0.0/24}, {subnet: 10.7.1.0/24}]}\n"
+        "attachments:\n"
+        "  one: {hosts: [alpha], networks: {net: , wide: {ipv4_address: 10.7.0.9}}}\n"
+        "  two: {hosts: [beta], networks: {net: , wide: {ipv4_address: 10.7.1.9}}}\n"
+    )
+
+    for name in ("alpha", "beta", "alpha"):
+        cluster[name].ok()
+
+    ipv6 = machine.run("one", "getent", "ahostsv6", "two").stdout.split()[0]
+    assert ":" in ipv6
+    assert cluster.ping("one", ipv6)
+    assert cluster.ping("one", "10.7.1.9")
+    assert cluster.ping("two", "10.7.0.9")
+    alpha, beta = cluster["alpha"].network("net"), cluster["beta"].network("net")
+    assert alpha["IPAM"] == beta["IPAM"]
+    assert alpha["EnableIPv6"] is True
+
+
 @pytest.mark.parametrize("provider", ["consul", "etcd", "zk"])
 def test_watchers_follow_each_other(provider: str, make_cluster: MakeCluster) -> None:
     cluster = make_cluster(provider=provider)
