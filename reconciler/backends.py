@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from reconciler.apply.container_files import apply_container_files
 from reconciler.apply.executor import Handler
 from reconciler.apply.files import apply_files
 from reconciler.apply.firewall import apply_firewall
@@ -17,6 +18,7 @@ from reconciler.apply.records import apply_records
 from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
 from reconciler.compile import Compiler
+from reconciler.container_engine.client import ContainerEngine, Containers
 from reconciler.dns.tables import kept_tables
 from reconciler.errors import ConfigError
 from reconciler.firewall.published import published_ports
@@ -32,6 +34,7 @@ from reconciler.model.desired import PortBinding
 from reconciler.model.objects import (
     Address,
     Bridge,
+    ContainerFile,
     FdbEntry,
     FirewallElement,
     FirewallRules,
@@ -82,6 +85,7 @@ class Backends:
     namespaces: Namespaces
     nft: Nft
     kv: KvStore
+    containers: Containers
     memory: Memory = field(default_factory=Memory)
     answers: Answers = field(default_factory=Answers)
 
@@ -105,6 +109,7 @@ class Backends:
             Route: rtnetlink,
             Sysctl: partial(apply_sysctls, namespaces=self.namespaces),
             SandboxFile: partial(apply_files, settings=settings),
+            ContainerFile: partial(apply_container_files, settings=settings),
             NameTables: partial(apply_names, settings=settings),
         }
 
@@ -121,7 +126,8 @@ def open_backends(settings: Settings, *, read_only: bool = False) -> Iterator[Ba
     try:
         kv = open_sqlite(settings.state_dir / "state.db", read_only=read_only)
         try:
-            yield Backends(namespaces=namespaces, nft=Nft(), kv=kv)
+            containers = ContainerEngine(settings.container_engine)
+            yield Backends(namespaces=namespaces, nft=Nft(), kv=kv, containers=containers)
         finally:
             kv.close()
     finally:

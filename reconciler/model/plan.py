@@ -9,6 +9,7 @@ from enum import StrEnum
 from reconciler.errors import ReconcilerError
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import (
+    ContainerFile,
     FirewallElement,
     FirewallRules,
     Key,
@@ -64,7 +65,15 @@ class Operation:
         """Give the network namespaces in which it changes something, some more than once."""
         for found in (self.before, self.after):
             match found:
-                case None | FirewallRules() | FirewallElement() | SandboxFile() | NameTables() | KvRecord():
+                case (
+                    None
+                    | FirewallRules()
+                    | FirewallElement()
+                    | SandboxFile()
+                    | ContainerFile()
+                    | NameTables()
+                    | KvRecord()
+                ):
                     continue
                 case VethPair():
                     yield from (found.ns, found.peer_ns)

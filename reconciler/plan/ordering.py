@@ -10,6 +10,7 @@ from __future__ import annotations
 from reconciler.model.objects import (
     Address,
     Bridge,
+    ContainerFile,
     FdbEntry,
     FirewallElement,
     FirewallRules,
@@ -42,6 +43,7 @@ _RANKS: dict[type[Object], int] = {
     Address: 60,
     Route: 70,
     SandboxFile: 80,
+    ContainerFile: 85,
     NameTables: 90,
 }
 

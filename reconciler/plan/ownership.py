@@ -12,6 +12,7 @@ from reconciler.model.objects import (
     NAMES_UNIT,
     Address,
     Bridge,
+    ContainerFile,
     FdbEntry,
     FirewallElement,
     Key,
@@ -51,7 +52,7 @@ class Owners:
                 return found.unit
             case KvRecord():
                 return record_unit(found.path)
-            case SandboxFile():
+            case SandboxFile() | ContainerFile():
                 return Unit(attachment=found.attachment)
             case Namespace():
                 return self.sandboxes.get(found.ns)

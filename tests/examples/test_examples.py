@@ -8,10 +8,12 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from tests.command_line import Reconcile
+from tests.container_engines.engines import Docker, running
 from tests.examples.comparison import files, golden, without_ids
 from tests.machine import Machine, eventually
 
@@ -66,8 +68,18 @@ def namespaces_of_others(machine: Machine) -> Iterator[None]:
         Path("/run/worker.pid").unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def containers_of_others(machine: Machine) -> Iterator[None]:
+    """What examples/containers expects to run."""
+    with running(Docker) as engine:
+        engine.run("shop-web", "--volume", "/etc/hostname:/www/name", command=("httpd", "-f", "-h", "/www"))
+        engine.run("shop-db")
+        yield
+
+
 PREPARE: dict[str, Callable[[Machine], contextlib.AbstractContextManager[None]]] = {
-    "existing-namespaces": namespaces_of_others
+    "containers": containers_of_others,
+    "existing-namespaces": namespaces_of_others,
 }
 
 
@@ -210,3 +222,16 @@ def test_names_lead_where_the_readme_says(example: Path, machine: Machine) -> No
     assert found("api", "www") == found("api", "web") == {"10.60.0.2"}
     assert found("api", "db") == {"10.61.0.11", "10.61.0.12"}
     assert found("web", "db1") == set()
+
+
+@using("containers")
+def test_containers_find_each_other_and_are_reached_from_outside(
+    example: Path, reconcile: Reconcile, machine: Machine, uplink: str
+) -> None:
+    assert machine.run("probe", "getent", "ahostsv4", "www").stdout.split()[0] == "10.70.0.10"
+    assert machine.ping("probe", "db")
+    assert (
+        reconcile.ok("--host", "alpha", "exec", "web", "--", "getent", "hosts", "db").stdout.split()[0] == "10.70.0.11"
+    )
+    with machine.inside(uplink), urlopen("http://192.0.2.1:8080/name", timeout=5) as fetched:
+        assert fetched.read() == Path("/etc/hostname").read_bytes()
