@@ -58,6 +58,7 @@ clean:
 	@.ci/install-tools dig:bind9-dnsutils busybox:busybox-static dnsperf:dnsperf gcc:gcc musl-gcc:musl-tools \
 		systemd-analyze:systemd setpriv:util-linux
 	@tests/kv_servers/install.sh
+	@tests/container_engines/install.sh
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --editable '.[dev]'
 	@touch $@ .venv/run.stamp

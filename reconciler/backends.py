@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from reconciler.apply.cluster_records import apply_cluster_records
+from reconciler.apply.container_files import apply_container_files
 from reconciler.apply.executor import Handler
 from reconciler.apply.files import apply_files
 from reconciler.apply.firewall import apply_firewall
@@ -21,6 +22,7 @@ from reconciler.apply.sysctls import apply_sysctls
 from reconciler.cluster.global_networks import with_global_networks
 from reconciler.cluster.objects import cluster_objects
 from reconciler.compile import Compiler
+from reconciler.container_engine.client import ContainerEngine, Containers
 from reconciler.dns.tables import kept_tables
 from reconciler.errors import ConfigError
 from reconciler.firewall.published import published_ports
@@ -41,6 +43,7 @@ from reconciler.model.objects import (
     Address,
     Bridge,
     ClusterRecord,
+    ContainerFile,
     DeadEnd,
     FdbEntry,
     FirewallElement,
@@ -103,6 +106,7 @@ class Backends:
     namespaces: Namespaces
     nft: Nft
     kv: KvStore
+    containers: Containers
     cluster: ClusterStore | None = None
     memory: Memory = field(default_factory=Memory)
     answers: Answers = field(default_factory=Answers)
@@ -132,6 +136,7 @@ class Backends:
             Route: rtnetlink,
             Sysctl: partial(apply_sysctls, namespaces=self.namespaces),
             SandboxFile: partial(apply_files, settings=settings),
+            ContainerFile: partial(apply_container_files, settings=settings),
             NameTables: partial(apply_names, settings=settings),
         }
 
@@ -148,7 +153,8 @@ def open_backends(settings: Settings, *, read_only: bool = False) -> Iterator[Ba
         cluster = _open_cluster(settings)
         if cluster is not None:
             opened.callback(cluster.kv.close)
-        yield Backends(namespaces=namespaces, nft=Nft(), kv=kv, cluster=cluster)
+        containers = ContainerEngine(settings.container_engine)
+        yield Backends(namespaces=namespaces, nft=Nft(), kv=kv, containers=containers, cluster=cluster)
 
 
 def _open_cluster(settings: Settings) -> ClusterStore | None:

@@ -18,6 +18,7 @@ from reconciler.ipam.promises import (
     sandbox_record,
     sysctl_record,
 )
+from reconciler.model.containers import Container
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Bridge, IPAddress, Key, Object, Seen, Sysctl
@@ -42,7 +43,8 @@ class Found:
 def compile_objects(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> dict[Key, Object]:
     """Give every object that shall exist, by key, but for what `remembered_settings` adds.
 
-    sandboxes: whether a named namespace is ours to make depends on who made the one that is there.
+    sandboxes: whether a named namespace is ours to make depends on who made the one that is there,
+    and containers have files of their own.
     """
     return Compiler()(desired, sandboxes)
 
@@ -66,12 +68,14 @@ class Compiler:
             gateway = host_gateway or _own_gateway(attachment)
             is_ours = _is_made_by_us(attachment, sandboxes)
             links_on = default_bridge if attachment.links else None
-            given = (attachment, desired.host, gateway, is_ours, links_on)
+            fact = sandboxes.get(attachment.ns)
+            container = None if fact is None else fact.container
+            given = (attachment, desired.host, gateway, is_ours, links_on, container)
             objects.update(self._part(known, "attachment", attachment.name, _attachment_objects, given))
         if any(network.is_bridged for network in desired.networks):
             _add(objects, firewall_rules())
         _add(objects, _forwarding(desired.networks))
-        _add(objects, name_tables(desired))
+        _add(objects, name_tables(desired, sandboxes))
         return objects
 
     def _part(
@@ -125,8 +129,9 @@ def _attachment_objects(
     gateway: IPAddress | None,
     is_ours: bool,
     links_on: DesiredNetwork | None,
+    container: Container | None,
 ) -> Iterator[Object]:
-    yield from compile_sandbox(attachment, host, gateway, is_made_by_us=is_ours)
+    yield from compile_sandbox(attachment, host, gateway, is_made_by_us=is_ours, container=container)
     yield from ports_record(attachment)
     if links_on is not None:
         endpoint = next(endpoint for endpoint in attachment.endpoints if endpoint.network == DEFAULT_NETWORK)

@@ -18,6 +18,7 @@
       FirewallError        nftables refused a transaction
         FirewallMissing    neither libnftables nor nft is there (exit 69)
       ResolverError        the embedded DNS server does not do what it is asked to
+      ContainerEngineError the container engine does not answer, or not as it should
       KvError              the key-value store
         KvConflict         a compare-and-swap was lost; the next pass plans anew
         KvUnavailable      it cannot be reached (exit 69)
@@ -153,6 +154,12 @@ class FirewallMissing(FirewallError):
 
 class ResolverError(ReconcilerError):
     """The embedded DNS server does not do what it is asked to."""
+
+    is_retryable = True
+
+
+class ContainerEngineError(ReconcilerError):
+    """The container engine does not answer, or not as one does."""
 
     is_retryable = True
 

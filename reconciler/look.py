@@ -31,6 +31,7 @@ from reconciler.model.objects import (
 from reconciler.model.observed import Observed
 from reconciler.model.plan import Plan
 from reconciler.model.wanted import NetworkMode, WantedState
+from reconciler.observe.containers import container_files, observe_containers, with_containers
 from reconciler.observe.firewall import foreign_forward_drops, observe_firewall
 from reconciler.observe.host import observe_host
 from reconciler.observe.memory import Memory, keyed
@@ -181,9 +182,12 @@ def _observe(
 ) -> Observed:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
     memory = backends.memory
+    containers = observe_containers(wanted, promises.sysctls, backends.containers, memory)
+    backends.namespaces.containers = containers
     promised = Promised(sysctls=promises.sysctls, sandboxes=promises.sandboxes)
     observed = observe_host(wanted, settings, backends.namespaces, now, memory, promised)
     seen = dict(observed.seen)
+    seen.update(container_files(settings.run_dir, memory))
     seen.update(backends.answers.seen_records(records))
     failed = [*observed.failures, *_unusable(wanted, observed)]
     try:
@@ -199,6 +203,7 @@ def _observe(
     return replace(
         observed,
         seen=seen,
+        sandboxes=with_containers(observed.sandboxes, containers),
         failures=tuple(failed),
         ports=host_ports(wanted),
         foreign_drops=memory.foreign_drops,

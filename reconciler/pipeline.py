@@ -26,6 +26,7 @@ from reconciler.look import View, look
 from reconciler.model.objects import (
     HOST_UNIT,
     NAMES_UNIT,
+    ContainerFile,
     FirewallElement,
     FirewallRules,
     Key,
@@ -187,6 +188,8 @@ def _apply(
     memory.forget(ns for operation in operations for ns in operation.namespaces())
     if any(isinstance(operation.object, SandboxFile) for operation in operations):
         memory.files = None
+    if any(isinstance(operation.object, ContainerFile) for operation in operations):
+        memory.container_files = None
     if any(isinstance(operation.object, (FirewallRules, FirewallElement)) for operation in operations):
         memory.firewall = None
     serve_new_sandboxes(operations, settings)

@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
+from reconciler.container_engine.client import ContainerEngine
 from reconciler.errors import ReconcilerError, SandboxMissing, kernel_error
+from reconciler.kernel.processes import namespace_of
+from reconciler.model.containers import NoContainer
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ _MS_SLAVE: Final = 0x80000
 # sched.h and linux/mount.h
 
 _PIDFILE: Final = "pidfile:"
+_CONTAINER: Final = "container:"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -39,14 +43,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Sandbox:
     """Where an attachment lives.
 
-    key: path of its network namespace, or `pidfile:` and the path of a file that holds a process id; "" for the namespace
-    that we are in, which plays the host.
+    key: path of its network namespace, or `pidfile:` and the path of a file that holds a process id, or `container:` and a name
+    that `container_engine` knows; "" for the namespace that we are in, which plays the host.
     files_dir: where its `hosts` and `resolv.conf` are, and its `environment` if it has links.
     """
 
     attachment: str
     key: str
     files_dir: Path
+    container_engine: Path | None = None
 
 
 def run_in_sandbox(sandbox: Sandbox, command: Sequence[str]) -> NoReturn:
@@ -78,7 +83,9 @@ def link_variables(sandbox: Sandbox) -> dict[str, str]:
 
 
 def namespace_path(sandbox: Sandbox) -> Path:
-    """Give the path of the namespace; a pidfile is read now."""
+    """Give the path of the namespace; a pidfile is read now, and an engine asked."""
+    if sandbox.key.startswith(_CONTAINER):
+        return _container_path(sandbox)
     if not sandbox.key.startswith(_PIDFILE):
         return Path(sandbox.key)
     file = Path(sandbox.key.removeprefix(_PIDFILE))
@@ -89,6 +96,14 @@ def namespace_path(sandbox: Sandbox) -> Path:
     if not pid.isdecimal():
         raise SandboxMissing(f"attachment {sandbox.attachment}: its pidfile {file} holds no process id")
     return Path(f"/proc/{int(pid)}/ns/net")
+
+
+def _container_path(sandbox: Sandbox) -> Path:
+    name = sandbox.key.removeprefix(_CONTAINER)
+    found = ContainerEngine(sandbox.container_engine).find([name])[name]
+    if isinstance(found, NoContainer):
+        raise SandboxMissing(f"attachment {sandbox.attachment}: {found.reason}")
+    return namespace_of(found.process)
 
 
 def enter_network_namespace(path: Path) -> None:

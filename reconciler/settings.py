@@ -66,6 +66,7 @@ def _is_reachable(address: IPAddress) -> bool:
 class Settings:
     """Field for field the global options of the command line (DESIGN section 5).
 
+    container_engine: its socket; None: Docker's or Podman's usual one.
     netns_dir, netns_etc_dir: where ip-netns(8) keeps named namespaces and the files it mounts for them.
     is_bridge_enabled: False with `--bridge none`, then the network `bridge` has no device and its attachments no network.
     """
@@ -80,6 +81,7 @@ class Settings:
     cluster_store: str = ""
     cluster_advertise: str = ""
     cluster_store_options: dict[str, str] = field(default_factory=dict)
+    container_engine: Path | None = None
     netns_dir: Path = Path("/run/netns")
     netns_etc_dir: Path = Path("/etc/netns")
     prune_limit: PruneLimit = PruneLimit()

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("spec", "ipam", "drivers", "plan", "firewall", "sandbox", "ports"),
     ("flows", "cluster"),
     ("kernel", "kv", "plugin"),
-    ("dns",),
+    ("dns", "container_engine"),
     ("observe", "apply", "status", "compile"),
     ("guard",),
     ("backends",),

@@ -32,7 +32,12 @@ def exec_(context: click.Context, *, attachment: str, command: tuple[str, ...]) 
     enter_host(settings)
     name = name_of(document)
     run_in_sandbox(
-        Sandbox(attachment=name, key=_sandbox_key(document), files_dir=Path(settings.run_dir) / "sandboxes" / name),
+        Sandbox(
+            attachment=name,
+            key=_sandbox_key(document),
+            files_dir=Path(settings.run_dir) / "sandboxes" / name,
+            container_engine=settings.container_engine,
+        ),
         words,
     )
 

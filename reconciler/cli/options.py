@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG: Final = Path("/etc/reconciler/config.yaml")
 ENVIRONMENT_PREFIX: Final = "RECONCILE_"
 
+_SOCKET_PATH_MAX: Final = 107
+"""sun_path less the terminating zero (unix(7))."""
+
 Command = TypeVar("Command", bound=Callable[..., object])
 Value = str | int | tuple[str, ...]
 
@@ -57,6 +60,11 @@ GLOBAL_OPTIONS: Final = (
     GlobalOption(name="run-dir", metavar="DIR", is_path=True, help="Files of sandboxes [default: /run/reconciler]"),
     GlobalOption(
         name="host-netns", metavar="PATH", is_path=True, help="Network namespace that plays the host [default: our own]"
+    ),
+    GlobalOption(
+        name="container-engine",
+        metavar="unix:///PATH",
+        help="Socket of the engine of `sandbox: {container: …}` [default: Docker's or Podman's]",
     ),
     GlobalOption(name="cluster-store", metavar="URL", help="Key-value store: PROVIDER://HOST[,HOST]/PREFIX"),
     GlobalOption(name="cluster-advertise", metavar="ADDR", help="Address for other hosts: IP|IFACE[:PORT]"),
@@ -166,6 +174,7 @@ def _settings(found: Mapping[str, Value]) -> Settings:
         run_dir=Path(str(found.get("run-dir", defaults.run_dir))),
         host_netns=None if netns is None else Path(str(netns)),
         is_bridge_enabled="bridge" not in found,
+        container_engine=_socket_path(str(found["container-engine"])) if "container-engine" in found else None,
         cluster_store=str(found.get("cluster-store", "")),
         cluster_advertise=str(found.get("cluster-advertise", "")),
         cluster_store_options=dict(_pair(text) for text in pairs),
@@ -270,12 +279,23 @@ def _checked(option: GlobalOption, value: Value) -> Value:
         _check_host(str(value))
     if option.name == "cluster-advertise":
         advertised(str(value))
+    if option.name == "container-engine":
+        _socket_path(str(value))
     if option.name == "prune-limit":
         _prune_limit(str(value))
     if isinstance(value, tuple):
         for text in value:
             _pair(text)
     return value
+
+
+def _socket_path(text: str) -> Path:
+    path = text.removeprefix("unix://")
+    if path == text or not path.startswith("/") or len(path.encode()) > _SOCKET_PATH_MAX:
+        raise ConfigError(
+            f"container-engine is unix:// and the path of a socket, as unix:///run/docker.sock, not {text!r}"
+        )
+    return Path(path)
 
 
 def _prune_limit(text: str) -> PruneLimit:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
 from reconciler.dns.zones import (
@@ -17,7 +18,9 @@ from reconciler.dns.zones import (
     zones_text,
 )
 from reconciler.model.desired import DesiredState
+from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import NAMES_UNIT, IPAddress, NameTables, Unit
+from reconciler.model.observed import SandboxFact
 from reconciler.plan.make_plan import Blocked
 from reconciler.sandbox.resolv_conf import host_resolv_conf, parse_resolv_conf
 
@@ -25,13 +28,17 @@ _IsKept = Callable[[str, str], bool]
 """Given a network and an attachment: whether what is in force for them stays."""
 
 
-def name_tables(desired: DesiredState) -> Iterator[NameTables]:
+def name_tables(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> Iterator[NameTables]:
     """Give what shall be in force; nothing where no sandbox is served.
 
+    sandboxes: of a container the server is told the process, as it asks no engine.
     The host's servers are asked from its own namespace, so its file is taken as it is: a stub on loopback serves well.
     """
     servers = _addresses(parse_resolv_conf(desired.host.resolv_conf).nameservers)
-    yield from _tables(compile_zones(desired, tuple(servers), host_resolv_conf(desired.host).options))
+    zones = compile_zones(desired, tuple(servers), host_resolv_conf(desired.host).options)
+    processes = {ns: fact.container.process for ns, fact in sandboxes.items() if fact.container is not None}
+    served = tuple(replace(zone, ns=processes[zone.ns]) if zone.ns in processes else zone for zone in zones.sandboxes)
+    yield from _tables(replace(zones, sandboxes=served))
 
 
 def kept_tables(

@@ -7,12 +7,12 @@ import errno
 import os
 import resource
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import KernelError, NameConflict, ReconcilerError, SandboxMissing, kernel_error
+from reconciler.errors import KernelError, NameConflict, PlanError, ReconcilerError, SandboxMissing, kernel_error
 from reconciler.kernel.links import Link, decode_link, get_loopback, mark_loopback
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.netns_mounts import (
@@ -27,6 +27,8 @@ from reconciler.kernel.netns_mounts import (
     unmount,
     unshare,
 )
+from reconciler.kernel.processes import started_at
+from reconciler.model.containers import Container, ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
 
 _PIDFILE_MAX: Final = 32
@@ -54,11 +56,12 @@ class Namespaces:
     """The host's namespace, which is that of the thread that makes this value, and the sandboxes.
 
     One thread at a time; that thread is back in the host's namespace whenever a call returns. What is open pins a namespace that
-    others have deleted: call `release` when a pass ends.
+    others have deleted: call `release` when a pass ends. containers: what their engine said, for sandboxes of that kind.
     """
 
     def __init__(self, netns_dir: Path, instance: str) -> None:
         self.netns_dir = netns_dir
+        self.containers: Mapping[str, ContainerAnswer] = {}
         self._instance = instance
         self._open: OrderedDict[NsRef, _Sandbox] = OrderedDict()
         self._capacity = _descriptors() // 2
@@ -162,7 +165,7 @@ class Namespaces:
             # Asked of every sandbox at every look: a plain string is several times cheaper than a Path.
             path = f"{self.netns_dir}/{_checked_name(name)}" if kind == "netns" else self._path(ns)
             return os.stat(path).st_ino
-        except (OSError, SandboxMissing):
+        except (OSError, PlanError):
             return 0
 
     def refresh(self) -> None:
@@ -227,9 +230,19 @@ class Namespaces:
                 return _process_path(ns, value)
             case "pidfile":
                 return _process_path(ns, _pidfile_content(ns, value))
+            case "container":
+                return self._container_path(ns, value)
         raise SandboxMissing(
-            f"sandbox {ns}: sandboxes of kind {kind!r} cannot be looked up; use netns, path, pid or pidfile"
+            f"sandbox {ns}: sandboxes of kind {kind!r} cannot be looked up; use netns, path, pid, pidfile or container"
         )
+
+    def _container_path(self, ns: NsRef, name: str) -> Path:
+        found = self.containers.get(name)
+        if isinstance(found, Container):
+            return _process_path(ns, found.process.removeprefix("pid:"))
+        reason = "no engine was asked for it" if found is None else found.reason
+        kind = SandboxMissing if found is None or found.may_come else PlanError
+        raise kind(f"sandbox {ns}: {reason}")
 
     @contextlib.contextmanager
     def _entered(self, sandbox: _Sandbox) -> Iterator[None]:
@@ -330,8 +343,12 @@ def _checked_name(name: str) -> str:
 
 
 def _process_path(ns: NsRef, pid: str) -> Path:
+    """Give the path for `N`, or for `N@TICKS`, which means the process that started then."""
+    pid, _, ticks = pid.partition("@")
     if not pid.isascii() or not pid.isdecimal() or int(pid) == 0:
         raise SandboxMissing(f"sandbox {ns}: {pid!r} is no process id")
+    if ticks and started_at(pid) != ticks:
+        raise SandboxMissing(f"sandbox {ns}: its process has ended; start it again")
     return Path(f"/proc/{pid}/ns/net")
 
 

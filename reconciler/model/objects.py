@@ -447,6 +447,28 @@ class SandboxFile(_Object):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerFile(_Object):
+    """/etc/hosts or /etc/resolv.conf of one container: the engine's own file at `path`, which it mounts into the container.
+
+    process: the container's, as `Container` has it; the engine writes the file anew for each.
+    """
+
+    kind: ClassVar[str] = "ContainerFile"
+    attachment: str
+    name: str
+    path: str
+    content: str
+    process: NsRef = field(default=NsRef(""), compare=False)
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.attachment, self.name)
+
+    def describe(self) -> str:
+        return f"file {self.name} in the container of {self.attachment}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NameTables(_Object):
     """What the embedded DNS server of this host has in force. digest: of the text that `dns.zones` gives.
 
@@ -524,6 +546,7 @@ Object = (
     | FirewallRules
     | FirewallElement
     | SandboxFile
+    | ContainerFile
     | NameTables
     | KvRecord
     | ClusterRecord

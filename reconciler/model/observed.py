@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.errors import ReconcilerError
+from reconciler.model.containers import Container
 from reconciler.model.desired import HostFacts
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import IPAddress, Key, Seen, Unit
@@ -16,11 +17,13 @@ class SandboxFact:
     """A namespace that was looked for. inode: of its nsfs file, 0 when it is not there; is_ours: made by this instance.
 
     error: why it cannot be used (gone, is the host's own, held by another attachment); a missing one of kind netns has none.
+    container: whose namespace it is, when an engine said so.
     """
 
     inode: int
     is_ours: bool = False
     error: ReconcilerError | None = None
+    container: Container | None = None
 
 
 PortRange = tuple[int, int]

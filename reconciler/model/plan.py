@@ -10,6 +10,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import (
     ClusterRecord,
+    ContainerFile,
     FdbEntry,
     FirewallElement,
     FirewallRules,
@@ -72,7 +73,7 @@ class Operation:
         """Give the network namespaces in which it changes something, some more than once."""
         for found in (self.before, self.after):
             match found:
-                case None | FirewallRules() | FirewallElement() | SandboxFile() | NameTables():
+                case None | FirewallRules() | FirewallElement() | SandboxFile() | ContainerFile() | NameTables():
                     continue
                 case KvRecord() | ClusterRecord():
                     continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -11,6 +11,7 @@ from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
 from reconciler.kernel.neighbours import NeighbourEntry
 from reconciler.kernel.routes import RouteEntry
 from reconciler.last_answer import LastAnswer
+from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Key, Seen
 from reconciler.model.observed import SandboxFact
@@ -95,7 +96,8 @@ class Memory:
     host: the host's own namespace. stale_links: of the host, by index, to be looked at again with its addresses and routes; None:
     its view is as new. sandboxes: those that attachments name. others: namespaces under other names, by name and
     inode, with what was found in them. overlays: the same for namespaces with names of overlay networks, None for those of others.
-    files: all sandbox files, and for whom they were looked up. firewall: our tables. foreign_drops: what was found with them of
+    files: all sandbox files, and for whom they were looked up. containers: what their engine said, by the name that the specs call
+    each by. container_files: those of theirs that hold our text. firewall: our tables. foreign_drops: what was found with them of
     other tables. revision: commit and dirty flag of the specs, and what they wanted then; asked for in a cluster only.
     """
 
@@ -105,6 +107,8 @@ class Memory:
     others: dict[tuple[str, int], Glimpse] = field(default_factory=dict)
     overlays: dict[tuple[str, int], Overlay | None] = field(default_factory=dict)
     files: tuple[Mapping[str, str], Keyed] | None = None
+    containers: dict[str, ContainerAnswer] = field(default_factory=dict)
+    container_files: Keyed | None = None
     firewall: Keyed | None = None
     foreign_drops: tuple[str, ...] = ()
     revision: tuple[object, tuple[str, bool]] | None = None
@@ -124,8 +128,16 @@ class Memory:
         """Look again at these links of the host, and at its addresses and routes."""
         self.stale_links = links | (self.stale_links or frozenset())
 
+    def forget_containers(self, names: Collection[str]) -> None:
+        """Ask for these again, and look into their namespaces and files."""
+        if names:
+            self.container_files = None
+            self.forget(NsRef(f"container:{name}") for name in names)
+            self.containers = {name: found for name, found in self.containers.items() if name not in names}
+
     def forget_all(self) -> None:
-        self.host = self.files = self.firewall = self.revision = None
+        self.host = self.files = self.container_files = self.firewall = self.revision = None
+        self.containers.clear()
         self.sandboxes.clear()
         self.others.clear()
         self.overlays.clear()

@@ -12,6 +12,7 @@ from reconciler.model.objects import (
     Address,
     Bridge,
     ClusterRecord,
+    ContainerFile,
     DeadEnd,
     FdbEntry,
     FirewallElement,
@@ -52,6 +53,7 @@ _RANKS: dict[type[Object], int] = {
     Address: 60,
     Route: 70,
     SandboxFile: 80,
+    ContainerFile: 85,
     NameTables: 90,
 }
 

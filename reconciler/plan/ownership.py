@@ -22,6 +22,7 @@ from reconciler.model.objects import (
     Address,
     Bridge,
     ClusterRecord,
+    ContainerFile,
     DeadEnd,
     FdbEntry,
     FirewallElement,
@@ -67,7 +68,7 @@ class Owners:
                 return record_unit(found.path)
             case ClusterRecord():
                 return cluster_record_unit(found.path)
-            case SandboxFile():
+            case SandboxFile() | ContainerFile():
                 return Unit(attachment=found.attachment)
             case Namespace():
                 return self.sandboxes.get(found.ns)

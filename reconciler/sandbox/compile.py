@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from reconciler.model.containers import Container
 from reconciler.model.desired import DesiredAttachment, HostFacts
-from reconciler.model.objects import IPAddress, LinkUp, Namespace, Object, SandboxFile, Sysctl
+from reconciler.model.objects import ContainerFile, IPAddress, LinkUp, Namespace, Object, SandboxFile, Sysctl
 from reconciler.model.wanted import NetworkMode, SandboxKind
 from reconciler.sandbox.environment import environment_text
 from reconciler.sandbox.hosts import hosts_text
@@ -17,9 +18,17 @@ ENVIRONMENT: Final = "environment"
 
 
 def compile_sandbox(
-    attachment: DesiredAttachment, host: HostFacts, host_gateway: IPAddress | None, *, is_made_by_us: bool
+    attachment: DesiredAttachment,
+    host: HostFacts,
+    host_gateway: IPAddress | None,
+    *,
+    is_made_by_us: bool,
+    container: Container | None = None,
 ) -> Iterator[Object]:
-    """Give the namespace (when it is ours to make), its loopback, its sysctls and its files."""
+    """Give the namespace (when it is ours to make), its loopback, its sysctls and its files.
+
+    container: that runs in there; those of its files that the engine mounts get the same text.
+    """
     unit, ns = attachment.unit, attachment.ns
     is_named = attachment.wanted.sandbox.kind is SandboxKind.NETNS
     has_own_stack = attachment.wanted.mode is not NetworkMode.HOST
@@ -36,6 +45,18 @@ def compile_sandbox(
     }
     for name, content in contents.items():
         yield SandboxFile(unit=unit, attachment=attachment.name, name=name, content=content, netns_name=netns_name)
+    if container is not None:
+        yield from (
+            ContainerFile(
+                unit=unit,
+                attachment=attachment.name,
+                name=name,
+                path=path,
+                content=contents[name],
+                process=container.process,
+            )
+            for name, path in container.files
+        )
     environment = environment_text(attachment)
     if environment:
         # Not for /etc/netns: there it would take the place of the machine's /etc/environment.

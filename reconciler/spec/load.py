@@ -17,7 +17,7 @@ from reconciler.spec.declarations import Declarations, Declared, read_declaratio
 from reconciler.spec.document import FAULTS_MAX, Document, parse_document, shown
 from reconciler.spec.files import SpecFolder, SpecText, read_folder
 from reconciler.spec.network import Fault, NetworkSpec, builtin_networks, network_wanted
-from reconciler.spec.not_yet import not_yet_in_attachment, not_yet_in_network
+from reconciler.spec.not_yet import not_yet_in_network
 
 HINTS_AMONG_MAX: Final = 500
 """Networks beyond which a misspelt one is not compared with all of them: that costs more than the rest of the load."""
@@ -192,7 +192,7 @@ def _attachments(
         spec = entry.spec
         if spec is None:
             continue
-        found = [*attachment_faults(spec, table), *not_yet_in_attachment(spec)]
+        found = list(attachment_faults(spec, table))
         found += islice(_undeclared(spec, table), FAULTS_MAX) if is_complete and len(faults) < FAULTS_MAX else ()
         is_declared = all(key in table for key in spec.networks)
         faults += [entry.fault(path, message) for path, message in found]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from reconciler.spec.attachment import AttachmentSpec
 from reconciler.spec.bridge_options import PREFIX
 from reconciler.spec.document import Path
 from reconciler.spec.network import Fault, NetworkSpec
@@ -29,15 +28,8 @@ _NETWORK: Final[tuple[tuple[Path, str, Callable[[NetworkSpec], bool]], ...]] = (
         lambda spec: f"{PREFIX}advertise_addr_ms" in spec.driver_opts,
     ),
 )
-_ATTACHMENT: Final[tuple[tuple[Path, str, Callable[[AttachmentSpec], bool]], ...]] = (
-    (("sandbox", "container"), "a container as sandbox", lambda spec: spec.sandbox.container is not None),
-)
 """Place, what is not supported, whether the entry uses it."""
 
 
 def not_yet_in_network(spec: NetworkSpec) -> Iterator[Fault]:
     return ((path, f"{what} is not supported yet") for path, what, is_used in _NETWORK if is_used(spec))
-
-
-def not_yet_in_attachment(spec: AttachmentSpec) -> Iterator[Fault]:
-    return ((path, f"{what} is not supported yet") for path, what, is_used in _ATTACHMENT if is_used(spec))

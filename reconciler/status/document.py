@@ -146,7 +146,7 @@ def _network_mode(attachment: DesiredAttachment) -> str:
 
 
 def _sandbox_key(attachment: DesiredAttachment, netns_dir: Path, host_sandbox: str) -> str:
-    """Give the path of the namespace; for a pidfile its reference, as the process may be another one by now."""
+    """Give the path of the namespace; for a pidfile or container its reference, as the process may be another one by now."""
     sandbox = attachment.wanted.sandbox
     if attachment.wanted.mode is NetworkMode.HOST:
         return host_sandbox

@@ -8,25 +8,30 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, cast
 
 from reconciler import pipeline
 from reconciler.apply.executor import Progress
 from reconciler.backends import Backends
+from reconciler.container_engine.client import ContainerEngine
 from reconciler.errors import LockHeld, ReconcilerError
 from reconciler.guard.orders import Orders
 from reconciler.guard.suspension import suspended_at, suspensions
 from reconciler.kernel.lock import WATCHER, HostLock
 from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.objects import NAMES_UNIT
+from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
+from reconciler.model.wanted import SandboxKind
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 from reconciler.status.verdict import unsettled
 from reconciler.status.write import write_status
 from reconciler.watch.brake import Brake
 from reconciler.watch.cluster_events import ClusterEvents
+from reconciler.watch.container_events import ContainerEvents
 from reconciler.watch.kernel_events import KernelEvents
 from reconciler.watch.names_events import NamesEvents
 from reconciler.watch.noise import Noise
@@ -46,6 +51,7 @@ _MISSING_POLL_S: Final = 1.0
 """How often to see whether a sandbox that is not there has come: a pidfile or a process makes no event."""
 
 _SPEC_POLL_S: Final = 5.0
+_CONTAINER: Final = f"{SandboxKind.CONTAINER}:"
 _RETRY_FIRST_S: Final = 0.2
 _RETRY_MAX_S: Final = 60.0
 _HEARTBEAT_S: Final = 5.0
@@ -90,12 +96,13 @@ class _Cause:
     is_firewall: bool = False
     is_names: bool = False
     is_cluster: bool = False
+    containers: frozenset[str] = frozenset()
     namespaces: set[NsRef] = field(default_factory=set)
     host_links: set[int] | None = field(default_factory=set)
 
     def __bool__(self) -> bool:
         is_news = self.is_spec or self.is_everything or self.is_firewall or self.is_names or self.is_cluster
-        return is_news or bool(self.namespaces)
+        return is_news or bool(self.namespaces or self.containers)
 
 
 class Watcher:
@@ -111,7 +118,9 @@ class Watcher:
         progress: Progress | None = None,
     ) -> None:
         self._servers, self._progress = servers, progress
-        self._settings, self._backends, self._listeners = settings, backends, listeners
+        self._containers = ContainerEvents(ContainerEngine(settings.container_engine))
+        self._settings, self._listeners = settings, listeners
+        self._backends = replace(backends, containers=self._containers)
         self._specs = SpecEvents(settings.specs_dir)
         self._kernel = KernelEvents(backends.namespaces)
         self._names = NamesEvents(settings.run_dir)
@@ -129,7 +138,7 @@ class Watcher:
     def run(self) -> None:
         """Watch. Raises LockHeld when another watcher is at work on this host."""
         with HostLock(WATCHER) as lock, _Signals() as signals, selectors.DefaultSelector() as selector:
-            for source in (signals, self._specs, self._kernel, self._names):
+            for source in (signals, self._specs, self._kernel, self._names, self._containers):
                 selector.register(source, selectors.EVENT_READ, source)
             if self._cluster is not None:
                 selector.register(self._cluster, selectors.EVENT_READ, self._cluster)
@@ -158,6 +167,7 @@ class Watcher:
         self._specs.close()
         self._kernel.close()
         self._names.close()
+        self._containers.close()
 
     def _idle_s(self) -> float:
         now = time.monotonic()
@@ -192,6 +202,8 @@ class Watcher:
         elif self._cluster is not None and source is self._cluster:
             self._cluster.drain()
             cause.is_cluster = True
+        elif source is self._containers:
+            cause.containers |= self._containers.drain()
         elif any(source is server for server in self._servers):
             cast(Server, source).serve()
         else:
@@ -247,6 +259,7 @@ class Watcher:
         memory = self._backends.memory
         if cause.is_everything:
             memory.forget_all()
+        memory.forget_containers(cause.containers)
         if HOST in cause.namespaces and cause.host_links is not None:
             memory.forget_host_links(frozenset(cause.host_links))
             memory.forget(cause.namespaces - {HOST})
@@ -292,7 +305,8 @@ class Watcher:
         now = time.monotonic()
         is_drift = not is_new and bool(report.outcomes) and self._wants_the_same(report)
         if is_drift:
-            self._brake.corrected(report.outcomes, now)
+            assert self._last is not None
+            self._brake.corrected(_corrections(report, self._last), now)
         self._noise.looked(cause.namespaces, now, was_fruitful=bool(report.outcomes))
         memory = self._backends.memory
         overlays = (overlay.ns for overlay in memory.overlays.values() if overlay is not None)
@@ -300,6 +314,7 @@ class Watcher:
         self._names.watch()
         if self._cluster is not None and self._backends.cluster is not None:
             self._cluster.follow(self._backends.cluster.followed)
+        self._containers.follow(memory.containers)
         if report.outcomes or self._last is None or _essence(report) != _essence(self._last):
             write_status(self._settings, report)
         self._last = report
@@ -321,7 +336,8 @@ class Watcher:
             self._schedule_retry()
         else:
             self._retry_wait_s = 0.0
-        if any(not found.fact.inode for found in self._backends.memory.sandboxes.values()):
+        missing = (ns for ns, found in self._backends.memory.sandboxes.items() if not found.fact.inode)
+        if not all(ns.startswith(_CONTAINER) for ns in missing):  # of those their engine tells
             self._due.setdefault("missing", now + _MISSING_POLL_S)
         if self._specs.needs_polling:
             self._due.setdefault("specs", now + _SPEC_POLL_S)
@@ -356,6 +372,20 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def _corrections(report: Report, last: Report) -> Iterator[Outcome]:
+    """Leave out what came of a container or process that is another one now: who restarts often is no writer that fights."""
+    restarted = {
+        attachment.name
+        for attachment in report.desired.attachments
+        if attachment.wanted.sandbox.kind is not SandboxKind.NETNS
+        and report.sandboxes.get(attachment.ns) != last.sandboxes.get(attachment.ns)
+    }
+    for outcome in report.outcomes:
+        unit = outcome.operation.unit
+        if unit.attachment not in restarted and not (restarted and unit == NAMES_UNIT):
+            yield outcome
 
 
 def _essence(report: Report) -> tuple[object, ...]:

@@ -8,10 +8,12 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from tests.command_line import Reconcile
+from tests.container_engines.engines import Docker, running
 from tests.examples.comparison import files, golden, without_ids
 from tests.machine import Machine, eventually
 
@@ -75,7 +77,17 @@ def physical_network(machine: Machine) -> Iterator[None]:
     yield
 
 
+@contextlib.contextmanager
+def containers_of_others(machine: Machine) -> Iterator[None]:
+    """What examples/containers expects to run."""
+    with running(Docker) as engine:
+        engine.run("shop-web", "--volume", "/etc/hostname:/www/name", command=("httpd", "-f", "-h", "/www"))
+        engine.run("shop-db")
+        yield
+
+
 PREPARE: dict[str, Callable[[Machine], contextlib.AbstractContextManager[None]]] = {
+    "containers": containers_of_others,
     "existing-namespaces": namespaces_of_others,
     "macvlan": physical_network,
 }
@@ -240,3 +252,16 @@ def test_macvlan_members_are_on_the_physical_network(example: Path, machine: Mac
     assert machine.ping("archive", recorder)
     assert machine.run("archive", "getent", "ahostsv4", "video", check=False).stdout == ""
     assert not machine.ping("archive", "10.80.0.1", deadline_s=1)
+
+
+@using("containers")
+def test_containers_find_each_other_and_are_reached_from_outside(
+    example: Path, reconcile: Reconcile, machine: Machine, uplink: str
+) -> None:
+    assert machine.run("probe", "getent", "ahostsv4", "www").stdout.split()[0] == "10.70.0.10"
+    assert machine.ping("probe", "db")
+    assert (
+        reconcile.ok("--host", "alpha", "exec", "web", "--", "getent", "hosts", "db").stdout.split()[0] == "10.70.0.11"
+    )
+    with machine.inside(uplink), urlopen("http://192.0.2.1:8080/name", timeout=5) as fetched:
+        assert fetched.read() == Path("/etc/hostname").read_bytes()

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.errors import KernelError, NameConflict, SandboxMissing
+from reconciler.errors import KernelError, NameConflict, PlanError, SandboxMissing
 from reconciler.kernel.netns import Namespaces
+from reconciler.kernel.processes import process_ref
+from reconciler.model.containers import Container, NoContainer
 from reconciler.model.identifiers import HOST, LINK_GROUP, NsRef
 from reconciler.model.objects import Address, LinkUp, Namespace, VethPair
 from tests.kernel.engine import Engine, engine_on, sandbox
@@ -134,7 +136,11 @@ def test_every_kind_of_reference_leads_to_the_namespace(engine: Engine) -> None:
         pidfile = engine.machine.state_dir.parent / "web.pid"
         pidfile.write_text(f"{pid}\n")
 
-        refs = [WEB.ns, f"path:{path}", f"pid:{pid}", f"pidfile:{pidfile}"]
+        process = process_ref(pid)
+        assert process is not None
+        engine.namespaces.containers = {"c1": Container(id="c1", process=process)}
+
+        refs = [WEB.ns, f"path:{path}", f"pid:{pid}", f"pidfile:{pidfile}", process, "container:c1"]
 
         assert {engine.namespaces.inode(NsRef(ref)) for ref in refs} == {os.stat(path).st_ino}
 
@@ -149,6 +155,9 @@ def test_every_kind_of_reference_leads_to_the_namespace(engine: Engine) -> None:
         "pid:0",
         "pid:99999999999",
         "pid:../1",
+        "pid:1@99999999999999",
+        "pid:1@../1",
+        "pid:../1@1",
         "pidfile:/nowhere",
         "pidfile:/etc/passwd",
         "container:web",
@@ -157,6 +166,30 @@ def test_every_kind_of_reference_leads_to_the_namespace(engine: Engine) -> None:
 def test_reference_that_leads_nowhere_says_so(engine: Engine, ref: str) -> None:
     with pytest.raises(SandboxMissing, match=re.escape(ref)):
         engine.namespaces.inode(NsRef(ref))
+
+
+@pytest.mark.parametrize(("may_come", "kind"), [(True, SandboxMissing), (False, PlanError)])
+def test_container_that_cannot_be_joined_is_said_as_its_engine_says_it(
+    engine: Engine, may_come: bool, kind: type[PlanError]
+) -> None:
+    engine.namespaces.containers = {"c1": NoContainer(reason="it is not running", may_come=may_come)}
+
+    with pytest.raises(kind, match="container:c1: it is not running") as raised:
+        engine.namespaces.inode(NsRef("container:c1"))
+
+    assert raised.value.is_retryable is may_come
+    assert engine.namespaces.present_inode(NsRef("container:c1")) == 0
+
+
+def test_container_whose_process_id_is_anothers_by_now_leads_nowhere(engine: Engine) -> None:
+    """The engine's answer is from before; meanwhile the id was used again."""
+    stale = Container(id="c1", process=NsRef(f"pid:{os.getpid()}@1"))
+    engine.namespaces.containers = {"c1": stale}
+
+    with pytest.raises(SandboxMissing, match="its process has ended"):
+        engine.namespaces.inode(NsRef("container:c1"))
+
+    assert engine.namespaces.present_inode(NsRef("container:c1")) == 0
 
 
 def test_name_does_not_lead_out_of_the_folder(engine: Engine) -> None:

@@ -13,6 +13,7 @@ from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import (
     Address,
     Bridge,
+    ContainerFile,
     DeadEnd,
     FdbEntry,
     FirewallElement,
@@ -143,6 +144,9 @@ def sandboxes(draw: st.DrawFn, name: str, bridges: list[str]) -> list[Object]:
         objects.append(Namespace(unit=unit, ns=ns, name=name))
     content = draw(st.sampled_from(["one", "two"]))
     objects.append(SandboxFile(unit=unit, attachment=name, name="hosts", content=content))
+    if draw(st.booleans()):
+        path = draw(st.sampled_from(["/c/1/hosts", "/c/2/hosts"]))
+        objects.append(ContainerFile(unit=unit, attachment=name, name="hosts", path=path, content=content))
     joined = draw(st.lists(st.sampled_from(bridges), unique=True)) if bridges else []
     for number, bridge in enumerate(joined):
         objects += draw(endpoints(name, ns, bridge, f"eth{number}", is_default=number == 0))

@@ -71,6 +71,15 @@ def test_store_options_of_the_environment_are_parted_by_commas() -> None:
     assert resolved({}, environment).settings.cluster_store_options == {"kv.path": "p", "token": "a=b"}
 
 
+def test_container_engine_is_the_path_of_its_socket(config: Path) -> None:
+    config.write_text("container-engine: unix:///run/podman/podman.sock\n")
+    environment = {"RECONCILE_CONTAINER_ENGINE": "unix:///run/other.sock"}
+
+    assert resolved({"config": str(config)}).settings.container_engine == Path("/run/podman/podman.sock")
+    assert resolved({"config": str(config)}, environment).settings.container_engine == Path("/run/other.sock")
+    assert resolved({}).settings.container_engine is None
+
+
 def test_bridge_none_switches_the_default_bridge_off(config: Path) -> None:
     config.write_text("bridge: none\nverbose: 1\nlog-format: json\n")
 
@@ -93,6 +102,9 @@ def test_bridge_none_switches_the_default_bridge_off(config: Path) -> None:
         ("bridge: docker0\n", r"bridge is one of none, not 'docker0'"),
         ("host: ../../etc\n", r"'../../etc' is no host name"),
         ("cluster-store-opt: [token]\n", r"a store option is K=V"),
+        ("container-engine: tcp://192.0.2.1:2375\n", r"container-engine is unix:// and the path of a socket"),
+        ("container-engine: unix://run/docker.sock\n", r"container-engine is unix:// and the path of a socket"),
+        (f"container-engine: unix:///{'x' * 107}\n", r"container-engine is unix:// and the path of a socket"),
         ("- specs\n", r"expected a mapping"),
         ("specs: x\nspecs: y\n", r"config\.yaml:2"),
         ("specs: [\n", r"bad YAML"),

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
 from reconciler.dns.tables import kept_tables, name_tables
 from reconciler.dns.zones import Zones, parse_zones, zones_digest
+from reconciler.model.containers import Container
 from reconciler.model.desired import DesiredAttachment, DesiredNetwork, DesiredState
+from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, NameTables, Unit
+from reconciler.model.observed import SandboxFact
 from reconciler.model.wanted import NetworkMode
 from tests.unit.dns.test_zones import HOST, attachment, network
 
 DECLARED = frozenset({Unit(attachment="web"), Unit(network="front")})
 
 
-def tables(*attachments: DesiredAttachment, resolv_conf: str = "") -> NameTables | None:
+def tables(
+    *attachments: DesiredAttachment, resolv_conf: str = "", facts: Mapping[NsRef, SandboxFact] | None = None
+) -> NameTables | None:
     names = {endpoint.network for each in attachments for endpoint in each.endpoints}
     networks: tuple[DesiredNetwork, ...] = tuple(map(network, sorted(names)))
     state = DesiredState(host=replace(HOST, resolv_conf=resolv_conf), networks=networks, attachments=attachments)
-    return next(name_tables(state), None)
+    return next(name_tables(state, facts or {}), None)
 
 
 def zones(found: NameTables | None) -> Zones:
@@ -139,3 +145,13 @@ def test_what_is_in_force_and_cannot_be_read_does_not_stay() -> None:
 def test_name_service_needs_nothing_and_is_no_network() -> None:
     assert NAMES_UNIT.parents() == ()
     assert str(NAMES_UNIT) == "name service"
+
+
+def test_server_is_told_the_process_of_a_container_that_runs_and_the_reference_of_others() -> None:
+    web, db = attachment("web", "front"), attachment("db", "front")
+    container = Container(id="c1", process=NsRef("pid:7@99"))
+    facts = {web.ns: SandboxFact(inode=1, container=container), db.ns: SandboxFact(inode=2)}
+
+    served = {zone.name: zone.ns for zone in zones(tables(web, db, facts=facts)).sandboxes}
+
+    assert served == {"web": "pid:7@99", "db": db.ns}

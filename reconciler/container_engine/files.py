@@ -1,0 +1,136 @@
+"""The files that an engine mounts into a container, and notes of what it had written there before us.
+
+A file is written in place, as the engine does it: the container sees that very inode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import NameConflict, kernel_error
+from reconciler.model.identifiers import NsRef
+
+_FILE_MAX: Final = 1 << 20
+_NOTE_MAX: Final = 8 << 20
+_FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What to put back. path: of the engine's file; before: its text; process: for whose start the engine wrote that.
+
+    ours: our text and the one before it, either of which may stand there now, or the first with a rest of the second behind it.
+    """
+
+    path: str
+    process: NsRef
+    before: str
+    ours: tuple[str, ...]
+
+    def is_ours(self, content: str) -> bool:
+        return content.startswith(self.ours)
+
+
+def content_of(path: str) -> str | None:
+    """Give the text of an engine's file; None when there is none, or it is none of the engine's."""
+    try:
+        fd = os.open(path, os.O_RDONLY | _FLAGS)
+    except OSError:
+        return None
+    try:
+        return os.read(fd, _FILE_MAX).decode(errors="replace") if _is_plain(fd) else None
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def overwrite(path: str, content: str) -> None:
+    """Raises NameConflict when there is something that no engine puts there, KernelError."""
+    try:
+        fd = os.open(path, os.O_WRONLY | _FLAGS)
+        try:
+            if not _is_plain(fd):
+                raise NameConflict(f"{path} is no plain file of the engine; it is left as it is")
+            data = content.encode()
+            os.pwrite(fd, data, 0)
+            os.ftruncate(fd, len(data))
+        finally:
+            os.close(fd)
+    except OSError as cause:
+        raise kernel_error(cause.errno or 0, f"write {path}") from cause
+
+
+def _is_plain(fd: int) -> bool:
+    """Say whether it is a file with one name: a hard link could be anything."""
+    found = os.fstat(fd)
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
+def notes_folder(run_dir: Path) -> Path:
+    return run_dir / "containers"
+
+
+def write_note(run_dir: Path, attachment: str, name: str, note: Note) -> None:
+    """Replace it at once. Raises KernelError."""
+    folder = notes_folder(run_dir) / attachment
+    draft = folder / f".{name}.new"
+    text = json.dumps({"path": note.path, "process": note.process, "before": note.before, "ours": note.ours})
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600)
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+        draft.replace(folder / name)
+    except OSError as cause:
+        raise kernel_error(cause.errno or 0, f"write {draft}") from cause
+
+
+def read_note(run_dir: Path, attachment: str, name: str) -> Note | None:
+    """Give it; None when there is none that makes sense."""
+    try:
+        fd = os.open(notes_folder(run_dir) / attachment / name, os.O_RDONLY | _FLAGS)
+        with open(fd, "rb") as file:
+            match json.loads(file.read(_NOTE_MAX)):
+                case {"path": str(path), "process": str(process), "before": str(before), "ours": [str(), *_] as ours}:
+                    return Note(path=path, process=NsRef(process), before=before, ours=tuple(map(str, ours)))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return None
+
+
+def noted(run_dir: Path) -> Iterator[tuple[str, str, Note]]:
+    """Give attachment, name and content of every note, sorted."""
+    folder = notes_folder(run_dir)
+    for attachment in _entries(folder):
+        for name in _entries(folder / attachment):
+            note = None if name.startswith(".") else read_note(run_dir, attachment, name)
+            if note is not None:
+                yield attachment, name, note
+
+
+def remove_note(run_dir: Path, attachment: str, name: str) -> None:
+    """Raises KernelError. Gone already is fine."""
+    folder = notes_folder(run_dir) / attachment
+    try:
+        for each in (folder / name, folder / f".{name}.new"):
+            each.unlink(missing_ok=True)
+    except OSError as cause:
+        raise kernel_error(cause.errno or 0, f"remove {folder / name}") from cause
+    for empty in (folder, folder.parent):
+        with contextlib.suppress(OSError):
+            empty.rmdir()
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []

@@ -1,0 +1,94 @@
+"""From the engine's description of a container to what a look needs of it. Pure, and trusts nothing that it reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+from urllib.parse import quote
+
+from reconciler.container_engine.exchange import Reply
+from reconciler.errors import ContainerEngineError
+from reconciler.model.containers import NoContainer
+
+_ID: Final = re.compile(r"[0-9a-f]{64}\Z")
+_PID_MAX: Final = 1 << 22
+"""PID_MAX_LIMIT of linux/threads.h."""
+
+_PATH_MAX: Final = 4096
+_SHOWN_MAX: Final = 200
+_FILES: Final = {"HostsPath": "hosts", "ResolvConfPath": "resolv.conf"}
+"""Of an engine's description, and what they are mounted as below /etc."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What an engine says of a container that may be joined. files: as in `Container`."""
+
+    id: str
+    pid: int
+    files: tuple[tuple[str, str], ...]
+
+
+def inspect_target(name: str) -> str:
+    """Give what to ask for. name: of a container, its id, or the beginning of that."""
+    return f"/containers/{quote(name, safe='')}/json"
+
+
+def described(engine: Path, name: str, reply: Reply) -> Running | NoContainer:
+    """Read what the engine at this socket says of a container. Raises ContainerEngineError when that makes no sense."""
+    if reply.status == 404:
+        return NoContainer(
+            reason=f"the engine at {engine} has no container {name}; create and start it with --network none"
+        )
+    if reply.status != 200:
+        raise ContainerEngineError(f"{engine}: the engine answers {reply.status} when asked for container {name}")
+    document = _mapping(_parsed(name, reply.body))
+    mode = _mapping(document.get("HostConfig")).get("NetworkMode")
+    if mode != "none":
+        return NoContainer(
+            reason=f"container {name} has the network mode {_shown(mode)}, which is the engine's own business; "
+            "create it with --network none",
+            may_come=False,
+        )
+    state = _mapping(document.get("State"))
+    if state.get("Running") is not True or state.get("Pid") == 0:
+        return NoContainer(reason=f"container {name} is not running; start it")
+    return _running(name, document, state.get("Pid"))
+
+
+def _running(name: str, document: Mapping[str, object], pid: object) -> Running:
+    container_id = document.get("Id")
+    if not isinstance(container_id, str) or not _ID.match(container_id):
+        raise ContainerEngineError(f"the engine gives container {name} the id {_shown(container_id)}")
+    if type(pid) is not int or not 0 < pid <= _PID_MAX:
+        raise ContainerEngineError(f"the engine gives container {name} the process id {_shown(pid)}")
+    return Running(id=container_id, pid=pid, files=tuple(_files(container_id, document)))
+
+
+def _files(container_id: str, document: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Give the engine's own files: they lie in a folder of the container's id. One that somebody else mounts there is theirs."""
+    for field, name in _FILES.items():
+        text = document.get(field)
+        if isinstance(text, str) and len(text) < _PATH_MAX and text.startswith("/") and "\0" not in text:
+            path = PurePosixPath(text)
+            if path.name == name and container_id in path.parts and ".." not in path.parts:
+                yield name, str(path)
+
+
+def _parsed(name: str, body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as cause:
+        raise ContainerEngineError(f"what the engine says of container {name} is no JSON") from cause
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _shown(value: object) -> str:
+    return ascii(value)[:_SHOWN_MAX]

@@ -1,0 +1,31 @@
+"""Processes told apart from later ones with the same id, by when they started (proc_pid_stat(5))."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from reconciler.model.identifiers import NsRef
+
+_STARTED: Final = 22 - 3
+"""Position of `starttime` behind the command, which may hold anything but ends with the last parenthesis."""
+
+
+def started_at(pid: str) -> str | None:
+    """Give when a process started, in clock ticks since boot; None when there is none. pid: digits."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read(4096).rpartition(b")")[2].split()[_STARTED].decode("ascii", "replace")
+    except (OSError, IndexError):
+        return None
+
+
+def process_ref(pid: int) -> NsRef | None:
+    """Give the reference to a process's network namespace that holds for this process alone; None when there is none."""
+    ticks = started_at(str(pid))
+    return None if ticks is None else NsRef(f"pid:{pid}@{ticks}")
+
+
+def namespace_of(ref: NsRef) -> Path:
+    """Give the path of the namespace behind such a reference, as of now."""
+    return Path(f"/proc/{ref.removeprefix('pid:').partition('@')[0]}/ns/net")

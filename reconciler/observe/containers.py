@@ -1,0 +1,67 @@
+"""The containers that attachments name, and the files of theirs that hold our text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from reconciler.container_engine.client import Containers
+from reconciler.container_engine.files import content_of, noted
+from reconciler.model.containers import Container, ContainerAnswer, NoContainer
+from reconciler.model.identifiers import NsRef
+from reconciler.model.objects import ContainerFile, Seen
+from reconciler.model.observed import SandboxFact
+from reconciler.model.wanted import NetworkMode, SandboxKind, WantedState
+from reconciler.observe.memory import Keyed, Memory, keyed
+
+_KIND: Final = f"{SandboxKind.CONTAINER}:"
+
+
+def observe_containers(
+    wanted: WantedState, promised_sysctls: Iterable[tuple[NsRef, str]], containers: Containers, memory: Memory
+) -> Mapping[str, ContainerAnswer]:
+    """Give what is known of each container; who is not known yet is asked for, all at once.
+
+    promised_sysctls: as `observe_host` takes them.
+    """
+    sandboxes = [each.sandbox for each in wanted.attachments if each.mode is not NetworkMode.HOST]
+    names = {sandbox.value for sandbox in sandboxes if sandbox.kind is SandboxKind.CONTAINER}
+    names.update(ns.removeprefix(_KIND) for ns, _ in promised_sysctls if ns.startswith(_KIND))
+    known = {name: answer for name, answer in memory.containers.items() if name in names}
+    unknown = sorted(names - known.keys())
+    if unknown:
+        known.update((name, _with_files(found)) for name, found in containers.find(unknown).items())
+    memory.containers = known
+    return known
+
+
+def _with_files(found: ContainerAnswer) -> ContainerAnswer:
+    """Leave only those files that the engine did make."""
+    if isinstance(found, NoContainer):
+        return found
+    return replace(found, files=tuple((name, path) for name, path in found.files if content_of(path) is not None))
+
+
+def with_containers(
+    facts: Mapping[NsRef, SandboxFact], containers: Mapping[str, ContainerAnswer]
+) -> Mapping[NsRef, SandboxFact]:
+    """Add to the sandboxes that can be used what their engine says of them."""
+    running = {NsRef(f"{_KIND}{name}"): found for name, found in containers.items() if isinstance(found, Container)}
+    joined = {ns: replace(facts[ns], container=running[ns]) for ns in running if ns in facts and facts[ns].inode}
+    return {**facts, **joined} if joined else facts
+
+
+def container_files(run_dir: Path, memory: Memory) -> Keyed:
+    """Give the engines' files that we wrote to."""
+    if memory.container_files is None:
+        memory.container_files = keyed(_files(run_dir))
+    return memory.container_files
+
+
+def _files(run_dir: Path) -> Iterator[Seen]:
+    for attachment, name, note in noted(run_dir):
+        content = content_of(note.path) or ""
+        file = ContainerFile(attachment=attachment, name=name, path=note.path, content=content, process=note.process)
+        yield Seen(file, is_ours=True)

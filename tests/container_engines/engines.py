@@ -1,0 +1,259 @@
+"""Real container engines for tests: on the private machine, in a folder of their own, gone with their containers at the end.
+
+`install.sh` beside this file gets them. Neither makes a bridge or firewall rules, so they touch no network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.machine import eventually
+from tests.private_namespaces import mount
+
+IMAGE = "busybox"
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_POLICY = Path("/etc/containers/policy.json")
+"""Of the private machine; Podman imports nothing without."""
+
+_START_DEADLINE_S = 30.0
+
+
+class EngineMissing(Exception):
+    """There is no engine, or it cannot run here; `str()` says why."""
+
+
+@dataclass
+class ContainerEngine:
+    """One engine, with an image `busybox` that has nothing but /bin/busybox. The command lines of both are alike in what we use."""
+
+    programs: Path
+    folder: Path
+    options: Sequence[str] = ()
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def daemon(self) -> Sequence[str]:
+        """The command that serves the API in the foreground."""
+        raise NotImplementedError
+
+    @property
+    def client(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    @property
+    def run_options(self) -> Sequence[str]:
+        """What every container needs here."""
+        return ("--stop-signal=KILL", f"--cgroup-parent={_own_groups()}")
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {**os.environ, "PATH": os.pathsep.join((str(self.programs), os.environ["PATH"]))}
+
+    def is_up(self) -> bool:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        log_path = self.folder / "log"
+        with open(log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                self.daemon, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
+            )
+        if not eventually(self.is_up, _START_DEADLINE_S, 0.05):
+            self.kill()
+            raise EngineMissing(f"{self.daemon[0]} does not come up:\n{log_path.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """Kill -9. Containers go on."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stop(self) -> None:
+        """End it in good order."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(timeout=30)
+        self.process = None
+
+    def cli(self, *arguments: str, check: bool = True, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*self.client, *arguments],
+            input=stdin.decode("latin-1"),
+            encoding="latin-1",
+            capture_output=True,
+            timeout=60,
+            check=False,
+            env=self.environment,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def run(self, name: str, *options: str, network: str = "none", command: Sequence[str] = ("sleep", "600")) -> str:
+        """Run busybox in the background; give the container's id."""
+        arguments = ("--name", name, "--network", network, *self.run_options, *options)
+        return self.cli("run", "--detach", *arguments, IMAGE, "/bin/busybox", *command).stdout.strip()
+
+    def inside(self, name: str, *command: str, check: bool = True) -> str:
+        """Run a busybox command in a container; give what it prints."""
+        return self.cli("exec", name, "/bin/busybox", *command, check=check).stdout
+
+    def pid(self, name: str) -> int:
+        return int(self.cli("inspect", "--format", "{{.State.Pid}}", name).stdout)
+
+    def remove_containers(self) -> None:
+        ids = self.cli("ps", "--all", "--quiet").stdout.split()
+        if ids:
+            self.cli("rm", "--force", *ids)
+
+    def import_image(self) -> None:
+        binaries = self.folder / "image" / "bin"
+        binaries.mkdir(parents=True)
+        shutil.copy(shutil.which("busybox") or "", binaries)
+        archive = subprocess.run(("tar", "-C", str(binaries.parent), "-c", "."), capture_output=True, check=True).stdout
+        self.cli("import", "-", IMAGE, stdin=archive)
+
+
+class Docker(ContainerEngine):
+    """dockerd, with its containerd and runc. Options may be as `--live-restore`."""
+
+    socket = Path("/run/docker.sock")
+
+    @property
+    def daemon(self) -> Sequence[str]:
+        nothing = ("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none")
+        folders = (f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec", f"--pidfile={self.folder}/pid")
+        plain = ("--storage-driver=vfs", "--exec-opt=native.cgroupdriver=cgroupfs")
+        return ("dockerd", f"--host=unix://{self.socket}", *plain, *nothing, *folders, *self.options)
+
+    @property
+    def client(self) -> Sequence[str]:
+        return (str(self.programs / "docker"), f"--host=unix://{self.socket}")
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {**super().environment, "DOCKER_CONFIG": str(self.folder)}
+
+    def is_up(self) -> bool:
+        return self.cli("version", check=False).returncode == 0
+
+    def kill(self) -> None:
+        """With the daemon behind it: its id would be taken for one that runs where orphans are reaped slowly."""
+        super().kill()
+        for pidfile in (self.folder / "exec" / "containerd" / "containerd.pid", self.folder / "pid"):
+            if pidfile.exists():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pidfile.read_text()), signal.SIGKILL)
+                pidfile.unlink()
+
+
+class Podman(ContainerEngine):
+    """`podman system service` for the API; its containers need no daemon."""
+
+    socket = Path("/run/podman/podman.sock")
+
+    @property
+    def run_options(self) -> Sequence[str]:
+        """Without its defaults, for which not every machine has a controller and the right to raise limits."""
+        return (*super().run_options, "--pids-limit=-1", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
+
+    @property
+    def daemon(self) -> Sequence[str]:
+        self.socket.parent.mkdir(exist_ok=True)
+        _POLICY.parent.mkdir(exist_ok=True)
+        _POLICY.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        return (*self.client, "system", "service", "--time=0", f"unix://{self.socket}")
+
+    @property
+    def client(self) -> Sequence[str]:
+        folders = (f"--root={self.folder}/data", f"--runroot={self.folder}/run", f"--tmpdir={self.folder}/tmp")
+        programs = (f"--conmon={self.programs}/conmon", f"--runtime={self.programs}/runc")
+        plain = ("--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file")
+        return (str(self.programs / "podman"), *folders, *programs, *plain)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        configuration = self.folder / "containers.conf"
+        configuration.write_text('[containers]\nseccomp_profile = "unconfined"\n')
+        found = {**super().environment, "LD_LIBRARY_PATH": str(self.programs / "lib")}
+        return {**found, "CONTAINERS_CONF": str(configuration)}
+
+    def is_up(self) -> bool:
+        return self.socket.exists()
+
+    def kill(self) -> None:
+        super().kill()
+        self.socket.unlink(missing_ok=True)
+
+
+@contextmanager
+def running(kind: type[ContainerEngine], *options: str) -> Iterator[ContainerEngine]:
+    """Run an engine meanwhile. Skips the test where a person has none; fails where all must be there."""
+    try:
+        with _running(kind, *options) as engine:
+            yield engine
+    except EngineMissing as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"tests with containers must run in CI: {error}", pytrace=False)
+        pytest.skip(str(error))
+
+
+@contextmanager
+def _running(kind: type[ContainerEngine], *options: str) -> Iterator[ContainerEngine]:
+    programs = _programs()
+    _mount_control_groups()
+    with tempfile.TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as folder:
+        engine = kind(programs=programs, folder=Path(folder), options=options)
+        engine.start()
+        try:
+            engine.import_image()
+            yield engine
+        finally:
+            if engine.process is None:
+                engine.start()
+            engine.remove_containers()
+            engine.stop()
+            _remove_own_groups()
+
+
+def _programs() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "network-reconciler" / "container-engines"
+    if not (folder / "complete").exists():
+        raise EngineMissing("container engines are missing: run tests/container_engines/install.sh")
+    if shutil.which("busybox") is None:
+        raise EngineMissing("not installed: busybox-static")
+    return folder
+
+
+def _mount_control_groups() -> None:
+    """Give runc the one hierarchy that it needs; which one the machine has does not matter to others."""
+    if os.path.ismount(_CONTROL_GROUPS):
+        return
+    try:
+        mount("none", str(_CONTROL_GROUPS), "cgroup2", 0)
+    except OSError as error:
+        raise EngineMissing(f"no control groups for containers: {error.strerror}") from error
+
+
+def _own_groups() -> str:
+    return f"/reconciler-tests-{os.getpid()}"
+
+
+def _remove_own_groups() -> None:
+    groups = Path(f"{_CONTROL_GROUPS}{_own_groups()}")
+    for each in (*groups.glob("*"), groups):
+        with contextlib.suppress(OSError):
+            each.rmdir()

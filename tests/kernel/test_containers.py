@@ -1,0 +1,467 @@
+"""Containers of real engines as sandboxes: joined when they start, left as they were, whatever their engine does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from reconciler.container_engine.client import DEFAULT_SOCKETS
+from reconciler.container_engine.client import ContainerEngine as Client
+from reconciler.errors import ExitCode
+from tests.command_line import Reconcile, command_environment
+from tests.container_engines.engines import ContainerEngine, Docker, running
+from tests.fakes.scripted_engine import hang, scripted_engine
+from tests.machine import Machine, eventually
+from tests.pipeline.forked import ForkedReconcile
+
+pytestmark = pytest.mark.kernel
+
+NET = "networks: {net: {ipam: {config: [{subnet: 10.1.0.0/24}]}}}\n"
+WEB = "attachments: {web: {sandbox: {container: web}, hostname: www, networks: {net: {ipv4_address: 10.1.0.10}}}}\n"
+DB = "attachments: {db: {sandbox: {container: db}, networks: {net: {ipv4_address: 10.1.0.20}}}}\n"
+BOX = "attachments: {box: {networks: {net: {ipv4_address: 10.1.0.30}}}}\n"
+FILES = ("/etc/hosts", "/etc/resolv.conf")
+DEADLINE_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[ContainerEngine]:
+    with running(Docker) as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine(docker: ContainerEngine) -> Iterator[ContainerEngine]:
+    """Running, and without containers before and after."""
+    yield docker
+    if docker.process is None:
+        docker.start()
+    docker.remove_containers()
+
+
+Watch = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def watch(reconcile: Reconcile) -> Iterator[Watch]:
+    running: list[subprocess.Popen[bytes]] = []
+
+    def begin(*options: str) -> subprocess.Popen[bytes]:
+        running.append(subprocess.Popen([*reconcile.command(), *options, "-q", "watch"], env=command_environment()))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def files(engine: ContainerEngine, name: str) -> str:
+    return engine.inside(name, "cat", *FILES)
+
+
+def answers(machine: Machine, address: str) -> bool:
+    return machine.ping("H", address, deadline_s=0.3)
+
+
+def soon(condition: Callable[[], object]) -> bool:
+    return eventually(condition, DEADLINE_S)
+
+
+# One pass
+
+
+def test_engine_is_dockers_where_it_is_and_podmans_otherwise(machine: Machine, tmp_path: Path) -> None:
+    docker, podman = DEFAULT_SOCKETS
+    assert Client().socket == docker
+    podman.parent.mkdir()
+    try:
+        podman.touch()
+        assert Client().socket == podman
+        docker.touch()
+        assert Client().socket == docker
+        assert Client(tmp_path / "other").socket == tmp_path / "other"
+    finally:
+        podman.unlink()
+        podman.parent.rmdir()
+        docker.unlink(missing_ok=True)
+
+
+def test_container_is_joined_told_its_names_and_left_as_it_was(
+    engine: ContainerEngine, forked: ForkedReconcile, machine: Machine
+) -> None:
+    engine.run("web")
+    before = files(engine, "web")
+    forked.write(net=NET, web=WEB, box=BOX)
+
+    forked.ok()
+
+    assert answers(machine, "10.1.0.10")
+    assert "10.1.0.10\twww\n" in engine.inside("web", "cat", "/etc/hosts")
+    assert "nameserver 127.0.0.11\n" in engine.inside("web", "cat", "/etc/resolv.conf")
+    assert forked.ok().writes == ()
+    forked.write(net=NET, box=BOX)
+    forked.ok()
+    assert files(engine, "web") == before
+    assert engine.inside("web", "ls", "/sys/class/net").split() == ["lo"]
+    assert not (machine.run_dir / "containers").exists()
+
+
+def test_names_and_published_ports_lead_into_containers(
+    engine: ContainerEngine, forked: ForkedReconcile, machine: Machine, uplink: str
+) -> None:
+    engine.run("web", "--volume", "/etc/hostname:/www/name", command=("httpd", "-f", "-h", "/www"))
+    published = WEB.replace("hostname: www", 'hostname: www, ports: ["8080:80"]')
+    forked.write(net=NET, web=published, box=BOX)
+
+    forked.ok()
+
+    assert "10.1.0.30" in engine.inside("web", "nslookup", "box")
+    assert " 0% packet loss" in engine.inside("web", "ping", "-c", "1", "box")
+    assert machine.run("box", "getent", "ahostsv4", "web").stdout.split()[0] == "10.1.0.10"
+    assert machine.ping("box", "web")
+    with machine.inside(uplink), urlopen("http://192.0.2.1:8080/name", timeout=5) as fetched:
+        assert fetched.read() == Path("/etc/hostname").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("network", "does_run", "said"),
+    [
+        pytest.param("none", False, "container web is not running", id="stopped"),
+        pytest.param("host", True, "container web has the network mode 'host'", id="host-network"),
+        pytest.param("container:other", True, "container web has the network mode 'container:", id="other-containers"),
+        pytest.param("", False, "has no container web", id="absent"),
+    ],
+)
+def test_container_that_cannot_be_joined_is_named_and_holds_up_nobody(
+    engine: ContainerEngine, forked: ForkedReconcile, machine: Machine, network: str, does_run: bool, said: str
+) -> None:
+    engine.run("other")
+    if network:
+        engine.run("web", network=network)
+        if not does_run:
+            engine.cli("stop", "--time", "0", "web")
+    forked.write(net=NET, web=WEB, box=BOX)
+
+    ran = forked()
+
+    assert ran.exit_code == ExitCode.FAILED
+    assert said in ran.stderr
+    assert answers(machine, "10.1.0.30")
+    assert engine.inside("other", "ls", "/sys/class/net").split() == ["lo"]
+
+
+def test_engine_that_does_not_run_is_named_and_holds_up_nobody(
+    engine: ContainerEngine, forked: ForkedReconcile, machine: Machine
+) -> None:
+    engine.kill()
+    forked.write(net=NET, web=WEB, box=BOX)
+
+    ran = forked()
+
+    assert ran.exit_code == ExitCode.FAILED
+    assert "/run/docker.sock" in ran.stderr
+    assert answers(machine, "10.1.0.30")
+
+
+def test_container_may_be_named_by_the_beginning_of_its_id(
+    engine: ContainerEngine, forked: ForkedReconcile, machine: Machine
+) -> None:
+    container = engine.run("other-name")
+    forked.write(net=NET, web=WEB.replace("container: web", f'container: "{container[:12]}"'))
+
+    forked.ok()
+
+    assert answers(machine, "10.1.0.10")
+
+
+def test_two_attachments_that_mean_one_container_are_refused(engine: ContainerEngine, forked: ForkedReconcile) -> None:
+    container = engine.run("web")
+    forked.write(net=NET, web=WEB, db=DB.replace("container: db", f'container: "{container}"'))
+
+    ran = forked()
+
+    assert ran.exit_code == ExitCode.FAILED
+    assert "are the same namespace" in ran.stderr
+    assert engine.inside("web", "ls", "/sys/class/net").split() == ["lo"]
+
+
+def test_restarted_container_is_joined_by_the_next_pass_and_gets_back_what_its_engine_wrote_then(
+    engine: ContainerEngine, forked: ForkedReconcile, machine: Machine
+) -> None:
+    engine.run("web")
+    forked.write(net=NET, web=WEB)
+    forked.ok()
+    engine.cli("restart", "--time", "0", "web")
+    written = files(engine, "web")
+
+    forked.ok()
+
+    assert answers(machine, "10.1.0.10")
+    assert "nameserver 127.0.0.11\n" in files(engine, "web")
+    assert forked.ok().writes == ()
+    forked.ok("down")
+    assert files(engine, "web") == written
+
+
+def test_file_that_the_container_changed_is_put_right(engine: ContainerEngine, forked: ForkedReconcile) -> None:
+    engine.run("web")
+    before = files(engine, "web")
+    forked.write(net=NET, web=WEB)
+    forked.ok()
+    ours = files(engine, "web")
+
+    engine.inside("web", "sh", "-c", "echo 192.0.2.1 evil > /etc/hosts")
+    forked.ok()
+
+    assert files(engine, "web") == ours
+    forked.ok("down")
+    assert files(engine, "web") == before
+
+
+@pytest.mark.parametrize("trap", ["symlink", "hard link", "folder"])
+def test_file_that_no_engine_puts_there_is_left_alone(
+    engine: ContainerEngine, forked: ForkedReconcile, machine: Machine, tmp_path: Path, trap: str
+) -> None:
+    container = engine.run("web")
+    theirs = tmp_path / "theirs"
+    theirs.write_text("theirs\n")
+    hosts = engine.folder / "data" / "containers" / container / "hosts"
+    hosts.rename(hosts.with_name("moved"))
+    match trap:
+        case "symlink":
+            hosts.symlink_to(theirs)
+        case "hard link":
+            hosts.with_name("theirs").write_text("theirs\n")
+            theirs = hosts.with_name("theirs")
+            hosts.hardlink_to(theirs)
+        case "folder":
+            hosts.mkdir()
+    forked.write(net=NET, web=WEB)
+
+    forked.ok()
+
+    assert theirs.read_text() == "theirs\n"
+    assert answers(machine, "10.1.0.10")
+    assert forked.ok().writes == ()
+
+
+def test_file_that_somebody_mounts_into_the_container_is_left_alone(
+    engine: ContainerEngine, forked: ForkedReconcile, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "hosts"
+    theirs.write_text("127.0.0.1 theirs\n")
+    engine.run("web", "--volume", f"{theirs}:/etc/hosts")
+    forked.write(net=NET, web=WEB)
+
+    forked.ok()
+
+    assert theirs.read_text() == "127.0.0.1 theirs\n"
+    assert "nameserver 127.0.0.11\n" in engine.inside("web", "cat", "/etc/resolv.conf")
+
+
+def test_pass_killed_while_it_writes_into_a_container_is_healed_by_the_next(
+    engine: ContainerEngine, forked: ForkedReconcile
+) -> None:
+    engine.run("web")
+    before = files(engine, "web")
+    forked.write(net=NET, web=WEB)
+    writes = forked.ok().writes
+    ours = files(engine, "web")
+    forked.ok("down")
+    moments = [number for number, write in enumerate(writes) if "/containers/" in write]
+    assert moments
+
+    for moment in (*moments, moments[-1] + 1):
+        assert forked(die_before=moment).was_killed
+        forked.ok()
+        assert files(engine, "web") == ours
+        removal = forked("down", die_before=3)
+        assert removal.was_killed
+        forked.ok("down")
+        assert files(engine, "web") == before
+
+
+def test_exec_and_inspect_know_the_container(
+    engine: ContainerEngine, forked: ForkedReconcile, machine: Machine
+) -> None:
+    engine.run("web")
+    forked.write(net=NET, web=WEB)
+    forked.ok()
+
+    assert "10.1.0.10/24" in forked.ok("exec", "web", "--", "ip", "-brief", "address", "show", "eth0").stdout
+    document = json.loads(forked.ok("attachment", "inspect", "web").stdout)[0]
+    assert document["NetworkSettings"]["SandboxKey"] == "container:web"
+    engine.cli("stop", "--time", "0", "web")
+    ran = forked("exec", "web", "--", "true")
+    assert ran.exit_code == ExitCode.FAILED
+    assert "container web is not running" in ran.stderr
+
+
+def test_dry_run_asks_the_engine_and_writes_nothing(engine: ContainerEngine, forked: ForkedReconcile) -> None:
+    engine.run("web")
+    before = files(engine, "web")
+    forked.write(net=NET, web=WEB)
+
+    ran = forked("--dry-run", "--output", "json", "--detailed-exitcode")
+
+    assert ran.exit_code == ExitCode.CHANGES
+    assert ran.writes == ()
+    assert "ContainerFile" in ran.stdout
+    assert files(engine, "web") == before
+
+
+def test_process_that_got_the_id_of_a_dead_container_is_not_taken_for_it(
+    engine: ContainerEngine, forked: ForkedReconcile, machine: Machine
+) -> None:
+    """The name server is told the process with its start, so that it never opens a socket in another one's namespace."""
+    engine.run("web")
+    forked.write(net=NET, web=WEB)
+    forked.ok()
+    pid = engine.pid("web")
+
+    zones = (machine.run_dir / "dns" / "zones.json").read_text()
+
+    started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    assert f'"pid:{pid}@{started}"' in zones
+
+
+# The watcher
+
+
+def test_container_started_after_the_watcher_is_joined_without_being_asked_for_again(
+    engine: ContainerEngine, reconcile: Reconcile, machine: Machine, watch: Watch
+) -> None:
+    reconcile.write(net=NET, web=WEB, db=DB, box=BOX)
+    engine.run("web")
+    watch()
+    assert soon(lambda: answers(machine, "10.1.0.10"))
+
+    engine.run("db")
+
+    assert soon(lambda: answers(machine, "10.1.0.20"))
+    assert soon(lambda: " 0% packet loss" in engine.inside("db", "ping", "-c", "1", "-W", "1", "web", check=False))
+
+
+def test_attachment_declared_later_finds_a_container_that_runs(
+    engine: ContainerEngine, reconcile: Reconcile, machine: Machine, watch: Watch
+) -> None:
+    engine.run("web")
+    reconcile.write(net=NET, box=BOX)
+    watch()
+    assert soon(lambda: answers(machine, "10.1.0.30"))
+
+    (reconcile.specs / "web.yaml").write_text(WEB)
+
+    assert soon(lambda: answers(machine, "10.1.0.10"))
+
+
+def test_container_that_restarts_again_and_again_is_joined_each_time(
+    engine: ContainerEngine, reconcile: Reconcile, machine: Machine, watch: Watch
+) -> None:
+    engine.run("web")
+    reconcile.write(net=NET, web=WEB, box=BOX)
+    watch()
+
+    for _ in range(8):
+        assert soon(lambda: answers(machine, "10.1.0.10"))
+        assert soon(lambda: "nameserver 127.0.0.11\n" in files(engine, "web"))
+        engine.cli("restart", "--time", "0", "web")
+
+    assert soon(lambda: " 0% packet loss" in engine.inside("web", "ping", "-c", "1", "-W", "1", "box", check=False))
+
+
+def test_stopped_removed_and_renamed_containers_are_told_and_their_successors_joined(
+    engine: ContainerEngine, reconcile: Reconcile, machine: Machine, watch: Watch
+) -> None:
+    def is_told(words: str) -> bool:
+        path = machine.status_dir / "summary.json"
+        return path.exists() and words in json.dumps(json.loads(path.read_text())["attachments"]["web"])
+
+    engine.run("web")
+    reconcile.write(net=NET, web=WEB)
+    watch()
+    assert soon(lambda: answers(machine, "10.1.0.10"))
+
+    engine.cli("pause", "web")
+    engine.cli("unpause", "web")
+    assert answers(machine, "10.1.0.10")
+    engine.cli("stop", "--time", "0", "web")
+    assert soon(lambda: is_told("container web is not running"))
+    assert soon(lambda: not [name for name in machine.links("H") if name.startswith("rcv")])
+    engine.cli("rm", "web")
+    assert soon(lambda: is_told("has no container web"))
+    engine.run("web")
+    assert soon(lambda: answers(machine, "10.1.0.10"))
+    before = engine.inside("web", "cat", "/etc/resolv.conf")
+    assert "127.0.0.11" in before
+    engine.cli("rename", "web", "retired")
+    assert soon(lambda: is_told("has no container web"))
+    engine.run("web")
+    assert soon(lambda: answers(machine, "10.1.0.10"))
+    assert soon(lambda: "127.0.0.11" in engine.inside("web", "cat", "/etc/resolv.conf"))
+    assert soon(lambda: "127.0.0.11" not in engine.inside("retired", "cat", "/etc/resolv.conf"))
+
+
+def test_engine_that_is_killed_and_comes_back_is_followed_again(
+    engine: ContainerEngine, reconcile: Reconcile, machine: Machine, watch: Watch
+) -> None:
+    engine.run("web")
+    reconcile.write(net=NET, web=WEB, db=DB, box=BOX)
+    watch()
+    assert soon(lambda: answers(machine, "10.1.0.10"))
+
+    engine.kill()
+    assert answers(machine, "10.1.0.10")
+    (reconcile.specs / "box.yaml").write_text(BOX.replace("10.1.0.30", "10.1.0.31"))
+    assert soon(lambda: answers(machine, "10.1.0.31"))
+    engine.start()
+
+    engine.cli("start", "web")
+    engine.run("db")
+    assert soon(lambda: answers(machine, "10.1.0.10"))
+    assert soon(lambda: answers(machine, "10.1.0.20"))
+
+
+def test_engine_that_hangs_holds_up_nobody_else(
+    reconcile: Reconcile, machine: Machine, watch: Watch, tmp_path: Path
+) -> None:
+    containers = "".join(f"  c{number}: {{sandbox: {{container: c{number}}}}}\n" for number in range(50))
+    reconcile.write(net=NET, many=f"attachments:\n{containers}")
+    with scripted_engine(tmp_path / "engine", hang):
+        watch("--container-engine", f"unix://{tmp_path}/engine")
+        assert soon((machine.status_dir / "summary.json").exists)
+
+        for address in ("10.1.0.30", "10.1.0.31", "10.1.0.32"):
+            (reconcile.specs / "box.yaml").write_text(BOX.replace("10.1.0.30", address))
+            assert soon(partial(answers, machine, address))
+
+
+def test_container_outlives_its_engine_with_its_network(
+    engine: ContainerEngine, reconcile: Reconcile, machine: Machine, watch: Watch
+) -> None:
+    engine.stop()
+    engine.options = ("--live-restore",)
+    engine.start()
+    engine.run("web")
+    reconcile.write(net=NET, web=WEB)
+    watch()
+    assert soon(lambda: answers(machine, "10.1.0.10"))
+    pid = engine.pid("web")
+
+    engine.kill()
+    engine.start()
+
+    assert engine.pid("web") == pid
+    assert os.path.exists(f"/proc/{pid}")
+    assert answers(machine, "10.1.0.10")
+    engine.cli("restart", "--time", "0", "web")
+    assert soon(lambda: answers(machine, "10.1.0.10"))
+    engine.options = ()
