@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -151,10 +151,9 @@ class Cluster:
 
 def put_raw(cluster: Cluster, key: str, value: str) -> None:
     """Write into the store as somebody who means no good would."""
-    with cluster.machine.inside(SWITCH):
-        store = open_store(store_config(f"{cluster.server.provider}://{STORE}/{PREFIX}", {}, {}))
+    config = store_config(f"{cluster.server.provider}://{STORE}/{PREFIX}", {}, {})
+    with cluster.machine.inside(SWITCH), closing(open_store(config)) as store:
         store.put(key, value.encode())
-        store.close()
 
 
 def _takes_writes(cluster: Cluster) -> bool:
