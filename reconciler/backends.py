@@ -13,11 +13,13 @@ from reconciler.apply.firewall import apply_firewall
 from reconciler.apply.names import apply_names
 from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.neighbours import apply_neighbours
+from reconciler.apply.plugins import apply_plugins
 from reconciler.apply.records import apply_records
 from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
 from reconciler.compile import Compiler
 from reconciler.dns.tables import kept_tables
+from reconciler.drivers.remote_told import with_plugins
 from reconciler.errors import ConfigError
 from reconciler.firewall.published import published_ports
 from reconciler.ipam.assign import assign
@@ -41,6 +43,11 @@ from reconciler.model.objects import (
     NameTables,
     Neighbour,
     Object,
+    PluginEndpoint,
+    PluginLink,
+    PluginNetwork,
+    PluginNode,
+    PluginPorts,
     Route,
     SandboxFile,
     Seen,
@@ -49,9 +56,12 @@ from reconciler.model.objects import (
     VethPair,
     Vxlan,
 )
+from reconciler.model.plugins import PLUGIN_RECORDS
 from reconciler.model.wanted import WantedState
 from reconciler.observe.memory import Keyed, Memory, keyed
 from reconciler.plan.ownership import link_units
+from reconciler.plugin.client import Plugins
+from reconciler.plugin.records import decode_plugin_records
 from reconciler.ports.assign import assign_ports
 from reconciler.ports.links import assign_links
 from reconciler.ports.promises import decode_ports
@@ -73,6 +83,8 @@ class Answers:
         self.assign_ports = LastAnswer(assign_ports)
         self.seen_records = LastAnswer(_seen_records)
         self.kept_tables = LastAnswer(kept_tables)
+        self.decode_plugin_records = LastAnswer(decode_plugin_records)
+        self.with_plugins = LastAnswer(with_plugins)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +94,7 @@ class Backends:
     namespaces: Namespaces
     nft: Nft
     kv: KvStore
+    plugins: Plugins = field(default_factory=Plugins)
     memory: Memory = field(default_factory=Memory)
     answers: Answers = field(default_factory=Answers)
 
@@ -90,6 +103,7 @@ class Backends:
         rtnetlink = partial(apply_rtnetlink, namespaces=self.namespaces)
         neighbours = partial(apply_neighbours, namespaces=self.namespaces)
         firewall = partial(apply_firewall, nft=self.nft)
+        plugins = partial(apply_plugins, plugins=self.plugins, kv=self.kv, namespaces=self.namespaces)
         return {
             KvRecord: partial(apply_records, kv=self.kv),
             FirewallRules: firewall,
@@ -103,6 +117,11 @@ class Backends:
             LinkUp: rtnetlink,
             Address: rtnetlink,
             Route: rtnetlink,
+            PluginLink: rtnetlink,
+            PluginNetwork: plugins,
+            PluginEndpoint: plugins,
+            PluginPorts: plugins,
+            PluginNode: plugins,
             Sysctl: partial(apply_sysctls, namespaces=self.namespaces),
             SandboxFile: partial(apply_files, settings=settings),
             NameTables: partial(apply_names, settings=settings),
@@ -121,7 +140,8 @@ def open_backends(settings: Settings, *, read_only: bool = False) -> Iterator[Ba
     try:
         kv = open_sqlite(settings.state_dir / "state.db", read_only=read_only)
         try:
-            yield Backends(namespaces=namespaces, nft=Nft(), kv=kv)
+            plugins = Plugins(root=settings.plugin_root, timeout_s=settings.plugin_timeout_s)
+            yield Backends(namespaces=namespaces, nft=Nft(), kv=kv, plugins=plugins)
         finally:
             kv.close()
     finally:
@@ -133,7 +153,9 @@ def _published_ports(firewall: Keyed) -> Mapping[str, tuple[PortBinding, ...]]:
 
 
 def _seen_records(records: Mapping[str, str]) -> Keyed:
-    return keyed(Seen(KvRecord(path=path, value=value), is_ours=True) for path, value in records.items())
+    """What plugins were told is no promise: it is seen as what exists there."""
+    ours = ((path, value) for path, value in records.items() if not path.startswith(PLUGIN_RECORDS))
+    return keyed(Seen(KvRecord(path=path, value=value), is_ours=True) for path, value in ours)
 
 
 def _link_units(wanted: WantedState, host: str, promises: Promises) -> Mapping[str, Unit]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from reconciler.dns.tables import name_tables
 from reconciler.drivers.bridge import loopback_setting
-from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.registry import driver_of
+from reconciler.drivers.remote_told import plugin_nodes
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, link_elements, network_elements
 from reconciler.ipam.promises import Promises, SysctlPromise, endpoint_record, network_record, sysctl_record
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
@@ -65,6 +66,7 @@ class Compiler:
             _add(objects, firewall_rules())
         _add(objects, _forwarding(desired.networks))
         _add(objects, name_tables(desired))
+        _add(objects, plugin_nodes(desired.networks, desired.nodes))
         return objects
 
     def _part(
@@ -99,7 +101,7 @@ def _network_objects(
     network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts
 ) -> Iterator[Object]:
     yield network_record(network)
-    yield from DRIVERS[network.wanted.driver].compile_network(network, endpoints, host)
+    yield from driver_of(network.wanted.driver).compile_network(network, endpoints, host)
     if network.link_name:
         yield from network_elements(network)
     for endpoint in endpoints:

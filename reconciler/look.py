@@ -30,6 +30,7 @@ from reconciler.observe.firewall import foreign_forward_drops, observe_firewall
 from reconciler.observe.host import observe_host
 from reconciler.observe.memory import keyed
 from reconciler.observe.names import observe_names
+from reconciler.observe.plugins import borne_out, seen_at_plugins
 from reconciler.observe.ports import host_ports
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, owners
@@ -54,16 +55,23 @@ def look(
 ) -> View:
     """Observe, choose, compile and compare. blocked: units that failed before in this pass, to be left alone."""
     answers = backends.answers
-    wanted = answers.with_gateway_network(wanted)
     records = {entry.key: entry.value.decode(errors="replace") for entry in backends.kv.list("")}
     kept, faults = answers.decode_promises(records)
-    for fault in faults:
+    plugins, more_faults = answers.decode_plugin_records(records)
+    for fault in (*faults, *more_faults):
         log.warning("%s", fault)
+    if plugins.answers:
+        kept = replace(kept, answers=plugins.answers)
+    wanted = answers.with_gateway_network(wanted, plugins.answers)
     observed = _observe(wanted, settings, backends, records, kept)
+    plugins = borne_out(plugins, observed.seen)
+    if plugins.told:
+        observed = replace(observed, seen={**observed.seen, **dict(keyed(seen_at_plugins(plugins)))})
     promises = kept
     if is_adoptable(wanted, observed.host, kept, observed.seen):
         promises = merged(kept, adopted_promises(wanted, observed.host, observed.seen))
     desired = _with_ports(answers.assign(wanted, observed.host, promises), observed, records, backends)
+    desired = answers.with_plugins(desired, plugins, {ns: fact.inode for ns, fact in observed.sandboxes.items()})
     objects = dict(answers.compile_objects(desired, observed.sandboxes))
     found = Found(sandboxes=observed.sandboxes, seen=observed.seen, promises=kept)
     objects.update((extra.key, extra) for extra in remembered_settings(objects, found))

@@ -13,16 +13,17 @@ from reconciler.apply.links import (
     update_bridge,
     update_veth,
 )
+from reconciler.apply.plugin_links import create_plugin_link, remove_plugin_link
 from reconciler.apply.routes import create_route, remove_route, update_route
 from reconciler.apply.scripts import Script, run_scripts
 from reconciler.apply.vxlan import create_vxlan, update_vxlan
 from reconciler.kernel.netns import Namespaces
-from reconciler.model.objects import Address, Bridge, LinkUp, Route, VethPair, Vxlan
+from reconciler.model.objects import Address, Bridge, LinkUp, PluginLink, Route, VethPair, Vxlan
 from reconciler.model.plan import Action, Operation, Outcome
 
 
 def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> list[Outcome]:
-    """Carry out operations on Bridge, VethPair, Vxlan, LinkUp, Address and Route that are independent of each other.
+    """Carry out operations on Bridge, VethPair, Vxlan, PluginLink, LinkUp, Address and Route that are independent of each other.
 
     Gives one outcome each, in the same order; never raises for one of them. What is already as it shall be, or gone that shall
     go, is done; a foreign object in the way is a NameConflict and stays.
@@ -61,6 +62,8 @@ def _creation(operation: Operation, namespaces: Namespaces) -> Script:
             return create_veth(pair, namespaces)
         case Vxlan() as vxlan:
             return create_vxlan(vxlan, namespaces)
+        case PluginLink() as link:
+            return create_plugin_link(link, namespaces)
         case LinkUp() as link:
             return set_link_up(link)
         case Address() as address:
@@ -89,4 +92,6 @@ def _deletion(operation: Operation, namespaces: Namespaces) -> Script:
             return remove_address(address)
         case Route() as route:
             return remove_route(route)
+        case PluginLink() as link:
+            return remove_plugin_link(link, namespaces)
     raise AssertionError(f"no way to {operation.describe()}")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler.compile import compile_objects
+from reconciler.drivers.remote_told import with_plugins
 from reconciler.guard.guarded import applied, guarded
 from reconciler.guard.last_good import LastGood, read_last_good
 from reconciler.guard.obey import obeyed
@@ -17,6 +18,7 @@ from reconciler.kv.protocol import KvStore
 from reconciler.model.desired import DesiredState, HostFacts
 from reconciler.model.objects import Key, Object, Seen, Unit
 from reconciler.model.observed import HostPorts
+from reconciler.model.plugins import PluginFacts
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
 from reconciler.observe.host_facts import host_facts
@@ -53,7 +55,8 @@ _NOTHING = WantedState(networks=(), attachments=())
 
 
 def _assigned(wanted: WantedState, host: HostFacts, promises: Promises, ports: Promised) -> DesiredState:
-    return assign_ports(assign_links(assign(wanted, host, promises)), ports, {}, HostPorts())
+    desired = assign_ports(assign_links(assign(wanted, host, promises)), ports, {}, HostPorts())
+    return with_plugins(desired, PluginFacts(), {})
 
 
 def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Object], promises: Promises) -> Report:

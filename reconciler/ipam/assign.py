@@ -103,7 +103,8 @@ def _ifnames(
             if (promise := promises.endpoints.get((e.network, attachment))) is not None
         }
         try:
-            chosen = chosen_ifnames(attachment, sandbox.endpoints, networks, promised)
+            answers = {e.network: a for e in sandbox.endpoints if (a := promises.answers.get((e.network, attachment)))}
+            chosen = chosen_ifnames(attachment, sandbox.endpoints, networks, promised, answers)
         except PlanError as error:
             failures["", attachment] = error
         else:
@@ -139,7 +140,8 @@ class _Made:
 
     def _endpoints(self, sandbox: _Sandbox, ns: NsRef) -> Iterator[DesiredEndpoint]:
         name = sandbox.wanted.name
-        ways = ways_out(((e, self.chosen[e.network, name]) for e in sandbox.endpoints), self.networks)
+        answers = {e.network: a for e in sandbox.endpoints if (a := self.promises.answers.get((e.network, name)))}
+        ways = ways_out(((e, self.chosen[e.network, name]) for e in sandbox.endpoints), self.networks, answers)
         best_ipv4 = next((way for way in ways if way.ipv4), None)
         best_ipv6 = next((way for way in ways if way.ipv6), None)
         for way in ways:

@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork
 from reconciler.model.identifiers import HOST, NAME_MAX, NAME_PATTERN, NsRef, is_link_name
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, KvRecord, Unit
+from reconciler.model.plugins import JoinAnswer
 
 SubnetPromise = tuple[IPNetwork, IPAddress | None]
 """A pool and the gateway in it, None where nobody answers."""
@@ -87,11 +88,15 @@ class SysctlPromise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promises:
-    """All that was promised: networks by name, endpoints by (network, attachment), settings by (namespace, name)."""
+    """All that was promised: networks by name, endpoints by (network, attachment), settings by (namespace, name).
+
+    answers: what plugins said of endpoints on their networks, by (network, attachment).
+    """
 
     networks: Mapping[str, NetworkPromise] = field(default_factory=dict)
     endpoints: Mapping[tuple[str, str], EndpointPromise] = field(default_factory=dict)
     sysctls: Mapping[tuple[NsRef, str], SysctlPromise] = field(default_factory=dict)
+    answers: Mapping[tuple[str, str], JoinAnswer] = field(default_factory=dict)
 
 
 def merged(kept: Promises, adopted: Promises) -> Promises:
@@ -100,6 +105,7 @@ def merged(kept: Promises, adopted: Promises) -> Promises:
         networks={**adopted.networks, **kept.networks},
         endpoints={**adopted.endpoints, **kept.endpoints},
         sysctls={**adopted.sysctls, **kept.sysctls},
+        answers=kept.answers,
     )
 
 

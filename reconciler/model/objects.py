@@ -367,6 +367,128 @@ class NameTables(_Object):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PluginNetwork(_Object):
+    """A network as a plugin was told of it (NetworkDriver.CreateNetwork).
+
+    id: 64 hex digits. options, ipv4, ipv6: JSON with sorted keys, as they go to the plugin, but for the address space.
+    address_space: "" for the default of the plugin's scope. is_complete: as observed False when nobody knows whether the call was
+    made, because we were killed meanwhile or no usable answer came.
+    """
+
+    kind: ClassVar[str] = "PluginNetwork"
+    network: str
+    driver: str
+    id: str
+    options: str
+    ipv4: str = "[]"
+    ipv6: str = "[]"
+    address_space: str = ""
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network)
+
+    def describe(self) -> str:
+        return f"network {self.network} at plugin {self.driver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginEndpoint(_Object):
+    """An endpoint as a plugin was told of it (CreateEndpoint and Join).
+
+    interface, options, join_options: JSON with sorted keys, as they go to the plugin. ns, inode: the sandbox that was joined; the
+    inode is 0 while it does not exist. network_told: digest of what the plugin was told of the network: with that made anew, its
+    endpoints are. is_complete: as for PluginNetwork; also False when the link that the plugin made is lost.
+    """
+
+    kind: ClassVar[str] = "PluginEndpoint"
+    network: str
+    attachment: str
+    driver: str
+    network_id: str
+    network_told: str
+    id: str
+    ns: NsRef
+    inode: int
+    interface: str
+    options: str
+    join_options: str
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network, self.attachment)
+
+    def describe(self) -> str:
+        return f"endpoint of {self.attachment} on {self.network} at plugin {self.driver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginPorts(_Object):
+    """The ports that a plugin was told to publish at an endpoint (ProgramExternalConnectivity). options: as for PluginEndpoint."""
+
+    kind: ClassVar[str] = "PluginPorts"
+    network: str
+    attachment: str
+    driver: str
+    network_id: str
+    endpoint_id: str
+    options: str
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network, self.attachment)
+
+    def describe(self) -> str:
+        return f"ports of {self.attachment} on {self.network} at plugin {self.driver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginNode(_Object):
+    """A host of the cluster that a plugin was told of (DiscoverNew)."""
+
+    kind: ClassVar[str] = "PluginNode"
+    driver: str
+    address: str
+    bind_address: str
+    is_self: bool
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.driver, self.address)
+
+    def describe(self) -> str:
+        return f"node {self.address} at plugin {self.driver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginLink(_Object):
+    """A link that a plugin made in the host's namespace, moved into a sandbox: when it goes, it is moved back.
+
+    mac: "" for whatever it has. src_name: what it was called and shall be called again; src_index: by which it is found there, a
+    namesake is not it. endpoint: short id of the endpoint. As observed the first and the third are as the link's alias tells.
+    """
+
+    kind: ClassVar[str] = "PluginLink"
+    ns: NsRef
+    ifname: str
+    mac: str = field(default="", compare=False)
+    src_name: str = field(default="", compare=False)
+    src_index: int = field(default=0, compare=False)
+    endpoint: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname)
+
+    def describe(self) -> str:
+        return f"link {self.ifname} in {self.ns}, a plugin's {self.src_name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KvRecord(_Object):
     """A promise in the key-value store. value: JSON with sorted keys."""
 
@@ -397,8 +519,16 @@ Object = (
     | FirewallElement
     | SandboxFile
     | NameTables
+    | PluginNetwork
+    | PluginEndpoint
+    | PluginPorts
+    | PluginNode
+    | PluginLink
     | KvRecord
 )
+
+PluginCall = PluginNetwork | PluginEndpoint | PluginPorts | PluginNode
+"""What exists at a plugin; what is known of it is what our records say, as the protocol has no way to ask."""
 
 
 @dataclass(frozen=True, slots=True)

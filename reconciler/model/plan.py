@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler.errors import ReconcilerError
-from reconciler.model.identifiers import NsRef
+from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import (
     FirewallElement,
     FirewallRules,
@@ -15,6 +15,11 @@ from reconciler.model.objects import (
     KvRecord,
     NameTables,
     Object,
+    PluginEndpoint,
+    PluginLink,
+    PluginNetwork,
+    PluginNode,
+    PluginPorts,
     SandboxFile,
     Unit,
     VethPair,
@@ -68,6 +73,10 @@ class Operation:
                     continue
                 case VethPair():
                     yield from (found.ns, found.peer_ns)
+                case PluginEndpoint() | PluginLink():
+                    yield from (HOST, found.ns)
+                case PluginNetwork() | PluginPorts() | PluginNode():
+                    yield HOST
                 case _:
                     yield found.ns
 

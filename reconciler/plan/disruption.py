@@ -10,6 +10,11 @@ from reconciler.model.objects import (
     LinkUp,
     Neighbour,
     Object,
+    PluginEndpoint,
+    PluginLink,
+    PluginNetwork,
+    PluginNode,
+    PluginPorts,
     Route,
     VethPair,
     Vxlan,
@@ -29,6 +34,9 @@ _IMMUTABLE_FIELDS: dict[type[Object], frozenset[str]] = {
 }
 """The kernel cannot change these, or not without side effects: the object is made anew."""
 
+_TOLD_ONCE = (PluginNetwork, PluginEndpoint, PluginPorts, PluginNode)
+"""The plugin protocol has no way to change anything."""
+
 
 def changed_fields(before: Object, after: Object) -> frozenset[str]:
     old, new = before.attributes(), after.attributes()
@@ -36,6 +44,8 @@ def changed_fields(before: Object, after: Object) -> frozenset[str]:
 
 
 def must_be_made_anew(before: Object, after: Object) -> bool:
+    if isinstance(after, _TOLD_ONCE):
+        return before != after
     return bool(changed_fields(before, after) & _IMMUTABLE_FIELDS.get(type(after), frozenset()))
 
 
@@ -55,10 +65,10 @@ def disruption_of(action: Action, before: Object | None, after: Object | None) -
 
 def _of_delete(before: Object | None) -> Disruption:
     match before:
-        case Bridge() | VethPair() | Vxlan():
+        case Bridge() | VethPair() | Vxlan() | PluginLink() | PluginEndpoint() | PluginNetwork():
             return Disruption.RECREATE
         case Address():
             return Disruption.FLAP
-        case Route() | FirewallElement() | FdbEntry() | Neighbour():
+        case Route() | FirewallElement() | FdbEntry() | Neighbour() | PluginPorts():
             return Disruption.LIVE
     return Disruption.NONE

@@ -18,6 +18,7 @@ from reconciler.model.objects import (
     Namespace,
     Neighbour,
     Object,
+    PluginLink,
     Route,
     SandboxFile,
     Seen,
@@ -79,7 +80,7 @@ class Blocked:
         )
 
 
-_EXCLUSIVE = (Bridge, VethPair, Vxlan, Namespace, SandboxFile, FirewallRules)
+_EXCLUSIVE = (Bridge, VethPair, Vxlan, Namespace, SandboxFile, FirewallRules, PluginLink)
 
 
 def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[tuple[Unit, ReconcilerError]]:
@@ -180,6 +181,8 @@ class _Gone:
                 self._links.add((found.ns, found.ifname))
             case VethPair():
                 self._links.update({(found.ns, found.ifname), (found.peer_ns, found.peer_ifname)})
+            case PluginLink():
+                self._links.add((found.ns, found.ifname))
             case Namespace():
                 self._namespaces.add(found.ns)
             case Address():

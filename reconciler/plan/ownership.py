@@ -6,7 +6,15 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.model.identifiers import HOST, NsRef, bridge_link_name, endpoint_id, network_id, veth_link_name
+from reconciler.model.identifiers import (
+    HOST,
+    NsRef,
+    bridge_link_name,
+    endpoint_id,
+    network_id,
+    short_id,
+    veth_link_name,
+)
 from reconciler.model.objects import (
     HOST_UNIT,
     NAMES_UNIT,
@@ -21,6 +29,10 @@ from reconciler.model.objects import (
     NameTables,
     Neighbour,
     Object,
+    PluginEndpoint,
+    PluginLink,
+    PluginNetwork,
+    PluginPorts,
     Route,
     SandboxFile,
     Seen,
@@ -37,7 +49,7 @@ class Owners:
     """links: the unit of each of our links on the host, by name, from promises and the desired state.
 
     sandboxes: the attachment whose sandbox a namespace is, or the overlay network whose bridges are in there. peers: the unit of
-    each veth's far end, by namespace and name.
+    each veth's far end and of each link of a plugin, by namespace and name.
     """
 
     links: Mapping[str, Unit]
@@ -61,6 +73,12 @@ class Owners:
                 return self._unit_at(found.ns, found.ifname)
             case NameTables():
                 return NAMES_UNIT
+            case PluginNetwork():
+                return Unit(network=found.network)
+            case PluginEndpoint() | PluginPorts():
+                return Unit(network=found.network, attachment=found.attachment)
+            case PluginLink():
+                return self._unit_at(found.ns, found.ifname)
             case Sysctl():
                 return HOST_UNIT
         return HOST_UNIT
@@ -118,6 +136,16 @@ def owners(links: Mapping[str, Unit], sandboxes: Mapping[NsRef, Unit], seen: Map
         (found.object.peer_ns, found.object.peer_ifname): links[found.object.ifname]
         for found in seen.values()
         if isinstance(found.object, VethPair) and found.object.ifname in links
+    }
+    of_plugins = {
+        short_id(found.object.id): Unit(network=found.object.network, attachment=found.object.attachment)
+        for found in seen.values()
+        if isinstance(found.object, PluginEndpoint)
+    }
+    peers |= {
+        (found.object.ns, found.object.ifname): of_plugins[found.object.endpoint]
+        for found in seen.values()
+        if isinstance(found.object, PluginLink) and found.object.endpoint in of_plugins
     }
     joined = {ns: Unit(attachment=unit.attachment) for (ns, _), unit in peers.items()}
     return Owners(links=links, sandboxes={**joined, **sandboxes}, peers=peers)

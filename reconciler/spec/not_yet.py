@@ -11,7 +11,9 @@ from reconciler.spec.document import Path
 from reconciler.spec.network import Fault, NetworkSpec
 
 _NETWORK: Final[tuple[tuple[Path, str, Callable[[NetworkSpec], bool]], ...]] = (
-    (("driver",), "a driver other than bridge", lambda spec: spec.driver not in ("bridge", "host", "null", "none")),
+    (("driver",), "driver ipvlan", lambda spec: spec.driver == "ipvlan"),
+    (("driver",), "driver macvlan", lambda spec: spec.driver == "macvlan"),
+    (("driver",), "driver overlay", lambda spec: spec.driver == "overlay"),
     (
         ("ipam", "driver"),
         "an ipam driver other than default and null",

@@ -1,0 +1,195 @@
+"""What the plugins of remote networks are to be told, as objects, and what they answered put into the desired state. Pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Final
+
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, DesiredSubnet
+from reconciler.model.identifiers import NsRef, derived_id, short_id
+from reconciler.model.objects import PluginEndpoint, PluginNetwork, PluginNode, PluginPorts
+from reconciler.model.plugins import Node, PluginFacts, is_plugin
+from reconciler.model.wanted import AttachmentWanted, PortWanted
+
+_PREFIX: Final = "com.docker.network"
+_PROTOCOLS: Final = {"tcp": 6, "udp": 17, "sctp": 132}
+_NULL_SPACE: Final = "null"
+"""The address space of networks without addresses of ours, and their pool (moby's libnetwork/ipams/null)."""
+_NULL_POOL: Final = "0.0.0.0/0"
+
+
+def with_plugins(desired: DesiredState, facts: PluginFacts, inodes: Mapping[NsRef, int]) -> DesiredState:
+    """Complete endpoints on remote networks by what their plugin is to be told, and by what it answered to just that.
+
+    inodes: of the sandboxes that exist. Gives `desired` itself where no network is remote.
+    """
+    networks = {network.name: network for network in desired.networks if is_plugin(network.wanted.driver)}
+    if not networks:
+        return desired
+    known = {(told.network, told.attachment): told for told in facts.told if isinstance(told, PluginEndpoint)}
+
+    def completed(endpoint: DesiredEndpoint, attachment: DesiredAttachment) -> DesiredEndpoint:
+        network = networks.get(endpoint.network)
+        if network is None:
+            return endpoint
+        told = plugin_endpoint(network, endpoint, attachment.wanted, inodes.get(endpoint.ns, 0))
+        place = (told.network, told.attachment)
+        if known.get(place) != told or place not in facts.answers:
+            return replace(endpoint, told=told, mac=endpoint.wanted.mac_address or "")
+        answer = facts.answers[place]
+        return replace(
+            endpoint,
+            told=told,
+            answer=answer,
+            ipv4=endpoint.ipv4 or answer.ipv4,
+            ipv6=endpoint.ipv6 or answer.ipv6,
+            mac=endpoint.wanted.mac_address or answer.mac,
+        )
+
+    return replace(
+        desired,
+        networks=tuple(
+            replace(network, scope=facts.scopes.get(network.name) or network.scope)
+            if network.name in networks
+            else network
+            for network in desired.networks
+        ),
+        attachments=tuple(
+            replace(attachment, endpoints=tuple(completed(endpoint, attachment) for endpoint in attachment.endpoints))
+            if any(endpoint.network in networks for endpoint in attachment.endpoints)
+            else attachment
+            for attachment in desired.attachments
+        ),
+    )
+
+
+def plugin_network(network: DesiredNetwork) -> PluginNetwork:
+    """Give what CreateNetwork is told."""
+    wanted = network.wanted
+    options: dict[str, object] = {
+        f"{_PREFIX}.enable_ipv6": wanted.is_ipv6_enabled,
+        f"{_PREFIX}.generic": dict(wanted.options),
+    }
+    if not wanted.is_ipv4_enabled:
+        options[f"{_PREFIX}.enable_ipv4"] = False
+    if wanted.is_internal:
+        options[f"{_PREFIX}.internal"] = True
+    is_null = wanted.ipam_driver == "null"
+    pools = [{"Pool": _NULL_POOL}] if is_null else [_pool(s) for s in network.subnets if s.subnet.version == 4]
+    return PluginNetwork(
+        unit=network.unit,
+        network=network.name,
+        driver=wanted.driver,
+        id=network.id,
+        options=_text(options),
+        ipv4=_text(pools),
+        ipv6=_text([_pool(subnet) for subnet in network.subnets if subnet.subnet.version == 6]),
+        address_space=_NULL_SPACE if is_null else "",
+    )
+
+
+def _pool(subnet: DesiredSubnet) -> dict[str, object]:
+    """Addresses are CIDR here, with the pool's prefix length."""
+    length = subnet.subnet.prefixlen
+    found: dict[str, object] = {"Pool": str(subnet.subnet)}
+    if subnet.gateway is not None:
+        found["Gateway"] = f"{subnet.gateway}/{length}"
+    if subnet.aux_addresses:
+        found["AuxAddresses"] = {name: f"{address}/{length}" for name, address in subnet.aux_addresses}
+    return found
+
+
+def plugin_endpoint(
+    network: DesiredNetwork, endpoint: DesiredEndpoint, attachment: AttachmentWanted, inode: int
+) -> PluginEndpoint:
+    """Give what CreateEndpoint and Join are told. inode: of the sandbox, 0 while it does not exist."""
+    mac = endpoint.wanted.mac_address or ""
+    options: dict[str, object] = dict(endpoint.wanted.options)
+    if mac:
+        # A []byte in the engine, which its JSON has in base64.
+        options[f"{_PREFIX}.endpoint.macaddress"] = base64.b64encode(bytes.fromhex(mac.replace(":", ""))).decode()
+    if attachment.dns:
+        options[f"{_PREFIX}.endpoint.dnsservers"] = [str(server) for server in attachment.dns]
+    ports = {} if network.wanted.is_internal else _port_options(attachment)
+    return PluginEndpoint(
+        unit=endpoint.unit,
+        network=network.name,
+        attachment=endpoint.attachment,
+        driver=network.wanted.driver,
+        network_id=network.id,
+        network_told=short_id(derived_id(*map(str, plugin_network(network).attributes().values()))),
+        id=endpoint.id,
+        ns=endpoint.ns,
+        inode=inode,
+        interface=_text(
+            {"Address": str(endpoint.ipv4 or ""), "AddressIPv6": str(endpoint.ipv6 or ""), "MacAddress": mac}
+        ),
+        options=_text({**options, **ports}),
+        join_options=_text(ports),
+    )
+
+
+def plugin_ports(network: DesiredNetwork, endpoint: DesiredEndpoint, told: PluginEndpoint) -> Iterator[PluginPorts]:
+    """Give what ProgramExternalConnectivity is told: at the endpoint that the default route leads through, if it has ports."""
+    is_gateway = endpoint.is_default_ipv4 or endpoint.is_default_ipv6
+    if is_gateway and told.join_options != _NO_OPTIONS:
+        yield PluginPorts(
+            unit=endpoint.unit,
+            network=network.name,
+            attachment=endpoint.attachment,
+            driver=network.wanted.driver,
+            network_id=network.id,
+            endpoint_id=endpoint.id,
+            options=told.join_options,
+        )
+
+
+def plugin_nodes(networks: Iterable[DesiredNetwork], nodes: Iterable[Node]) -> Iterator[PluginNode]:
+    """Give the hosts that each plugin of global scope is to know of."""
+    drivers = {n.wanted.driver for n in networks if is_plugin(n.wanted.driver) and n.scope == "global"}
+    for node in nodes:
+        for driver in sorted(drivers):
+            yield PluginNode(driver=driver, address=node.address, bind_address=node.bind_address, is_self=node.is_self)
+
+
+def _port_options(attachment: AttachmentWanted) -> dict[str, object]:
+    """Give exposed and published ports as the engine has them; nothing where there are none."""
+    published = [binding for port in attachment.ports for binding in _bindings(port)]
+    exposed = {(port, protocol) for first, last, protocol in attachment.expose for port in range(first, last + 1)}
+    exposed |= {
+        (number, port.protocol) for port in attachment.ports for number in range(port.target[0], port.target[1] + 1)
+    }
+    if not exposed:
+        return {}
+    return {
+        f"{_PREFIX}.endpoint.exposedports": [
+            {"Proto": _PROTOCOLS[protocol], "Port": port} for port, protocol in sorted(exposed)
+        ],
+        f"{_PREFIX}.portmap": published,
+    }
+
+
+def _bindings(port: PortWanted) -> Iterator[dict[str, object]]:
+    first, last = port.target
+    for offset in range(last - first + 1):
+        host_first, host_last = port.published
+        if first != last and host_first:
+            host_first = host_last = host_first + offset
+        yield {
+            "Proto": _PROTOCOLS[port.protocol],
+            "IP": "",
+            "Port": first + offset,
+            "HostIP": str(port.host_ip or ""),
+            "HostPort": host_first,
+            "HostPortEnd": host_last,
+        }
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+_NO_OPTIONS: Final = _text({})
