@@ -54,13 +54,17 @@ def test_plugin_is_introduced_once_and_asked_in_the_engines_form(root: Path, plu
 
     assert plugin.called() == ["Plugin.Activate", "NetworkDriver.GetCapabilities", JOIN, JOIN]
     assert plugin.requests[0] == (
-        b"POST /Plugin.Activate HTTP/1.1\r\nHost: plugin.localhost\r\n"
-        b"Accept: application/vnd.docker.plugins.v1.2+json\r\nContent-Length: 0\r\nConnection: close",
+        (
+            b"POST /Plugin.Activate HTTP/1.1\r\nHost: plugin.localhost\r\n"
+            b"Accept: application/vnd.docker.plugins.v1.2+json\r\nContent-Length: 0\r\nConnection: close"
+        ),
         b"",
     )
     assert plugin.requests[2] == (
-        b"POST /NetworkDriver.Join HTTP/1.1\r\nHost: plugin.localhost\r\n"
-        b"Accept: application/vnd.docker.plugins.v1.2+json\r\nContent-Length: 17\r\nConnection: close",
+        (
+            b"POST /NetworkDriver.Join HTTP/1.1\r\nHost: plugin.localhost\r\n"
+            b"Accept: application/vnd.docker.plugins.v1.2+json\r\nContent-Length: 17\r\nConnection: close"
+        ),
         b'{"NetworkID":"n"}',
     )
 
@@ -158,7 +162,7 @@ def test_plugin_that_is_down_is_left_alone_for_longer_and_longer(root: Path) -> 
                 join(plugins)
             before = len(plugin.calls)
             clock.now += wait_s - 0.1
-            with pytest.raises(PluginUnavailable, match="no whole HTTP answer.*tried again in 0 s"):
+            with pytest.raises(PluginUnavailable, match=r"no whole HTTP answer.*tried again in 0 s"):
                 join(plugins)
             assert len(plugin.calls) == before
             clock.now += 0.2
