@@ -15,7 +15,7 @@ from tests.kernel.reference_plugin import ReferencePlugin, reference_plugin
 from tests.kernel.test_pass_killed import every_death, leftovers
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
-from tests.pipeline.host_view import everything, records, settled, shape
+from tests.pipeline.host_view import everything, records, settled
 
 pytestmark = pytest.mark.kernel
 
@@ -27,7 +27,6 @@ attachments:
   left: {networks: {fabric: {ipv4_address: 10.70.0.10, aliases: [port-side]}}}
   right: {networks: {fabric: {ipv4_address: 10.70.0.11}, local: {}}}
 """
-EMPTY = "networks: {}\n"
 
 
 @pytest.fixture
@@ -250,12 +249,6 @@ def test_state_folder_lost_leads_to_the_same_networks(
 
     assert machine.ping("left", "10.70.0.11")
     assert reconcile.ok("--dry-run", "--detailed-exitcode").exit_code == 0
-
-
-def look(machine: Machine) -> dict[str, Any]:
-    present = [name for name in ("left", "right") if name in machine.namespaces()]
-    kept = {path: text for path, text in records(machine).items() if not path.startswith("plugin/")}
-    return {"shape": shape(machine, "H", *present), "records": kept}
 
 
 def test_pass_killed_anywhere_is_completed_and_nothing_is_made_twice(
