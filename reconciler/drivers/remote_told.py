@@ -94,11 +94,12 @@ def plugin_network(network: DesiredNetwork) -> PluginNetwork:
 def _pool(subnet: DesiredSubnet) -> dict[str, object]:
     """Addresses are CIDR here, with the pool's prefix length."""
     length = subnet.subnet.prefixlen
-    found: dict[str, object] = {"Pool": str(subnet.subnet)}
-    if subnet.gateway is not None:
-        found["Gateway"] = f"{subnet.gateway}/{length}"
+    found: dict[str, object] = {}
     if subnet.aux_addresses:
         found["AuxAddresses"] = {name: f"{address}/{length}" for name, address in subnet.aux_addresses}
+    if subnet.gateway is not None:
+        found["Gateway"] = f"{subnet.gateway}/{length}"
+    found["Pool"] = str(subnet.subnet)
     return found
 
 
@@ -113,7 +114,7 @@ def plugin_endpoint(
         options[f"{_PREFIX}.endpoint.macaddress"] = base64.b64encode(bytes.fromhex(mac.replace(":", ""))).decode()
     if attachment.dns:
         options[f"{_PREFIX}.endpoint.dnsservers"] = [str(server) for server in attachment.dns]
-    ports = {} if network.wanted.is_internal else _port_options(attachment)
+    ports = _port_options(attachment)
     return PluginEndpoint(
         unit=endpoint.unit,
         network=network.name,
@@ -127,15 +128,14 @@ def plugin_endpoint(
         interface=_text(
             {"Address": str(endpoint.ipv4 or ""), "AddressIPv6": str(endpoint.ipv6 or ""), "MacAddress": mac}
         ),
-        options=_text({**options, **ports}),
+        options=_text(options if network.wanted.is_internal else {**options, **ports}),
         join_options=_text(ports),
     )
 
 
 def plugin_ports(network: DesiredNetwork, endpoint: DesiredEndpoint, told: PluginEndpoint) -> Iterator[PluginPorts]:
-    """Give what ProgramExternalConnectivity is told: at the endpoint that the default route leads through, if it has ports."""
-    is_gateway = endpoint.is_default_ipv4 or endpoint.is_default_ipv6
-    if is_gateway and told.join_options != _NO_OPTIONS:
+    """Give what ProgramExternalConnectivity is told, where the default route leads through; as in the engine without ports too."""
+    if endpoint.is_default_ipv4 or endpoint.is_default_ipv6:
         yield PluginPorts(
             unit=endpoint.unit,
             network=network.name,
@@ -156,14 +156,12 @@ def plugin_nodes(networks: Iterable[DesiredNetwork], nodes: Iterable[Node]) -> I
 
 
 def _port_options(attachment: AttachmentWanted) -> dict[str, object]:
-    """Give exposed and published ports as the engine has them; nothing where there are none."""
+    """Give exposed and published ports as the engine has them, empty lists too."""
     published = [binding for port in attachment.ports for binding in _bindings(port)]
     exposed = {(port, protocol) for first, last, protocol in attachment.expose for port in range(first, last + 1)}
     exposed |= {
         (number, port.protocol) for port in attachment.ports for number in range(port.target[0], port.target[1] + 1)
     }
-    if not exposed:
-        return {}
     return {
         f"{_PREFIX}.endpoint.exposedports": [
             {"Proto": _PROTOCOLS[protocol], "Port": port} for port, protocol in sorted(exposed)
@@ -189,7 +187,5 @@ def _bindings(port: PortWanted) -> Iterator[dict[str, object]]:
 
 
 def _text(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-_NO_OPTIONS: Final = _text({})
+    """Maps of the engine go out sorted, its structures in the order of their members: those here are built in it."""
+    return json.dumps(dict(sorted(value.items())) if isinstance(value, dict) else value, separators=(",", ":"))

@@ -370,7 +370,7 @@ class NameTables(_Object):
 class PluginNetwork(_Object):
     """A network as a plugin was told of it (NetworkDriver.CreateNetwork).
 
-    id: 64 hex digits. options, ipv4, ipv6: JSON with sorted keys, as they go to the plugin, but for the address space.
+    id: 64 hex digits. options, ipv4, ipv6: JSON, as they go to the plugin, but for the address space.
     address_space: "" for the default of the plugin's scope. is_complete: as observed False when nobody knows whether the call was
     made, because we were killed meanwhile or no usable answer came.
     """
@@ -397,7 +397,7 @@ class PluginNetwork(_Object):
 class PluginEndpoint(_Object):
     """An endpoint as a plugin was told of it (CreateEndpoint and Join).
 
-    interface, options, join_options: JSON with sorted keys, as they go to the plugin. ns, inode: the sandbox that was joined; the
+    interface, options, join_options: JSON, as they go to the plugin. ns, inode: the sandbox that was joined; the
     inode is 0 while it does not exist. network_told: digest of what the plugin was told of the network: with that made anew, its
     endpoints are. is_complete: as for PluginNetwork; also False when the link that the plugin made is lost.
     """

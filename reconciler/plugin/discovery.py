@@ -20,6 +20,9 @@ from reconciler.plugin.messages import PluginSpec, TlsConfig, faults_of
 _SOCKETS: Final = Path("run/docker/plugins")
 _SPECS: Final = (Path("etc/docker/plugins"), Path("usr/lib/docker/plugins"))
 _SPEC_BYTES_MAX: Final = 64 * 1024
+_TCP: Final = ("tcp", "http", "https")
+"""The first is documented, the others are what people write, and the engine takes."""
+
 _MISSING: Final = (FileNotFoundError, NotADirectoryError)
 
 
@@ -123,7 +126,8 @@ def _parsed(file: Path, url: str, tls: TlsConfig | None) -> PluginAddress:
         parts = urlsplit(url)
         if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
             return PluginAddress(path=parts.path)
-        if parts.scheme == "tcp" and parts.hostname and parts.port and parts.path in ("", "/"):
+        if parts.scheme in _TCP and parts.hostname and parts.port and parts.path in ("", "/"):
+            tls = tls or (TlsConfig() if parts.scheme == "https" else None)
             return PluginAddress(host=parts.hostname, port=parts.port, tls=tls)
     except ValueError:
         pass

@@ -13,6 +13,7 @@ import pytest
 
 from tests.command_line import Reconcile
 from tests.examples.comparison import files, golden, without_ids
+from tests.kernel.reference_plugin import reference_plugin
 from tests.machine import Machine, eventually
 
 pytestmark = pytest.mark.kernel
@@ -66,8 +67,16 @@ def namespaces_of_others(machine: Machine) -> Iterator[None]:
         Path("/run/worker.pid").unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def plugin_of_the_example(machine: Machine) -> Iterator[None]:
+    """The process that examples/plugin speaks to."""
+    with reference_plugin(machine, "H", Path("/run/reference-plugin.log")):
+        yield
+
+
 PREPARE: dict[str, Callable[[Machine], contextlib.AbstractContextManager[None]]] = {
-    "existing-namespaces": namespaces_of_others
+    "existing-namespaces": namespaces_of_others,
+    "plugin": plugin_of_the_example,
 }
 
 
@@ -210,3 +219,12 @@ def test_names_lead_where_the_readme_says(example: Path, machine: Machine) -> No
     assert found("api", "www") == found("api", "web") == {"10.60.0.2"}
     assert found("api", "db") == {"10.61.0.11", "10.61.0.12"}
     assert found("web", "db1") == set()
+
+
+@using("plugin")
+def test_members_of_the_plugins_network_reach_each_other_by_name(example: Path, machine: Machine) -> None:
+    address = machine.run("left", "getent", "hosts", "right").stdout.split()[0]
+
+    assert machine.ping("left", address, size_bytes=1372)
+    assert machine.default_gateway("left") == "10.70.0.1"
+    assert machine.ping("right", "10.71.0.1")

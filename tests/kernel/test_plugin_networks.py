@@ -62,11 +62,12 @@ def test_members_of_a_plugins_network_reach_each_other_and_go_without_a_trace(
         "GetCapabilities",
         "CreateNetwork",
         *["CreateEndpoint", "Join", "EndpointOperInfo"] * 2,
+        *["ProgramExternalConnectivity"] * 2,
     ]
     reconcile.ok("down")
     assert everything(machine, host_ns) == before
     assert [method for method, _ in plugin.calls()][-6:] == [
-        "Activate",
+        "RevokeExternalConnectivity",
         *["Leave", "DeleteEndpoint"] * 2,
         "DeleteNetwork",
     ]
@@ -121,12 +122,14 @@ def test_sandbox_made_anew_is_joined_anew(reconcile: Reconcile, machine: Machine
     assert machine.ping("left", "10.70.0.11")
     assert [method for method, _ in plugin.calls()[first:]] == [
         "Activate",
+        "RevokeExternalConnectivity",
         "Leave",
         "DeleteEndpoint",
         "GetCapabilities",
         "CreateEndpoint",
         "Join",
         "EndpointOperInfo",
+        "ProgramExternalConnectivity",
     ]
     assert plugin.counted_twice() == []
 
@@ -180,10 +183,12 @@ def test_options_changed_make_the_network_and_its_endpoints_anew(
     (link,) = [link for link in machine.ip_json("left", "link", "show") if link["ifname"] == "eth0"]
     assert link["mtu"] == 1300
     assert [m for m, _ in plugin.calls()[first:] if m not in ("Activate", "GetCapabilities")] == [
+        *["RevokeExternalConnectivity"] * 2,
         *["Leave", "DeleteEndpoint"] * 2,
         "DeleteNetwork",
         "CreateNetwork",
         *["CreateEndpoint", "Join", "EndpointOperInfo"] * 2,
+        *["ProgramExternalConnectivity"] * 2,
     ]
     assert plugin.counted_twice() == []
 

@@ -92,11 +92,20 @@ def test_json_file_says_address_and_tls(root: Path) -> None:
     assert not found.tls.is_insecure
 
 
+@pytest.mark.parametrize(("url", "is_tls"), [("tcp", False), ("http", False), ("https", True)])
+def test_address_may_be_written_as_people_do(url: str, is_tls: bool, root: Path) -> None:
+    put(root, "etc/docker/plugins/net.json", f'{{"Name": "net", "Addr": "{url}://127.0.0.1:9999"}}')
+
+    found = find_plugin("net", root)
+
+    assert (found.host, found.port, found.tls is not None) == ("127.0.0.1", 9999, is_tls)
+
+
 @pytest.mark.parametrize(
     ("place", "text"),
     [
         ("etc/docker/plugins/net.spec", ""),
-        ("etc/docker/plugins/net.spec", "http://192.0.2.1:80"),
+        ("etc/docker/plugins/net.spec", "ftp://192.0.2.1:80"),
         ("etc/docker/plugins/net.spec", "unix://relative/path"),
         ("etc/docker/plugins/net.spec", "tcp://192.0.2.1"),
         ("etc/docker/plugins/net.spec", "tcp://192.0.2.1:99999"),
