@@ -10,6 +10,7 @@ from functools import partial
 from reconciler.apply.executor import Handler
 from reconciler.apply.files import apply_files
 from reconciler.apply.firewall import apply_firewall
+from reconciler.apply.ipam_plugins import apply_ipam_plugins
 from reconciler.apply.names import apply_names
 from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.neighbours import apply_neighbours
@@ -24,6 +25,7 @@ from reconciler.errors import ConfigError
 from reconciler.firewall.published import published_ports
 from reconciler.ipam.assign import assign
 from reconciler.ipam.gateway_network import with_gateway_network
+from reconciler.ipam.leases import with_leases
 from reconciler.ipam.promises import Promises, decode_promises
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
@@ -43,10 +45,12 @@ from reconciler.model.objects import (
     NameTables,
     Neighbour,
     Object,
+    PluginAddress,
     PluginEndpoint,
     PluginLink,
     PluginNetwork,
     PluginNode,
+    PluginPool,
     PluginPorts,
     Route,
     SandboxFile,
@@ -85,6 +89,7 @@ class Answers:
         self.kept_tables = LastAnswer(kept_tables)
         self.decode_plugin_records = LastAnswer(decode_plugin_records)
         self.with_plugins = LastAnswer(with_plugins)
+        self.with_leases = LastAnswer(with_leases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +108,7 @@ class Backends:
         rtnetlink = partial(apply_rtnetlink, namespaces=self.namespaces)
         neighbours = partial(apply_neighbours, namespaces=self.namespaces)
         firewall = partial(apply_firewall, nft=self.nft)
+        ipam_plugins = partial(apply_ipam_plugins, plugins=self.plugins, kv=self.kv)
         plugins = partial(apply_plugins, plugins=self.plugins, kv=self.kv, namespaces=self.namespaces)
         return {
             KvRecord: partial(apply_records, kv=self.kv),
@@ -122,6 +128,8 @@ class Backends:
             PluginEndpoint: plugins,
             PluginPorts: plugins,
             PluginNode: plugins,
+            PluginPool: ipam_plugins,
+            PluginAddress: ipam_plugins,
             Sysctl: partial(apply_sysctls, namespaces=self.namespaces),
             SandboxFile: partial(apply_files, settings=settings),
             NameTables: partial(apply_names, settings=settings),

@@ -10,6 +10,7 @@
         PortTaken          a host port is another attachment's, or a process of the host has it
         NameConflict       a foreign object stands under a name that we need
         SandboxMissing     the sandbox does not exist (any more)
+        AddressesAwaited   a plugin has not given its pool or address yet: it is asked for them in this pass (exit 0)
       KernelError          a system call or netlink request was refused: errno and operation
         PrivilegeError     for want of a capability (exit 77)
       FirewallError        nftables refused a transaction
@@ -105,6 +106,11 @@ class NameConflict(PlanError):
 
 
 class SandboxMissing(PlanError):
+    is_retryable = True
+
+
+class AddressesAwaited(PlanError):
+    exit_code = ExitCode.OK
     is_retryable = True
 
 

@@ -13,6 +13,7 @@ from reconciler.dns.launch import published_zones
 from reconciler.errors import ReconcilerError
 from reconciler.guard.obey import obeyed
 from reconciler.ipam.adopt import adopted_promises, is_adoptable
+from reconciler.ipam.leases import as_declared, ipam_plugins
 from reconciler.ipam.promises import Promises, merged
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST, NsRef, overlay_ns
@@ -65,14 +66,18 @@ def look(
     wanted = answers.with_gateway_network(wanted, plugins.answers)
     observed = _observe(wanted, settings, backends, records, kept)
     plugins = borne_out(plugins, observed.seen)
+    incarnations = {name: backends.plugins.incarnation(name) for name in ipam_plugins(wanted)}
+    leased = answers.with_leases(wanted, plugins, incarnations, observed.host.name)
     if plugins.told:
         observed = replace(observed, seen={**observed.seen, **dict(keyed(seen_at_plugins(plugins)))})
     promises = kept
     if is_adoptable(wanted, observed.host, kept, observed.seen):
         promises = merged(kept, adopted_promises(wanted, observed.host, observed.seen))
-    desired = _with_ports(answers.assign(wanted, observed.host, promises), observed, records, backends)
+    desired = as_declared(answers.assign(leased.wanted, observed.host, promises), wanted)
+    desired = _with_ports(desired, observed, records, backends)
     desired = answers.with_plugins(desired, plugins, {ns: fact.inode for ns, fact in observed.sandboxes.items()})
     objects = dict(answers.compile_objects(desired, observed.sandboxes))
+    objects.update((asked.key, asked) for asked in leased.asked)
     found = Found(sandboxes=observed.sandboxes, seen=observed.seen, promises=kept)
     objects.update((extra.key, extra) for extra in remembered_settings(objects, found))
     links = answers.link_units(wanted, observed.host.name, promises)

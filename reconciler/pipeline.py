@@ -43,7 +43,7 @@ from reconciler.status.write import write_status
 
 log = logging.getLogger(__name__)
 
-_ROUNDS = 4
+_ROUNDS = 6
 """How often a pass may look again and mend: once is the rule, more when the kernel moved something along with a change, or
 when what a plugin answered says what is to be done next."""
 

@@ -13,6 +13,7 @@ from reconciler.guard.last_good import LastGood, read_last_good
 from reconciler.guard.obey import obeyed
 from reconciler.guard.orders import Orders
 from reconciler.ipam.assign import assign
+from reconciler.ipam.leases import as_declared, with_leases
 from reconciler.ipam.promises import Promises, decode_promises
 from reconciler.kv.protocol import KvStore
 from reconciler.model.desired import DesiredState, HostFacts
@@ -25,6 +26,7 @@ from reconciler.observe.host_facts import host_facts
 from reconciler.observe.memory import View
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import declared_units, link_units, owners
+from reconciler.plugin.records import decode_plugin_records
 from reconciler.ports.assign import assign_ports
 from reconciler.ports.links import assign_links
 from reconciler.ports.promises import Promised, decode_ports
@@ -44,18 +46,23 @@ def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str
     records = {entry.key: entry.value.decode(errors="replace") for entry in kv.list("")}
     promises, _ = decode_promises(records)
     ports, _ = decode_ports(records)
+    plugins, _ = decode_plugin_records(records)
     last = read_last_good(settings.state_dir) or LastGood(versions={}, current="")
     applied_last = applied(last, settings) if last.versions else _NOTHING
-    before = compile_objects(_assigned(applied_last, host, promises, ports), {})
+    before = compile_objects(_assigned(applied_last, host, promises, ports, plugins), {})
     loaded = guarded(loaded, settings, kv, orders)
-    return _report(loaded, _assigned(loaded.wanted, host, promises, ports), before, promises)
+    return _report(loaded, _assigned(loaded.wanted, host, promises, ports, plugins), before, promises)
 
 
+_NO_PLUGINS = PluginFacts()
 _NOTHING = WantedState(networks=(), attachments=())
 
 
-def _assigned(wanted: WantedState, host: HostFacts, promises: Promises, ports: Promised) -> DesiredState:
-    desired = assign_ports(assign_links(assign(wanted, host, promises)), ports, {}, HostPorts())
+def _assigned(
+    wanted: WantedState, host: HostFacts, promises: Promises, ports: Promised, plugins: PluginFacts = _NO_PLUGINS
+) -> DesiredState:
+    leased = with_leases(wanted, plugins, {}, host.name).wanted
+    desired = assign_ports(assign_links(as_declared(assign(leased, host, promises), wanted)), ports, {}, HostPorts())
     return with_plugins(desired, PluginFacts(), {})
 
 

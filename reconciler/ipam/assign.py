@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.errors import PlanError
+from reconciler.errors import AddressesAwaited, PlanError
 from reconciler.ipam.addresses import Chosen, Demand, EndpointKey, chosen_addresses
 from reconciler.ipam.default_routes import ways_out
 from reconciler.ipam.ifnames import chosen_ifnames
@@ -97,6 +97,9 @@ def _ifnames(
         if missing:
             failures |= {(network, attachment): _without_network(attachment, network, lost) for network in missing}
             continue
+        if awaiting := [e.network for e in sandbox.endpoints if e.is_awaiting]:
+            failures |= {(network, attachment): _awaited_address(attachment, network) for network in awaiting}
+            continue
         promised = {
             e.network: promise.ifname
             for e in sandbox.endpoints
@@ -113,9 +116,15 @@ def _ifnames(
 
 
 def _without_network(attachment: str, network: str, lost: NetworkFailures) -> PlanError:
+    if isinstance(lost.get(network), AddressesAwaited):
+        return AddressesAwaited(f"attachment {attachment}: stays as it is until network {network} has its pools")
     if network in lost:
         return PlanError(f"attachment {attachment}: stays as it is until network {network} can be had")
     return PlanError(f"attachment {attachment}: network {network} is not declared")
+
+
+def _awaited_address(attachment: str, network: str) -> AddressesAwaited:
+    return AddressesAwaited(f"attachment {attachment}: its address on network {network} is to come from a plugin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

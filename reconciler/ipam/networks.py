@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from reconciler.errors import NameConflict, PlanError
+from reconciler.errors import AddressesAwaited, NameConflict, PlanError
 from reconciler.ipam.gateways import completed_subnets
 from reconciler.ipam.link_names import link_name
 from reconciler.ipam.pools import chosen_pools, families, pool_order
@@ -53,11 +53,13 @@ class _Choice:
 
     def refused(self) -> Failures:
         """Give the networks that can be had under no circumstances."""
-        return {
+        contradictory = {
             network.name: PlanError(f"network {network.name}: {reason}")
             for network in self._networks
             if network.driver not in UNMANAGED_DRIVERS and (reason := _contradiction(network))
         }
+        awaiting: dict[str, PlanError] = {n.name: awaited_pools(n) for n in self._networks if n.is_awaiting}
+        return {**awaiting, **contradictory}
 
     def attempt(self, failures: Failures) -> tuple[Mapping[str, DesiredNetwork], Failures]:
         open_ = [network for network in self._networks if network.name not in failures]
@@ -107,6 +109,10 @@ class _Choice:
             mtu=_mtu(network, self._host),
             ns=overlay_ns(self._ids[network.name], self._host.instance) if network.driver == "overlay" else HOST,
         )
+
+
+def awaited_pools(network: NetworkWanted) -> AddressesAwaited:
+    return AddressesAwaited(f"network {network.name}: its pools are to come from plugin {network.ipam_driver!r}")
 
 
 def _contradiction(network: NetworkWanted) -> str:

@@ -465,6 +465,60 @@ class PluginNode(_Object):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PluginPool(_Object):
+    """A pool of a network as an IPAM plugin was asked for it, with its gateway and auxiliary addresses.
+
+    version: 4 or 6; number: among those of its family. pool, sub_pool, gateway: "" for what is the plugin's choice. aux,
+    options: JSON of names and texts. scope_driver: the plugin whose scope decides the address space, "" for a local network.
+    incarnation: of the plugin when it was asked, where it wants to be asked again for what was given before it started; else "".
+    """
+
+    kind: ClassVar[str] = "PluginPool"
+    network: str
+    driver: str
+    version: int
+    number: int
+    pool: str
+    sub_pool: str
+    gateway: str
+    aux: str
+    options: str
+    scope_driver: str
+    incarnation: str = ""
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network, str(self.version), str(self.number))
+
+    def describe(self) -> str:
+        return f"IPv{self.version} pool {self.pool or self.number} of {self.network} at plugin {self.driver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginAddress(_Object):
+    """An endpoint's address as an IPAM plugin was asked for it. address: "" for any. mac: "" where the plugin does not need it."""
+
+    kind: ClassVar[str] = "PluginAddress"
+    network: str
+    attachment: str
+    driver: str
+    version: int
+    pool_id: str
+    address: str
+    mac: str
+    incarnation: str = ""
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network, self.attachment, str(self.version))
+
+    def describe(self) -> str:
+        return f"IPv{self.version} address of {self.attachment} on {self.network} at plugin {self.driver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginLink(_Object):
     """A link that a plugin made in the host's namespace, moved into a sandbox: when it goes, it is moved back.
 
@@ -523,11 +577,16 @@ Object = (
     | PluginEndpoint
     | PluginPorts
     | PluginNode
+    | PluginPool
+    | PluginAddress
     | PluginLink
     | KvRecord
 )
 
-PluginCall = PluginNetwork | PluginEndpoint | PluginPorts | PluginNode
+PluginLease = PluginPool | PluginAddress
+"""What an IPAM plugin is asked for."""
+
+PluginCall = PluginNetwork | PluginEndpoint | PluginPorts | PluginNode | PluginLease
 """What exists at a plugin; what is known of it is what our records say, as the protocol has no way to ask."""
 
 

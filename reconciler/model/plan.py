@@ -15,10 +15,12 @@ from reconciler.model.objects import (
     KvRecord,
     NameTables,
     Object,
+    PluginAddress,
     PluginEndpoint,
     PluginLink,
     PluginNetwork,
     PluginNode,
+    PluginPool,
     PluginPorts,
     SandboxFile,
     Unit,
@@ -77,6 +79,8 @@ class Operation:
                     yield from (HOST, found.ns)
                 case PluginNetwork() | PluginPorts() | PluginNode():
                     yield HOST
+                case PluginPool() | PluginAddress():
+                    continue
                 case _:
                     yield found.ns
 

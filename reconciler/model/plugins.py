@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Final
 
-from reconciler.model.objects import IPAddress, IPNetwork, PluginCall
+from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, Key, PluginCall
+
+OWN_IPAM: Final = frozenset({"default", "null"})
+"""IPAM drivers that are no plugins."""
 
 OWN_DRIVERS: Final = frozenset({"bridge", "host", "ipvlan", "macvlan", "none", "null", "overlay"})
 """Drivers that are no plugins; every other name is one."""
@@ -64,6 +67,18 @@ class JoinAnswer:
         return not self.leads_outside and not self.is_gateway_service_disabled
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLease:
+    """What an IPAM plugin gave for a pool. gateway None: none. needs_mac, needs_replay: what it said that it requires."""
+
+    pool_id: str
+    pool: IPNetwork
+    gateway: IPAddress | None = None
+    aux: tuple[tuple[str, IPAddress], ...] = ()
+    needs_mac: bool = False
+    needs_replay: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A host of the cluster, as plugins of global scope are told (DiscoverNew). bind_address: "" where it is the address."""
@@ -78,8 +93,11 @@ class PluginFacts:
     """What our records say of plugins.
 
     answers: by network and attachment, of those endpoints only that were joined. scopes: by network, `local` or `global`.
+    pools, addresses: what IPAM plugins gave, by the key of what was asked for.
     """
 
     told: tuple[PluginCall, ...] = ()
     answers: Mapping[tuple[str, str], JoinAnswer] = field(default_factory=dict)
     scopes: Mapping[str, str] = field(default_factory=dict)
+    pools: Mapping[Key, PoolLease] = field(default_factory=dict)
+    addresses: Mapping[Key, IPInterface] = field(default_factory=dict)

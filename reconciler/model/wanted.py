@@ -82,6 +82,7 @@ class NetworkWanted:
     """One network. options: as typed, for inspect. bridge, overlay: parsed, present when driver is that.
 
     ipam_options None: never set, which inspect shows as null. is_protected: it stays when it is no longer declared.
+    is_awaiting: its IPAM plugin has not given its pools yet.
     """
 
     name: str
@@ -101,6 +102,7 @@ class NetworkWanted:
     is_protected: bool = False
     on_drift: OnDrift = OnDrift.CORRECT
     labels: Pairs = ()
+    is_awaiting: bool = False
 
 
 class SandboxKind(StrEnum):
@@ -127,6 +129,7 @@ class SandboxRef:
 class EndpointWanted:
     """One attachment's place on one network. mac: lower case with colons. options: endpoint driver options as typed.
 
+    is_awaiting: the network's IPAM plugin has not given its addresses yet.
     is_gateway: added by us, as the way out of overlay networks; not among the networks that the attachment is shown with.
     """
 
@@ -142,6 +145,7 @@ class EndpointWanted:
     interface_name: str | None = None
     options: Pairs = ()
     is_gateway: bool = False
+    is_awaiting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

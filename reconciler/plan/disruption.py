@@ -10,10 +10,12 @@ from reconciler.model.objects import (
     LinkUp,
     Neighbour,
     Object,
+    PluginAddress,
     PluginEndpoint,
     PluginLink,
     PluginNetwork,
     PluginNode,
+    PluginPool,
     PluginPorts,
     Route,
     VethPair,
@@ -38,6 +40,10 @@ _TOLD_ONCE = (PluginNetwork, PluginEndpoint, PluginPorts, PluginNode)
 """The plugin protocol has no way to change anything."""
 
 
+_REPLAYED = frozenset({"incarnation"})
+"""An IPAM plugin that was started anew is asked again for what it gave."""
+
+
 def changed_fields(before: Object, after: Object) -> frozenset[str]:
     old, new = before.attributes(), after.attributes()
     return frozenset(name for name in new if new[name] != old[name])
@@ -46,6 +52,8 @@ def changed_fields(before: Object, after: Object) -> frozenset[str]:
 def must_be_made_anew(before: Object, after: Object) -> bool:
     if isinstance(after, _TOLD_ONCE):
         return before != after
+    if isinstance(after, (PluginPool, PluginAddress)):
+        return bool(changed_fields(before, after) - _REPLAYED)
     return bool(changed_fields(before, after) & _IMMUTABLE_FIELDS.get(type(after), frozenset()))
 
 

@@ -20,10 +20,12 @@ from reconciler.model.objects import (
     NameTables,
     Neighbour,
     Object,
+    PluginAddress,
     PluginEndpoint,
     PluginLink,
     PluginNetwork,
     PluginNode,
+    PluginPool,
     PluginPorts,
     Route,
     SandboxFile,
@@ -54,11 +56,13 @@ _RANKS: dict[type[Object], int] = {
 
 _PLUGIN_RANKS: dict[type[Object], int] = {
     PluginNode: 10,
+    PluginPool: 15,
     PluginNetwork: 20,
+    PluginAddress: 25,
     PluginEndpoint: 30,
     PluginPorts: 40,
 }
-"""Created upwards, deleted downwards: nodes, networks, endpoints, ports."""
+"""Created upwards, deleted downwards (docker-networking section 6.5)."""
 
 PUBLISHING_SETS = ("published",)
 """How the names of sets begin whose elements lead traffic in: filled when everything behind them stands, emptied before it goes."""
@@ -74,7 +78,7 @@ def step(operation: Operation) -> Step:
             return (1, 0) if is_delete else (5, 0)
         case FirewallRules() | FirewallElement():
             return (3, 0)
-        case PluginNode() | PluginNetwork() | PluginEndpoint() | PluginPorts() as told:
+        case told if type(told) in _PLUGIN_RANKS:
             rank = _PLUGIN_RANKS[type(told)]
             return (5, 100 - rank) if is_delete else (5, 100 + rank)
         case Route(gateway=gateway) if gateway is None and not is_delete:

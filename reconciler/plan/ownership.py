@@ -29,9 +29,11 @@ from reconciler.model.objects import (
     NameTables,
     Neighbour,
     Object,
+    PluginAddress,
     PluginEndpoint,
     PluginLink,
     PluginNetwork,
+    PluginPool,
     PluginPorts,
     Route,
     SandboxFile,
@@ -73,9 +75,9 @@ class Owners:
                 return self._unit_at(found.ns, found.ifname)
             case NameTables():
                 return NAMES_UNIT
-            case PluginNetwork():
+            case PluginNetwork() | PluginPool():
                 return Unit(network=found.network)
-            case PluginEndpoint() | PluginPorts():
+            case PluginEndpoint() | PluginPorts() | PluginAddress():
                 return Unit(network=found.network, attachment=found.attachment)
             case PluginLink():
                 return self._unit_at(found.ns, found.ifname)

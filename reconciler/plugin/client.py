@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +22,14 @@ from pydantic import ValidationError
 
 from reconciler.errors import PluginError, PluginMissing, PluginRefused, PluginUnavailable
 from reconciler.plugin.discovery import PluginAddress, find_plugin, tls_context
-from reconciler.plugin.messages import ActivateReply, CapabilitiesReply, Reply, faults_of, shown
+from reconciler.plugin.messages import (
+    ActivateReply,
+    CapabilitiesReply,
+    IpamCapabilitiesReply,
+    Reply,
+    faults_of,
+    shown,
+)
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -57,6 +65,7 @@ class _Known:
 
     implements: frozenset[str] | None = None
     capabilities: CapabilitiesReply | None = None
+    ipam: IpamCapabilitiesReply | None = None
     failures: int = 0
     not_before: float = 0.0
     reason: str = ""
@@ -119,6 +128,28 @@ class Plugins:
             known.capabilities = found
         return known.capabilities
 
+    def ipam_capabilities(self, plugin: str) -> IpamCapabilitiesReply:
+        """Ask an IPAM plugin what it requires; one that does not know the question requires nothing."""
+        self.activate(plugin, Interface.IPAM)
+        known = self._known[plugin]
+        if known.ipam is None:
+            try:
+                known.ipam = self.call(plugin, Interface.IPAM, "GetCapabilities", None, IpamCapabilitiesReply)
+            except PluginUnavailable:
+                raise
+            except PluginError:
+                known.ipam = IpamCapabilitiesReply()
+        return known.ipam
+
+    def incarnation(self, plugin: str) -> str:
+        """Give what tells a plugin from the one that ran before under its name; "" where nothing does, or it is not there."""
+        try:
+            path = find_plugin(plugin, self.root).path
+            found = os.stat(path) if path else None
+        except (PluginError, OSError):
+            return ""
+        return f"{found.st_dev}:{found.st_ino}:{found.st_ctime_ns}" if found else ""
+
     def _exchange(self, plugin: str, path: str, arguments: Mapping[str, object] | None, answer: type[R]) -> R:
         known = self._known.setdefault(plugin, _Known())
         if (left_s := known.not_before - self.clock()) > 0:
@@ -129,7 +160,7 @@ class Plugins:
             address = find_plugin(plugin, self.root)
             reply = _post(address, path, body, deadline, self.clock)
         except PluginMissing:
-            known.implements = known.capabilities = None
+            self._known[plugin] = _Known()
             raise
         except (OSError, http.client.HTTPException) as error:
             raise self._failed(plugin, f"{path} failed: {_reason(error)}") from error

@@ -17,6 +17,7 @@ from reconciler.model.objects import IPAddress, IPInterface, IPNetwork
 
 _TEXT_MAX: Final = 4096
 _ROUTES_MAX: Final = 1024
+_ID_MAX: Final = 1024
 _FAULTS_SHOWN: Final = 3
 _ERROR_SHOWN: Final = 300
 
@@ -82,6 +83,17 @@ def _address(version: int) -> Callable[[str], IPAddress]:
         return found
 
     return parse
+
+
+def _any_interface(text: str) -> IPInterface:
+    return _interface(ip_interface(text).version)(text)
+
+
+def _pool(text: str) -> IPNetwork:
+    found = ip_network(text, strict=False)
+    if "/" not in text or not found.prefixlen:
+        raise ValueError
+    return found
 
 
 def _mac(text: str) -> str:
@@ -190,6 +202,28 @@ class JoinReply(Reply):
 
 class OperInfoReply(Reply):
     value: Annotated[dict[str, Any], Field(alias="Value", max_length=64)] = {}
+
+
+class IpamCapabilitiesReply(Reply):
+    needs_mac: Annotated[bool, Field(alias="RequiresMACAddress")] = False
+    needs_replay: Annotated[bool, Field(alias="RequiresRequestReplay")] = False
+
+
+class AddressSpacesReply(Reply):
+    local: Annotated[str, Field(alias="LocalDefaultAddressSpace", max_length=_ID_MAX)] = ""
+    global_: Annotated[str, Field(alias="GlobalDefaultAddressSpace", max_length=_ID_MAX)] = ""
+
+
+class RequestPoolReply(Reply):
+    pool_id: Annotated[str, Field(alias="PoolID", min_length=1, max_length=_ID_MAX)]
+    pool: Annotated[Annotated[IPNetwork, _parsed(_pool, "a network in CIDR notation")], Field(alias="Pool")]
+    data: Annotated[dict[str, Any], Field(alias="Data", max_length=64)] = {}
+
+
+class RequestAddressReply(Reply):
+    address: Annotated[
+        Annotated[IPInterface | None, _parsed(_any_interface, "an address with prefix length")], Field(alias="Address")
+    ] = None
 
 
 class TlsConfig(Reply):

@@ -7,29 +7,44 @@ killed in the midst of is told from what was done.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import Final, Generic, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from reconciler.model.identifiers import is_link_name
-from reconciler.model.objects import PluginCall, PluginEndpoint, PluginNetwork, PluginNode, PluginPorts
-from reconciler.model.plugins import PLUGIN_RECORDS, JoinAnswer, PluginFacts
+from reconciler.model.objects import (
+    IPInterface,
+    PluginAddress,
+    PluginCall,
+    PluginEndpoint,
+    PluginNetwork,
+    PluginNode,
+    PluginPool,
+    PluginPorts,
+)
+from reconciler.model.plugins import PLUGIN_RECORDS, JoinAnswer, PluginFacts, PoolLease
 
 _RECORD_MAX: Final = 1024 * 1024
 _FAULTS_MAX: Final = 100
 
-Told = TypeVar("Told", PluginNetwork, PluginEndpoint, PluginPorts, PluginNode)
+Told = TypeVar("Told", PluginNetwork, PluginEndpoint, PluginPorts, PluginNode, PluginPool, PluginAddress)
 
 
 class _Record(BaseModel, Generic[Told]):
-    """told: what the plugin was or is being told. scope: of a network's plugin. answer: to an endpoint that was joined."""
+    """told: what the plugin was or is being told. scope: of a network's plugin. answer: to an endpoint that was joined.
+
+    lease, address: what an IPAM plugin gave; of a call that was not finished what is to be given back.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     told: Told
     scope: str = ""
     answer: JoinAnswer | None = None
+    lease: PoolLease | None = None
+    address: IPv4Interface | IPv6Interface | None = None
 
     @field_validator("answer")
     @classmethod
@@ -40,12 +55,21 @@ class _Record(BaseModel, Generic[Told]):
         return answer
 
 
-_AnyRecord = _Record[PluginNetwork] | _Record[PluginEndpoint] | _Record[PluginPorts] | _Record[PluginNode]
+_AnyRecord = (
+    _Record[PluginNetwork]
+    | _Record[PluginEndpoint]
+    | _Record[PluginPorts]
+    | _Record[PluginNode]
+    | _Record[PluginPool]
+    | _Record[PluginAddress]
+)
 _RECORDS: Final[Mapping[str, type[_AnyRecord]]] = {
     PluginNetwork.kind: _Record[PluginNetwork],
     PluginEndpoint.kind: _Record[PluginEndpoint],
     PluginPorts.kind: _Record[PluginPorts],
     PluginNode.kind: _Record[PluginNode],
+    PluginPool.kind: _Record[PluginPool],
+    PluginAddress.kind: _Record[PluginAddress],
 }
 
 
@@ -54,8 +78,16 @@ def record_path(told: PluginCall) -> str:
     return PLUGIN_RECORDS + "/".join(quote(part, safe="") for part in told.key)
 
 
-def record_value(told: PluginCall, *, scope: str = "", answer: JoinAnswer | None = None) -> bytes:
-    record = _RECORDS[told.kind].model_validate({"told": told, "scope": scope, "answer": answer})
+def record_value(
+    told: PluginCall,
+    *,
+    scope: str = "",
+    answer: JoinAnswer | None = None,
+    lease: PoolLease | None = None,
+    address: IPInterface | None = None,
+) -> bytes:
+    fields = {"told": told, "scope": scope, "answer": answer, "lease": lease, "address": address}
+    record = _RECORDS[told.kind].model_validate(fields)
     return record.model_dump_json(exclude={"told": {"unit"}}, exclude_defaults=True).encode()
 
 
@@ -71,6 +103,8 @@ def decode_plugin_records(records: Mapping[str, str]) -> tuple[PluginFacts, tupl
             if isinstance(told := record.told, PluginEndpoint) and told.is_complete and record.answer is not None
         },
         scopes={told.network: record.scope for record in found if isinstance(told := record.told, PluginNetwork)},
+        pools={record.told.key: record.lease for record in found if record.lease is not None},
+        addresses={record.told.key: record.address for record in found if record.address is not None},
     )
     return facts, tuple(faults[:_FAULTS_MAX])
 

@@ -14,11 +14,6 @@ _NETWORK: Final[tuple[tuple[Path, str, Callable[[NetworkSpec], bool]], ...]] = (
     (("driver",), "driver ipvlan", lambda spec: spec.driver == "ipvlan"),
     (("driver",), "driver macvlan", lambda spec: spec.driver == "macvlan"),
     (("driver",), "driver overlay", lambda spec: spec.driver == "overlay"),
-    (
-        ("ipam", "driver"),
-        "an ipam driver other than default and null",
-        lambda spec: spec.ipam.driver not in ("default", "null"),
-    ),
     (("external",), "external: true", lambda spec: spec.is_external),
     (
         ("driver_opts", f"{PREFIX}advertise_addr_nmsgs"),

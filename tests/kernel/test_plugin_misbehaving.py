@@ -27,7 +27,7 @@ attachments:
   both: {networks: {fabric: {}, local: {}}}
 """
 NETWORK, ENDPOINT, JOIN = (f"NetworkDriver.{method}" for method in ("CreateNetwork", "CreateEndpoint", "Join"))
-SETTINGS = {"RECONCILE_PLUGIN_TIMEOUT": "0.5"}
+SETTINGS = {"RECONCILE_PLUGIN_TIMEOUT": "2"}
 
 HANGS = (hang(), drip())
 BREAKS = (raw(b""), raw(b"HTTP/1.1 200 OK\r\nContent-Le"), http(200, b"{}", announced=100))
