@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 
 from reconciler.apply.scripts import Ask, Script, check, foreign, found_link
-from reconciler.errors import NameConflict, PluginError, kernel_error
+from reconciler.errors import NameConflict, PluginError
 from reconciler.kernel.addresses import decode_address, dump_addresses
 from reconciler.kernel.links import Link, decode_link, dump_links, move_back, move_in
 from reconciler.kernel.netns import Namespaces
@@ -72,8 +72,16 @@ def create_plugin_link(wanted: PluginLink, namespaces: Namespaces) -> Script:
         raise PluginError(f"{what}: another link has its name by now")
     reply = yield Ask(HOST, move_in(link.ifindex, namespaces.fd(wanted.ns), wanted.ifname, alias, wanted.mac))
     if reply.errno == errno.EEXIST:
+        yield from _back_again(wanted, namespaces, what)
         raise NameConflict(f"{what}: another link there has its name; remove or rename it")
     check(reply, what)
+
+
+def _back_again(wanted: PluginLink, namespaces: Namespaces, what: str) -> Script:
+    """Take back a link that could not be renamed: the kernel moves it before it finds out (do_setlink)."""
+    stray = yield from found_link(wanted.ns, wanted.src_name, what)
+    if stray is not None and (yield from found_link(HOST, wanted.src_name, what)) is None:
+        yield Ask(wanted.ns, move_back(stray.ifindex, namespaces.fd(HOST), wanted.src_name))
 
 
 def remove_plugin_link(found: PluginLink, namespaces: Namespaces) -> Script:
@@ -84,12 +92,9 @@ def remove_plugin_link(found: PluginLink, namespaces: Namespaces) -> Script:
         return
     if not link.is_a_plugins:
         raise foreign(link, found.ns)
-    for name in (found.src_name or _ANY_NAME, _ANY_NAME):
-        reply = yield Ask(found.ns, move_back(link.ifindex, namespaces.fd(HOST), name))
-        if reply.errno != errno.EEXIST:
-            check(reply, what)
-            return
-    raise kernel_error(errno.EEXIST, what)
+    is_free = bool(found.src_name) and (yield from found_link(HOST, found.src_name, what)) is None
+    name = found.src_name if is_free else _ANY_NAME
+    check((yield Ask(found.ns, move_back(link.ifindex, namespaces.fd(HOST), name))), what)
 
 
 def _alias(link: PluginLink) -> str:

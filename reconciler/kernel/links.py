@@ -242,7 +242,8 @@ _PORT: Final = {
 def move_in(ifindex: int, ns_fd: int, ifname: str, alias: str, mac: str) -> Request:
     """Move a link of a plugin into the namespace behind `ns_fd`, under another name, and mark it: all in one message.
 
-    mac: "" leaves it. The kernel moves first (do_setlink in net/core/rtnetlink.c), down and without its addresses.
+    mac: "" leaves it. The kernel moves first (do_setlink in net/core/rtnetlink.c), down and without its addresses; where the name
+    is taken it has moved all the same, and answers EEXIST.
     """
     return _moved(ifindex, ns_fd, ifname, _PLUGIN_GROUP, alias, _mac_attribute(mac) if mac else b"")
 

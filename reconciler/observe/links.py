@@ -36,7 +36,7 @@ def near_links(ns: NsRef, links: Iterable[Link], names: Mapping[int, str], peers
     names: of all links there, by index.
     """
     for link in links:
-        if link.is_ours and link.kind == "veth":
+        if link.is_ours and not link.is_a_plugins and link.kind == "veth":
             yield Seen(_pair(ns, link, names, peers), is_ours=True)
             continue
         is_ours = link.is_ours and link.kind == "bridge"

@@ -41,6 +41,12 @@ REPLY_BYTES_MAX: Final = 1024 * 1024
 _WAITS_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """How long a plugin that failed is left alone: the engine's 1, 2, 4 and 8 s, and then further apart."""
 
+_WAIT_PER_SECOND_LOST: Final = 9
+"""But longer where it took long to fail: of a watcher's time a plugin that hangs costs a tenth at most."""
+
+_INTRODUCTION_S_MAX: Final = 5.0
+"""What asking a plugin what it is may take; one that hangs does so there, once it failed."""
+
 _NOT_IMPLEMENTED: Final = 404
 _INTRODUCTIONS: Final = ("Plugin.Activate", "NetworkDriver.GetCapabilities", "IpamDriver.GetCapabilities")
 """Calls that say nothing of whether the plugin does its work."""
@@ -154,25 +160,27 @@ class Plugins:
         known = self._known.setdefault(plugin, _Known())
         if (left_s := known.not_before - self.clock()) > 0:
             raise PluginUnavailable(f"plugin {plugin!r}: {known.reason}; tried again in {left_s:.0f} s at the earliest")
-        deadline = self.clock() + self.timeout_s
+        began = self.clock()
+        patience_s = min(self.timeout_s, _INTRODUCTION_S_MAX) if path in _INTRODUCTIONS else self.timeout_s
         body = b"" if arguments is None else json.dumps(arguments, separators=(",", ":")).encode()
         try:
             address = find_plugin(plugin, self.root)
-            reply = _post(address, path, body, deadline, self.clock)
+            reply = _post(address, path, body, began + patience_s, self.clock)
         except PluginMissing:
             self._known[plugin] = _Known()
             raise
         except (OSError, http.client.HTTPException) as error:
-            raise self._failed(plugin, f"{path} failed: {_reason(error)}") from error
+            raise self._failed(plugin, f"{path} failed: {_reason(error)}", self.clock() - began) from error
         if path not in _INTRODUCTIONS:
             known.failures = 0
         if len(reply.body) > REPLY_BYTES_MAX:
             raise PluginError(f"plugin {plugin!r}: {path} answered more than {REPLY_BYTES_MAX} bytes")
         return _read(plugin, path, reply, answer)
 
-    def _failed(self, plugin: str, reason: str) -> PluginUnavailable:
+    def _failed(self, plugin: str, reason: str, lost_s: float) -> PluginUnavailable:
         """Remember a failure: the plugin is asked for nothing for a while, and introduced to anew afterwards."""
         wait_s = _WAITS_S[min(self._known[plugin].failures, len(_WAITS_S) - 1)]
+        wait_s = max(wait_s, _WAIT_PER_SECOND_LOST * lost_s)
         self._known[plugin] = _Known(
             failures=self._known[plugin].failures + 1, not_before=self.clock() + wait_s, reason=reason
         )
