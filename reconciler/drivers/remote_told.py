@@ -10,7 +10,7 @@ from typing import Final
 
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, DesiredSubnet
 from reconciler.model.identifiers import NsRef, derived_id, short_id
-from reconciler.model.objects import PluginEndpoint, PluginNetwork, PluginNode, PluginPorts
+from reconciler.model.objects import PluginEndpoint, PluginNetwork, PluginNode, PluginPorts, nodes_unit
 from reconciler.model.plugins import Node, PluginFacts, is_plugin
 from reconciler.model.wanted import AttachmentWanted, PortWanted
 
@@ -152,7 +152,13 @@ def plugin_nodes(networks: Iterable[DesiredNetwork], nodes: Iterable[Node]) -> I
     drivers = {n.wanted.driver for n in networks if is_plugin(n.wanted.driver) and n.scope == "global"}
     for node in nodes:
         for driver in sorted(drivers):
-            yield PluginNode(driver=driver, address=node.address, bind_address=node.bind_address, is_self=node.is_self)
+            yield PluginNode(
+                unit=nodes_unit(driver),
+                driver=driver,
+                address=node.address,
+                bind_address=node.bind_address,
+                is_self=node.is_self,
+            )
 
 
 def _port_options(attachment: AttachmentWanted) -> dict[str, object]:

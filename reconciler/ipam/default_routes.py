@@ -49,7 +49,11 @@ def _offer(endpoint: EndpointWanted, chosen: Chosen, network: DesiredNetwork, an
         return WayOut(wanted=endpoint)
     if is_plugin(network.wanted.driver):
         answer = answer or JoinAnswer()
-        return WayOut(wanted=endpoint, ipv4=answer.gateway_ipv4, ipv6=answer.gateway_ipv6)
+        return WayOut(
+            wanted=endpoint,
+            ipv4=answer.gateway_ipv4 if chosen.ipv4 or answer.ipv4 else None,
+            ipv6=answer.gateway_ipv6 if chosen.ipv6 or answer.ipv6 else None,
+        )
     ipv4, ipv6 = _gateway(network, chosen.ipv4), _gateway(network, chosen.ipv6)
     assert not isinstance(ipv4, IPv6Address)
     assert not isinstance(ipv6, IPv4Address)

@@ -54,6 +54,11 @@ NAMES_UNIT = Unit(network="<names>")
 """The name service of all sandboxes: nothing needs it and it needs nothing, so its failure is nobody else's."""
 
 
+def nodes_unit(driver: str) -> Unit:
+    """Give the unit of what a plugin is told of the cluster's hosts: its failure is no network's."""
+    return Unit(network=f"<nodes at plugin {driver}>")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Object:
     kind: ClassVar[str]

@@ -33,6 +33,7 @@ from reconciler.model.objects import (
     PluginEndpoint,
     PluginLink,
     PluginNetwork,
+    PluginNode,
     PluginPool,
     PluginPorts,
     Route,
@@ -42,6 +43,7 @@ from reconciler.model.objects import (
     Unit,
     VethPair,
     Vxlan,
+    nodes_unit,
 )
 from reconciler.model.wanted import WantedState
 
@@ -79,6 +81,8 @@ class Owners:
                 return Unit(network=found.network)
             case PluginEndpoint() | PluginPorts() | PluginAddress():
                 return Unit(network=found.network, attachment=found.attachment)
+            case PluginNode():
+                return nodes_unit(found.driver)
             case PluginLink():
                 return self._unit_at(found.ns, found.ifname)
             case Sysctl():
