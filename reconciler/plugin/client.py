@@ -158,8 +158,8 @@ class Plugins:
 
     def _exchange(self, plugin: str, path: str, arguments: Mapping[str, object] | None, answer: type[R]) -> R:
         known = self._known.setdefault(plugin, _Known())
-        if (left_s := known.not_before - self.clock()) > 0:
-            raise PluginUnavailable(f"plugin {plugin!r}: {known.reason}; tried again in {left_s:.0f} s at the earliest")
+        if known.not_before > self.clock():
+            raise PluginUnavailable(f"plugin {plugin!r}: {known.reason}")  # word for word as before: nothing is new
         began = self.clock()
         patience_s = min(self.timeout_s, _INTRODUCTION_S_MAX) if path in _INTRODUCTIONS else self.timeout_s
         body = b"" if arguments is None else json.dumps(arguments, separators=(",", ":")).encode()

@@ -162,7 +162,7 @@ def test_plugin_that_is_down_is_left_alone_for_longer_and_longer(root: Path) -> 
                 join(plugins)
             before = len(plugin.calls)
             clock.now += wait_s - 0.1
-            with pytest.raises(PluginUnavailable, match=r"no whole HTTP answer.*tried again in 0 s"):
+            with pytest.raises(PluginUnavailable, match="no whole HTTP answer"):
                 join(plugins)
             assert len(plugin.calls) == before
             clock.now += 0.2
