@@ -143,15 +143,18 @@ def owners(links: Mapping[str, Unit], sandboxes: Mapping[NsRef, Unit], seen: Map
         for found in seen.values()
         if isinstance(found.object, VethPair) and found.object.ifname in links
     }
-    of_plugins = {
-        short_id(found.object.id): Unit(network=found.object.network, attachment=found.object.attachment)
-        for found in seen.values()
-        if isinstance(found.object, PluginEndpoint)
-    }
-    peers |= {
-        (found.object.ns, found.object.ifname): of_plugins[found.object.endpoint]
-        for found in seen.values()
-        if isinstance(found.object, PluginLink) and found.object.endpoint in of_plugins
-    }
+    peers |= _of_plugins(seen)
     joined = {ns: Unit(attachment=unit.attachment) for (ns, _), unit in peers.items()}
     return Owners(links=links, sandboxes={**joined, **sandboxes}, peers=peers)
+
+
+def _of_plugins(seen: Mapping[Key, Seen]) -> Mapping[tuple[NsRef, str], Unit]:
+    """Give whose each link of a plugin in a sandbox is, by namespace and name."""
+    found = [each.object for each in seen.values() if isinstance(each.object, (PluginEndpoint, PluginLink))]
+    units = {
+        short_id(told.id): Unit(network=told.network, attachment=told.attachment)
+        for told in found
+        if isinstance(told, PluginEndpoint)
+    }
+    links = (link for link in found if isinstance(link, PluginLink) and link.endpoint in units)
+    return {(link.ns, link.ifname): units[link.endpoint] for link in links}

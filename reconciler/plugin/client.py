@@ -192,12 +192,12 @@ def _read(plugin: str, path: str, reply: _HttpAnswer, answer: type[R]) -> R:
         text = f"plugin {plugin!r}: {path} answered {reply.status}{_told(reply.body)}"
         raise NotImplementedByPlugin(text) if reply.status == _NOT_IMPLEMENTED else PluginRefused(text)
     try:
-        found = answer.model_validate_json(reply.body)
+        told = Reply.model_validate_json(reply.body)
+        if told.error or told.ipam_error:
+            raise PluginRefused(f"plugin {plugin!r}: {path}: {shown(told.error or told.ipam_error)}")
+        return answer.model_validate_json(reply.body)
     except ValidationError as error:
         raise PluginError(f"plugin {plugin!r}: {path} gave an answer that cannot be used: {faults_of(error)}") from None
-    if found.error or found.ipam_error:
-        raise PluginRefused(f"plugin {plugin!r}: {path}: {shown(found.error or found.ipam_error)}")
-    return found
 
 
 def _told(body: bytes) -> str:

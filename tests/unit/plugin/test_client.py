@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.errors import PluginError, PluginMissing, PluginRefused, PluginUnavailable
 from reconciler.plugin.client import REPLY_BYTES_MAX, Interface, NotImplementedByPlugin, Plugins
-from reconciler.plugin.messages import CreateEndpointReply, JoinReply, Reply
+from reconciler.plugin.messages import CreateEndpointReply, JoinReply, RequestPoolReply
 from tests.fakes.scripted_plugin import Answer, ScriptedPlugin, drip, flood, hang, http, raw
 
 NETWORK = Interface.NETWORK
@@ -207,7 +207,7 @@ def test_answer_of_ipam_plugins_tells_errors_as_they_do(root: Path, plugin: Scri
     plugin.answers["IpamDriver.RequestPool"] = {"Error": "no pool"}
 
     with pytest.raises(PluginRefused, match=r"IpamDriver\.RequestPool: no pool"):
-        Plugins(root=root).call("net", Interface.IPAM, "RequestPool", {}, Reply)
+        Plugins(root=root).call("net", Interface.IPAM, "RequestPool", {}, RequestPoolReply)
 
 
 def test_mac_and_addresses_are_read_in_canonical_form(root: Path, plugin: ScriptedPlugin) -> None:
