@@ -126,27 +126,8 @@ class _Caller:
         self._call(told, "CreateNetwork", {"NetworkID": told.id, "Options": options, **pools})
 
     def _create_endpoint(self, told: PluginEndpoint) -> JoinAnswer:
-        place = _place(told)
-        asked = json.loads(told.interface)
-        created = self.plugins.call(
-            told.driver,
-            Interface.NETWORK,
-            "CreateEndpoint",
-            {**place, "Interface": asked, "Options": json.loads(told.options)},
-            CreateEndpointReply,
-        ).interface
-        _check_unchanged(told, asked, created)
-        join = self.plugins.call(
-            told.driver,
-            Interface.NETWORK,
-            "Join",
-            {
-                **place,
-                "SandboxKey": str(self.namespaces.path(told.ns)),
-                "Options": json.loads(told.join_options),
-            },
-            JoinReply,
-        )
+        created = self._created(told)
+        join = self._joined(told)
         name = join.interface_name
         return JoinAnswer(
             src_name=name.src_name or "",
@@ -158,14 +139,22 @@ class _Caller:
             mac=created.mac or "",
             gateway_ipv4=join.gateway_ipv4,
             gateway_ipv6=join.gateway_ipv6,
-            routes=tuple(
-                StaticRoute(route.destination, None if route.is_on_link else route.next_hop)
-                for route in join.routes
-                if route.destination is not None
-            ),
+            routes=tuple(_static_routes(join)),
             is_gateway_service_disabled=join.is_gateway_service_disabled,
             info=self._info(told),
         )
+
+    def _created(self, told: PluginEndpoint) -> EndpointInterface:
+        asked = json.loads(told.interface)
+        arguments = {**_place(told), "Interface": asked, "Options": json.loads(told.options)}
+        reply = self.plugins.call(told.driver, Interface.NETWORK, "CreateEndpoint", arguments, CreateEndpointReply)
+        _check_unchanged(told, asked, reply.interface)
+        return reply.interface
+
+    def _joined(self, told: PluginEndpoint) -> JoinReply:
+        path = str(self.namespaces.path(told.ns))
+        arguments = {**_place(told), "SandboxKey": path, "Options": json.loads(told.join_options)}
+        return self.plugins.call(told.driver, Interface.NETWORK, "Join", arguments, JoinReply)
 
     def _index(self, told: PluginEndpoint, src_name: str) -> int:
         """Find the link that Join named. Raises PluginError when it cannot be this endpoint's."""
@@ -228,6 +217,12 @@ def _node(told: PluginNode) -> Arguments:
 
 def _pools(text: str, space: str) -> list[dict[str, object]]:
     return [{"AddressSpace": space, **pool} for pool in json.loads(text)]
+
+
+def _static_routes(join: JoinReply) -> Iterator[StaticRoute]:
+    for route in join.routes:
+        assert route.destination is not None, "a route without one was refused"
+        yield StaticRoute(route.destination, None if route.is_on_link else route.next_hop)
 
 
 def _check_unchanged(told: PluginEndpoint, asked: Mapping[str, str], created: EndpointInterface) -> None:

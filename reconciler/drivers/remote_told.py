@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, DesiredSubnet
 from reconciler.model.identifiers import NsRef, derived_id, short_id
-from reconciler.model.objects import PluginEndpoint, PluginNetwork, PluginNode, PluginPorts, nodes_unit
-from reconciler.model.plugins import Node, PluginFacts, is_plugin
+from reconciler.model.objects import PluginCall, PluginEndpoint, PluginNetwork, PluginNode, PluginPorts, nodes_unit
+from reconciler.model.plugins import JoinAnswer, Node, PluginFacts, is_plugin
 from reconciler.model.wanted import AttachmentWanted, PortWanted
 
 _PREFIX: Final = "com.docker.network"
@@ -29,41 +29,48 @@ def with_plugins(desired: DesiredState, facts: PluginFacts, inodes: Mapping[NsRe
     networks = {network.name: network for network in desired.networks if is_plugin(network.wanted.driver)}
     if not networks:
         return desired
-    known = {(told.network, told.attachment): told for told in facts.told if isinstance(told, PluginEndpoint)}
+    completion = _Completion(networks=networks, facts=facts, told=frozenset(facts.told), inodes=inodes)
+    return replace(
+        desired,
+        networks=tuple(map(completion.network, desired.networks)),
+        attachments=tuple(map(completion.attachment, desired.attachments)),
+    )
 
-    def completed(endpoint: DesiredEndpoint, attachment: DesiredAttachment) -> DesiredEndpoint:
-        network = networks.get(endpoint.network)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Completion:
+    """networks: the remote ones, by name. told: of the facts."""
+
+    networks: Mapping[str, DesiredNetwork]
+    facts: PluginFacts
+    told: frozenset[PluginCall]
+    inodes: Mapping[NsRef, int]
+
+    def network(self, network: DesiredNetwork) -> DesiredNetwork:
+        scope = self.facts.scopes.get(network.name) if network.name in self.networks else None
+        return replace(network, scope=scope) if scope else network
+
+    def attachment(self, attachment: DesiredAttachment) -> DesiredAttachment:
+        if not any(endpoint.network in self.networks for endpoint in attachment.endpoints):
+            return attachment
+        endpoints = tuple(self._endpoint(endpoint, attachment.wanted) for endpoint in attachment.endpoints)
+        return replace(attachment, endpoints=endpoints)
+
+    def _endpoint(self, endpoint: DesiredEndpoint, attachment: AttachmentWanted) -> DesiredEndpoint:
+        network = self.networks.get(endpoint.network)
         if network is None:
             return endpoint
-        told = plugin_endpoint(network, endpoint, attachment.wanted, inodes.get(endpoint.ns, 0))
-        place = (told.network, told.attachment)
-        if known.get(place) != told or place not in facts.answers:
-            return replace(endpoint, told=told, mac=endpoint.wanted.mac_address or "")
-        answer = facts.answers[place]
+        told = plugin_endpoint(network, endpoint, attachment, self.inodes.get(endpoint.ns, 0))
+        answer = self.facts.answers.get((told.network, told.attachment)) if told in self.told else None
+        given = answer or JoinAnswer()
         return replace(
             endpoint,
             told=told,
             answer=answer,
-            ipv4=endpoint.ipv4 or answer.ipv4,
-            ipv6=endpoint.ipv6 or answer.ipv6,
-            mac=endpoint.wanted.mac_address or answer.mac,
+            ipv4=endpoint.ipv4 or given.ipv4,
+            ipv6=endpoint.ipv6 or given.ipv6,
+            mac=endpoint.wanted.mac_address or given.mac,
         )
-
-    return replace(
-        desired,
-        networks=tuple(
-            replace(network, scope=facts.scopes.get(network.name) or network.scope)
-            if network.name in networks
-            else network
-            for network in desired.networks
-        ),
-        attachments=tuple(
-            replace(attachment, endpoints=tuple(completed(endpoint, attachment) for endpoint in attachment.endpoints))
-            if any(endpoint.network in networks for endpoint in attachment.endpoints)
-            else attachment
-            for attachment in desired.attachments
-        ),
-    )
 
 
 def plugin_network(network: DesiredNetwork) -> PluginNetwork:
