@@ -13,9 +13,11 @@ from reconciler.apply.container_files import apply_container_files
 from reconciler.apply.executor import Handler
 from reconciler.apply.files import apply_files
 from reconciler.apply.firewall import apply_firewall
+from reconciler.apply.ipam_plugins import apply_ipam_plugins
 from reconciler.apply.names import apply_names
 from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.neighbours import apply_neighbours
+from reconciler.apply.plugins import apply_plugins
 from reconciler.apply.records import apply_records
 from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
@@ -24,11 +26,13 @@ from reconciler.cluster.objects import cluster_objects
 from reconciler.compile import Compiler
 from reconciler.container_engine.client import ContainerEngine, Containers
 from reconciler.dns.tables import kept_tables
+from reconciler.drivers.remote_told import with_plugins
 from reconciler.errors import ConfigError
 from reconciler.firewall.published import published_ports
 from reconciler.ipam.adopt import published_promises
 from reconciler.ipam.assign import assign
 from reconciler.ipam.gateway_network import with_gateway_network
+from reconciler.ipam.leases import with_leases
 from reconciler.ipam.promises import Promises, decode_promises, merged
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
@@ -56,6 +60,13 @@ from reconciler.model.objects import (
     NameTables,
     Neighbour,
     Object,
+    PluginAddress,
+    PluginEndpoint,
+    PluginLink,
+    PluginNetwork,
+    PluginNode,
+    PluginPool,
+    PluginPorts,
     Route,
     SandboxFile,
     Seen,
@@ -65,11 +76,14 @@ from reconciler.model.objects import (
     Vlan,
     Vxlan,
 )
+from reconciler.model.plugins import PLUGIN_RECORDS
 from reconciler.model.wanted import WantedState
 from reconciler.observe.cluster import ClusterStore
 from reconciler.observe.host_facts import machine_id
 from reconciler.observe.memory import Keyed, Memory, keyed
 from reconciler.plan.ownership import link_units
+from reconciler.plugin.client import Plugins
+from reconciler.plugin.records import decode_plugin_records
 from reconciler.ports.assign import assign_ports
 from reconciler.ports.links import assign_links
 from reconciler.ports.promises import decode_ports
@@ -94,6 +108,9 @@ class Answers:
         self.assign_ports = LastAnswer(assign_ports)
         self.seen_records = LastAnswer(_seen_records)
         self.kept_tables = LastAnswer(kept_tables)
+        self.decode_plugin_records = LastAnswer(decode_plugin_records)
+        self.with_plugins = LastAnswer(with_plugins)
+        self.with_leases = LastAnswer(with_leases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +124,7 @@ class Backends:
     nft: Nft
     kv: KvStore
     containers: Containers
+    plugins: Plugins = field(default_factory=Plugins)
     cluster: ClusterStore | None = None
     memory: Memory = field(default_factory=Memory)
     answers: Answers = field(default_factory=Answers)
@@ -116,6 +134,8 @@ class Backends:
         rtnetlink = partial(apply_rtnetlink, namespaces=self.namespaces)
         neighbours = partial(apply_neighbours, namespaces=self.namespaces)
         firewall = partial(apply_firewall, nft=self.nft)
+        ipam_plugins = partial(apply_ipam_plugins, plugins=self.plugins, kv=self.kv)
+        plugins = partial(apply_plugins, plugins=self.plugins, kv=self.kv, namespaces=self.namespaces)
         return {
             **({} if self.cluster is None else {ClusterRecord: partial(apply_cluster_records, store=self.cluster)}),
             KvRecord: partial(apply_records, kv=self.kv),
@@ -134,6 +154,13 @@ class Backends:
             LinkUp: rtnetlink,
             Address: rtnetlink,
             Route: rtnetlink,
+            PluginLink: rtnetlink,
+            PluginNetwork: plugins,
+            PluginEndpoint: plugins,
+            PluginPorts: plugins,
+            PluginNode: plugins,
+            PluginPool: ipam_plugins,
+            PluginAddress: ipam_plugins,
             Sysctl: partial(apply_sysctls, namespaces=self.namespaces),
             SandboxFile: partial(apply_files, settings=settings),
             ContainerFile: partial(apply_container_files, settings=settings),
@@ -154,7 +181,8 @@ def open_backends(settings: Settings, *, read_only: bool = False) -> Iterator[Ba
         if cluster is not None:
             opened.callback(cluster.kv.close)
         containers = ContainerEngine(settings.container_engine)
-        yield Backends(namespaces=namespaces, nft=Nft(), kv=kv, containers=containers, cluster=cluster)
+        plugins = Plugins(root=settings.plugin_root, timeout_s=settings.plugin_timeout_s)
+        yield Backends(namespaces=namespaces, nft=Nft(), kv=kv, containers=containers, plugins=plugins, cluster=cluster)
 
 
 def _open_cluster(settings: Settings) -> ClusterStore | None:
@@ -181,7 +209,9 @@ def _published_ports(firewall: Keyed) -> Mapping[str, tuple[PortBinding, ...]]:
 
 
 def _seen_records(records: Mapping[str, str]) -> Keyed:
-    return keyed(Seen(KvRecord(path=path, value=value), is_ours=True) for path, value in records.items())
+    """What plugins were told is no promise: it is seen as what exists there."""
+    ours = ((path, value) for path, value in records.items() if not path.startswith(PLUGIN_RECORDS))
+    return keyed(Seen(KvRecord(path=path, value=value), is_ours=True) for path, value in ours)
 
 
 def _link_units(wanted: WantedState, host: str, promises: Promises) -> Mapping[str, Unit]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from reconciler.dns.tables import name_tables
 from reconciler.drivers.bridge import loopback_setting
-from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.registry import driver_of
+from reconciler.drivers.remote_told import plugin_nodes
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, link_elements, network_elements
 from reconciler.ipam.promises import (
     Promises,
@@ -76,6 +77,7 @@ class Compiler:
             _add(objects, firewall_rules())
         _add(objects, _forwarding(desired.networks))
         _add(objects, name_tables(desired, sandboxes))
+        _add(objects, plugin_nodes(desired.networks, desired.nodes))
         return objects
 
     def _part(
@@ -112,7 +114,7 @@ def _network_objects(
     if network.wanted.is_listed:
         return
     yield network_record(network)
-    yield from DRIVERS[network.wanted.driver].compile_network(network, endpoints, host)
+    yield from driver_of(network.wanted.driver).compile_network(network, endpoints, host)
     if network.is_bridged:
         yield from network_elements(network)
     for endpoint in endpoints:

@@ -13,6 +13,7 @@
         NetworkDiffers     other hosts of the cluster declare the network differently
         NetworkUndeclared  no host of the cluster declares an external network (yet)
         ParentMissing      the link that a macvlan or ipvlan network sits on does not exist (any more)
+        AddressesAwaited   a plugin has not given its pool or address yet: it is asked for them in this pass (exit 0)
       KernelError          a system call or netlink request was refused: errno and operation
         PrivilegeError     for want of a capability (exit 77)
       FirewallError        nftables refused a transaction
@@ -22,6 +23,10 @@
       KvError              the key-value store
         KvConflict         a compare-and-swap was lost; the next pass plans anew
         KvUnavailable      it cannot be reached (exit 69)
+      PluginError          a network plugin does not keep to the protocol
+        PluginRefused      it answered with an error: what was asked for was not done
+        PluginUnavailable  it cannot be reached, or does not answer in time
+          PluginMissing    nothing of its name is in any of the places where plugins are looked for
       LockHeld             another reconciler works on this host (exit 75)
         TrialPending       a trial of other specs waits to be confirmed (exit 75)
       Held                 left as it is on purpose
@@ -116,6 +121,11 @@ class NetworkUndeclared(PlanError):
     is_retryable = True
 
 
+class AddressesAwaited(PlanError):
+    exit_code = ExitCode.OK
+    is_retryable = True
+
+
 class ParentMissing(PlanError):
     is_retryable = True
 
@@ -175,6 +185,22 @@ class KvConflict(KvError):
 class KvUnavailable(KvError):
     exit_code = ExitCode.UNAVAILABLE
     is_retryable = True
+
+
+class PluginError(ReconcilerError):
+    """What a network plugin did, or did not. Never tried again within a pass: a plugin that is down costs its networks alone."""
+
+
+class PluginRefused(PluginError):
+    pass
+
+
+class PluginUnavailable(PluginError):
+    is_retryable = True
+
+
+class PluginMissing(PluginUnavailable, PlanError):
+    pass
 
 
 class LockHeld(ReconcilerError):

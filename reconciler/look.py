@@ -16,6 +16,7 @@ from reconciler.dns.launch import published_zones
 from reconciler.errors import ReconcilerError
 from reconciler.guard.obey import obeyed
 from reconciler.ipam.adopt import adopted_promises, is_adoptable
+from reconciler.ipam.leases import as_declared, ipam_plugins
 from reconciler.ipam.promises import Promises, merged
 from reconciler.model.cluster import ALONE, ClusterState
 from reconciler.model.desired import DesiredState
@@ -30,12 +31,14 @@ from reconciler.model.objects import (
 )
 from reconciler.model.observed import Observed
 from reconciler.model.plan import Plan
+from reconciler.model.plugins import PluginFacts
 from reconciler.model.wanted import NetworkMode, WantedState
 from reconciler.observe.containers import container_files, observe_containers, with_containers
 from reconciler.observe.firewall import foreign_forward_drops, observe_firewall
 from reconciler.observe.host import observe_host
 from reconciler.observe.memory import Memory, keyed
 from reconciler.observe.names import observe_names
+from reconciler.observe.plugins import borne_out, seen_at_plugins
 from reconciler.observe.ports import host_ports
 from reconciler.observe.sandboxes import Promised
 from reconciler.plan.make_plan import Boundaries, make_plan
@@ -62,34 +65,29 @@ def look(
 ) -> View:
     """Observe, choose, compile and compare. blocked: units that failed before in this pass, to be left alone."""
     answers = backends.answers
-    records = {entry.key: entry.value.decode(errors="replace") for entry in backends.kv.list("")}
-    kept, faults = answers.decode_promises(records)
-    for fault in faults:
-        log.warning("%s", fault)
-    observed = _observe(wanted, settings, backends, records, kept)
-    cluster = _cluster(wanted, kept, observed.host.now, backends)
-    wanted, cluster = answers.with_global_networks(
-        wanted,
-        cluster,
-        instance=backends.cluster.instance if backends.cluster is not None else "",
-        is_advertised=observed.host.vtep is not None,
-    )
-    wanted = answers.with_gateway_network(wanted)
-    promises = answers.with_published(kept, cluster)
-    if is_adoptable(wanted, observed.host, promises, observed.seen):
-        promises = merged(promises, adopted_promises(wanted, observed.host, observed.seen))
-    desired = _with_ports(answers.assign(wanted, observed.host, promises, cluster), observed, records, backends)
-    objects = dict(answers.compile_objects(desired, observed.sandboxes))
+    own = _own_records(backends)
+    observed = _observe(wanted, settings, backends, own)
+    plugins = borne_out(own.plugins, observed.seen)
+    wanted, cluster = _in_cluster(wanted, own, observed, backends)
+    wanted = answers.with_gateway_network(wanted, own.plugins.answers)
+    incarnations = {name: backends.plugins.incarnation(name) for name in ipam_plugins(wanted)}
+    leased = answers.with_leases(wanted, plugins, incarnations, observed.host.name)
+    promises = _promises(wanted, own, observed, cluster, answers)
+    desired = as_declared(answers.assign(leased.wanted, observed.host, promises, cluster), wanted)
+    desired = _with_ports(desired, observed, own.texts, backends)
+    desired = answers.with_plugins(desired, plugins, {ns: fact.inode for ns, fact in observed.sandboxes.items()})
     shared = Shared(cluster=cluster, wanted=_cluster_objects(desired, cluster, settings, backends))
+    elsewhere = {**dict(keyed(seen_at_plugins(plugins))), **shared.seen()}
+    if elsewhere:
+        observed = replace(observed, seen={**observed.seen, **elsewhere})
+    objects = dict(answers.compile_objects(desired, observed.sandboxes))
+    objects.update((asked.key, asked) for asked in leased.asked)
     objects.update(shared.wanted)
-    observed = replace(observed, seen={**observed.seen, **shared.seen()})
-    found = Found(sandboxes=observed.sandboxes, seen=observed.seen, promises=kept)
+    found = Found(sandboxes=observed.sandboxes, seen=observed.seen, promises=own.promises)
     objects.update((extra.key, extra) for extra in remembered_settings(objects, found))
+    units = _sandbox_units(wanted, desired, own.promises, settings)
     links = answers.link_units(wanted, observed.host.name, promises)
-    sandboxes = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in wanted.attachments}
-    sandboxes = {ns: Unit(attachment=name) for ns, name in kept.sandboxes.items()} | sandboxes
-    sandboxes |= _overlay_units(desired, kept, settings.instance)
-    whose = owners(links, sandboxes, observed.seen, objects.values())
+    whose = owners(links, units, observed.seen, objects.values())
     boundaries = Boundaries(
         failures=(*observed.failures, *desired.failures, *shared.waiting(), *blocked),
         is_pruning=not wanted.has_faults,
@@ -103,6 +101,58 @@ def look(
     if len(remarks) > len(desired.remarks):
         desired = replace(desired, remarks=remarks)
     return View(observed=observed, desired=desired, owners=whose, plan=plan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OwnRecords:
+    """What this host's own store says. texts: all records by path."""
+
+    texts: Mapping[str, str]
+    promises: Promises
+    plugins: PluginFacts
+
+
+def _own_records(backends: Backends) -> _OwnRecords:
+    """Read the host's own store. What is no good is told, and harms nothing else."""
+    texts = {entry.key: entry.value.decode(errors="replace") for entry in backends.kv.list("")}
+    promises, faults = backends.answers.decode_promises(texts)
+    plugins, more_faults = backends.answers.decode_plugin_records(texts)
+    for fault in (*faults, *more_faults):
+        log.warning("%s", fault)
+    if plugins.answers:
+        promises = replace(promises, answers=plugins.answers)
+    return _OwnRecords(texts=texts, promises=promises, plugins=plugins)
+
+
+def _in_cluster(
+    wanted: WantedState, own: _OwnRecords, observed: Observed, backends: Backends
+) -> tuple[WantedState, ClusterState]:
+    """Hold what is wanted against what the cluster has."""
+    return backends.answers.with_global_networks(
+        wanted,
+        _cluster(wanted, own.promises, observed.host.now, backends),
+        instance=backends.cluster.instance if backends.cluster is not None else "",
+        is_advertised=observed.host.vtep is not None,
+    )
+
+
+def _promises(
+    wanted: WantedState, own: _OwnRecords, observed: Observed, cluster: ClusterState, answers: Answers
+) -> Promises:
+    """Give what our own store promised, else what we published in the cluster's, else what the kernel still knows."""
+    promises = answers.with_published(own.promises, cluster)
+    if is_adoptable(wanted, observed.host, promises, observed.seen):
+        return merged(promises, adopted_promises(wanted, observed.host, observed.seen))
+    return promises
+
+
+def _sandbox_units(
+    wanted: WantedState, desired: DesiredState, promises: Promises, settings: Settings
+) -> Mapping[NsRef, Unit]:
+    """Give whose each namespace is: the attachment's that has or had links of ours in it, or an overlay network's."""
+    had = {ns: Unit(attachment=name) for ns, name in promises.sandboxes.items()}
+    have = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in wanted.attachments}
+    return had | have | dict(_overlay_units(desired, promises, settings.instance))
 
 
 def _cluster(wanted: WantedState, promises: Promises, now: str, backends: Backends) -> ClusterState:
@@ -177,9 +227,8 @@ def _with_ports(
     return answers.assign_ports(answers.assign_links(desired), promised, published, observed.ports)
 
 
-def _observe(
-    wanted: WantedState, settings: Settings, backends: Backends, records: Mapping[str, str], promises: Promises
-) -> Observed:
+def _observe(wanted: WantedState, settings: Settings, backends: Backends, own: _OwnRecords) -> Observed:
+    promises = own.promises
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
     memory = backends.memory
     containers = observe_containers(wanted, promises.sysctls, backends.containers, memory)
@@ -188,7 +237,7 @@ def _observe(
     observed = observe_host(wanted, settings, backends.namespaces, now, memory, promised)
     seen = dict(observed.seen)
     seen.update(container_files(settings.run_dir, memory))
-    seen.update(backends.answers.seen_records(records))
+    seen.update(backends.answers.seen_records(own.texts))
     failed = [*observed.failures, *_unusable(wanted, observed)]
     try:
         units = [Unit(network=network, attachment=attachment) for network, attachment in promises.endpoints]

@@ -15,7 +15,7 @@ from reconciler.apply.executor import Progress, carry_out, failures
 from reconciler.apply.flows import forget_stale_flows
 from reconciler.apply.names import serve_new_sandboxes
 from reconciler.backends import Backends
-from reconciler.errors import ReconcilerError
+from reconciler.errors import PluginError, ReconcilerError
 from reconciler.flows import stale_flows
 from reconciler.guard.guarded import guarded, refuse_when_suspended
 from reconciler.guard.orders import NO_ORDERS, Orders
@@ -44,8 +44,9 @@ from reconciler.status.write import write_status
 
 log = logging.getLogger(__name__)
 
-_ROUNDS = 3
-"""How often a pass may look again and mend: once is the rule, more when the kernel moved something along with a change."""
+_ROUNDS = 6
+"""How often a pass may look again and mend: once is the rule, more when the kernel moved something along with a change, or
+when what a plugin answered says what is to be done next."""
 
 
 def plan_pass(settings: Settings, backends: Backends, against: str = "live", orders: Orders = NO_ORDERS) -> Report:
@@ -166,10 +167,12 @@ def _converge(
         done = _apply(view.plan.operations, settings, backends, progress)
         outcomes += done
         new = failures(done)
-        failed += [(unit, error) for unit, error in new if not error.is_retryable or unit == NAMES_UNIT]
+        failed += [(unit, error) for unit, error in new if _is_final(unit, error)]
         # What could not be removed is not built up again: the next pass removes the rest.
         half_made = failures(outcome for outcome in done if outcome.operation.action is not Action.DELETE)
-        undone = [(unit, error) for unit, error in half_made if unit != NAMES_UNIT]
+        undone = [
+            (unit, error) for unit, error in half_made if unit != NAMES_UNIT and not isinstance(error, PluginError)
+        ]
         if undone:
             _undo(view, undone, settings, backends, wanted)
         before, view = view, look(wanted, settings, backends, failed)
@@ -177,6 +180,11 @@ def _converge(
     for unit, remark in view.desired.remarks if outcomes else ():
         log.warning("%s: %s", unit, remark)
     return _report(replace(view, plan=first.plan), loaded, tuple(outcomes), view.plan)
+
+
+def _is_final(unit: Unit, error: ReconcilerError) -> bool:
+    """Say whether a unit that failed is left alone for the rest of the pass. A plugin that is down is none to wait for."""
+    return not error.is_retryable or unit == NAMES_UNIT or isinstance(error, PluginError)
 
 
 def _apply(

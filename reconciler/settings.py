@@ -68,6 +68,8 @@ class Settings:
 
     container_engine: its socket; None: Docker's or Podman's usual one.
     netns_dir, netns_etc_dir: where ip-netns(8) keeps named namespaces and the files it mounts for them.
+    plugin_root: what the folders of plugins' sockets and specs are below (docker-networking section 6.1). plugin_timeout_s: what
+    one call to a plugin may take.
     is_bridge_enabled: False with `--bridge none`, then the network `bridge` has no device and its attachments no network.
     """
 
@@ -85,6 +87,8 @@ class Settings:
     netns_dir: Path = Path("/run/netns")
     netns_etc_dir: Path = Path("/etc/netns")
     prune_limit: PruneLimit = PruneLimit()
+    plugin_root: Path = Path("/")
+    plugin_timeout_s: float = 20.0
 
     @property
     def instance(self) -> str:

@@ -13,6 +13,7 @@ from reconciler.apply.links import (
     update_bridge,
     update_veth,
 )
+from reconciler.apply.plugin_links import create_plugin_link, remove_plugin_link
 from reconciler.apply.routes import create_route, remove_route, update_route
 from reconciler.apply.scripts import Script, run_scripts
 from reconciler.apply.sublinks import (
@@ -25,7 +26,19 @@ from reconciler.apply.sublinks import (
 )
 from reconciler.apply.vxlan import create_vxlan, update_vxlan
 from reconciler.kernel.netns import Namespaces
-from reconciler.model.objects import Address, Bridge, DeadEnd, Ipvlan, LinkUp, Macvlan, Route, VethPair, Vlan, Vxlan
+from reconciler.model.objects import (
+    Address,
+    Bridge,
+    DeadEnd,
+    Ipvlan,
+    LinkUp,
+    Macvlan,
+    PluginLink,
+    Route,
+    VethPair,
+    Vlan,
+    Vxlan,
+)
 from reconciler.model.plan import Action, Operation, Outcome
 
 
@@ -78,6 +91,8 @@ def _creation(operation: Operation, namespaces: Namespaces) -> Script:
             return create_vlan(vlan)
         case (Macvlan() | Ipvlan()) as sublink:
             return create_sublink(sublink, namespaces)
+        case PluginLink() as link:
+            return create_plugin_link(link, namespaces)
         case LinkUp() as link:
             return set_link_up(link)
         case Address() as address:
@@ -112,4 +127,6 @@ def _deletion(operation: Operation, namespaces: Namespaces) -> Script:
             return remove_address(address)
         case Route() as route:
             return remove_route(route)
+        case PluginLink() as link:
+            return remove_plugin_link(link, namespaces)
     raise AssertionError(f"no way to {operation.describe()}")

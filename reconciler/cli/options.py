@@ -7,6 +7,7 @@ says something wins. A wrong word on the command line is a usage error, in the o
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -76,6 +77,15 @@ GLOBAL_OPTIONS: Final = (
         name="prune-limit",
         metavar="N,P%",
         help="Refuse to remove N networks or more at once when that is more than P% of them [default: 3,50%]",
+    ),
+    GlobalOption(
+        name="plugin-root",
+        metavar="DIR",
+        is_path=True,
+        help="Where run/docker/plugins and etc/docker/plugins are looked for [default: /]",
+    ),
+    GlobalOption(
+        name="plugin-timeout", metavar="SECONDS", help="How long one call to a network plugin may take [default: 20]"
     ),
     GlobalOption(
         name="config", metavar="FILE", is_path=True, help=f"These options by name, in YAML [default: {DEFAULT_CONFIG}]"
@@ -178,6 +188,8 @@ def _settings(found: Mapping[str, Value]) -> Settings:
         cluster_store=str(found.get("cluster-store", "")),
         cluster_advertise=str(found.get("cluster-advertise", "")),
         cluster_store_options=dict(_pair(text) for text in pairs),
+        plugin_root=Path(str(found.get("plugin-root", defaults.plugin_root))),
+        plugin_timeout_s=_seconds(str(found.get("plugin-timeout", defaults.plugin_timeout_s))),
         prune_limit=_prune_limit(str(found["prune-limit"])) if "prune-limit" in found else defaults.prune_limit,
     )
 
@@ -283,6 +295,8 @@ def _checked(option: GlobalOption, value: Value) -> Value:
         _socket_path(str(value))
     if option.name == "prune-limit":
         _prune_limit(str(value))
+    if option.name == "plugin-timeout":
+        _seconds(str(value))
     if isinstance(value, tuple):
         for text in value:
             _pair(text)
@@ -304,6 +318,12 @@ def _prune_limit(text: str) -> PruneLimit:
     if not (count.isdecimal() and percent.isdecimal() and int(count[:9]) > 0 and int(percent[:9]) <= 100):
         raise ConfigError(f"prune-limit is a number of networks and a share of them, as 3,50%, not {text!r}")
     return PruneLimit(count=int(count[:9]), percent=int(percent[:9]))
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text) or not float(text):
+        raise ConfigError(f"plugin-timeout is a number of seconds, as 20 or 0.5, not {text!r}")
+    return float(text)
 
 
 def _check_host(name: str) -> None:

@@ -1,11 +1,12 @@
-"""Which driver compiles which network. A new driver is one module and one line here."""
+"""Which driver compiles which network. A new driver is one module and one line here, and its name in `model.plugins`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.drivers import bridge, overlay, sublinks, unmanaged
+from reconciler.drivers import bridge, overlay, remote, sublinks, unmanaged
 from reconciler.drivers.protocol import Driver
+from reconciler.model.plugins import is_plugin
 
 DRIVERS: Mapping[str, Driver] = {
     "bridge": bridge,
@@ -15,3 +16,8 @@ DRIVERS: Mapping[str, Driver] = {
     "null": unmanaged,
     "overlay": overlay,
 }
+
+
+def driver_of(name: str) -> Driver:
+    """Give the driver of a name; those that are none of ours are plugins'."""
+    return remote if is_plugin(name) else DRIVERS[name]

@@ -7,23 +7,27 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler.compile import compile_objects
+from reconciler.drivers.remote_told import with_plugins
 from reconciler.guard.guarded import applied, guarded
 from reconciler.guard.last_good import LastGood, read_last_good
 from reconciler.guard.obey import obeyed
 from reconciler.guard.orders import Orders
 from reconciler.ipam.assign import assign
 from reconciler.ipam.gateway_network import with_gateway_network
+from reconciler.ipam.leases import as_declared, with_leases
 from reconciler.ipam.promises import Promises, decode_promises
 from reconciler.kv.protocol import KvStore
 from reconciler.model.desired import DesiredState, HostFacts
 from reconciler.model.objects import Key, Object, Seen, Unit
 from reconciler.model.observed import HostPorts
+from reconciler.model.plugins import PluginFacts
 from reconciler.model.report import Report
 from reconciler.model.wanted import NetworkWanted, OverlayOptions, WantedState
 from reconciler.observe.host_facts import host_facts
 from reconciler.observe.memory import View
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import declared_units, link_units, owners
+from reconciler.plugin.records import decode_plugin_records
 from reconciler.ports.assign import assign_ports
 from reconciler.ports.links import assign_links
 from reconciler.ports.promises import Promised, decode_ports
@@ -43,20 +47,26 @@ def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str
     records = {entry.key: entry.value.decode(errors="replace") for entry in kv.list("")}
     promises, _ = decode_promises(records)
     ports, _ = decode_ports(records)
+    plugins, _ = decode_plugin_records(records)
     last = read_last_good(settings.state_dir) or LastGood(versions={}, current="")
     applied_last = applied(last, settings) if last.versions else _NOTHING
-    before = compile_objects(_assigned(applied_last, host, promises, ports), {})
+    before = compile_objects(_assigned(applied_last, host, promises, ports, plugins), {})
     loaded = guarded(loaded, settings, kv, orders)
-    return _report(loaded, _assigned(loaded.wanted, host, promises, ports), before, promises)
+    return _report(loaded, _assigned(loaded.wanted, host, promises, ports, plugins), before, promises)
 
 
+_NO_PLUGINS = PluginFacts()
 _NOTHING = WantedState(networks=(), attachments=())
 
 
-def _assigned(wanted: WantedState, host: HostFacts, promises: Promises, ports: Promised) -> DesiredState:
+def _assigned(
+    wanted: WantedState, host: HostFacts, promises: Promises, ports: Promised, plugins: PluginFacts = _NO_PLUGINS
+) -> DesiredState:
     networks = tuple(_assumed(network) for network in wanted.networks)
-    wanted = with_gateway_network(replace(wanted, networks=networks))
-    return assign_ports(assign_links(assign(wanted, host, promises)), ports, {}, HostPorts())
+    wanted = with_gateway_network(replace(wanted, networks=networks), plugins.answers)
+    leased = with_leases(wanted, plugins, {}, host.name).wanted
+    desired = assign_ports(assign_links(as_declared(assign(leased, host, promises), wanted)), ports, {}, HostPorts())
+    return with_plugins(desired, PluginFacts(), {})
 
 
 def _assumed(network: NetworkWanted) -> NetworkWanted:

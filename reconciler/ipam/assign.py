@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.errors import PlanError, PoolOverlap, ReconcilerError
+from reconciler.errors import AddressesAwaited, PlanError, PoolOverlap, ReconcilerError
 from reconciler.ipam.addresses import Chosen, Demand, EndpointKey, chosen_addresses
 from reconciler.ipam.default_routes import ways_out
 from reconciler.ipam.elsewhere import Elsewhere, elsewhere
@@ -18,6 +18,7 @@ from reconciler.model.cluster import ALONE, ClusterState
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
 from reconciler.model.identifiers import HOST, NsRef, attachment_id, endpoint_id, veth_link_name
 from reconciler.model.objects import Unit
+from reconciler.model.plugins import Node
 from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkMode, WantedState
 
 _DEFAULT_NETWORK = "bridge"
@@ -53,8 +54,15 @@ def assign(wanted: WantedState, host: HostFacts, promises: Promises, cluster: Cl
         attachments=tuple(made.attachment(s) for s in sandboxes if s.wanted.name not in left_out),
         failures=tuple(sorted(told, key=lambda failure: failure[0])),
         withdrawn=tuple(_by_unit(withdrawn)),
+        nodes=_nodes(cluster),
         has_faults=wanted.has_faults,
     )
+
+
+def _nodes(cluster: ClusterState) -> tuple[Node, ...]:
+    """Give the hosts that are alive, this one too, as plugins are told of them."""
+    alive = (node for _, node in sorted(cluster.nodes.items()) if node.is_alive)
+    return tuple(Node(address=str(node.address), is_self=node.name == cluster.host) for node in alive)
 
 
 def _by_unit(errors: Mapping[EndpointKey, ReconcilerError]) -> list[tuple[Unit, ReconcilerError]]:
@@ -126,13 +134,17 @@ def _ifnames(
         if overlap is not None:
             failures["", attachment] = overlap
             continue
+        if awaiting := [e.network for e in sandbox.endpoints if e.is_awaiting]:
+            failures |= {(network, attachment): _awaited_address(attachment, network) for network in awaiting}
+            continue
         promised = {
             e.network: promise.ifname
             for e in sandbox.endpoints
             if (promise := promises.endpoints.get((e.network, attachment))) is not None
         }
         try:
-            chosen = chosen_ifnames(attachment, sandbox.endpoints, networks, promised)
+            answers = {e.network: a for e in sandbox.endpoints if (a := promises.answers.get((e.network, attachment)))}
+            chosen = chosen_ifnames(attachment, sandbox.endpoints, networks, promised, answers)
         except PlanError as error:
             failures["", attachment] = error
         else:
@@ -156,9 +168,15 @@ def _overlap(attachment: str, networks: Sequence[DesiredNetwork]) -> PoolOverlap
 
 
 def _without_network(attachment: str, network: str, lost: NetworkFailures) -> PlanError:
+    if isinstance(lost.get(network), AddressesAwaited):
+        return AddressesAwaited(f"attachment {attachment}: stays as it is until network {network} has its pools")
     if network in lost:
         return PlanError(f"attachment {attachment}: stays as it is until network {network} can be had")
     return PlanError(f"attachment {attachment}: network {network} is not declared")
+
+
+def _awaited_address(attachment: str, network: str) -> AddressesAwaited:
+    return AddressesAwaited(f"attachment {attachment}: its address on network {network} is to come from a plugin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +201,8 @@ class _Made:
 
     def _endpoints(self, sandbox: _Sandbox, ns: NsRef) -> Iterator[DesiredEndpoint]:
         name = sandbox.wanted.name
-        ways = ways_out(((e, self.chosen[e.network, name]) for e in sandbox.endpoints), self.networks)
+        answers = {e.network: a for e in sandbox.endpoints if (a := self.promises.answers.get((e.network, name)))}
+        ways = ways_out(((e, self.chosen[e.network, name]) for e in sandbox.endpoints), self.networks, answers)
         best_ipv4 = next((way for way in ways if way.leads(4)), None)
         best_ipv6 = next((way for way in ways if way.leads(6)), None)
         for way in ways:

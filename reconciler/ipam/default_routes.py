@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
 from reconciler.ipam.addresses import Chosen
 from reconciler.model.desired import DesiredNetwork
 from reconciler.model.objects import IPAddress, IPInterface
+from reconciler.model.plugins import JoinAnswer, is_plugin
 from reconciler.model.wanted import EndpointWanted, IpvlanMode
+
+_NO_ANSWERS: Final[Mapping[str, JoinAnswer]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +34,16 @@ class WayOut:
 
 
 def ways_out(
-    endpoints: Iterable[tuple[EndpointWanted, Chosen]], networks: Mapping[str, DesiredNetwork]
+    endpoints: Iterable[tuple[EndpointWanted, Chosen]],
+    networks: Mapping[str, DesiredNetwork],
+    answers: Mapping[str, JoinAnswer] = _NO_ANSWERS,
 ) -> tuple[WayOut, ...]:
-    """Give what each network of one sandbox offers, most preferred first: per family the first offer is the one to take."""
-    return tuple(sorted((_offer(e, chosen, networks[e.network]) for e, chosen in endpoints), key=_preference))
+    """Give what each network of one sandbox offers, most preferred first: per family the first offer is the one to take.
+
+    answers: of plugins, by network; it is they who say which way out their networks offer, and before they do there is none.
+    """
+    offers = (_offer(e, chosen, networks[e.network], answers.get(e.network)) for e, chosen in endpoints)
+    return tuple(sorted(offers, key=_preference))
 
 
 def _preference(way: WayOut) -> tuple[bool, int, int, bytes]:
@@ -41,7 +51,7 @@ def _preference(way: WayOut) -> tuple[bool, int, int, bytes]:
     return (leads_nowhere, -way.wanted.gw_priority, -way.wanted.priority, way.wanted.network.encode())
 
 
-def _offer(endpoint: EndpointWanted, chosen: Chosen, network: DesiredNetwork) -> WayOut:
+def _offer(endpoint: EndpointWanted, chosen: Chosen, network: DesiredNetwork, answer: JoinAnswer | None) -> WayOut:
     """An internal network offers no way out, whatever gateway it has; an overlay's is by the gateway network.
 
     In the modes l3 and l3s of ipvlan the parent's namespace routes, so that there is no gateway to name.
@@ -51,6 +61,13 @@ def _offer(endpoint: EndpointWanted, chosen: Chosen, network: DesiredNetwork) ->
     if network.wanted.ipvlan is not None and network.wanted.ipvlan.mode is not IpvlanMode.L2:
         on_link = tuple(each.version for each in (chosen.ipv4, chosen.ipv6) if each is not None)
         return WayOut(wanted=endpoint, on_link=on_link)
+    if is_plugin(network.wanted.driver):
+        answer = answer or JoinAnswer()
+        return WayOut(
+            wanted=endpoint,
+            ipv4=answer.gateway_ipv4 if chosen.ipv4 or answer.ipv4 else None,
+            ipv6=answer.gateway_ipv6 if chosen.ipv6 or answer.ipv6 else None,
+        )
     ipv4, ipv6 = _gateway(network, chosen.ipv4), _gateway(network, chosen.ipv6)
     assert not isinstance(ipv4, IPv6Address)
     assert not isinstance(ipv6, IPv4Address)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from reconciler.model.identifiers import GATEWAY_NETWORK
+from reconciler.model.plugins import JoinAnswer
 from reconciler.model.wanted import (
     AttachmentWanted,
     BridgeOptions,
@@ -24,6 +25,8 @@ from reconciler.model.wanted import (
 _LAST: Final = -(1 << 31)
 """Below every priority that a spec gives: other networks' interfaces are numbered first."""
 
+_NO_ANSWERS: Final[Mapping[tuple[str, str], JoinAnswer]] = {}
+
 _OPTIONS: Final = (
     ("com.docker.network.bridge.enable_icc", "false"),
     ("com.docker.network.bridge.enable_ip_masquerade", "true"),
@@ -31,13 +34,18 @@ _OPTIONS: Final = (
 )
 
 
-def with_gateway_network(wanted: WantedState) -> WantedState:
+Answers = Mapping[tuple[str, str], JoinAnswer]
+
+
+def with_gateway_network(wanted: WantedState, answers: Answers = _NO_ANSWERS) -> WantedState:
     """Join each attachment that has no other way out than an overlay network to the gateway network, declared or implied.
 
-    Safe to repeat. Gives `wanted` itself when nobody needs it, or has it already.
+    So too one on a network of a plugin that gave it no way out, and did not say that it needs none.
+
+    answers: of plugins, by network and attachment. Safe to repeat. Gives `wanted` itself when nobody needs it, or has it already.
     """
     networks = {network.name: network for network in wanted.networks}
-    attachments = tuple(_joined(attachment, networks) for attachment in wanted.attachments)
+    attachments = tuple(_joined(attachment, networks, answers) for attachment in wanted.attachments)
     users = [after for after, before in zip(attachments, wanted.attachments, strict=True) if after is not before]
     if not users:
         return wanted
@@ -45,26 +53,29 @@ def with_gateway_network(wanted: WantedState) -> WantedState:
     return replace(wanted, networks=tuple(networks[name] for name in sorted(networks)), attachments=attachments)
 
 
-def _joined(attachment: AttachmentWanted, networks: Mapping[str, NetworkWanted]) -> AttachmentWanted:
+def _joined(attachment: AttachmentWanted, networks: Mapping[str, NetworkWanted], answers: Answers) -> AttachmentWanted:
     joined = {endpoint.network: networks.get(endpoint.network) for endpoint in attachment.endpoints}
     if attachment.mode is not NetworkMode.NETWORKS or GATEWAY_NETWORK in joined:
         return attachment
-    known = [network for network in joined.values() if network is not None]
-    if not any(_needs_a_way_out(network) for network in known) or any(map(_is_way_out, known)):
+    known = [(n, answers.get((n.name, attachment.name))) for n in joined.values() if n is not None]
+    if not any(_needs_a_way_out(*each) for each in known) or any(_is_way_out(*each) for each in known):
         return attachment
     way_out = EndpointWanted(network=GATEWAY_NETWORK, source=attachment.source, priority=_LAST, is_gateway=True)
     return replace(attachment, endpoints=(*attachment.endpoints, way_out))
 
 
-def _needs_a_way_out(network: NetworkWanted) -> bool:
-    return network.driver == "overlay" and not network.is_internal
+def _needs_a_way_out(network: NetworkWanted, answer: JoinAnswer | None) -> bool:
+    is_without = network.driver == "overlay" or (answer is not None and answer.needs_way_out)
+    return is_without and not network.is_internal
 
 
-def _is_way_out(network: NetworkWanted) -> bool:
+def _is_way_out(network: NetworkWanted, answer: JoinAnswer | None) -> bool:
     """Say whether a network gives its sandboxes a default route for IPv4, as the gateway network would."""
     if network.sublink is not None:
         has_gateway = any(entry.gateway is not None and entry.subnet.version == 4 for entry in network.subnets)
         return network.is_ipv4_enabled and network.leads_outside and has_gateway
+    if answer is not None:
+        return answer.leads_outside and not network.is_internal
     options = network.bridge or BridgeOptions()
     is_isolated = options.gateway_mode_ipv4 is GatewayMode.ISOLATED
     return network.driver == "bridge" and network.is_ipv4_enabled and not network.is_internal and not is_isolated

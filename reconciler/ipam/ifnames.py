@@ -8,11 +8,13 @@ from typing import Final
 from reconciler.errors import NameConflict, PlanError
 from reconciler.model.desired import DesiredNetwork
 from reconciler.model.identifiers import LINK_NAME_MAX, is_link_name
+from reconciler.model.plugins import JoinAnswer
 from reconciler.model.wanted import BridgeOptions, EndpointWanted
 
 IFNAME_OPTION: Final = "com.docker.network.endpoint.ifname"
 
 _LOOPBACK: Final = "lo"
+_NO_ANSWERS: Final[Mapping[str, JoinAnswer]] = {}
 
 
 def chosen_ifnames(
@@ -20,13 +22,17 @@ def chosen_ifnames(
     endpoints: Sequence[EndpointWanted],
     networks: Mapping[str, DesiredNetwork],
     promised: Mapping[str, str],
+    answers: Mapping[str, JoinAnswer] = _NO_ANSWERS,
 ) -> Mapping[str, str]:
     """Give the interface name on each network: declared, promised, else the prefix and the lowest free number.
 
-    promised: by network. Raises PlanError where a name cannot be had.
+    promised: by network. answers: of plugins, by network; they may ask for a name or a prefix. Raises PlanError where a name
+    cannot be had.
     """
     ordered = sorted(endpoints, key=lambda e: (-e.priority, e.network.encode()))
-    chosen = {e.network: name for e in ordered if (name := declared_ifname(e))}
+    prefixes = {e.network: _prefix(networks[e.network], answers.get(e.network)) for e in ordered}
+    asked = {network: answer.dst_name for network, answer in answers.items()}
+    chosen = {e.network: name for e in ordered if (name := declared_ifname(e) or asked.get(e.network, ""))}
     taken = {_LOOPBACK, *chosen.values()}
     if len(taken) != len(chosen) + 1:
         raise NameConflict(
@@ -34,12 +40,12 @@ def chosen_ifnames(
         )
     for endpoint in ordered:
         name = promised.get(endpoint.network, "")
-        if endpoint.network not in chosen and name not in taken and _fits(name, _prefix(networks[endpoint.network])):
+        if endpoint.network not in chosen and name not in taken and _fits(name, prefixes[endpoint.network]):
             chosen[endpoint.network] = name
             taken.add(name)
     for endpoint in ordered:
         if endpoint.network not in chosen:
-            name = _lowest_free(_prefix(networks[endpoint.network]), taken)
+            name = _lowest_free(prefixes[endpoint.network], taken)
             chosen[endpoint.network] = name
             taken.add(name)
     _check(attachment, chosen.values())
@@ -51,7 +57,9 @@ def declared_ifname(endpoint: EndpointWanted) -> str:
     return endpoint.interface_name or dict(endpoint.options).get(IFNAME_OPTION, "")
 
 
-def _prefix(network: DesiredNetwork) -> str:
+def _prefix(network: DesiredNetwork, answer: JoinAnswer | None) -> str:
+    if answer is not None and answer.dst_prefix:
+        return answer.dst_prefix
     return (network.wanted.bridge or BridgeOptions()).container_iface_prefix
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from reconciler.errors import NameConflict, PlanError, ReconcilerError
+from reconciler.errors import AddressesAwaited, NameConflict, PlanError, ReconcilerError
 from reconciler.ipam.gateways import completed_subnets
 from reconciler.ipam.global_networks import global_subnets, remote_endpoints
 from reconciler.ipam.link_names import link_name
@@ -78,7 +78,8 @@ class _Choice:
             for network in self._networks
             if network.driver not in UNMANAGED_DRIVERS and (reason := _contradiction(network))
         }
-        return {**parent_failures(self._wanted, self._host, self._promises), **contradictions}
+        awaiting = {n.name: awaited_pools(n) for n in self._networks if n.is_awaiting}
+        return {**awaiting, **parent_failures(self._wanted, self._host, self._promises), **contradictions}
 
     def attempt(self, failures: Failures) -> tuple[Mapping[str, DesiredNetwork], Failures]:
         open_ = [network for network in self._networks if network.name not in failures]
@@ -155,6 +156,10 @@ class _Choice:
         known = self._cluster.networks.get(name) if is_global else None
         promise = self._promises.get(name)
         return (known.created if known else "") or (promise.created if promise else "") or self._host.now
+
+
+def awaited_pools(network: NetworkWanted) -> AddressesAwaited:
+    return AddressesAwaited(f"network {network.name}: its pools are to come from plugin {network.ipam_driver!r}")
 
 
 def _contradiction(network: NetworkWanted) -> str:

@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet
 from reconciler.model.identifiers import HOST, NAME_MAX, NAME_PATTERN, VNI_MAX, NsRef, is_link_name
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, KvRecord, Unit
+from reconciler.model.plugins import JoinAnswer
 
 SubnetPromise = tuple[IPNetwork, IPAddress | None]
 """A pool and the gateway in it, None where nobody answers."""
@@ -91,12 +92,14 @@ class Promises:
     """All that was promised: networks by name, endpoints by (network, attachment), settings by (namespace, name).
 
     sandboxes: whose the namespaces are in which links of ours may be that nothing outside tells of (macvlan, ipvlan).
+    answers: what plugins said of endpoints on their networks, by (network, attachment).
     """
 
     networks: Mapping[str, NetworkPromise] = field(default_factory=dict)
     endpoints: Mapping[tuple[str, str], EndpointPromise] = field(default_factory=dict)
     sysctls: Mapping[tuple[NsRef, str], SysctlPromise] = field(default_factory=dict)
     sandboxes: Mapping[NsRef, str] = field(default_factory=dict)
+    answers: Mapping[tuple[str, str], JoinAnswer] = field(default_factory=dict)
 
 
 def merged(kept: Promises, adopted: Promises) -> Promises:
@@ -106,6 +109,7 @@ def merged(kept: Promises, adopted: Promises) -> Promises:
         endpoints={**adopted.endpoints, **kept.endpoints},
         sysctls={**adopted.sysctls, **kept.sysctls},
         sandboxes={**adopted.sandboxes, **kept.sandboxes},
+        answers=kept.answers,
     )
 
 

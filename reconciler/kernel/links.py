@@ -69,6 +69,11 @@ NSID_NOT_ASSIGNED: Final = -1
 _DOOMED_GROUP: Final = LINK_GROUP ^ 1
 """Ours too, only on the way out."""
 
+_PLUGIN_GROUP: Final = LINK_GROUP ^ 2
+"""Ours as long as it is in a sandbox: made by a plugin, moved there by us."""
+
+_NO_GROUP: Final = 0
+
 _IFINFO: Final = Struct("=BxHiII")
 _RTGEN: Final = Struct("=Bxxx")
 
@@ -111,7 +116,11 @@ class Link(NamedTuple):
 
     @property
     def is_ours(self) -> bool:
-        return self.group in (LINK_GROUP, _DOOMED_GROUP)
+        return self.group in (LINK_GROUP, _DOOMED_GROUP, _PLUGIN_GROUP)
+
+    @property
+    def is_a_plugins(self) -> bool:
+        return self.group == _PLUGIN_GROUP
 
 
 def dump_links() -> Request:
@@ -243,6 +252,32 @@ _PORT: Final = {
     for is_hairpin in (False, True)
     for forgets in (False, True)
 }
+
+
+def move_in(ifindex: int, ns_fd: int, ifname: str, alias: str, mac: str) -> Request:
+    """Move a link of a plugin into the namespace behind `ns_fd`, under another name, and mark it: all in one message.
+
+    mac: "" leaves it. The kernel moves first (do_setlink in net/core/rtnetlink.c), down and without its addresses; where the name
+    is taken it has moved all the same, and answers EEXIST.
+    """
+    return _moved(ifindex, ns_fd, ifname, _PLUGIN_GROUP, alias, _mac_attribute(mac) if mac else b"")
+
+
+def move_back(ifindex: int, ns_fd: int, ifname: str) -> Request:
+    """Move such a link back, without our mark. ifname: one with %d is numbered."""
+    return _moved(ifindex, ns_fd, ifname, _NO_GROUP, "")
+
+
+def _moved(ifindex: int, ns_fd: int, ifname: str, group: int, alias: str, more: bytes = b"") -> Request:
+    body = (
+        _IFINFO.pack(0, 0, ifindex, 0, _IFF_UP)
+        + u32_attribute(_IFLA_NET_NS_FD, ns_fd)
+        + text_attribute(_IFLA_IFNAME, ifname)
+        + u32_attribute(_IFLA_GROUP, group)
+        + attribute(_IFLA_IFALIAS, alias.encode())
+        + more
+    )
+    return Request(RTM_NEWLINK, 0, body)
 
 
 def doom_link(ifindex: int) -> Request:

@@ -93,6 +93,10 @@ class Namespaces:
         """Give an open descriptor, which stays ours. Raises SandboxMissing."""
         return self._sandbox(ns).fd
 
+    def path(self, ns: NsRef) -> Path:
+        """Give the file that a sandbox's reference leads to now. Raises SandboxMissing."""
+        return self._path(ns)
+
     def socket(self, ns: NsRef) -> RouteSocket:
         """Give the rtnetlink socket inside a namespace. Raises SandboxMissing, KernelError."""
         sandbox = self._sandbox(ns)

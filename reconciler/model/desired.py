@@ -7,7 +7,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.identifiers import HOST, VXLAN_PORT, NsRef
-from reconciler.model.objects import IPAddress, IPNetwork, Unit
+from reconciler.model.objects import IPAddress, IPNetwork, PluginEndpoint, Unit
+from reconciler.model.plugins import JoinAnswer, Node
 from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkWanted
 
 
@@ -138,7 +139,8 @@ class DesiredEndpoint:
 
     ifname: inside the sandbox; link_name: the veth's near side; both "" on host and none, as are the addresses None and mac "".
     gateway_ipv4/6: the default route through this network if it has one, for inspect; is_default_ipv4/6: the sandbox's
-    default route goes through here, on link without a gateway (ipvlan l3). ports: what is published here, sorted.
+    default route goes through here, on link without a gateway (ipvlan l3). ports: what is published here, sorted. told, answer:
+    what its plugin is to be told, and what it answered to just that; None on networks of our own drivers, and without an answer.
     """
 
     wanted: EndpointWanted
@@ -155,6 +157,8 @@ class DesiredEndpoint:
     is_default_ipv4: bool = False
     is_default_ipv6: bool = False
     ports: tuple[PortBinding, ...] = ()
+    told: PluginEndpoint | None = None
+    answer: JoinAnswer | None = None
 
     @property
     def network(self) -> str:
@@ -207,7 +211,8 @@ class DesiredState:
     """Everything, sorted by name. Units in `failures` could not be decided: they are absent here and stay as they are.
 
     withdrawn: endpoints that are absent here and go, with the reason: another host has what they need.
-    remarks: what the person should know of units that are as desired, one line each.
+    remarks: what the person should know of units that are as desired, one line each. nodes: the hosts of the cluster, which plugins
+    of global scope are told of.
     """
 
     host: HostFacts
@@ -217,3 +222,4 @@ class DesiredState:
     withdrawn: tuple[tuple[Unit, ReconcilerError], ...] = ()
     has_faults: bool = False
     remarks: tuple[tuple[Unit, str], ...] = ()
+    nodes: tuple[Node, ...] = ()

@@ -15,6 +15,9 @@ HOST: Final = NsRef("")
 LINK_GROUP: Final = 0x7265636F
 """IFLA_GROUP of every link we create, and of `lo` in namespaces we create ("reco"): our ownership mark (rtnetlink(7))."""
 
+PLUGIN_ALIAS: Final = "reconciler-plugin:"
+"""How the alias of a plugin's link in a sandbox begins; then the endpoint's short id, a colon, and the name it had on the host."""
+
 PROTOCOL: Final = 178
 """rtm_protocol / IFA_PROTO of routes and addresses we create; unassigned in iproute2's rt_protos."""
 
@@ -71,6 +74,11 @@ def network_id(host: str, name: str) -> str:
 def global_network_id(name: str) -> str:
     """Id of a network of the whole cluster: every host that declares it gives it the same."""
     return derived_id("global network", name)
+
+
+def short_id(id_: str) -> str:
+    """Give what people are shown of an id, and what goes into names."""
+    return id_[:12]
 
 
 def attachment_id(host: str, name: str) -> str:

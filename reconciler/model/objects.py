@@ -61,6 +61,11 @@ CLUSTER_UNIT = Unit(network="<cluster>")
 _NEED_NOTHING = frozenset(("host", "none", NAMES_UNIT.network, CLUSTER_UNIT.network))
 
 
+def nodes_unit(driver: str) -> Unit:
+    """Give the unit of what a plugin is told of the cluster's hosts: its failure is no network's."""
+    return Unit(network=f"<nodes at plugin {driver}>")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Object:
     kind: ClassVar[str]
@@ -488,6 +493,182 @@ class NameTables(_Object):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PluginNetwork(_Object):
+    """A network as a plugin was told of it (NetworkDriver.CreateNetwork).
+
+    id: 64 hex digits. options, ipv4, ipv6: JSON, as they go to the plugin, but for the address space.
+    address_space: "" for the default of the plugin's scope. is_complete: as observed False when nobody knows whether the call was
+    made, because we were killed meanwhile or no usable answer came.
+    """
+
+    kind: ClassVar[str] = "PluginNetwork"
+    network: str
+    driver: str
+    id: str
+    options: str
+    ipv4: str = "[]"
+    ipv6: str = "[]"
+    address_space: str = ""
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network)
+
+    def describe(self) -> str:
+        return f"network {self.network} at plugin {self.driver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginEndpoint(_Object):
+    """An endpoint as a plugin was told of it (CreateEndpoint and Join).
+
+    interface, options, join_options: JSON, as they go to the plugin. ns, inode: the sandbox that was joined; the
+    inode is 0 while it does not exist. network_told: digest of what the plugin was told of the network: with that made anew, its
+    endpoints are. is_complete: as for PluginNetwork; also False when the link that the plugin made is lost.
+    """
+
+    kind: ClassVar[str] = "PluginEndpoint"
+    network: str
+    attachment: str
+    driver: str
+    network_id: str
+    network_told: str
+    id: str
+    ns: NsRef
+    inode: int
+    interface: str
+    options: str
+    join_options: str
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network, self.attachment)
+
+    def describe(self) -> str:
+        return f"endpoint of {self.attachment} on {self.network} at plugin {self.driver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginPorts(_Object):
+    """The ports that a plugin was told to publish at an endpoint (ProgramExternalConnectivity). options: as for PluginEndpoint."""
+
+    kind: ClassVar[str] = "PluginPorts"
+    network: str
+    attachment: str
+    driver: str
+    network_id: str
+    endpoint_id: str
+    options: str
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network, self.attachment)
+
+    def describe(self) -> str:
+        return f"ports of {self.attachment} on {self.network} at plugin {self.driver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginNode(_Object):
+    """A host of the cluster that a plugin was told of (DiscoverNew)."""
+
+    kind: ClassVar[str] = "PluginNode"
+    driver: str
+    address: str
+    bind_address: str
+    is_self: bool
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.driver, self.address)
+
+    def describe(self) -> str:
+        return f"node {self.address} at plugin {self.driver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginPool(_Object):
+    """A pool of a network as an IPAM plugin was asked for it, with its gateway and auxiliary addresses.
+
+    version: 4 or 6; number: among those of its family. pool, sub_pool, gateway: "" for what is the plugin's choice. aux,
+    options: JSON of names and texts. scope_driver: the plugin whose scope decides the address space, "" for a local network.
+    incarnation: of the plugin when it was asked, where it wants to be asked again for what was given before it started; else "".
+    """
+
+    kind: ClassVar[str] = "PluginPool"
+    network: str
+    driver: str
+    version: int
+    number: int
+    pool: str
+    sub_pool: str
+    gateway: str
+    aux: str
+    options: str
+    scope_driver: str
+    incarnation: str = ""
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network, str(self.version), str(self.number))
+
+    def describe(self) -> str:
+        return f"IPv{self.version} pool {self.pool or self.number} of {self.network} at plugin {self.driver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginAddress(_Object):
+    """An endpoint's address as an IPAM plugin was asked for it. address: "" for any. mac: "" where the plugin does not need it."""
+
+    kind: ClassVar[str] = "PluginAddress"
+    network: str
+    attachment: str
+    driver: str
+    version: int
+    pool_id: str
+    address: str
+    mac: str
+    incarnation: str = ""
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network, self.attachment, str(self.version))
+
+    def describe(self) -> str:
+        return f"IPv{self.version} address of {self.attachment} on {self.network} at plugin {self.driver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginLink(_Object):
+    """A link that a plugin made in the host's namespace, moved into a sandbox: when it goes, it is moved back.
+
+    mac: "" for whatever it has. src_name: what it was called and shall be called again; src_index: by which it is found there, a
+    namesake is not it. endpoint: short id of the endpoint. As observed the first and the third are as the link's alias tells.
+    """
+
+    kind: ClassVar[str] = "PluginLink"
+    ns: NsRef
+    ifname: str
+    mac: str = field(default="", compare=False)
+    src_name: str = field(default="", compare=False)
+    src_index: int = field(default=0, compare=False)
+    endpoint: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname)
+
+    def describe(self) -> str:
+        return f"link {self.ifname} in {self.ns}, a plugin's {self.src_name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KvRecord(_Object):
     """A promise in the key-value store. value: JSON with sorted keys."""
 
@@ -548,9 +729,22 @@ Object = (
     | SandboxFile
     | ContainerFile
     | NameTables
+    | PluginNetwork
+    | PluginEndpoint
+    | PluginPorts
+    | PluginNode
+    | PluginPool
+    | PluginAddress
+    | PluginLink
     | KvRecord
     | ClusterRecord
 )
+
+PluginLease = PluginPool | PluginAddress
+"""What an IPAM plugin is asked for."""
+
+PluginCall = PluginNetwork | PluginEndpoint | PluginPorts | PluginNode | PluginLease
+"""What exists at a plugin; what is known of it is what our records say, as the protocol has no way to ask."""
 
 
 @dataclass(frozen=True, slots=True)

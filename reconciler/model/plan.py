@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler.errors import ReconcilerError
-from reconciler.model.identifiers import NsRef
+from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import (
     ClusterRecord,
     ContainerFile,
@@ -19,6 +19,13 @@ from reconciler.model.objects import (
     NameTables,
     Neighbour,
     Object,
+    PluginAddress,
+    PluginEndpoint,
+    PluginLink,
+    PluginNetwork,
+    PluginNode,
+    PluginPool,
+    PluginPorts,
     SandboxFile,
     Unit,
     VethPair,
@@ -79,6 +86,12 @@ class Operation:
                     continue
                 case VethPair():
                     yield from (found.ns, found.peer_ns)
+                case PluginEndpoint() | PluginLink():
+                    yield from (HOST, found.ns)
+                case PluginNetwork() | PluginPorts() | PluginNode():
+                    yield HOST
+                case PluginPool() | PluginAddress():
+                    continue
                 case _:
                     yield found.ns
 

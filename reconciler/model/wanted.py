@@ -128,6 +128,7 @@ class NetworkWanted:
     ipam_options None: never set, which inspect shows as null. is_protected: it stays when it is no longer declared.
     declaration: of a global network, what the cluster is told that it is, as text; "" while that is not known.
     is_listed: the cluster has it, and this host neither declares nor joins it.
+    is_awaiting: its IPAM plugin has not given its pools yet.
     """
 
     name: str
@@ -151,6 +152,7 @@ class NetworkWanted:
     labels: Pairs = ()
     declaration: str = ""
     is_listed: bool = False
+    is_awaiting: bool = False
 
     @property
     def sublink(self) -> MacvlanOptions | IpvlanOptions | None:
@@ -186,6 +188,7 @@ class SandboxRef:
 class EndpointWanted:
     """One attachment's place on one network. mac: lower case with colons. options: endpoint driver options as typed.
 
+    is_awaiting: the network's IPAM plugin has not given its addresses yet.
     is_gateway: added by us, as the way out of overlay networks; not among the networks that the attachment is shown with.
     """
 
@@ -201,6 +204,7 @@ class EndpointWanted:
     interface_name: str | None = None
     options: Pairs = ()
     is_gateway: bool = False
+    is_awaiting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.kernel.links import ADDR_GEN_EUI64, NSID_NOT_ASSIGNED, Link, address_generation, sysctl_values
 from reconciler.kernel.sublinks import vlan_id
-from reconciler.model.identifiers import NsRef, is_own_parent_name
-from reconciler.model.objects import Bridge, DeadEnd, LinkUp, Seen, Sysctl, VethPair, Vlan
+from reconciler.model.identifiers import PLUGIN_ALIAS, NsRef, is_link_name, is_own_parent_name
+from reconciler.model.objects import Bridge, DeadEnd, LinkUp, PluginLink, Seen, Sysctl, VethPair, Vlan
 
 UNKNOWN_NS = NsRef("?")
 
@@ -37,7 +37,7 @@ def near_links(ns: NsRef, links: Iterable[Link], names: Mapping[int, str], peers
     names: of all links there, by index.
     """
     for link in links:
-        if link.is_ours and link.kind == "veth":
+        if link.is_ours and not link.is_a_plugins and link.kind == "veth":
             yield Seen(_pair(ns, link, names, peers), is_ours=True)
             continue
         is_ours = link.is_ours and link.kind == "bridge"
@@ -52,13 +52,32 @@ def near_links(ns: NsRef, links: Iterable[Link], names: Mapping[int, str], peers
             yield from link_sysctls(ns, link)
 
 
-def sandbox_links(ns: NsRef, links: Iterable[Link]) -> Iterator[Seen]:
-    """Give the links that are up, and the settings of those that we joined to a network."""
+def sandbox_links(ns: NsRef, links: Sequence[Link]) -> Iterator[Seen]:
+    """Give the links that are up, those that we moved there, and the settings of those that we joined to a network."""
+    yield from plugin_links(ns, links)
     for link in links:
         if link.is_up:
             yield Seen(LinkUp(ns=ns, ifname=link.ifname), is_ours=link.is_ours)
         if link.is_ours and link.kind:
             yield from link_sysctls(ns, link)
+
+
+def plugin_links(ns: NsRef, links: Iterable[Link]) -> Iterator[Seen]:
+    """Give the links of plugins that were moved there; where they are from stands in their alias, unless somebody changed it."""
+    for link in links:
+        if link.is_a_plugins:
+            endpoint, _, src_name = link.alias.removeprefix(PLUGIN_ALIAS).partition(":")
+            is_intact = link.alias.startswith(PLUGIN_ALIAS) and is_link_name(src_name)
+            yield Seen(
+                PluginLink(
+                    ns=ns,
+                    ifname=link.ifname,
+                    mac=link.mac,
+                    src_name=src_name if is_intact else "",
+                    endpoint=endpoint if is_intact else "",
+                ),
+                is_ours=True,
+            )
 
 
 def link_sysctls(ns: NsRef, link: Link) -> Iterator[Seen]:

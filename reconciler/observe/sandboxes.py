@@ -24,7 +24,7 @@ from reconciler.model.objects import Key, Namespace, Seen
 from reconciler.model.observed import SandboxFact
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind, WantedState
 from reconciler.observe.addresses import link_addresses
-from reconciler.observe.links import Peer, sandbox_links
+from reconciler.observe.links import Peer, plugin_links, sandbox_links
 from reconciler.observe.memory import Glimpse, Memory, View, keyed
 from reconciler.observe.routes import unicast_routes
 from reconciler.observe.sublinks import own_sublinks, sublinks
@@ -243,7 +243,9 @@ def _look_for_mark(namespaces: Namespaces, ns: NsRef, inode: int, nears: NearEnd
     finally:
         namespaces.forget(ns)
     seen = Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True)
-    return Glimpse(fact=SandboxFact(inode=inode, is_ours=True), seen=keyed([seen]), peers=peers)
+    return Glimpse(
+        fact=SandboxFact(inode=inode, is_ours=True), seen=keyed([seen, *plugin_links(ns, links)]), peers=peers
+    )
 
 
 def _claimed(seen: View, nears: NearEnds, numbers: Sequence[tuple[NsRef, int]]) -> View:

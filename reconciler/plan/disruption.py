@@ -13,6 +13,13 @@ from reconciler.model.objects import (
     Macvlan,
     Neighbour,
     Object,
+    PluginAddress,
+    PluginEndpoint,
+    PluginLink,
+    PluginNetwork,
+    PluginNode,
+    PluginPool,
+    PluginPorts,
     Route,
     VethPair,
     Vlan,
@@ -40,6 +47,13 @@ _IMMUTABLE_FIELDS: dict[type[Object], frozenset[str]] = {
 }
 """The kernel cannot change these, or not without side effects: the object is made anew."""
 
+_TOLD_ONCE = (PluginNetwork, PluginEndpoint, PluginPorts, PluginNode)
+"""The plugin protocol has no way to change anything."""
+
+
+_REPLAYED = frozenset({"incarnation"})
+"""An IPAM plugin that was started anew is asked again for what it gave."""
+
 
 def changed_fields(before: Object, after: Object) -> frozenset[str]:
     old, new = before.attributes(), after.attributes()
@@ -47,6 +61,10 @@ def changed_fields(before: Object, after: Object) -> frozenset[str]:
 
 
 def must_be_made_anew(before: Object, after: Object) -> bool:
+    if isinstance(after, _TOLD_ONCE):
+        return before != after
+    if isinstance(after, (PluginPool, PluginAddress)):
+        return bool(changed_fields(before, after) - _REPLAYED)
     return bool(changed_fields(before, after) & _IMMUTABLE_FIELDS.get(type(after), frozenset()))
 
 
@@ -84,8 +102,10 @@ def _of_delete(before: Object | None) -> Disruption:
     match before:
         case Bridge() | VethPair() | Vxlan() | DeadEnd() | Vlan() | Macvlan() | Ipvlan():
             return Disruption.RECREATE
+        case PluginLink() | PluginEndpoint() | PluginNetwork():
+            return Disruption.RECREATE
         case Address():
             return Disruption.FLAP
-        case Route() | FirewallElement() | FdbEntry() | Neighbour():
+        case Route() | FirewallElement() | FdbEntry() | Neighbour() | PluginPorts():
             return Disruption.LIVE
     return Disruption.NONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.errors import NameConflict, ReconcilerError
+from reconciler.errors import AddressesAwaited, NameConflict, ReconcilerError
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import (
     HOST_UNIT,
@@ -22,6 +22,9 @@ from reconciler.model.objects import (
     Namespace,
     Neighbour,
     Object,
+    PluginAddress,
+    PluginLink,
+    PluginPool,
     Route,
     SandboxFile,
     Seen,
@@ -60,9 +63,13 @@ def make_plan(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen], owners: Ow
     """
     problems = [*boundaries.failures, *_conflicts(wanted, seen)]
     blocked = Blocked(unit for unit, _ in problems)
+    # Who awaits addresses is left alone but for being given them.
+    stopped = Blocked(unit for unit, error in problems if not isinstance(error, AddressesAwaited))
     problems += boundaries.told
     may_go = _Pruning(owners=owners, blocked=blocked, boundaries=boundaries)
-    free = {k: o for k, o in wanted.items() if not blocked.covers(o.unit)} if problems else wanted
+    free = wanted
+    if problems:
+        free = {k: o for k, o in wanted.items() if not (stopped if isinstance(o, _LEASES) else blocked).covers(o.unit)}
     changes = _changes(free, seen, may_go)
     ordered = sorted(changes, key=lambda operation: (step(operation), operation.key))
     operations = _with_disruption(ordered, owners.members())
@@ -87,7 +94,20 @@ class Blocked:
         )
 
 
-_EXCLUSIVE = (Bridge, VethPair, Vxlan, DeadEnd, Vlan, Macvlan, Ipvlan, Namespace, SandboxFile, FirewallRules)
+_LEASES = (PluginPool, PluginAddress)
+_EXCLUSIVE = (
+    Bridge,
+    VethPair,
+    Vxlan,
+    DeadEnd,
+    Vlan,
+    Macvlan,
+    Ipvlan,
+    PluginLink,
+    Namespace,
+    SandboxFile,
+    FirewallRules,
+)
 
 
 def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[tuple[Unit, ReconcilerError]]:
@@ -189,6 +209,8 @@ class _Gone:
                 self._links.add((found.ns, found.ifname))
             case VethPair():
                 self._links.update({(found.ns, found.ifname), (found.peer_ns, found.peer_ifname)})
+            case PluginLink():
+                self._links.add((found.ns, found.ifname))
             case Namespace():
                 self._namespaces.add(found.ns)
             case Address():

@@ -3,7 +3,8 @@
 Promises are written before anything is touched and taken back last of all; other hosts' view of us likewise, networks before
 their members and endpoints. What is to go goes from the outside in (published ports,
 names, files, routes, addresses, pairs, bridges, namespaces), then the firewall changes in one transaction while the links it guards
-are either gone or not yet there, then what is to come is made from the inside out.
+are either gone or not yet there, then what is to come is made from the inside out. Plugins are spoken to when all that is done:
+one that hangs delays nothing else.
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ from reconciler.model.objects import (
     NameTables,
     Neighbour,
     Object,
+    PluginAddress,
+    PluginEndpoint,
+    PluginLink,
+    PluginNetwork,
+    PluginNode,
+    PluginPool,
+    PluginPorts,
     Route,
     SandboxFile,
     Sysctl,
@@ -48,6 +56,7 @@ _RANKS: dict[type[Object], int] = {
     VethPair: 30,
     Macvlan: 30,
     Ipvlan: 30,
+    PluginLink: 30,
     Sysctl: 40,
     LinkUp: 50,
     Address: 60,
@@ -56,6 +65,16 @@ _RANKS: dict[type[Object], int] = {
     ContainerFile: 85,
     NameTables: 90,
 }
+
+_PLUGIN_RANKS: dict[type[Object], int] = {
+    PluginNode: 10,
+    PluginPool: 15,
+    PluginNetwork: 20,
+    PluginAddress: 25,
+    PluginEndpoint: 30,
+    PluginPorts: 40,
+}
+"""Created upwards, deleted downwards (docker-networking section 6.5)."""
 
 PUBLISHING_SETS = ("published",)
 """How the names of sets begin whose elements lead traffic in: filled when everything behind them stands, emptied before it goes."""
@@ -73,6 +92,11 @@ def step(operation: Operation) -> Step:
             return (1, 0) if is_delete else (5, 0)
         case FirewallRules() | FirewallElement():
             return (3, 0)
+        case told if type(told) in _PLUGIN_RANKS:
+            rank = _PLUGIN_RANKS[type(told)]
+            return (5, 100 - rank) if is_delete else (5, 100 + rank)
+        case Route(gateway=gateway) if gateway is None and not is_delete:
+            return (4, _RANKS[Route] - 1)  # what leads to a gateway comes before what leads through it
         case found:
             rank = _RANKS[type(found)]
             return (2, -rank) if is_delete else (4, rank)

@@ -13,6 +13,7 @@ from reconciler.model.identifiers import (
     endpoint_id,
     network_id,
     own_parent_name,
+    short_id,
     veth_link_name,
 )
 from reconciler.model.objects import (
@@ -35,6 +36,13 @@ from reconciler.model.objects import (
     NameTables,
     Neighbour,
     Object,
+    PluginAddress,
+    PluginEndpoint,
+    PluginLink,
+    PluginNetwork,
+    PluginNode,
+    PluginPool,
+    PluginPorts,
     Route,
     SandboxFile,
     Seen,
@@ -43,6 +51,7 @@ from reconciler.model.objects import (
     VethPair,
     Vlan,
     Vxlan,
+    nodes_unit,
 )
 from reconciler.model.wanted import WantedState
 
@@ -52,7 +61,7 @@ class Owners:
     """links: the unit of each of our links on the host, by name, from promises and the desired state.
 
     sandboxes: the attachment whose sandbox a namespace is, or the overlay network whose bridges are in there. peers: the unit of
-    each veth's far end and of each macvlan or ipvlan link, by namespace and name.
+    each veth's far end, of each macvlan or ipvlan link and each link of a plugin, by namespace and name.
     """
 
     links: Mapping[str, Unit]
@@ -80,6 +89,14 @@ class Owners:
                 return self._unit_at(found.ns, found.ifname)
             case NameTables():
                 return NAMES_UNIT
+            case PluginNetwork() | PluginPool():
+                return Unit(network=found.network)
+            case PluginEndpoint() | PluginPorts() | PluginAddress():
+                return Unit(network=found.network, attachment=found.attachment)
+            case PluginNode():
+                return nodes_unit(found.driver)
+            case PluginLink():
+                return self._unit_at(found.ns, found.ifname)
             case Sysctl():
                 return HOST_UNIT
         return HOST_UNIT
@@ -160,6 +177,7 @@ def owners(
         if isinstance(found.object, VethPair) and found.object.ifname in links
     }
     peers |= _sublinks(wanted, seen)
+    peers |= _of_plugins(seen)
     joined = {ns: Unit(attachment=unit.attachment) for (ns, _), unit in peers.items()}
     return Owners(links=links, sandboxes={**joined, **sandboxes}, peers=peers)
 
@@ -182,3 +200,15 @@ def _sublinks(wanted: Iterable[Object], seen: Mapping[Key, Seen]) -> Mapping[tup
 
 def _sublinks_of(objects: Iterable[Object]) -> Iterator[Macvlan | Ipvlan]:
     return (each for each in objects if isinstance(each, (Macvlan, Ipvlan)))
+
+
+def _of_plugins(seen: Mapping[Key, Seen]) -> Mapping[tuple[NsRef, str], Unit]:
+    """Give whose each link of a plugin in a sandbox is, by namespace and name."""
+    found = [each.object for each in seen.values() if isinstance(each.object, (PluginEndpoint, PluginLink))]
+    units = {
+        short_id(told.id): Unit(network=told.network, attachment=told.attachment)
+        for told in found
+        if isinstance(told, PluginEndpoint)
+    }
+    links = (link for link in found if isinstance(link, PluginLink) and link.endpoint in units)
+    return {(link.ns, link.ifname): units[link.endpoint] for link in links}

@@ -10,6 +10,7 @@ from typing import Final
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, PortBinding
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress
+from reconciler.model.plugins import is_plugin
 from reconciler.model.wanted import BridgeOptions, GatewayMode, NetworkMode, PortWanted
 
 ANY: Final[Mapping[int, IPAddress]] = {4: IPv4Address(0), 6: IPv6Address(0)}
@@ -55,7 +56,8 @@ def demands(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork
     found = Demands(attachment=attachment.name)
     ways = dict(_ways_in(attachment, networks))
     if attachment.wanted.ports and not ways:
-        found.remark(_why_nothing(attachment, networks))
+        if not _is_left_to_a_plugin(attachment, networks):
+            found.remark(_why_nothing(attachment, networks))
         return found
     for wanted in attachment.wanted.ports:
         _add(found, wanted, ways)
@@ -75,6 +77,12 @@ def _ways_in(
         network = networks[endpoint.network]
         if network.is_bridged and network.ns == HOST and not network.wanted.is_internal:
             yield from ((version, network) for version in default_families(endpoint))
+
+
+def _is_left_to_a_plugin(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork]) -> bool:
+    """Say whether the ports are told to the plugin of a network, which publishes them or not."""
+    found = (networks[endpoint.network].wanted for endpoint in attachment.endpoints)
+    return any(is_plugin(network.driver) and not network.is_internal for network in found)
 
 
 def default_families(endpoint: DesiredEndpoint) -> Iterator[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Annotated, Final
 
 from pydantic import Field, PlainValidator, WithJsonSchema
@@ -10,6 +11,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 from reconciler.model.holds import OnDrift
 from reconciler.model.identifiers import BUILTIN_NETWORKS
 from reconciler.model.objects import IPAddress, IPNetwork
+from reconciler.model.plugins import OWN_DRIVERS, OWN_IPAM, is_plugin
 from reconciler.model.wanted import (
     BridgeOptions,
     IpvlanOptions,
@@ -222,9 +224,17 @@ def _placement_faults(key: str, spec: NetworkSpec) -> Iterator[Fault]:
         if name == _BRIDGE and spec.driver != "bridge":
             yield ("driver",), "the network bridge is pre-defined: its driver is bridge"
         return
+    if is_plugin(spec.driver) and (meant := _own_driver_like(spec.driver)):
+        yield ("driver",), f"unknown driver '{spec.driver}': did you mean '{meant}'?"
     if spec.driver in ("host", "null", "none"):
         single = "host" if spec.driver == "host" else "null"
         yield ("driver",), f'only one instance of "{single}" network is allowed: use the pre-defined network instead'
+
+
+def _own_driver_like(name: str) -> str:
+    """Give the driver of ours that a name is a slip of the pen of, "" for none: every other name may be a plugin's."""
+    near = get_close_matches(name.lower(), OWN_DRIVERS, n=1, cutoff=0.8) if name.isalpha() else []
+    return near[0] if near else ""
 
 
 def _families(spec: NetworkSpec, option_ipv4: bool | None, option_ipv6: bool | None) -> tuple[bool, bool, list[Fault]]:
@@ -256,6 +266,8 @@ def _bridge_faults(spec: NetworkSpec, bridge: BridgeOptions, *, is_ipv4: bool, i
 
 def _overlay_faults(spec: NetworkSpec, *, is_ipv4: bool, is_ipv6: bool) -> Iterator[Fault]:
     yield from _addressing_faults(spec, None, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
+    if spec.ipam.driver not in OWN_IPAM:
+        yield ("ipam", "driver"), "the addresses of an overlay network are shared by hosts: its ipam driver is default"
     versions = [entry.subnet.version for entry in spec.ipam.config]
     if len(versions) > 2 and len(set(versions)) > 1:
         yield (

@@ -11,12 +11,6 @@ from reconciler.spec.network import Fault, NetworkSpec
 
 _DRIVERS: Final = ("bridge", "macvlan", "ipvlan", "overlay", "host", "null", "none")
 _NETWORK: Final[tuple[tuple[Path, str, Callable[[NetworkSpec], bool]], ...]] = (
-    (("driver",), "this driver", lambda spec: spec.driver not in _DRIVERS),
-    (
-        ("ipam", "driver"),
-        "an ipam driver other than default and null",
-        lambda spec: spec.ipam.driver not in ("default", "null"),
-    ),
     (
         ("driver_opts", f"{PREFIX}advertise_addr_nmsgs"),
         "advertising addresses",

@@ -1,6 +1,7 @@
 """Documents in docker's words: what `docker network inspect` and `docker container inspect` show. Pure.
 
-Keys, order and types are those that a 20.10 engine printed, so that scripts which read docker's JSON read ours.
+Keys, order and types are those that a 20.10 engine printed, so that scripts which read docker's JSON read ours. `EndpointOperInfo`,
+what a plugin says of an endpoint of its own, is added where one says something: the engine asks for it and shows it nowhere.
 """
 
 from __future__ import annotations
@@ -254,6 +255,7 @@ def _endpoint_settings(
 ) -> dict[str, Json]:
     network = networks.get(endpoint.network)
     is_user_defined = endpoint.network not in BUILTIN_NETWORKS
+    info: dict[str, Json] = dict(endpoint.answer.info) if endpoint.answer is not None else {}
     return {
         "IPAMConfig": _ipam_config(endpoint),
         "Links": [f"{name}:{alias}" for name, alias in attachment.wanted.links] or None if is_user_defined else None,
@@ -268,6 +270,7 @@ def _endpoint_settings(
         "GlobalIPv6PrefixLen": _prefix_length(endpoint.ipv6),
         "MacAddress": endpoint.mac,
         "DriverOpts": dict(endpoint.wanted.options) or None,
+        **({"EndpointOperInfo": info} if info else {}),
     }
 
 

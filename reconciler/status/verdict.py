@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import (
+    AddressesAwaited,
     DriftLeft,
     ExitCode,
     FirewallMissing,
@@ -14,6 +15,7 @@ from reconciler.errors import (
     NameConflict,
     ParentMissing,
     PlanError,
+    PluginError,
     Protected,
     PruneRefused,
     ReconcilerError,
@@ -51,6 +53,8 @@ _REASONS: Final[tuple[tuple[type[ReconcilerError], str], ...]] = (
     (SandboxMissing, "SandboxMissing"),
     (ParentMissing, "ParentMissing"),
     (SpecError, "ValidationFailed"),
+    (PluginError, "PluginFailed"),
+    (AddressesAwaited, "AddressesAwaited"),
     (PlanError, "BuildFailed"),
     (FirewallMissing, "FirewallMissing"),
     (ResolverError, "NamesUnavailable"),
@@ -98,8 +102,14 @@ def first_to_mend(codes: Iterable[ExitCode]) -> ExitCode:
 
 
 def _problems(report: Report, plan: Plan) -> tuple[Unsettled, ...]:
+    """Who awaits addresses that a plugin did not give has the plugin's error for a reason."""
     found = {(unit, str(error)): error for unit, error in (*report.desired.failures, *plan.problems)}
-    return tuple(_from_error(unit, error) for (unit, _), error in sorted(found.items(), key=lambda item: item[0]))
+    told = {unit for (unit, _), error in found.items() if not isinstance(error, AddressesAwaited)}
+    return tuple(
+        _from_error(unit, error)
+        for (unit, _), error in sorted(found.items(), key=lambda item: item[0])
+        if not (isinstance(error, AddressesAwaited) and unit in told)
+    )
 
 
 def _from_error(unit: Unit, error: ReconcilerError) -> Unsettled:

@@ -15,6 +15,7 @@ import pytest
 from tests.command_line import Reconcile
 from tests.container_engines.engines import Docker, running
 from tests.examples.comparison import files, golden, without_ids
+from tests.kernel.reference_plugin import reference_plugin
 from tests.machine import Machine, eventually
 
 pytestmark = pytest.mark.kernel
@@ -86,10 +87,18 @@ def containers_of_others(machine: Machine) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def plugin_of_the_example(machine: Machine) -> Iterator[None]:
+    """The process that examples/plugin speaks to."""
+    with reference_plugin(machine, "H", Path("/run/reference-plugin.log")):
+        yield
+
+
 PREPARE: dict[str, Callable[[Machine], contextlib.AbstractContextManager[None]]] = {
     "containers": containers_of_others,
     "existing-namespaces": namespaces_of_others,
     "macvlan": physical_network,
+    "plugin": plugin_of_the_example,
 }
 
 
@@ -265,3 +274,12 @@ def test_containers_find_each_other_and_are_reached_from_outside(
     )
     with machine.inside(uplink), urlopen("http://192.0.2.1:8080/name", timeout=5) as fetched:
         assert fetched.read() == Path("/etc/hostname").read_bytes()
+
+
+@using("plugin")
+def test_members_of_the_plugins_network_reach_each_other_by_name(example: Path, machine: Machine) -> None:
+    address = machine.run("left", "getent", "hosts", "right").stdout.split()[0]
+
+    assert machine.ping("left", address, size_bytes=1372)
+    assert machine.default_gateway("left") == "10.70.0.1"
+    assert machine.ping("right", "10.71.0.1")

@@ -1,7 +1,7 @@
 """Run the command line in a fork of this process: quick, and every write it makes is counted, or is the one it dies before.
 
 A write is whatever may change something outside the process: a changing netlink request, an nft transaction, a store commit, a
-file opened for writing, a rename, a link, a folder, a mount, a namespace made, a process started.
+call to a plugin, a file opened for writing, a rename, a link, a folder, a mount, a namespace made, a process started.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from reconciler.kernel import netns
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.nft import Nft
 from reconciler.kv.sqlite import SqliteStore
+from reconciler.plugin import client
 from tests.command_line import Ran, Reconcile, command_environment
 
 _FILE_EVENTS: Final = frozenset(
@@ -149,6 +150,7 @@ def _watch_writes(on_write: OnWrite) -> None:
     for owner, name in (
         (Nft, "run"),
         (SqliteStore, "commit"),
+        (client, "_post"),
         (netns, "mount"),
         (netns, "unmount"),
         (netns, "unshare"),

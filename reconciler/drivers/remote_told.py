@@ -1,0 +1,204 @@
+"""What the plugins of remote networks are to be told, as objects, and what they answered put into the desired state. Pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, DesiredSubnet
+from reconciler.model.identifiers import NsRef, derived_id, short_id
+from reconciler.model.objects import PluginCall, PluginEndpoint, PluginNetwork, PluginNode, PluginPorts, nodes_unit
+from reconciler.model.plugins import JoinAnswer, Node, PluginFacts, is_plugin
+from reconciler.model.wanted import AttachmentWanted, PortWanted
+
+_PREFIX: Final = "com.docker.network"
+_PROTOCOLS: Final = {"tcp": 6, "udp": 17, "sctp": 132}
+_NULL_SPACE: Final = "null"
+"""The address space of networks without addresses of ours, and their pool (moby's libnetwork/ipams/null)."""
+_NULL_POOL: Final = "0.0.0.0/0"
+
+
+def with_plugins(desired: DesiredState, facts: PluginFacts, inodes: Mapping[NsRef, int]) -> DesiredState:
+    """Complete endpoints on remote networks by what their plugin is to be told, and by what it answered to just that.
+
+    inodes: of the sandboxes that exist. Gives `desired` itself where no network is remote.
+    """
+    networks = {network.name: network for network in desired.networks if is_plugin(network.wanted.driver)}
+    if not networks:
+        return desired
+    completion = _Completion(networks=networks, facts=facts, told=frozenset(facts.told), inodes=inodes)
+    return replace(
+        desired,
+        networks=tuple(map(completion.network, desired.networks)),
+        attachments=tuple(map(completion.attachment, desired.attachments)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Completion:
+    """networks: the remote ones, by name. told: of the facts."""
+
+    networks: Mapping[str, DesiredNetwork]
+    facts: PluginFacts
+    told: frozenset[PluginCall]
+    inodes: Mapping[NsRef, int]
+
+    def network(self, network: DesiredNetwork) -> DesiredNetwork:
+        scope = self.facts.scopes.get(network.name) if network.name in self.networks else None
+        return replace(network, scope=scope) if scope else network
+
+    def attachment(self, attachment: DesiredAttachment) -> DesiredAttachment:
+        if not any(endpoint.network in self.networks for endpoint in attachment.endpoints):
+            return attachment
+        endpoints = tuple(self._endpoint(endpoint, attachment.wanted) for endpoint in attachment.endpoints)
+        return replace(attachment, endpoints=endpoints)
+
+    def _endpoint(self, endpoint: DesiredEndpoint, attachment: AttachmentWanted) -> DesiredEndpoint:
+        network = self.networks.get(endpoint.network)
+        if network is None:
+            return endpoint
+        told = plugin_endpoint(network, endpoint, attachment, self.inodes.get(endpoint.ns, 0))
+        answer = self.facts.answers.get((told.network, told.attachment)) if told in self.told else None
+        given = answer or JoinAnswer()
+        return replace(
+            endpoint,
+            told=told,
+            answer=answer,
+            ipv4=endpoint.ipv4 or given.ipv4,
+            ipv6=endpoint.ipv6 or given.ipv6,
+            mac=endpoint.wanted.mac_address or given.mac,
+        )
+
+
+def plugin_network(network: DesiredNetwork) -> PluginNetwork:
+    """Give what CreateNetwork is told."""
+    wanted = network.wanted
+    options: dict[str, object] = {
+        f"{_PREFIX}.enable_ipv6": wanted.is_ipv6_enabled,
+        f"{_PREFIX}.generic": dict(wanted.options),
+    }
+    if not wanted.is_ipv4_enabled:
+        options[f"{_PREFIX}.enable_ipv4"] = False
+    if wanted.is_internal:
+        options[f"{_PREFIX}.internal"] = True
+    is_null = wanted.ipam_driver == "null"
+    pools = [{"Pool": _NULL_POOL}] if is_null else [_pool(s) for s in network.subnets if s.subnet.version == 4]
+    return PluginNetwork(
+        unit=network.unit,
+        network=network.name,
+        driver=wanted.driver,
+        id=network.id,
+        options=_text(options),
+        ipv4=_text(pools),
+        ipv6=_text([_pool(subnet) for subnet in network.subnets if subnet.subnet.version == 6]),
+        address_space=_NULL_SPACE if is_null else "",
+    )
+
+
+def _pool(subnet: DesiredSubnet) -> dict[str, object]:
+    """Addresses are CIDR here, with the pool's prefix length."""
+    length = subnet.subnet.prefixlen
+    found: dict[str, object] = {}
+    if subnet.aux_addresses:
+        found["AuxAddresses"] = {name: f"{address}/{length}" for name, address in subnet.aux_addresses}
+    if subnet.gateway is not None:
+        found["Gateway"] = f"{subnet.gateway}/{length}"
+    found["Pool"] = str(subnet.subnet)
+    return found
+
+
+def plugin_endpoint(
+    network: DesiredNetwork, endpoint: DesiredEndpoint, attachment: AttachmentWanted, inode: int
+) -> PluginEndpoint:
+    """Give what CreateEndpoint and Join are told. inode: of the sandbox, 0 while it does not exist."""
+    mac = endpoint.wanted.mac_address or ""
+    options: dict[str, object] = dict(endpoint.wanted.options)
+    if mac:
+        # A []byte in the engine, which its JSON has in base64.
+        options[f"{_PREFIX}.endpoint.macaddress"] = base64.b64encode(bytes.fromhex(mac.replace(":", ""))).decode()
+    if attachment.dns:
+        options[f"{_PREFIX}.endpoint.dnsservers"] = [str(server) for server in attachment.dns]
+    ports = _port_options(attachment)
+    return PluginEndpoint(
+        unit=endpoint.unit,
+        network=network.name,
+        attachment=endpoint.attachment,
+        driver=network.wanted.driver,
+        network_id=network.id,
+        network_told=short_id(derived_id(*map(str, plugin_network(network).attributes().values()))),
+        id=endpoint.id,
+        ns=endpoint.ns,
+        inode=inode,
+        interface=_text(
+            {"Address": str(endpoint.ipv4 or ""), "AddressIPv6": str(endpoint.ipv6 or ""), "MacAddress": mac}
+        ),
+        options=_text(options if network.wanted.is_internal else {**options, **ports}),
+        join_options=_text(ports),
+    )
+
+
+def plugin_ports(network: DesiredNetwork, endpoint: DesiredEndpoint, told: PluginEndpoint) -> Iterator[PluginPorts]:
+    """Give what ProgramExternalConnectivity is told, where the default route leads through; as in the engine without ports too."""
+    if endpoint.is_default_ipv4 or endpoint.is_default_ipv6:
+        yield PluginPorts(
+            unit=endpoint.unit,
+            network=network.name,
+            attachment=endpoint.attachment,
+            driver=network.wanted.driver,
+            network_id=network.id,
+            endpoint_id=endpoint.id,
+            options=told.join_options,
+        )
+
+
+def plugin_nodes(networks: Iterable[DesiredNetwork], nodes: Iterable[Node]) -> Iterator[PluginNode]:
+    """Give the hosts that each plugin of global scope is to know of."""
+    drivers = {n.wanted.driver for n in networks if is_plugin(n.wanted.driver) and n.scope == "global"}
+    for node in nodes:
+        for driver in sorted(drivers):
+            yield PluginNode(
+                unit=nodes_unit(driver),
+                driver=driver,
+                address=node.address,
+                bind_address=node.bind_address,
+                is_self=node.is_self,
+            )
+
+
+def _port_options(attachment: AttachmentWanted) -> dict[str, object]:
+    """Give exposed and published ports as the engine has them, empty lists too."""
+    published = [binding for port in attachment.ports for binding in _bindings(port)]
+    exposed = {(port, protocol) for first, last, protocol in attachment.expose for port in range(first, last + 1)}
+    exposed |= {
+        (number, port.protocol) for port in attachment.ports for number in range(port.target[0], port.target[1] + 1)
+    }
+    return {
+        f"{_PREFIX}.endpoint.exposedports": [
+            {"Proto": _PROTOCOLS[protocol], "Port": port} for port, protocol in sorted(exposed)
+        ],
+        f"{_PREFIX}.portmap": published,
+    }
+
+
+def _bindings(port: PortWanted) -> Iterator[dict[str, object]]:
+    first, last = port.target
+    for offset in range(last - first + 1):
+        host_first, host_last = port.published
+        if first != last and host_first:
+            host_first = host_last = host_first + offset
+        yield {
+            "Proto": _PROTOCOLS[port.protocol],
+            "IP": "",
+            "Port": first + offset,
+            "HostIP": str(port.host_ip or ""),
+            "HostPort": host_first,
+            "HostPortEnd": host_last,
+        }
+
+
+def _text(value: object) -> str:
+    """Maps of the engine go out sorted, its structures in the order of their members: those here are built in it."""
+    return json.dumps(dict(sorted(value.items())) if isinstance(value, dict) else value, separators=(",", ":"))

@@ -1,0 +1,133 @@
+"""What is remembered of calls to plugins: our store's records under `plugin/`, read as carefully as anything from outside.
+
+The protocol has no way to ask a plugin what it has. So a record is written before a call and again with the answer: what we were
+killed in the midst of is told from what was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Final, Generic, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from reconciler.model.identifiers import is_link_name
+from reconciler.model.objects import (
+    IPInterface,
+    PluginAddress,
+    PluginCall,
+    PluginEndpoint,
+    PluginNetwork,
+    PluginNode,
+    PluginPool,
+    PluginPorts,
+)
+from reconciler.model.plugins import PLUGIN_RECORDS, JoinAnswer, PluginFacts, PoolLease
+
+_RECORD_MAX: Final = 1024 * 1024
+_FAULTS_MAX: Final = 100
+
+Told = TypeVar("Told", PluginNetwork, PluginEndpoint, PluginPorts, PluginNode, PluginPool, PluginAddress)
+
+
+class _Record(BaseModel, Generic[Told]):
+    """told: what the plugin was or is being told. scope: of a network's plugin. answer: to an endpoint that was joined.
+
+    lease, address: what an IPAM plugin gave; of a call that was not finished what is to be given back.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    told: Told
+    scope: str = ""
+    answer: JoinAnswer | None = None
+    lease: PoolLease | None = None
+    address: IPv4Interface | IPv6Interface | None = None
+
+    @field_validator("answer")
+    @classmethod
+    def _has_link_names(cls, answer: JoinAnswer | None) -> JoinAnswer | None:
+        names = (answer.src_name, answer.dst_prefix, answer.dst_name) if answer is not None else ()
+        if not all(is_link_name(name) for name in names if name):
+            raise ValueError("not a link name")
+        return answer
+
+
+_AnyRecord = (
+    _Record[PluginNetwork]
+    | _Record[PluginEndpoint]
+    | _Record[PluginPorts]
+    | _Record[PluginNode]
+    | _Record[PluginPool]
+    | _Record[PluginAddress]
+)
+_RECORDS: Final[Mapping[str, type[_AnyRecord]]] = {
+    PluginNetwork.kind: _Record[PluginNetwork],
+    PluginEndpoint.kind: _Record[PluginEndpoint],
+    PluginPorts.kind: _Record[PluginPorts],
+    PluginNode.kind: _Record[PluginNode],
+    PluginPool.kind: _Record[PluginPool],
+    PluginAddress.kind: _Record[PluginAddress],
+}
+
+
+def record_path(told: PluginCall) -> str:
+    """Give where a call is remembered: the object's key, after `plugin/`."""
+    return PLUGIN_RECORDS + "/".join(quote(part, safe="") for part in told.key)
+
+
+def record_value(
+    told: PluginCall,
+    *,
+    scope: str = "",
+    answer: JoinAnswer | None = None,
+    lease: PoolLease | None = None,
+    address: IPInterface | None = None,
+) -> bytes:
+    fields = {"told": told, "scope": scope, "answer": answer, "lease": lease, "address": address}
+    record = _RECORDS[told.kind].model_validate(fields)
+    return record.model_dump_json(exclude={"told": {"unit"}}, exclude_defaults=True).encode()
+
+
+def decode_plugin_records(records: Mapping[str, str]) -> tuple[PluginFacts, tuple[str, ...]]:
+    """Read records (path to JSON text), those of others passed over; never raises. Gives a line for each that was left out."""
+    faults: list[str] = []
+    found = tuple(_decoded(records, faults))
+    facts = PluginFacts(
+        told=tuple(record.told for record in found),
+        answers={
+            (told.network, told.attachment): record.answer
+            for record in found
+            if isinstance(told := record.told, PluginEndpoint) and told.is_complete and record.answer is not None
+        },
+        scopes={told.network: record.scope for record in found if isinstance(told := record.told, PluginNetwork)},
+        pools={record.told.key: record.lease for record in found if record.lease is not None},
+        addresses={record.told.key: record.address for record in found if record.address is not None},
+    )
+    return facts, tuple(faults[:_FAULTS_MAX])
+
+
+def _decoded(records: Mapping[str, str], faults: list[str]) -> Iterator[_AnyRecord]:
+    for path in sorted(records):
+        if not path.startswith(PLUGIN_RECORDS):
+            continue
+        record = _read(path, records[path])
+        if record is None:
+            faults.append(
+                f"record {path[:200]!r} left out: not as we write it; the plugin may still have what it speaks of"
+            )
+        else:
+            yield record
+
+
+def _read(path: str, text: str) -> _AnyRecord | None:
+    model = _RECORDS.get(path.removeprefix(PLUGIN_RECORDS).partition("/")[0])
+    if model is None or len(text) > _RECORD_MAX:
+        return None
+    try:
+        record = model.model_validate_json(text)
+    except ValidationError:
+        return None
+    return record if record_path(record.told) == path else None
