@@ -25,6 +25,7 @@ from reconciler.model.objects import (
     HOST_UNIT,
     ClusterRecord,
     Key,
+    KvRecord,
     NameTables,
     Object,
     Unit,
@@ -80,7 +81,8 @@ def look(
     elsewhere = {**dict(keyed(seen_at_plugins(plugins))), **shared.seen()}
     if elsewhere:
         observed = replace(observed, seen={**observed.seen, **elsewhere})
-    objects = dict(answers.compile_objects(desired, observed.sandboxes))
+    objects: dict[Key, Object] = {record.key: record for record in _still_to_be_told(cluster, own, observed)}
+    objects.update(answers.compile_objects(desired, observed.sandboxes))
     objects.update((asked.key, asked) for asked in leased.asked)
     objects.update(shared.wanted)
     found = Found(sandboxes=observed.sandboxes, seen=observed.seen, promises=own.promises)
@@ -159,11 +161,24 @@ def _cluster(wanted: WantedState, promises: Promises, now: str, backends: Backen
     """Look at what this host has to do with of the cluster. What could not be read is told, and harms nothing else."""
     if backends.cluster is None:
         return ALONE
-    promised = (name for name, promise in promises.networks.items() if promise.vnis)
-    state = backends.cluster.look(followed_networks(wanted, promised), now)
+    state = backends.cluster.look(followed_networks(wanted, _shared_networks(promises)), now)
     for fault in state.faults:
         log.warning("%s", fault)
     return state
+
+
+def _shared_networks(promises: Promises) -> Iterator[str]:
+    """Name the networks of the cluster that this host had to do with."""
+    return (name for name, promise in promises.networks.items() if promise.vnis)
+
+
+def _still_to_be_told(cluster: ClusterState, own: _OwnRecords, observed: Observed) -> Iterator[KvRecord]:
+    """In an outage, keep our own records of shared networks: they tell later what is to be taken back in the cluster's store."""
+    if cluster.outage is not None:
+        for name in _shared_networks(own.promises):
+            seen = observed.seen.get((KvRecord.kind, f"network/{name}"))
+            if seen is not None and isinstance(seen.object, KvRecord):
+                yield seen.object
 
 
 def _cluster_objects(

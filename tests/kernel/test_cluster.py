@@ -232,6 +232,25 @@ def test_an_outage_of_the_store_stops_no_traffic_and_heals_by_itself(
     assert cluster.ping("two", "four", deadline_s=60)
 
 
+def test_what_was_taken_down_in_an_outage_is_taken_back_later(make_cluster: MakeCluster, machine: Machine) -> None:
+    cluster = make_cluster()
+    cluster.declare(NET + PAIR)
+    for name in ("alpha", "beta"):
+        cluster[name].ok()
+    cluster.server.stop()
+
+    down = cluster["alpha"]("down")
+
+    assert down.exit_code == 69, down.text
+    assert "one" not in machine.namespaces()
+    assert machine.links("alpha") == ["lo", "underlay0"]
+    cluster.start_server()
+    cluster["alpha"].ok("down")
+    cluster["beta"].ok()
+    assert cluster["beta"].endpoints("net") == {"two": "10.0.9.3"}
+    assert "alpha" not in cluster["beta"].ok("node", "ls").stdout
+
+
 def test_a_paused_store_is_an_outage_too(make_cluster: MakeCluster) -> None:
     cluster = make_cluster()
     cluster.declare(NET + PAIR)
