@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.drivers import bridge, overlay, sublinks, unmanaged
-from reconciler.drivers.protocol import Driver
+from reconciler.drivers.protocol import Driver, RemoteDriver
 
 DRIVERS: Mapping[str, Driver] = {
     "bridge": bridge,
@@ -15,3 +15,6 @@ DRIVERS: Mapping[str, Driver] = {
     "null": unmanaged,
     "overlay": overlay,
 }
+
+REMOTE: Mapping[str, RemoteDriver] = {"overlay": overlay}
+"""Those whose networks have endpoints on other hosts."""
