@@ -174,9 +174,7 @@ def main() -> int:
         is_good.append(report_storm(crowded, storm(machine, folder / "storm", crowded)))
         for each in (each for each in providers if each in _LIMITED):
             events = [event_cost(machine, folder / f"{each}-{size}", each, size, EVENTS) for size in SIZES]
-            store = store_cost(
-                machine, folder / f"{each}-store", each, endpoints=800, events=EVENTS * 5, watchers=WATCHERS
-            )
+            store = store_cost(machine, folder / f"{each}-store", each, endpoints=800, events=EVENTS, watchers=WATCHERS)
             report_costs(each, events, store)
     return 0 if all(is_good) else 1
 

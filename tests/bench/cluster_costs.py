@@ -22,6 +22,7 @@ from tests.private_namespaces import set_network_namespace
 from tests.underlay import SWITCH, UPLINK
 
 NETWORK = "networks: {net: {driver: overlay, ipam: {config: [{subnet: 10.20.0.0/16}]}}}\n"
+_HEARTBEATS = 100
 _QUIET_S = 0.4
 """Between two events, so that each is served by itself and what it leads to is over."""
 
@@ -111,13 +112,14 @@ def store_cost(
         publish(store, far[:endpoints])
         time.sleep(_QUIET_S)
         read, size = _read_bytes(cluster) - read, _size(cluster) - size
-        alone = _spent(server, lambda: _come_and_go(store, far[endpoints:])) / events
+        published = _spent(server, lambda: _come_and_go(store, far[endpoints:], 0.0)) / events
+        alone = _spent(server, lambda: _come_and_go(store, far[endpoints:], _QUIET_S)) / events
         with _watching(cluster, "network/other/", watchers):
-            told = _spent(server, lambda: _come_and_go(store, far[endpoints:])) / events
-        beat = _spent(server, lambda: _heartbeats(store, events)) / events
+            told = _spent(server, lambda: _come_and_go(store, far[endpoints:], _QUIET_S)) / events
+        beat = _spent(server, lambda: _heartbeats(store)) / _HEARTBEATS
     return StoreCost(
         endpoints=endpoints,
-        publish_ms=alone * 1e3,
+        publish_ms=published * 1e3,
         told_ms=max(0.0, told - alone) / 2 / watchers * 1e3,
         heartbeat_ms=beat * 1e3,
         disk_bytes=size / endpoints,
@@ -175,15 +177,17 @@ def _spent(pid: int, work: Callable[[], None]) -> float:
     return cpu_s(pid) - before
 
 
-def _come_and_go(store: KvStore, endpoints: Sequence[FarEndpoint]) -> None:
+def _come_and_go(store: KvStore, endpoints: Sequence[FarEndpoint], pause_s: float) -> None:
+    """pause_s: after each, as a watch that is busy with one change is told of the next along with it."""
     for endpoint in endpoints:
-        store.transact((), endpoint.come())
-        store.transact((), endpoint.go())
+        for writes in (endpoint.come(), endpoint.go()):
+            store.transact((), writes)
+            time.sleep(pause_s)
 
 
-def _heartbeats(store: KvStore, count: int) -> None:
+def _heartbeats(store: KvStore) -> None:
     session = store.session(30)
-    for _ in range(count):
+    for _ in range(_HEARTBEATS):
         session.renew()
         store.get("nodes/far0/life")
     session.close()
