@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retrie
 help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
 	@echo 'make test    every test; make check: the quick ones and the linters; make format: mend what the formatter can'
-	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there'
+	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there; many hosts'
 	@echo 'make soak    ten minutes of edits, drift and kill -9 against one watcher'
 	@echo 'make clean   remove what these made'
 
