@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from reconciler.cluster.question import Question
-from reconciler.cluster.records import NETWORKS_FOLDER, REVISIONS_FOLDER, network_folder
+from reconciler.cluster.records import NETWORKS_FOLDER, REVISIONS_FOLDER, life_path, network_folder
 from reconciler.cluster.state import StateDecoder
 from reconciler.errors import KvError
 from reconciler.kv.address import Discovery
@@ -122,6 +122,13 @@ class ClusterStore:
         """Give why the store could not be asked at the last look, or a watch of it fails now."""
         with self._lock:
             return next(iter(self._failing.values()), self._outage)
+
+    @property
+    def has_sign_of_life(self) -> bool:
+        """Say whether this host's own sign stands there, as far as was seen or told."""
+        with self._lock:
+            mirror = self._mirrors.get(self.discovery.path)
+            return mirror is not None and life_path(self.discovery.path, self._host) in mirror.entries
 
     def folders(self, networks: Collection[str]) -> tuple[str, ...]:
         """Give what has to be watched for these networks."""

@@ -249,9 +249,17 @@ class Watcher:
         return before != self._suspended_at
 
     def _is_sign_of_life_new(self) -> bool:
-        """Say whether this host's record has yet to say that it is watched: the others wait for no sign of a host before that."""
+        """Say whether this host's record has yet to say whether it is watched. A sign that the store lost is given again at once.
+
+        Without a sign the record must not say so: the others would take this host for dead, as after a loss of the whole store.
+        """
         cluster, presence = self._backends.cluster, self._presence
-        return bool(cluster and presence and presence.is_established and not cluster.is_watched)
+        if cluster is None or presence is None or not presence.is_established:
+            return False
+        has_sign = cluster.has_sign_of_life
+        if not has_sign and cluster.outage is None:
+            presence.wake()
+        return has_sign != cluster.is_watched
 
     def _found_again(self) -> set[NsRef]:
         """Give the sandboxes that were missing or unusable and lead somewhere now."""
@@ -271,8 +279,9 @@ class Watcher:
             memory.forget(cause.namespaces)
         if cause.is_firewall:
             memory.firewall = None
-        if self._backends.cluster is not None and self._presence is not None:
-            self._backends.cluster.is_watched = self._presence.is_established
+        cluster = self._backends.cluster
+        if cluster is not None and self._presence is not None:
+            cluster.is_watched = self._presence.is_established and cluster.has_sign_of_life
         began = time.monotonic()
         try:
             is_new = self._load() if cause.is_spec or self._loaded is None else False
