@@ -165,6 +165,10 @@ class ClusterStore:
         """Note that a claim for this network was lost to another host."""
         self._contended[network] = time.monotonic()
 
+    def suffer(self, outage: KvError) -> None:
+        """Note that the store did not answer a write: each further one before the next look would cost a call's time."""
+        self._outage = outage
+
     def follow(self, folder: str, batch: Batch) -> bool:
         """Take in what a watch tells; say whether it is news. From now on the folder is not listed unless forgotten."""
         with self._lock:
