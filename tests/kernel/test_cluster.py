@@ -312,6 +312,7 @@ def test_a_store_that_lost_everything_is_filled_again(provider: str, make_cluste
     assert soon(lambda: cluster["alpha"].endpoints("net") == cluster["beta"].endpoints("net") == endpoints, 60)
     assert {key: cluster["alpha"].network("net")[key] for key in ("Id", "IPAM")} == before
     assert cluster.ping("one", "two")
+    assert not any("keeps changing it" in host.log_text() for host in cluster.hosts.values()), "over who is dead"
 
 
 def test_a_store_restored_from_an_old_backup_never_gives_one_address_to_two(
