@@ -10,7 +10,7 @@ help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
 	@echo 'make demo-overlay   play examples/overlay: three hosts, one network, with Consul, etcd and ZooKeeper in turn'
 	@echo 'make test    every test; make check: the quick ones and the linters; make format: mend what the formatter can'
-	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there'
+	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there; many hosts'
 	@echo 'make soak    ten minutes of edits, drift and kill -9 against one watcher'
 	@echo 'make clean   remove what these made'
 
@@ -38,7 +38,9 @@ format: .venv/dev.stamp
 
 bench: .venv/run.stamp
 	@.ci/install-tools dnsperf:dnsperf
-	@status=0; for part in bench bench.watching bench.bench_dns bench.bench_ports bench.bench_overlay; do \
+	@tests/kv_servers/install.sh
+	@status=0; for part in bench bench.watching bench.bench_dns bench.bench_ports bench.bench_overlay \
+		bench.bench_cluster; do \
 		$(BIN)/python -m tests.$$part || status=1; done; exit $$status
 
 soak: .venv/run.stamp

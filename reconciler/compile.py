@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from reconciler.dns.tables import name_tables
 from reconciler.drivers.bridge import loopback_setting
-from reconciler.drivers.registry import driver_of
+from reconciler.drivers.protocol import RemoteCompiler
+from reconciler.drivers.registry import REMOTE, driver_of
 from reconciler.drivers.remote_told import plugin_nodes
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, link_elements, network_elements
 from reconciler.ipam.promises import (
@@ -20,7 +22,14 @@ from reconciler.ipam.promises import (
     sysctl_record,
 )
 from reconciler.model.containers import Container
-from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
+from reconciler.model.desired import (
+    DesiredAttachment,
+    DesiredEndpoint,
+    DesiredNetwork,
+    DesiredState,
+    HostFacts,
+    RemoteEndpoint,
+)
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Bridge, IPAddress, Key, Object, Seen, Sysctl
 from reconciler.model.observed import SandboxFact
@@ -51,20 +60,26 @@ def compile_objects(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact
 
 
 class Compiler:
-    """`compile_objects` for one who asks again: a network or sandbox that did not change is not compiled again."""
+    """`compile_objects` for one who asks again: a network, sandbox or remote endpoint that did not change is not compiled again."""
 
     def __init__(self) -> None:
         self._parts: dict[tuple[str, str], tuple[tuple[object, ...], _Part]] = {}
+        self._remotes: dict[str, _Remotes] = {}
 
     def __call__(self, desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> dict[Key, Object]:
         endpoints = _endpoints_by_network(desired.attachments)
         host_gateway = _host_gateway(desired.networks)
         default_bridge = next((network for network in desired.networks if network.name == DEFAULT_NETWORK), None)
         known, self._parts = self._parts, {}
+        remotes, self._remotes = self._remotes, {}
         objects: dict[Key, Object] = {}
         for network in desired.networks:
-            inputs = (network, tuple(endpoints[network.name]), desired.host)
+            home = replace(network, remote_endpoints=())
+            inputs = (home, tuple(endpoints[network.name]), desired.host)
             objects.update(self._part(known, "network", network.name, _network_objects, inputs))
+            if network.remote_endpoints and network.wanted.driver in REMOTE and not network.wanted.is_listed:
+                self._remotes[network.name] = _remotes(remotes.get(network.name), inputs, network.remote_endpoints)
+                objects.update(self._remotes[network.name].objects())
         for attachment in desired.attachments:
             gateway = host_gateway or _own_gateway(attachment)
             is_ours = _is_made_by_us(attachment, sandboxes)
@@ -93,6 +108,36 @@ class Compiler:
             before = (inputs, tuple((found.key, found) for found in make(*inputs)))
         self._parts[kind, name] = before
         return before[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Remotes:
+    """What leads to the endpoints of one network on other hosts, by their ids. inputs: what all of it depends on."""
+
+    inputs: tuple[DesiredNetwork, tuple[DesiredEndpoint, ...], HostFacts]
+    compile_remote: RemoteCompiler
+    parts: Mapping[str, tuple[RemoteEndpoint, _Part]]
+
+    def objects(self) -> Iterator[tuple[Key, Object]]:
+        return chain.from_iterable(part for _, part in self.parts.values())
+
+
+def _remotes(
+    before: _Remotes | None,
+    inputs: tuple[DesiredNetwork, tuple[DesiredEndpoint, ...], HostFacts],
+    endpoints: Sequence[RemoteEndpoint],
+) -> _Remotes:
+    """Compile those endpoints that are not as they were."""
+    if before is None or before.inputs != inputs:
+        compiler = REMOTE[inputs[0].wanted.driver].remote_compiler(*inputs)
+        before = _Remotes(inputs=inputs, compile_remote=compiler, parts={})
+    parts = {}
+    for endpoint in endpoints:
+        known = before.parts.get(endpoint.id)
+        if known is None or known[0] != endpoint:
+            known = (endpoint, tuple((found.key, found) for found in before.compile_remote(endpoint)))
+        parts[endpoint.id] = known
+    return replace(before, parts=parts)
 
 
 def _add(objects: dict[Key, Object], more: Iterable[Object]) -> None:

@@ -156,6 +156,16 @@ def put_raw(cluster: Cluster, key: str, value: str) -> None:
         store.put(key, value.encode())
 
 
+def get_raw(cluster: Cluster, key: str) -> dict[str, Any]:
+    """Give what a record says; empty where there is none."""
+    with cluster.machine.inside(SWITCH):
+        store = open_store(store_config(f"{cluster.server.provider}://{STORE}/{PREFIX}", {}, {}))
+        entry = store.get(key)
+        store.close()
+    found: dict[str, Any] = {} if entry is None else json.loads(entry.value)
+    return found
+
+
 def _takes_writes(cluster: Cluster) -> bool:
     """A Consul that listens has yet to elect itself."""
     try:

@@ -50,12 +50,14 @@ class LookedAtStore(Protocol):
 
     def contend(self, network: str) -> None: ...
 
+    def suffer(self, outage: KvError) -> None: ...
+
 
 def apply_cluster_records(operations: Sequence[Operation], store: LookedAtStore) -> list[Outcome]:
     """Carry out operations on ClusterRecord. A repeat is harmless.
 
     Many go into one transaction; when that is lost each is tried alone, so that only those fail that lost something. Once the
-    store does not answer the others fail at once: the next look tells what became of them.
+    store does not answer the others fail at once, those of later steps too: the next look tells what became of them.
     """
     changes = [_change(operation, store) for operation in operations]
     errors: list[KvError | None] = []
@@ -64,6 +66,8 @@ def apply_cluster_records(operations: Sequence[Operation], store: LookedAtStore)
         found = [outage] * len(batch) if outage else _write_batch(batch, store)
         outage = next((error for error in found if isinstance(error, KvUnavailable)), outage)
         errors += found
+    if outage is not None:
+        store.suffer(outage)
     store.forget(change.path for change in changes)
     return [Outcome(operation=operation, error=error) for operation, error in zip(operations, errors, strict=True)]
 

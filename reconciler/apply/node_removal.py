@@ -9,7 +9,7 @@ from typing import Final
 from reconciler.apply.cluster_records import apply_cluster_records
 from reconciler.cluster.nodes import is_living, records_of
 from reconciler.cluster.records import NETWORKS_FOLDER, REVISIONS_FOLDER
-from reconciler.errors import ReconcilerError, Refused
+from reconciler.errors import KvError, ReconcilerError, Refused
 from reconciler.kv.protocol import Entry, KvStore
 from reconciler.model.objects import CLUSTER_UNIT, ClusterRecord
 from reconciler.model.plan import Action, Operation
@@ -80,3 +80,6 @@ class _LookedAt:
 
     def contend(self, network: str) -> None:
         """Deleting claims nothing."""
+
+    def suffer(self, outage: KvError) -> None:
+        """The first failure ends it."""

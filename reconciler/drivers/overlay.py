@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface
+from itertools import chain
 from typing import Final
 
+from reconciler.drivers.protocol import RemoteCompiler
 from reconciler.drivers.sandbox_side import sandbox_side
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet, HostFacts, RemoteEndpoint
 from reconciler.model.identifiers import bridge_mac, derived_id
@@ -55,7 +57,7 @@ def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint
     if not endpoints:
         return
     segments = tuple(_segments(network))
-    by_subnet = {subnet.subnet: segment for segment in segments for subnet in segment.subnets}
+    by_subnet = _by_subnet(segments)
     yield Namespace(unit=network.unit, ns=network.ns, name=network.ns.removeprefix(_NAMED))
     for segment in segments:
         yield from _segment(network, segment, host)
@@ -65,7 +67,33 @@ def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint
                 yield Sysctl(unit=network.unit, ns=network.ns, name=_FORWARDING[version], value="1")
     for endpoint in endpoints:
         yield from _endpoint(network, endpoint, _segment_of(endpoint, by_subnet), host)
-    yield from _remote_entries(network, by_subnet, endpoints, host)
+    yield from chain.from_iterable(map(remote_compiler(network, endpoints, host), network.remote_endpoints))
+
+
+def remote_compiler(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> RemoteCompiler:
+    """Give how an endpoint on another host is compiled. What an endpoint of this host has is never led away from it."""
+    version = host.vtep.version if host.vtep else 4
+    by_subnet = _by_subnet(tuple(_segments(network))) if endpoints else {}
+    own_macs = {endpoint.mac for endpoint in endpoints}
+    own_addresses = {interface.ip for e in endpoints for interface in (e.ipv4, e.ipv6) if interface is not None}
+
+    def compile_remote(remote: RemoteEndpoint) -> Iterator[Object]:
+        segment = _segment_of(remote, by_subnet)
+        is_reachable = remote.vtep.version == version and remote.vtep != host.vtep
+        if segment is None or remote.mac in own_macs or not is_reachable:
+            return
+        yield FdbEntry(unit=network.unit, ns=network.ns, ifname=segment.vxlan, mac=remote.mac, vtep=remote.vtep)
+        for interface in (remote.ipv4, remote.ipv6):
+            if interface is not None and interface.ip not in own_addresses:
+                yield Neighbour(
+                    unit=network.unit, ns=network.ns, ifname=segment.vxlan, address=interface.ip, mac=remote.mac
+                )
+
+    return compile_remote
+
+
+def _by_subnet(segments: Iterable[_Segment]) -> Mapping[IPNetwork, _Segment]:
+    return {subnet.subnet: segment for segment in segments for subnet in segment.subnets}
 
 
 def _segments(network: DesiredNetwork) -> Iterator[_Segment]:
@@ -154,24 +182,3 @@ def _sister_routes(network: DesiredNetwork, endpoint: DesiredEndpoint, own: IPIn
                 gateway=gateway,
                 ifname=endpoint.ifname,
             )
-
-
-def _remote_entries(
-    network: DesiredNetwork,
-    by_subnet: Mapping[IPNetwork, _Segment],
-    endpoints: Sequence[DesiredEndpoint],
-    host: HostFacts,
-) -> Iterator[Object]:
-    """Give what leads to the endpoints on other hosts. What an endpoint of this host has is never led away from it."""
-    unit, ns, version = network.unit, network.ns, host.vtep.version if host.vtep else 4
-    own_macs = {endpoint.mac for endpoint in endpoints}
-    own_addresses = {interface.ip for e in endpoints for interface in (e.ipv4, e.ipv6) if interface is not None}
-    for remote in network.remote_endpoints:
-        segment = _segment_of(remote, by_subnet)
-        is_reachable = remote.vtep.version == version and remote.vtep != host.vtep
-        if segment is None or remote.mac in own_macs or not is_reachable:
-            continue
-        yield FdbEntry(unit=unit, ns=ns, ifname=segment.vxlan, mac=remote.mac, vtep=remote.vtep)
-        for interface in (remote.ipv4, remote.ipv6):
-            if interface is not None and interface.ip not in own_addresses:
-                yield Neighbour(unit=unit, ns=ns, ifname=segment.vxlan, address=interface.ip, mac=remote.mac)

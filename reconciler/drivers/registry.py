@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.drivers import bridge, overlay, remote, sublinks, unmanaged
-from reconciler.drivers.protocol import Driver
+from reconciler.drivers.protocol import Driver, RemoteDriver
 from reconciler.model.plugins import is_plugin
 
 DRIVERS: Mapping[str, Driver] = {
@@ -16,6 +16,9 @@ DRIVERS: Mapping[str, Driver] = {
     "null": unmanaged,
     "overlay": overlay,
 }
+
+REMOTE: Mapping[str, RemoteDriver] = {"overlay": overlay}
+"""Those whose networks have endpoints on other hosts."""
 
 
 def driver_of(name: str) -> Driver:

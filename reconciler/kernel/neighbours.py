@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from typing import Final, NamedTuple
@@ -23,6 +24,7 @@ _RTM_DELNEIGH: Final = 29
 _RTM_GETNEIGH: Final = 30
 _NDA_DST: Final = 1
 _NDA_LLADDR: Final = 2
+_NDA_CACHEINFO: Final = 3
 _NDA_PORT: Final = 6
 _NDA_VNI: Final = 7
 _NDA_IFINDEX: Final = 8
@@ -36,6 +38,7 @@ _AF_BRIDGE: Final = 7
 _AF_INET6: Final = 10
 _NDMSG: Final = Struct("=BxxxiHBB")
 _MAC_SIZE: Final = 6
+_ATTRIBUTE: Final = Struct("=HH")
 
 
 class NeighbourEntry(NamedTuple):
@@ -116,6 +119,36 @@ def decode_neighbour(buffer: bytes, start: int, end: int) -> NeighbourEntry | No
     is_plain = not is_fdb or found.keys().isdisjoint((_NDA_PORT, _NDA_VNI, _NDA_IFINDEX))
     address = _address(buffer[upper[0] : upper[1]]) if is_plain else None
     return NeighbourEntry(ifindex, buffer[lower[0] : lower[1]].hex(":"), address, is_fdb)
+
+
+class NeighbourDecoder:
+    """`decode_neighbour` for one who dumps again: of thousands of entries few are new, the others are the same values as before.
+
+    known: what the last dump told, by what was in its messages. told: the same of this one.
+    """
+
+    def __init__(self, known: Mapping[bytes, NeighbourEntry | None]) -> None:
+        self._known = known
+        self.told: dict[bytes, NeighbourEntry | None] = {}
+
+    def __call__(self, buffer: bytes, start: int, end: int) -> NeighbourEntry | None:
+        message = _without_age(buffer, start, end)
+        entry = self._known[message] if message in self._known else decode_neighbour(buffer, start, end)
+        self.told[message] = entry
+        return entry
+
+
+def _without_age(buffer: bytes, start: int, end: int) -> bytes:
+    """Give a message without what changes by itself: how long ago the entry was used."""
+    unpack = _ATTRIBUTE.unpack_from
+    place = start + 12
+    while place + 4 <= end:
+        length, kind = unpack(buffer, place)
+        after = place + ((length + 3) & ~3)
+        if kind == _NDA_CACHEINFO:
+            return buffer[start:place] + buffer[after:end]
+        place = max(after, place + 4)
+    return buffer[start:end]
 
 
 def _address(packed: bytes) -> IPAddress:

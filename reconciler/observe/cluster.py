@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from reconciler.cluster.question import Question
-from reconciler.cluster.records import NETWORKS_FOLDER, REVISIONS_FOLDER, network_folder
+from reconciler.cluster.records import NETWORKS_FOLDER, REVISIONS_FOLDER, life_path, network_folder
 from reconciler.cluster.state import StateDecoder
 from reconciler.errors import KvError
 from reconciler.kv.address import Discovery
@@ -124,6 +124,13 @@ class ClusterStore:
         with self._lock:
             return next(iter(self._failing.values()), self._outage)
 
+    @property
+    def has_sign_of_life(self) -> bool:
+        """Say whether this host's own sign stands there, as far as was seen or told."""
+        with self._lock:
+            mirror = self._mirrors.get(self.discovery.path)
+            return mirror is not None and life_path(self.discovery.path, self._host) in mirror.entries
+
     def folders(self, networks: Collection[str]) -> tuple[str, ...]:
         """Give what has to be watched for these networks."""
         return (self.discovery.path, NETWORKS_FOLDER, *map(network_folder, sorted(networks)))
@@ -158,6 +165,10 @@ class ClusterStore:
     def contend(self, network: str) -> None:
         """Note that a claim for this network was lost to another host."""
         self._contended[network] = time.monotonic()
+
+    def suffer(self, outage: KvError) -> None:
+        """Note that the store did not answer a write: each further one before the next look would cost a call's time."""
+        self._outage = outage
 
     def follow(self, folder: str, batch: Batch) -> bool:
         """Take in what a watch tells; say whether it is news. From now on the folder is not listed unless forgotten."""

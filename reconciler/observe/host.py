@@ -39,7 +39,7 @@ def observe_host(
     namespaces.refresh()
     host = memory.host = _host_view(namespaces, memory)
     memory.stale_links = None
-    memory.overlays = look_into_overlays(namespaces, memory.overlays)
+    memory.overlays = look_into_overlays(namespaces, memory.overlays, memory.entries)
     overlays = [overlay for overlay in memory.overlays.values() if overlay is not None]
     nears = NearEnds({HOST: host.links, **{overlay.ns: overlay.seen.links for overlay in overlays}})
     sandboxes = look_into_sandboxes(wanted, namespaces, nears, memory, promised)

@@ -8,12 +8,13 @@ from itertools import chain
 
 from reconciler.kernel.addresses import AddressEntry
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
-from reconciler.kernel.neighbours import NeighbourEntry
+from reconciler.kernel.neighbours import NeighbourDecoder, NeighbourEntry, dump_fdb, dump_neighbours
+from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.routes import RouteEntry
 from reconciler.last_answer import LastAnswer
 from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import Key, Seen
+from reconciler.model.objects import FdbEntry, Key, Neighbour, Seen
 from reconciler.model.observed import SandboxFact
 from reconciler.observe.addresses import link_addresses
 from reconciler.observe.links import Peer, Peers, near_links
@@ -42,6 +43,10 @@ class View:
     def own_names(self) -> dict[int, str]:
         return {link.ifindex: link.ifname for link in self.links if link.is_ours}
 
+    def vxlans(self) -> dict[int, Link]:
+        """Give our VXLAN devices, by index."""
+        return {link.ifindex: link for link in self.links if link.is_ours and link.kind == "vxlan"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Glimpse:
@@ -66,6 +71,44 @@ class Overlay:
     ns: NsRef
     seen: View
     objects: LastAnswer[[Peers], Keyed]
+
+
+class Entries:
+    """The entries in one namespace. Of thousands a change touches few: the others are neither read nor made into objects again."""
+
+    def __init__(self) -> None:
+        self._told: Mapping[bytes, NeighbourEntry | None] = {}
+        self._known: dict[int, tuple[NeighbourEntry, str, tuple[Key, Seen]]] = {}
+
+    def read(self, socket: RouteSocket) -> tuple[NeighbourEntry, ...]:
+        """Ask the kernel; what has not changed is the same value as before."""
+        decode = NeighbourDecoder(self._told)
+        found = (*socket.dump(dump_neighbours(), decode), *socket.dump(dump_fdb(), decode))
+        self._told = decode.told
+        return found
+
+    def objects(self, ns: NsRef, seen: View) -> Keyed:
+        """Give the entries on our VXLAN devices; whoever made them, they are on a link of ours."""
+        names = {ifindex: link.ifname for ifindex, link in seen.vxlans().items()}
+        known, self._known = self._known, {}
+        for entry in seen.neighbours:
+            ifname = names.get(entry.ifindex)
+            if ifname is None:
+                continue
+            before = known.get(id(entry))
+            if before is None or before[0] is not entry or before[1] != ifname:
+                made = _entry(ns, ifname, entry)
+                if made is None:
+                    continue
+                before = (entry, ifname, (made.key, Seen(made, is_ours=True)))
+            self._known[id(entry)] = before
+        return tuple(found for _, _, found in self._known.values())
+
+
+def _entry(ns: NsRef, ifname: str, entry: NeighbourEntry) -> FdbEntry | Neighbour | None:
+    if entry.is_fdb:
+        return FdbEntry(ns=ns, ifname=ifname, mac=entry.mac, vtep=entry.address)
+    return None if entry.address is None else Neighbour(ns=ns, ifname=ifname, address=entry.address, mac=entry.mac)
 
 
 class HostObjects:
@@ -96,6 +139,7 @@ class Memory:
     host: the host's own namespace. stale_links: of the host, by index, to be looked at again with its addresses and routes; None:
     its view is as new. sandboxes: those that attachments name. others: namespaces under other names, by name and
     inode, with what was found in them. overlays: the same for namespaces with names of overlay networks, None for those of others.
+    entries: what the entries in those came to; never stale, so never forgotten.
     files: all sandbox files, and for whom they were looked up. containers: what their engine said, by the name that the specs call
     each by. container_files: those of theirs that hold our text. firewall: our tables. foreign_drops: what was found with them of
     other tables. revision: commit and dirty flag of the specs, and what they wanted then; asked for in a cluster only.
@@ -106,6 +150,7 @@ class Memory:
     sandboxes: dict[NsRef, Glimpse] = field(default_factory=dict)
     others: dict[tuple[str, int], Glimpse] = field(default_factory=dict)
     overlays: dict[tuple[str, int], Overlay | None] = field(default_factory=dict)
+    entries: dict[tuple[str, int], Entries] = field(default_factory=dict)
     files: tuple[Mapping[str, str], Keyed] | None = None
     containers: dict[str, ContainerAnswer] = field(default_factory=dict)
     container_files: Keyed | None = None

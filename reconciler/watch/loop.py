@@ -36,6 +36,7 @@ from reconciler.watch.kernel_events import KernelEvents
 from reconciler.watch.names_events import NamesEvents
 from reconciler.watch.noise import Noise
 from reconciler.watch.presence import Presence
+from reconciler.watch.rest import Rest
 from reconciler.watch.spec_events import SpecEvents
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Watcher:
         self._names = NamesEvents(settings.run_dir)
         self._cluster = None if backends.cluster is None else ClusterEvents(backends.cluster, backends.cluster.kv)
         self._presence = _presence(settings, backends)
-        self._noise, self._brake = Noise(), Brake()
+        self._noise, self._brake, self._rest = Noise(), Brake(), Rest()
         self._loaded: LoadedSpecs | None = None
         self._last: Report | None = None
         self._deferred: dict[NsRef, float] = {}
@@ -155,6 +156,7 @@ class Watcher:
                     listener.beat()
                 cause = self._gather(selector, [key.data for key, _ in ready], signals)
                 cause.is_everything |= self._are_suspensions_new()
+                cause.is_cluster |= self._is_sign_of_life_new()
                 lock.forget_askers()
         for listener in self._listeners:
             listener.stopping()
@@ -185,6 +187,7 @@ class Watcher:
             ready = [key.data for key, _ in selector.select(_SETTLE_S)]
         self._defer_noise(cause)
         self._add_due(cause)
+        self._defer_others(cause)
         return cause
 
     def _take(self, source: object, cause: _Cause, signals: _Signals) -> None:
@@ -227,6 +230,13 @@ class Watcher:
                 cause.namespaces.discard(ns)
                 self._deferred.setdefault(ns, now + wait_s)
 
+    def _defer_others(self, cause: _Cause) -> None:
+        """Let news of other hosts rest that come in a storm; with another cause they are served all the same."""
+        until_s = self._rest.until_s(time.monotonic())
+        if cause.is_cluster and until_s is not None:
+            cause.is_cluster = False
+            self._due["cluster"] = until_s
+
     def _add_due(self, cause: _Cause) -> None:
         now = time.monotonic()
         come = {ns for ns, due in self._deferred.items() if due <= now}
@@ -239,6 +249,7 @@ class Watcher:
         for name in due:
             del self._due[name]
         cause.is_everything |= not due.isdisjoint({"resync", "retry", "brake", "resumption"})
+        cause.is_cluster |= "cluster" in due
         cause.is_spec |= not due.isdisjoint({"specs", "resync"})  # a writer that never closes its file makes no event
         if "missing" in due:
             cause.namespaces |= self._found_again()
@@ -249,6 +260,19 @@ class Watcher:
         before, self._suspended_at = self._suspended_at, suspended_at(self._settings.state_dir)
         return before != self._suspended_at
 
+    def _is_sign_of_life_new(self) -> bool:
+        """Say whether this host's record has yet to say whether it is watched. A sign that the store lost is given again at once.
+
+        Without a sign the record must not say so: the others would take this host for dead, as after a loss of the whole store.
+        """
+        cluster, presence = self._backends.cluster, self._presence
+        if cluster is None or presence is None or not presence.is_established:
+            return False
+        has_sign = cluster.has_sign_of_life
+        if not has_sign and cluster.outage is None:
+            presence.wake()
+        return has_sign != cluster.is_watched
+
     def _found_again(self) -> set[NsRef]:
         """Give the sandboxes that were missing or unusable and lead somewhere now."""
         namespaces = self._backends.namespaces
@@ -256,6 +280,7 @@ class Watcher:
         return {ns for ns, found in known if not found.fact.inode and namespaces.present_inode(ns)}
 
     def _pass(self, cause: _Cause) -> None:
+        self._due.pop("cluster", None)
         memory = self._backends.memory
         if cause.is_everything:
             memory.forget_all()
@@ -267,8 +292,9 @@ class Watcher:
             memory.forget(cause.namespaces)
         if cause.is_firewall:
             memory.firewall = None
-        if self._backends.cluster is not None and self._presence is not None:
-            self._backends.cluster.is_watched = self._presence.is_established
+        cluster = self._backends.cluster
+        if cluster is not None and self._presence is not None:
+            cluster.is_watched = self._presence.is_established and cluster.has_sign_of_life
         began = time.monotonic()
         try:
             is_new = self._load() if cause.is_spec or self._loaded is None else False
@@ -280,7 +306,10 @@ class Watcher:
         except ReconcilerError as error:
             self._could_not(error)
             return
-        self._passed(report, time.monotonic() - began, cause, is_new=is_new)
+        ended = time.monotonic()
+        if cause.is_cluster:
+            self._rest.worked(began, ended)
+        self._passed(report, ended - began, cause, is_new=is_new)
 
     def _load(self) -> bool:
         """Read the specs; give whether they say something new."""

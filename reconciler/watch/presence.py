@@ -18,6 +18,9 @@ from reconciler.model.cluster import ClusterNode
 log = logging.getLogger(__name__)
 
 _CLOSE_S: Final = 3.0
+_REST_S: Final = 0.1
+"""Between two looks after the sign, however often somebody asks for one."""
+
 _HAND_OVER_ATTEMPTS: Final = 3
 
 
@@ -38,6 +41,7 @@ class Presence:
         self._session: Session | None = None
         self._backoff = Backoff()
         self._closing = threading.Event()
+        self._waking = threading.Event()
         self._conflict: str | None = None
         self._complaint = ""
         self._is_established = False
@@ -54,17 +58,25 @@ class Presence:
         """Say which other host lives under our name; None as long as none does."""
         return self._conflict
 
+    def wake(self) -> None:
+        """Look after the sign now: it was seen missing."""
+        self._waking.set()
+
     def close(self) -> None:
         """Hand over to nobody: the host counts as alive and unwatched from now on.
 
         Waits a few seconds at most. Where no store is reached in that time, the session's TTL ends the sign.
         """
         self._closing.set()
+        self._waking.set()
         self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._closing.wait(self._step())
+            wait_s = self._step()
+            self._closing.wait(min(_REST_S, wait_s))
+            self._waking.wait(max(0.0, wait_s - _REST_S))
+            self._waking.clear()
         if self._session is not None and _is_done(self._hand_over):
             self._session.close()
 

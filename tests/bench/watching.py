@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import signal
-import socket
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -15,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.echo import Echo
 from tests.command_line import Reconcile, command_environment
 from tests.machine import Machine, eventually
 from tests.private_namespaces import enter_private_machine
@@ -48,7 +47,7 @@ def measure() -> Figures:
         reconcile = Reconcile(machine=machine, host_ns="H", specs=Path(folder) / "specs")
         _write_specs(reconcile.specs)
         reconcile.ok("-q")
-        with _watcher(reconcile) as watcher, _Echo(machine, "H") as echo:
+        with _watcher(reconcile) as watcher, Echo(machine, "H") as echo:
             eventually(lambda: reconcile("--dry-run", "--detailed-exitcode").exit_code == 0, 60, 0.5)
             idle = _idle_percent(watcher.pid)
             edits = [_edit(machine, reconcile.specs, echo, number) for number in range(ROUNDS)]
@@ -98,54 +97,7 @@ def _watcher(reconcile: Reconcile) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-class _Echo:
-    """Pings from a namespace without a process per ping."""
-
-    def __init__(self, machine: Machine, ns: str) -> None:
-        with machine.inside(ns):
-            self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-        self._socket.settimeout(0.002)
-        self._number = 0
-
-    def __enter__(self) -> _Echo:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def wait(self, address: str, deadline_s: float = 10.0) -> None:
-        """Ping every 2 ms until an answer to one of these pings comes. Raises TimeoutError."""
-        end = time.monotonic() + deadline_s
-        while time.monotonic() < end:
-            self._number = (self._number + 1) & 0xFFFF
-            try:
-                self._socket.sendto(_echo_request(self._number), (address, 0))
-                reply, (source, _) = self._socket.recvfrom(512)
-            except OSError:
-                time.sleep(0.0005)
-                continue
-            if source == address and reply[20] == 0:
-                return
-        raise TimeoutError(f"{address} does not answer")
-
-    def settle(self) -> None:
-        """Take what answers are still on their way."""
-        time.sleep(0.3)
-        while True:
-            try:
-                self._socket.recv(512)
-            except OSError:
-                return
-
-
-def _echo_request(number: int) -> bytes:
-    head = struct.pack(">BBHHH", 8, 0, 0, 0x7265, number)
-    total = sum(struct.unpack(">4H", head))
-    checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-    return head[:2] + struct.pack(">H", checksum) + head[4:]
-
-
-def _timed(echo: _Echo, change: Callable[[], object], address: str) -> float:
+def _timed(echo: Echo, change: Callable[[], object], address: str) -> float:
     echo.settle()
     change()
     began = time.perf_counter()
@@ -153,7 +105,7 @@ def _timed(echo: _Echo, change: Callable[[], object], address: str) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def _edit(machine: Machine, specs: Path, echo: _Echo, number: int) -> float:
+def _edit(machine: Machine, specs: Path, echo: Echo, number: int) -> float:
     """The host knows the neighbour beforehand: a ping that comes too early would make it wait a second before it asks again."""
     address = f"10.{number}.9.9"
     mac = f"02:42:0a:{number:02x}:09:09"
@@ -164,14 +116,14 @@ def _edit(machine: Machine, specs: Path, echo: _Echo, number: int) -> float:
     return _timed(echo, lambda: draft.rename(draft.with_suffix(".yaml")), address)
 
 
-def _delete(machine: Machine, link: str, echo: _Echo, address: str) -> float:
+def _delete(machine: Machine, link: str, echo: Echo, address: str) -> float:
     return _timed(echo, lambda: machine.run("H", "ip", "link", "del", link), address)
 
 
 def _delete_bridge(machine: Machine, n: int) -> float:
     """Asked from the sandbox, which keeps the bridge's address in its neighbour table; the host forgets all with the bridge."""
     gateway = f"10.{n}.0.1"
-    with _Echo(machine, f"box{n + NETWORKS}") as echo:
+    with Echo(machine, f"box{n + NETWORKS}") as echo:
         echo.wait(gateway)
         return _delete(machine, f"br-n{n}", echo, gateway)
 

@@ -245,3 +245,15 @@ def test_what_cannot_be_given_is_said_once(make_backend, caplog: pytest.LogCaptu
     assert "choose another discovery.ttl" in caplog.text
     presence.close()
     assert json.loads(life_value("i-alpha")) == {"instance": "i-alpha"}
+
+
+def test_sign_that_the_store_lost_is_given_again_without_waiting_for_a_heartbeat(backend: Backend, area: str) -> None:
+    kv = backend.open(area)
+    presence = Presence(kv, "alpha", "i-alpha", Discovery(heartbeat_s=600, ttl_s=1800))
+    try:
+        until(lambda: presence.is_established)
+        kv.delete("nodes/alpha/life")
+        presence.wake()
+        until(lambda: life(kv) is not None)
+    finally:
+        presence.close()

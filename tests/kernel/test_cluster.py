@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import DEADLINE_S, Cluster, cluster_of, put_raw, short_life
+from tests.cluster import DEADLINE_S, Cluster, cluster_of, get_raw, put_raw, short_life
 from tests.machine import Machine, eventually
 
 pytestmark = pytest.mark.kernel
@@ -47,8 +48,8 @@ def is_settled(cluster: Cluster, *names: str) -> bool:
 
 
 def are_watched(cluster: Cluster) -> bool:
-    """Wait until all hosts give signs of life: one that is killed before is taken for one that nobody watches."""
-    return soon(lambda: cluster["alpha"].ok("node", "ls").stdout.count(" yes ") == len(cluster.hosts))
+    """Wait until all hosts say that they give signs of life: one that is killed before is taken for one that nobody watches."""
+    return soon(lambda: all(get_raw(cluster, f"nodes/{name}/info").get("watched") for name in cluster.hosts))
 
 
 def soon(condition: Callable[[], object], deadline_s: float = DEADLINE_S) -> bool:
@@ -366,6 +367,61 @@ def test_a_store_that_lost_everything_is_filled_again(provider: str, make_cluste
     assert soon(lambda: cluster["alpha"].endpoints("net") == cluster["beta"].endpoints("net") == endpoints, 60)
     assert {key: cluster["alpha"].network("net")[key] for key in ("Id", "IPAM")} == before
     assert cluster.ping("one", "two")
+    assert not any("keeps changing it" in host.log_text() for host in cluster.hosts.values()), "over who is dead"
+
+
+def test_a_store_restored_from_an_old_backup_never_gives_one_address_to_two(
+    make_cluster: MakeCluster, machine: Machine, tmp_path: Path
+) -> None:
+    cluster = make_cluster("alpha", "beta", "gamma")
+    alpha, beta, gamma = cluster.hosts.values()
+    later = (
+        PAIR
+        + "  three: {hosts: [alpha], networks: [net]}\n  four: {hosts: [beta], networks: {net: {ipv4_address: 10.0.9.44}}}\n"
+    )
+    for host in (alpha, beta):
+        host.declare(NET + PAIR)
+        host.watch()
+    assert soon(lambda: set(alpha.endpoints("net")) == set(beta.endpoints("net")) == {"one", "two"}, 60)
+    backup, data = tmp_path / "backup", cluster.server.folder / "data"
+    cluster.server.stop()
+    shutil.copytree(data, backup)
+    cluster.start_server()
+    for host in (alpha, beta):
+        host.declare(NET + later)
+    assert soon(lambda: len(alpha.endpoints("net")) == len(beta.endpoints("net")) == 4, 60)
+    assert cluster.ping("one", "four")
+    lost = alpha.endpoints("net")["three"]
+
+    for host in (alpha, beta):
+        host.stop(signal.SIGKILL)
+    cluster.server.stop()
+    shutil.rmtree(data)
+    shutil.copytree(backup, data)
+    cluster.start_server()
+    gamma.declare(
+        NET + f"attachments:\n  five: {{networks: {{net: {{ipv4_address: {lost}}}}}}}\n"
+        "  six: {networks: {net: {ipv4_address: 10.0.9.44}}}\n"
+    )
+    assert soon(lambda: gamma().exit_code == 0)
+    for host in (alpha, beta, gamma):
+        host.watch()
+
+    assert soon(
+        lambda: len(alpha.endpoints("net")) == len(beta.endpoints("net")) == len(gamma.endpoints("net")) == 5, 60
+    )
+    found = alpha.endpoints("net")
+    assert beta.endpoints("net") == gamma.endpoints("net") == found
+    assert found.keys() == {"one", "two", "three", "five", "six"}
+    assert len(set(found.values())) == 5
+    assert (found["five"], found["six"]) == (lost, "10.0.9.44")
+    refused = (beta.status_dir / "summary.json").read_text()
+    assert "10.0.9.44: Address already in use: attachment six on host gamma has it" in refused
+    for sandbox, address in (("five", lost), ("six", "10.0.9.44")):
+        with machine.tcp_server(sandbox) as port:
+            assert machine.tcp("one", address, port, deadline_s=DEADLINE_S) == found["one"]
+            assert machine.tcp("two", address, port, deadline_s=DEADLINE_S) == found["two"]
+    assert cluster.ping("two", "three")
 
 
 def test_two_hosts_after_one_name_or_address_do_not_both_get_it(make_cluster: MakeCluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
@@ -15,6 +16,7 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from reconciler.kernel.links import Link, decode_link
 from reconciler.kernel.neighbours import (
+    NeighbourDecoder,
     NeighbourEntry,
     decode_neighbour,
     delete_fdb,
@@ -143,3 +145,56 @@ def test_random_neighbour_raises_only_codec_error(payload: bytes) -> None:
 def test_random_vxlan_data_raises_only_codec_error(raw: bytes) -> None:
     with contextlib.suppress(CodecError):
         vxlan_data(Link(1, "l", "vxlan", False, "", 0, 0, 0, 0, -1, False, "", b"", raw))
+
+
+def aged(request: Request, seconds: int) -> Request:
+    """Give a request as the kernel would tell of the entry: with probes and its age behind the addresses, then how it was made."""
+    head = request.body.removesuffix(attribute(12, bytes((PROTOCOL,))))
+    age = attribute(4, bytes(4)) + attribute(3, seconds.to_bytes(4, "little") * 4)
+    return request._replace(body=head + age + request.body[len(head) :])
+
+
+@pytest.mark.parametrize("address", ["10.9.0.3", "20.0.3.0", "fd09::3"])
+@pytest.mark.parametrize("put", [put_neighbour, put_fdb])
+def test_an_entry_that_only_grew_older_is_the_same_value(put: Callable[..., Request], address: str) -> None:
+    arguments = (5, ip_address(address), MAC) if put is put_neighbour else (5, MAC, ip_address(address))
+    first = NeighbourDecoder({})
+    (young,), (old,) = (tuple(messages(packed(aged(put(*arguments), age), 1))) for age in (1, 196628))
+
+    before = first(young.buffer, young.start, young.end)
+    second = NeighbourDecoder(first.told)
+
+    assert before == decoded(put(*arguments))
+    assert second(old.buffer, old.start, old.end) is before
+    assert first.told == second.told
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        put_fdb(5, MAC, ip_address("198.51.100.3")),
+        put_fdb(6, MAC, ip_address("198.51.100.2")),
+        put_fdb(5, "02:42:0a:09:00:04", ip_address("198.51.100.2")),
+        put_neighbour(5, ip_address("198.51.100.2"), MAC),
+    ],
+    ids=["vtep", "link", "mac", "kind"],
+)
+def test_an_entry_that_differs_is_read_anew(other: Request) -> None:
+    known = NeighbourDecoder({})
+    (first,), (second,) = (
+        tuple(messages(packed(aged(each, 1), 1))) for each in (put_fdb(5, MAC, ip_address("198.51.100.2")), other)
+    )
+    known(first.buffer, first.start, first.end)
+
+    assert NeighbourDecoder(known.told)(second.buffer, second.start, second.end) == decoded(other)
+
+
+def test_an_entry_by_another_port_is_not_taken_for_the_plain_one() -> None:
+    plain = put_fdb(5, MAC, ip_address("198.51.100.2"))
+    known = NeighbourDecoder({})
+    (first,) = messages(packed(aged(plain, 1), 1))
+    known(first.buffer, first.start, first.end)
+    (other,) = messages(packed(aged(plain._replace(body=plain.body + attribute(6, b"\x00\x09")), 1), 1))
+    again = NeighbourDecoder(known.told)
+
+    assert again(other.buffer, other.start, other.end) == NeighbourEntry(5, MAC, None, is_fdb=True)
