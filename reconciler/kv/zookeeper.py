@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
+from weakref import WeakSet
 
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.backoff import Backoff
@@ -48,6 +49,7 @@ class ZooKeeperStore:
         self._root = "/" + config.prefix.rstrip("/")
         self._connection = Connection(config, config.timeout_s)
         self._made_folders: set[str] = set()
+        self._sessions: WeakSet[ZooKeeperSession] = WeakSet()
 
     def get(self, key: str) -> Entry | None:
         deadline = self._deadline()
@@ -75,9 +77,13 @@ class ZooKeeperStore:
         return ZooKeeperWatch(self._connection, folder, prefix, self._config.timeout_s)
 
     def session(self, ttl_s: float) -> ZooKeeperSession:
-        return ZooKeeperSession(Connection(self._config, ttl_s), ttl_s, self._config.timeout_s)
+        made = ZooKeeperSession(Connection(self._config, ttl_s), ttl_s, self._config.timeout_s)
+        self._sessions.add(made)
+        return made
 
     def close(self) -> None:
+        for session in tuple(self._sessions):
+            session.close()  # one that nobody ended would keep kazoo's threads for as long as the process runs
         self._connection.close(self._config.timeout_s)
 
     def _transact(self, steps: Sequence[Step]) -> None:
