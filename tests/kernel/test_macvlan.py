@@ -594,7 +594,7 @@ def test_a_pass_killed_anywhere_is_completed_by_the_next_also_in_a_foreign_sandb
         assert machine.links("two") == ["eth0", "lo"], where
         assert forked.ok().writes == (), where
 
-    assert every_death(lambda number: forked(die_before=number), lambda: forked.ok("down"), judge) > 15
+    assert every_death(lambda number: forked(die_before=number), lambda: forked.ok("down"), judge, step=2) > 15
     forked.ok("down")
     assert everything(machine, "H") == before
     assert machine.links("two") == ["lo"]

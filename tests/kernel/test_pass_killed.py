@@ -52,23 +52,35 @@ def leftovers(machine: Machine) -> list[str]:
     return [str(path) for folder in folders for path in folder.rglob("*") if path.name.endswith((".tmp", "-journal"))]
 
 
-def telling(writes: Sequence[str], step: int) -> Iterator[int]:
-    """Give the writes before which to die. Of the many files and folders of a kind the first must do."""
+CLOSELY = ("netlink", "Nft", "SqliteStore")
+"""Kinds of writes before each of which a pass dies."""
+
+
+def telling(writes: Sequence[str], step: int, closely: tuple[str, ...]) -> Iterator[int]:
+    """Give the writes before which to die. Of the many files and folders of another kind the first must do."""
     told: Counter[str] = Counter()
     for number, write in enumerate(writes):
         kind = re.sub(r"(?<=[/.])(one|two|three|four)\b|[0-9]+", "*", write)
         told[kind] += 1
-        if (told[kind] == 1 or write.startswith(("netlink", "Nft", "SqliteStore"))) and number % step == 0:
+        if (told[kind] == 1 or write.startswith(closely)) and number % step == 0:
             yield number
 
 
 def every_death(
-    run: Callable[[int | None], Forked], prepare: Prepare, judge: Callable[[str], None], *, step: int = 1
+    run: Callable[[int | None], Forked],
+    prepare: Prepare,
+    judge: Callable[[str], None],
+    *,
+    step: int = 1,
+    closely: tuple[str, ...] = CLOSELY,
 ) -> int:
-    """Run again and again from the state that `prepare` makes, killed before each write in turn; give how many there were."""
+    """Run again and again from the state that `prepare` makes, killed before each write in turn; give how many there were.
+
+    closely: see `CLOSELY`; for what has to do with some kinds of writes only, as the others die in the tests here.
+    """
     prepare()
     writes = run(None).writes
-    for number in telling(writes, step):
+    for number in telling(writes, step, closely):
         prepare()
         done = run(number)
         if done.was_killed:

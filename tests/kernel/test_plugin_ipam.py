@@ -286,7 +286,8 @@ def test_pass_killed_anywhere_is_completed_and_leaks_no_address(
         forked.ok("down")
         books.forget()
 
-    assert every_death(lambda number: forked(die_before=number), prepare, judge) > 30
+    calls = ("client", "SqliteStore")
+    assert every_death(lambda number: forked(die_before=number), prepare, judge, closely=calls) > 30
 
 
 _EXPLICIT = "config: [{subnet: 10.90.0.0/24, gateway: 10.90.0.254}]"

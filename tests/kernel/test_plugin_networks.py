@@ -256,6 +256,10 @@ def test_state_folder_lost_leads_to_the_same_networks(
     assert reconcile.ok("--dry-run", "--detailed-exitcode").exit_code == 0
 
 
+CALLS = ("client", "SqliteStore")
+"""Calls to the plugin, and the records of them."""
+
+
 def test_pass_killed_anywhere_is_completed_and_nothing_is_made_twice(
     forked: ForkedReconcile, machine: Machine, uplink: str, plugin: ReferencePlugin
 ) -> None:
@@ -273,7 +277,7 @@ def test_pass_killed_anywhere_is_completed_and_nothing_is_made_twice(
     def prepare() -> None:
         forked.ok("down")
 
-    count = every_death(lambda number: forked(die_before=number), prepare, judge)
+    count = every_death(lambda number: forked(die_before=number), prepare, judge, closely=CALLS)
 
     assert count > 40
     forked.ok("down")
@@ -292,7 +296,8 @@ def test_down_killed_anywhere_is_completed(
         assert records(machine) == {}, where
         assert plugin.counted_twice() == [], where
 
-    assert every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge) > 20
+    down = every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge, closely=CALLS)
+    assert down > 20
 
 
 def test_down_killed_anywhere_is_undone_by_a_pass(
@@ -307,4 +312,4 @@ def test_down_killed_anywhere_is_undone_by_a_pass(
         assert plugin.counted_twice() == [], where
         assert forked.ok().writes == (), where
 
-    every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge)
+    every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge, closely=CALLS)

@@ -34,8 +34,8 @@ class Told:
 
     def script(self, connection: socket.socket, target: str) -> None:
         if target.startswith("/events"):
+            self.listeners.append(connection)  # who has the answer may be told at once
             connection.sendall(answer(b""))
-            self.listeners.append(connection)
             self.is_over.wait(60)
         else:
             self.describe(connection, target.split("/")[2])
