@@ -156,6 +156,21 @@ def put_raw(cluster: Cluster, key: str, value: str) -> None:
         store.put(key, value.encode())
 
 
+def are_watched(cluster: Cluster) -> bool:
+    """Wait until all hosts give signs of life, and say so: one that is killed before is taken for one that nobody watches."""
+    config = store_config(f"{cluster.server.provider}://{STORE}/{PREFIX}", {}, {})
+
+    def is_watched() -> bool:
+        found = {entry.key: entry.value for entry in store.list("nodes/")}
+        infos = [json.loads(found.get(f"nodes/{name}/info", b"{}")) for name in cluster.hosts]
+        return all(info.get("watched") for info in infos) and all(
+            f"nodes/{name}/life" in found for name in cluster.hosts
+        )
+
+    with cluster.machine.inside(SWITCH), closing(open_store(config)) as store:
+        return eventually(is_watched, DEADLINE_S)
+
+
 def _takes_writes(cluster: Cluster) -> bool:
     """A Consul that listens has yet to elect itself."""
     try:

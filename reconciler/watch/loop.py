@@ -50,6 +50,9 @@ _SETTLE_MAX_S: Final = 0.05
 _MISSING_POLL_S: Final = 1.0
 """How often to see whether a sandbox that is not there has come: a pidfile or a process makes no event."""
 
+_PRESENCE_POLL_S: Final = 1.0
+"""How often to see whether our sign of life stands, until it does: what tells of it may come before the watch of it."""
+
 _SPEC_POLL_S: Final = 5.0
 _CONTAINER: Final = f"{SandboxKind.CONTAINER}:"
 _RETRY_FIRST_S: Final = 0.2
@@ -243,6 +246,15 @@ class Watcher:
         if "missing" in due:
             cause.namespaces |= self._found_again()
             self._due["missing"] = now + _MISSING_POLL_S
+        if "presence" in due:
+            self._look_for_presence(cause, now)
+
+    def _look_for_presence(self, cause: _Cause, now: float) -> None:
+        """Once the sign of life stands, this host's record shall say so at once: a host that dies before is not missed."""
+        if self._presence is not None and self._presence.is_established:
+            cause.is_cluster = True
+        else:
+            self._due["presence"] = now + _PRESENCE_POLL_S
 
     def _are_suspensions_new(self) -> bool:
         """Say whether somebody suspended or resumed something since the last time; seen at the latest with the next heartbeat."""
@@ -327,7 +339,7 @@ class Watcher:
         if self._last is None:
             return False
         before, after = self._last.desired, report.desired
-        return (before.networks, before.attachments) == (after.networks, after.attachments)
+        return (before.networks, before.attachments, before.nodes) == (after.networks, after.attachments, after.nodes)
 
     def _plan_ahead(self, report: Report, now: float) -> None:
         self._due.setdefault("resync", now + RESYNC_S)
@@ -339,6 +351,8 @@ class Watcher:
         missing = (ns for ns, found in self._backends.memory.sandboxes.items() if not found.fact.inode)
         if not all(ns.startswith(_CONTAINER) for ns in missing):  # of those their engine tells
             self._due.setdefault("missing", now + _MISSING_POLL_S)
+        if self._presence is not None and self._backends.cluster is not None and not self._backends.cluster.is_watched:
+            self._due.setdefault("presence", now + _PRESENCE_POLL_S)
         if self._specs.needs_polling:
             self._due.setdefault("specs", now + _SPEC_POLL_S)
         release_s = self._brake.next_release_s()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import DEADLINE_S, SHORT_LIFE, Cluster, ClusterHost, cluster_of, put_raw
+from tests.cluster import DEADLINE_S, SHORT_LIFE, Cluster, ClusterHost, are_watched, cluster_of, put_raw
 from tests.fakes.scripted_plugin import ScriptedPlugin
 from tests.kernel.reference_plugin import ReferencePlugin, reference_plugin
 from tests.kernel.test_pass_killed import every_death
@@ -90,11 +90,6 @@ def both_told(cluster: Cluster, plugin: ScriptedPlugin) -> list[tuple[str, str, 
     expected = [("DiscoverNew", str(cluster[name].address), name == "alpha") for name in ("alpha", "beta")]
     assert soon(lambda: sorted(discovered(plugin)) == expected), discovered(plugin)
     return expected
-
-
-def are_watched(cluster: Cluster) -> bool:
-    """Wait until all hosts give signs of life: one that is killed before is taken for one that nobody watches."""
-    return soon(lambda: cluster["alpha"].ok("node", "ls").stdout.count(" yes ") == len(cluster.hosts))
 
 
 def calls_of(plugin: ReferencePlugin, method: str) -> list[str]:
