@@ -11,7 +11,6 @@ from reconciler.dns.tables import name_tables
 from reconciler.drivers.bridge import loopback_setting
 from reconciler.drivers.protocol import RemoteCompiler
 from reconciler.drivers.registry import REMOTE, driver_of
-from reconciler.drivers.remote_told import plugin_nodes
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, link_elements, network_elements
 from reconciler.ipam.promises import (
     Promises,
@@ -92,7 +91,6 @@ class Compiler:
             _add(objects, firewall_rules())
         _add(objects, _forwarding(desired.networks))
         _add(objects, name_tables(desired, sandboxes))
-        _add(objects, plugin_nodes(desired.networks, desired.nodes))
         return objects
 
     def _part(

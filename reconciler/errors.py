@@ -13,7 +13,7 @@
         NetworkDiffers     other hosts of the cluster declare the network differently
         NetworkUndeclared  no host of the cluster declares an external network (yet)
         ParentMissing      the link that a macvlan or ipvlan network sits on does not exist (any more)
-        AddressesAwaited   a plugin has not given its pool or address yet: it is asked for them in this pass (exit 0)
+        AddressesAwaited   a plugin has not given its pool, address or scope yet: it is asked for them in this pass (exit 0)
       KernelError          a system call or netlink request was refused: errno and operation
         PrivilegeError     for want of a capability (exit 77)
       FirewallError        nftables refused a transaction

@@ -13,6 +13,7 @@ from reconciler.cluster.objects import Place
 from reconciler.cluster.outage import Shared
 from reconciler.compile import Found, remembered_settings
 from reconciler.dns.launch import published_zones
+from reconciler.drivers.remote_told import connecting_plugins, plugin_nodes, plugin_scopes
 from reconciler.errors import ReconcilerError
 from reconciler.guard.obey import obeyed
 from reconciler.ipam.adopt import adopted_promises, is_adoptable
@@ -71,7 +72,8 @@ def look(
     plugins = borne_out(own.plugins, observed.seen)
     wanted, cluster = _in_cluster(wanted, own, observed, backends)
     wanted = answers.with_gateway_network(wanted, own.plugins.answers)
-    incarnations = {name: backends.plugins.incarnation(name) for name in ipam_plugins(wanted)}
+    connecting = connecting_plugins(wanted, plugins)
+    incarnations = {name: backends.plugins.incarnation(name) for name in ipam_plugins(wanted) | connecting}
     leased = answers.with_leases(wanted, plugins, incarnations, observed.host.name)
     promises = _promises(wanted, own, observed, cluster, answers)
     desired = as_declared(answers.assign(leased.wanted, observed.host, promises, cluster), wanted)
@@ -83,7 +85,8 @@ def look(
         observed = replace(observed, seen={**observed.seen, **elsewhere})
     objects: dict[Key, Object] = {record.key: record for record in _still_to_be_told(cluster, own, observed)}
     objects.update(answers.compile_objects(desired, observed.sandboxes))
-    objects.update((asked.key, asked) for asked in leased.asked)
+    nodes = plugin_nodes(connecting, desired.nodes, plugins, incarnations)
+    objects.update((asked.key, asked) for asked in (*plugin_scopes(wanted), *nodes, *leased.asked))
     objects.update(shared.wanted)
     found = Found(sandboxes=observed.sandboxes, seen=observed.seen, promises=own.promises)
     objects.update((extra.key, extra) for extra in remembered_settings(objects, found))
@@ -132,7 +135,8 @@ def _in_cluster(
     """Hold what is wanted against what the cluster has."""
     return backends.answers.with_global_networks(
         wanted,
-        _cluster(wanted, own.promises, observed.host.now, backends),
+        _cluster(wanted, own, observed.host.now, backends),
+        own.plugins.scopes,
         instance=backends.cluster.instance if backends.cluster is not None else "",
         is_advertised=observed.host.vtep is not None,
     )
@@ -157,11 +161,12 @@ def _sandbox_units(
     return had | have | dict(_overlay_units(desired, promises, settings.instance))
 
 
-def _cluster(wanted: WantedState, promises: Promises, now: str, backends: Backends) -> ClusterState:
+def _cluster(wanted: WantedState, own: _OwnRecords, now: str, backends: Backends) -> ClusterState:
     """Look at what this host has to do with of the cluster. What could not be read is told, and harms nothing else."""
     if backends.cluster is None:
         return ALONE
-    state = backends.cluster.look(followed_networks(wanted, _shared_networks(promises)), now)
+    followed = followed_networks(wanted, own.plugins.scopes, _shared_networks(own.promises))
+    state = backends.cluster.look(followed, now)
     for fault in state.faults:
         log.warning("%s", fault)
     return state
@@ -169,7 +174,7 @@ def _cluster(wanted: WantedState, promises: Promises, now: str, backends: Backen
 
 def _shared_networks(promises: Promises) -> Iterator[str]:
     """Name the networks of the cluster that this host had to do with."""
-    return (name for name, promise in promises.networks.items() if promise.vnis)
+    return (name for name, promise in promises.networks.items() if promise.is_shared)
 
 
 def _still_to_be_told(cluster: ClusterState, own: _OwnRecords, observed: Observed) -> Iterator[KvRecord]:

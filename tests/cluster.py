@@ -156,14 +156,19 @@ def put_raw(cluster: Cluster, key: str, value: str) -> None:
         store.put(key, value.encode())
 
 
-def get_raw(cluster: Cluster, key: str) -> dict[str, Any]:
-    """Give what a record says; empty where there is none."""
-    with cluster.machine.inside(SWITCH):
-        store = open_store(store_config(f"{cluster.server.provider}://{STORE}/{PREFIX}", {}, {}))
-        entry = store.get(key)
-        store.close()
-    found: dict[str, Any] = {} if entry is None else json.loads(entry.value)
-    return found
+def are_watched(cluster: Cluster) -> bool:
+    """Wait until all hosts give signs of life, and say so: one that is killed before is taken for one that nobody watches."""
+    config = store_config(f"{cluster.server.provider}://{STORE}/{PREFIX}", {}, {})
+
+    def is_watched() -> bool:
+        found = {entry.key: entry.value for entry in store.list("nodes/")}
+        infos = [json.loads(found.get(f"nodes/{name}/info", b"{}")) for name in cluster.hosts]
+        return all(info.get("watched") for info in infos) and all(
+            f"nodes/{name}/life" in found for name in cluster.hosts
+        )
+
+    with cluster.machine.inside(SWITCH), closing(open_store(config)) as store:
+        return eventually(is_watched, DEADLINE_S)
 
 
 def _takes_writes(cluster: Cluster) -> bool:

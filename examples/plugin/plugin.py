@@ -5,7 +5,7 @@ A network is a bridge, an endpoint a veth pair: one end is a port of the bridge,
 whoever asked moves it into the sandbox. Copy this file and write your own `Driver`; nothing but the standard library and ip(8) is
 needed. What it has, it keeps in a file: it may be stopped and started at any time.
 
-    plugin.py [--socket /run/docker/plugins/reference.sock] [--state /run/reference-plugin.json]
+    plugin.py [--socket /run/docker/plugins/reference.sock] [--state /run/reference-plugin.json] [--scope local|global]
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ def delete(link: str) -> None:
 class Driver:
     """One method per call, named as it. An error is told by raising; a repeated call must do no harm."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, scope: str) -> None:
         self.state = state
+        self.scope = scope
         saved = json.loads(state.read_text()) if state.exists() else {}
         self.networks: dict[str, Any] = saved.get("networks", {})
         self.endpoints: dict[str, Any] = saved.get("endpoints", {})
@@ -55,7 +56,8 @@ class Driver:
         os.replace(temporary, self.state)
 
     def GetCapabilities(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {"Scope": "local", "ConnectivityScope": "local"}
+        """Say whether hosts share a network, its id and addresses (Scope), and whether it carries traffic between them."""
+        return {"Scope": self.scope, "ConnectivityScope": "local"}
 
     def CreateNetwork(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Make the bridge, with the gateways as its addresses; the option `mtu` shows how driver_opts arrive."""
@@ -166,9 +168,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A network driver: each network a bridge, each endpoint a veth pair.")
     parser.add_argument("--socket", type=Path, default=Path("/run/docker/plugins/reference.sock"))
     parser.add_argument("--state", type=Path, default=Path("/run/reference-plugin.json"))
+    parser.add_argument("--scope", choices=("local", "global"), default="local")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    Server(given.socket, Driver(given.state)).serve_forever()
+    Server(given.socket, Driver(given.state, given.scope)).serve_forever()
 
 
 if __name__ == "__main__":

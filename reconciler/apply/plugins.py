@@ -1,4 +1,6 @@
-"""Tell plugins of networks, endpoints, ports and nodes, in the order of the engine (docker-networking section 6.5).
+"""Ask plugins for their scope, tell them of networks, endpoints, ports and nodes, in the engine's order.
+
+The order is that of docker-networking section 6.5.
 
 Each call stands between two records of our store: that it is being made, and what was answered. Whatever the first of them is
 alone for is told to be deleted before it is told again.
@@ -13,12 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from reconciler.apply.plugin_links import host_link
-from reconciler.errors import PluginError, PluginUnavailable, ReconcilerError
+from reconciler.errors import PluginError, PluginRefused, PluginUnavailable, ReconcilerError
 from reconciler.kernel.netns import Namespaces
 from reconciler.kv.protocol import KvStore
-from reconciler.model.objects import PluginCall, PluginEndpoint, PluginNetwork, PluginNode, PluginPorts
+from reconciler.model.objects import PluginCall, PluginEndpoint, PluginNetwork, PluginNode, PluginPorts, PluginScope
 from reconciler.model.plan import Action, Operation, Outcome
-from reconciler.model.plugins import PLUGIN_RECORDS, JoinAnswer, StaticRoute
+from reconciler.model.plugins import PLUGIN_RECORDS, JoinAnswer, Scope, StaticRoute
 from reconciler.plugin.client import Interface, NotImplementedByPlugin, Plugins
 from reconciler.plugin.messages import (
     CreateEndpointReply,
@@ -49,7 +51,7 @@ def apply_plugins(
 
 def _error_of(operation: Operation, caller: _Caller) -> ReconcilerError | None:
     told = operation.object
-    assert isinstance(told, (PluginNetwork, PluginEndpoint, PluginPorts, PluginNode))
+    assert isinstance(told, (PluginScope, PluginNetwork, PluginEndpoint, PluginPorts, PluginNode))
     try:
         if operation.action is Action.DELETE:
             caller.delete(told)
@@ -68,7 +70,10 @@ class _Caller:
 
     def create(self, told: PluginCall) -> None:
         """Tell of it. Raises what the plugin failed with; unless nobody can know, it has nothing of it then."""
-        scope = self.plugins.scope(told.driver)
+        scope = self._scope(told)
+        if isinstance(told, PluginScope):
+            self._remember(told, scope=scope)
+            return
         if isinstance(told, PluginEndpoint):
             told = replace(told, inode=self.namespaces.inode(told.ns))
         self._remember(replace(told, is_complete=False))
@@ -76,20 +81,20 @@ class _Caller:
         try:
             match told:
                 case PluginNetwork():
-                    self._create_network(told, scope)
+                    self._create_network(told, scope.data)
                 case PluginEndpoint():
                     answer = self._create_endpoint(told)
                 case PluginPorts():
                     self._publish(told)
                 case PluginNode():
-                    self._call(told, "DiscoverNew", _node(told))
+                    self._discover(told)
         except PluginUnavailable:
             raise
         except ReconcilerError:
             with suppress(PluginUnavailable):
                 self.delete(replace(told, is_complete=False))
             raise
-        self._remember(told, scope=scope if isinstance(told, PluginNetwork) else "", answer=answer)
+        self._remember(told, answer=answer)
 
     def delete(self, told: PluginCall) -> None:
         """Tell that it goes. As in the engine, a plugin that refuses, or has it no more, keeps nothing from going."""
@@ -104,11 +109,23 @@ class _Caller:
                     log.warning("%s goes all the same: %s", told.describe(), error)
         self.kv.delete(record_path(told))
 
-    def _remember(self, told: PluginCall, *, scope: str = "", answer: JoinAnswer | None = None) -> None:
+    def _scope(self, told: PluginCall) -> Scope:
+        found = self.plugins.capabilities(told.driver)
+        return Scope(data=found.scope, connectivity=found.connectivity_scope or found.scope)
+
+    def _remember(self, told: PluginCall, *, scope: Scope | None = None, answer: JoinAnswer | None = None) -> None:
         self.kv.put(record_path(told), record_value(told, scope=scope, answer=answer))
 
     def _call(self, told: PluginCall, method: str, arguments: Arguments) -> None:
         self.plugins.call(told.driver, Interface.NETWORK, method, arguments, Reply)
+
+    def _discover(self, told: PluginNode) -> None:
+        """Tell of a host. As in the engine, a plugin that does not want to know of it has been told."""
+        try:
+            self._call(told, "DiscoverNew", _node(told))
+        except PluginRefused as error:
+            if not isinstance(error, NotImplementedByPlugin):
+                log.warning("%s: %s", told.describe(), error)
 
     def _create_network(self, told: PluginNetwork, scope: str) -> None:
         pools = {

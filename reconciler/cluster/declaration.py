@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from reconciler.model.plugins import is_plugin
 from reconciler.model.wanted import NetworkWanted, Source, SubnetWanted
 from reconciler.spec.network import NetworkSpec, network_wanted
 
@@ -16,8 +17,6 @@ _KEYS: Final = frozenset(
     ("attachable", "driver", "driver_opts", "enable_ipv4", "enable_ipv6", "internal", "ipam", "labels")
 )
 """What hosts have to agree on. `protect` and `onDrift` are each host's own business."""
-
-_GLOBAL_DRIVERS: Final = ("overlay",)
 
 _DIFFERENCES_MAX: Final = 5
 _SHOWN_MAX: Final = 60
@@ -71,7 +70,8 @@ def declared_network(name: str, fields: object) -> NetworkWanted:
     """Read a declaration like a spec. Raises ValueError, without repeating its content."""
     if not isinstance(fields, dict) or not fields.keys() <= _KEYS:
         raise ValueError("the declaration has keys that none of ours has")
-    if fields.get("driver") not in _GLOBAL_DRIVERS:
+    driver = fields.get("driver")
+    if not isinstance(driver, str) or not may_be_shared(driver):
         raise ValueError("the declaration's driver is none of global networks")
     try:
         json.dumps(fields, ensure_ascii=False).encode()
@@ -81,7 +81,14 @@ def declared_network(name: str, fields: object) -> NetworkWanted:
     wanted, faults = network_wanted(name, spec, Source(f"cluster-store:networks/{name}", 1, 1))
     if wanted is None:
         raise ValueError(f"the declaration's {faults[0][0][0]} is not valid")
+    if wanted.ipam_driver != "default" or not (wanted.is_ipv4_enabled or wanted.is_ipv6_enabled):
+        raise ValueError("the declaration leaves no addresses to the cluster")
     return wanted
+
+
+def may_be_shared(driver: str) -> bool:
+    """Say whether hosts may share networks of this driver; a plugin's only where it says so."""
+    return driver == "overlay" or is_plugin(driver)
 
 
 def differences(mine: str, theirs: str) -> str:

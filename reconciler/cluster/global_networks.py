@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from reconciler.cluster.declaration import declaration, declaration_digest, differences
-from reconciler.errors import NetworkDiffers, NetworkUndeclared, PlanError, ReconcilerError
-from reconciler.ipam.networks import GLOBAL_DRIVERS
+from reconciler.errors import AddressesAwaited, NetworkDiffers, NetworkUndeclared, PlanError, ReconcilerError
 from reconciler.model.cluster import ALONE, ClusterState, GlobalNetwork
 from reconciler.model.objects import CLUSTER_UNIT
+from reconciler.model.plugins import Scope, is_plugin
 from reconciler.model.wanted import NetworkWanted, WantedState
 
 _DECLARERS_MAX: Final = 5
 
+Scopes = Mapping[tuple[str, str], Scope]
+"""What plugins said of their scope, by network and driver."""
+
 
 def with_global_networks(
-    wanted: WantedState, cluster: ClusterState, *, instance: str, is_advertised: bool
+    wanted: WantedState, cluster: ClusterState, scopes: Scopes, *, instance: str, is_advertised: bool
 ) -> tuple[WantedState, ClusterState]:
-    """Give the specs with external networks as the cluster has them and the cluster's other networks listed, and the cluster's
-    state with what this host cannot have of it.
+    """Give the specs with those networks marked that hosts share, external ones as the cluster has them and the cluster's other
+    networks listed, and the cluster's state with what this host cannot have of it.
+
+    Overlay networks are shared, and those of a plugin of global scope: each is told by every host that declares or joins it, as in
+    a swarm, with the same id and pools. Plugins run per host and have nowhere else to learn these from. In no cluster there is
+    nobody to share with: a plugin's networks are the host's own.
 
     instance: of this reconciler. is_advertised: this host has an address where the others reach it.
     """
@@ -28,43 +35,113 @@ def with_global_networks(
     obstacle = _obstacle(cluster, instance, is_advertised=is_advertised)
     if obstacle is not None and cluster is not ALONE:
         refused[CLUSTER_UNIT.network] = obstacle
-    networks = [_resolved(network, cluster, refused, obstacle) for network in wanted.networks]
+    resolution = _Resolution(cluster=cluster, scopes=scopes, obstacle=obstacle, refused=refused)
+    networks = [resolution.network(network) for network in wanted.networks]
     if networks and not wanted.has_faults:  # what could not be read may well declare one of them
         networks += _listed(cluster, {network.name for network in networks})
     joined = replace(wanted, networks=tuple(sorted(networks, key=lambda network: network.name)))
     return joined, replace(cluster, refused=refused) if refused else cluster
 
 
-def followed_networks(wanted: WantedState, promised: Iterable[str]) -> frozenset[str]:
+def followed_networks(wanted: WantedState, scopes: Scopes, promised: Iterable[str]) -> frozenset[str]:
     """Give the names of the global networks that this host has to do with. promised: those that it had by its own records."""
-    declared = (n.name for n in wanted.networks if n.driver in GLOBAL_DRIVERS or n.is_external)
+    declared = (network.name for network in wanted.networks if is_global(network, scopes))
     return frozenset((*declared, *promised))
 
 
-def is_global(network: NetworkWanted) -> bool:
+def is_global(network: NetworkWanted, scopes: Scopes) -> bool:
     """Say whether the cluster has a part in it: it is shared, or said to be declared elsewhere."""
-    return network.driver in GLOBAL_DRIVERS or network.is_external
+    return network.driver == "overlay" or network.is_external or _scope(network, scopes) == "global"
 
 
-def _resolved(
-    network: NetworkWanted,
-    cluster: ClusterState,
-    refused: dict[str, ReconcilerError],
-    obstacle: ReconcilerError | None,
-) -> NetworkWanted:
-    """Give a network as it shall be here; where it cannot be, `refused` says why."""
-    if not is_global(network):
+def _scope(network: NetworkWanted, scopes: Scopes) -> str:
+    """Give what the network's plugin said, "" where it has none or was not asked yet."""
+    said = scopes.get((network.name, network.driver)) if is_plugin(network.driver) else None
+    return said.data if said is not None else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Resolution:
+    """obstacle: what keeps this host from having any network of the cluster. refused: filled with why it cannot have some."""
+
+    cluster: ClusterState
+    scopes: Scopes
+    obstacle: ReconcilerError | None
+    refused: dict[str, ReconcilerError]
+
+    def network(self, network: NetworkWanted) -> NetworkWanted:
+        """Give a network as it shall be here; where it cannot be, `refused` says why."""
+        if network.is_external:
+            return self._external(network)
+        if is_plugin(network.driver):
+            return self._of_plugin(network)
+        return self._shared(network) if network.driver == "overlay" else network
+
+    def _of_plugin(self, network: NetworkWanted) -> NetworkWanted:
+        if self.cluster is ALONE:
+            return network
+        match _scope(network, self.scopes):
+            case "":
+                return self._awaiting(network)
+            case "global":
+                return self._shared(network)
         return network
-    if obstacle is not None:
-        refused[network.name] = obstacle
+
+    def _shared(self, network: NetworkWanted) -> NetworkWanted:
+        mine = replace(network, is_shared=True, declaration=declaration(network))
+        if self.obstacle is not None:
+            return self._refuse(mine, self.obstacle)
+        if network.ipam_driver != "default":
+            return self._refuse(mine, _foreign_addresses(network))
+        known = self.cluster.networks.get(network.name)
+        if (
+            known is not None
+            and known.declaration != mine.declaration
+            and not _may_change(known, mine, self.cluster.host)
+        ):
+            return self._refuse(mine, _differs(mine, known, self.cluster.host))
+        return mine
+
+    def _external(self, network: NetworkWanted) -> NetworkWanted:
+        network = replace(network, is_shared=True)
+        if self.obstacle is not None:
+            return self._refuse(network, self.obstacle)
+        known = self.cluster.networks.get(network.name)
+        if known is None:
+            text = f"network {network.name} is external, and no host of the cluster declares it (yet)"
+            return self._refuse(network, NetworkUndeclared(text))
+        joined = replace(
+            _of_cluster(known), source=network.source, is_protected=network.is_protected, on_drift=network.on_drift
+        )
+        if not is_plugin(joined.driver) or (scope := _scope(joined, self.scopes)) == "global":
+            return joined
+        return self._refuse(joined, _local_here(joined)) if scope else self._awaiting(joined)
+
+    def _awaiting(self, network: NetworkWanted) -> NetworkWanted:
+        text = f"network {network.name}: plugin {network.driver!r} has yet to say whether hosts share its networks"
+        return self._refuse(replace(network, is_awaiting=True), AddressesAwaited(text))
+
+    def _refuse(self, network: NetworkWanted, error: ReconcilerError) -> NetworkWanted:
+        self.refused[network.name] = error
         return network
-    known = cluster.networks.get(network.name)
-    if network.is_external:
-        return _joined(network, known, refused)
-    mine = replace(network, declaration=declaration(network))
-    if known is not None and known.declaration != mine.declaration and not _may_change(known, mine, cluster.host):
-        refused[network.name] = _differs(mine, known, cluster.host)
-    return mine
+
+
+def _of_cluster(known: GlobalNetwork) -> NetworkWanted:
+    return replace(known.wanted, is_external=True, is_shared=True, declaration=known.declaration)
+
+
+def _foreign_addresses(network: NetworkWanted) -> PlanError:
+    return PlanError(
+        f"network {network.name}: plugin {network.driver!r} is of global scope, and addresses of networks that hosts share are the "
+        f"cluster's: leave out ipam driver {network.ipam_driver!r}"
+    )
+
+
+def _local_here(network: NetworkWanted) -> PlanError:
+    return PlanError(
+        f"network {network.name} is shared by the hosts of the cluster, but here plugin {network.driver!r} says that its scope is "
+        "local: run the same plugin on all hosts"
+    )
 
 
 def _obstacle(cluster: ClusterState, instance: str, *, is_advertised: bool) -> ReconcilerError | None:
@@ -93,27 +170,10 @@ def is_name_taken(cluster: ClusterState, instance: str) -> bool:
     return me is not None and me.is_alive and me.instance != instance
 
 
-def _joined(network: NetworkWanted, known: GlobalNetwork | None, refused: dict[str, ReconcilerError]) -> NetworkWanted:
-    if known is None:
-        refused[network.name] = NetworkUndeclared(
-            f"network {network.name} is external, and no host of the cluster declares it (yet)"
-        )
-        return network
-    return replace(
-        known.wanted,
-        source=network.source,
-        is_external=True,
-        is_protected=network.is_protected,
-        on_drift=network.on_drift,
-        declaration=known.declaration,
-    )
-
-
 def _listed(cluster: ClusterState, names: Iterable[str]) -> Iterator[NetworkWanted]:
     """Give what the cluster has beside; a network of this host's own hides one of the same name."""
     for name in sorted(cluster.networks.keys() - frozenset(names)):
-        known = cluster.networks[name]
-        yield replace(known.wanted, is_external=True, is_listed=True, declaration=known.declaration)
+        yield replace(_of_cluster(cluster.networks[name]), is_listed=True)
 
 
 def _may_change(known: GlobalNetwork, mine: NetworkWanted, host: str) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from reconciler.cluster.question import Reading
 from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
-from reconciler.model.desired import DesiredSubnet
 from reconciler.model.objects import IPInterface, Key, Seen
 from reconciler.spec.network import is_reserved
 
@@ -35,7 +34,7 @@ def folder(declared: GlobalNetwork | None, readings: Sequence[Reading], before: 
         lost = [each for each in readings if isinstance(each.content, ClusterEndpoint)]
         faults = tuple((each.path, "its network is not known") for each in lost)
         return Folder(declared=None, readings=readings, network=None, faults=faults)
-    places = _Places(declared.subnets, before)
+    places = _Places(declared, before)
     refused = [(each.path, places.refusal(each)) for each in readings]
     members = tuple(each.content for each in readings if isinstance(each.content, Member))
     return Folder(
@@ -57,8 +56,10 @@ def with_seen(found: Folder, view: object, is_mine: Callable[[str], bool]) -> Fo
 class _Places:
     """The addresses of one network: what fits in and is nobody else's. What was found to fit before is not asked again."""
 
-    def __init__(self, subnets: tuple[DesiredSubnet, ...], before: Folder | None) -> None:
+    def __init__(self, declared: GlobalNetwork, before: Folder | None) -> None:
+        subnets = declared.subnets
         self._subnets = {subnet.subnet: subnet for subnet in subnets}
+        self._has_macs = declared.wanted.driver == "overlay"
         is_same = before is not None and before.network is not None and before.network.subnets == subnets
         known = before.network.endpoints if is_same and before is not None and before.network is not None else ()
         self._known = frozenset(map(id, known))
@@ -72,6 +73,8 @@ class _Places:
             return ""
         if id(endpoint) not in self._known and not self._is_place(endpoint):
             return "an address is none for endpoints of its network"
+        if self._has_macs and not endpoint.mac:
+            return "without a MAC address"
         if not self._used.isdisjoint(reading.marks):
             return "another endpoint has its id, MAC address or address"
         self._used |= reading.marks

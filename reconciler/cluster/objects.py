@@ -45,7 +45,7 @@ def cluster_objects(desired: DesiredState, cluster: ClusterState, place: Place) 
 def _network_records(desired: DesiredState, cluster: ClusterState) -> Iterator[ClusterRecord]:
     joined = {endpoint.network for attachment in desired.attachments for endpoint in attachment.endpoints}
     for network in desired.networks:
-        if network.scope != "global" or network.wanted.is_listed:
+        if not network.wanted.is_shared or network.wanted.is_listed:
             continue
         wanted = network.wanted
         if not wanted.is_external:
@@ -66,7 +66,7 @@ def _network_record(network: DesiredNetwork, cluster: ClusterState) -> ClusterRe
 
 
 def _endpoint_records(desired: DesiredState) -> Iterator[ClusterRecord]:
-    shared = {network.name for network in desired.networks if network.scope == "global"}
+    shared = {network.name for network in desired.networks if network.wanted.is_shared}
     for attachment in desired.attachments:
         for endpoint in attachment.endpoints:
             if endpoint.network in shared:

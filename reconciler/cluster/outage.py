@@ -40,5 +40,5 @@ class Shared:
         if self.cluster.outage is not None and self.cluster.is_known:
             yield CLUSTER_UNIT, self.cluster.outage
             for network in desired.networks:
-                if network.scope == "global" and not network.wanted.is_listed:
+                if network.wanted.is_shared and not network.wanted.is_listed:
                     yield network.unit, self.cluster.outage

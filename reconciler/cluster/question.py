@@ -120,4 +120,4 @@ def _marks(content: Content) -> frozenset[str]:
     if not isinstance(content, ClusterEndpoint):
         return frozenset()
     addresses = (str(interface.ip) for interface in (content.ipv4, content.ipv6) if interface is not None)
-    return frozenset((content.id, content.mac, *addresses))
+    return frozenset((content.id, *addresses, *([content.mac] if content.mac else ())))

@@ -117,7 +117,7 @@ def read_network(name: str, text: str) -> GlobalNetwork:
         wanted=wanted,
         id=_matching(fields, "id", _ID),
         created=_moment(fields, "created"),
-        subnets=_subnets(fields.get("subnets")),
+        subnets=_subnets(fields.get("subnets"), is_overlay=wanted.driver == "overlay"),
         declaration=declaration(wanted),
     )
 
@@ -130,7 +130,7 @@ def read_endpoint(network: str, name: str, text: str) -> ClusterEndpoint:
         raise Misfit("an address of the wrong family")
     if ipv4 is None and ipv6 is None:
         raise Misfit("without an address")
-    mac = _matching(fields, "mac", _UNICAST_MAC)
+    mac = "" if fields.get("mac") == "" else _matching(fields, "mac", _UNICAST_MAC)
     if mac == _NO_MAC:
         raise Misfit("mac is all zero")
     return ClusterEndpoint(
@@ -169,15 +169,17 @@ def _dns_name(value: object) -> str:
         raise Misfit("names holds what is no name in lower case") from None
 
 
-def _subnets(value: object) -> tuple[DesiredSubnet, ...]:
+def _subnets(value: object, *, is_overlay: bool) -> tuple[DesiredSubnet, ...]:
     if not isinstance(value, list) or not 0 < len(value) <= SUBNETS_MAX:
         raise Misfit("subnets is not a short list")
     found = tuple(_subnet(entry) for entry in value)
     vnis = [subnet.vni for subnet in found if subnet.vni is not None]
     if len(set(vnis)) < len(vnis):
         raise Misfit("two subnets with one VNI")
+    if not is_overlay and vnis:
+        raise Misfit("a VNI on a network that is no overlay")
     is_dual = len({subnet.subnet.version for subnet in found}) > 1  # both families then share a segment
-    if len(vnis) < (1 if is_dual else len(found)):
+    if is_overlay and len(vnis) < (1 if is_dual else len(found)):
         raise Misfit("a subnet without a VNI")
     last: DesiredSubnet | None = None
     for subnet in sorted(found, key=lambda one: (one.subnet.version, one.subnet.network_address)):

@@ -10,9 +10,18 @@ from typing import Final
 
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, DesiredSubnet
 from reconciler.model.identifiers import NsRef, derived_id, short_id
-from reconciler.model.objects import PluginCall, PluginEndpoint, PluginNetwork, PluginNode, PluginPorts, nodes_unit
+from reconciler.model.objects import (
+    PluginCall,
+    PluginEndpoint,
+    PluginNetwork,
+    PluginNode,
+    PluginPorts,
+    PluginScope,
+    Unit,
+    nodes_unit,
+)
 from reconciler.model.plugins import JoinAnswer, Node, PluginFacts, is_plugin
-from reconciler.model.wanted import AttachmentWanted, PortWanted
+from reconciler.model.wanted import AttachmentWanted, NetworkWanted, PortWanted, WantedState
 
 _PREFIX: Final = "com.docker.network"
 _PROTOCOLS: Final = {"tcp": 6, "udp": 17, "sctp": 132}
@@ -47,8 +56,8 @@ class _Completion:
     inodes: Mapping[NsRef, int]
 
     def network(self, network: DesiredNetwork) -> DesiredNetwork:
-        scope = self.facts.scopes.get(network.name) if network.name in self.networks else None
-        return replace(network, scope=scope) if scope else network
+        scope = self.facts.scopes.get((network.name, network.wanted.driver))
+        return replace(network, scope=scope.data) if scope is not None else network
 
     def attachment(self, attachment: DesiredAttachment) -> DesiredAttachment:
         if not any(endpoint.network in self.networks for endpoint in attachment.endpoints):
@@ -71,6 +80,16 @@ class _Completion:
             ipv6=endpoint.ipv6 or given.ipv6,
             mac=endpoint.wanted.mac_address or given.mac,
         )
+
+
+def plugin_scopes(wanted: WantedState) -> Iterator[PluginScope]:
+    """Give whose plugin is to say what its scope is: the answer holds as long as the network has that driver."""
+    for network in _of_plugins(wanted):
+        yield PluginScope(unit=Unit(network=network.name), network=network.name, driver=network.driver)
+
+
+def _of_plugins(wanted: WantedState) -> Iterator[NetworkWanted]:
+    return (network for network in wanted.networks if is_plugin(network.driver) and not network.is_listed)
 
 
 def plugin_network(network: DesiredNetwork) -> PluginNetwork:
@@ -154,18 +173,31 @@ def plugin_ports(network: DesiredNetwork, endpoint: DesiredEndpoint, told: Plugi
         )
 
 
-def plugin_nodes(networks: Iterable[DesiredNetwork], nodes: Iterable[Node]) -> Iterator[PluginNode]:
-    """Give the hosts that each plugin of global scope is to know of."""
-    drivers = {n.wanted.driver for n in networks if is_plugin(n.wanted.driver) and n.scope == "global"}
-    for node in nodes:
-        for driver in sorted(drivers):
-            yield PluginNode(
-                unit=nodes_unit(driver),
-                driver=driver,
-                address=node.address,
-                bind_address=node.bind_address,
-                is_self=node.is_self,
-            )
+def connecting_plugins(wanted: WantedState, facts: PluginFacts) -> frozenset[str]:
+    """Name the plugins whose networks reach over hosts: these are told which there are, whether or not a network can be had."""
+    scopes = ((network.driver, facts.scopes.get((network.name, network.driver))) for network in _of_plugins(wanted))
+    return frozenset(driver for driver, scope in scopes if scope is not None and scope.connectivity == "global")
+
+
+def plugin_nodes(
+    plugins: Iterable[str], nodes: Iterable[Node] | None, facts: PluginFacts, incarnations: Mapping[str, str]
+) -> Iterator[PluginNode]:
+    """Give the hosts that each of the plugins is to know of: while nobody knows them (nodes None), those that it was told of.
+
+    incarnations: by plugin, what tells the one that runs from those before it, "" while none runs. The engine tells each driver
+    that registers of all hosts: so one that was started anew is told again. That we were started anew repeats nothing.
+    """
+    told = {each.key: each for each in facts.told if isinstance(each, PluginNode)}
+    for driver in sorted(plugins):
+        kept = (each for each in told.values() if each.driver == driver)
+        for each in kept if nodes is None else (_node(driver, node) for node in nodes):
+            before = told.get(each.key)
+            incarnation = incarnations.get(driver) or (before.incarnation if before else "")
+            yield replace(each, unit=nodes_unit(driver), incarnation=incarnation)
+
+
+def _node(driver: str, node: Node) -> PluginNode:
+    return PluginNode(driver=driver, address=node.address, bind_address=node.bind_address, is_self=node.is_self)
 
 
 def _port_options(attachment: AttachmentWanted) -> dict[str, object]:

@@ -20,7 +20,7 @@ from reconciler.kv.protocol import KvStore
 from reconciler.model.desired import DesiredState, HostFacts
 from reconciler.model.objects import Key, Object, Seen, Unit
 from reconciler.model.observed import HostPorts
-from reconciler.model.plugins import PluginFacts
+from reconciler.model.plugins import PluginFacts, is_plugin
 from reconciler.model.report import Report
 from reconciler.model.wanted import NetworkWanted, OverlayOptions, WantedState
 from reconciler.observe.host_facts import host_facts
@@ -62,16 +62,23 @@ _NOTHING = WantedState(networks=(), attachments=())
 def _assigned(
     wanted: WantedState, host: HostFacts, promises: Promises, ports: Promised, plugins: PluginFacts = _NO_PLUGINS
 ) -> DesiredState:
-    networks = tuple(_assumed(network) for network in wanted.networks)
+    networks = tuple(_assumed(network, promises) for network in wanted.networks)
     wanted = with_gateway_network(replace(wanted, networks=networks), plugins.answers)
     leased = with_leases(wanted, plugins, {}, host.name).wanted
     desired = assign_ports(assign_links(as_declared(assign(leased, host, promises), wanted)), ports, {}, HostPorts())
     return with_plugins(desired, PluginFacts(), {})
 
 
-def _assumed(network: NetworkWanted) -> NetworkWanted:
-    """What is declared elsewhere, the cluster's store would tell; it is taken for an overlay network with all defaults."""
-    return replace(network, driver="overlay", overlay=OverlayOptions()) if network.is_external else network
+def _assumed(network: NetworkWanted, promises: Promises) -> NetworkWanted:
+    """What is declared elsewhere, the cluster's store would tell; it is taken for an overlay network with all defaults.
+
+    Whether hosts share a plugin's network is as it was.
+    """
+    if network.is_external:
+        return replace(network, driver="overlay", overlay=OverlayOptions(), is_shared=True)
+    promise = promises.networks.get(network.name)
+    was_shared = is_plugin(network.driver) and promise is not None and promise.is_shared
+    return replace(network, is_shared=True) if network.driver == "overlay" or was_shared else network
 
 
 def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Object], promises: Promises) -> Report:

@@ -59,10 +59,16 @@ def assign(wanted: WantedState, host: HostFacts, promises: Promises, cluster: Cl
     )
 
 
-def _nodes(cluster: ClusterState) -> tuple[Node, ...]:
-    """Give the hosts that are alive, this one too, as plugins are told of them."""
-    alive = (node for _, node in sorted(cluster.nodes.items()) if node.is_alive)
-    return tuple(Node(address=str(node.address), is_self=node.name == cluster.host) for node in alive)
+def _nodes(cluster: ClusterState) -> tuple[Node, ...] | None:
+    """Give the hosts that are alive as plugins are told of them, None while the cluster's store never answered.
+
+    This one is alive whatever its own sign of life says, which a watcher that was started anew has yet to give.
+    """
+    if cluster.host != ALONE.host and not cluster.is_known:
+        return None
+    alive = (node for _, node in sorted(cluster.nodes.items()) if node.is_alive or node.name == cluster.host)
+    nodes = (Node(address=str(node.address), is_self=node.name == cluster.host) for node in alive)
+    return tuple(sorted(nodes, key=lambda node: node.is_self))
 
 
 def _by_unit(errors: Mapping[EndpointKey, ReconcilerError]) -> list[tuple[Unit, ReconcilerError]]:

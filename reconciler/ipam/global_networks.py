@@ -38,7 +38,7 @@ def global_subnets(
     promises: Mapping[str, NetworkPromise],
     avoided: Iterable[IPNetwork],
 ) -> tuple[Mapping[str, tuple[DesiredSubnet, ...]], Mapping[str, ReconcilerError]]:
-    """Give the subnets of each network, IPv4 first, with their VNIs, and why some can have none.
+    """Give the subnets of each network, IPv4 first, those of overlay networks with their VNIs, and why some can have none.
 
     avoided: pools and routes of this host, which automatic choices keep away from.
     """
@@ -105,7 +105,8 @@ class _Choice:
         before = _had(known) or self._promises.get(network.name)
         pools = tuple(pool for family in families(network) for pool in self._pools_of(network, family, before))
         subnets = completed_subnets(network, pools, before)
-        subnets = tuple(self._with_vnis(network, subnets, before.vnis if before else {}))
+        if network.driver == "overlay":
+            subnets = tuple(self._with_vnis(network, subnets, before.vnis if before else {}))
         self._take(network.name, subnets)
         return subnets
 

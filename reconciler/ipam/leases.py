@@ -79,7 +79,7 @@ class _Book:
         self._pools: dict[str, list[PoolLease]] = {}
 
     def network(self, network: NetworkWanted) -> NetworkWanted:
-        if network.ipam_driver in OWN_IPAM:
+        if network.ipam_driver in OWN_IPAM or network.is_awaiting:
             return network
         asked = [self._incarnated(pool) for pool in asked_pools(network)]
         leases = [lease for pool in asked if (lease := self._given_pool(pool)) is not None]

@@ -22,9 +22,6 @@ from reconciler.model.wanted import NetworkWanted, WantedState
 UNMANAGED_DRIVERS: Final = frozenset({"host", "null"})
 """Drivers of networks without pools and devices."""
 
-GLOBAL_DRIVERS: Final = frozenset({"overlay"})
-"""Drivers of networks that the hosts of a cluster share."""
-
 _VXLAN_OVERHEAD: Final = {4: 50, 6: 70}
 """Outer IP 20 or 40, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348, section 5), by the underlay's family."""
 
@@ -65,7 +62,7 @@ class _Choice:
 
     def _id(self, network: NetworkWanted) -> str:
         """The promised id outlives a change of the host's name: all links are named after it."""
-        if network.driver in GLOBAL_DRIVERS:
+        if network.is_shared:
             known = self._cluster.networks.get(network.name)
             return known.id if known else global_network_id(network.name)
         promise = self._promises.get(network.name)
@@ -90,7 +87,7 @@ class _Choice:
         with_pools = [
             n
             for n in open_
-            if n.name not in more and n.driver not in UNMANAGED_DRIVERS | GLOBAL_DRIVERS and n.ipam_driver != "null"
+            if n.name not in more and n.driver not in UNMANAGED_DRIVERS and not n.is_shared and n.ipam_driver != "null"
         ]
         avoided = [subnet.subnet for subnets in shared.values() for subnet in subnets]
         pools, without = chosen_pools(with_pools, self._host, self._promises, held=held, avoided=avoided)
@@ -108,10 +105,10 @@ class _Choice:
     def _global_subnets(
         self, networks: Iterable[NetworkWanted]
     ) -> tuple[Mapping[str, tuple[DesiredSubnet, ...]], Failures]:
-        shared = [network for network in networks if network.driver in GLOBAL_DRIVERS]
+        shared = [network for network in networks if network.is_shared]
         if not shared:
             return {}, {}
-        local = [network for network in self._networks if network.driver not in GLOBAL_DRIVERS]
+        local = [network for network in self._networks if not network.is_shared]
         promised = (self._promises[n.name].subnets for n in local if n.name in self._promises)
         avoided = [pool for subnets in promised for pool, _ in subnets]
         avoided += [pool for n in local for family in families(n) for pool in declared_pools(n, family)]
@@ -139,22 +136,22 @@ class _Choice:
         return promise is not None and promise.link_name == device
 
     def _desired(self, network: NetworkWanted, subnets: tuple[DesiredSubnet, ...], link_name: str) -> DesiredNetwork:
-        is_global, id_ = network.driver in GLOBAL_DRIVERS, self._ids[network.name]
+        id_ = self._ids[network.name]
         return DesiredNetwork(
             wanted=network,
             id=id_,
-            created=self._created(network.name, is_global=is_global),
+            created=self._created(network),
             subnets=subnets,
             link_name=link_name,
             mtu=_mtu(network, self._host),
-            scope="global" if is_global else "local",
+            scope="global" if network.is_shared else "local",
             ns=overlay_ns(id_, self._host.instance) if network.driver == "overlay" else HOST,
-            remote_endpoints=remote_endpoints(network.name, self._cluster) if is_global else (),
+            remote_endpoints=remote_endpoints(network.name, self._cluster) if network.is_shared else (),
         )
 
-    def _created(self, name: str, *, is_global: bool) -> str:
-        known = self._cluster.networks.get(name) if is_global else None
-        promise = self._promises.get(name)
+    def _created(self, network: NetworkWanted) -> str:
+        known = self._cluster.networks.get(network.name) if network.is_shared else None
+        promise = self._promises.get(network.name)
         return (known.created if known else "") or (promise.created if promise else "") or self._host.now
 
 

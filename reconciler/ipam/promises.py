@@ -52,7 +52,8 @@ _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 class NetworkPromise:
     """What a network got. created: RFC 3339, "" when nobody remembers (adopted from the kernel).
 
-    is_protected: as declared last, so that removing the declaration does not unprotect. vnis: by subnet, of overlay networks.
+    is_protected: as declared last, so that removing the declaration does not unprotect. is_shared: it was one of the cluster.
+    vnis: by subnet, of overlay networks.
     """
 
     name: str
@@ -61,6 +62,7 @@ class NetworkPromise:
     subnets: tuple[SubnetPromise, ...] = ()
     link_name: str = ""
     is_protected: bool = False
+    is_shared: bool = False
     vnis: Mapping[IPNetwork, int] = field(default_factory=dict)
 
 
@@ -117,8 +119,10 @@ def network_record(network: DesiredNetwork) -> KvRecord:
     """Give the record of a network at `network/<name>`."""
     subnets = [_subnet_fields(subnet) for subnet in network.subnets]
     fields = {"created": network.created, "id": network.id, "link_name": network.link_name, "subnets": subnets}
-    protection = {"protected": True} if network.wanted.is_protected else {}
-    return _record(network.unit, f"network/{network.name}", {**fields, **protection})
+    marks = {"protected": network.wanted.is_protected, "shared": network.wanted.is_shared}
+    return _record(
+        network.unit, f"network/{network.name}", {**fields, **{key: True for key, is_so in marks.items() if is_so}}
+    )
 
 
 def _subnet_fields(subnet: DesiredSubnet) -> dict[str, object]:
@@ -223,6 +227,7 @@ class _Reader:
             vnis=_vnis(fields.get("subnets")),
             link_name=_link(fields, "link_name"),
             is_protected=fields.get("protected") is True,
+            is_shared=fields.get("shared") is True,
             id=self._new_id(fields),
         )
 

@@ -31,7 +31,10 @@ class ClusterNode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterEndpoint:
-    """An attachment on a global network, on any host. names: all that it answers to there, lower case, its own first."""
+    """An attachment on a global network, on any host.
+
+    mac: "" where the network's plugin has not said which. names: all that it answers to there, lower case, its own first.
+    """
 
     network: str
     name: str

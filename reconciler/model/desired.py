@@ -212,7 +212,7 @@ class DesiredState:
 
     withdrawn: endpoints that are absent here and go, with the reason: another host has what they need.
     remarks: what the person should know of units that are as desired, one line each. nodes: the hosts of the cluster, which plugins
-    of global scope are told of.
+    of global scope are told of, None while nobody knows them.
     """
 
     host: HostFacts
@@ -222,4 +222,4 @@ class DesiredState:
     withdrawn: tuple[tuple[Unit, ReconcilerError], ...] = ()
     has_faults: bool = False
     remarks: tuple[tuple[Unit, str], ...] = ()
-    nodes: tuple[Node, ...] = ()
+    nodes: tuple[Node, ...] | None = ()

@@ -493,6 +493,23 @@ class NameTables(_Object):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PluginScope(_Object):
+    """What a plugin said of the scope of its networks (NetworkDriver.GetCapabilities), for as long as it has this one."""
+
+    kind: ClassVar[str] = "PluginScope"
+    network: str
+    driver: str
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network)
+
+    def describe(self) -> str:
+        return f"scope of {self.network} at plugin {self.driver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginNetwork(_Object):
     """A network as a plugin was told of it (NetworkDriver.CreateNetwork).
 
@@ -573,13 +590,17 @@ class PluginPorts(_Object):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginNode(_Object):
-    """A host of the cluster that a plugin was told of (DiscoverNew)."""
+    """A host of the cluster that a plugin was told of (DiscoverNew).
+
+    incarnation: of the plugin that was told, "" where nothing tells one from another: one that was started anew is told again.
+    """
 
     kind: ClassVar[str] = "PluginNode"
     driver: str
     address: str
     bind_address: str
     is_self: bool
+    incarnation: str = ""
     is_complete: bool = True
 
     @property
@@ -729,6 +750,7 @@ Object = (
     | SandboxFile
     | ContainerFile
     | NameTables
+    | PluginScope
     | PluginNetwork
     | PluginEndpoint
     | PluginPorts
@@ -743,7 +765,7 @@ Object = (
 PluginLease = PluginPool | PluginAddress
 """What an IPAM plugin is asked for."""
 
-PluginCall = PluginNetwork | PluginEndpoint | PluginPorts | PluginNode | PluginLease
+PluginCall = PluginScope | PluginNetwork | PluginEndpoint | PluginPorts | PluginNode | PluginLease
 """What exists at a plugin; what is known of it is what our records say, as the protocol has no way to ask."""
 
 

@@ -26,6 +26,7 @@ from reconciler.model.objects import (
     PluginNode,
     PluginPool,
     PluginPorts,
+    PluginScope,
     SandboxFile,
     Unit,
     VethPair,
@@ -74,7 +75,7 @@ class Operation:
     @property
     def is_news(self) -> bool:
         """Say whether it passes on what was promised, or what hosts tell each other: no drift that is put right."""
-        return isinstance(self.object, (KvRecord, ClusterRecord, FdbEntry, Neighbour))
+        return isinstance(self.object, (KvRecord, ClusterRecord, FdbEntry, Neighbour, PluginNode))
 
     def namespaces(self) -> Iterator[NsRef]:
         """Give the network namespaces in which it changes something, some more than once."""
@@ -90,7 +91,7 @@ class Operation:
                     yield from (HOST, found.ns)
                 case PluginNetwork() | PluginPorts() | PluginNode():
                     yield HOST
-                case PluginPool() | PluginAddress():
+                case PluginScope() | PluginPool() | PluginAddress():
                     continue
                 case _:
                     yield found.ns

@@ -79,6 +79,14 @@ class PoolLease:
     needs_replay: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a plugin said of its networks, each `local` or `global`: where they are allocated, and how far they reach."""
+
+    data: str
+    connectivity: str
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A host of the cluster, as plugins of global scope are told (DiscoverNew). bind_address: "" where it is the address."""
@@ -92,12 +100,12 @@ class Node:
 class PluginFacts:
     """What our records say of plugins.
 
-    answers: by network and attachment, of those endpoints only that were joined. scopes: by network, `local` or `global`.
+    answers: by network and attachment, of those endpoints only that were joined. scopes: by network and driver.
     pools, addresses: what IPAM plugins gave, by the key of what was asked for.
     """
 
     told: tuple[PluginCall, ...] = ()
     answers: Mapping[tuple[str, str], JoinAnswer] = field(default_factory=dict)
-    scopes: Mapping[str, str] = field(default_factory=dict)
+    scopes: Mapping[tuple[str, str], Scope] = field(default_factory=dict)
     pools: Mapping[Key, PoolLease] = field(default_factory=dict)
     addresses: Mapping[Key, IPInterface] = field(default_factory=dict)

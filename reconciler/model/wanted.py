@@ -127,8 +127,8 @@ class NetworkWanted:
 
     ipam_options None: never set, which inspect shows as null. is_protected: it stays when it is no longer declared.
     declaration: of a global network, what the cluster is told that it is, as text; "" while that is not known.
-    is_listed: the cluster has it, and this host neither declares nor joins it.
-    is_awaiting: its IPAM plugin has not given its pools yet.
+    is_shared: it is one of the cluster's. is_listed: the cluster has it, and this host neither declares nor joins it.
+    is_awaiting: its IPAM plugin has not given its pools yet, or its own has not said whether hosts share them.
     """
 
     name: str
@@ -151,6 +151,7 @@ class NetworkWanted:
     on_drift: OnDrift = OnDrift.CORRECT
     labels: Pairs = ()
     declaration: str = ""
+    is_shared: bool = False
     is_listed: bool = False
     is_awaiting: bool = False
 

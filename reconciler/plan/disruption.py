@@ -20,6 +20,7 @@ from reconciler.model.objects import (
     PluginNode,
     PluginPool,
     PluginPorts,
+    PluginScope,
     Route,
     VethPair,
     Vlan,
@@ -47,12 +48,12 @@ _IMMUTABLE_FIELDS: dict[type[Object], frozenset[str]] = {
 }
 """The kernel cannot change these, or not without side effects: the object is made anew."""
 
-_TOLD_ONCE = (PluginNetwork, PluginEndpoint, PluginPorts, PluginNode)
+_TOLD_ONCE = (PluginScope, PluginNetwork, PluginEndpoint, PluginPorts)
 """The plugin protocol has no way to change anything."""
 
 
 _REPLAYED = frozenset({"incarnation"})
-"""An IPAM plugin that was started anew is asked again for what it gave."""
+"""A plugin that was started anew is asked again for addresses that it gave, and told again of hosts."""
 
 
 def changed_fields(before: Object, after: Object) -> frozenset[str]:
@@ -63,7 +64,7 @@ def changed_fields(before: Object, after: Object) -> frozenset[str]:
 def must_be_made_anew(before: Object, after: Object) -> bool:
     if isinstance(after, _TOLD_ONCE):
         return before != after
-    if isinstance(after, (PluginPool, PluginAddress)):
+    if isinstance(after, (PluginNode, PluginPool, PluginAddress)):
         return bool(changed_fields(before, after) - _REPLAYED)
     return bool(changed_fields(before, after) & _IMMUTABLE_FIELDS.get(type(after), frozenset()))
 

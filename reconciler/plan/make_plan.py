@@ -25,6 +25,7 @@ from reconciler.model.objects import (
     PluginAddress,
     PluginLink,
     PluginPool,
+    PluginScope,
     Route,
     SandboxFile,
     Seen,
@@ -63,13 +64,13 @@ def make_plan(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen], owners: Ow
     """
     problems = [*boundaries.failures, *_conflicts(wanted, seen)]
     blocked = Blocked(unit for unit, _ in problems)
-    # Who awaits addresses is left alone but for being given them.
+    # Who awaits addresses is left alone but for being given them, or told where they come from.
     stopped = Blocked(unit for unit, error in problems if not isinstance(error, AddressesAwaited))
     problems += boundaries.told
     may_go = _Pruning(owners=owners, blocked=blocked, boundaries=boundaries)
     free = wanted
     if problems:
-        free = {k: o for k, o in wanted.items() if not (stopped if isinstance(o, _LEASES) else blocked).covers(o.unit)}
+        free = {k: o for k, o in wanted.items() if not (stopped if isinstance(o, _AWAITED) else blocked).covers(o.unit)}
     changes = _changes(free, seen, may_go)
     ordered = sorted(changes, key=lambda operation: (step(operation), operation.key))
     operations = _with_disruption(ordered, owners.members())
@@ -94,7 +95,7 @@ class Blocked:
         )
 
 
-_LEASES = (PluginPool, PluginAddress)
+_AWAITED = (PluginScope, PluginPool, PluginAddress)
 _EXCLUSIVE = (
     Bridge,
     VethPair,

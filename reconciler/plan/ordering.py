@@ -33,6 +33,7 @@ from reconciler.model.objects import (
     PluginNode,
     PluginPool,
     PluginPorts,
+    PluginScope,
     Route,
     SandboxFile,
     Sysctl,
@@ -67,6 +68,7 @@ _RANKS: dict[type[Object], int] = {
 }
 
 _PLUGIN_RANKS: dict[type[Object], int] = {
+    PluginScope: 5,
     PluginNode: 10,
     PluginPool: 15,
     PluginNetwork: 20,

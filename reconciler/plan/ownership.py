@@ -43,6 +43,7 @@ from reconciler.model.objects import (
     PluginNode,
     PluginPool,
     PluginPorts,
+    PluginScope,
     Route,
     SandboxFile,
     Seen,
@@ -89,7 +90,7 @@ class Owners:
                 return self._unit_at(found.ns, found.ifname)
             case NameTables():
                 return NAMES_UNIT
-            case PluginNetwork() | PluginPool():
+            case PluginScope() | PluginNetwork() | PluginPool():
                 return Unit(network=found.network)
             case PluginEndpoint() | PluginPorts() | PluginAddress():
                 return Unit(network=found.network, attachment=found.attachment)

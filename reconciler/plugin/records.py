@@ -23,17 +23,18 @@ from reconciler.model.objects import (
     PluginNode,
     PluginPool,
     PluginPorts,
+    PluginScope,
 )
-from reconciler.model.plugins import PLUGIN_RECORDS, JoinAnswer, PluginFacts, PoolLease
+from reconciler.model.plugins import PLUGIN_RECORDS, JoinAnswer, PluginFacts, PoolLease, Scope
 
 _RECORD_MAX: Final = 1024 * 1024
 _FAULTS_MAX: Final = 100
 
-Told = TypeVar("Told", PluginNetwork, PluginEndpoint, PluginPorts, PluginNode, PluginPool, PluginAddress)
+Told = TypeVar("Told", PluginScope, PluginNetwork, PluginEndpoint, PluginPorts, PluginNode, PluginPool, PluginAddress)
 
 
 class _Record(BaseModel, Generic[Told]):
-    """told: what the plugin was or is being told. scope: of a network's plugin. answer: to an endpoint that was joined.
+    """told: what the plugin was or is being told. scope: what it said of that. answer: to an endpoint that was joined.
 
     lease, address: what an IPAM plugin gave; of a call that was not finished what is to be given back.
     """
@@ -41,10 +42,17 @@ class _Record(BaseModel, Generic[Told]):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     told: Told
-    scope: str = ""
+    scope: Scope | None = None
     answer: JoinAnswer | None = None
     lease: PoolLease | None = None
     address: IPv4Interface | IPv6Interface | None = None
+
+    @field_validator("scope")
+    @classmethod
+    def _is_known(cls, scope: Scope | None) -> Scope | None:
+        if scope is not None and not {scope.data, scope.connectivity} <= {"local", "global"}:
+            raise ValueError("not a scope")
+        return scope
 
     @field_validator("answer")
     @classmethod
@@ -56,7 +64,8 @@ class _Record(BaseModel, Generic[Told]):
 
 
 _AnyRecord = (
-    _Record[PluginNetwork]
+    _Record[PluginScope]
+    | _Record[PluginNetwork]
     | _Record[PluginEndpoint]
     | _Record[PluginPorts]
     | _Record[PluginNode]
@@ -64,6 +73,7 @@ _AnyRecord = (
     | _Record[PluginAddress]
 )
 _RECORDS: Final[Mapping[str, type[_AnyRecord]]] = {
+    PluginScope.kind: _Record[PluginScope],
     PluginNetwork.kind: _Record[PluginNetwork],
     PluginEndpoint.kind: _Record[PluginEndpoint],
     PluginPorts.kind: _Record[PluginPorts],
@@ -81,7 +91,7 @@ def record_path(told: PluginCall) -> str:
 def record_value(
     told: PluginCall,
     *,
-    scope: str = "",
+    scope: Scope | None = None,
     answer: JoinAnswer | None = None,
     lease: PoolLease | None = None,
     address: IPInterface | None = None,
@@ -102,7 +112,11 @@ def decode_plugin_records(records: Mapping[str, str]) -> tuple[PluginFacts, tupl
             for record in found
             if isinstance(told := record.told, PluginEndpoint) and told.is_complete and record.answer is not None
         },
-        scopes={told.network: record.scope for record in found if isinstance(told := record.told, PluginNetwork)},
+        scopes={
+            (told.network, told.driver): record.scope
+            for record in found
+            if isinstance(told := record.told, PluginScope) and told.is_complete and record.scope is not None
+        },
         pools={record.told.key: record.lease for record in found if record.lease is not None},
         addresses={record.told.key: record.address for record in found if record.address is not None},
     )

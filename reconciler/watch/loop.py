@@ -51,6 +51,10 @@ _SETTLE_MAX_S: Final = 0.05
 _MISSING_POLL_S: Final = 1.0
 """How often to see whether a sandbox that is not there has come: a pidfile or a process makes no event."""
 
+_PRESENCE_POLL_S: Final = 1.0
+"""How often to see whether our sign of life stands, until it does: what tells of it may come before the watch of it, and a host
+that dies before its record says that it is watched is not missed."""
+
 _SPEC_POLL_S: Final = 5.0
 _CONTAINER: Final = f"{SandboxKind.CONTAINER}:"
 _RETRY_FIRST_S: Final = 0.2
@@ -173,7 +177,10 @@ class Watcher:
 
     def _idle_s(self) -> float:
         now = time.monotonic()
-        due = [*self._due.values(), *self._deferred.values(), now + _HEARTBEAT_S]
+        cluster = self._backends.cluster
+        is_sign_awaited = self._presence is not None and cluster is not None and not cluster.is_watched
+        beat_s = _PRESENCE_POLL_S if is_sign_awaited else _HEARTBEAT_S
+        due = [*self._due.values(), *self._deferred.values(), now + beat_s]
         return max(0.0, min(due) - now)
 
     def _gather(self, selector: selectors.BaseSelector, ready: Iterable[object], signals: _Signals) -> _Cause:
@@ -356,7 +363,7 @@ class Watcher:
         if self._last is None:
             return False
         before, after = self._last.desired, report.desired
-        return (before.networks, before.attachments) == (after.networks, after.attachments)
+        return (before.networks, before.attachments, before.nodes) == (after.networks, after.attachments, after.nodes)
 
     def _plan_ahead(self, report: Report, now: float) -> None:
         self._due.setdefault("resync", now + RESYNC_S)

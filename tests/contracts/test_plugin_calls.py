@@ -15,16 +15,24 @@ import pytest
 
 from reconciler.apply.plugins import apply_plugins
 from reconciler.drivers.remote import compile_network
-from reconciler.drivers.remote_told import plugin_network, plugin_nodes, with_plugins
+from reconciler.drivers.remote_told import connecting_plugins, plugin_network, plugin_nodes, plugin_scopes, with_plugins
 from reconciler.errors import PluginError, ReconcilerError
 from reconciler.kernel.netns import Namespaces
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, DesiredSubnet
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import PluginCall, PluginEndpoint, PluginNetwork, PluginNode, PluginPorts, Route
+from reconciler.model.objects import (
+    PluginCall,
+    PluginEndpoint,
+    PluginNetwork,
+    PluginNode,
+    PluginPorts,
+    PluginScope,
+    Route,
+)
 from reconciler.model.plan import Action, Operation
-from reconciler.model.plugins import Node, PluginFacts
+from reconciler.model.plugins import Node, PluginFacts, Scope
 from reconciler.model.wanted import (
     AttachmentWanted,
     EndpointWanted,
@@ -32,11 +40,12 @@ from reconciler.model.wanted import (
     PortWanted,
     SandboxKind,
     SandboxRef,
+    WantedState,
 )
 from reconciler.plugin.client import Plugins
 from reconciler.plugin.records import decode_plugin_records
 from tests.fakes.desired import HERE, host_facts
-from tests.fakes.scripted_plugin import Answer, ScriptedPlugin
+from tests.fakes.scripted_plugin import Answer, ScriptedPlugin, http
 from tests.kv_servers.servers import make_tls
 
 NETWORK_ID = "b67afdf9a2d1637bb98f59a5d0d4b7e2efe9c06ccd3ec8bb1d25f0a5e9a5a7b1"
@@ -172,7 +181,7 @@ def test_conversation_is_the_recorded_one(caller: Caller, plugin: ScriptedPlugin
     caller.create(endpoint)
     _, endpoint, ports = objects(caller, network())
     caller.create(ports)
-    (node,) = plugin_nodes([replace(network(), scope="global")], [Node(address="192.0.2.7", is_self=False)])
+    (node,) = plugin_nodes(["ciao"], [Node(address="192.0.2.7", is_self=False)], PluginFacts(), {})
     caller.create(node)
     caller.delete(node)
     for each in (ports, endpoint, told):
@@ -192,7 +201,6 @@ def test_answers_become_facts(caller: Caller, plugin: ScriptedPlugin) -> None:
     facts = caller.facts()
 
     assert facts.told == (replace(endpoint, inode=caller.namespaces.inode(NS)), told)
-    assert facts.scopes == {"fabric": "local"}
     answer = facts.answers["fabric", "web"]
     assert str(answer.gateway_ipv4) == "192.168.111.1"
     assert [(str(route.destination), str(route.next_hop)) for route in answer.routes] == [
@@ -290,7 +298,6 @@ def test_address_space_is_that_of_the_scope(scope: str, space: str, caller: Call
     told = plugin.calls[-1][1]
     assert {pool["AddressSpace"] for pool in (*told["IPv4Data"], *told["IPv6Data"])} == {space}
     assert told["Options"]["com.docker.network.internal"] is True
-    assert caller.facts().scopes == {"fabric": scope}
 
 
 @pytest.mark.parametrize(
@@ -353,12 +360,75 @@ def test_plugin_that_makes_no_link_has_its_own_way_into_the_sandbox(caller: Call
     assert not any(isinstance(each, Route) for each in objects(caller, network()))
 
 
-def test_nodes_are_told_to_plugins_of_global_scope_only() -> None:
-    nodes = [Node(address="192.0.2.7", is_self=True), Node(address="192.0.2.8", is_self=False, bind_address="10.0.0.8")]
+SCOPE = PluginScope(network="fabric", driver="ciao")
+NODE = PluginNode(driver="ciao", address="192.0.2.7", bind_address="", is_self=False)
 
-    assert list(plugin_nodes([network()], nodes)) == []  # type: ignore[list-item]
-    found = list(plugin_nodes([replace(network(), scope="global")], nodes))
-    assert found == [
-        PluginNode(driver="ciao", address="192.0.2.7", bind_address="", is_self=True),
-        PluginNode(driver="ciao", address="192.0.2.8", bind_address="10.0.0.8", is_self=False),
-    ]
+
+@pytest.mark.parametrize(
+    ("answer", "scope"),
+    [
+        ({"Scope": "global"}, Scope(data="global", connectivity="global")),
+        ({"Scope": "local", "ConnectivityScope": "global"}, Scope(data="local", connectivity="global")),
+    ],
+    ids=["one for both", "each"],
+)
+def test_scope_is_asked_once_and_remembered(
+    answer: Answer, scope: Scope, caller: Caller, plugin: ScriptedPlugin
+) -> None:
+    plugin.answers[SCOPED] = answer
+
+    caller.create(SCOPE)
+
+    assert caller.facts().scopes == {("fabric", "ciao"): scope}
+    assert plugin.called() == ["Plugin.Activate", SCOPED]
+    caller.delete(SCOPE)
+    assert caller.facts() == PluginFacts()
+    assert plugin.called() == ["Plugin.Activate", SCOPED]
+
+
+@pytest.mark.parametrize("scope", ["swarm", ""])
+def test_scope_that_is_none_is_refused(scope: str, caller: Caller, plugin: ScriptedPlugin) -> None:
+    plugin.answers[SCOPED] = {"Scope": scope}
+
+    assert "expecting 'local' or 'global'" in str(caller.do(Action.CREATE, SCOPE))
+    assert caller.facts() == PluginFacts()
+
+
+@pytest.mark.parametrize(
+    "answer", [{"Err": "discovery not supported"}, http(404, b""), {}], ids=["refused", "not implemented", "taken"]
+)
+def test_plugin_that_does_not_want_to_know_of_a_host_has_been_told(
+    answer: Answer, caller: Caller, plugin: ScriptedPlugin
+) -> None:
+    plugin.answers["NetworkDriver.DiscoverNew"] = answer
+
+    caller.create(NODE)
+
+    assert caller.facts().told == (NODE,)
+
+
+def test_every_plugin_whose_networks_reach_over_hosts_is_told_of_them() -> None:
+    networks = (replace(network().wanted, name=name) for name in ("fabric", "own", "fresh"))
+    listed = replace(network().wanted, name="elsewhere", driver="other", is_listed=True)
+    wanted = WantedState(networks=(*networks, listed, NetworkWanted(name="lan", source=HERE)), attachments=())
+    far, near = Scope(data="local", connectivity="global"), Scope(data="local", connectivity="local")
+
+    assert [told.network for told in plugin_scopes(wanted)] == ["fabric", "own", "fresh"]
+    assert connecting_plugins(wanted, PluginFacts(scopes={("fabric", "ciao"): far, ("own", "ciao"): near})) == {"ciao"}
+    assert connecting_plugins(wanted, PluginFacts(scopes={("own", "ciao"): near, ("elsewhere", "other"): far})) == set()
+    assert connecting_plugins(wanted, PluginFacts(scopes={("fabric", "before"): far})) == set()
+
+
+def test_hosts_are_told_again_to_a_plugin_that_was_started_anew_only() -> None:
+    nodes = [Node(address="192.0.2.7", is_self=False), Node(address="192.0.2.8", is_self=True, bind_address="10.0.0.8")]
+    told = (replace(NODE, incarnation="1"), replace(NODE, driver="other"))
+
+    def asked(incarnation: str, of: list[Node] | None = nodes) -> list[PluginNode]:
+        return list(plugin_nodes(["ciao"], of, PluginFacts(told=told), {"ciao": incarnation}))
+
+    self = PluginNode(driver="ciao", address="192.0.2.8", bind_address="10.0.0.8", is_self=True)
+    assert asked("1") == [replace(NODE, incarnation="1"), replace(self, incarnation="1")]
+    assert asked("2") == [replace(NODE, incarnation="2"), replace(self, incarnation="2")]
+    assert asked("") == [replace(NODE, incarnation="1"), self]
+    assert asked("1", None) == [replace(NODE, incarnation="1")]
+    assert asked("1", []) == []

@@ -19,25 +19,26 @@ SOCKETS = Path("/run/docker/plugins")
 
 @dataclass(slots=True, kw_only=True)
 class ReferencePlugin:
-    """log: the calls, of all processes one after the other."""
+    """log: the calls, of all processes one after the other. sockets: the folder of its socket."""
 
     machine: Machine
     ns: str
     log: Path
     name: str = "reference"
+    scope: str = "local"
+    sockets: Path = SOCKETS
     _process: subprocess.Popen[bytes] | None = field(default=None)
 
     @property
     def socket(self) -> Path:
-        return SOCKETS / f"{self.name}.sock"
+        return self.sockets / f"{self.name}.sock"
 
     def start(self) -> None:
         command = ["ip", "netns", "exec", self.ns, sys.executable, str(PROGRAM), "--socket", str(self.socket)]
         self.socket.unlink(missing_ok=True)
+        command += ["--state", str(self.log.with_suffix(".state")), "--scope", self.scope]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "--state", str(self.log.with_suffix(".state"))], stdout=log, stdin=subprocess.DEVNULL
-            )
+            self._process = subprocess.Popen(command, stdout=log, stdin=subprocess.DEVNULL)
         assert eventually(self.socket.exists)
 
     def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
@@ -66,9 +67,17 @@ class ReferencePlugin:
 
 
 @contextlib.contextmanager
-def reference_plugin(machine: Machine, ns: str, log: Path, name: str = "reference") -> Iterator[ReferencePlugin]:
+def reference_plugin(
+    machine: Machine,
+    ns: str,
+    log: Path,
+    name: str = "reference",
+    *,
+    scope: str = "local",
+    sockets: Path = SOCKETS,
+) -> Iterator[ReferencePlugin]:
     """Run it meanwhile."""
-    made = ReferencePlugin(machine=machine, ns=ns, log=log, name=name)
+    made = ReferencePlugin(machine=machine, ns=ns, log=log, name=name, scope=scope, sockets=sockets)
     made.start()
     try:
         yield made

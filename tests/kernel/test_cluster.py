@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import DEADLINE_S, Cluster, cluster_of, get_raw, put_raw, short_life
+from tests.cluster import DEADLINE_S, Cluster, are_watched, cluster_of, put_raw, short_life
 from tests.machine import Machine, eventually
 
 pytestmark = pytest.mark.kernel
@@ -45,11 +45,6 @@ def tell(cluster: Cluster) -> None:
 def is_settled(cluster: Cluster, *names: str) -> bool:
     """Wait until all hosts show just these endpoints on `net`."""
     return soon(lambda: all(set(host.endpoints("net")) == set(names) for host in cluster.hosts.values()), 60)
-
-
-def are_watched(cluster: Cluster) -> bool:
-    """Wait until all hosts say that they give signs of life: one that is killed before is taken for one that nobody watches."""
-    return soon(lambda: all(get_raw(cluster, f"nodes/{name}/info").get("watched") for name in cluster.hosts))
 
 
 def soon(condition: Callable[[], object], deadline_s: float = DEADLINE_S) -> bool:

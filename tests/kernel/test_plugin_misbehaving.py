@@ -179,7 +179,7 @@ def test_interface_that_is_not_the_plugins_to_give_stays_where_it_is(
     assert machine.links("far") == ["lo"]
     assert alive(plugin) == {"network": 1, "endpoint": 0}
     assert plugin.called()[-2:] == ["NetworkDriver.Leave", "NetworkDriver.DeleteEndpoint"]
-    assert told_of(machine) == ["plugin/PluginNetwork/fabric"]
+    assert told_of(machine) == ["plugin/PluginNetwork/fabric", "plugin/PluginScope/fabric"]
 
 
 def test_one_link_is_not_given_to_two_endpoints(

@@ -43,7 +43,13 @@ def test_declaration_of_a_plain_network_says_only_its_driver() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [FULL, {"driver": "overlay"}, {"driver": "overlay", "enable_ipv4": False, "enable_ipv6": True}]
+    "fields",
+    [
+        FULL,
+        {"driver": "overlay"},
+        {"driver": "ciao", "driver_opts": {"vlan": "7"}},
+        {"driver": "overlay", "enable_ipv4": False, "enable_ipv6": True},
+    ],
 )
 def test_declaration_reads_back_to_the_same_network(fields: dict[str, object]) -> None:
     network = wanted(fields)
@@ -72,6 +78,11 @@ def test_digest_stands_for_the_text() -> None:
         [],
         {},
         {"driver": "bridge"},
+        {"driver": "host"},
+        {"driver": "../ciao"},
+        {"driver": "ciao", "ipam": {"driver": "house"}},
+        {"driver": "ciao", "ipam": {"driver": "null"}},
+        {"driver": "ciao", "enable_ipv4": False},
         {"driver": ["overlay"]},
         {"driver": "overlay", "external": True},
         {"driver": "overlay", "name": "other"},

@@ -8,14 +8,18 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from reconciler.cluster.declaration import declaration, declaration_digest
-from reconciler.cluster.global_networks import followed_networks, is_name_taken, with_global_networks
-from reconciler.errors import KvUnavailable, NetworkDiffers, NetworkUndeclared, PlanError
+from reconciler.cluster.global_networks import Scopes, followed_networks, is_name_taken, with_global_networks
+from reconciler.errors import AddressesAwaited, KvUnavailable, NetworkDiffers, NetworkUndeclared, PlanError
 from reconciler.model.cluster import ALONE, ClusterNode, ClusterState, GlobalNetwork, Member
 from reconciler.model.objects import CLUSTER_UNIT
+from reconciler.model.plugins import Scope
 from reconciler.model.wanted import NetworkWanted, OverlayOptions, Source, SubnetWanted, WantedState
 from tests.fakes.desired import HERE
 
 STORE = Source("the cluster's store", 0, 0)
+NOT_ASKED: Scopes = {}
+GLOBAL: Scopes = {("net", "ciao"): Scope(data="global", connectivity="global")}
+LOCAL: Scopes = {("net", "ciao"): Scope(data="local", connectivity="global")}
 
 
 def overlay(name: str = "net", **more: object) -> NetworkWanted:
@@ -48,10 +52,14 @@ def cluster(*networks: GlobalNetwork, **more: object) -> ClusterState:
 
 
 def joined(
-    *networks: NetworkWanted, to: ClusterState, is_advertised: bool = True, has_faults: bool = False
+    *networks: NetworkWanted,
+    to: ClusterState,
+    scopes: Scopes = NOT_ASKED,
+    is_advertised: bool = True,
+    has_faults: bool = False,
 ) -> tuple[WantedState, ClusterState]:
     wanted = WantedState(networks=networks, attachments=(), has_faults=has_faults)
-    return with_global_networks(wanted, to, instance="mine", is_advertised=is_advertised)
+    return with_global_networks(wanted, to, scopes, instance="mine", is_advertised=is_advertised)
 
 
 def test_a_host_in_no_cluster_is_told_what_it_takes() -> None:
@@ -156,10 +164,83 @@ def test_what_the_cluster_has_beside_is_listed_unless_specs_are_unreadable_or_th
 def test_networks_of_before_are_followed_too() -> None:
     specs = WantedState(networks=(overlay("a"), external("b"), NetworkWanted(name="c", source=HERE)), attachments=())
 
-    assert followed_networks(specs, ["gone"]) == {"a", "b", "gone"}
+    assert followed_networks(specs, NOT_ASKED, ["gone"]) == {"a", "b", "gone"}
 
 
 def test_subnets_are_part_of_the_declaration() -> None:
     wider = overlay(subnets=(SubnetWanted(subnet=ip_network("10.0.9.0/24")),))
 
     assert declaration(wider) != declaration(overlay())
+
+
+def of_plugin(**more: object) -> NetworkWanted:
+    return replace(NetworkWanted(name="net", source=HERE, driver="ciao", ipam_options=()), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("scopes", "is_shared"), [(GLOBAL, True), (LOCAL, False)], ids=["global", "local"])
+def test_a_plugins_network_is_shared_if_the_plugin_says_so(scopes: Scopes, is_shared: bool) -> None:
+    wanted, state = joined(of_plugin(), to=cluster(), scopes=scopes)
+
+    (network,) = wanted.networks
+    assert (network.is_shared, network.is_awaiting, state.refused) == (is_shared, False, {})
+    assert network.declaration == ('{"driver":"ciao"}' if is_shared else "")
+    assert followed_networks(wanted, scopes, []) == ({"net"} if is_shared else set())
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [NOT_ASKED, {("net", "before"): GLOBAL["net", "ciao"], ("other", "ciao"): GLOBAL["net", "ciao"]}],
+    ids=["nobody was asked", "others were asked"],
+)
+def test_a_plugin_that_was_not_asked_for_its_scope_is_waited_for(scopes: Scopes) -> None:
+    for network in (of_plugin(), external()):
+        wanted, state = joined(network, to=cluster(known(of_plugin(), beta=of_plugin())), scopes=scopes)
+
+        assert [(each.driver, each.is_awaiting) for each in wanted.networks] == [("ciao", True)]
+        assert isinstance(state.refused["net"], AddressesAwaited)
+
+
+@pytest.mark.parametrize("scopes", [NOT_ASKED, GLOBAL], ids=["not asked", "global"])
+def test_in_no_cluster_a_plugins_networks_are_the_hosts_own(scopes: Scopes) -> None:
+    wanted, state = joined(of_plugin(), to=ALONE, scopes=scopes)
+
+    assert (wanted.networks, state.refused) == ((of_plugin(),), {})
+
+
+def test_without_the_cluster_networks_of_local_plugins_go_on() -> None:
+    state = ClusterState(host="alpha", is_known=False, outage=KvUnavailable("no answer"))
+
+    assert set(joined(of_plugin(), to=state, scopes=GLOBAL)[1].refused) == {"net", CLUSTER_UNIT.network}
+    assert set(joined(of_plugin(), to=state, scopes=LOCAL)[1].refused) == {CLUSTER_UNIT.network}
+
+
+@pytest.mark.parametrize(("scopes", "is_refused"), [(GLOBAL, False), (LOCAL, True)], ids=["global", "local"])
+def test_a_plugins_network_is_joined_where_the_plugin_is_of_global_scope_too(scopes: Scopes, is_refused: bool) -> None:
+    theirs = of_plugin(is_internal=True)
+
+    wanted, state = joined(external(), to=cluster(known(theirs, beta=theirs)), scopes=scopes)
+
+    (network,) = wanted.networks
+    assert (network.driver, network.is_internal, network.is_external, network.is_shared) == ("ciao", True, True, True)
+    assert [type(error) for error in state.refused.values()] == ([PlanError] if is_refused else [])
+
+
+def test_a_local_network_hides_one_of_the_cluster() -> None:
+    wanted, state = joined(of_plugin(), to=cluster(known(overlay(), beta=overlay())), scopes=LOCAL)
+
+    assert ([(n.driver, n.is_shared) for n in wanted.networks], state.refused) == ([("ciao", False)], {})
+
+
+@pytest.mark.parametrize("driver", ["house", "null"])
+def test_a_shared_network_has_its_addresses_from_the_cluster(driver: str) -> None:
+    _, state = joined(of_plugin(ipam_driver=driver), to=cluster(), scopes=GLOBAL)
+
+    assert f"leave out ipam driver '{driver}'" in str(state.refused["net"])
+
+
+def test_networks_of_plugins_are_listed_like_others() -> None:
+    lan = NetworkWanted(name="lan", source=HERE)
+
+    listed = joined(lan, to=cluster(known(of_plugin())))[0].networks[1]
+
+    assert (listed.name, listed.is_listed, listed.is_shared, listed.is_awaiting) == ("net", True, True, False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from ipaddress import ip_interface
 
 import pytest
@@ -386,3 +387,23 @@ def test_endpoints_are_asked_again_when_the_subnets_of_their_network_change() ->
 
     assert moved.networks["over"].endpoints == ()
     assert decoder(records, question).networks["over"].endpoints != ()
+
+
+def test_network_of_a_plugin_has_no_vni_and_its_endpoints_may_have_no_mac() -> None:
+    network = overlay("over", vni=7)
+    fabric = replace(
+        network,
+        wanted=replace(network.wanted, driver="ciao", overlay=None),
+        subnets=tuple(replace(subnet, vni=None) for subnet in network.subnets),
+    )
+    nameless = [placed(name, f"10.0.9.{number}/24") for number, name in enumerate(("web", "db"), 2)]
+    texts_ = {record.path: changed(record.value, mac="") for record in nameless}
+    records = {**stored("alpha"), **texts(network_record(fabric)), **texts_}
+
+    state = decoded(records)
+
+    assert state.faults == ()
+    assert [(one.name, one.mac) for one in state.networks["over"].endpoints] == [("db", ""), ("web", "")]
+    numbered = changed(network_record(network).value, declaration={"driver": "ciao"})
+    assert "over" not in decoded({**records, "networks/over": numbered}).networks
+    assert decoded({**records, "networks/over": network_record(network).value}).networks["over"].endpoints == ()

@@ -10,10 +10,12 @@ import pytest
 from reconciler.errors import AddressTaken, NameConflict, PoolOverlap
 from reconciler.ipam.assign import assign
 from reconciler.ipam.promises import EndpointPromise, NetworkPromise, Promises, decode_promises, network_record
-from reconciler.model.cluster import ClusterEndpoint, ClusterNode, ClusterState, GlobalNetwork
+from reconciler.model.cluster import ALONE, ClusterEndpoint, ClusterNode, ClusterState, GlobalNetwork
 from reconciler.model.desired import DesiredState, DesiredSubnet
+from reconciler.model.identifiers import HOST as HOST_NS
 from reconciler.model.identifiers import endpoint_id, global_network_id, overlay_ns
 from reconciler.model.objects import Unit
+from reconciler.model.plugins import Node
 from reconciler.model.wanted import NetworkWanted, OverlayOptions, SubnetWanted
 from tests.fakes.desired import HERE, host_facts
 from tests.unit.ipam.builders import attachment, network, on, promised, wanted_state
@@ -30,6 +32,7 @@ def overlay(name: str, *subnets: str, vnis: tuple[int, ...] = (), is_ipv6: bool 
         subnets=tuple(SubnetWanted(subnet=ip_network(subnet)) for subnet in subnets),
         is_ipv6_enabled=is_ipv6,
         declaration=f"of {name}",
+        is_shared=True,
     )
 
 
@@ -219,3 +222,33 @@ def test_after_a_lost_race_hosts_look_in_different_places() -> None:
         addresses.add(state.attachments[0].endpoints[0].ipv4)
 
     assert len(addresses) == 3
+
+
+def test_a_shared_network_of_a_plugin_has_a_pool_of_the_clusters_and_no_vni() -> None:
+    fabric = replace(overlay("a"), driver="ciao", overlay=None)
+    state = assign(wanted_state([fabric, overlay("b")], [attachment("web", "a")]), HOST, Promises(), cluster())
+
+    assert chosen(state, "a") == [("10.0.0.0/24", None)]
+    assert chosen(state, "b") == [("10.0.1.0/24", 256)]
+    found = state.networks[0]
+    assert (found.id, found.scope, found.ns) == (global_network_id("a"), "global", HOST_NS)
+    assert str(state.attachments[0].endpoints[0].ipv4) == "10.0.0.2/24"
+    promises, _ = decode_promises({record.path: record.value for record in map(network_record, state.networks)})
+    assert {name: each.is_shared for name, each in promises.networks.items() if each.is_shared} == {
+        "a": True,
+        "b": True,
+    }
+
+
+def test_plugins_are_told_of_the_living_and_of_this_host_whatever_its_sign_says() -> None:
+    def nodes(state: ClusterState) -> object:
+        return assign(wanted_state([network("lan")]), HOST, Promises(), state).nodes
+
+    here = ClusterNode(name=HOST.name, address=ip_address("198.51.100.1"), instance="a", is_alive=False)
+    for is_beta_alive in (True, False):
+        state = cluster(is_beta_alive=is_beta_alive)
+        state = replace(state, nodes={**state.nodes, HOST.name: here})
+        beta = (Node(address="198.51.100.2", is_self=False),) if is_beta_alive else ()
+        assert nodes(state) == (*beta, Node(address="198.51.100.1", is_self=True))
+    assert nodes(ClusterState(host=HOST.name, is_known=False)) is None
+    assert nodes(ALONE) == ()

@@ -23,6 +23,7 @@ from reconciler.model.objects import (
     PluginNode,
     PluginPool,
     PluginPorts,
+    PluginScope,
     Route,
     Seen,
     Unit,
@@ -37,6 +38,7 @@ NETWORK_UNIT, UNIT, SANDBOX = (
     Unit(attachment="web"),
 )
 NS = NsRef("netns:web")
+SCOPE = PluginScope(unit=NETWORK_UNIT, network="fabric", driver="ciao")
 NETWORK = PluginNetwork(unit=NETWORK_UNIT, network="fabric", driver="ciao", id="1" * 64, options="{}")
 ENDPOINT = PluginEndpoint(
     unit=UNIT,
@@ -82,7 +84,7 @@ LOCAL: tuple[Object, ...] = (
     Namespace(unit=SANDBOX, ns=NS, name="web"),
     KvRecord(unit=Unit(network="lan"), path="network/lan", value="{}"),
 )
-EVERYTHING = (*LOCAL, POOL, NETWORK, LEASE, ENDPOINT, PORTS, LINK, *INSIDE)
+EVERYTHING = (*LOCAL, SCOPE, POOL, NETWORK, LEASE, ENDPOINT, PORTS, LINK, *INSIDE)
 
 
 def plan(wanted: tuple[Object, ...], seen: tuple[Object, ...], *failures: tuple[Unit, ReconcilerError]) -> Plan:
@@ -98,14 +100,16 @@ def kinds(of: Plan, action: str) -> list[str]:
 def test_plugins_are_told_when_all_else_is_done() -> None:
     created = kinds(plan(EVERYTHING, ()), "create")
 
-    assert created[-5:] == ["PluginPool", "PluginNetwork", "PluginAddress", "PluginEndpoint", "PluginPorts"]
+    calls = ["PluginScope", "PluginPool", "PluginNetwork", "PluginAddress", "PluginEndpoint", "PluginPorts"]
+    assert created[-6:] == calls
 
 
 def test_what_goes_goes_in_the_engines_order_and_promises_go_last() -> None:
     deleted = kinds(plan((), EVERYTHING), "delete")
 
     assert deleted.index("PluginLink") < deleted.index("PluginPorts")
-    assert deleted[-6:] == ["PluginPorts", "PluginEndpoint", "PluginAddress", "PluginNetwork", "PluginPool", "KvRecord"]
+    assert deleted[-7:-4] == ["PluginPorts", "PluginEndpoint", "PluginAddress"]
+    assert deleted[-4:] == ["PluginNetwork", "PluginPool", "PluginScope", "KvRecord"]
 
 
 def test_link_takes_along_what_is_on_it() -> None:
@@ -130,8 +134,8 @@ def test_what_a_plugin_was_told_is_never_changed_in_place() -> None:
         ]
 
 
-def test_ipam_plugin_started_anew_is_an_update() -> None:
-    for before in (POOL, LEASE):
+def test_plugin_started_anew_is_an_update() -> None:
+    for before in (POOL, LEASE, PluginNode(driver="ciao", address="192.0.2.7", bind_address="", is_self=False)):
         found = plan((replace(before, incarnation="new"),), (before,))
 
         assert [(str(o.action), o.disruption) for o in found.operations] == [("update", Disruption.NONE)]
@@ -154,6 +158,15 @@ def test_network_that_awaits_its_pools_is_given_them_and_else_left_alone() -> No
     found = plan((*LOCAL, POOL), running, (NETWORK_UNIT, AddressesAwaited("awaited")))
 
     assert [(str(o.action), o.object.kind) for o in found.operations] == [("create", "PluginPool")]
+
+
+def test_network_whose_driver_is_another_waits_for_the_scope_of_that_one() -> None:
+    found = plan((replace(SCOPE, driver="other"),), EVERYTHING, (NETWORK_UNIT, AddressesAwaited("awaited")))
+
+    assert [(str(o.action), o.object) for o in found.operations if o.unit == NETWORK_UNIT] == [
+        ("delete", SCOPE),
+        ("create", replace(SCOPE, driver="other")),
+    ]
 
 
 def test_network_that_awaits_pools_of_a_plugin_that_is_down_is_left_alone() -> None:
