@@ -14,6 +14,7 @@ from typing import Any
 
 from reconciler.errors import KvError
 from reconciler.kv.address import store_config
+from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from reconciler.model.objects import IPAddress
 from tests.command_line import Ran, Reconcile, command_environment
@@ -149,16 +150,22 @@ class Cluster:
         self.machine.run("", "ip", "-n", SWITCH, "link", "set", port, state)
 
 
-def put_raw(cluster: Cluster, key: str, value: str) -> None:
-    """Write into the store as somebody who means no good would."""
+@contextmanager
+def opened_store(cluster: Cluster) -> Iterator[KvStore]:
+    """Give the cluster's store, as any client sees it."""
     config = store_config(f"{cluster.server.provider}://{STORE}/{PREFIX}", {}, {})
     with cluster.machine.inside(SWITCH), closing(open_store(config)) as store:
+        yield store
+
+
+def put_raw(cluster: Cluster, key: str, value: str) -> None:
+    """Write into the store as somebody who means no good would."""
+    with opened_store(cluster) as store:
         store.put(key, value.encode())
 
 
 def are_watched(cluster: Cluster) -> bool:
     """Wait until all hosts give signs of life, and say so: one that is killed before is taken for one that nobody watches."""
-    config = store_config(f"{cluster.server.provider}://{STORE}/{PREFIX}", {}, {})
 
     def is_watched() -> bool:
         found = {entry.key: entry.value for entry in store.list("nodes/")}
@@ -167,8 +174,21 @@ def are_watched(cluster: Cluster) -> bool:
             f"nodes/{name}/life" in found for name in cluster.hosts
         )
 
-    with cluster.machine.inside(SWITCH), closing(open_store(config)) as store:
+    with opened_store(cluster) as store:
         return eventually(is_watched, DEADLINE_S)
+
+
+def are_stored(cluster: Cluster, *keys: str) -> bool:
+    """Wait until the store has all these keys."""
+
+    def is_there() -> bool:
+        try:
+            return all(store.get(key) is not None for key in keys)
+        except KvError:
+            return False
+
+    with opened_store(cluster) as store:
+        return eventually(is_there, 60)
 
 
 def _takes_writes(cluster: Cluster) -> bool:

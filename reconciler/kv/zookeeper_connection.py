@@ -63,6 +63,11 @@ class Request(Protocol):
     def commit_async(self) -> Any: ...
 
 
+_RESTORED_AFTER_S: Final = 2.0
+"""A server refuses whoever has seen later changes than it has ("client must try another server", ZooKeeperServer.java): one that
+lags behind others catches up, one that was restored from a backup never does. After so long what was seen no longer counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A call under way."""
@@ -90,6 +95,7 @@ class Connection:
         self._client = KazooClient(self._servers, **options)
         self._lock = threading.Lock()
         self._is_started = False
+        self._lost_s = 0.0
 
     def begin(self, method: str, deadline: float, path: str, **options: object) -> Answer:
         """Start a call without waiting for its answer; answers come in the order of calls."""
@@ -155,9 +161,14 @@ class Connection:
                 self._client.start_async()
                 self._is_started = True
         while not self._client.connected:
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            self._lost_s = self._lost_s or now
+            if now - self._lost_s > _RESTORED_AFTER_S:
+                self._client.last_zxid = 0
+            if now >= deadline:
                 raise KvUnavailable(f"ZooKeeper at {self._servers} cannot be reached")
             time.sleep(0.005)
+        self._lost_s = 0.0
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import DEADLINE_S, Cluster, are_watched, cluster_of, put_raw, short_life
+from tests.cluster import DEADLINE_S, Cluster, are_stored, are_watched, cluster_of, put_raw, short_life
 from tests.machine import Machine, eventually
 
 pytestmark = pytest.mark.kernel
@@ -358,6 +358,7 @@ def test_a_store_that_lost_everything_is_filled_again(provider: str, make_cluste
             path.unlink()
     cluster.start_server()
 
+    assert are_stored(cluster, "networks/net", "network/net/endpoints/one", "network/net/endpoints/two")
     assert soon(lambda: cluster["alpha"].is_ready("net") and cluster["beta"].is_ready("net"), 60)
     assert soon(lambda: cluster["alpha"].endpoints("net") == cluster["beta"].endpoints("net") == endpoints, 60)
     assert {key: cluster["alpha"].network("net")[key] for key in ("Id", "IPAM")} == before
