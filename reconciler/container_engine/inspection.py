@@ -18,6 +18,9 @@ _ID: Final = re.compile(r"[0-9a-f]{64}\Z")
 _PID_MAX: Final = 1 << 22
 """PID_MAX_LIMIT of linux/threads.h."""
 
+_SHORT_ID: Final = 12
+"""Hex digits of an id as people are shown it; fewer may be anybody's."""
+
 _PATH_MAX: Final = 4096
 _SHOWN_MAX: Final = 200
 _FILES: Final = {"HostsPath": "hosts", "ResolvConfPath": "resolv.conf"}
@@ -34,19 +37,22 @@ class Running:
 
 
 def inspect_target(name: str) -> str:
-    """Give what to ask for. name: of a container, its id, or the beginning of that."""
+    """Give what to ask for. name: of a container, its id, or at least the first twelve digits of that."""
     return f"/containers/{quote(name, safe='')}/json"
 
 
 def described(engine: Path, name: str, reply: Reply) -> Running | NoContainer:
     """Read what the engine at this socket says of a container. Raises ContainerEngineError when that makes no sense."""
+    missing = NoContainer(
+        reason=f"the engine at {engine} has no container {name}; create and start it with --network none"
+    )
     if reply.status == 404:
-        return NoContainer(
-            reason=f"the engine at {engine} has no container {name}; create and start it with --network none"
-        )
+        return missing
     if reply.status != 200:
         raise ContainerEngineError(f"{engine}: the engine answers {reply.status} when asked for container {name}")
     document = _mapping(_parsed(name, reply.body))
+    if not _is_meant(name, document):
+        return missing
     mode = _mapping(document.get("HostConfig")).get("NetworkMode")
     if mode != "none":
         return NoContainer(
@@ -58,6 +64,14 @@ def described(engine: Path, name: str, reply: Reply) -> Running | NoContainer:
     if state.get("Running") is not True or state.get("Pid") == 0:
         return NoContainer(reason=f"container {name} is not running; start it")
     return _running(name, document, state.get("Pid"))
+
+
+def _is_meant(name: str, document: Mapping[str, object]) -> bool:
+    """An engine that has no container of the name gives one whose id begins so: `db` may well be the beginning of another's."""
+    found, container_id = document.get("Name"), document.get("Id")
+    if not isinstance(found, str) or found.removeprefix("/") == name:
+        return True
+    return len(name) >= _SHORT_ID and isinstance(container_id, str) and container_id.startswith(name)
 
 
 def _running(name: str, document: Mapping[str, object], pid: object) -> Running:

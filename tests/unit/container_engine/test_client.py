@@ -36,6 +36,18 @@ def test_running_container_without_network_is_found_with_its_process_and_files(t
 
 
 @pytest.mark.parametrize(
+    ("name", "is_found"),
+    [("db", False), (CONTAINER_ID[:11], False), (CONTAINER_ID[:12], True), (CONTAINER_ID, True)],
+    ids=["a name that is no container's", "too short for an id", "short id", "id"],
+)
+def test_container_whose_id_begins_as_a_name_is_another_one(tmp_path: Path, name: str, is_found: bool) -> None:
+    with scripted_engine(tmp_path / "engine", saying(answer(container(os.getpid())))):
+        answered = ContainerEngine(tmp_path / "engine").find([name])[name]
+
+    assert isinstance(answered, Container) is is_found
+
+
+@pytest.mark.parametrize(
     ("state", "words"),
     [
         pytest.param({"State": {"Running": False, "Pid": 0}}, "is not running", id="stopped"),

@@ -45,7 +45,7 @@ class Told:
         if name in self.hanging:
             hang(connection, name)
         elif name in self.containers:
-            connection.sendall(answer(container(self.containers[name])))
+            connection.sendall(answer(container(self.containers[name], Name=f"/{name}")))
         else:
             connection.sendall(answer({}, "404 Not Found"))
 
