@@ -138,7 +138,7 @@ def _timed_look(cluster: Cluster) -> float:
     return min(times)
 
 
-def bench(folder: Path, *, seconds: float = 2.0, rounds: int = 3, remotes: int = 5000) -> Figures:
+def bench(folder: Path, *, seconds: float = 1.0, rounds: int = 15, remotes: int = 5000) -> Figures:
     """Measure in the private machine that this process has entered before."""
     machine = Machine(state_dir=folder / "state")
     with cluster_on(machine, ("A", "B")) as cluster:
