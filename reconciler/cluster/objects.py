@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.cluster.declaration import declaration_digest
 from reconciler.cluster.records import endpoint_record, member_record, network_record, node_records, revision_record
 from reconciler.model.cluster import ClusterNode, ClusterState
 from reconciler.model.desired import DesiredNetwork, DesiredState
-from reconciler.model.objects import ClusterRecord, Key
+from reconciler.model.objects import ClusterRecord, Key, Seen
 from reconciler.sandbox.names import endpoint_names
 
 
@@ -43,26 +43,27 @@ def cluster_objects(desired: DesiredState, cluster: ClusterState, place: Place) 
 
 
 def _network_records(desired: DesiredState, cluster: ClusterState) -> Iterator[ClusterRecord]:
+    there = dict(cluster.seen)
     joined = {endpoint.network for attachment in desired.attachments for endpoint in attachment.endpoints}
     for network in desired.networks:
         if not network.wanted.is_shared or network.wanted.is_listed:
             continue
         wanted = network.wanted
         if not wanted.is_external:
-            yield _network_record(network, cluster)
+            yield _network_record(network, cluster, there)
             yield member_record(network.name, desired.host.name, declaration_digest(wanted.declaration))
         elif network.name in joined:
             yield member_record(network.name, desired.host.name, "")
 
 
-def _network_record(network: DesiredNetwork, cluster: ClusterState) -> ClusterRecord:
+def _network_record(network: DesiredNetwork, cluster: ClusterState, there: Mapping[Key, Seen]) -> ClusterRecord:
     """Leave a record that says the same as it stands: another version of us may have written it in other words."""
     mine = network_record(network)
     known = cluster.networks.get(network.name)
     if known is None or known.declaration != network.wanted.declaration:
         return mine
-    there = dict(cluster.seen).get(mine.key)
-    return there.object if there is not None and isinstance(there.object, ClusterRecord) else mine
+    found = there.get(mine.key)
+    return found.object if found is not None and isinstance(found.object, ClusterRecord) else mine
 
 
 def _endpoint_records(desired: DesiredState) -> Iterator[ClusterRecord]:

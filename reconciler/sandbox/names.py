@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint
+from reconciler.model.identifiers import short_id
 
 
 def endpoint_names(attachment: DesiredAttachment, endpoint: DesiredEndpoint) -> tuple[str, ...]:
     """Give all that it answers to, in lower case: name, aliases, short id, hostname (docker-networking section 7.2)."""
-    short_id = attachment.id[:12]
-    names = (attachment.name, *endpoint.wanted.aliases, short_id, attachment.wanted.hostname or short_id)
+    short = short_id(attachment.id)
+    names = (attachment.name, *endpoint.wanted.aliases, short, attachment.wanted.hostname or short)
     return tuple(dict.fromkeys(name.lower() for name in names))

@@ -9,7 +9,6 @@ from reconciler.spec.bridge_options import PREFIX
 from reconciler.spec.document import Path
 from reconciler.spec.network import Fault, NetworkSpec
 
-_DRIVERS: Final = ("bridge", "macvlan", "ipvlan", "overlay", "host", "null", "none")
 _NETWORK: Final[tuple[tuple[Path, str, Callable[[NetworkSpec], bool]], ...]] = (
     (
         ("driver_opts", f"{PREFIX}advertise_addr_nmsgs"),
