@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "network": "inspection",
     "node": "nodes",
     "resume": "suspension",
+    "retry": "retry",
     "schema": "specs",
     "status": "status",
     "suspend": "suspension",

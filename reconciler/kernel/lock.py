@@ -34,7 +34,9 @@ class HostLock:
             self._socket.close()
             if cause.errno != errno.EADDRINUSE:
                 raise kernel_error(cause.errno or errno.EIO, "take the host's lock") from cause
-            raise LockHeld(f"{_holder(self._address)} works on this host; wait for it to end, or stop it") from cause
+            raise LockHeld(
+                f"{holder(self._address) or 'another process'} works on this host; wait for it to end, or stop it"
+            ) from cause
         self._socket.setblocking(False)
         return self
 
@@ -48,13 +50,15 @@ class HostLock:
                 self._socket.accept()[0].close()
 
 
-def _holder(address: str) -> str:
-    """Name the process that listens at the address: SO_PEERCRED is taken from its listen()."""
+def holder(address: str) -> str:
+    """Name the process that holds the lock, "" when nobody does: SO_PEERCRED is taken from its listen()."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asker:
         asker.setblocking(False)
         try:
             asker.connect(address)
             raw = asker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        except ConnectionRefusedError:
+            return ""
         except OSError:
             return "another process"
     pid, uid, _ = _CREDENTIALS.unpack(raw)

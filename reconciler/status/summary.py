@@ -18,7 +18,7 @@ from reconciler.sandbox.resolv_conf import uses_embedded_server
 from reconciler.status.json_text import Json
 from reconciler.status.verdict import Unsettled, unsettled
 
-_READY_MESSAGE: Final = "as declared"
+READY_MESSAGE: Final = "as declared"
 _SERVICES: Final = {NAMES_UNIT: "names", CLUSTER_UNIT: "cluster"}
 """Where the document tells of what is neither a network nor an attachment."""
 
@@ -91,7 +91,7 @@ class _Writer:
 
     def conditions(self, issue: Unsettled | None, before: Mapping[str, object], remark: str = "") -> list[Json]:
         if issue is None:
-            message = f"{_READY_MESSAGE}, but {remark}" if remark else _READY_MESSAGE
+            message = f"{READY_MESSAGE}, but {remark}" if remark else READY_MESSAGE
             return [self._condition("Ready", "True", "ReconciliationSucceeded", message, before)]
         if issue.is_on_purpose:
             is_known = "Unknown" if issue.reason == "Suspended" else "False"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import get_args
 
 from reconciler.errors import FightingWriter
+from reconciler.guard.retries import is_meant
 from reconciler.model.objects import FirewallElement, FirewallRules, Key, PluginCall, Unit
 from reconciler.model.plan import Outcome
 
@@ -15,7 +16,7 @@ WINDOW_S = 60.0
 """More corrections of one object within this time are a fight."""
 
 PAUSE_S = 300.0
-"""How long a unit is left alone then; a change of the specs ends it at once."""
+"""How long a unit is left alone then; a change of the specs, SIGHUP and `reconcile retry` end it at once."""
 
 
 _EXEMPT = (FirewallRules, FirewallElement, *get_args(PluginCall))
@@ -44,6 +45,10 @@ class Brake:
         self._corrections.clear()
         self._braked.clear()
 
+    def release_units(self, names: frozenset[str]) -> None:
+        """Forget what is known of these networks and attachments: a person says that the fight is over."""
+        self._braked = {unit: until for unit, until in self._braked.items() if not is_meant(unit, names)}
+
     def braked(self, now_s: float) -> tuple[tuple[Unit, FightingWriter], ...]:
         """Give the units to be left alone now, each with the reason."""
         self._braked = {unit: (until, why) for unit, (until, why) in self._braked.items() if until > now_s}
@@ -63,6 +68,7 @@ class Brake:
             times.clear()
             reason = FightingWriter(
                 f"{operation.object.describe()} was put back {CORRECTIONS_MAX + 1} times within {WINDOW_S:.0f} s: somebody else "
-                f"keeps changing it; find who does, or declare what they want. Left alone for {PAUSE_S:.0f} s"
+                f"keeps changing it; find who does, or declare what they want. Left alone for {PAUSE_S:.0f} s, or until "
+                "`reconcile retry NAME`, SIGHUP or changed specs"
             )
             self._braked[operation.unit] = (now_s + PAUSE_S, reason)

@@ -18,6 +18,7 @@ from reconciler.backends import Backends
 from reconciler.container_engine.client import ContainerEngine
 from reconciler.errors import LockHeld, ReconcilerError
 from reconciler.guard.orders import Orders
+from reconciler.guard.retries import take_retries
 from reconciler.guard.suspension import suspended_at, suspensions
 from reconciler.kernel.lock import WATCHER, HostLock
 from reconciler.model.identifiers import HOST, NsRef
@@ -159,7 +160,7 @@ class Watcher:
                 for listener in self._listeners:
                     listener.beat()
                 cause = self._gather(selector, [key.data for key, _ in ready], signals)
-                cause.is_everything |= self._are_suspensions_new()
+                cause.is_everything |= self._are_suspensions_new() | self._is_retry_asked()
                 cause.is_cluster |= self._is_sign_of_life_new()
                 lock.forget_askers()
         for listener in self._listeners:
@@ -225,6 +226,7 @@ class Watcher:
             for listener in self._listeners:
                 listener.reloading()
             cause.is_spec = cause.is_everything = True
+            self._brake.release()
         else:
             self._is_stopping = True
 
@@ -266,6 +268,13 @@ class Watcher:
         """Say whether somebody suspended or resumed something since the last time; seen at the latest with the next heartbeat."""
         before, self._suspended_at = self._suspended_at, suspended_at(self._settings.state_dir)
         return before != self._suspended_at
+
+    def _is_retry_asked(self) -> bool:
+        """Say whether somebody asked for what is left alone to be tried again; seen at the latest with the next heartbeat."""
+        names = take_retries(self._settings.state_dir)
+        if names:
+            self._brake.release_units(names)
+        return bool(names)
 
     def _is_sign_of_life_new(self) -> bool:
         """Say whether this host's record has yet to say whether it is watched. A sign that the store lost is given again at once.

@@ -151,6 +151,8 @@ class Metrics:
         count = sum(len(attachment.endpoints) for attachment in attachments)
         yield _family("attachments", "gauge", "Attachments of this host.", [("", (), len(attachments))])
         yield _family("endpoints", "gauge", "Attachments' places on networks.", [("", (), count)])
+        help_ = "Networks and attachments that wait for a person, by what is in the way."
+        yield _family("stalled", "gauge", help_, sorted(set(map(_stalled_sample, filter(_is_stalled, self._issues)))))
         faults = len(self._report.spec_faults) if self._report else 0
         yield _family("spec_faults", "gauge", "Faults in the specs.", [("", (), faults)])
 
@@ -184,6 +186,14 @@ def _state(issue: Unsettled | None) -> str:
     if issue.is_on_purpose:
         return "suspended" if issue.reason == "Suspended" else "drifted"
     return "reconciling" if issue.is_retryable else "stalled"
+
+
+def _is_stalled(issue: Unsettled) -> bool:
+    return not issue.is_on_purpose and not issue.is_retryable
+
+
+def _stalled_sample(issue: Unsettled) -> Sample:
+    return "", (("unit", str(issue.unit)), ("reason", issue.reason)), 1
 
 
 def _operation_labels(outcome: Outcome) -> tuple[str, str, str]:

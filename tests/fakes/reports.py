@@ -29,6 +29,7 @@ def report(
     faults: tuple[SpecError, ...] = (),
     digest: str = "d1",
     networks: tuple[str, ...] = ("front",),
+    remarks: tuple[tuple[Unit, str], ...] = (),
 ) -> Report:
     """A pass over networks, of which `front` has the attachment `web`."""
     web = attachment("web", [endpoint("web", "front", "10.7.0.2/24")] if "front" in networks else [])
@@ -37,6 +38,7 @@ def report(
         networks=tuple(network(name, "10.7.0.0/24") for name in networks),
         attachments=(web,),
         has_faults=bool(faults),
+        remarks=remarks,
     )
     found = Plan(problems=problems)
     return Report(desired=desired, plan=found, outcomes=outcomes, drift=found, spec_faults=faults, digest=digest)

@@ -176,13 +176,17 @@ def _drift(watched: Watched) -> bool:
     return any(entry["driftRepaired"] > 0 for entry in entries)
 
 
-def test_two_writers_that_fight_are_told_so_by_the_object(watched: Watched) -> None:
+def test_two_writers_that_fight_are_told_so_until_a_person_asks_for_another_try(
+    watched: Watched, reconcile: Reconcile
+) -> None:
     def fight() -> bool:
         watched.machine.run("H", "ip", "link", "set", "br-lan", "mtu", "1300", check=False)
         return "br-lan" in json.dumps(watched.network("lan"))
 
     assert eventually(fight, 30, every_s=0.1)
     assert "somebody else keeps changing it" in json.dumps(watched.network("lan"))
+    reconcile.ok("retry", "lan")
+    assert eventually(lambda: watched.machine.ip_json("H", "link", "show", "br-lan")[0]["mtu"] == 1500, DEADLINE_S)
 
 
 def test_process_that_was_restarted_is_attached_again(

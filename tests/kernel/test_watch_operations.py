@@ -106,6 +106,6 @@ def test_one_shot_passes_write_events_and_one_with_nothing_to_do_does_not(reconc
 
     assert {"Bridge", "VethPair"} <= {json.loads(line)["kind"] for line in log.read_text().splitlines()}
     assert (log.stat().st_mtime_ns, log.stat().st_size) == (before.st_mtime_ns, before.st_size)
-    assert reconcile.ok("status").stdout.startswith("NETWORK")
+    assert reconcile.ok("status").stdout.startswith("watcher: none runs")
     reconcile.ok("down")
     assert json.loads(log.read_text().splitlines()[-1])["action"] == "delete"

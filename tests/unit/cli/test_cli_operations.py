@@ -15,8 +15,18 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli import main
-from reconciler.errors import ExitCode, NameConflict, ReconcilerError, SpecError, Suspended
-from reconciler.model.objects import Unit
+from reconciler.errors import (
+    ExitCode,
+    FightingWriter,
+    NameConflict,
+    ReconcilerError,
+    RolledBack,
+    SandboxMissing,
+    SpecError,
+    Suspended,
+)
+from reconciler.kernel.lock import WATCHER, HostLock
+from reconciler.model.objects import HOST_UNIT, Unit
 from reconciler.model.report import Report
 from reconciler.settings import Settings
 from reconciler.status.write import write_status
@@ -57,18 +67,23 @@ def test_status_of_a_host_that_is_as_declared(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("status")
 
     assert code == ExitCode.OK
-    head, row = map(columns, out.splitlines())
-    assert head == ["NETWORK", "READY", "REVISION", "ENDPOINTS", "DRIFT-REPAIRED", "LAST-ERROR"]
-    assert row == ["front", "True", "-", "1", "0", "-"]
+    watcher, _, head, row = out.splitlines()
+    assert watcher == "watcher: none runs, so nothing is repaired between passes"
+    assert columns(head) == ["NETWORK", "READY", "AGE", "REVISION", "ENDPOINTS", "DRIFT-REPAIRED", "MESSAGE"]
+    assert columns(row)[:2] == ["front", "True"]
+    assert re.fullmatch(r"\d+[smhd]", columns(row)[2])
+    assert columns(row)[3:] == ["-", "1", "0", "-"]
 
 
 @pytest.mark.parametrize(
     ("unit", "error", "word"),
     [
-        (FRONT, NameConflict("docker0 is\x1b taken"), "False (OwnershipConflict)"),
-        (FRONT, Suspended("by root"), "Unknown (Suspended)"),
+        (FRONT, NameConflict("docker0 is\x1b taken"), "False (Stalled: OwnershipConflict)"),
+        (FRONT, FightingWriter("put back 6 times"), "False (Stalled: FightingWriter)"),
+        (FRONT, SandboxMissing("no netns web"), "False (SandboxMissing)"),
+        (FRONT, Suspended("by root until noon: upgrade"), "Unknown (Suspended)"),
     ],
-    ids=["stalled", "suspended"],
+    ids=["stalled", "braked", "reconciling", "suspended"],
 )
 def test_status_of_a_network_that_is_not_ready(
     run: Run, tmp_path: Path, unit: Unit, error: ReconcilerError, word: str
@@ -77,9 +92,41 @@ def test_status_of_a_network_that_is_not_ready(
 
     code, out, _ = run("status")
 
+    row = columns(out.splitlines()[-1])
     assert code == ExitCode.FAILED
-    assert word in columns(out.splitlines()[1])
+    assert (row[1], row[-1]) == (word, str(error).replace("\x1b", "\\x1b"))
     assert "\x1b" not in out
+
+
+def test_status_tells_a_remark_on_what_is_as_declared(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, report(remarks=((FRONT, "the chain ip filter FORWARD drops"),)))
+
+    code, out, _ = run("status")
+
+    assert code == ExitCode.OK
+    assert columns(out.splitlines()[-1])[-1] == "as declared, but the chain ip filter FORWARD drops"
+
+
+@pytest.mark.parametrize(
+    "error", [RolledBack("specs abc were rolled back: nft is gone"), Suspended("by root since noon: upgrade")], ids=str
+)
+def test_status_tells_first_what_concerns_the_whole_host(run: Run, tmp_path: Path, error: ReconcilerError) -> None:
+    written(tmp_path, report(problems=((HOST_UNIT, error),)))
+
+    code, out, _ = run("status")
+
+    assert code == ExitCode.FAILED
+    assert out.splitlines()[1].startswith("host alpha: ")
+    assert out.splitlines()[1].endswith(f": {error}")
+
+
+def test_status_names_the_watcher_that_runs(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, report())
+
+    with HostLock(WATCHER):
+        _, out, _ = run("status")
+
+    assert out.splitlines()[0].startswith(f"watcher: process {os.getpid()} of user ")
 
 
 def test_status_names_an_attachment_that_is_not_ready(run: Run, tmp_path: Path) -> None:
@@ -88,7 +135,7 @@ def test_status_names_an_attachment_that_is_not_ready(run: Run, tmp_path: Path) 
     code, out, _ = run("status")
 
     assert code == ExitCode.FAILED
-    assert columns(out.splitlines()[-1])[:2] == ["web", "False (OwnershipConflict)"]
+    assert columns(out.splitlines()[-1])[:2] == ["web", "False (Stalled: OwnershipConflict)"]
     assert out.splitlines()[-1].endswith("held by db")
 
 
@@ -101,16 +148,15 @@ def test_status_names_faults_of_the_specs(run: Run, tmp_path: Path) -> None:
     assert out.splitlines()[-1] == "a.yaml:3:1: what is this?"
 
 
-def test_status_shows_drift_repaired_and_the_last_error_after_it_was_mended(run: Run, tmp_path: Path) -> None:
+def test_status_shows_drift_repaired_and_no_error_that_was_mended(run: Run, tmp_path: Path) -> None:
     written(tmp_path, report(problems=((FRONT, NameConflict("taken")),)))
     written(tmp_path, report())
     written(tmp_path, report(made()))
 
     code, out, _ = run("status")
 
-    row = columns(out.splitlines()[1])
-    assert (code, row[1], row[4]) == (ExitCode.OK, "True", "1")
-    assert row[5].endswith(": taken")
+    row = columns(out.splitlines()[-1])
+    assert (code, row[1], row[5:]) == (ExitCode.OK, "True", ["1", "-"])
 
 
 def test_status_as_json_is_the_summary_with_endpoints(run: Run, tmp_path: Path) -> None:

@@ -59,6 +59,17 @@ def test_the_pause_ends_by_itself_and_with_new_specs() -> None:
     assert brake.braked(1010.0) == ()
 
 
+def test_a_person_ends_the_pause_of_what_is_named() -> None:
+    brake = Brake()
+    other = Bridge(unit=Unit(network="wan"), ns=HOST, ifname="br-wan", mac="", mtu=1500)
+    for second in range(CORRECTIONS_MAX + 1):
+        brake.corrected([correction(), correction(other)], float(second))
+
+    brake.release_units(frozenset({"lan"}))
+
+    assert [unit for unit, _ in brake.braked(10.0)] == [Unit(network="wan")]
+
+
 def test_the_firewall_is_put_back_however_often_it_is_flushed() -> None:
     brake = Brake()
 

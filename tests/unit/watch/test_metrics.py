@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from reconciler.errors import (
+    FightingWriter,
     KernelError,
     KvUnavailable,
     NameConflict,
@@ -17,7 +18,7 @@ from reconciler.errors import (
 )
 from reconciler.model.objects import HOST_UNIT, KvRecord, Unit
 from reconciler.watch.metrics import Metrics
-from tests.fakes.reports import FRONT, made, report
+from tests.fakes.reports import FRONT, WEB, made, report
 
 FAULT = SpecError("a.yaml", 3, 1, "what is this?")
 
@@ -188,3 +189,17 @@ def test_labels_are_escaped(watched: Watched) -> None:
     watched.metrics._repaired[evil] = 1  # no name can look so; the format is safe all the same
 
     assert 'drift_repaired_total{network="a\\"b\\\\c\\nd"} 1' in watched.metrics.text()
+
+
+def test_what_waits_for_a_person_is_named_with_its_reason(watched: Watched) -> None:
+    taken, fight = NameConflict("taken"), FightingWriter("put back 6 times")
+    watched.metrics.passed(
+        report(problems=((FRONT, taken), (WEB, fight), (HOST_UNIT, KvUnavailable("down")))), 0.1, is_drift=False
+    )
+
+    stalled = {name: value for name, value in watched.samples().items() if name.startswith("stalled")}
+
+    assert stalled == {
+        'stalled{unit="network front",reason="OwnershipConflict"}': "1",
+        'stalled{unit="attachment web",reason="FightingWriter"}': "1",
+    }

@@ -1,0 +1,32 @@
+"""Who asked the watcher to try again what it left alone: <state-dir>/retry.json, read once and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from reconciler.guard.state_file import mapping_of, read_fields, remove, write_fields
+from reconciler.model.objects import Unit
+
+
+def ask_to_retry(state_dir: Path, names: Iterable[str]) -> None:
+    """Ask that networks and attachments of these names are tried again at once. Adds to what was asked for and not read yet."""
+    asked = mapping_of(read_fields(_file(state_dir)) or {}, "names")
+    write_fields(_file(state_dir), {"names": {**asked, **dict.fromkeys(names, True)}})
+
+
+def take_retries(state_dir: Path) -> frozenset[str]:
+    """Return the names that were asked for since the last call, and forget them. One stat(2) when there is nothing."""
+    if not _file(state_dir).exists():
+        return frozenset()
+    asked = mapping_of(read_fields(_file(state_dir)) or {}, "names")
+    remove(_file(state_dir))
+    return frozenset(asked)
+
+
+def is_meant(unit: Unit, names: frozenset[str]) -> bool:
+    return not names.isdisjoint({unit.network, unit.attachment} - {""})
+
+
+def _file(state_dir: Path) -> Path:
+    return state_dir / "retry.json"
