@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from reconciler.apply.ipv6 import set_ipv6
 from reconciler.apply.scripts import (
     Ask,
     Script,
@@ -21,7 +22,7 @@ from reconciler.kernel.sysctl import write_sysctl
 from reconciler.model.objects import Bridge, LinkUp, VethPair
 
 
-def create_bridge(bridge: Bridge) -> Script:
+def create_bridge(bridge: Bridge, namespaces: Namespaces) -> Script:
     """Make it down, then give it what must be set before it comes up."""
     what = f"create {bridge.describe()}"
     reply = yield Ask(bridge.ns, new_bridge(bridge.ifname, bridge.mac))
@@ -29,6 +30,7 @@ def create_bridge(bridge: Bridge) -> Script:
         yield from _check_is_our_bridge(bridge, what)
     else:
         check(reply, what)
+    set_ipv6(bridge.ns, bridge.ifname, namespaces, is_on=bridge.has_ipv6)
     wanted = Change(
         is_up=bridge.is_up,
         mac=bridge.mac,
@@ -48,7 +50,11 @@ def update_bridge(before: Bridge, after: Bridge, namespaces: Namespaces) -> Scri
         mtu=after.mtu if before.mtu != after.mtu else None,
         address_generation=_address_generation(after) if before.has_link_local != after.has_link_local else None,
     )
+    if _ipv6_differs(before, after):
+        set_ipv6(after.ns, after.ifname, namespaces, is_on=after.has_ipv6)
     yield from change(after.ns, link.ifindex, wanted, what)
+    if before.mtu != after.mtu:  # a larger one may have brought IPv6 to the link, with the kernel's own settings
+        set_ipv6(after.ns, after.ifname, namespaces, is_on=after.has_ipv6)
     if after.has_link_local and not before.has_link_local:
         # Netlink only notes the mode (inet6_set_link_af); the setting makes the address at once (addrconf_sysctl_addr_gen_mode),
         # provided that it changes something.
@@ -135,6 +141,10 @@ def _check_is_our_pair(pair: VethPair, what: str) -> Script:
 
 def _are_joined(near: Link, peer: Link) -> bool:
     return near.kind == peer.kind == "veth" and near.peer == peer.ifindex and peer.peer == near.ifindex
+
+
+def _ipv6_differs(before: Bridge, after: Bridge) -> bool:
+    return (before.has_ipv6, before.heeds_routers) != (after.has_ipv6, after.heeds_routers)
 
 
 def _address_generation(bridge: Bridge) -> int:

@@ -80,15 +80,15 @@ def _script(operation: Operation, namespaces: Namespaces) -> Script:
 def _creation(operation: Operation, namespaces: Namespaces) -> Script:
     match operation.after:
         case Bridge() as bridge:
-            return create_bridge(bridge)
+            return create_bridge(bridge, namespaces)
         case VethPair() as pair:
             return create_veth(pair, namespaces)
         case Vxlan() as vxlan:
             return create_vxlan(vxlan, namespaces)
         case DeadEnd() as end:
-            return create_dead_end(end)
+            return create_dead_end(end, namespaces)
         case Vlan() as vlan:
-            return create_vlan(vlan)
+            return create_vlan(vlan, namespaces)
         case (Macvlan() | Ipvlan()) as sublink:
             return create_sublink(sublink, namespaces)
         case PluginLink() as link:
@@ -111,9 +111,9 @@ def _update(operation: Operation, namespaces: Namespaces) -> Script:
         case Vxlan(), Vxlan() as vxlan:
             return update_vxlan(vxlan)
         case DeadEnd(), DeadEnd() as end:
-            return update_dead_end(end)
+            return update_dead_end(end, namespaces)
         case Vlan(), Vlan() as vlan:
-            return update_vlan(vlan)
+            return update_vlan(vlan, namespaces)
         case (Macvlan(), Macvlan() as sublink) | (Ipvlan(), Ipvlan() as sublink):
             return update_sublink(sublink)
         case Route() as before, Route() as after:

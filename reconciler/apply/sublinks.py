@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from reconciler.apply.ipv6 import set_ipv6
 from reconciler.apply.scripts import Ask, Script, change, check, foreign, found_link, needed_link, own_link
 from reconciler.errors import NameConflict, kernel_error
 from reconciler.kernel.links import ADDR_GEN_NONE, NSID_NOT_ASSIGNED, Change, Link, new_bridge
@@ -19,7 +20,7 @@ Sublink = Macvlan | Ipvlan
 _KINDS: dict[type[Sublink | Vlan], str] = {Macvlan: "macvlan", Ipvlan: "ipvlan", Vlan: "vlan"}
 
 
-def create_dead_end(end: DeadEnd) -> Script:
+def create_dead_end(end: DeadEnd, namespaces: Namespaces) -> Script:
     what = f"create {end.describe()}"
     reply = yield Ask(end.ns, new_bridge(end.ifname))
     if reply.errno == errno.EEXIST:
@@ -28,23 +29,24 @@ def create_dead_end(end: DeadEnd) -> Script:
             raise foreign(found, end.ns)
     else:
         check(reply, what)
-    yield from _set_up(end, what)
+    yield from _set_up(end, namespaces, what)
 
 
-def update_dead_end(end: DeadEnd) -> Script:
+def update_dead_end(end: DeadEnd, namespaces: Namespaces) -> Script:
     what = f"update {end.describe()}"
     yield from own_link(end.ns, end.ifname, what)
-    yield from _set_up(end, what)
+    yield from _set_up(end, namespaces, what)
 
 
-def _set_up(link: DeadEnd | Vlan, what: str) -> Script:
-    """Have it make no address before it comes up, as it has a carrier at once: the host shall not be reached by it."""
+def _set_up(link: DeadEnd | Vlan, namespaces: Namespaces, what: str) -> Script:
+    """Switch IPv6 off before it comes up, as it has a carrier at once: the host shall neither be reached by it nor heed routers."""
+    set_ipv6(link.ns, link.ifname, namespaces, is_on=link.has_ipv6)
     mtu = link.mtu if isinstance(link, DeadEnd) else None
     yield from change(link.ns, link.ifname, Change(mtu=mtu, address_generation=ADDR_GEN_NONE), what)
     yield from change(link.ns, link.ifname, Change(is_up=True), what)
 
 
-def create_vlan(vlan: Vlan) -> Script:
+def create_vlan(vlan: Vlan, namespaces: Namespaces) -> Script:
     what = f"create {vlan.describe()}"
     parent = yield from needed_link(vlan.ns, vlan.parent, what)
     reply = yield Ask(vlan.ns, new_vlan(vlan.ifname, parent.ifindex, vlan.vlan_id))
@@ -58,13 +60,13 @@ def create_vlan(vlan: Vlan) -> Script:
             raise foreign(found, vlan.ns)
     else:
         _check_created(reply, vlan, parent, what)
-    yield from _set_up(vlan, what)
+    yield from _set_up(vlan, namespaces, what)
 
 
-def update_vlan(vlan: Vlan) -> Script:
+def update_vlan(vlan: Vlan, namespaces: Namespaces) -> Script:
     what = f"update {vlan.describe()}"
     yield from own_link(vlan.ns, vlan.ifname, what)
-    yield from _set_up(vlan, what)
+    yield from _set_up(vlan, namespaces, what)
 
 
 def create_sublink(link: Sublink, namespaces: Namespaces) -> Script:

@@ -38,17 +38,16 @@ def _is_published_on_loopback(endpoint: DesiredEndpoint) -> bool:
 
 def _bridge(network: DesiredNetwork, host: HostFacts) -> Iterator[Object]:
     unit, ifname = network.unit, network.link_name
+    has_ipv6 = network.wanted.is_ipv6_enabled and host.has_ipv6
     yield Bridge(
         unit=unit,
         ns=HOST,
         ifname=ifname,
         mac=bridge_mac(network.id),
         mtu=network.mtu,
-        has_link_local=network.wanted.is_ipv6_enabled and host.has_ipv6,
+        has_ipv6=has_ipv6,
+        has_link_local=has_ipv6,
     )
-    if network.wanted.is_ipv6_enabled and host.has_ipv6:
-        # A router on a container network must not take its own routes from a container's advertisement.
-        yield Sysctl(unit=unit, ns=HOST, name=f"net/ipv6/conf/{ifname}/accept_ra", value="0")
     for subnet in network.subnets:
         if _answers(network, subnet):
             interface = ip_interface(f"{subnet.gateway}/{subnet.subnet.prefixlen}")

@@ -118,10 +118,9 @@ def _segment(network: DesiredNetwork, segment: _Segment, host: HostFacts) -> Ite
         # Every host's bridge has the gateway address; a MAC of its own, as what it routes travels to the others' bridges.
         mac=bridge_mac(derived_id("overlay bridge", host.name, network.id, str(segment.number))),
         mtu=network.mtu,
+        has_ipv6=has_ipv6,
         has_link_local=has_ipv6,
     )
-    if has_ipv6:
-        yield Sysctl(unit=unit, ns=ns, name=f"net/ipv6/conf/{segment.bridge}/accept_ra", value="0")
     yield Vxlan(
         unit=unit,
         ns=ns,

@@ -77,10 +77,14 @@ _NO_GROUP: Final = 0
 _IFINFO: Final = Struct("=BxHiII")
 _RTGEN: Final = Struct("=Bxxx")
 
+_DEVCONF_ACCEPT_RA: Final = 3
+_DEVCONF_AUTOCONF: Final = 5
+_DEVCONF_DISABLE_IPV6: Final = 26
+
 SYSCTLS: Final = {
     "net/ipv4/conf/{}/route_localnet": (_AF_INET, _IFLA_INET_CONF, 25),
-    "net/ipv6/conf/{}/accept_ra": (_AF_INET6, _IFLA_INET6_CONF, 3),
-    "net/ipv6/conf/{}/disable_ipv6": (_AF_INET6, _IFLA_INET6_CONF, 26),
+    "net/ipv6/conf/{}/accept_ra": (_AF_INET6, _IFLA_INET6_CONF, _DEVCONF_ACCEPT_RA),
+    "net/ipv6/conf/{}/disable_ipv6": (_AF_INET6, _IFLA_INET6_CONF, _DEVCONF_DISABLE_IPV6),
 }
 """Settings that a link dump carries along: family, attribute and place in its array.
 
@@ -92,7 +96,7 @@ class Link(NamedTuple):
     """What one RTM_NEWLINK says. mac: lower case, "" if it has none; master, peer: link indexes, 0 for none.
 
     peer_nsid: how this namespace numbers that of the peer, -1 if it is the same. alias: cut at 256 bytes by the kernel.
-    af_spec: raw, read by `sysctl_values` and `address_generation`. vxlan: raw, of a VXLAN device, read by `kernel.vxlan`.
+    af_spec: raw, read by `sysctl_values` and `ipv6_of`. vxlan: raw, of a VXLAN device, read by `kernel.vxlan`.
     sublink: the same of a macvlan, ipvlan or VLAN link, read by `kernel.sublinks`; its peer is the link that it sits on.
     has_carrier: whether frames have somewhere to go.
     """
@@ -347,11 +351,35 @@ def sysctl_values(link: Link) -> dict[str, str]:
     return values
 
 
-def address_generation(link: Link) -> int:
-    """Give how the link makes its own IPv6 addresses (`ADDR_GEN_EUI64`, ...); none where there is no IPv6. Raises CodecError."""
+class Ipv6(NamedTuple):
+    """How a link takes part in IPv6: not at all where the kernel has none, or the link's MTU is too small for it.
+
+    has_link_local: it makes itself an address. heeds_routers: it takes addresses or routes from router advertisements.
+    """
+
+    is_on: bool = False
+    has_link_local: bool = False
+    heeds_routers: bool = False
+
+
+def ipv6_of(link: Link) -> Ipv6:
+    """Read it from the link's dump. Raises CodecError."""
     spec = attributes(link.af_spec, 0, len(link.af_spec))
     inet6 = nested_attributes(link.af_spec, spec.get(_AF_INET6))
-    return u8(link.af_spec, inet6.get(_IFLA_INET6_ADDR_GEN_MODE), ADDR_GEN_NONE)
+    conf = inet6.get(_IFLA_INET6_CONF)
+    if conf is None:
+        return Ipv6()
+    heeded = (_devconf(link.af_spec, conf, place) for place in (_DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF))
+    return Ipv6(
+        is_on=not _devconf(link.af_spec, conf, _DEVCONF_DISABLE_IPV6),
+        has_link_local=u8(link.af_spec, inet6.get(_IFLA_INET6_ADDR_GEN_MODE), ADDR_GEN_NONE) == ADDR_GEN_EUI64,
+        heeds_routers=any(heeded),
+    )
+
+
+def _devconf(af_spec: bytes, conf: Span, place: int) -> int:
+    at = conf[0] + 4 * place
+    return s32(af_spec, (at, min(at + 4, conf[1])) if at < conf[1] else None)
 
 
 def _mac_attribute(mac: str) -> bytes:

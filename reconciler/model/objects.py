@@ -115,7 +115,9 @@ class Namespace(_Object):
 class Bridge(_Object):
     """A bridge device that is up.
 
-    mtu: bytes. has_link_local: whether it makes itself an fe80:: address (wanted on IPv6 networks only).
+    mtu: bytes. has_ipv6: whether it takes IPv6 packets at all, has_link_local: whether it makes itself an fe80:: address (both
+    wanted on IPv6 networks only). heeds_routers: whether it takes addresses and routes from router advertisements, which any
+    sandbox can send.
     """
 
     kind: ClassVar[str] = "Bridge"
@@ -123,7 +125,9 @@ class Bridge(_Object):
     ifname: str
     mac: str
     mtu: int
+    has_ipv6: bool = False
     has_link_local: bool = False
+    heeds_routers: bool = False
     is_up: bool = True
 
     @property
@@ -195,7 +199,7 @@ class DeadEnd(_Object):
     """A link of ours on the host that leads nowhere, for macvlan and ipvlan links to sit on: a bridge without ports or addresses.
 
     Its MAC address is left to the kernel: a bridge without ports that was given one has no carrier (br_port_state_selection),
-    nor have the links on it.
+    nor have the links on it. has_ipv6: as for `Bridge`.
     """
 
     kind: ClassVar[str] = "DeadEnd"
@@ -203,6 +207,7 @@ class DeadEnd(_Object):
     ifname: str
     mtu: int
     has_carrier: bool = True
+    has_ipv6: bool = False
     is_up: bool = True
 
     @property
@@ -217,7 +222,7 @@ class DeadEnd(_Object):
 class Vlan(_Object):
     """A VLAN link of ours on a link of the host, for macvlan and ipvlan links to sit on. vlan_id: 1 to 4094 (IEEE 802.1Q).
 
-    Its MTU is its parent's, and the host has no address on it.
+    Its MTU is its parent's, and the host has no address on it, nor takes one from routers there: has_ipv6, as for `Bridge`.
     """
 
     kind: ClassVar[str] = "Vlan"
@@ -225,6 +230,7 @@ class Vlan(_Object):
     ifname: str
     parent: str
     vlan_id: int
+    has_ipv6: bool = False
     is_up: bool = True
 
     @property

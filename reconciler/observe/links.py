@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.kernel.links import ADDR_GEN_EUI64, NSID_NOT_ASSIGNED, Link, address_generation, sysctl_values
+from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link, ipv6_of, sysctl_values
 from reconciler.kernel.sublinks import vlan_id
 from reconciler.model.identifiers import PLUGIN_ALIAS, NsRef, is_link_name, is_own_parent_name
 from reconciler.model.objects import Bridge, DeadEnd, LinkUp, PluginLink, Seen, Sysctl, VethPair, Vlan
@@ -87,12 +87,15 @@ def link_sysctls(ns: NsRef, link: Link) -> Iterator[Seen]:
 
 
 def _bridge(ns: NsRef, link: Link) -> Bridge:
+    ipv6 = ipv6_of(link)
     return Bridge(
         ns=ns,
         ifname=link.ifname,
         mac=link.mac,
         mtu=link.mtu,
-        has_link_local=address_generation(link) == ADDR_GEN_EUI64,
+        has_ipv6=ipv6.is_on,
+        has_link_local=ipv6.has_link_local,
+        heeds_routers=ipv6.heeds_routers,
         is_up=link.is_up,
     )
 
@@ -104,13 +107,21 @@ def _dead_end(ns: NsRef, link: Link) -> DeadEnd:
         mtu=link.mtu,
         # Down, it says nothing of what it will have.
         has_carrier=link.has_carrier or not link.is_up,
+        has_ipv6=ipv6_of(link).is_on,
         is_up=link.is_up,
     )
 
 
 def _vlan(ns: NsRef, link: Link, names: Mapping[int, str]) -> Vlan:
     parent = names.get(link.peer, "") if link.peer_nsid == NSID_NOT_ASSIGNED else ""
-    return Vlan(ns=ns, ifname=link.ifname, parent=parent, vlan_id=vlan_id(link), is_up=link.is_up)
+    return Vlan(
+        ns=ns,
+        ifname=link.ifname,
+        parent=parent,
+        vlan_id=vlan_id(link),
+        has_ipv6=ipv6_of(link).is_on,
+        is_up=link.is_up,
+    )
 
 
 def _pair(ns: NsRef, link: Link, names: Mapping[int, str], peers: Peers) -> VethPair:

@@ -47,7 +47,7 @@ def test_bridge_is_seen_as_it_was_made(engine: Engine) -> None:
 
 @pytest.mark.parametrize("has_link_local", [False, True], ids=["without", "with"])
 def test_bridge_makes_itself_an_address_only_if_wanted(engine: Engine, has_link_local: bool) -> None:
-    ns, wanted = engine.make_sandbox("web"), replace(BRIDGE, has_link_local=has_link_local)
+    ns, wanted = engine.make_sandbox("web"), replace(BRIDGE, has_ipv6=has_link_local, has_link_local=has_link_local)
 
     engine.create(wanted, pair_to(ns), LinkUp(ns=ns, ifname="eth0"))
 
@@ -89,7 +89,7 @@ def test_foreign_link_under_the_bridges_name_stays(engine: Engine, kind: str) ->
 
 @pytest.mark.parametrize(
     "change",
-    [{"mtu": 1280}, {"mac": "02:42:00:00:00:09"}, {"is_up": False}, {"has_link_local": True}],
+    [{"mtu": 1280}, {"mac": "02:42:00:00:00:09"}, {"is_up": False}, {"has_ipv6": True, "has_link_local": True}],
     ids=lambda change: next(iter(change)),
 )
 def test_bridge_is_changed_in_place_and_back(engine: Engine, change: dict[str, object]) -> None:

@@ -142,7 +142,6 @@ def test_settings_of_links_are_seen_as_they_are_set(engine: Engine) -> None:
     engine.create(BRIDGE, pair_to(ns))
     wanted = [
         Sysctl(ns=HOST, name="net/ipv4/conf/br-test/route_localnet", value="1"),
-        Sysctl(ns=HOST, name="net/ipv6/conf/br-test/accept_ra", value="0"),
         Sysctl(ns=HOST, name="net/ipv4/ip_forward", value="1"),
         Sysctl(ns=HOST, name="net/ipv6/conf/all/forwarding", value="1"),
         Sysctl(ns=ns, name="net/ipv6/conf/eth0/disable_ipv6", value="1"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, ip_interface, ip_network
 
+import pytest
+
 from reconciler.drivers.bridge import compile_network
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Address, Bridge, LinkUp, Object, Route, Sysctl, Unit, VethPair
@@ -67,12 +69,14 @@ def test_inhibit_ipv4_leaves_the_gateway_address_off_the_bridge() -> None:
     assert addresses == [Address(ns=HOST, ifname=lan.link_name, interface=ip_interface("fd00::1/64"))]
 
 
-def test_an_ipv6_network_ignores_router_advertisements_from_its_containers() -> None:
-    lan = network("lan", "fd00::/64")
+@pytest.mark.parametrize("subnets", [("172.18.0.0/16",), ("fd00::/64",), ("172.18.0.0/16", "fd00::/64")])
+def test_a_bridge_has_ipv6_where_its_network_has_and_heeds_no_router(subnets: tuple[str, ...]) -> None:
+    lan = network("lan", *subnets)
 
-    sysctls = of_kind(Sysctl, list(compile_network(lan, [], host_facts())))
+    (bridge,) = [b for b in compile_network(lan, [], host_facts()) if isinstance(b, Bridge)]
 
-    assert sysctls == [Sysctl(ns=HOST, name=f"net/ipv6/conf/{lan.link_name}/accept_ra", value="0")]
+    has_ipv6 = "fd00::/64" in subnets
+    assert (bridge.has_ipv6, bridge.has_link_local, bridge.heeds_routers) == (has_ipv6, has_ipv6, False)
 
 
 def test_a_host_without_ipv6_gets_no_ipv6_settings() -> None:

@@ -19,7 +19,7 @@ from reconciler.kernel.links import (
     ADDR_GEN_EUI64,
     ADDR_GEN_NONE,
     Change,
-    address_generation,
+    Ipv6,
     change_link,
     decode_link,
     decode_nsid,
@@ -28,6 +28,7 @@ from reconciler.kernel.links import (
     dump_links,
     get_link,
     get_nsid,
+    ipv6_of,
     mark_loopback,
     new_bridge,
     new_veth,
@@ -263,7 +264,7 @@ def test_link_is_read_as_it_was_written() -> None:
         False,
     )
     assert link.is_ours
-    assert address_generation(link) == ADDR_GEN_EUI64
+    assert ipv6_of(link) == Ipv6()
     assert sysctl_values(link) == {}
 
 
@@ -274,7 +275,7 @@ def test_link_without_anything_has_defaults() -> None:
     link = decode_link(*payload_of(message))
 
     assert (link.kind, link.mac, link.peer_nsid, link.is_hairpin, link.is_ours) == ("", "", -1, False, False)
-    assert address_generation(link) == ADDR_GEN_NONE
+    assert ipv6_of(link) == Ipv6()
 
 
 @pytest.mark.parametrize("number", [-1, 0, 4711])

@@ -16,7 +16,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from reconciler.kernel.addresses import decode_address
-from reconciler.kernel.links import decode_link, sysctl_values
+from reconciler.kernel.links import Ipv6, decode_link, ipv6_of, sysctl_values
 from reconciler.kernel.routes import RouteEntry, decode_route
 from reconciler.kernel.rtnetlink import NLMSG_DONE, CodecError, messages
 from reconciler.model.identifiers import HOST
@@ -79,6 +79,7 @@ def test_links_say_what_was_set_up() -> None:
         "net/ipv6/conf/br0/accept_ra": "1",
         "net/ipv6/conf/br0/disable_ipv6": "0",
     }
+    assert ipv6_of(links["br0"]) == Ipv6(is_on=True, has_link_local=True, heeds_routers=True)
 
 
 def test_addresses_are_read_alike() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.kernel.addresses import decode_address
-from reconciler.kernel.links import Link, address_generation, decode_link, decode_nsid, sysctl_values
+from reconciler.kernel.links import Link, decode_link, decode_nsid, ipv6_of, sysctl_values
 from reconciler.kernel.routes import decode_route
 from reconciler.kernel.rtnetlink import (
     NLMSG_ERROR,
@@ -111,7 +111,7 @@ def test_random_payload_raises_only_codec_error(decode: Callable[[bytes, int, in
     assert_raises_only_codec_error(lambda: decode(payload, 0, len(payload)))
 
 
-@pytest.mark.parametrize("read", [sysctl_values, address_generation], ids=lambda read: read.__name__)
+@pytest.mark.parametrize("read", [sysctl_values, ipv6_of], ids=lambda read: read.__name__)
 @given(af_spec=st.binary(max_size=200))
 def test_random_address_family_part_raises_only_codec_error(read: Callable[[Link], object], af_spec: bytes) -> None:
     link = Link(1, "l", "", False, "", 0, 0, 0, 0, -1, False, "", af_spec)
