@@ -17,7 +17,7 @@ from reconciler.kv.address import store_config
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from reconciler.model.objects import IPAddress
-from tests.command_line import Ran, Reconcile, command_environment
+from tests.command_line import Ran, Reconcile
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server
 from tests.machine import Machine, eventually
@@ -73,8 +73,7 @@ class ClusterHost:
     def watch(self) -> None:
         """Start the watcher and wait for its first pass."""
         log = open(self.reconcile.machine.state_dir.parent / f"{self.name}.log", "ab")  # noqa: SIM115  # the child's
-        command = [*self.reconcile.command(), *self.options, "watch"]
-        self.watcher = subprocess.Popen(command, env=command_environment(), stdout=log, stderr=log)
+        self.watcher = self.reconcile.start(*self.options, "watch", stdout=log, stderr=log)
         log.close()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:

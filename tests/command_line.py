@@ -1,4 +1,4 @@
-"""Run the command line in a process of its own, as users do."""
+"""Run the command line in a process of its own, as users do; within tests that process is a fork (`tests.fork_server`)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tests import fork_server
 from tests.machine import Machine
 
 
@@ -32,6 +34,30 @@ def command_environment(extra: Mapping[str, str] | None = None) -> dict[str, str
     return {**kept, "TERM": "dumb", "NO_COLOR": "1", **(extra or {})}
 
 
+def start_command(
+    arguments: Sequence[str], *, env: Mapping[str, str] | None = None, **streams: Any
+) -> subprocess.Popen[Any]:
+    """Start `reconcile ARGUMENTS`. streams: stdin, stdout, stderr, text, cwd of Popen."""
+    environment = command_environment(env)
+    if fork_server.is_running():
+        return fork_server.ForkedPopen(arguments, env=environment, **streams)
+    return subprocess.Popen([sys.executable, "-m", "reconciler", *arguments], env=environment, **streams)
+
+
+def run_command(
+    arguments: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_s: float = 120, **streams: Any
+) -> Ran:
+    """Run `reconcile ARGUMENTS` without input and give exit code and output; never raises for a failure."""
+    captured = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with start_command(arguments, env=env, **captured | streams) as process:
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return Ran(exit_code=process.returncode, stdout=out, stderr=err)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconcile:
     """Runs `reconcile` on one host. Folders are the machine's; `specs` may be written to before."""
@@ -44,26 +70,25 @@ class Reconcile:
         self, *arguments: str, specs: Path | None = None, env: Mapping[str, str] | None = None, timeout_s: float = 120
     ) -> Ran:
         """Run it and give exit code and output; never raises for a failure. `arguments` come after the global options."""
-        done = subprocess.run(
-            [*self.command(specs), *arguments],
-            env=command_environment(env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-        return Ran(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+        return run_command([*self.options(specs), *arguments], env=env, timeout_s=timeout_s)
 
-    def command(self, specs: Path | None = None) -> list[str]:
-        """Give the command with its global options, for a test that starts it in another way."""
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None, **streams: Any) -> subprocess.Popen[Any]:
+        """Start it, as for `watch`, and do not wait. streams: stdin, stdout, stderr, text of Popen."""
+        return start_command([*self.options(), *arguments], env=env, **streams)
+
+    def options(self, specs: Path | None = None) -> list[str]:
+        """Give the global options."""
         options = {
             "--specs": specs or self.specs,
             "--host-netns": self.machine.path(self.host_ns),
             "--state-dir": self.machine.state_dir,
             "--run-dir": self.machine.run_dir,
         }
-        return [sys.executable, "-m", "reconciler", *(str(part) for pair in options.items() for part in pair)]
+        return [str(part) for pair in options.items() for part in pair]
+
+    def command(self, specs: Path | None = None) -> list[str]:
+        """Give a command with its global options that is a true start of Python: for tests of what only that shows."""
+        return [sys.executable, "-m", "reconciler", *self.options(specs)]
 
     def ok(self, *arguments: str, specs: Path | None = None) -> Ran:
         """Run it and insist on exit code 0."""

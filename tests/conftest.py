@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import fork_server
 from tests.command_line import Reconcile
 from tests.machine import Machine
 from tests.private_namespaces import NoPrivateMachine, enter_private_machine
@@ -50,6 +51,19 @@ def _enter() -> str:
     except NoPrivateMachine as error:
         return str(error)
     return ""
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have the parent of all command lines import while the first tests run; where there are no kernel tests, there is none."""
+    if (
+        any(item.get_closest_marker("kernel") for item in session.items)
+        and not session.config.stash[_reason_without_machine]
+    ):
+        fork_server.start_parent()
+
+
+def pytest_unconfigure() -> None:
+    fork_server.leave_parent()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

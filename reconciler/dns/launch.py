@@ -6,7 +6,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,6 @@ _STATUS_TIMEOUT_S: Final = 2.0
 _END_TIMEOUT_S: Final = 5.0
 _NEW_ZONES_FILE: Final = f"{control.ZONES_FILE}.new"
 _ENVIRONMENT: Final = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
-"""What the server is given of ours: it lives long, and there may be tokens among the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,21 +65,32 @@ def ensure_server(run_dir: Path, netns_dir: Path) -> None:
             return
         if running.host != _own_namespace():
             stop_server(run_dir)
-    module = (sys.executable, "-P", "-m", "reconciler.dns.server")  # -P: the folder we stand in may be a stranger's
-    command = (*module, "--detach", "--run-dir", str(run_dir.absolute()), "--netns-dir", str(netns_dir.absolute()))
+    arguments = ("--detach", "--run-dir", str(run_dir.absolute()), "--netns-dir", str(netns_dir.absolute()))
     try:
-        done = subprocess.run(
-            command,
-            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_START_TIMEOUT_S,
-            check=False,
-        )
+        code = run_server(arguments, _START_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as cause:
         raise ResolverError(f"start the embedded DNS server: {cause}") from cause
-    if done.returncode != 0:
-        raise ResolverError(f"start the embedded DNS server: exit {done.returncode}; {_last_words(run_dir)}")
+    if code != 0:
+        raise ResolverError(f"start the embedded DNS server: exit {code}; {_last_words(run_dir)}")
+
+
+def run_server(arguments: Sequence[str], timeout_s: float) -> int:
+    """Run the server's program and give its exit code; with --detach it ends once the server serves."""
+    module = (sys.executable, "-P", "-m", "reconciler.dns.server")  # -P: the folder we stand in may be a stranger's
+    done = subprocess.run(
+        (*module, *arguments),
+        env=server_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    return done.returncode
+
+
+def server_environment() -> dict[str, str]:
+    """Give what the server gets of our environment: it lives long, and there may be tokens among the rest."""
+    return {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
 
 
 def publish_zones(run_dir: Path, text: str) -> RunningServer:

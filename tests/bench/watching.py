@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.echo import Echo
-from tests.command_line import Reconcile, command_environment
+from tests.command_line import Reconcile
 from tests.machine import Machine, eventually
 from tests.private_namespaces import enter_private_machine
 
@@ -89,7 +89,7 @@ def _write_specs(specs: Path) -> None:
 
 @contextmanager
 def _watcher(reconcile: Reconcile) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([*reconcile.command(), "-q", "watch"], env=command_environment())
+    process = reconcile.start("-q", "watch")
     try:
         yield process
     finally:

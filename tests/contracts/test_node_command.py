@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from reconciler.apply.cluster_records import apply_cluster_records
@@ -14,7 +11,7 @@ from reconciler.kv.protocol import KvStore
 from reconciler.model.objects import ClusterRecord
 from reconciler.model.plan import Action, Operation
 from reconciler.observe.cluster import ClusterStore
-from tests.command_line import command_environment
+from tests.command_line import Ran, run_command
 from tests.contracts.conftest import Backend
 from tests.fakes.cluster import NOW, node, overlay, placed
 
@@ -23,18 +20,10 @@ pytestmark = pytest.mark.kernel
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def reconcile(backend: Backend, area: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def reconcile(backend: Backend, area: str, *arguments: str) -> Ran:
     assert backend.server is not None
     url = f"{backend.name}://127.0.0.1:{backend.server.port}/test/{area}"
-    return subprocess.run(
-        [sys.executable, "-m", "reconciler", "--host", "alpha", "--cluster-store", url, *arguments],
-        env=command_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_command(["--host", "alpha", "--cluster-store", url, *arguments])
 
 
 def populate(kv: KvStore, dead_endpoints: int = 40) -> None:
@@ -78,7 +67,7 @@ def test_nodes_are_listed(clustered: Backend, area: str) -> None:
     ), listed.stderr
     assert names.stdout == "alpha\nbeta\n"
     assert formatted.stdout == "alpha=yes/1\nbeta=no/40\n"
-    assert (listed.returncode, names.returncode, formatted.returncode) == (0, 0, 0)
+    assert (listed.exit_code, names.exit_code, formatted.exit_code) == (0, 0, 0)
 
 
 def test_dead_node_is_removed_with_all_that_it_claimed(clustered: Backend, area: str) -> None:
@@ -87,7 +76,7 @@ def test_dead_node_is_removed_with_all_that_it_claimed(clustered: Backend, area:
 
     removed = reconcile(clustered, area, "node", "rm", "beta")
 
-    assert removed.returncode == 0, removed.stderr
+    assert removed.exit_code == 0, removed.stderr
     assert sorted(entry.key for entry in kv.list("")) == [
         "addresses/over/10.0.9.2",
         "network/over/endpoints/a",
@@ -99,7 +88,7 @@ def test_dead_node_is_removed_with_all_that_it_claimed(clustered: Backend, area:
         "vnis/00004097",
     ]
     again = reconcile(clustered, area, "node", "rm", "beta")
-    assert again.returncode == 1
+    assert again.exit_code == 1
     assert "No such node: beta" in again.stderr
 
 
@@ -111,7 +100,7 @@ def test_removal_that_was_broken_off_is_completed_by_another(clustered: Backend,
 
     removed = reconcile(clustered, area, "node", "rm", "beta")
 
-    assert removed.returncode == 0, removed.stderr
+    assert removed.exit_code == 0, removed.stderr
     assert [
         entry.key for entry in kv.list("") if "beta" in entry.key or "10.0.9.1" in entry.key or "b0" in entry.key
     ] == []
@@ -124,7 +113,7 @@ def test_living_node_is_refused_and_nothing_is_removed(clustered: Backend, area:
 
     refused = reconcile(clustered, area, "node", "rm", "beta", "alpha")
 
-    assert refused.returncode == 3
+    assert refused.exit_code == 3
     assert "node alpha is alive: stop its watcher before it is removed" in refused.stderr
     assert kv.list("") == before
 
@@ -139,7 +128,7 @@ def test_unwatched_node_may_be_removed_as_nothing_tells_whether_it_lives(cluster
         "unwatched",
         "0",
     ]
-    assert reconcile(clustered, area, "node", "rm", "gamma").returncode == 0
+    assert reconcile(clustered, area, "node", "rm", "gamma").exit_code == 0
     assert kv.list("") == ()
 
 
@@ -149,22 +138,12 @@ def test_store_that_is_away_is_said_with_its_exit_code(clustered: Backend, area:
 
     found = reconcile(clustered, area, "node", "ls")
 
-    assert found.returncode == 69
+    assert found.exit_code == 69
     assert found.stdout == ""
 
 
 def test_host_in_no_cluster_has_no_nodes() -> None:
-    command = [sys.executable, "-m", "reconciler", "--host", "alpha", "node", "ls"]
+    found = run_command(["--host", "alpha", "node", "ls"])
 
-    found = subprocess.run(
-        command,
-        env=command_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert found.returncode == 78
+    assert found.exit_code == 78
     assert "cluster-store is not set" in found.stderr

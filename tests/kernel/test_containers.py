@@ -15,7 +15,7 @@ import pytest
 from reconciler.container_engine.client import DEFAULT_SOCKETS
 from reconciler.container_engine.client import ContainerEngine as Client
 from reconciler.errors import ExitCode
-from tests.command_line import Reconcile, command_environment
+from tests.command_line import Reconcile
 from tests.container_engines.engines import ContainerEngine, Docker, running
 from tests.fakes.scripted_engine import hang, scripted_engine
 from tests.machine import Machine, eventually
@@ -54,7 +54,7 @@ def watch(reconcile: Reconcile) -> Iterator[Watch]:
     running: list[subprocess.Popen[bytes]] = []
 
     def begin(*options: str) -> subprocess.Popen[bytes]:
-        running.append(subprocess.Popen([*reconcile.command(), *options, "-q", "watch"], env=command_environment()))
+        running.append(reconcile.start(*options, "-q", "watch"))
         return running[-1]
 
     yield begin

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.command_line import Reconcile, command_environment
+from tests.command_line import Reconcile
 from tests.container_engines.engines import ContainerEngine, Podman, running
 from tests.machine import Machine, eventually
 from tests.pipeline.forked import ForkedReconcile
@@ -38,7 +37,7 @@ def engine(podman: ContainerEngine) -> Iterator[ContainerEngine]:
 def watcher(reconcile: Reconcile) -> Iterator[None]:
     """At work already, with web, db and box declared."""
     reconcile.write(net=NET, web=WEB, db=DB, box=BOX)
-    process = subprocess.Popen([*reconcile.command(), "-q", "watch"], env=command_environment())
+    process = reconcile.start("-q", "watch")
     yield
     process.kill()
     process.wait()

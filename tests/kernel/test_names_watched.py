@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.dns import launch
-from tests.command_line import Reconcile, command_environment
+from tests.command_line import Reconcile
 from tests.kernel.test_names import SCENARIO, dig, kill, server
 from tests.machine import Machine, eventually
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kernel
 @pytest.fixture
 def watcher(reconcile: Reconcile, machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
     reconcile.write(scenario=SCENARIO)
-    process = subprocess.Popen([*reconcile.command(), "watch"], env=command_environment())
+    process = reconcile.start("watch")
     try:
         assert eventually(lambda: launch.running_server(machine.run_dir) is not None, 10)
         assert eventually(lambda: is_known(machine), 10)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from reconciler.errors import ExitCode
 from tests.machine import Machine, eventually
 from tests.pipeline.forked import ForkedReconcile, background_sleep
+from tests.pipeline.handicaps import as_nobody, without_nft
 from tests.pipeline.host_view import everything, namespace, settled
 
 pytestmark = pytest.mark.kernel
@@ -263,12 +262,6 @@ def test_networks_beyond_the_default_pools_are_reported(
     assert machine.ping("fine", "10.1.0.3")
 
 
-def _as_nobody() -> None:
-    os.setgroups([])
-    os.setresgid(65534, 65534, 65534)
-    os.setresuid(65534, 65534, 65534)
-
-
 def test_pass_without_privilege_is_told_and_changes_nothing(
     forked: ForkedReconcile, machine: Machine, host_ns: str, tmp_path: Path
 ) -> None:
@@ -277,12 +270,12 @@ def test_pass_without_privilege_is_told_and_changes_nothing(
     _open_to_everybody(tmp_path)
 
     for arguments in ((), ("--dry-run",), ("down",)):
-        ran = forked(*arguments, prepare=_as_nobody)
+        ran = forked(*arguments, prepare=as_nobody)
         assert ran.exit_code == ExitCode.NO_PRIVILEGE, ran.text
         assert "Traceback" not in ran.stderr
         assert "CAP_NET_ADMIN" in ran.stderr
     assert everything(machine, host_ns) == before
-    assert forked("validate", prepare=_as_nobody).exit_code == ExitCode.OK
+    assert forked("validate", prepare=as_nobody).exit_code == ExitCode.OK
 
 
 def _open_to_everybody(folder: Path) -> None:
@@ -298,23 +291,10 @@ def test_pass_without_privilege_on_the_own_host_is_told(
     forked.write(good=GOOD)
     _open_to_everybody(tmp_path)
 
-    ran = forked("--host-netns", "/proc/self/ns/net", "--state-dir", "/tmp/nobody-has-this/state", prepare=_as_nobody)
+    ran = forked("--host-netns", "/proc/self/ns/net", "--state-dir", "/tmp/nobody-has-this/state", prepare=as_nobody)
 
     assert ran.exit_code == ExitCode.NO_PRIVILEGE, ran.text
     assert "Traceback" not in ran.stderr
-
-
-def _without_nft() -> None:
-    os.environ["PATH"] = "/nowhere"
-    shutil.which = lambda *_, **__: None
-    load = ctypes.CDLL
-
-    def missing(name: str | None, *arguments: object, **named: object) -> object:
-        if name is not None and "nftables" in name:
-            raise OSError(f"{name}: cannot open shared object file")
-        return load(name, *arguments, **named)  # type: ignore[arg-type]
-
-    ctypes.CDLL = missing  # type: ignore[assignment,misc]
 
 
 def test_host_without_nft_is_told_and_gets_no_unguarded_network(
@@ -322,7 +302,7 @@ def test_host_without_nft_is_told_and_gets_no_unguarded_network(
 ) -> None:
     forked.write(good=GOOD, plain="attachments: {alone: {network_mode: none}}")
 
-    ran = forked(prepare=_without_nft)
+    ran = forked(prepare=without_nft)
 
     assert ran.exit_code == ExitCode.UNAVAILABLE, ran.text
     assert "install nftables" in ran.stderr

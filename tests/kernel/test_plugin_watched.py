@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.command_line import Reconcile, command_environment
+from tests.command_line import Reconcile
 from tests.fakes.scripted_plugin import ScriptedPlugin, hang
 from tests.kernel.reference_plugin import SOCKETS, reference_plugin
 from tests.machine import Machine, eventually
@@ -31,8 +31,7 @@ DEADLINE_S = 30.0
 @pytest.fixture
 def watcher(reconcile: Reconcile) -> Iterator[subprocess.Popen[bytes]]:
     reconcile.write(specs=SPECS)
-    environment = command_environment({"RECONCILE_PLUGIN_TIMEOUT": "1"})
-    process = subprocess.Popen([*reconcile.command(), "-q", "watch"], env=environment)
+    process = reconcile.start("-q", "watch", env={"RECONCILE_PLUGIN_TIMEOUT": "1"})
     yield process
     process.kill()
     process.wait()

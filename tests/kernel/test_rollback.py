@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from reconciler.errors import ExitCode
-from tests.command_line import Reconcile, command_environment
+from tests.command_line import Reconcile
 from tests.machine import Machine, eventually
 
 pytestmark = pytest.mark.kernel
@@ -71,13 +71,7 @@ def summary(machine: Machine) -> dict[str, Any]:
 
 @contextmanager
 def trial(reconcile: Reconcile, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [*reconcile.command(), "try", *arguments],
-        env=command_environment(),
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = reconcile.start("try", *arguments, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
@@ -207,10 +201,7 @@ def test_enter_on_a_terminal_confirms(converged: Reconcile, machine: Machine) ->
     converged.write(all=NEW)
     ours, theirs = pty.openpty()
     try:
-        process = subprocess.Popen(
-            [*converged.command(), "try"], env=command_environment(), stdin=theirs, stderr=subprocess.PIPE, text=True
-        )
-        with process:
+        with converged.start("try", stdin=theirs, stderr=subprocess.PIPE, text=True) as process:
             wait_until_applied(process)
             os.write(ours, b"\n")
             assert process.wait(timeout=10) == ExitCode.OK

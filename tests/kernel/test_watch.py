@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.command_line import Reconcile, command_environment
+from tests.command_line import Reconcile
 from tests.machine import Machine, eventually
 
 pytestmark = pytest.mark.kernel
@@ -60,7 +60,7 @@ def start(machine: Machine, reconcile: Reconcile, host_ns: str) -> Iterator[Call
     running: list[subprocess.Popen[bytes]] = []
 
     def begin() -> Watched:
-        process = subprocess.Popen([*reconcile.command(), "-q", "watch"], env=command_environment())
+        process = reconcile.start("-q", "watch")
         running.append(process)
         return Watched(machine, reconcile, process)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import Reconcile, command_environment
+from tests.command_line import Reconcile
 from tests.machine import eventually
 
 pytestmark = pytest.mark.kernel
@@ -60,10 +60,8 @@ def watched(reconcile: Reconcile, tmp_path: Path) -> Iterator[Watched]:
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     manager.bind(str(tmp_path / "notify"))
     metrics = tmp_path / "metrics.sock"
-    process = subprocess.Popen(
-        [*reconcile.command(), "watch", "--metrics", f"unix:{metrics}"],
-        env=command_environment({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}),
-    )
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+    process = reconcile.start("watch", "--metrics", f"unix:{metrics}", env=environment)
     try:
         yield Watched(reconcile, process, manager, metrics)
     finally:

@@ -1,4 +1,4 @@
-"""Run the command line in a fork of this process: quick, and every write it makes is counted, or is the one it dies before.
+"""Run the command line with every write it makes counted, or being the one it dies before.
 
 A write is whatever may change something outside the process: a changing netlink request, an nft transaction, a store commit, a
 call to a plugin, a file opened for writing, a rename, a link, a folder, a mount, a namespace made, a process started.
@@ -7,27 +7,22 @@ call to a plugin, a file opened for writing, a rename, a link, a folder, a mount
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import signal
 import sys
 import tempfile
-import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
-import reconciler.cli.passes
-import reconciler.cli.root
-import reconciler.pipeline  # so that no child has to import it
 from reconciler.kernel import netns
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.nft import Nft
 from reconciler.kv.sqlite import SqliteStore
 from reconciler.plugin import client
-from tests.command_line import Ran, Reconcile, command_environment
+from tests.command_line import Ran, Reconcile, run_command
+from tests.fork_server import Hook
 
 _FILE_EVENTS: Final = frozenset(
     {"os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.symlink", "os.link", "os.truncate", "os.chmod", "os.chown"}
@@ -39,8 +34,6 @@ _QUESTION: Final = 2
 """rtnetlink types come in fours: new, delete, get, set."""
 
 OnWrite = Callable[[str], None]
-Prepare = Callable[[], None]
-"""Run in the child before the command line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,31 +49,28 @@ class Forked(Ran):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkedReconcile(Reconcile):
-    """As Reconcile, but each run is a fork of this process."""
+    """As Reconcile, but each run tells its writes."""
 
     def __call__(
         self,
         *arguments: str,
         specs: Path | None = None,
-        env: Any = None,
+        env: Mapping[str, str] | None = None,
         timeout_s: float = 60,
         die_before: int | None = None,
-        prepare: Prepare | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> Forked:
-        """Run it. die_before: number, from 0, of the write before which SIGKILL comes."""
-        command = self.command(specs)
-        arguments = (*command[command.index("reconciler") + 1 :], *arguments)
-
-        def child(on_write: OnWrite) -> int:
-            os.environ.clear()
-            os.environ.update(environment)
-            if prepare is not None:
-                prepare()
-            _watch_writes(on_write)
-            return reconciler.cli.root.main(arguments)
-
-        environment = command_environment(env)
-        return _run(child, die_before, timeout_s)
+        """Run it. die_before: number, from 0, of the write before which SIGKILL comes. prepare: a function of a module that is
+        quick to import, called in the process before the command line.
+        """
+        hooks = [Hook(f"{prepare.__module__}:{prepare.__qualname__}")] if prepare is not None else []
+        with tempfile.TemporaryFile() as log:
+            hooks.append(Hook(f"{__name__}:watch_writes", (die_before,), log.fileno()))
+            arguments = (*self.options(specs), *arguments)
+            ran = run_command(arguments, env=env, timeout_s=timeout_s, hooks=hooks)
+            log.seek(0)
+            writes = tuple(log.read().decode(errors="replace").splitlines())
+        return Forked(exit_code=ran.exit_code, stdout=ran.stdout, stderr=ran.stderr, writes=writes)
 
     def ok(self, *arguments: str, specs: Path | None = None) -> Forked:
         done = self(*arguments, specs=specs)
@@ -88,60 +78,18 @@ class ForkedReconcile(Reconcile):
         return done
 
 
-def _run(child: Callable[[OnWrite], int], die_before: int | None, timeout_s: float) -> Forked:
-    with contextlib.ExitStack() as files:
-        out, err, log = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
-        sys.stdout.flush()
-        sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            _be_the_child(child, die_before, out.fileno(), err.fileno(), log.fileno())
-        status = _waited_for(pid, timeout_s)
-        texts = [_text(file) for file in (out, err, log)]
-    code = os.waitstatus_to_exitcode(status)
-    return Forked(exit_code=code, stdout=texts[0], stderr=texts[1], writes=tuple(texts[2].splitlines()))
+def watch_writes(die_before: int | None, log: int) -> None:
+    """Write down each write of this process before it happens, or die before one. A hook of `tests.fork_server`."""
+    count = 0
 
+    def on_write(what: str) -> None:
+        nonlocal count
+        if count == die_before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+        os.write(log, f"{what}\n".encode())
 
-def _be_the_child(child: Callable[[OnWrite], int], die_before: int | None, out: int, err: int, log: int) -> None:
-    """Never returns: nothing of the test run may go on in the child."""
-    code = 70
-    try:
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(fd, "w"), write_through=True) for fd in (1, 2))
-        sys.dont_write_bytecode = True
-        count = 0
-
-        def on_write(what: str) -> None:
-            nonlocal count
-            if count == die_before:
-                os.kill(os.getpid(), signal.SIGKILL)
-            count += 1
-            os.write(log, f"{what}\n".encode())
-
-        code = child(on_write)
-    except BaseException:  # a bug of the child is shown to the test by its exit code and traceback
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
-def _waited_for(pid: int, timeout_s: float) -> int:
-    end = time.monotonic() + timeout_s
-    while True:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            return status
-        if time.monotonic() > end:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise AssertionError(f"no end after {timeout_s} s")
-        time.sleep(0.005)
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
+    _watch_writes(on_write)
 
 
 def _watch_writes(on_write: OnWrite) -> None:

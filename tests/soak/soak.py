@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.command_line import Reconcile, command_environment
+from tests.command_line import Reconcile
 from tests.machine import Machine, eventually
 
 NETWORKS = ("amber", "beryl", "coral", "topaz")
@@ -160,13 +160,8 @@ class Soak:
         return f"one-shot pass beside the watcher: exit {self.reconcile().exit_code}"
 
     def _start(self) -> None:
-        self.watcher = subprocess.Popen(
-            [*self.reconcile.command(), "-q", "watch"],
-            env=command_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        nothing = subprocess.DEVNULL
+        self.watcher = self.reconcile.start("-q", "watch", stdin=nothing, stdout=nothing, stderr=nothing)
 
     def _stop(self) -> None:
         assert self.watcher is not None
