@@ -269,6 +269,7 @@ def _observe(wanted: WantedState, settings: Settings, backends: Backends, own: _
         failed.append((HOST_UNIT, error))
     names = observe_names(settings.run_dir)
     seen.update(names.seen)
+    memory.name_server = names.server
     return replace(
         observed,
         seen=seen,

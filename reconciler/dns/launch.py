@@ -115,7 +115,8 @@ def published_zones(run_dir: Path) -> str:
 
 def stop_server(run_dir: Path) -> None:
     """End it, if it runs, and wait until it is gone; sandboxes have no name service from then on. Raises ResolverError."""
-    life = server_life(run_dir)
+    running = running_server(run_dir)
+    life = None if running is None else server_life(running.pid)
     if life is None:
         return
     try:
@@ -128,19 +129,16 @@ def stop_server(run_dir: Path) -> None:
         os.close(life)
 
 
-def server_life(run_dir: Path) -> int | None:
-    """Give a descriptor of the server's process that can be read from once it has ended (pidfd_open(2)), for the caller to close;
-    None when none runs.
+def server_life(pid: int) -> int | None:
+    """Give a descriptor of a server's process that can be read from once it has ended (pidfd_open(2)), for the caller to close;
+    None when it has ended. Raises ResolverError.
     """
-    running = running_server(run_dir)
-    if running is None:
-        return None
     try:
-        return os.pidfd_open(running.pid)
+        return os.pidfd_open(pid)
     except ProcessLookupError:
         return None
     except OSError as cause:
-        raise ResolverError(f"watch the embedded DNS server, process {running.pid}: {cause.strerror}") from cause
+        raise ResolverError(f"watch the embedded DNS server, process {pid}: {cause.strerror}") from cause
 
 
 def remove_folder(run_dir: Path) -> None:

@@ -56,12 +56,20 @@ def suspensions(state_dir: Path, now: float) -> tuple[Suspension, ...]:
     return tuple(found for found in _read(_file(state_dir)) if not found.is_over(now))
 
 
-def suspended_at(state_dir: Path) -> int:
-    """Give a number that changes with every suspension and resumption; 0 when there is none."""
+def next_end(state_dir: Path, since: float) -> float | None:
+    """Give when the first ends of those in force at `since`: whoever looked then has to look again, also when that is past."""
+    return min((found.until for found in suspensions(state_dir, since) if found.until), default=None)
+
+
+def suspended_at(state_dir: Path) -> tuple[int, ...]:
+    """Give what changes with every suspension and resumption, empty when there is none. Not the time alone: it moves in steps of
+    some milliseconds, and within one of them a suspension and its end may come.
+    """
     try:
-        return _file(state_dir).stat().st_mtime_ns
+        found = _file(state_dir).stat()
     except OSError:
-        return 0
+        return ()
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def suspend(state_dir: Path, new: Iterable[Suspension], now: float) -> None:

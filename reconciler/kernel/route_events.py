@@ -40,12 +40,14 @@ _NSID: Final = Struct("=i")
 class RouteEvent(NamedTuple):
     """nsid: the number of the namespace where it happened, None for the socket's own. gone: of one that has ended, else None.
 
-    link: the index of the link that came, changed or went; None where it was something else.
+    link: the index of the link that came, changed or went; None where it was something else. numbered: the number of one that has
+    it only now, so that what happened there before was told to nobody.
     """
 
     nsid: int | None
     gone: int | None = None
     link: int | None = None
+    numbered: int | None = None
 
 
 class RouteEvents:
@@ -87,10 +89,11 @@ def _route_event(head: bytes, ancillary: Ancillary) -> RouteEvent | None:
     length, kind = _HEADER.unpack_from(head)
     if kind in (_NEW_LINK, _DELETE_LINK) and len(head) >= _IFINDEX_END:
         return RouteEvent(nsid, link=s32(head, (_IFINDEX_END - 4, _IFINDEX_END)))
-    if kind != Kind.DELETE_NSID or nsid is not None:
+    if kind not in (Kind.NEW_NSID, Kind.DELETE_NSID) or nsid is not None:
         return RouteEvent(nsid)
     try:
         found = attributes(head, _HEADER_SIZE + len(_RTGENMSG), min(length, len(head)))
-        return RouteEvent(None, s32(head, found.get(_NETNSA_NSID)))
+        number = s32(head, found.get(_NETNSA_NSID))
     except CodecError:
         return None
+    return RouteEvent(None, gone=number) if kind == Kind.DELETE_NSID else RouteEvent(None, numbered=number)

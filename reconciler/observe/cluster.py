@@ -190,12 +190,13 @@ class ClusterStore:
         with self._lock:
             return self._failing.pop(folder, None) is not None and not self._failing
 
-    def unfollow(self, folder: str) -> None:
-        """Note that a folder is not watched any more."""
+    def unfollow(self, folder: str) -> bool:
+        """Note that a folder is not watched any more; say whether that is the end of an outage, as nothing else fails."""
         with self._lock:
-            self._failing.pop(folder, None)
+            was_failing = self._failing.pop(folder, None) is not None
             if folder in self._mirrors:
                 self._mirrors[folder].is_watched = False
+            return was_failing and not self._failing
 
     def _read(self, folders: Sequence[str]) -> KvError | None:
         """List what no watch keeps up to date; the first failure ends it, as each costs the time that a call may take."""

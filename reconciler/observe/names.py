@@ -12,10 +12,14 @@ from reconciler.observe.memory import Keyed, keyed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamesSeen:
-    """seen: the tables, or nothing. unserved: attachments without name service although they shall have it, and why."""
+    """seen: the tables, or nothing. unserved: attachments without name service although they shall have it, and why.
+
+    server: the process of the server that answered, 0 without one.
+    """
 
     seen: Keyed = ()
     unserved: tuple[tuple[str, str], ...] = ()
+    server: int = 0
 
 
 def observe_names(run_dir: Path) -> NamesSeen:
@@ -25,7 +29,7 @@ def observe_names(run_dir: Path) -> NamesSeen:
         is_left = bool(published_zones(run_dir))
         return NamesSeen(seen=_seen("no server runs") if is_left else ())
     digest = running.digest if is_current(running) else f"another server runs (version {running.version})"
-    return NamesSeen(seen=_seen(digest), unserved=tuple(sorted(running.failures.items())))
+    return NamesSeen(seen=_seen(digest), unserved=tuple(sorted(running.failures.items())), server=running.pid)
 
 
 def _seen(digest: str) -> Keyed:

@@ -104,7 +104,8 @@ class _Follower:
                 if self._poll():
                     self._tell()
         finally:
-            self._store.unfollow(self._folder)
+            if self._store.unfollow(self._folder):
+                self._tell()
 
     def _poll(self) -> bool:
         """Wait for something to happen; say whether it is news."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -82,10 +82,11 @@ class KernelEvents:
     def close(self) -> None:
         self._close()
 
-    def watch(self, refs: Set[NsRef]) -> None:
+    def watch(self, refs: Mapping[NsRef, int]) -> None:
         """Listen to exactly these from now on; what is listened to already goes on without a gap.
 
-        One whose events may have been missed until now is in what `drain` gives next.
+        refs: each with the inode that the last look found behind it, 0 for the host. One whose events may have been missed since
+        that look, or that leads elsewhere by now, is in what `drain` gives next.
         """
         present = {ref: self._namespaces.present_inode(ref) for ref in refs if ref != HOST}
         if HOST in refs:
@@ -94,6 +95,7 @@ class KernelEvents:
             if present.get(ref) != watched.inode or ref == HOST:  # somebody may have numbered the host itself meanwhile
                 self._forget(ref)
         new = [ref for ref in present if ref not in self._watched]
+        self._unseen.update(ref for ref, inode in present.items() if ref != HOST and inode != refs[ref])
         for start in range(0, len(new), _OPEN_MAX):
             self._listen(new[start : start + _OPEN_MAX])
         if self._unseen:
@@ -114,6 +116,7 @@ class KernelEvents:
                 found |= self._gone(event.gone)
             else:
                 found |= self._by_nsid.get(event.nsid, frozenset())
+                found |= frozenset() if event.numbered is None else self._by_nsid.get(event.numbered, frozenset())
                 links |= {event.link} if event.nsid is None and event.link is not None else set()
         if self._mounts.has_changed():
             found |= self._moved()

@@ -19,13 +19,14 @@ from reconciler.container_engine.client import ContainerEngine
 from reconciler.errors import LockHeld, ReconcilerError
 from reconciler.guard.orders import Orders
 from reconciler.guard.retries import take_retries
-from reconciler.guard.suspension import suspended_at, suspensions
+from reconciler.guard.suspension import next_end, suspended_at
 from reconciler.kernel.lock import WATCHER, HostLock
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import NAMES_UNIT
 from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
 from reconciler.model.wanted import SandboxKind
+from reconciler.observe.memory import Memory
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 from reconciler.status.verdict import unsettled
@@ -341,6 +342,7 @@ class Watcher:
         self._backends.memory.forget_all()
         is_lock = isinstance(error, LockHeld)
         self._schedule_retry(wait_s=_RETRY_FIRST_S if is_lock else None)
+        self._due["specs"] = self._due["retry"]  # what told of them is taken, and they may not have been read
         if not is_lock:
             log.error("%s", error)
             for listener in self._listeners:
@@ -354,16 +356,15 @@ class Watcher:
             self._brake.corrected(_corrections(report, self._last), now)
         self._noise.looked(cause.namespaces, now, was_fruitful=bool(report.outcomes))
         memory = self._backends.memory
-        overlays = (overlay.ns for overlay in memory.overlays.values() if overlay is not None)
-        self._kernel.watch({HOST, *overlays, *(ns for ns, found in memory.sandboxes.items() if found.fact.inode)})
-        self._names.watch()
+        self._kernel.watch(_looked_into(memory))
+        self._names.watch(memory.name_server)
         if self._cluster is not None and self._backends.cluster is not None:
             self._cluster.follow(self._backends.cluster.followed)
         self._containers.follow(memory.containers)
         if report.outcomes or self._last is None or _essence(report) != _essence(self._last):
             write_status(self._settings, report)
         self._last = report
-        self._plan_ahead(report, now)
+        self._plan_ahead(report, now, elapsed_s)
         for listener in self._listeners:
             listener.passed(report, elapsed_s, is_drift=is_drift)
 
@@ -374,7 +375,7 @@ class Watcher:
         before, after = self._last.desired, report.desired
         return (before.networks, before.attachments, before.nodes) == (after.networks, after.attachments, after.nodes)
 
-    def _plan_ahead(self, report: Report, now: float) -> None:
+    def _plan_ahead(self, report: Report, now: float, elapsed_s: float) -> None:
         self._due.setdefault("resync", now + RESYNC_S)
         self._due.pop("retry", None)
         if any(issue.is_retryable for issue in unsettled(report)):
@@ -389,12 +390,9 @@ class Watcher:
         release_s = self._brake.next_release_s()
         if release_s is not None:
             self._due["brake"] = release_s
-        now_epoch_s = time.time()
-        ends = [
-            found.until - now_epoch_s for found in suspensions(self._settings.state_dir, now_epoch_s) if found.until
-        ]
-        if ends:
-            self._due["resumption"] = now + max(0.0, min(ends))
+        end_s = next_end(self._settings.state_dir, time.time() - elapsed_s)
+        if end_s is not None:
+            self._due["resumption"] = now + max(0.0, end_s - time.time())
 
     def _schedule_retry(self, wait_s: float | None = None) -> None:
         if wait_s is None:
@@ -407,6 +405,13 @@ def _presence(settings: Settings, backends: Backends) -> Presence | None:
     if backends.cluster is None or not settings.cluster_advertise:
         return None
     return Presence(backends.cluster.kv, settings.host, backends.cluster.instance, backends.cluster.discovery)
+
+
+def _looked_into(memory: Memory) -> dict[NsRef, int]:
+    """Give the namespaces that were looked into, each with its inode then; 0 for the host's own."""
+    overlays = {overlay.ns: inode for (_, inode), overlay in memory.overlays.items() if overlay is not None}
+    sandboxes = {ns: found.fact.inode for ns, found in memory.sandboxes.items() if found.fact.inode}
+    return {HOST: 0, **overlays, **sandboxes}
 
 
 def _spare_the_collector() -> None:

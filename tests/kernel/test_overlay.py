@@ -313,7 +313,7 @@ def test_a_watcher_hears_of_drift_and_looks_there_only(pair: Cluster, machine: M
     ref = NsRef(f"netns:{ns}")
     with machine.inside("A"):
         events = KernelEvents(host.namespaces)
-        events.watch({ref})
+        events.watch({ref: host.namespaces.present_inode(ref)})
         events.drain()
         host.namespaces.release()
     try:
