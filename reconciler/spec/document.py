@@ -1,7 +1,7 @@
 """YAML text -> plain data that remembers where every key and value stood. Knows nothing of networks.
 
 The data is built from libyaml's events by a loop, never by recursion: libyaml's own composer overflows the C stack on
-deep nesting, and here every limit holds before anything is built.
+deep nesting, and here every limit holds before anything is built. What libyaml reads by an older YAML, `indicators` puts right.
 
 Scalars follow the YAML 1.2 core schema with two differences that keep what was typed: a number that is not a plain
 decimal integer (`1.10`, `010`, `0x1F`, `1e3`) stays text, and so does a key.
@@ -14,10 +14,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ruamel.yaml.cyaml import CParser  # type: ignore[attr-defined]  # re-exported without saying so
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
 
 from reconciler.errors import SpecError
 from reconciler.model.wanted import Source
+from reconciler.spec.indicators import MarkedText, marked
 
 Tree = dict[str, "Tree"] | list["Tree"] | str | int | bool | None
 Path = tuple[str | int, ...]
@@ -67,12 +78,10 @@ class LineMap:
         return SpecError(file, at, at_column, message)
 
 
-@dataclass(slots=True)
-class _Entry:
-    """Where a key and its value stand, both from 1; of a list item both are the item's."""
-
-    key: tuple[int, int]
-    value: tuple[int, int]
+_Place = tuple[int, int]
+"""Line and column, both from 1."""
+_Entry = tuple[_Place, _Place]
+"""Where a key and its value stand; of a list item both are the item's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,7 @@ class Document:
             if entry is None:
                 continue
             found, node = entry, node[step]  # type: ignore[index]  # an entry says that the step fits
-        line, column = (1, 1) if found is None else found.key if at_key else found.value
+        line, column = (1, 1) if found is None else found[0 if at_key else 1]
         return Source(self.file, *self.line_map.place(line, column))
 
     def fault(self, path: Path, message: str, *, at_key: bool = False) -> SpecError:
@@ -110,21 +119,22 @@ class Document:
 
 def parse_document(file: str, text: str, line_map: LineMap | None = None) -> tuple[Document | None, list[SpecError]]:
     """Build the document. None with a fault when the text is no YAML within the limits; duplicate keys are faults beside it."""
-    builder = _Builder(file, line_map or LineMap())
+    readable = marked(text)
+    builder = _Builder(file, line_map or LineMap(), readable)
     try:
-        builder.run(_events(text))
+        builder.run(_events(readable.text))
     except SpecError as fault:
         return None, [*builder.faults, fault]
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        said = ", ".join(part for part in (error.context, error.problem) if part)
+        said = _said(error, readable.text[mark.index : mark.index + 1] if mark else "")
         return None, [*builder.faults, builder.line_map.fault(file, line, column, f"bad YAML: {said}")]
     except UnicodeEncodeError as error:
-        line, column = _line_and_column(text[: error.start])
+        line, column = _line_and_column(readable.text[: error.start])
         return None, [*builder.faults, builder.line_map.fault(file, line, column, "bad YAML: half a character")]
     except YAMLError as error:
-        line, column = _reader_place(text, error)
+        line, column = _reader_place(readable.text, error)
         reason = getattr(error, "reason", None) or "it cannot be read"
         return None, [*builder.faults, builder.line_map.fault(file, line, column, f"bad YAML: {reason}")]
     repeated = frozenset(builder.repeated)
@@ -132,16 +142,21 @@ def parse_document(file: str, text: str, line_map: LineMap | None = None) -> tup
 
 
 def _events(text: str) -> Iterator[Any]:
-    try:
-        from ruamel.yaml.cyaml import CParser  # type: ignore[attr-defined]  # re-exported without saying so
-    except ImportError:  # a plain install of ruamel.yaml brings no libyaml: the same events, twenty times slower
-        from ruamel.yaml import YAML
-
-        yield from YAML(typ="safe", pure=True).parse(text)
-        return
     parser = CParser(text)
     while parser.check_event():
         yield parser.get_event()
+
+
+def _said(error: MarkedYAMLError, at: str) -> str:
+    """Put libyaml's words so that they say what to do. at: the character that it stopped at."""
+    problem = error.problem or ""
+    if at == "\t":
+        return "a tab stands where only spaces can: indent with spaces"
+    if "cannot start any token" in problem:
+        return f"text cannot begin with {shown(at)}: quote it"
+    if problem == "found unexpected ':'":
+        return "found unexpected ':': put a space after it, or quote the text that it is part of"
+    return ", ".join(part for part in (error.context, problem) if part)
 
 
 def _reader_place(text: str, error: YAMLError) -> tuple[int, int]:
@@ -164,10 +179,11 @@ class _Frame:
     places: dict[str | int, _Entry]
     anchor: str | None
     nodes_before: int
+    is_flow: bool
     key: str | None = None
-    key_place: tuple[int, int] = (0, 0)
+    key_place: _Place = (0, 0)
     is_merge: bool = False
-    merged: list[tuple[Tree, tuple[int, int]]] = field(default_factory=list)
+    merged: list[tuple[Tree, _Place]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -182,6 +198,7 @@ class _Anchored:
 class _Builder:
     file: str
     line_map: LineMap
+    readable: MarkedText
     root: Tree = None
     entries: dict[int, dict[str | int, _Entry]] = field(default_factory=dict)
     faults: list[SpecError] = field(default_factory=list)
@@ -195,19 +212,19 @@ class _Builder:
 
     def run(self, events: Iterator[Any]) -> None:
         steps = {
-            "DocumentStartEvent": self._start_document,
-            "ScalarEvent": self._scalar,
-            "AliasEvent": self._alias,
-            "MappingStartEvent": self._open,
-            "SequenceStartEvent": self._open,
-            "MappingEndEvent": self._close,
-            "SequenceEndEvent": self._close,
+            DocumentStartEvent: self._start_document,
+            ScalarEvent: self._scalar,
+            AliasEvent: self._alias,
+            MappingStartEvent: self._open,
+            SequenceStartEvent: self._open,
+            MappingEndEvent: self._close,
+            SequenceEndEvent: self._close,
         }
         for event in events:
             self._events += 1
             if self._events > EVENTS_MAX:
                 raise self._fault(event, f"the file has more than {EVENTS_MAX} keys, values and brackets: split it")
-            step = steps.get(type(event).__name__)
+            step = steps.get(type(event))
             if step is not None:
                 step(event)
 
@@ -223,7 +240,11 @@ class _Builder:
 
     def _scalar(self, event: Any) -> None:
         frame = self._stack[-1] if self._stack else None
-        if frame is not None and isinstance(frame.node, dict) and frame.key is None:
+        is_key = frame is not None and isinstance(frame.node, dict) and frame.key is None
+        if not event.value.isascii() and self._read_back(event, frame) and not is_key:
+            self._pair(event)
+            return
+        if frame is not None and is_key:
             self._key(frame, event)
             return
         node = self._resolve(event)
@@ -231,6 +252,23 @@ class _Builder:
         if event.anchor:
             self._anchors[event.anchor] = _Anchored(node, 1)
         self._place_value(event, node)
+
+    def _read_back(self, event: Any, frame: _Frame | None) -> bool:
+        """Put back what was marked. True for the `a:` of `[a:, b]`, which is a key, and of which the colon is no part."""
+        text: str = event.value
+        is_key = frame is not None and frame.is_flow and not event.style and text.endswith(self.readable.closing)
+        event.value = self.readable.read_back(text[:-1].rstrip(" \t") if is_key else text)
+        return is_key
+
+    def _pair(self, event: Any) -> None:
+        """Put a mapping of one key into a list: `[a:, b]`."""
+        if isinstance(self._stack[-1].node, dict):
+            raise self._fault(event, "bad YAML: a second ':' in one pair: quote the text that it belongs to")
+        self._count(event, 2)
+        place, key = _place(event), self._key_text(event)
+        pair: dict[str, Tree] = {key: None}
+        self._place_value(event, pair)
+        self.entries[id(pair)] = {key: (place, place)}
 
     def _resolve(self, event: Any) -> Tree:
         text: str = event.value
@@ -257,19 +295,23 @@ class _Builder:
         raise self._fault(event, f"tag {shown(event.tag)} is not allowed here: write the plain value")
 
     def _key(self, frame: _Frame, event: Any) -> None:
-        if event.tag and _CORE_TAGS.get(event.tag) != "str":
-            raise self._fault(event, f"tag {shown(event.tag)} is not allowed on a key")
         frame.key_place = _place(event)
-        frame.key = event.value
+        frame.key = self._key_text(event)
         frame.is_merge = event.value == _MERGE and event.implicit[0]
-        if event.anchor:
-            self._anchors[event.anchor] = _Anchored(event.value, 1)
         first = frame.places.get(event.value)
         if first is not None:
-            at, column = self.line_map.place(*first.key)
+            at, column = self.line_map.place(*first[0])
             self.repeated.add(tuple(frame.key for frame in self._stack[:2] if frame.key is not None))
             also = f"{self.file}:{at}:{column}" if at else "further up"
             self.faults.append(self._fault(event, f"{shown(event.value)} is given twice, first at {also}"))
+
+    def _key_text(self, event: Any) -> str:
+        if event.tag and _CORE_TAGS.get(event.tag) != "str":
+            raise self._fault(event, f"tag {shown(event.tag)} is not allowed on a key")
+        text: str = event.value
+        if event.anchor:
+            self._anchors[event.anchor] = _Anchored(text, 1)
+        return text
 
     def _alias(self, event: Any) -> None:
         self._aliases += 1
@@ -286,7 +328,7 @@ class _Builder:
 
     def _open(self, event: Any) -> None:
         self._refuse_as_key(event)
-        is_mapping = type(event).__name__ == "MappingStartEvent"
+        is_mapping = isinstance(event, MappingStartEvent)
         if event.tag and event.tag != "!" and _CORE_TAGS.get(event.tag) != ("map" if is_mapping else "seq"):
             raise self._fault(event, f"tag {shown(event.tag)} is not allowed here")
         if len(self._stack) >= DEPTH_MAX:
@@ -297,7 +339,7 @@ class _Builder:
             self._anchors[event.anchor] = _Anchored(node, None)
         self._place_value(event, node)
         places = self.entries[id(node)] = {}
-        self._stack.append(_Frame(node, places, event.anchor, self._nodes))
+        self._stack.append(_Frame(node, places, event.anchor, self._nodes, bool(event.flow_style)))
 
     def _close(self, event: Any) -> None:
         frame = self._stack.pop()
@@ -324,7 +366,7 @@ class _Builder:
             return
         frame, place = self._stack[-1], _place(event)
         if isinstance(frame.node, list):
-            frame.places[len(frame.node)] = _Entry(place, place)
+            frame.places[len(frame.node)] = (place, place)
             frame.node.append(node)
             return
         key, frame.key = frame.key, None
@@ -333,12 +375,14 @@ class _Builder:
             frame.merged.append((node, place))
             return
         frame.node[key] = node
-        frame.places[key] = _Entry(frame.key_place, place)
+        frame.places[key] = (frame.key_place, place)
 
     def _refuse_as_key(self, event: Any) -> None:
         frame = self._stack[-1] if self._stack else None
         if frame is not None and isinstance(frame.node, dict) and frame.key is None:
-            raise self._fault(event, "a key must be plain text")
+            is_template = frame.is_flow and not frame.node and not self.line_map.is_rendered
+            hint = ": {{ }} is filled in only in spec files called *.yaml.j2" if is_template else ""
+            raise self._fault(event, f"a key must be plain text{hint}")
 
     def _count(self, event: Any, nodes: int) -> None:
         self._nodes += nodes
@@ -346,8 +390,9 @@ class _Builder:
             raise self._fault(event, f"the file grows beyond {EVENTS_MAX} values with its aliases expanded")
 
 
-def _place(event: Any) -> tuple[int, int]:
-    return event.start_mark.line + 1, event.start_mark.column + 1
+def _place(event: Any) -> _Place:
+    mark = event.start_mark
+    return mark.line + 1, mark.column + 1
 
 
 def shown(text: str) -> str:

@@ -81,6 +81,9 @@ def _known_keys(place: Path) -> tuple[str, ...]:
 
 
 def unknown_key(key: str, known: tuple[str, ...]) -> str:
+    name, colon, _ = key.partition(":")
+    if colon and name in known:
+        return f"unknown key {shown(key)}: put a space after '{name}:'"
     near = get_close_matches(key[:64], known, n=1, cutoff=0.6)
     hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(sorted(known))}"
     return f"unknown key {shown(key)}: {hint}"
