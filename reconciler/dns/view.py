@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from itertools import takewhile
 from typing import Final
 
 from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones
+from reconciler.model.objects import IPNetwork
 
 READY_MAX: Final = 1 << 15
 """Answers kept by all views together, at some 500 bytes each; but no view less than READY_LEAST."""
@@ -15,6 +18,7 @@ READY_MAX: Final = 1 << 15
 READY_LEAST: Final = 64
 
 _Links = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+_ViewKey = tuple[tuple[str, ...], _Links, bool, tuple[IPNetwork, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +65,15 @@ class NetworkTable:
 class View:
     """What a sandbox sees; sandboxes with equal networks and links share one.
 
-    links: beside each table the private aliases of its network. ready: answers given by UDP, by the query without its id
-    in lower case: see `answer.answer`.
+    links: beside each table the private aliases of its network. subnets: nobody else names their addresses.
+    ready: answers given by UDP, by the query without its id in lower case: see `answer.answer`.
     """
 
     tables: tuple[NetworkTable, ...]
     links: tuple[Mapping[str, str], ...]
     is_ndots_set: bool
     ready_max: int
+    subnets: tuple[IPNetwork, ...] = ()
     ready: dict[bytes, Ready] = field(default_factory=dict)
     network_names: frozenset[str] = field(init=False)
 
@@ -85,17 +90,16 @@ def make_views(zones: Zones, previous: Iterable[NetworkTable] = ()) -> dict[str,
         tables[zone.name] = kept if kept is not None and kept.zone == zone else NetworkTable(zone)
     kinds = {_view_key(sandbox) for sandbox in zones.sandboxes}
     share = max(READY_LEAST, READY_MAX // max(1, len(kinds)))
-    shared = {key: _view(*key, tables, share) for key in kinds}
+    shared = {key: _view(key, tables, share) for key in kinds}
     return {sandbox.name: shared[_view_key(sandbox)] for sandbox in zones.sandboxes}
 
 
-def _view_key(sandbox: SandboxZone) -> tuple[tuple[str, ...], _Links, bool]:
-    return sandbox.networks, sandbox.links, sandbox.is_ndots_set
+def _view_key(sandbox: SandboxZone) -> _ViewKey:
+    return sandbox.networks, sandbox.links, sandbox.is_ndots_set, sandbox.subnets
 
 
-def _view(
-    networks: tuple[str, ...], links: _Links, is_ndots_set: bool, tables: Mapping[str, NetworkTable], ready_max: int
-) -> View:
+def _view(key: _ViewKey, tables: Mapping[str, NetworkTable], ready_max: int) -> View:
+    networks, links, is_ndots_set, subnets = key
     aliases = {network: dict(pairs) for network, pairs in links}
     present = [network for network in networks if network in tables]
     return View(
@@ -103,6 +107,7 @@ def _view(
         links=tuple(aliases.get(network, {}) for network in present),
         is_ndots_set=is_ndots_set,
         ready_max=ready_max,
+        subnets=subnets,
     )
 
 
@@ -151,3 +156,46 @@ def pointed_at(name: str, view: View) -> Iterator[Found]:
         endpoint = table.by_pointer.get(name)
         if endpoint is not None:
             yield Found((endpoint,), table.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ReverseBlock:
+    """The addresses that a reverse name stands for. is_exact: the name is theirs, not one below it."""
+
+    network: IPNetwork
+    is_exact: bool
+
+
+_DIGITS: Final = {10: frozenset("0123456789"), 16: frozenset("0123456789abcdef")}
+_REVERSE: Final = ((".in-addr.arpa", 4, 10, 3), (".ip6.arpa", 32, 16, 1))
+"""For each family: domain, labels of a whole address, their base, and how long each is at most."""
+
+
+def reverse_block(name: str) -> ReverseBlock | None:
+    """Read a name in lower case (RFC 1035 section 3.5, RFC 3596 section 2.5); None when it is no reverse name."""
+    for domain, count, base, length in _REVERSE:
+        if name.endswith(domain):
+            labels = name.removesuffix(domain).split(".")[::-1]
+            parts = list(takewhile(lambda part: part >= 0, (_part(label, base, length) for label in labels[:count])))
+            return ReverseBlock(_block(parts, count), is_exact=len(parts) == len(labels))
+    return None
+
+
+def _part(label: str, base: int, length: int) -> int:
+    """Give the label's value, -1 when it has none."""
+    if not (0 < len(label) <= length and set(label) <= _DIGITS[base]):
+        return -1
+    value = int(label, base)
+    return value if value < 256 else -1
+
+
+def _block(parts: Sequence[int], count: int) -> IPNetwork:
+    width = 8 if count == 4 else 4
+    value = 0
+    for part in parts:
+        value = value << width | part
+    left = (count - len(parts)) * width
+    address = value << left
+    if count == 4:
+        return IPv4Network((address, 32 - left))
+    return IPv6Network((address, 128 - left))

@@ -46,6 +46,7 @@ class RecordType(IntEnum):
     AAAA = 28
     SRV = 33
     OPT = 41
+    HTTPS = 65
     IXFR = 251
     AXFR = 252
 
@@ -63,6 +64,7 @@ class Rcode(IntEnum):
 
 
 IN: Final = 1
+ANY_CLASS: Final = 255
 
 
 class Unanswerable(Exception):

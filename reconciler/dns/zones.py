@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Final
 
 from reconciler.errors import ReconcilerError
@@ -22,12 +22,16 @@ from reconciler.model.desired import (
     RemoteEndpoint,
 )
 from reconciler.model.identifiers import BUILTIN_NETWORKS, NsRef
-from reconciler.model.objects import IPAddress
+from reconciler.model.objects import IPAddress, IPNetwork
+from reconciler.model.plugins import is_plugin
 from reconciler.sandbox.names import endpoint_names
 from reconciler.sandbox.resolv_conf import EMBEDDED_SERVER, uses_embedded_server
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of the text form. A server that does not know it keeps what it has."""
+
+_READABLE: Final = (1, FORMAT)
+"""What was written before an upgrade is still read, so that names stay while an attachment is left as it was; 1 has no subnets."""
 
 LISTEN_ADDRESS: Final = IPv4Address(EMBEDDED_SERVER)
 
@@ -63,6 +67,7 @@ class SandboxZone:
     servers: of the attachment itself, asked from inside the sandbox instead of the host's.
     is_external: one of its networks leads outside.
     is_ndots_set: its resolv.conf has `ndots` above 0 by somebody's wish, so its own search list comes before the world.
+    subnets: those of its networks that nobody else knows anything of, so that the world is not asked whose their addresses are.
     """
 
     name: str
@@ -72,6 +77,7 @@ class SandboxZone:
     servers: tuple[IPAddress, ...] = ()
     is_external: bool = True
     is_ndots_set: bool = False
+    subnets: tuple[IPNetwork, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +155,28 @@ def _sandbox(
         servers=tuple(server for server in wanted.dns if server != LISTEN_ADDRESS),
         is_external=any(not networks[endpoint.network].wanted.is_internal for endpoint in attachment.endpoints),
         is_ndots_set=_is_ndots_set(wanted.dns_options or host_options),
+        subnets=tuple(
+            subnet for endpoint in attachment.endpoints for subnet in _private_subnets(networks[endpoint.network])
+        ),
+    )
+
+
+def _private_subnets(network: DesiredNetwork) -> Iterator[IPNetwork]:
+    return (entry.subnet for entry in network.subnets if _is_private(network, entry.subnet.version))
+
+
+def _is_private(network: DesiredNetwork, version: int) -> bool:
+    """Say whether addresses of this family mean nothing outside the network, so that no other server can name them.
+
+    What is part of the physical network, is routed as it is, or is a plugin's may well have names elsewhere.
+    """
+    wanted = network.wanted
+    if wanted.sublink is not None:
+        return wanted.sublink.parent == ""
+    if is_plugin(wanted.driver):
+        return False
+    return (
+        wanted.driver == "overlay" or wanted.is_internal or (wanted.bridge is not None and wanted.bridge.hides(version))
     )
 
 
@@ -186,14 +214,22 @@ def _endpoint_row(endpoint: ServedEndpoint) -> list[object]:
 def _sandbox_row(sandbox: SandboxZone) -> list[object]:
     servers = [str(server) for server in sandbox.servers]
     flags = [sandbox.is_external, sandbox.is_ndots_set]
-    return [sandbox.name, sandbox.ns, sandbox.networks, sandbox.links, servers, *flags]
+    return [
+        sandbox.name,
+        sandbox.ns,
+        sandbox.networks,
+        sandbox.links,
+        servers,
+        *flags,
+        [str(subnet) for subnet in sandbox.subnets],
+    ]
 
 
 def parse_zones(text: str) -> Zones:
     """Read the text form. Raises ZonesUnreadable."""
     try:
         document = json.loads(text)
-        if document["format"] != FORMAT:
+        if document["format"] not in _READABLE:
             raise ZonesUnreadable(
                 f"zones are of format {document['format']!r}, this server reads {FORMAT}; restart the server"
             )
@@ -235,6 +271,7 @@ def _sandbox_zone(
     servers: Sequence[str],
     is_external: object,
     is_ndots_set: object,
+    subnets: Sequence[str] = (),
 ) -> SandboxZone:
     return SandboxZone(
         name=_string(name),
@@ -244,6 +281,7 @@ def _sandbox_zone(
         servers=_addresses(servers),
         is_external=bool(is_external),
         is_ndots_set=bool(is_ndots_set),
+        subnets=tuple(ip_network(_string(subnet)) for subnet in subnets),
     )
 
 

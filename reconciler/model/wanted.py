@@ -54,6 +54,11 @@ class BridgeOptions:
     host_ipv4: IPv4Address | None = None
     host_ipv6: IPv6Address | None = None
 
+    def hides(self, version: int) -> bool:
+        """Say whether the members' addresses of this family are translated on the way out, or have none."""
+        mode = self.gateway_mode_ipv4 if version == 4 else self.gateway_mode_ipv6
+        return mode is GatewayMode.ISOLATED or (mode is not GatewayMode.ROUTED and self.is_masquerade_enabled)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlayOptions:

@@ -189,6 +189,13 @@ def test_name_is_seen_only_on_shared_networks(scenario: ForkedReconcile, machine
         hidden = [("container4", "al"), ("container4", "inside"), ("inside", "container4"), ("container3", "web")]
         assert [dig(machine, *question) for question in hidden] == [["SERVFAIL"]] * 4
         assert dig(machine, "container4", "container1") == ["SERVFAIL"]
+        nothing = ["NOERROR"]
+        for rtype in ("HTTPS", "TXT", "ANY", "SOA", "SRV"):  # own names are asked of nobody else
+            assert dig(machine, "container4", "container3", rtype) == nothing
+        assert dig(machine, "inside", "container3", "HTTPS", "+tcp") == nothing
+        for asker, address in (("container4", "172.19.0.1"), ("container4", "172.19.7.7"), ("inside", "172.20.0.1")):
+            assert dig(machine, asker, "-x", address) == ["NXDOMAIN"]
+        assert dig(machine, "container4", "-x", "172.20.0.1") == ["SERVFAIL"]  # of a network it is not on
 
 
 def test_default_bridge_has_no_name_service(scenario: ForkedReconcile, machine: Machine) -> None:

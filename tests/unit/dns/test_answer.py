@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 
 import dns.edns
 import dns.flags
@@ -15,11 +16,11 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.dns.answer import Forward, answer
-from reconciler.dns.view import View, make_views
+from reconciler.dns.view import View, make_views, reverse_block
 from reconciler.dns.wire import UDP_SIZE_MAX
 from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones
 from reconciler.model.identifiers import NsRef
@@ -131,12 +132,10 @@ def test_own_names_are_answered(name: str, rtype: str, expected: list[str]) -> N
         ("db", "A"),
         ("web.back", "A"),
         ("web.example.org", "A"),
-        ("web", "TXT"),
         ("stranger", "MX"),
+        ("stranger", "TXT"),
+        ("_dmarc.stranger", "TXT"),
         ("9.9.9.9.in-addr.arpa", "PTR"),
-        ("_81._tcp.web", "SRV"),
-        ("_80._udp.web", "SRV"),
-        ("_http._tcp.web", "SRV"),
         ("_80._tcp.stranger", "SRV"),
         (".", "NS"),
         (".", "A"),
@@ -144,6 +143,89 @@ def test_own_names_are_answered(name: str, rtype: str, expected: list[str]) -> N
 )
 def test_what_is_not_ours_is_forwarded(name: str, rtype: str) -> None:
     assert ask(view(FRONT), name, rtype) is None
+
+
+@given(
+    name=st.sampled_from(
+        ["web", "WWW.front", "dual", "six", "_443._tcp.web", "_dmarc.dual", "2.0.21.172.in-addr.arpa"]
+    ),
+    rtype=st.integers(0, 0xFFFF),
+    rclass=st.sampled_from([1, 3, 254, 255]),
+)
+@example(name="web", rtype=255, rclass=1)
+@example(name="web", rtype=65, rclass=1)
+def test_own_names_never_leave_the_host_whatever_type_is_asked_for(name: str, rtype: int, rclass: int) -> None:
+    seen = view(FRONT)
+    message = query(name, rtype, rdclass=rclass)  # type: ignore[arg-type]  # a number
+
+    replies = [answer(message, seen, list) for _ in range(2)]
+
+    assert replies[0] == replies[1]
+    assert isinstance(replies[0], bytes)
+    reply = dns.message.from_wire(replies[0])
+    is_transfer = rtype in (251, 252)
+    assert reply.rcode() == (dns.rcode.REFUSED if is_transfer else dns.rcode.NOERROR)
+    assert bool(reply.answer) <= (rtype in (1, 28, 12, 33))
+
+
+@pytest.mark.parametrize(
+    ("name", "rtype"),
+    [
+        *[("web", rtype) for rtype in ("HTTPS", "SVCB", "TXT", "ANY", "SOA", "NS", "CNAME", "SRV", "CAA", "DNSKEY")],
+        *[("_81._tcp.web", "SRV"), ("_80._udp.web", "SRV"), ("_http._tcp.web", "SRV"), ("80.udp.web", "SRV")],
+        *[("_443._tcp.web.front", "TLSA"), ("2.0.21.172.in-addr.arpa", "SOA")],
+    ],
+)
+def test_own_name_without_the_type_is_said_to_be_there(name: str, rtype: str) -> None:
+    reply = ask(view(FRONT), name, rtype)
+
+    assert data(reply) == []
+    assert reply is not None
+    assert reply.rcode() == dns.rcode.NOERROR
+
+
+PRIVATE = ("172.21.0.0/16", "fd00::/64", "10.0.0.0/25")
+
+
+@pytest.mark.parametrize(
+    ("name", "rcode"),
+    [
+        ("1.0.21.172.in-addr.arpa", "NXDOMAIN"),  # the gateway
+        ("9.9.21.172.IN-ADDR.arpa", "NXDOMAIN"),
+        ("02.0.21.172.in-addr.arpa", "NXDOMAIN"),
+        ("x.2.0.21.172.in-addr.arpa", "NXDOMAIN"),
+        ("x.0.21.172.in-addr.arpa", "NXDOMAIN"),
+        ("0.21.172.in-addr.arpa", "NOERROR"),  # above addresses, and so there
+        ("21.172.in-addr.arpa", "NOERROR"),
+        ("172.in-addr.arpa", None),
+        ("in-addr.arpa", None),
+        ("256.0.21.172.in-addr.arpa", "NXDOMAIN"),
+        ("1.0.22.172.in-addr.arpa", None),
+        ("5.0.0.10.in-addr.arpa", "NXDOMAIN"),
+        ("200.0.0.10.in-addr.arpa", None),  # the other half of what is cut at 25 bits
+        ("0.0.10.in-addr.arpa", None),
+        ("1." + "0." * 27 + "1.0.d.f.ip6.arpa", None),
+        ("1." + "0." * 27 + "0.0.d.f.ip6.arpa", "NXDOMAIN"),
+        ("0." * 12 + "0.0.d.f.ip6.arpa", "NOERROR"),
+        ("1.0.21.172.in-addr.arpa.example.org", None),
+    ],
+)
+def test_addresses_of_private_subnets_have_no_other_names(name: str, rcode: str | None) -> None:
+    seen = replace(view(FRONT), subnets=tuple(map(ip_network, PRIVATE)))
+
+    for rtype in ("PTR", "TXT"):
+        reply = ask(seen, name, rtype)
+        assert (reply and dns.rcode.to_text(reply.rcode())) == rcode
+        assert reply is None or not reply.answer
+
+
+@given(
+    st.lists(st.text("0123456789abcdefx_-/", max_size=4), max_size=40), st.sampled_from(["in-addr.arpa", "ip6.arpa"])
+)
+def test_any_reverse_name_is_read_or_passed_over(labels: list[str], domain: str) -> None:
+    block = reverse_block(".".join([*labels, domain]))
+
+    assert block is None or not block.is_exact or block.network.network_address.reverse_pointer.endswith(domain)
 
 
 def test_first_network_that_has_an_answer_wins() -> None:
@@ -358,17 +440,20 @@ def test_label_with_a_dot_inside_is_no_name_of_ours() -> None:
     assert isinstance(answer(message, view(FRONT), list), Forward)
 
 
-def test_other_class_is_forwarded() -> None:
-    assert isinstance(answer(HEAD + b"\x03web\0\0\1\0\3", view(FRONT), list), Forward)
+def test_other_class_of_a_stranger_is_forwarded() -> None:
+    assert isinstance(answer(HEAD + b"\x07version\4bind\0\0\x10\0\3", view(FRONT), list), Forward)
 
 
-def test_kept_answer_is_not_given_to_a_type_that_differs_by_the_case_bit() -> None:
-    """Type 65 (HTTPS) and 97 are the letters A and a; type 33 is far from both: nothing that is kept may match either."""
+def test_kept_answer_fits_a_type_that_differs_by_the_case_bit() -> None:
+    """Type 65 (HTTPS) and 97 are the letters A and a: what is kept of one may be given for the other, with its own question."""
     seen = view(FRONT)
-    answer(query("web"), seen, list)
 
-    for rtype in (65, 97):
-        assert isinstance(answer(HEAD + b"\x03web\0" + struct.pack("!HH", rtype, 1), seen, list), Forward)
+    for rtype in (65, 97, 65):
+        message = HEAD + b"\x03web\0" + struct.pack("!HH", rtype, 1)
+        reply = answer(message, seen, list)
+        assert isinstance(reply, bytes)
+        assert reply[12:] == message[12:]
+        assert dns.message.from_wire(reply).rcode() == dns.rcode.NOERROR
 
 
 @given(st.binary(max_size=600), st.booleans())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -20,13 +20,24 @@ from reconciler.dns.zones import (
     parse_zones,
     zones_text,
 )
-from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
+from reconciler.model.desired import (
+    DesiredAttachment,
+    DesiredEndpoint,
+    DesiredNetwork,
+    DesiredState,
+    DesiredSubnet,
+    HostFacts,
+)
 from reconciler.model.identifiers import NsRef
 from reconciler.model.wanted import (
     AttachmentWanted,
+    BridgeOptions,
     EndpointWanted,
+    GatewayMode,
+    MacvlanOptions,
     NetworkMode,
     NetworkWanted,
+    OverlayOptions,
     PortWanted,
     SandboxKind,
     SandboxRef,
@@ -139,6 +150,68 @@ def test_own_servers_are_kept_but_for_the_embedded_one_itself() -> None:
     assert compiled(attachment("web", "front", dns=servers)).sandboxes[0].servers == (IPv4Address("192.0.2.9"),)
 
 
+PRIVATE_OR_NOT = {
+    "bridge": (NetworkWanted(name="n", source=SOURCE, bridge=BridgeOptions()), True, True),
+    "no masquerade": (
+        NetworkWanted(name="n", source=SOURCE, bridge=BridgeOptions(is_masquerade_enabled=False)),
+        False,
+        False,
+    ),
+    "IPv6 routed": (
+        NetworkWanted(name="n", source=SOURCE, bridge=BridgeOptions(gateway_mode_ipv6=GatewayMode.ROUTED)),
+        True,
+        False,
+    ),
+    "routed but internal": (
+        NetworkWanted(
+            name="n", source=SOURCE, is_internal=True, bridge=BridgeOptions(gateway_mode_ipv4=GatewayMode.ROUTED)
+        ),
+        True,
+        True,
+    ),
+    "macvlan on a link": (
+        NetworkWanted(name="n", source=SOURCE, driver="macvlan", macvlan=MacvlanOptions(parent="eth0")),
+        False,
+        False,
+    ),
+    "macvlan of its members alone": (
+        NetworkWanted(name="n", source=SOURCE, driver="macvlan", macvlan=MacvlanOptions()),
+        True,
+        True,
+    ),
+    "overlay": (NetworkWanted(name="n", source=SOURCE, driver="overlay", overlay=OverlayOptions()), True, True),
+    "plugin": (NetworkWanted(name="n", source=SOURCE, driver="weave"), False, False),
+}
+
+
+@pytest.mark.parametrize(("wanted", "ipv4", "ipv6"), PRIVATE_OR_NOT.values(), ids=PRIVATE_OR_NOT)
+def test_subnets_are_private_where_nobody_else_can_name_their_addresses(
+    wanted: NetworkWanted, ipv4: bool, ipv6: bool
+) -> None:
+    pools = (ip_network("172.21.0.0/16"), ip_network("fd00::/64"))
+    subnets = tuple(DesiredSubnet(subnet=pool, gateway=None, default_gateway=None) for pool in pools)
+    joined = replace(network("n"), wanted=wanted, subnets=subnets)
+    default = replace(network("bridge"), subnets=(replace(subnets[0], subnet=ip_network("172.17.0.0/16")),))
+    default = replace(default, wanted=replace(default.wanted, bridge=BridgeOptions()))
+    state = DesiredState(host=HOST, networks=(default, joined), attachments=(attachment("web", "n", "bridge"),))
+
+    found = compile_zones(state).sandboxes[0].subnets
+
+    assert found == (
+        *(pool for pool, is_it in zip(pools, (ipv4, ipv6), strict=True) if is_it),
+        default.subnets[0].subnet,
+    )
+
+
+def test_text_of_the_version_before_is_still_read() -> None:
+    zones = compiled(attachment("web", "front"))
+    document = json.loads(zones_text(zones))
+    document["format"] = 1
+    document["sandboxes"] = [row[:-1] for row in document["sandboxes"]]
+
+    assert parse_zones(json.dumps(document)) == zones
+
+
 def test_links_become_private_aliases_on_each_named_network() -> None:
     sandbox = compiled(attachment("web", "front", "back", "bridge", links=(("DB", "Database"),))).sandboxes[0]
 
@@ -184,7 +257,12 @@ names = st.text('abcXYZ019_.-"\\\u00e9', min_size=1, max_size=8)
 def test_any_zones_read_back(aliases: list[str], name: str, is_external: bool) -> None:
     endpoint = ServedEndpoint(name=name, names=tuple(aliases), addresses=(ip_address("::1"),), ports=((1, 2, "udp"),))
     sandbox = SandboxZone(
-        name=name, ns=NsRef(name), networks=(name,), links=((name, ((name, name),)),), is_external=is_external
+        name=name,
+        ns=NsRef(name),
+        networks=(name,),
+        links=((name, ((name, name),)),),
+        is_external=is_external,
+        subnets=(ip_network("10.0.0.0/8"), ip_network("fd00::/64")),
     )
     zones = Zones(networks=(NetworkZone(name=name, endpoints=(endpoint,)),), sandboxes=(sandbox,))
 
@@ -209,6 +287,7 @@ UNREADABLE = {
     "number as sandbox": corrupted(sandboxes=[[1, "ns", [], [], [], True, True]]),
     "bad address": corrupted(host_servers=["nowhere"]),
     "address as number": corrupted(host_servers=[2130706433]),
+    "subnet as number": corrupted(sandboxes=[["s", "ns", [], [], [], True, True, [2130706433]]]),
 }
 
 
