@@ -88,6 +88,7 @@ from reconciler.plugin.records import decode_plugin_records
 from reconciler.ports.assign import assign_ports
 from reconciler.ports.links import assign_links
 from reconciler.ports.promises import decode_ports
+from reconciler.sandbox.readings import decode_readings
 from reconciler.settings import Settings
 
 
@@ -104,6 +105,7 @@ class Answers:
         self.cluster_objects = LastAnswer(cluster_objects)
         self.link_units = LastAnswer(_link_units)
         self.decode_ports = LastAnswer(decode_ports)
+        self.decode_readings = LastAnswer(decode_readings)
         self.published_ports = LastAnswer(_published_ports)
         self.assign_links = LastAnswer(assign_links)
         self.assign_ports = LastAnswer(assign_ports)
@@ -163,7 +165,7 @@ class Backends:
             PluginNode: plugins,
             PluginPool: ipam_plugins,
             PluginAddress: ipam_plugins,
-            Sysctl: partial(apply_sysctls, namespaces=self.namespaces),
+            Sysctl: partial(apply_sysctls, namespaces=self.namespaces, kv=self.kv),
             SandboxFile: partial(apply_files, settings=settings),
             ContainerFile: partial(apply_container_files, settings=settings),
             NameTables: partial(apply_names, settings=settings),

@@ -46,6 +46,7 @@ from reconciler.observe.sandboxes import Promised
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, owners
 from reconciler.ports.remarks import forwarding_remarks
+from reconciler.sandbox.readings import kept_readings, seen_as_typed
 from reconciler.settings import Settings
 from reconciler.status.revision import specs_revision
 
@@ -90,6 +91,7 @@ def look(
     objects.update(shared.wanted)
     found = Found(sandboxes=observed.sandboxes, seen=observed.seen, promises=own.promises)
     objects.update((extra.key, extra) for extra in remembered_settings(objects, found))
+    objects.update((kept.key, kept) for kept in kept_readings(objects, answers.decode_readings(own.texts)))
     units = _sandbox_units(wanted, desired, own.promises, settings)
     links = answers.link_units(wanted, observed.host.name, promises)
     whose = owners(links, units, observed.seen, objects.values())
@@ -269,6 +271,7 @@ def _observe(wanted: WantedState, settings: Settings, backends: Backends, own: _
         failed.append((HOST_UNIT, error))
     names = observe_names(settings.run_dir)
     seen.update(names.seen)
+    seen.update(seen_as_typed(seen, backends.answers.decode_readings(own.texts)))
     memory.name_server = names.server
     return replace(
         observed,

@@ -40,8 +40,8 @@ _ID: Final = re.compile(r"[0-9a-f]{64}\Z")
 _CREATED: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 _UNICAST_MAC: Final = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
 _NO_MAC: Final = "00:00:00:00:00:00"
-_SYSCTL: Final = re.compile(r"net(/(?!\.{1,2}(/|\Z))[A-Za-z0-9_.-]+){1,8}\Z")
-_SYSCTL_VALUE: Final = re.compile(r"[ -~\t]{0,1024}\Z")
+_SYSCTL: Final = re.compile(r"net(/(?!\.{1,2}(/|\Z))[A-Za-z0-9_.@-]+)+\Z")
+_SYSCTL_VALUE: Final = re.compile(r"[ -~\t]{0,4096}\Z")
 _SHORT_ID: Final = 12
 """Hex digits of an id that go into link names: two ids that agree in them would share a link."""
 

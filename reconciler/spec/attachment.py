@@ -231,6 +231,11 @@ def attachment_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[
         yield ("networks",), f"'networks' and 'network_mode: {spec.network_mode}' exclude each other"
     if kinds and network_mode(spec, networks) is NetworkMode.HOST:
         yield ("sandbox",), "the network mode host uses the host's own namespace: remove 'sandbox'"
+    if spec.sysctls and network_mode(spec, networks) is NetworkMode.HOST:
+        yield (
+            ("sysctls",),
+            f"sysctl {spec.sysctls[0][0]} is not allowed in the host's network namespace: set it on the host",
+        )
     yield from _membership_faults(spec, networks)
     yield from _interface_faults(spec)
     yield from _endpoint_faults(spec, networks)

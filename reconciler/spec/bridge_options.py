@@ -153,7 +153,7 @@ def unknown_option(option: str, known: tuple[str, ...]) -> str:
 
 _IFNAME: Final = f"{PREFIX}endpoint.ifname"
 _SYSCTLS: Final = f"{PREFIX}endpoint.sysctls"
-_ENDPOINT_SYSCTL: Final = re.compile(r"net\.(ipv4|ipv6|mpls)\.[a-z0-9_]+\.IFNAME\.[a-z0-9_.]+=[^\s,=]+\Z")
+_ENDPOINT_SYSCTL: Final = re.compile(r"net\.(ipv4|ipv6|mpls)\.[a-z0-9_]+\.IFNAME(?:\.[a-z0-9_]+)+=[!-+\--<>-~]+\Z")
 
 
 def endpoint_ifname(options: Mapping[str, str]) -> str | None:

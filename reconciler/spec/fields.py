@@ -24,13 +24,18 @@ _HOST_LABEL: Final = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 _HOSTNAME: Final = re.compile(rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*\Z")
 _DNS_NAME: Final = re.compile(r"[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]*[a-zA-Z0-9_])?\.?\Z")
 _MAC: Final = re.compile(r"[0-9a-fA-F]{2}([:-])(?:[0-9a-fA-F]{2}\1){4}[0-9a-fA-F]{2}\Z")
-_SYSCTL: Final = re.compile(r"net(?:[./][a-zA-Z0-9_:@-]+)+\Z")
+_SYSCTL: Final = re.compile(r"net(?:[./][a-zA-Z0-9_@-]+)+\Z")
+_SYSCTL_VALUE: Final = re.compile(r"[!-~]+(?: [!-~]+)*\Z")
+_COMMANDS: Final = ("net.ipv4.route.flush", "net.ipv6.route.flush")
+"""What is below /proc/sys and cannot be read: writing it does something, once."""
 _DNS_OPTION: Final = re.compile(r"[a-z][a-z0-9-]*(?::[0-9]{1,5})?\Z")
 _PORTS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?\Z")
 _HOST_PATTERN: Final = re.compile(r"[a-zA-Z0-9_.*?\[\]!-]{1,253}\Z")
 
 HOSTNAME_MAX: Final = 253
 """Characters of a full domain name without its last dot (RFC 1035, section 2.3.4)."""
+_SYSCTL_VALUE_MAX: Final = 4000
+"""Characters; the kernel reads a page at most."""
 PROTOCOLS: Final = ("tcp", "udp", "sctp")
 
 
@@ -238,10 +243,21 @@ def parse_extra_hosts(value: Tree) -> Pairs:
     return _collect(listed, _extra_host, is_repeatable=True)
 
 
-def _sysctl(name: str, text: str) -> tuple[str, str]:
-    if not _SYSCTL.match(name) or len(name) > 255:
-        raise ValueError(f"sysctl {shown(name)}: only those below 'net.' belong to a network namespace")
-    return name, parse_line(text)
+def _sysctl(typed: str, text: str) -> tuple[str, str]:
+    """Give the name with dots and the value with single blanks (sysctl.d(5)): where a slash comes first, slashes separate."""
+    if not _SYSCTL.match(typed) or len(typed) > 255:
+        raise ValueError(f"sysctl {shown(typed)}: only those below 'net.' belong to a network namespace")
+    name = typed if typed[3] == "." else typed.translate(str.maketrans("./", "/."))
+    if name in _COMMANDS:
+        raise ValueError(
+            f"sysctl {name} is no setting that stays: it does something once; run it with `reconcile exec`"
+        )
+    value = " ".join(text.split())
+    if not _SYSCTL_VALUE.match(value) or len(value) > _SYSCTL_VALUE_MAX:
+        raise ValueError(
+            f"sysctl {name}: {shown(text)} is no value: ASCII characters are expected, 1 to {_SYSCTL_VALUE_MAX} of them"
+        )
+    return name, value
 
 
 def _extra_host(name: str, text: str) -> tuple[str, str]:
