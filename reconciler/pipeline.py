@@ -140,10 +140,19 @@ def _at_work(backends: Backends) -> Iterator[None]:
 
 
 def load(settings: Settings, previous: LoadedSpecs | None = None) -> LoadedSpecs:
-    """Read what the specs declare for this host. previous: an earlier load, to save work only."""
-    return load_specs(
+    """Read what the specs declare for this host. previous: an earlier load, to save work.
+
+    A folder that cannot be looked through declares nothing, not even the built-in networks: what was loaded before stays in
+    force with its fault; raises SpecError when there is no such load.
+    """
+    loaded = load_specs(
         settings.specs_dir, host=settings.host, is_bridge_enabled=settings.is_bridge_enabled, previous=previous
     )
+    if loaded.is_listed:
+        return loaded
+    if previous is None:
+        raise loaded.faults[0]
+    return replace(previous, faults=loaded.faults, wanted=replace(previous.wanted, has_faults=True))
 
 
 def _converge(

@@ -35,12 +35,13 @@ class SpecText:
 class SpecFolder:
     """texts: variables first, in the order in which later ones override, then the rest sorted by name.
 
-    digest: SHA-256, hexadecimal, over names and contents.
+    digest: SHA-256, hexadecimal, over names and contents. is_listed: False when nobody can say which files there are.
     """
 
     texts: tuple[SpecText, ...]
     faults: tuple[SpecError, ...]
     digest: str
+    is_listed: bool = True
 
 
 def read_folder(specs_dir: Path, *, host: str) -> SpecFolder:
@@ -48,15 +49,17 @@ def read_folder(specs_dir: Path, *, host: str) -> SpecFolder:
     texts: list[SpecText] = []
     faults: list[SpecError] = []
     digest = hashlib.sha256()
+    found: list[tuple[Path, bool]] = []
     try:
         found = [(path, True) for path in _variable_files(specs_dir, host)]
         found += [(path, False) for path in sorted(_spec_files(specs_dir, set(), 0))]
     except OSError as error:
-        faults.append(_unreadable(Path(error.filename or specs_dir), error))
-        found = []
+        folder = printable(Path(error.filename or specs_dir))
+        text = f"the folder cannot be looked through, so nothing is changed: {error.strerror or error}; check --specs"
+        faults.append(SpecError(folder, 0, 0, text))
     except _TooManyFiles as error:
         faults.append(SpecError(printable(error.folder), 0, 0, str(error)))
-        found = []
+    is_listed = not faults
     for path, is_variables in found[:FILES_MAX]:
         try:
             content = _read(path)
@@ -72,7 +75,7 @@ def read_folder(specs_dir: Path, *, host: str) -> SpecFolder:
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
             is_template = path.name.endswith(TEMPLATE_SUFFIXES)
             texts.append(SpecText(name, text.removeprefix("\ufeff"), is_template, is_variables))
-    return SpecFolder(texts=tuple(texts), faults=tuple(faults), digest=digest.hexdigest())
+    return SpecFolder(texts=tuple(texts), faults=tuple(faults), digest=digest.hexdigest(), is_listed=is_listed)
 
 
 class _Refused(Exception):
@@ -112,13 +115,21 @@ def _spec_files(folder: Path, seen: set[tuple[int, int]], depth: int) -> Iterato
             path = folder / entry.name
             if entry.name.startswith(".") or (depth == 0 and entry.name in (HOSTS, VARIABLES)):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 yield from _spec_files(path, seen, depth + 1)
             elif entry.name.endswith(SPEC_SUFFIXES + TEMPLATE_SUFFIXES):
                 files += 1
                 if files > FILES_MAX:
                     raise _TooManyFiles(folder, f"the folder holds more than {FILES_MAX} spec files")
                 yield path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """A symbolic link that leads round in a circle is none: who reads it says so."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _read(path: Path) -> bytes:

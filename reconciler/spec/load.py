@@ -39,7 +39,8 @@ class LoadedSpecs:
     """faults: of all files, in the order of their places. digest: SHA-256 over names and contents. files: those read.
 
     texts: what they hold, so that the same specs can be understood again when the files have changed. parsed: plain spec files
-    by name, so that the next load need not parse again those that did not change.
+    by name, so that the next load need not parse again those that did not change. is_listed: False when the folder could not be
+    looked through, so that nobody knows what is declared.
     """
 
     wanted: WantedState
@@ -48,6 +49,7 @@ class LoadedSpecs:
     files: tuple[str, ...]
     texts: tuple[SpecText, ...] = ()
     parsed: Mapping[str, ParsedFile] = field(default_factory=dict, compare=False, repr=False)
+    is_listed: bool = True
 
 
 def load_specs(
@@ -101,6 +103,7 @@ def _understood(
         files=tuple(text.name for text in folder.texts),
         texts=folder.texts,
         parsed=parsed,
+        is_listed=folder.is_listed,
     )
 
 

@@ -141,12 +141,24 @@ def test_nothing_goes_either_when_nobody_remembers_how_it_was(
     assert reconcile.ok("network", "ls", "-q", "--filter", "name=b").stdout
 
 
-def test_missing_folder_is_a_fault_and_removes_nothing(reconcile: Reconcile, machine: Machine) -> None:
+def test_folder_that_cannot_be_looked_through_changes_nothing(
+    reconcile: Reconcile, machine: Machine, host_ns: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("networks: {}")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    places = [tmp_path / name for name in ("absent", "file", "dangling")]
+
+    for place in places:
+        for words in ((), ("--dry-run",), ("--allow-prune",)):
+            done = reconcile(*words, specs=place)
+            assert done.exit_code == ExitCode.BAD_SPECS, done.text
+            assert f"{place}:0:0: the folder cannot be looked through" in done.stderr
+    assert machine.links(host_ns) == ["lo"]
+    assert not machine.run(host_ns, "nft", "list", "tables").stdout
+
     reconcile.write(all=specs("a", "b", "c"))
     reconcile.ok()
-
-    assert reconcile("--allow-prune", specs=reconcile.specs / "gone").exit_code == ExitCode.BAD_SPECS
-
+    assert reconcile("--allow-prune", specs=places[0]).exit_code == ExitCode.BAD_SPECS
     assert machine.ping("on-a", "10.7.0.1")
 
 

@@ -117,10 +117,33 @@ def test_emptied_folder_stalls_and_prunes_nothing(watched: Watched) -> None:
     assert watched.answers("10.5.0.10")
 
 
-def test_folder_that_was_removed_and_made_again_is_followed(watched: Watched) -> None:
+def test_folder_that_is_gone_keeps_what_runs_repaired_and_is_followed_when_it_comes_again(watched: Watched) -> None:
+    gone = watched.reconcile.specs.rename(watched.reconcile.specs.with_name("gone"))
+    assert eventually(lambda: "cannot be looked through" in json.dumps(watched.summary()["conditions"]), DEADLINE_S)
+    watched.ip("H", "link", "delete", "br-lan")
+    assert eventually(lambda: watched.answers("10.5.0.10"), DEADLINE_S)
+
+    gone.rename(watched.reconcile.specs)
+    assert eventually(lambda: "looked through" not in json.dumps(watched.summary()["conditions"]), DEADLINE_S)
     watched.reconcile.write(lan=LAN, web=WEB, db=DB)
 
     assert eventually(lambda: watched.answers("10.5.0.20"), DEADLINE_S)
+
+
+def test_watcher_without_a_folder_builds_nothing_and_waits_for_it(
+    machine: Machine, reconcile: Reconcile, host_ns: str
+) -> None:
+    with reconcile.start("-q", "watch", stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            assert "cannot be looked through" in process.stderr.readline()
+            assert machine.links(host_ns) == ["lo"]
+
+            reconcile.write(lan=LAN, web=WEB)
+
+            assert eventually(lambda: machine.ping(host_ns, "10.5.0.10", deadline_s=0.3), DEADLINE_S)
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(

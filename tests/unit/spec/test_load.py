@@ -381,6 +381,7 @@ def test_what_cannot_be_read_is_a_fault(tmp_path: Path, kind: str) -> None:
     assert len(loaded.faults) == 1
     assert isinstance(loaded.faults[0], SpecError)
     assert loaded.wanted.has_faults
+    assert loaded.is_listed == (kind not in ("absent", "file"))
 
 
 def test_a_file_name_that_is_not_text_can_still_be_printed(tmp_path: Path) -> None:
