@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Final, Protocol
 
 from reconciler.dns import upstream, wire
@@ -214,9 +215,22 @@ class Forwarder:
         family = socket.AF_INET if server.address.version == 4 else socket.AF_INET6
         inside = contextlib.nullcontext() if ns == HOST else self._namespaces.enter(ns)
         with inside:
+            destination = _destination(server)
             made = socket.socket(family, kind | socket.SOCK_NONBLOCK)
-            number = made.connect_ex((str(server.address), PORT))
+            number = made.connect_ex(destination)
         if number in _UNDER_WAY:
             return made
         made.close()
         raise OSError(number, os.strerror(number))
+
+
+def _destination(server: Upstream) -> tuple[str, int] | tuple[str, int, int, int]:
+    """Give the socket address, to be used in the namespace that this is called in: there its zone is the index of a link.
+
+    Raises OSError where that link is not there.
+    """
+    zone = server.address.scope_id if isinstance(server.address, IPv6Address) else None
+    if zone is None:
+        return str(server.address), PORT
+    index = int(zone) if zone.isascii() and zone.isdecimal() else socket.if_nametoindex(zone)
+    return str(server.address).partition("%")[0], PORT, 0, index

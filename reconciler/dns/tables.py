@@ -22,7 +22,7 @@ from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import NAMES_UNIT, IPAddress, NameTables, Unit
 from reconciler.model.observed import SandboxFact
 from reconciler.plan.make_plan import Blocked
-from reconciler.sandbox.resolv_conf import host_resolv_conf, parse_resolv_conf
+from reconciler.sandbox.resolv_conf import parse_resolv_conf
 
 _IsKept = Callable[[str, str], bool]
 """Given a network and an attachment: whether what is in force for them stays."""
@@ -34,8 +34,8 @@ def name_tables(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -
     sandboxes: of a container the server is told the process, as it asks no engine.
     The host's servers are asked from its own namespace, so its file is taken as it is: a stub on loopback serves well.
     """
-    servers = _addresses(parse_resolv_conf(desired.host.resolv_conf).nameservers)
-    zones = compile_zones(desired, tuple(servers), host_resolv_conf(desired.host).options)
+    theirs = parse_resolv_conf(desired.host.resolv_conf)
+    zones = compile_zones(desired, tuple(_addresses(theirs.nameservers)), theirs.options)
     processes = {ns: fact.container.process for ns, fact in sandboxes.items() if fact.container is not None}
     served = tuple(replace(zone, ns=processes[zone.ns]) if zone.ns in processes else zone for zone in zones.sandboxes)
     yield from _tables(replace(zones, sandboxes=served))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Final
@@ -25,7 +25,7 @@ from reconciler.model.identifiers import BUILTIN_NETWORKS, NsRef
 from reconciler.model.objects import IPAddress, IPNetwork
 from reconciler.model.plugins import is_plugin
 from reconciler.sandbox.names import endpoint_names
-from reconciler.sandbox.resolv_conf import EMBEDDED_SERVER, uses_embedded_server
+from reconciler.sandbox.resolv_conf import EMBEDDED_SERVER, ndots, uses_embedded_server
 
 FORMAT: Final = 2
 """Of the text form. A server that does not know it keeps what it has."""
@@ -66,7 +66,8 @@ class SandboxZone:
     networks: names in the order in which they are asked. links: per network with any, (alias, target) in lower case.
     servers: of the attachment itself, asked from inside the sandbox instead of the host's.
     is_external: one of its networks leads outside.
-    is_ndots_set: its resolv.conf has `ndots` above 0 by somebody's wish, so its own search list comes before the world.
+    is_ndots_set: its resolv.conf has `ndots` above 0 by somebody's wish, so its own search list comes before the world. (The engine
+    means that too, but takes 0 as well: docker-networking section 7.4.)
     subnets: those of its networks that nobody else knows anything of, so that the world is not asked whose their addresses are.
     """
 
@@ -154,7 +155,7 @@ def _sandbox(
         links=tuple((network, links) for network in named if links),
         servers=tuple(server for server in wanted.dns if server != LISTEN_ADDRESS),
         is_external=any(not networks[endpoint.network].wanted.is_internal for endpoint in attachment.endpoints),
-        is_ndots_set=_is_ndots_set(wanted.dns_options or host_options),
+        is_ndots_set=(ndots(wanted.dns_options or host_options) or 0) > 0,
         subnets=tuple(
             subnet for endpoint in attachment.endpoints for subnet in _private_subnets(networks[endpoint.network])
         ),
@@ -178,12 +179,6 @@ def _is_private(network: DesiredNetwork, version: int) -> bool:
     return (
         wanted.driver == "overlay" or wanted.is_internal or (wanted.bridge is not None and wanted.bridge.hides(version))
     )
-
-
-def _is_ndots_set(options: Iterable[str]) -> bool:
-    """True for `ndots:1` and above. The engine means that too, but takes 0 as well (docker-networking section 7.4)."""
-    given = [option.removeprefix("ndots:") for option in options if option.startswith("ndots:")]
-    return any(number.isdecimal() and int(number) > 0 for number in given)
 
 
 def zones_text(zones: Zones) -> str:

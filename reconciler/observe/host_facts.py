@@ -16,6 +16,9 @@ from reconciler.settings import Settings, advertised
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _RESOLVED_CONF = Path("/run/systemd/resolve/resolv.conf")
 _HOSTS = Path("/etc/hosts")
+HOST_FILES = (_RESOLV_CONF, _RESOLVED_CONF, _HOSTS)
+"""What sandboxes are given depends on these."""
+
 _MACHINE_ID = Path("/etc/machine-id")
 _IPV6 = Path("/proc/sys/net/ipv6")
 _FILE_MAX = 1 << 20

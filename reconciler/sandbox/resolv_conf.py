@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 from reconciler.model.desired import DesiredAttachment, HostFacts
 from reconciler.model.identifiers import BUILTIN_NETWORKS
@@ -18,7 +19,7 @@ _STUB = ("127.0.0.53",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvConf:
-    """What a file says; of several `search` or `options` lines the last one counts."""
+    """What a file says; of several `search` lines the last one counts, several `options` lines add up (as in resolv.conf(5))."""
 
     nameservers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
@@ -29,20 +30,26 @@ def parse_resolv_conf(text: str) -> ResolvConf:
     """Read a file; lines that say nothing known are passed over. Never raises."""
     servers: list[str] = []
     search: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
+    options: list[str] = []
     for line in text.splitlines():
         match line.split():
             case ["nameserver", address, *_]:
                 servers.append(address)
-            case ["search" | "domain", *names]:
+            case ["search" | "domain", *names] if names:
                 search = tuple(names)
             case ["options", *given]:
-                options = tuple(given)
-    return ResolvConf(nameservers=tuple(servers), search=search, options=options)
+                options += given
+    return ResolvConf(nameservers=tuple(servers), search=search, options=tuple(options))
 
 
-def host_resolv_conf(host: HostFacts) -> ResolvConf:
-    """Give the host's settings; behind systemd-resolved's stub those of the servers that it asks itself."""
+def ndots(options: Sequence[str]) -> int | None:
+    """Give the last valid `ndots` of these options, None without one."""
+    given = (option.removeprefix("ndots:") for option in reversed(options) if option.startswith("ndots:"))
+    return next((int(number) for number in given if number.isascii() and number.isdecimal()), None)
+
+
+def _behind_the_stub(host: HostFacts) -> ResolvConf:
+    """Give the host's settings; where they name systemd-resolved's stub, which no sandbox reaches, those that it has itself."""
     own = parse_resolv_conf(host.resolv_conf)
     if own.nameservers == _STUB and host.resolved_conf:
         return parse_resolv_conf(host.resolved_conf)
@@ -58,17 +65,19 @@ def uses_embedded_server(attachment: DesiredAttachment) -> bool:
 def resolv_conf_text(attachment: DesiredAttachment, host: HostFacts) -> str:
     """Give the file's text.
 
-    Host mode: the host's file. A user-defined network: the embedded server alone, `ndots:0` unless the options name one.
-    Else the servers given for the attachment, or the host's that can be reached from a sandbox, or the engine's fallback.
+    Host mode: the host's file. A user-defined network: the embedded server alone, which reaches a stub on the host's loopback, so
+    that the rest of the host's file holds as well; `ndots:0` unless the options name one. Else the servers given for the
+    attachment, or the host's that can be reached from a sandbox, or the engine's fallback.
     """
     if attachment.wanted.mode is NetworkMode.HOST and not attachment.wanted.dns:
         return host.resolv_conf
-    given, theirs = attachment.wanted, host_resolv_conf(host)
+    given, is_served = attachment.wanted, uses_embedded_server(attachment)
+    theirs = parse_resolv_conf(host.resolv_conf) if is_served else _behind_the_stub(host)
     search = given.dns_search or theirs.search
     options = given.dns_options or theirs.options
-    if uses_embedded_server(attachment):
-        ndots = () if any(option.startswith("ndots:") for option in options) else ("ndots:0",)
-        return _text((EMBEDDED_SERVER,), search, (*options, *ndots))
+    if is_served:
+        valid = tuple(option for option in options if not option.startswith("ndots:") or ndots((option,)) is not None)
+        return _text((EMBEDDED_SERVER,), search, valid if ndots(valid) is not None else (*valid, "ndots:0"))
     servers = tuple(map(str, given.dns)) or _reachable(attachment, theirs.nameservers)
     return _text(servers, search, options)
 
@@ -80,7 +89,10 @@ def _reachable(attachment: DesiredAttachment, servers: tuple[str, ...]) -> tuple
 
 
 def _is_reachable(server: IPAddress | None, *, has_ipv6: bool) -> bool:
-    return server is not None and not server.is_loopback and (server.version == 4 or has_ipv6)
+    """A link-local server of IPv6 is on a link of the host's, which the sandbox does not have."""
+    if isinstance(server, IPv6Address) and (server.is_link_local or not has_ipv6):
+        return False
+    return server is not None and not server.is_loopback
 
 
 def _address(text: str) -> IPAddress | None:

@@ -38,6 +38,7 @@ from reconciler.spec.fields import (
     LinkName,
     Mac,
     Name,
+    Nameserver,
     NetnsRef,
     OneOrMany,
     SchemaForm,
@@ -208,7 +209,7 @@ class AttachmentSpec(SpecModel):
     ports: Items[Port] = Field(default=(), description="published ports, [HOST_IP:][HOST[-END]:]PORT[-END][/PROTO]")
     expose: Items[Expose] = Field(default=(), description="ports that linked attachments may reach, PORT[-END][/PROTO]")
     links: Items[Link] = Field(default=(), description="ATTACHMENT or ATTACHMENT:ALIAS")
-    dns: OneOrMany[Address] = Field(default=(), description="name servers instead of the host's")
+    dns: OneOrMany[Nameserver] = Field(default=(), description="name servers instead of the host's")
     dns_search: OneOrMany[SearchDomain] = Field(default=(), description="search domains; '.' for none")
     dns_opt: Items[DnsOption] = Field(default=(), description="options of resolv.conf(5)")
     extra_hosts: ExtraHosts = Field(default=(), description="NAME=ADDRESS, the address may be host-gateway")

@@ -98,6 +98,20 @@ def parse_address(value: Tree) -> IPAddress:
     return address
 
 
+def parse_nameserver(value: Tree) -> IPAddress:
+    """Give an address that queries can be sent to from inside the sandbox; a link-local one of IPv6 needs the link there."""
+    text = parse_text(value)
+    bare, mark, zone = text.partition("%")
+    address = parse_address(bare)
+    if not isinstance(address, IPv6Address) or not address.is_link_local:
+        return parse_address(text)
+    if not mark:
+        raise ValueError(f"{address} is a link-local address: name the sandbox's interface too, as in {address}%eth0")
+    if not is_link_name(zone):
+        raise ValueError(f"{shown(text)}: '{zone}' is no link name, expected something like {address}%eth0")
+    return IPv6Address(text)
+
+
 def parse_ipv4(value: Tree) -> IPv4Address:
     address = parse_address(value)
     if not isinstance(address, IPv4Address):
@@ -348,6 +362,7 @@ Text = Annotated[str, *_plain(parse_text, **_SCALAR)]
 Name = Annotated[str, *_plain(parse_name, **_NAME_SCHEMA)]
 LinkName = Annotated[str, *_plain(parse_link_name, type="string", maxLength=LINK_NAME_MAX)]
 Address = Annotated[IPAddress, *_plain(parse_address, type="string", anyOf=[{"format": "ipv4"}, {"format": "ipv6"}])]
+Nameserver = Annotated[IPAddress, *_plain(parse_nameserver, type="string")]
 Ipv4 = Annotated[IPv4Address, *_plain(parse_ipv4, type="string", format="ipv4")]
 Ipv6 = Annotated[IPv6Address, *_plain(parse_ipv6, type="string", format="ipv6")]
 Subnet = Annotated[IPv4Network | IPv6Network, *_plain(parse_subnet, type="string", pattern="/[0-9]+$")]

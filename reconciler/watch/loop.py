@@ -21,11 +21,13 @@ from reconciler.guard.orders import Orders
 from reconciler.guard.retries import take_retries
 from reconciler.guard.suspension import next_end, suspended_at
 from reconciler.kernel.lock import WATCHER, HostLock
+from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import NAMES_UNIT
 from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
 from reconciler.model.wanted import SandboxKind
+from reconciler.observe.host_facts import HOST_FILES
 from reconciler.observe.memory import Memory
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
@@ -37,9 +39,9 @@ from reconciler.watch.container_events import ContainerEvents
 from reconciler.watch.kernel_events import KernelEvents
 from reconciler.watch.names_events import NamesEvents
 from reconciler.watch.noise import Noise
+from reconciler.watch.path_events import PathEvents
 from reconciler.watch.presence import Presence
 from reconciler.watch.rest import Rest
-from reconciler.watch.spec_events import SpecEvents
 
 log = logging.getLogger(__name__)
 
@@ -96,20 +98,24 @@ class Server(Protocol):
 
 @dataclass(slots=True)
 class _Cause:
-    """What is to be looked at again, and why. host_links: with HOST among the namespaces, which of its links; None: all."""
+    """What is to be looked at again, and why. is_host_file: what every look reads anyway.
+
+    host_links: with HOST among the namespaces, which of its links; None: all.
+    """
 
     is_spec: bool = False
     is_everything: bool = False
     is_firewall: bool = False
     is_names: bool = False
+    is_host_file: bool = False
     is_cluster: bool = False
     containers: frozenset[str] = frozenset()
     namespaces: set[NsRef] = field(default_factory=set)
     host_links: set[int] | None = field(default_factory=set)
 
     def __bool__(self) -> bool:
-        is_news = self.is_spec or self.is_everything or self.is_firewall or self.is_names or self.is_cluster
-        return is_news or bool(self.namespaces or self.containers)
+        is_here = self.is_spec or self.is_everything or self.is_firewall or self.is_names or self.is_host_file
+        return is_here or self.is_cluster or bool(self.namespaces or self.containers)
 
 
 class Watcher:
@@ -128,7 +134,7 @@ class Watcher:
         self._containers = ContainerEvents(ContainerEngine(settings.container_engine))
         self._settings, self._listeners = settings, listeners
         self._backends = replace(backends, containers=self._containers)
-        self._specs = SpecEvents(settings.specs_dir)
+        self._specs, self._host_files = PathEvents(settings.specs_dir), PathEvents(*HOST_FILES)
         self._kernel = KernelEvents(backends.namespaces)
         self._names = NamesEvents(settings.run_dir)
         self._cluster = None if backends.cluster is None else ClusterEvents(backends.cluster, backends.cluster.kv)
@@ -145,7 +151,7 @@ class Watcher:
     def run(self) -> None:
         """Watch. Raises LockHeld when another watcher is at work on this host."""
         with HostLock(WATCHER) as lock, _Signals() as signals, selectors.DefaultSelector() as selector:
-            for source in (signals, self._specs, self._kernel, self._names, self._containers):
+            for source in (signals, self._specs, self._host_files, self._kernel, self._names, self._containers):
                 selector.register(source, selectors.EVENT_READ, source)
             if self._cluster is not None:
                 selector.register(self._cluster, selectors.EVENT_READ, self._cluster)
@@ -173,6 +179,7 @@ class Watcher:
         if self._cluster is not None:
             self._cluster.close()
         self._specs.close()
+        self._host_files.close()
         self._kernel.close()
         self._names.close()
         self._containers.close()
@@ -202,6 +209,8 @@ class Watcher:
     def _take(self, source: object, cause: _Cause, signals: _Signals) -> None:
         if source is self._specs:
             cause.is_spec |= self._specs.drain()
+        elif source is self._host_files:
+            cause.is_host_file |= self._host_files.drain()
         elif source is self._kernel:
             dirty = self._kernel.drain()
             cause.namespaces |= dirty.namespaces
@@ -369,11 +378,12 @@ class Watcher:
             listener.passed(report, elapsed_s, is_drift=is_drift)
 
     def _wants_the_same(self, report: Report) -> bool:
-        """Say whether what is desired did not change, as by news from other hosts: then somebody had changed the host."""
+        """Say whether what is desired did not change, as by news from other hosts or a new resolv.conf of this one: then somebody
+        had changed what is ours.
+        """
         if self._last is None:
             return False
-        before, after = self._last.desired, report.desired
-        return (before.networks, before.attachments, before.nodes) == (after.networks, after.attachments, after.nodes)
+        return _asked_for(self._last.desired) == _asked_for(report.desired)
 
     def _plan_ahead(self, report: Report, now: float, elapsed_s: float) -> None:
         self._due.setdefault("resync", now + RESYNC_S)
@@ -436,6 +446,12 @@ def _corrections(report: Report, last: Report) -> Iterator[Outcome]:
         unit = outcome.operation.unit
         if unit.attachment not in restarted and not (restarted and unit == NAMES_UNIT):
             yield outcome
+
+
+def _asked_for(desired: DesiredState) -> tuple[object, ...]:
+    """Give what the host's objects follow from."""
+    host = desired.host
+    return desired.networks, desired.attachments, desired.nodes, host.resolv_conf, host.resolved_conf, host.hosts
 
 
 def _essence(report: Report) -> tuple[object, ...]:

@@ -66,9 +66,10 @@ class Upstream:
         with machine.inside(ns):
             self._datagrams = socket.socket(family, socket.SOCK_DGRAM)
             self._listener = socket.socket(family, socket.SOCK_STREAM)
+            place = socket.getaddrinfo(address, 53, family, socket.SOCK_STREAM)[0][4]
         for each in (self._datagrams, self._listener):
             each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            each.bind((address, 53))
+            each.bind(place)
         self._listener.listen(16)
         self._threads = [
             threading.Thread(target=work, daemon=True) for work in (self._serve_datagrams, self._serve_streams)

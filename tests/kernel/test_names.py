@@ -240,6 +240,21 @@ def test_strange_names_are_asked_from_the_hosts_side(scenario: ForkedReconcile, 
         assert dig(machine, "inside", "www.example.org") == ["SERVFAIL"]  # an internal network leads nowhere
 
 
+def test_server_that_has_a_zone_is_asked_on_that_link(
+    scenario: ForkedReconcile, machine: Machine, host_ns: str, uplink: str
+) -> None:
+    """A link-local address is on every link: without its zone nobody could tell on which one the server is."""
+    for ns, ifname, number in ((host_ns, "uplink0", 1), (uplink, "downlink0", 53)):
+        machine.run("", "ip", "-n", ns, "address", "add", f"fe80::{number}/64", "dev", ifname, "nodad")
+    servers = "nameserver fe80::53%nosuch0\nnameserver fe80::53%uplink0\n"
+
+    with host_resolv_conf(servers), Upstream(machine, uplink, "fe80::53%downlink0", truth()).running():
+        scenario.ok()
+
+        assert dig(machine, "container3", "www.example.org") == ["198.51.100.7"]
+        assert dig(machine, "container3", "www.example.org", "+tcp") == ["198.51.100.7"]
+
+
 def test_servers_of_an_attachment_are_asked_from_inside_its_sandbox(
     scenario: ForkedReconcile, machine: Machine
 ) -> None:

@@ -104,16 +104,50 @@ def test_host_mode_keeps_the_hosts_own_file_and_appends() -> None:
             "search b c\nnameserver 192.0.2.1\noptions rotate\n",
             id="own-servers-and-the-last-search-line",
         ),
+        pytest.param(
+            "lan",
+            {},
+            "options edns0\nsearch a\nsearch\noptions ndots:x trust-ad\noptions ndots:\n",
+            "search a\nnameserver 127.0.0.11\noptions edns0 trust-ad ndots:0\n",
+            id="options-add-up-and-bad-ndots-go",
+        ),
+        pytest.param(
+            "lan",
+            {},
+            "options ndots:2\noptions ndots:1\n",
+            "nameserver 127.0.0.11\noptions ndots:2 ndots:1\n",
+            id="ndots-of-the-host",
+        ),
+        pytest.param(
+            "bridge",
+            {},
+            "nameserver fe80::1%eth0\nnameserver 169.254.169.253\n",
+            "nameserver 169.254.169.253\n",
+            id="a-server-on-a-link-of-the-host-is-on-none-of-the-sandbox",
+        ),
+        pytest.param(
+            "bridge",
+            {"dns": (ip_address("fe80::1%eth0"),)},
+            "nameserver 10.0.0.53\n",
+            "nameserver fe80::1%eth0\n",
+            id="own-server-on-a-link-of-the-sandbox",
+        ),
     ],
 )
 def test_resolv_conf(network: str, given: dict[str, object], host_file: str, expected: str) -> None:
     assert resolv_conf_text(with_wanted("web", network, **given), host_facts(resolv_conf=host_file)) == expected
 
 
-def test_resolv_conf_looks_behind_the_stub_of_systemd_resolved() -> None:
-    host = host_facts(resolv_conf="nameserver 127.0.0.53\n", resolved_conf="nameserver 192.0.2.53\n")
+def test_resolv_conf_looks_behind_the_stub_of_systemd_resolved_where_no_server_of_ours_asks_it() -> None:
+    host = host_facts(
+        resolv_conf="nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch stub.example\n",
+        resolved_conf="nameserver 192.0.2.53\nsearch resolved.example\n",
+    )
 
-    assert resolv_conf_text(with_wanted("web", "bridge"), host) == "nameserver 192.0.2.53\n"
+    assert {network: resolv_conf_text(with_wanted("web", network), host) for network in ("bridge", "lan")} == {
+        "bridge": "search resolved.example\nnameserver 192.0.2.53\n",
+        "lan": "search stub.example\nnameserver 127.0.0.11\noptions edns0 trust-ad ndots:0\n",
+    }
 
 
 def test_host_mode_gets_the_hosts_resolv_conf() -> None:

@@ -1,4 +1,4 @@
-"""When the spec files may have changed. Whether they did is for digests to say; no change goes unnoticed."""
+"""When spec files, or files of the host, may have changed. Whether they did is for who reads them; no change goes unnoticed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import select
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -49,16 +49,16 @@ _ALL: Final = ""
 """Stands for all names but hidden ones."""
 
 
-class SpecEvents:
-    """Waits for changes of a spec folder: `fileno()` is readable when there may be some.
+class PathEvents:
+    """Waits for changes of folders and files: `fileno()` is readable when there may be some.
 
-    Watched are: every folder that the path leads through, symbolic links resolved, for the entry that leads on, so that
-    the folder may be missing, be swapped, removed and made again; the folder and those below, for everything in them; and where
-    symbolic links in them lead. Raises KernelError.
+    Watched are: every folder that a path leads through, symbolic links resolved, for the entry that leads on, so that what it
+    leads to may be missing, be swapped, removed and made again; a file itself; a folder and those below, for everything in them;
+    and where symbolic links in them lead. Raises KernelError.
     """
 
-    def __init__(self, specs_dir: Path) -> None:
-        self._root = os.path.abspath(specs_dir)
+    def __init__(self, *paths: Path) -> None:
+        self._roots = tuple(os.path.abspath(path) for path in paths)
         self._inotify = Inotify()
         self._mounts = MountEvents()
         self._epoll = select.epoll()
@@ -77,7 +77,7 @@ class SpecEvents:
         return self._needs_polling
 
     def drain(self) -> bool:
-        """Take what is there; say whether it may mean a change. Whoever reads the specs afterwards misses nothing."""
+        """Take what is there; say whether it may mean a change. Whoever reads the files afterwards misses nothing."""
         relevant = [event for event in self._inotify.read() if self._is_relevant(event)]
         has_moved = self._mounts.has_changed()
         if not has_moved and all(event.mask == Mask.CLOSE_WRITE for event in relevant):
@@ -108,14 +108,14 @@ class SpecEvents:
         than before, or events would be lost meanwhile.
         """
         walk = _Walk(self._inotify)
-        walk.specs(self._root)
+        walk.follow(self._roots)
         for watch in self._watched.keys() - walk.watched.keys():
             self._inotify.remove(watch)
         self._watched, self._needs_polling = walk.watched, walk.is_blind
 
 
 class _Walk:
-    """One look at everything that decides what the specs are, leaving watches behind.
+    """One look at everything that decides what is read at the paths, leaving watches behind.
 
     watched: the names that matter, by watch. is_blind: some changes will come without an event.
     """
@@ -127,8 +127,8 @@ class _Walk:
         self.watched: dict[int, set[str]] = {}
         self.is_blind = False
 
-    def specs(self, root: str) -> None:
-        waiting = [(root, 0)]
+    def follow(self, roots: Iterable[str]) -> None:
+        waiting = [(root, 0) for root in roots]
         while waiting:
             path, depth = waiting.pop()
             waiting += [(further, depth + 1) for further in self._look(path, depth)]

@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 
 from reconciler.kernel import inotify
-from reconciler.watch import spec_events
-from reconciler.watch.spec_events import SpecEvents
+from reconciler.watch import path_events
+from reconciler.watch.path_events import PathEvents
 
 DEADLINE_S = 2.0
 QUIET_S = 0.02
 
 
-def is_readable(events: SpecEvents, timeout_s: float) -> bool:
+def is_readable(events: PathEvents, timeout_s: float) -> bool:
     return bool(select.select([events], [], [], timeout_s)[0])
 
 
-def tells(events: SpecEvents, deadline_s: float = DEADLINE_S) -> bool:
+def tells(events: PathEvents, deadline_s: float = DEADLINE_S) -> bool:
     """Wait until it says that something may have changed, then until it is quiet again."""
     end, has_told = time.monotonic() + deadline_s, False
     while is_readable(events, QUIET_S if has_told else max(0.0, end - time.monotonic())):
@@ -50,8 +50,8 @@ def specs(place: Path) -> Path:
 
 
 @pytest.fixture
-def events(specs: Path) -> Iterator[SpecEvents]:
-    made = SpecEvents(specs)
+def events(specs: Path) -> Iterator[PathEvents]:
+    made = PathEvents(specs)
     yield made
     made.close()
 
@@ -105,7 +105,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_change_is_told(specs: Path, events: SpecEvents, change: Callable[[Path], object]) -> None:
+def test_change_is_told(specs: Path, events: PathEvents, change: Callable[[Path], object]) -> None:
     assert not is_readable(events, 0)
 
     change(specs)
@@ -114,7 +114,7 @@ def test_change_is_told(specs: Path, events: SpecEvents, change: Callable[[Path]
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_changes_after_a_change_are_told_too(specs: Path, events: SpecEvents, change: Callable[[Path], object]) -> None:
+def test_changes_after_a_change_are_told_too(specs: Path, events: PathEvents, change: Callable[[Path], object]) -> None:
     change(specs)
     assert tells(events)
     shutil.rmtree(specs, ignore_errors=True)
@@ -130,7 +130,7 @@ def test_changes_after_a_change_are_told_too(specs: Path, events: SpecEvents, ch
 
 def test_folder_that_comes_later_is_told_with_what_is_in_it(tmp_path: Path) -> None:
     specs = tmp_path / "a" / "b" / "specs"
-    events = SpecEvents(specs)
+    events = PathEvents(specs)
 
     for step in (tmp_path / "a", tmp_path / "a" / "b", specs):
         step.mkdir()
@@ -141,7 +141,7 @@ def test_folder_that_comes_later_is_told_with_what_is_in_it(tmp_path: Path) -> N
     events.close()
 
 
-def test_folder_made_at_once_with_its_content_is_watched_to_the_bottom(specs: Path, events: SpecEvents) -> None:
+def test_folder_made_at_once_with_its_content_is_watched_to_the_bottom(specs: Path, events: PathEvents) -> None:
     (specs / "x" / "y" / "z").mkdir(parents=True)
     assert tells(events)
 
@@ -150,7 +150,7 @@ def test_folder_made_at_once_with_its_content_is_watched_to_the_bottom(specs: Pa
     assert tells(events)
 
 
-def test_folder_removed_while_somebody_sits_in_it_and_made_again(specs: Path, events: SpecEvents) -> None:
+def test_folder_removed_while_somebody_sits_in_it_and_made_again(specs: Path, events: PathEvents) -> None:
     with subprocess.Popen(["cat"], cwd=specs, stdin=subprocess.PIPE):
         shutil.rmtree(specs)
         assert tells(events)
@@ -181,7 +181,7 @@ def test_swapped_link_on_the_way_is_told(tmp_path: Path, way: str) -> None:
     (tmp_path / "absolute").symlink_to(tmp_path / "current")
     (tmp_path / "twice").symlink_to("absolute")
     (tmp_path / "over").mkdir()
-    events = SpecEvents(tmp_path / way)
+    events = PathEvents(tmp_path / way)
 
     swap(tmp_path / "current", "r2")
 
@@ -199,7 +199,7 @@ def test_volume_of_the_kubelet_is_told_of_a_swap(tmp_path: Path) -> None:
         (tmp_path / name / "a.yaml").write_text(name)
     (tmp_path / "..data").symlink_to("..2026_01")
     (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
-    events = SpecEvents(tmp_path)
+    events = PathEvents(tmp_path)
 
     swap(tmp_path / "..data", "..2026_02")
 
@@ -218,7 +218,7 @@ def test_what_a_link_among_the_specs_leads_to_is_watched(
     elsewhere.mkdir()
     (elsewhere / "a.yaml").write_text("{}")
     (specs / "linked.yaml").symlink_to(elsewhere / "a.yaml" if kind == "file" else elsewhere)
-    events = SpecEvents(specs)
+    events = PathEvents(specs)
 
     for _ in range(2):
         save(elsewhere)
@@ -228,7 +228,7 @@ def test_what_a_link_among_the_specs_leads_to_is_watched(
 
 def test_link_into_nothing_is_told_when_something_comes(specs: Path, tmp_path: Path) -> None:
     (specs / "linked.yaml").symlink_to(tmp_path / "later" / "a.yaml")
-    events = SpecEvents(specs)
+    events = PathEvents(specs)
 
     (tmp_path / "later").mkdir()
     assert tells(events)
@@ -241,7 +241,7 @@ def test_links_in_circles_end(specs: Path) -> None:
     (specs / "self.yaml").symlink_to("self.yaml")
     (specs / "up").symlink_to("..")
     (specs / "here").symlink_to(".")
-    events = SpecEvents(specs)
+    events = PathEvents(specs)
 
     save_in_place(specs)
 
@@ -249,7 +249,7 @@ def test_links_in_circles_end(specs: Path) -> None:
     events.close()
 
 
-def test_git_checkout_is_told(specs: Path, events: SpecEvents) -> None:
+def test_git_checkout_is_told(specs: Path, events: PathEvents) -> None:
     def git(*words: str) -> None:
         identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
         subprocess.run(["git", *identity, *words], cwd=specs, check=True, capture_output=True)
@@ -286,13 +286,13 @@ def read_all(specs: Path) -> None:
 
 
 @pytest.mark.parametrize("work", [write_hidden, write_beside, write_half, read_all])
-def test_what_changes_no_spec_is_not_told(specs: Path, events: SpecEvents, work: Callable[[Path], None]) -> None:
+def test_what_changes_no_spec_is_not_told(specs: Path, events: PathEvents, work: Callable[[Path], None]) -> None:
     work(specs)
 
     assert not tells(events, QUIET_S)
 
 
-def test_overflow_of_the_queue_is_told(specs: Path, events: SpecEvents) -> None:
+def test_overflow_of_the_queue_is_told(specs: Path, events: PathEvents) -> None:
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     if limit > 50_000:
         pytest.skip(f"the queue holds {limit} events here")
@@ -307,7 +307,7 @@ def test_overflow_of_the_queue_is_told(specs: Path, events: SpecEvents) -> None:
     assert tells(events)
 
 
-def test_save_is_told_within_10_ms(specs: Path, events: SpecEvents) -> None:
+def test_save_is_told_within_10_ms(specs: Path, events: PathEvents) -> None:
     took = []
     for _ in range(20):
         began = time.perf_counter()
@@ -324,9 +324,9 @@ def test_file_system_without_events_asks_for_polling(specs: Path, monkeypatch: p
     own = inotify.filesystem_type(str(specs))
     assert own
 
-    with_events = SpecEvents(specs)
-    monkeypatch.setattr(spec_events, "_WITHOUT_EVENTS", frozenset({own}))
-    without_events = SpecEvents(specs)
+    with_events = PathEvents(specs)
+    monkeypatch.setattr(path_events, "_WITHOUT_EVENTS", frozenset({own}))
+    without_events = PathEvents(specs)
 
     assert not with_events.needs_polling
     assert without_events.needs_polling
@@ -339,7 +339,7 @@ def test_refused_watch_asks_for_polling(specs: Path, tmp_path: Path, monkeypatch
         raise inotify.kernel_error(28, f"watch {path}")
 
     monkeypatch.setattr(inotify.Inotify, "add", refuse)
-    events = SpecEvents(specs)
+    events = PathEvents(specs)
 
     assert events.needs_polling
     events.close()
@@ -348,6 +348,6 @@ def test_refused_watch_asks_for_polling(specs: Path, tmp_path: Path, monkeypatch
 def test_nothing_stays_open(specs: Path) -> None:
     before = os.listdir("/proc/self/fd")
 
-    SpecEvents(specs).close()
+    PathEvents(specs).close()
 
     assert os.listdir("/proc/self/fd") == before
