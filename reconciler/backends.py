@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ from reconciler.kv.sqlite import open_sqlite
 from reconciler.last_answer import LastAnswer
 from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import PortBinding
-from reconciler.model.identifiers import cluster_instance_id
+from reconciler.model.identifiers import cluster_instance_id, derived_id
 from reconciler.model.objects import (
     Address,
     Bridge,
@@ -199,8 +200,11 @@ def _open_cluster(settings: Settings) -> ClusterStore | None:
 
     options = settings.cluster_store_options
     store = open_store(store_config(settings.cluster_store, options, os.environ))
-    instance = cluster_instance_id(settings.instance, machine_id())
-    return ClusterStore(store, host=settings.host, instance=instance, discovery=discovery(options))
+    machine = machine_id()
+    instance = cluster_instance_id(settings.instance, machine)
+    # machine-id(5): to be kept from untrusted environments, and no container has the host's.
+    seed = derived_id("vni", settings.instance, machine or secrets.token_hex())
+    return ClusterStore(store, host=settings.host, instance=instance, discovery=discovery(options), seed=seed)
 
 
 def _with_published(kept: Promises, cluster: ClusterState) -> Promises:

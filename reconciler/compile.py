@@ -12,6 +12,7 @@ from reconciler.drivers.bridge import loopback_setting
 from reconciler.drivers.protocol import RemoteCompiler
 from reconciler.drivers.registry import REMOTE, driver_of
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, link_elements, network_elements
+from reconciler.firewall.tunnels import tunnel_elements
 from reconciler.ipam.promises import (
     Promises,
     SysctlPromise,
@@ -30,7 +31,7 @@ from reconciler.model.desired import (
     RemoteEndpoint,
 )
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import Bridge, IPAddress, Key, Object, Seen, Sysctl
+from reconciler.model.objects import CLUSTER_UNIT, Bridge, IPAddress, Key, Object, Seen, Sysctl
 from reconciler.model.observed import SandboxFact
 from reconciler.model.wanted import SandboxKind
 from reconciler.ports.links import DEFAULT_NETWORK
@@ -87,8 +88,10 @@ class Compiler:
             container = None if fact is None else fact.container
             given = (attachment, desired.host, gateway, is_ours, links_on, container)
             objects.update(self._part(known, "attachment", attachment.name, _attachment_objects, given))
-        if any(network.is_bridged for network in desired.networks):
-            _add(objects, firewall_rules())
+        between_hosts = tuple(tunnel_elements(desired.tunnels))
+        is_held = any(unit == CLUSTER_UNIT for unit, _ in desired.failures)  # what they are is not known, they stay
+        if between_hosts or is_held or any(network.is_bridged for network in desired.networks):
+            _add(objects, (*firewall_rules(), *between_hosts))
         _add(objects, _forwarding(desired.networks))
         _add(objects, name_tables(desired, sandboxes))
         return objects

@@ -165,6 +165,34 @@ _PUBLISHED: Final = (
     "meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @published_any6",
 )
 
+_TUNNEL: Final = (
+    "iifname @bridges drop",
+    "ct status dnat drop",
+    "ip daddr != @vtep4 drop",
+    "ip6 daddr != @vtep6 drop",
+    "fib saddr . iif oif missing drop",  # it came by another link than the one that leads back to its sender
+    "ip saddr . udp dport @peers4 return",
+    "ip6 saddr . udp dport @peers6 return",
+    "drop",
+)
+"""For VXLAN to this host: see `tunnels`."""
+
+_TUNNEL_CHAINS: Final = (
+    ChainSpec(name="tunnel", rules=_TUNNEL),
+    ChainSpec(name="input", type="filter", hook="input", priority=0, rules=("udp dport @tunnel_ports jump tunnel",)),
+    # What a sandbox sends would arrive at the other host with our own address, as masqueraded.
+    ChainSpec(
+        name="tunnel_forward",
+        type="filter",
+        hook="forward",
+        priority=-1,
+        rules=(
+            "iifname @bridges ip daddr . udp dport @peers4 drop",
+            "iifname @bridges ip6 daddr . udp dport @peers6 drop",
+        ),
+    ),
+)
+
 _INET: Final = TableSpec(
     family="inet",
     sets=(
@@ -176,6 +204,9 @@ _INET: Final = TableSpec(
         SetSpec(name="unprotected", key=("nf_proto", "ifname")),
         *_sets_of_version(4),
         *_sets_of_version(6),
+        SetSpec(name="tunnel_ports", key=("inet_service",)),
+        *(SetSpec(name=f"vtep{version}", key=(f"ipv{version}_addr",)) for version in (4, 6)),
+        *(SetSpec(name=f"peers{version}", key=(f"ipv{version}_addr", "inet_service")) for version in (4, 6)),
     ),
     chains=(
         ChainSpec(name="inside", rules=("iifname . oifname vmap @icc", "drop")),
@@ -201,6 +232,7 @@ _INET: Final = TableSpec(
             name="output", type="nat", hook="output", priority=-100, rules=("fib daddr type local jump published",)
         ),
         ChainSpec(name="postrouting", type="nat", hook="postrouting", priority=100, rules=_POSTROUTING),
+        *_TUNNEL_CHAINS,
     ),
 )
 

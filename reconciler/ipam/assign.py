@@ -14,6 +14,7 @@ from reconciler.ipam.networks import Failures as NetworkFailures
 from reconciler.ipam.networks import desired_networks
 from reconciler.ipam.parents import passthru_failures
 from reconciler.ipam.promises import Promises
+from reconciler.ipam.tunnels import tunnels
 from reconciler.model.cluster import ALONE, ClusterState
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
 from reconciler.model.identifiers import HOST, NsRef, attachment_id, endpoint_id, veth_link_name
@@ -45,16 +46,19 @@ def assign(wanted: WantedState, host: HostFacts, promises: Promises, cluster: Cl
     unread = _unread(wanted, promises) if wanted.has_faults else ()
     chosen, failures = chosen_addresses(demands, networks, promises.endpoints, others, unread=unread, failures=failures)
     left_out = {attachment for _, attachment in failures}
+    shown = tuple(networks[name] for name in sorted(networks))
     made = _Made(host=host, networks=networks, promises=promises, ifnames=ifnames, chosen=chosen)
     told: list[tuple[Unit, ReconcilerError]] = [(Unit(network=name), error) for name, error in lost.items()]
     told += _by_unit(failures)
+    attachments = tuple(made.attachment(s) for s in sandboxes if s.wanted.name not in left_out)
     return DesiredState(
         host=host,
-        networks=tuple(networks[name] for name in sorted(networks)),
-        attachments=tuple(made.attachment(s) for s in sandboxes if s.wanted.name not in left_out),
+        networks=shown,
+        attachments=attachments,
         failures=tuple(sorted(told, key=lambda failure: failure[0])),
         withdrawn=tuple(_by_unit(withdrawn)),
         nodes=_nodes(cluster),
+        tunnels=tunnels(host, shown, attachments, cluster),
         has_faults=wanted.has_faults,
     )
 

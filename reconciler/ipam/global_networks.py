@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network
-from itertools import count
 from typing import Final
 
 from reconciler.errors import PlanError, ReconcilerError
@@ -30,6 +29,9 @@ _ULA_PREFIX: Final = 48
 _ULA_TRIES: Final = 64
 _VNI_FIRST: Final = 256
 """The engine's lowest with a key-value store; lower ones are for `vxlanid_list`."""
+
+_VNI_DRAWS: Final = 1000
+"""A hundred thousand networks leave hardly one draw in a hundred to be repeated."""
 
 
 def global_subnets(
@@ -145,13 +147,23 @@ class _Choice:
             yield replace(subnet, vni=vni)
 
     def _vni(self, name: str, had: int | None) -> int:
-        """Give the VNI of before, else the lowest free one. One network's segments have different ones."""
+        """Give the VNI of before, else one drawn anew. One network's segments have different ones."""
         if had is not None and self._vnis.get(had, name) == name:
             return had
-        free = next((vni for vni in count(_VNI_FIRST) if vni not in self._vnis), VNI_MAX + 1)
-        if free > VNI_MAX:
-            raise PlanError(f"network {name}: all vnis are taken; remove overlay networks that are not needed")
+        free = next((vni for vni in _drawn_vnis(self._cluster.seed, name) if vni not in self._vnis), None)
+        if free is None:
+            raise PlanError(f"network {name}: no free vni was found; remove overlay networks that are not needed")
         return free
+
+
+def _drawn_vnis(seed: str, network: str) -> Iterator[int]:
+    """Give VNIs out of all there are, which nobody can guess without the seed: frames are forged for a VNI that one knows.
+
+    The same ones for the same host and network, so that a dry run says what the pass will do.
+    """
+    for draw in range(_VNI_DRAWS):
+        digest = sha256(f"vni\0{seed}\0{network}\0{draw}".encode()).digest()
+        yield _VNI_FIRST + int.from_bytes(digest[:16], "big") % (VNI_MAX + 1 - _VNI_FIRST)
 
 
 def _had(known: GlobalNetwork | None) -> NetworkPromise | None:

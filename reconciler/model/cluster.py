@@ -82,6 +82,7 @@ class ClusterState:
     contended: networks on which a claim was lost lately, so that the next choice had better not be the obvious one.
     outage: why the store cannot be asked now; what stands here is then of the last time. is_known: it was ever answered.
     faults: a line for each record that was left out. refused: networks that cannot be had here as the specs declare them, and why.
+    seed: what this host draws VNIs by, a secret from sandboxes.
     """
 
     host: str
@@ -93,6 +94,7 @@ class ClusterState:
     is_known: bool = True
     faults: tuple[str, ...] = ()
     refused: Mapping[str, ReconcilerError] = field(default_factory=dict)
+    seed: str = field(default="", repr=False)
 
 
 ALONE: Final = ClusterState(host="", is_known=False)

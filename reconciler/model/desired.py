@@ -65,6 +65,19 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnels:
+    """Between which addresses the cluster's VXLAN runs, and on which UDP ports. local: our own VTEP. peers: the other hosts'.
+
+    own_ports: those of networks that have a part on this host.
+    """
+
+    local: IPAddress
+    peers: tuple[IPAddress, ...]
+    ports: tuple[int, ...]
+    own_ports: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredSubnet:
     """A pool of a network. gateway None: nobody answers there (isolated). is_declared: the user gave the subnet.
 
@@ -212,7 +225,7 @@ class DesiredState:
 
     withdrawn: endpoints that are absent here and go, with the reason: another host has what they need.
     remarks: what the person should know of units that are as desired, one line each. nodes: the hosts of the cluster, which plugins
-    of global scope are told of, None while nobody knows them.
+    of global scope are told of, None while nobody knows them. tunnels: None where no network of the cluster is known.
     """
 
     host: HostFacts
@@ -223,3 +236,4 @@ class DesiredState:
     has_faults: bool = False
     remarks: tuple[tuple[Unit, str], ...] = ()
     nodes: tuple[Node, ...] | None = ()
+    tunnels: Tunnels | None = None

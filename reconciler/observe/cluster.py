@@ -91,10 +91,10 @@ class ClusterStore:
     """Looks at the cluster's store for one host. Watches may feed it from threads of their own.
 
     kv: the store itself, for whoever writes. instance: tells this host from others of its name. is_watched: this process gives
-    signs of life for the host.
+    signs of life for the host. seed: what VNIs are drawn by.
     """
 
-    def __init__(self, kv: KvStore, *, host: str, instance: str, discovery: Discovery) -> None:
+    def __init__(self, kv: KvStore, *, host: str, instance: str, discovery: Discovery, seed: str = "") -> None:
         self.kv = kv
         self.is_watched = False
         self._host = host
@@ -109,6 +109,7 @@ class ClusterStore:
         self._outage: KvError | None = None
         self._decoder = StateDecoder()
         self._basis: tuple[object, ...] = ()
+        self._seed = seed
         self._state = ClusterState(host=host, is_known=False)
         self._given = self._state
         self._looked_at: Mapping[str, Entry] = {}
@@ -277,7 +278,8 @@ class ClusterStore:
         self._contended = {network: at for network, at in self._contended.items() if at > recent}
         with self._lock:
             is_known = NETWORKS_FOLDER in self._mirrors and self._mirrors[NETWORKS_FOLDER].is_known
-        answer = replace(self._state, outage=self._outage, contended=frozenset(self._contended), is_known=is_known)
+        contended = frozenset(self._contended)
+        answer = replace(self._state, outage=self._outage, contended=contended, is_known=is_known, seed=self._seed)
         if answer != self._given:
             self._given = answer
         return self._given

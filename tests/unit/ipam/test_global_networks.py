@@ -13,7 +13,7 @@ from reconciler.ipam.promises import EndpointPromise, NetworkPromise, Promises, 
 from reconciler.model.cluster import ALONE, ClusterEndpoint, ClusterNode, ClusterState, GlobalNetwork
 from reconciler.model.desired import DesiredState, DesiredSubnet
 from reconciler.model.identifiers import HOST as HOST_NS
-from reconciler.model.identifiers import endpoint_id, global_network_id, overlay_ns
+from reconciler.model.identifiers import VNI_MAX, endpoint_id, global_network_id, overlay_ns
 from reconciler.model.objects import Unit
 from reconciler.model.plugins import Node
 from reconciler.model.wanted import NetworkWanted, OverlayOptions, SubnetWanted
@@ -78,12 +78,18 @@ def chosen(state: DesiredState, network: str) -> list[tuple[str, int | None]]:
     return [(str(subnet.subnet), subnet.vni) for subnet in found.subnets]
 
 
-def test_the_first_networks_get_the_lowest_pools_and_vnis() -> None:
+def drawn(state: DesiredState, *networks: str) -> list[int]:
+    found = [vni for network in networks for _, vni in chosen(state, network)]
+    assert all(vni is not None and 256 <= vni <= VNI_MAX for vni in found)
+    return [vni for vni in found if vni is not None]
+
+
+def test_the_first_networks_get_the_lowest_pools() -> None:
     state = assign(wanted_state([overlay("a"), overlay("b", is_ipv6=True)]), HOST, Promises(), cluster())
 
-    assert chosen(state, "a") == [("10.0.0.0/24", 256)]
-    (ipv4, vni4), (ipv6, vni6) = chosen(state, "b")
-    assert (ipv4, vni4, vni6) == ("10.0.1.0/24", 257, 258)
+    assert [pool for pool, _ in chosen(state, "a")] == ["10.0.0.0/24"]
+    ipv4, ipv6 = [pool for pool, _ in chosen(state, "b")]
+    assert ipv4 == "10.0.1.0/24"
     assert ip_network(ipv6).subnet_of(ip_network("fd00::/8"))  # type: ignore[arg-type]  # both IPv6
     found = state.networks[0]
     assert (found.id, found.scope, found.ns) == (
@@ -91,6 +97,28 @@ def test_the_first_networks_get_the_lowest_pools_and_vnis() -> None:
         "global",
         overlay_ns(global_network_id("a"), HOST.instance),
     )
+
+
+def test_vnis_are_drawn_from_all_there_are_and_another_host_draws_others() -> None:
+    names = [f"n{number}" for number in range(40)]
+    specs = wanted_state([overlay(name) for name in names])
+    mine, again, theirs = (
+        drawn(assign(specs, HOST, Promises(), replace(cluster(), seed=seed)), *names) for seed in ("a", "a", "b")
+    )
+
+    assert mine == again
+    assert len({*mine, *theirs}) == 80
+    quarters = {(vni << 2) // (VNI_MAX + 1) for vni in mine}
+    assert quarters == {0, 1, 2, 3}
+    assert "secret" not in repr(replace(cluster(), seed="secret"))
+
+
+def test_a_drawn_vni_that_another_network_has_is_not_taken() -> None:
+    (first,) = drawn(assign(wanted_state([overlay("a")]), HOST, Promises(), cluster()), "a")
+
+    state = assign(wanted_state([overlay("a")]), HOST, Promises(), cluster(known(overlay("z"), ("10.9.0.0/24", first))))
+
+    assert drawn(state, "a") != [first]
 
 
 def test_what_the_cluster_has_stands() -> None:
@@ -102,13 +130,13 @@ def test_what_the_cluster_has_stands() -> None:
     assert state.networks[0].created == "2026-01-01T00:00:00Z"
 
 
-def test_other_networks_pools_vnis_and_the_hosts_routes_are_kept_clear_of() -> None:
+def test_other_networks_pools_and_the_hosts_routes_are_kept_clear_of() -> None:
     others = cluster(known(overlay("z"), ("10.0.0.0/23", 256)))
     host = replace(HOST, routes=((ip_network("10.0.2.0/24"), "eth0"),))
 
     state = assign(wanted_state([overlay("a")]), host, Promises(), others)
 
-    assert chosen(state, "a") == [("10.0.3.0/24", 257)]
+    assert [pool for pool, _ in chosen(state, "a")] == ["10.0.3.0/24"]
 
 
 def test_a_declared_subnet_may_be_another_overlay_networks_too() -> None:
@@ -116,7 +144,7 @@ def test_a_declared_subnet_may_be_another_overlay_networks_too() -> None:
 
     state = assign(wanted_state([overlay("a", "10.0.9.0/24")]), HOST, Promises(), others)
 
-    assert chosen(state, "a") == [("10.0.9.0/24", 257)]
+    assert [pool for pool, _ in chosen(state, "a")] == ["10.0.9.0/24"]
     assert state.failures == ()
 
 
@@ -149,14 +177,15 @@ def test_a_lost_store_is_given_back_what_was_promised() -> None:
 
     again = assign(wanted_state([overlay("b")]), HOST, promised(state), cluster())
 
-    assert chosen(again, "b") == [("10.0.1.0/24", 257)]
+    assert chosen(again, "b") == chosen(state, "b") != []
 
 
 @pytest.mark.parametrize("vni", ['"7"', "0", "16777216", "true", "null", "[]"])
 def test_a_promised_vni_that_is_none_harms_its_record_only(vni: str) -> None:
-    record = network_record(assign(wanted_state([overlay("a")]), HOST, Promises(), cluster()).networks[0])
+    state = assign(wanted_state([overlay("a")]), HOST, Promises(), cluster())
+    record = network_record(state.networks[0])
 
-    kept, faults = decode_promises({record.path: record.value.replace("256", vni)})
+    kept, faults = decode_promises({record.path: record.value.replace(f'"vni":{drawn(state, "a")[0]}', f'"vni":{vni}')})
 
     assert kept.networks == {}
     assert len(faults) == 1
@@ -229,7 +258,7 @@ def test_a_shared_network_of_a_plugin_has_a_pool_of_the_clusters_and_no_vni() ->
     state = assign(wanted_state([fabric, overlay("b")], [attachment("web", "a")]), HOST, Promises(), cluster())
 
     assert chosen(state, "a") == [("10.0.0.0/24", None)]
-    assert chosen(state, "b") == [("10.0.1.0/24", 256)]
+    assert len(drawn(state, "b")) == 1
     found = state.networks[0]
     assert (found.id, found.scope, found.ns) == (global_network_id("a"), "global", HOST_NS)
     assert str(state.attachments[0].endpoints[0].ipv4) == "10.0.0.2/24"

@@ -1,0 +1,51 @@
+"""Which hosts exchange VXLAN with this one, and on which UDP ports. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from reconciler.model.cluster import ClusterState
+from reconciler.model.desired import DesiredAttachment, DesiredNetwork, HostFacts, Tunnels
+from reconciler.model.wanted import NetworkWanted
+
+_OVERLAY = "overlay"
+
+
+def tunnels(
+    host: HostFacts,
+    networks: Iterable[DesiredNetwork],
+    attachments: Iterable[DesiredAttachment],
+    cluster: ClusterState,
+) -> Tunnels | None:
+    """Give what the firewall lets through; None where nothing of the cluster's VXLAN is known.
+
+    Hosts count dead or alive: one that lost the store goes on sending. A network that this host cannot have as its specs declare it
+    counts too where it still has a part here.
+    """
+    wanted = {network.name: network.wanted for network in networks if network.wanted.driver == _OVERLAY}
+    wanted |= {name: known.wanted for name, known in cluster.networks.items() if known.wanted.driver == _OVERLAY}
+    if host.vtep is None or not wanted:
+        return None
+    here = {endpoint.network for attachment in attachments for endpoint in attachment.endpoints}
+    here |= set(_published(cluster))
+    peers = {node.address for node in cluster.nodes.values() if node.name != cluster.host} - {host.vtep}
+    return Tunnels(
+        local=host.vtep,
+        peers=tuple(sorted(peers, key=lambda peer: (peer.version, int(peer)))),
+        ports=_ports(wanted.values(), host),
+        own_ports=_ports((each for name, each in wanted.items() if name in here), host),
+    )
+
+
+def _published(cluster: ClusterState) -> Iterator[str]:
+    """Give the networks on which the cluster has endpoints of this host."""
+    return (
+        name
+        for name, known in cluster.networks.items()
+        if any(endpoint.host == cluster.host for endpoint in known.endpoints)
+    )
+
+
+def _ports(networks: Iterable[NetworkWanted], host: HostFacts) -> tuple[int, ...]:
+    given = (each.overlay.port if each.overlay else None for each in networks)
+    return tuple(sorted({port or host.vxlan_port for port in given}))
