@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv6Address, IPv6Interface, IPv6Network
 from itertools import chain
 
 from reconciler.dns.tables import name_tables
@@ -13,6 +14,7 @@ from reconciler.drivers.protocol import RemoteCompiler
 from reconciler.drivers.registry import REMOTE, driver_of
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, link_elements, network_elements
 from reconciler.firewall.tunnels import tunnel_elements
+from reconciler.host_settings import overridden, still_heeding, switch_of
 from reconciler.ipam.promises import (
     Promises,
     SysctlPromise,
@@ -30,8 +32,20 @@ from reconciler.model.desired import (
     HostFacts,
     RemoteEndpoint,
 )
-from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import CLUSTER_UNIT, Bridge, IPAddress, Key, Object, Seen, Sysctl
+from reconciler.model.identifiers import FORWARDING, HOST, NsRef
+from reconciler.model.objects import (
+    CLUSTER_UNIT,
+    Address,
+    Bridge,
+    IPAddress,
+    Key,
+    KvRecord,
+    Neighbour,
+    Object,
+    Route,
+    Seen,
+    Sysctl,
+)
 from reconciler.model.observed import SandboxFact
 from reconciler.model.wanted import SandboxKind
 from reconciler.ports.links import DEFAULT_NETWORK
@@ -43,11 +57,15 @@ _Part = tuple[tuple[Key, Object], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What remembering settings depends on: sandboxes that exist, present values, and what was promised before."""
+    """What remembering settings depends on: sandboxes that exist, present values, and what was promised before.
+
+    uplinks: as in `HostFacts`.
+    """
 
     sandboxes: Mapping[NsRef, SandboxFact]
     seen: Mapping[Key, Seen]
     promises: Promises
+    uplinks: Sequence[str] = ()
 
 
 def compile_objects(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> dict[Key, Object]:
@@ -92,7 +110,7 @@ class Compiler:
         is_held = any(unit == CLUSTER_UNIT for unit, _ in desired.failures)  # what they are is not known, they stay
         if between_hosts or is_held or any(network.is_bridged for network in desired.networks):
             _add(objects, (*firewall_rules(), *between_hosts))
-        _add(objects, _forwarding(desired.networks))
+        _add(objects, _forwarding(desired.networks, has_ipv6=desired.host.has_ipv6))
         _add(objects, name_tables(desired, sandboxes))
         return objects
 
@@ -132,11 +150,15 @@ def _remotes(
     if before is None or before.inputs != inputs:
         compiler = REMOTE[inputs[0].wanted.driver].remote_compiler(*inputs)
         before = _Remotes(inputs=inputs, compile_remote=compiler, parts={})
+    is_bearable = _bearable(inputs[2])
     parts = {}
     for endpoint in endpoints:
         known = before.parts.get(endpoint.id)
         if known is None or known[0] != endpoint:
-            known = (endpoint, tuple((found.key, found) for found in before.compile_remote(endpoint)))
+            known = (
+                endpoint,
+                tuple((found.key, found) for found in before.compile_remote(endpoint) if is_bearable(found)),
+            )
         parts[endpoint.id] = known
     return replace(before, parts=parts)
 
@@ -160,7 +182,7 @@ def _network_objects(
     if network.wanted.is_listed:
         return
     yield network_record(network)
-    yield from driver_of(network.wanted.driver).compile_network(network, endpoints, host)
+    yield from filter(_bearable(host), driver_of(network.wanted.driver).compile_network(network, endpoints, host))
     if network.is_bridged:
         yield from network_elements(network)
     for endpoint in endpoints:
@@ -169,6 +191,20 @@ def _network_objects(
             yield from endpoint_elements(network, endpoint)
         if network.wanted.sublink is not None:
             yield sandbox_record(endpoint.attachment, endpoint.ns)
+
+
+def _bearable(host: HostFacts) -> Callable[[Object], bool]:
+    """Give whether a kernel can have an object: one without IPv6 takes no address, route or neighbour of that family."""
+
+    def is_bearable(found: Object) -> bool:
+        match found:
+            case (
+                Address(interface=IPv6Interface()) | Route(destination=IPv6Network()) | Neighbour(address=IPv6Address())
+            ):
+                return False
+        return True
+
+    return (lambda _: True) if host.has_ipv6 else is_bearable
 
 
 def _attachment_objects(
@@ -208,14 +244,14 @@ def _own_gateway(attachment: DesiredAttachment) -> IPAddress | None:
     )
 
 
-def _forwarding(networks: Sequence[DesiredNetwork]) -> Iterator[Sysctl]:
+def _forwarding(networks: Sequence[DesiredNetwork], *, has_ipv6: bool) -> Iterator[Sysctl]:
     """Give the host's forwarding switches, each for the address families in which some network leads outside."""
     routed = [network for network in networks if network.is_bridged and not network.wanted.is_internal]
     versions = {subnet.subnet.version for network in routed for subnet in network.subnets}
     if 4 in versions:
-        yield Sysctl(ns=HOST, name="net/ipv4/ip_forward", value="1")
-    if 6 in versions:
-        yield Sysctl(ns=HOST, name="net/ipv6/conf/all/forwarding", value="1")
+        yield Sysctl(ns=HOST, name=FORWARDING[4], value="1")
+    if 6 in versions and has_ipv6:
+        yield Sysctl(ns=HOST, name=FORWARDING[6], value="1")
 
 
 def remembered_settings(objects: Mapping[Key, Object], found: Found) -> Iterator[Object]:
@@ -225,19 +261,45 @@ def remembered_settings(objects: Mapping[Key, Object], found: Found) -> Iterator
     stays when its last port is withdrawn closes again to the host's loopback.
     """
     yield from _closed_loopbacks(objects, found.seen)
+    heeding = tuple(_still_heeding(objects, found))
+    yield from heeding
     settings = [each for each in objects.values() if isinstance(each, Sysctl) and _outlives_us(each, found.sandboxes)]
-    for sysctl in settings:
+    for sysctl in (*settings, *heeding):
         kept = found.promises.sysctls.get((sysctl.ns, sysctl.name))
         seen = found.seen.get(sysctl.key)
         if kept is not None:
             yield sysctl_record(kept, sysctl.unit)
         elif seen is not None and isinstance(seen.object, Sysctl) and seen.object.value != sysctl.value:
-            before = SysctlPromise(ns=sysctl.ns, name=sysctl.name, before=seen.object.value)
-            yield sysctl_record(before, sysctl.unit)
+            yield from map(_promise, (seen.object, *overridden(sysctl, found.seen)))
     for (ns, name), promise in found.promises.sysctls.items():
-        restored = Sysctl(ns=ns, name=name, value=promise.before)
-        if restored.key not in objects and restored.key in found.seen:
-            yield restored
+        yield from _brought_back(Sysctl(ns=ns, name=name, value=promise.before), objects, found)
+
+
+def _promise(present: Sysctl) -> KvRecord:
+    return sysctl_record(SysctlPromise(ns=present.ns, name=present.name, before=present.value), present.unit)
+
+
+def _still_heeding(objects: Mapping[Key, Object], found: Found) -> Iterator[Sysctl]:
+    switch = Sysctl(ns=HOST, name=FORWARDING[6], value="1")
+    if switch.key in objects:
+        is_ours = (HOST, switch.name) in found.promises.sysctls
+        yield from still_heeding(found.uplinks, found.seen, is_switch_ours=is_ours)
+
+
+def _brought_back(before: Sysctl, objects: Mapping[Key, Object], found: Found) -> Iterator[Object]:
+    """Give a setting as it was, unless ours is wanted. One that a switch overrides waits for it, remembered until it is back."""
+    if before.key in objects:
+        return
+    name = switch_of(before.name) if before.ns == HOST else None
+    switch = None if name is None else Sysctl(ns=HOST, name=name, value="1")
+    present = found.seen.get(before.key)
+    if switch is not None and switch.key in objects:
+        yield _promise(before)
+    elif present is not None:
+        yield before
+        is_on = switch is not None and (HOST, switch.name) in found.promises.sysctls
+        if switch is not None and (is_on or present.object != before):
+            yield _promise(before)
 
 
 def _closed_loopbacks(objects: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[Sysctl]:

@@ -15,7 +15,7 @@
         ParentMissing      the link that a macvlan or ipvlan network sits on does not exist (any more)
         AddressesAwaited   a plugin has not given its pool, address or scope yet: it is asked for them in this pass (exit 0)
       KernelError          a system call or netlink request was refused: errno and operation
-        PrivilegeError     for want of a capability (exit 77)
+        PrivilegeError     for want of a capability, not for any other reason (exit 77)
       FirewallError        nftables refused a transaction
         FirewallMissing    neither libnftables nor nft is there (exit 69)
       ResolverError        the embedded DNS server does not do what it is asked to
@@ -141,7 +141,7 @@ class KernelError(ReconcilerError):
         reason = detail or os.strerror(errno)
         super().__init__(f"{operation}: {reason} ({_errno.errorcode.get(errno, errno)})")
         self.errno, self.operation, self.detail = errno, operation, detail
-        self.is_retryable = errno in (_errno.EBUSY, _errno.EAGAIN, _errno.EINTR, _errno.ENOBUFS)
+        self.is_retryable = errno in (_errno.EBUSY, _errno.EAGAIN, _errno.EINTR, _errno.ENOBUFS, _errno.ETIMEDOUT)
 
 
 class PrivilegeError(KernelError):
@@ -149,9 +149,40 @@ class PrivilegeError(KernelError):
 
 
 def kernel_error(errno: int, operation: str, detail: str = "") -> KernelError:
-    """Give the member of the tree that fits `errno`."""
-    kind = PrivilegeError if errno in (_errno.EPERM, _errno.EACCES) else KernelError
-    return kind(errno, operation, detail)
+    """Give the member of the tree that fits `errno`, which of a system call; what rtnetlink says is for `netlink_error`."""
+    if errno in _REFUSALS and is_privilege_missing():
+        return PrivilegeError(errno, operation, detail)
+    return KernelError(errno or _errno.EIO, operation, detail or _REFUSALS.get(errno, ""))
+
+
+def netlink_error(errno: int, operation: str, detail: str = "") -> KernelError:
+    """As `kernel_error` for what rtnetlink refuses: for want of a capability it says EPERM, and EACCES where there is no IPv6."""
+    if errno == _errno.EACCES:
+        return KernelError(errno, operation, f"{detail or _NO_IPV6}; set its disable_ipv6 below net.ipv6.conf to 0")
+    return kernel_error(errno, operation, detail)
+
+
+_NO_IPV6 = "IPv6 is switched off on this link"
+_REFUSALS = {
+    _errno.EPERM: "refused, though no capability is missing: an immutable file, a seccomp filter or a security module",
+    _errno.EACCES: "refused, though no capability is missing: something read-only, or a security module (SELinux, AppArmor)",
+}
+"""What it may be in the hands of one who has every right."""
+
+_NEEDED = 1 << 1 | 1 << 11 | 1 << 12 | 1 << 21
+"""CAP_DAC_OVERRIDE, CAP_NET_BROADCAST, CAP_NET_ADMIN, CAP_SYS_ADMIN (linux/capability.h)."""
+
+
+def is_privilege_missing() -> bool:
+    """Say whether this process lacks a capability that our work takes, or has them in a user namespace of its own only."""
+    try:
+        with open("/proc/thread-self/status", "rb") as status:
+            effective = next(int(line.split()[1], 16) for line in status if line.startswith(b"CapEff:"))
+        with open("/proc/thread-self/uid_map", "rb") as uids:
+            is_whole = uids.read().split() == [b"0", b"0", b"4294967295"]
+    except (OSError, StopIteration):
+        return True
+    return effective & _NEEDED != _NEEDED or not is_whole
 
 
 class FirewallError(ReconcilerError):

@@ -45,7 +45,7 @@ from reconciler.observe.ports import host_ports
 from reconciler.observe.sandboxes import Promised
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, owners
-from reconciler.ports.remarks import forwarding_remarks
+from reconciler.ports.remarks import forwarding_remarks, ipv6_remarks
 from reconciler.sandbox.readings import kept_readings, seen_as_typed
 from reconciler.settings import Settings
 from reconciler.status.revision import specs_revision
@@ -89,7 +89,9 @@ def look(
     nodes = plugin_nodes(connecting, desired.nodes, plugins, incarnations)
     objects.update((asked.key, asked) for asked in (*plugin_scopes(wanted), *nodes, *leased.asked))
     objects.update(shared.wanted)
-    found = Found(sandboxes=observed.sandboxes, seen=observed.seen, promises=own.promises)
+    found = Found(
+        sandboxes=observed.sandboxes, seen=observed.seen, promises=own.promises, uplinks=observed.host.uplinks
+    )
     objects.update((extra.key, extra) for extra in remembered_settings(objects, found))
     objects.update((kept.key, kept) for kept in kept_readings(objects, answers.decode_readings(own.texts)))
     units = _sandbox_units(wanted, desired, own.promises, settings)
@@ -104,7 +106,8 @@ def look(
     if boundaries.failures or not boundaries.is_pruning:
         _keep_names(objects, boundaries, settings, answers)
     plan = obeyed(make_plan(objects, observed.seen, whose, boundaries), wanted, whose, observed.sandboxes)
-    remarks = (*desired.remarks, *forwarding_remarks(desired, observed.foreign_drops), *_unserved(observed))
+    told = (*forwarding_remarks(desired, observed.foreign_drops), *ipv6_remarks(desired), *_unserved(observed))
+    remarks = (*desired.remarks, *told)
     if len(remarks) > len(desired.remarks):
         desired = replace(desired, remarks=remarks)
     return View(observed=observed, desired=desired, owners=whose, plan=plan)

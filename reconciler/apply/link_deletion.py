@@ -6,7 +6,7 @@ import errno
 from collections.abc import Sequence
 
 from reconciler.apply.scripts import foreign
-from reconciler.errors import ReconcilerError, kernel_error
+from reconciler.errors import ReconcilerError, netlink_error
 from reconciler.kernel.links import Link, decode_link, delete_doomed, doom_link, get_link, spare_link
 from reconciler.kernel.netlink import UNBROKEN_MAX, Reply, RouteSocket
 from reconciler.kernel.netns import Namespaces
@@ -65,7 +65,7 @@ def _look(reply: Reply, found: OwnLink) -> Link | ReconcilerError | None:
     if reply.errno == errno.ENODEV:
         return None
     if reply.errno:
-        return kernel_error(reply.errno, f"delete {found.describe()}", reply.detail)
+        return netlink_error(reply.errno, f"delete {found.describe()}", reply.detail)
     answer = reply.answers[0]
     link = decode_link(answer.buffer, answer.start, answer.end)
     return link if link.is_ours and link.kind == _KINDS[type(found)] else foreign(link, found.ns)
@@ -77,4 +77,4 @@ def _refusal(reply: Reply, deletion: Reply) -> Reply | None:
 
 
 def _named(refusal: Reply | None, found: OwnLink) -> ReconcilerError | None:
-    return kernel_error(refusal.errno, f"delete {found.describe()}", refusal.detail) if refusal else None
+    return netlink_error(refusal.errno, f"delete {found.describe()}", refusal.detail) if refusal else None

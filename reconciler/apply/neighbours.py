@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping, Sequence
 
-from reconciler.errors import ReconcilerError, kernel_error
+from reconciler.errors import ReconcilerError, netlink_error
 from reconciler.kernel.links import decode_link, get_link
 from reconciler.kernel.neighbours import delete_fdb, delete_neighbour, forget_learned, put_fdb, put_neighbour
 from reconciler.kernel.netlink import Reply, RouteSocket
@@ -74,7 +74,7 @@ def _request(operation: Operation, indexes: Mapping[str, int]) -> Request:
 
 def _error(operation: Operation, reply: Reply) -> ReconcilerError | None:
     is_done = not reply.errno or (operation.action is Action.DELETE and reply.errno in _GONE)
-    return None if is_done else kernel_error(reply.errno, operation.describe(), reply.detail)
+    return None if is_done else netlink_error(reply.errno, operation.describe(), reply.detail)
 
 
 def _entry(operation: Operation) -> Neighbour | FdbEntry:

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple
 
-from reconciler.errors import NameConflict, ReconcilerError, kernel_error
+from reconciler.errors import NameConflict, ReconcilerError, kernel_error, netlink_error
 from reconciler.kernel.links import Change, Link, change_link, decode_link, get_link
 from reconciler.kernel.netlink import Reply
 from reconciler.kernel.netns import Namespaces
@@ -89,7 +89,7 @@ def _batch(namespaces: Namespaces, ns: NsRef, requests: Sequence[Request]) -> Se
 def check(reply: Reply, what: str) -> None:
     """Raise KernelError unless the request was carried out."""
     if reply.errno:
-        raise kernel_error(reply.errno, what, reply.detail)
+        raise netlink_error(reply.errno, what, reply.detail)
 
 
 def check_gone(reply: Reply, what: str) -> None:

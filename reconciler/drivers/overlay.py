@@ -15,7 +15,7 @@ from typing import Final
 from reconciler.drivers.protocol import RemoteCompiler
 from reconciler.drivers.sandbox_side import sandbox_side
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet, HostFacts, RemoteEndpoint
-from reconciler.model.identifiers import bridge_mac, derived_id
+from reconciler.model.identifiers import FORWARDING, bridge_mac, derived_id
 from reconciler.model.objects import (
     Address,
     Bridge,
@@ -31,7 +31,6 @@ from reconciler.model.objects import (
     Vxlan,
 )
 
-_FORWARDING: Final = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 _NAMED: Final = "netns:"
 
 
@@ -64,7 +63,7 @@ def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint
     if len(network.subnets) > 1:
         for version in {subnet.subnet.version for subnet in network.subnets}:
             if version == 4 or host.has_ipv6:
-                yield Sysctl(unit=network.unit, ns=network.ns, name=_FORWARDING[version], value="1")
+                yield Sysctl(unit=network.unit, ns=network.ns, name=FORWARDING[version], value="1")
     for endpoint in endpoints:
         yield from _endpoint(network, endpoint, _segment_of(endpoint, by_subnet), host)
     yield from chain.from_iterable(map(remote_compiler(network, endpoints, host), network.remote_endpoints))

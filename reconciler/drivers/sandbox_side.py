@@ -21,6 +21,9 @@ def sandbox_side(endpoint: DesiredEndpoint, host: HostFacts, mtu: int) -> Iterat
     if host.has_ipv6 and mtu >= _IPV6_MIN_MTU:
         is_disabled = endpoint.ipv6 is None
         yield Sysctl(unit=unit, ns=ns, name=f"net/ipv6/conf/{ifname}/disable_ipv6", value=str(int(is_disabled)))
+        if not is_disabled:
+            # The default route is ours to choose; any fellow member could advertise another. Who asks otherwise is compiled later.
+            yield Sysctl(unit=unit, ns=ns, name=f"net/ipv6/conf/{ifname}/accept_ra", value="0")
     yield LinkUp(unit=unit, ns=ns, ifname=ifname)
     for interface in (endpoint.ipv4, endpoint.ipv6):
         if interface is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -90,6 +91,14 @@ SYSCTLS: Final = {
 
 Places count from 0; linux/ip.h, unlike linux/ipv6.h, numbers them from 1.
 """
+
+
+FORWARDING_SYSCTLS: Final = {
+    "net/ipv4/conf/{}/forwarding": (_AF_INET, _IFLA_INET_CONF, 0),
+    "net/ipv6/conf/{}/forwarding": (_AF_INET6, _IFLA_INET6_CONF, 0),
+    "net/ipv6/conf/{}/accept_ra": (_AF_INET6, _IFLA_INET6_CONF, _DEVCONF_ACCEPT_RA),
+}
+"""Those that forwarding has a say in."""
 
 
 class Link(NamedTuple):
@@ -339,11 +348,11 @@ def decode_nsid(buffer: bytes, start: int, end: int) -> int:
     return s32(buffer, attributes(buffer, start + 4, end).get(_NETNSA_NSID), NSID_NOT_ASSIGNED)
 
 
-def sysctl_values(link: Link) -> dict[str, str]:
-    """Give the link's settings of `SYSCTLS` that its dump carried, by path. Raises CodecError."""
+def sysctl_values(link: Link, settings: Mapping[str, tuple[int, int, int]] = SYSCTLS) -> dict[str, str]:
+    """Give those of the link's settings that its dump carried, by path. Raises CodecError."""
     spec = attributes(link.af_spec, 0, len(link.af_spec))
     values = {}
-    for path, (family, kind, place) in SYSCTLS.items():
+    for path, (family, kind, place) in settings.items():
         conf = nested_attributes(link.af_spec, spec.get(family)).get(kind)
         if conf is not None and conf[0] + 4 * place + 4 <= conf[1]:
             at = conf[0] + 4 * place

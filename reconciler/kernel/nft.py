@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.errors import FirewallError, FirewallMissing, PrivilegeError, ReconcilerError
+from reconciler.errors import FirewallError, FirewallMissing, PrivilegeError, ReconcilerError, is_privilege_missing
 
 _LIBRARY: Final = "libnftables.so.1"
 _JSON: Final = 1 << 4
@@ -205,7 +205,7 @@ def _objects(output: bytes) -> list[dict[str, Any]]:
 def _refusal(what: str, error: bytes) -> ReconcilerError:
     """Make one line of nft's message, which repeats the command and underlines what it means."""
     text = error.decode(errors="replace")
-    if os.strerror(errno.EPERM) in text:
+    if os.strerror(errno.EPERM) in text and is_privilege_missing():
         return PrivilegeError(errno.EPERM, "talk to nftables", "Operation not permitted; it takes CAP_NET_ADMIN")
     reasons = [line.partition("Error: ")[2] for line in text.splitlines() if "Error: " in line]
     said = "; ".join(dict.fromkeys(reasons[:_ERROR_LINES])) or text.strip()[:200] or "no reason given"

@@ -37,6 +37,7 @@ _RT_SCOPE_LINK: Final = 253
 _RT_SCOPE_NOWHERE: Final = 255
 _RTN_UNICAST: Final = 1
 _RTPROT_KERNEL: Final = 2
+_RTPROT_RA: Final = 9
 _RTM_F_CLONED: Final = 0x200
 
 _AF_INET: Final = 2
@@ -68,6 +69,11 @@ class RouteEntry(NamedTuple):
     def is_kernel_made(self) -> bool:
         """True for the connected routes that come and go with addresses."""
         return self.protocol == _RTPROT_KERNEL
+
+    @property
+    def is_advertised(self) -> bool:
+        """True for those learned from router advertisements, by the kernel or who does it in its place."""
+        return self.protocol == _RTPROT_RA
 
     def network(self) -> IPNetwork:
         return _network(self.destination, self.prefix_length)

@@ -36,7 +36,16 @@ def write_sysctl(name: str, value: str) -> None:
         finally:
             os.close(fd)
     except OSError as cause:
-        raise kernel_error(cause.errno or errno.EIO, f"set sysctl {name} to {value!r}") from cause
+        raise kernel_error(cause.errno or errno.EIO, f"set sysctl {name} to {value!r}", _reason(name)) from cause
+
+
+def _reason(name: str) -> str:
+    """Say what the kernel's number does not: root too cannot write what is for reading only."""
+    try:
+        is_writable = os.stat(_path(name)).st_mode & 0o222
+    except OSError:
+        return ""
+    return "" if is_writable else "this setting can only be read"
 
 
 def _path(name: str) -> str:

@@ -40,6 +40,9 @@ VXLAN_PORT: Final = 4789
 VNI_MAX: Final = (1 << 24) - 1
 """A VNI has 24 bits (RFC 7348, section 5)."""
 
+FORWARDING: Final = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+"""What makes a namespace route between its links, by address family."""
+
 GATEWAY_NETWORK: Final = "docker_gwbridge"
 """The local bridge network by which attachments on overlay networks reach everything else (the engine's name)."""
 

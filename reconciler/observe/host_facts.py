@@ -10,7 +10,8 @@ from pathlib import Path
 from reconciler.model.desired import HostFacts, ParentFact
 from reconciler.model.objects import IPAddress
 from reconciler.observe.memory import View
-from reconciler.observe.routes import uplink_index, used_destinations
+from reconciler.observe.routes import advertised_indexes, uplink_index, used_destinations
+from reconciler.observe.sysctls import sandbox_defaults
 from reconciler.settings import Settings, advertised
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
@@ -46,7 +47,19 @@ def host_facts(settings: Settings, host: View, now: str, parents: frozenset[str]
         vtep=vtep,
         underlay_mtu=next((link.mtu for link in host.links if link.ifindex == underlay), None),
         parents=None if parents is None else tuple(_parents(host, parents)),
+        ipv6_off=next((which for which in ("all", "lo") if _text(_IPV6 / f"conf/{which}/disable_ipv6") == "1\n"), ""),
+        sandbox_sysctls=sandbox_defaults(),
+        uplinks=tuple(_uplinks(host)),
     )
+
+
+def _uplinks(host: View) -> Iterator[str]:
+    """Give the links on which routers may speak to this host: those where they do, and hardware that none spoke on yet."""
+    advertised = advertised_indexes(host.routes)
+    for link in host.links:
+        is_hardware = not link.kind and not link.master and link.ifname != "lo"
+        if not link.is_ours and (link.ifindex in advertised or is_hardware):
+            yield link.ifname
 
 
 def machine_id() -> str:

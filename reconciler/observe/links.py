@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link, ipv6_of, sysctl_values
+from reconciler.kernel.links import FORWARDING_SYSCTLS, NSID_NOT_ASSIGNED, SYSCTLS, Link, ipv6_of, sysctl_values
 from reconciler.kernel.sublinks import vlan_id
 from reconciler.model.identifiers import PLUGIN_ALIAS, NsRef, is_link_name, is_own_parent_name
 from reconciler.model.objects import Bridge, DeadEnd, LinkUp, PluginLink, Seen, Sysctl, VethPair, Vlan
@@ -34,6 +34,7 @@ Peers = Mapping[tuple[int, int], Peer]
 def near_links(ns: NsRef, links: Iterable[Link], names: Mapping[int, str], peers: Peers) -> Iterator[Seen]:
     """Give our bridges, parents and pairs, and every other link as a foreign bridge: so it gets in the way of one of ours.
 
+    With foreign ones come their settings that forwarding has a say in.
     names: of all links there, by index.
     """
     for link in links:
@@ -48,8 +49,7 @@ def near_links(ns: NsRef, links: Iterable[Link], names: Mapping[int, str], peers
             yield Seen(_vlan(ns, link, names), is_ours=True)
             continue
         yield Seen(_bridge(ns, link), is_ours=is_ours)
-        if is_ours:
-            yield from link_sysctls(ns, link)
+        yield from _sysctls(ns, sysctl_values(link, SYSCTLS if is_ours else FORWARDING_SYSCTLS))
 
 
 def sandbox_links(ns: NsRef, links: Sequence[Link]) -> Iterator[Seen]:
@@ -82,7 +82,11 @@ def plugin_links(ns: NsRef, links: Iterable[Link]) -> Iterator[Seen]:
 
 def link_sysctls(ns: NsRef, link: Link) -> Iterator[Seen]:
     """Give the settings that came with the link's dump."""
-    for name, value in sysctl_values(link).items():
+    return _sysctls(ns, sysctl_values(link))
+
+
+def _sysctls(ns: NsRef, values: Mapping[str, str]) -> Iterator[Seen]:
+    for name, value in values.items():
         yield Seen(Sysctl(ns=ns, name=name, value=value), is_ours=False)
 
 

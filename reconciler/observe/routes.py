@@ -41,5 +41,10 @@ def uplink_index(entries: Iterable[RouteEntry]) -> int | None:
     return best.ifindex if best else None
 
 
+def advertised_indexes(entries: Iterable[RouteEntry]) -> frozenset[int]:
+    """Give the links by which routers made themselves known."""
+    return frozenset(entry.ifindex for entry in entries if entry.is_advertised)
+
+
 def _preference(entry: RouteEntry) -> tuple[bool, int]:
     return (not entry.is_ours, entry.metric)

@@ -3,38 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from reconciler.drivers.sandbox_side import ENDPOINT_SYSCTLS
 from reconciler.errors import ConfigError
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.sysctl import read_sysctl
-from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.identifiers import FORWARDING, HOST, NsRef
 from reconciler.model.objects import Seen, Sysctl
-from reconciler.model.wanted import AttachmentWanted
+from reconciler.model.wanted import AttachmentWanted, SandboxKind
 from reconciler.sandbox.compile import sysctl_path
 
 _IFNAME = "IFNAME"
 HOST_SYSCTLS = (
-    "net/ipv4/ip_forward",
-    "net/ipv6/conf/all/forwarding",
+    *FORWARDING.values(),
+    "net/ipv4/conf/all/accept_redirects",
+    "net/ipv4/conf/default/forwarding",
     "net/ipv6/conf/default/forwarding",
 )
 
 
+_PORTS = ("net/ipv4/ip_unprivileged_port_start", "0")
+_PING_GROUPS = ("net/ipv4/ping_group_range", "0 2147483647")
+_GROUPS = Path("/proc/thread-self/gid_map")
+
+
+def sandbox_defaults() -> tuple[tuple[str, str], ...]:
+    """Give what the engines give a container's namespace: whoever runs in it may bind port 80 and ping.
+
+    In a user namespace that lacks some of the groups the kernel refuses the range, and engines leave it out.
+    """
+    groups = [line.split() for line in _GROUPS.read_bytes().splitlines()]
+    has_all = any(int(first) == 0 and int(count) > 2147483647 for first, _, count in groups)
+    return (_PORTS, _PING_GROUPS) if has_all else (_PORTS,)
+
+
 def host_sysctls(namespaces: Namespaces) -> Iterator[Seen]:
-    """Give the settings that forwarding depends on, those that exist."""
+    """Give the switches of forwarding, and what they override besides settings of links; those that exist."""
     return _read(namespaces, HOST, HOST_SYSCTLS)
 
 
 def forwarding_sysctls(namespaces: Namespaces, ns: NsRef) -> Iterator[Seen]:
     """Give what makes a namespace route between its own links."""
-    return _read(namespaces, ns, HOST_SYSCTLS[:2])
+    return _read(namespaces, ns, FORWARDING.values())
 
 
 def asked_settings(attachments: Iterable[AttachmentWanted]) -> frozenset[str]:
-    """Give the paths that `sysctls` and the endpoints' sysctl options name, the latter with IFNAME in them."""
+    """Give the paths of what these attachments may need: defaults where the namespace may be ours, what `sysctls` names and the
+    endpoints' sysctl options, the latter with IFNAME in them.
+    """
     names = {sysctl_path(name) for attachment in attachments for name, _ in attachment.sysctls}
     for attachment in attachments:
+        if attachment.sandbox.kind is SandboxKind.NETNS:
+            names.update((_PORTS[0], _PING_GROUPS[0]))
         for endpoint in attachment.endpoints:
             if endpoint.options:
                 names.update(_endpoint_paths(dict(endpoint.options).get(ENDPOINT_SYSCTLS, "")))

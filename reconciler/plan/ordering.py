@@ -9,6 +9,7 @@ one that hangs delays nothing else.
 
 from __future__ import annotations
 
+from reconciler.model.identifiers import FORWARDING, HOST
 from reconciler.model.objects import (
     Address,
     Bridge,
@@ -97,11 +98,24 @@ def step(operation: Operation) -> Step:
         case told if type(told) in _PLUGIN_RANKS:
             rank = _PLUGIN_RANKS[type(told)]
             return (5, 100 - rank) if is_delete else (5, 100 + rank)
+        case Sysctl(ns=ns) as setting if ns == HOST:
+            return (4, _RANKS[Sysctl] + _turn(setting))
         case Route(gateway=gateway) if gateway is None and not is_delete:
             return (4, _RANKS[Route] - 1)  # what leads to a gateway comes before what leads through it
         case found:
             rank = _RANKS[type(found)]
             return (2, -rank) if is_delete else (4, rank)
+
+
+def _turn(setting: Sysctl) -> int:
+    """Have links heed routers whatever happens before the host begins to forward, and as before when all else is put back.
+
+    Whichever link begins to forward, the kernel forgets the routers of all that do not (rt6_purge_dflt_routers). What the
+    switch of the host overrides is put back after it.
+    """
+    if setting.name.endswith("/accept_ra"):
+        return -1 if setting.value == "2" else 2
+    return 0 if setting.name in FORWARDING.values() else 1
 
 
 def _depth(path: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reconciler.model.desired import DesiredState
+from reconciler.model.desired import DesiredState, HostFacts
 from reconciler.model.objects import Unit
 
 
@@ -18,3 +18,24 @@ def forwarding_remarks(desired: DesiredState, foreign_drops: Sequence[str]) -> I
                 f"accept those from and to {network.link_name} there"
             )
             yield network.unit, text
+
+
+def ipv6_remarks(desired: DesiredState) -> Iterator[tuple[Unit, str]]:
+    """Tell the IPv6 networks of a host that has none, or has it switched off: IPv4 is built all the same."""
+    text = _of_ipv6(desired.host)
+    for network in desired.networks if text else ():
+        if network.wanted.is_ipv6_enabled and network.link_name:
+            yield network.unit, text
+
+
+def _of_ipv6(host: HostFacts) -> str:
+    if not host.has_ipv6:
+        return "this kernel has no IPv6 (boot parameter ipv6.disable): members have IPv4 only, whatever addresses are listed"
+    match host.ipv6_off:
+        case "all":
+            reach = "members reach each other and the gateway by it, but nobody outside"
+        case "lo":
+            reach = "members have it, but the host does not reach its own IPv6 addresses, nor ports published there"
+        case _:
+            return ""
+    return f"IPv6 is switched off on this host: {reach}; set net.ipv6.conf.{host.ipv6_off}.disable_ipv6 to 0"

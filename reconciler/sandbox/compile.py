@@ -13,6 +13,8 @@ from reconciler.sandbox.environment import environment_text
 from reconciler.sandbox.hosts import hosts_text
 from reconciler.sandbox.resolv_conf import resolv_conf_text
 
+_ALL_LINKS: Final = "net/ipv6/conf/{}/accept_ra"
+
 ENVIRONMENT: Final = "environment"
 """Name of the file with the variables of links; only those who have any have it."""
 
@@ -37,6 +39,9 @@ def compile_sandbox(
         if is_made_by_us:
             yield Namespace(unit=unit, ns=ns, name=netns_name)
         yield LinkUp(unit=unit, ns=ns, ifname="lo")
+        if is_made_by_us:
+            yield from (Sysctl(unit=unit, ns=ns, name=name, value=value) for name, value in host.sandbox_sysctls)
+        yield from _heeded_routers(attachment)
         for name, value in attachment.wanted.sysctls:
             yield Sysctl(unit=unit, ns=ns, name=sysctl_path(name), value=value)
     contents = {
@@ -61,6 +66,15 @@ def compile_sandbox(
     if environment:
         # Not for /etc/netns: there it would take the place of the machine's /etc/environment.
         yield SandboxFile(unit=unit, attachment=attachment.name, name=ENVIRONMENT, content=environment)
+
+
+def _heeded_routers(attachment: DesiredAttachment) -> Iterator[Sysctl]:
+    """Have the links heed routers where the sandbox as a whole shall: the kernel itself does not hand that on to links."""
+    asked = {sysctl_path(name): value for name, value in attachment.wanted.sysctls}
+    value = asked.get(_ALL_LINKS.format("all"), asked.get(_ALL_LINKS.format("default")))
+    for endpoint in attachment.endpoints if value is not None else ():
+        if endpoint.ipv6 is not None:
+            yield Sysctl(unit=endpoint.unit, ns=endpoint.ns, name=_ALL_LINKS.format(endpoint.ifname), value=value or "")
 
 
 def sysctl_path(name: str) -> str:

@@ -7,9 +7,9 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from reconciler.errors import KernelError, NameConflict
+from reconciler.errors import KernelError, NameConflict, PrivilegeError
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import Address, LinkUp, Route
+from reconciler.model.objects import Address, LinkUp, Route, Sysctl
 from tests.kernel.engine import Engine, operation
 from tests.kernel.test_links import BRIDGE, pair_to
 
@@ -233,3 +233,23 @@ def test_many_operations_of_one_batch_all_get_their_own_outcome(engine: Engine, 
 
     assert [number for number, outcome in enumerate(outcomes) if outcome.error] == [123]
     assert engine.has(*(one for number, one in enumerate(wanted) if number != 123))
+
+
+def test_ipv6_that_is_switched_off_on_a_link_is_called_that(engine: Engine, web: NsRef) -> None:
+    engine.machine.run("web", "sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1")
+
+    for wanted in (address(web, "fd00::2/64"), route(web, "fd01::/64", None)):
+        error = engine.create_error(wanted)
+        assert isinstance(error, KernelError)
+        assert not isinstance(error, PrivilegeError)
+        assert "IPv6 is" in str(error)
+        assert "disable_ipv6" in str(error)
+
+
+def test_a_setting_that_can_only_be_read_is_called_that(engine: Engine, web: NsRef) -> None:
+    wanted = Sysctl(ns=web, name="net/ipv4/conf/eth0/mc_forwarding", value="1")
+
+    (outcome,) = engine.apply([operation(None, wanted)])
+
+    assert not isinstance(outcome.error, PrivilegeError)
+    assert "can only be read" in str(outcome.error)

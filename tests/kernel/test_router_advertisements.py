@@ -67,10 +67,84 @@ def test_no_sandbox_gives_the_host_a_way_out_or_an_address(
 def test_the_packet_of_these_tests_is_heeded_where_somebody_does(machine: Machine, uplink: str) -> None:
     advertise(machine, uplink, "downlink0")
 
-    def has_default_route() -> bool:
-        routes = machine.ip_json("H", "-6", "route", "show", "default")
-        return any(route.get("gateway") == ROUTER or ROUTER in str(route) for route in routes)
-
-    assert eventually(has_default_route)
+    assert eventually(lambda: is_advertised(machine))
     addresses = machine.run("H", "ip", "-6", "address", "show", "dev", "uplink0").stdout
     assert PREFIX.removesuffix("::") in addresses
+
+
+def settings_of_others(machine: Machine) -> dict[str, str]:
+    """Give what stands below net.ipv4 and net.ipv6 on the host."""
+    lines = machine.run("H", "sysctl", "-a", "--ignore", "-r", r"^net\.ipv[46]\.", check=False).stdout.splitlines()
+    return dict(line.split(" = ", 1) for line in lines if " = " in line and "stable_secret" not in line)
+
+
+def test_a_host_whose_way_out_is_advertised_keeps_it_and_gets_its_settings_back(
+    forked: ForkedReconcile, machine: Machine, uplink: str
+) -> None:
+    machine.run("H", "ip", "-6", "route", "delete", "default")
+    machine.add_veth("H", "lan0", uplink, "lan1")
+    hardened = ("ipv4.conf.all.accept_redirects=0", "ipv4.conf.uplink0.forwarding=1", "ipv4.conf.default.forwarding=1")
+    six = ("ipv6.conf.lan0.forwarding=1", "ipv6.conf.default.forwarding=1")
+    machine.run("H", "sysctl", "-qw", *(f"net.{setting}" for setting in (*hardened, *six)))
+    advertise(machine, uplink, "downlink0")
+    assert eventually(lambda: is_advertised(machine))
+    before = settings_of_others(machine)
+    forked.write(all=NETWORKS)
+
+    forked.ok()
+
+    assert is_advertised(machine)
+    machine.run("H", "ip", "-6", "route", "delete", "default", "proto", "ra")
+    advertise(machine, uplink, "downlink0")
+    assert eventually(lambda: is_advertised(machine)), "the next advertisement counts too"
+    assert forked.ok().writes == ()
+    assert settings_of_others(machine)["net.ipv6.conf.lan0.accept_ra"] == "1", (
+        "it forwarded before, so it heeded nobody"
+    )
+    forked.ok("down")
+    assert is_advertised(machine)
+    assert settings_of_others(machine) == before
+
+
+def is_advertised(machine: Machine) -> bool:
+    return ROUTER in machine.run("H", "ip", "-6", "route", "show", "default", "proto", "ra").stdout
+
+
+MACVLAN = """
+networks:
+  lan:
+    driver: macvlan
+    enable_ipv6: true
+    ipam: {config: [{subnet: 10.5.0.0/24}, {subnet: "fd05::/64", gateway: "fd05::1"}]}
+attachments:
+  liar: {networks: {lan: {}}}
+  member: {networks: {lan: {}}}
+  asking: {networks: {lan: {}}, sysctls: {net.ipv6.conf.eth0.accept_ra: "1"}}
+"""
+
+
+def test_a_member_heeds_routers_only_if_it_asks_to(forked: ForkedReconcile, machine: Machine) -> None:
+    forked.write(all=MACVLAN)
+    forked.ok()
+    before = ipv6_state(machine, "member")
+
+    advertise(machine, "liar", "eth0")
+
+    assert eventually(lambda: ROUTER in str(ipv6_state(machine, "asking")))
+    assert ipv6_state(machine, "member") == before
+
+
+def test_a_host_with_ipv6_switched_off_has_both_families_on_our_networks(
+    forked: ForkedReconcile, machine: Machine, uplink: str
+) -> None:
+    """As in the engine: what is switched off is so link by link, and ours are set before they are used."""
+    machine.run("H", "sysctl", "-qw", *(f"net.ipv6.conf.{which}.disable_ipv6=1" for which in ("all", "default", "lo")))
+    forked.write(all=NETWORKS)
+
+    told = forked.ok().stderr
+
+    assert "network six: IPv6 is switched off on this host" in told
+    assert "network plain" not in told.replace("network plain (", "")
+    assert machine.ping("six-member", "fd03::1")
+    assert machine.ping("six-member", "10.3.0.1")
+    assert machine.ping("plain-member", "10.1.0.1")

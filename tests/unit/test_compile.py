@@ -9,8 +9,9 @@ from ipaddress import IPv4Interface, ip_address
 from reconciler.compile import Compiler, compile_objects
 from reconciler.model.desired import DesiredNetwork, DesiredState, RemoteEndpoint
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import FdbEntry, Key, Object
-from tests.fakes.desired import attachment, endpoint, host_facts
+from reconciler.model.objects import Address, FdbEntry, Key, Object, Sysctl, Unit
+from reconciler.ports.remarks import ipv6_remarks
+from tests.fakes.desired import attachment, endpoint, host_facts, network
 from tests.unit.drivers.test_overlay import overlay
 
 
@@ -65,3 +66,34 @@ def test_what_is_remembered_is_what_would_be_compiled_anew() -> None:
 
     for look in looks:
         assert compiler(look, {}) == compile_objects(look, {})
+
+
+def test_a_kernel_without_ipv6_gets_all_of_a_network_but_that() -> None:
+    lan = network("lan", "172.18.0.0/16", "fd00::/64")
+    web = attachment("web", [endpoint("web", "lan", "172.18.0.2/16", "fd00::2/64", gateway="172.18.0.1")])
+    desired = DesiredState(host=host_facts(has_ipv6=False), networks=(lan,), attachments=(web,))
+
+    found = compile_objects(desired, {}).values()
+
+    addresses = sorted(str(each.interface) for each in found if isinstance(each, Address))
+    assert addresses == ["172.18.0.1/16", "172.18.0.2/16"]
+    assert not [each for each in found if isinstance(each, Sysctl) and "ipv6" in each.name]
+    ((unit, text),) = ipv6_remarks(desired)
+    assert unit == Unit(network="lan")
+    assert "no IPv6" in text
+
+
+def test_what_all_links_of_a_sandbox_shall_heed_its_own_links_do() -> None:
+    web = attachment(
+        "web", [endpoint("web", "lan", "172.18.0.2/16", "fd00::2/64"), endpoint("web", "four", "10.0.0.2/8")]
+    )
+    asking = replace(web, wanted=replace(web.wanted, sysctls=(("net.ipv6.conf.all.accept_ra", "2"),)))
+    networks = (network("four", "10.0.0.0/8"), network("lan", "172.18.0.0/16", "fd00::/64"))
+
+    values = []
+    for each in (web, asking):
+        desired = DesiredState(host=host_facts(), networks=networks, attachments=(each,))
+        found = compile_objects(desired, {}).values()
+        values.append([s.value for s in found if isinstance(s, Sysctl) and s.name == "net/ipv6/conf/eth0/accept_ra"])
+
+    assert values == [["0"], ["2"]]
