@@ -146,7 +146,11 @@ def load(settings: Settings, previous: LoadedSpecs | None = None) -> LoadedSpecs
     force with its fault; raises SpecError when there is no such load.
     """
     loaded = load_specs(
-        settings.specs_dir, host=settings.host, is_bridge_enabled=settings.is_bridge_enabled, previous=previous
+        settings.specs_dir,
+        host=settings.host,
+        is_bridge_enabled=settings.is_bridge_enabled,
+        is_in_cluster=bool(settings.cluster_store),
+        previous=previous,
     )
     if loaded.is_listed:
         return loaded
@@ -242,6 +246,7 @@ def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drif
         outcomes=outcomes,
         drift=drift,
         spec_faults=loaded.faults,
+        spec_warnings=loaded.warnings,
         digest=loaded.digest,
         sandboxes={ns: fact.inode for ns, fact in view.observed.sandboxes.items() if fact.inode},
     )

@@ -7,31 +7,36 @@ from typing import Final
 
 from reconciler.cli.terminal import printable
 from reconciler.errors import SpecError
+from reconciler.model.wanted import Source, SpecWarning
 from reconciler.status.json_text import Json
 
 ANNOTATIONS_MAX: Final = 10
 """Of one level and one step; GitHub drops what is beyond (actions/toolkit, docs/problem-matchers.md)."""
 
 
-def diagnostics(faults: Sequence[SpecError]) -> list[Json]:
-    """Give the faults sorted by place; lines and columns count from 1, 0 when the whole file is meant."""
+def diagnostics(faults: Sequence[SpecError], warnings: Sequence[SpecWarning] = ()) -> list[Json]:
+    """Give the faults sorted by place, then the warnings; lines and columns count from 1, 0 when the whole file is meant."""
     return [
-        {
-            "severity": "error",
-            "summary": fault.message,
-            "range": {"filename": fault.file, "start": {"line": fault.line, "column": fault.column}},
-        }
-        for fault in sorted(faults, key=_place)
+        *(
+            _diagnostic("error", fault.message, Source(fault.file, fault.line, fault.column))
+            for fault in sorted(faults, key=_place)
+        ),
+        *(_diagnostic("warning", warning.message, warning.source) for warning in sorted(warnings)),
     ]
 
 
-def validation(faults: Sequence[SpecError]) -> dict[str, Json]:
+def _diagnostic(severity: str, summary: str, place: Source) -> Json:
+    start: Json = {"line": place.line, "column": place.column}
+    return {"severity": severity, "summary": summary, "range": {"filename": place.file, "start": start}}
+
+
+def validation(faults: Sequence[SpecError], warnings: Sequence[SpecWarning]) -> dict[str, Json]:
     return {
         "format_version": "1.0",
         "valid": not faults,
         "error_count": len(faults),
-        "warning_count": 0,
-        "diagnostics": diagnostics(faults),
+        "warning_count": len(warnings),
+        "diagnostics": diagnostics(faults, warnings),
     }
 
 
@@ -42,6 +47,11 @@ def fault_annotations(faults: Sequence[SpecError]) -> list[str]:
         for fault in sorted(faults, key=_place)
     ]
     return limited(lines, "error")
+
+
+def warning_annotations(warnings: Sequence[SpecWarning]) -> list[str]:
+    places = ((warning.message, warning.source) for warning in sorted(warnings))
+    return [annotation("warning", said, file=at.file, line=at.line, column=at.column) for said, at in places]
 
 
 def annotation(level: str, message: str, *, file: str = "", line: int = 0, column: int = 0, title: str = "") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,6 +13,7 @@ from reconciler.cli.terminal import printable
 from reconciler.errors import SpecError
 from reconciler.model.plan import Action, Outcome
 from reconciler.model.report import Report
+from reconciler.model.wanted import SpecWarning
 from reconciler.status.verdict import Unsettled
 
 log = logging.getLogger("reconciler")
@@ -79,6 +81,12 @@ def log_issues(report: Report, issues: tuple[Unsettled, ...]) -> None:
 def log_faults(report: Report) -> None:
     for fault in report.spec_faults:
         log_fault(fault)
+
+
+def log_spec_warnings(warnings: Iterable[SpecWarning]) -> None:
+    """Tell what hardly is meant, as compilers do."""
+    for warning in warnings:
+        log.warning("%s", warning, extra={"is_located": True})
 
 
 def log_fault(fault: SpecError) -> None:

@@ -8,7 +8,7 @@ import time
 import click
 
 from reconciler.cli.invoked import begin, enter_host
-from reconciler.cli.logs import log_faults, log_pass
+from reconciler.cli.logs import log_faults, log_pass, log_spec_warnings
 from reconciler.cli.options import Invocation, global_options
 from reconciler.cli.progress import progress_bar
 from reconciler.cli.terminal import has_colours, show
@@ -18,8 +18,8 @@ from reconciler.model.report import Report
 from reconciler.status.verdict import Unsettled, exit_code, undecided, unsettled
 
 
-def apply_pass(context: click.Context, orders: Orders, *, output: str) -> ExitCode:
-    """Run one pass. On stdout: nothing, or what it set out to do as JSON or annotations."""
+def apply_pass(context: click.Context, orders: Orders) -> ExitCode:
+    """Run one pass. Nothing on stdout."""
     from reconciler import pipeline
     from reconciler.backends import open_backends
 
@@ -27,7 +27,7 @@ def apply_pass(context: click.Context, orders: Orders, *, output: str) -> ExitCo
     enter_host(invoked.settings)
     with open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
         report = pipeline.reconcile(invoked.settings, backends, bar, orders)
-    return _finish(invoked, report, output, started)
+    return _finish(invoked, report, started)
 
 
 def dry_run(context: click.Context, orders: Orders, *, against: str, output: str, is_detailed: bool) -> ExitCode:
@@ -43,6 +43,7 @@ def dry_run(context: click.Context, orders: Orders, *, against: str, output: str
     issues = undecided(report)
     if output == "text":
         log_faults(report)
+        log_spec_warnings(report.spec_warnings)
     show(_plan(report, issues, output))
     code = exit_code(report, issues)
     has_changes = bool(report.plan.operations)
@@ -63,17 +64,16 @@ def down(context: click.Context, *, is_protection_off: bool) -> ExitCode:
     with open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
         orders = Orders(is_protection_off=is_protection_off)
         report = pipeline.tear_down(invoked.settings, backends, bar, orders)
-    return _finish(invoked, report, "text", started)
+    return _finish(invoked, report, started)
 
 
-def _finish(invoked: Invocation, report: Report, output: str, started: float) -> ExitCode:
+def _finish(invoked: Invocation, report: Report, started: float) -> ExitCode:
     from reconciler.watch.journal import Journal
 
     issues = unsettled(report)
     Journal(invoked.settings.state_dir).record(report)
+    log_spec_warnings(report.spec_warnings)
     log_pass(report, issues, time.monotonic() - started)
-    if output != "text":
-        show(_plan(report, issues, output))
     return exit_code(report, issues)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from reconciler.cli.diagnostics import annotation, fault_annotations, limited
+from reconciler.cli.diagnostics import annotation, fault_annotations, limited, warning_annotations
 from reconciler.cli.plan_text import count_line
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Disruption
@@ -19,7 +19,8 @@ _WARNED: Final = {Disruption.FLAP: "a short loss of traffic", Disruption.RECREAT
 def plan_github(report: Report, issues: Sequence[Unsettled]) -> str:
     """Give one workflow command per line, within GitHub's limits."""
     errors = [*fault_annotations(report.spec_faults), *_problems(report, issues)]
-    lines = [*limited(errors, "error"), *limited(list(_disruptions(report)), "warning")]
+    warnings = [*warning_annotations(report.spec_warnings), *_remarks(report), *_disruptions(report)]
+    lines = [*limited(errors, "error"), *limited(warnings, "warning")]
     return "".join(f"{line}\n" for line in (*lines, annotation("notice", count_line(report), title="reconcile")))
 
 
@@ -27,6 +28,12 @@ def _problems(report: Report, issues: Sequence[Unsettled]) -> Iterator[str]:
     sources = _sources(report)
     for issue in issues:
         yield _placed("error", f"{issue.unit}: {issue.message}", issue.reason, sources.get(issue.unit))
+
+
+def _remarks(report: Report) -> Iterator[str]:
+    sources = _sources(report)
+    for unit, text in sorted(report.desired.remarks):
+        yield _placed("warning", f"{unit}: {text}", "remark", sources.get(unit))
 
 
 def _disruptions(report: Report) -> Iterator[str]:

@@ -42,7 +42,8 @@ def _document(report: Report, issues: Sequence[Unsettled]) -> dict[str, Json]:
         },
         "resource_changes": [_change(changes[key]) for key in sorted(changes)],
         "problems": [_problem(issue) for issue in issues],
-        "diagnostics": diagnostics(report.spec_faults),
+        "remarks": [{"unit": _unit(unit), "message": text} for unit, text in sorted(report.desired.remarks)],
+        "diagnostics": diagnostics(report.spec_faults, report.spec_warnings),
     }
 
 

@@ -49,6 +49,8 @@ def _lines(report: Report, issues: Sequence[Unsettled]) -> Iterator[str]:
         yield ""
     for issue in issues:
         yield click.style("! ", fg="red") + printable(f"{issue.unit} stays as it is: {issue.message}")
+    for unit, remark in report.desired.remarks:
+        yield click.style("warning: ", fg="yellow") + printable(f"{unit}: {remark}")
     yield click.style(count_line(report), bold=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Final
 
@@ -39,6 +40,21 @@ _COMMANDS: Final = {
 }
 """Where each command is; its module is imported when it is called for, so that `--help` and `network ls` stay quick."""
 
+_MEANT: Final = {
+    **dict.fromkeys(("apply", "reconcile", "run", "up"), "reconcile"),
+    **dict.fromkeys(("diff", "plan", "preview"), "reconcile --dry-run"),
+    **dict.fromkeys(("check", "lint"), "reconcile validate"),
+    **dict.fromkeys(("list", "ls", "networks"), "reconcile network ls"),
+    **dict.fromkeys(("attachments", "ps"), "reconcile attachment ls"),
+    **dict.fromkeys(("delete", "destroy", "remove", "rm"), "reconcile down"),
+    "inspect": "reconcile network inspect",
+    "log": "reconcile events",
+    "logs": "reconcile events",
+    "man": "reconcile manual",
+    "nodes": "reconcile node ls",
+}
+"""What others call it."""
+
 _VARIABLES: Final = {"exec": "exec_", "try": "try_"}
 
 
@@ -54,6 +70,17 @@ class _Commands(click.Group):
         module = import_module(f"reconciler.cli.{_COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, _VARIABLES.get(cmd_name, cmd_name))
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        typed = args[0]
+        if typed not in _COMMANDS and not typed.startswith("-"):
+            near = get_close_matches(typed, _COMMANDS, n=1)
+            meant = _MEANT.get(typed) or (f"reconcile {near[0]}" if near else "")
+            hint = f" Did you mean `{meant}`?" if meant else ""
+            raise click.UsageError(f"No such command {typed!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
 
 
 @click.group(
@@ -81,7 +108,7 @@ class _Commands(click.Group):
     type=click.Choice(("text", "json", "github")),
     default="text",
     show_default=True,
-    help="Form of the plan.",
+    help="With --dry-run, the form of the plan.",
 )
 @click.option("--detailed-exitcode", "is_detailed", is_flag=True, help="With --dry-run: exit 2 when there are changes.")
 @click.option(
@@ -118,8 +145,9 @@ def reconcile(
     if context.invoked_subcommand is not None:
         _refuse_options_of_a_pass(context)
         return None
-    if not is_dry_run and (against is not None or is_detailed):
-        raise click.UsageError("--against and --detailed-exitcode go with --dry-run")
+    is_output_given = context.get_parameter_source("output") is click.core.ParameterSource.COMMANDLINE
+    if not is_dry_run and (against is not None or is_detailed or is_output_given):
+        raise click.UsageError("--against, --output and --detailed-exitcode go with --dry-run")
     if is_dry_run and is_rollback_wanted:
         raise click.UsageError("--rollback-on-failure does not go with --dry-run")
     from reconciler.cli.passes import apply_pass, dry_run
@@ -130,7 +158,7 @@ def reconcile(
     )
     if is_dry_run:
         return dry_run(context, orders, against=against or "live", output=output, is_detailed=is_detailed)
-    return apply_pass(context, orders, output=output)
+    return apply_pass(context, orders)
 
 
 def _refuse_options_of_a_pass(context: click.Context) -> None:

@@ -8,7 +8,7 @@ import click
 
 from reconciler import __version__
 from reconciler.cli.invoked import begin
-from reconciler.cli.logs import log, log_fault
+from reconciler.cli.logs import log, log_fault, log_spec_warnings
 from reconciler.cli.options import global_options
 from reconciler.cli.terminal import show
 from reconciler.errors import ConfigError, ExitCode
@@ -22,28 +22,32 @@ _SCHEMA_FILE = "reconciler.schema.json"
 @click.pass_context
 def validate(context: click.Context, *, output: str) -> ExitCode:
     """Check the specs: no rights, no kernel and no store needed."""
+    from reconciler.ports.remarks import unpublished_ports
     from reconciler.spec.load import load_specs
 
     settings = begin(context).settings
-    loaded = load_specs(settings.specs_dir, host=settings.host)
+    loaded = load_specs(settings.specs_dir, host=settings.host, is_in_cluster=bool(settings.cluster_store))
+    warnings = (*loaded.warnings, *unpublished_ports(loaded.wanted))
     if output == "json":
         from reconciler.cli.diagnostics import validation
         from reconciler.status.json_text import json_text
 
-        show(json_text(validation(loaded.faults)))
+        show(json_text(validation(loaded.faults, warnings)))
     elif output == "github":
-        from reconciler.cli.diagnostics import fault_annotations
+        from reconciler.cli.diagnostics import fault_annotations, limited, warning_annotations
 
-        show("".join(f"{line}\n" for line in fault_annotations(loaded.faults)))
+        lines = [*fault_annotations(loaded.faults), *limited(warning_annotations(warnings), "warning")]
+        show("".join(f"{line}\n" for line in lines))
     else:
         for fault in loaded.faults:
             log_fault(fault)
+        log_spec_warnings(warnings)
     if loaded.faults:
         return ExitCode.BAD_SPECS
     wanted = loaded.wanted
-    log.info(
-        "%d networks and %d attachments for host %s: fine", len(wanted.networks), len(wanted.attachments), settings.host
-    )
+    but = f", {len(warnings)} warnings" if warnings else ""
+    counts = len(wanted.networks), len(wanted.attachments)
+    log.info("%d networks and %d attachments for host %s: fine%s", *counts, settings.host, but)
     return ExitCode.OK
 
 

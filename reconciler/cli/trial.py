@@ -10,7 +10,7 @@ import click
 
 from reconciler.cli.durations import DURATION
 from reconciler.cli.invoked import begin, enter_host
-from reconciler.cli.logs import log, log_pass
+from reconciler.cli.logs import log, log_pass, log_spec_warnings
 from reconciler.cli.options import global_options
 from reconciler.errors import ExitCode, ReconcilerError
 from reconciler.model.report import Report
@@ -93,5 +93,6 @@ def _told(settings: Settings, report: Report, started: float) -> ExitCode:
 
     issues = unsettled(report)
     Journal(settings.state_dir).record(report)
+    log_spec_warnings(report.spec_warnings)
     log_pass(report, issues, time.monotonic() - started)
     return exit_code(report, issues)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.invoked import begin, enter_host
-from reconciler.cli.logs import log_pass
+from reconciler.cli.logs import log_pass, log_spec_warnings
 from reconciler.cli.options import ENVIRONMENT_PREFIX, global_options
 from reconciler.errors import ExitCode, ReconcilerError
 from reconciler.model.report import Report
@@ -24,10 +24,14 @@ class PassLog:
 
     def __init__(self) -> None:
         self._said: object = None
+        self._warned: object = ()
 
     def passed(self, report: Report, elapsed_s: float, *, is_drift: bool) -> None:
         issues = unsettled(report)
         said = [(str(issue.unit), issue.message) for issue in issues], [str(fault) for fault in report.spec_faults]
+        if report.spec_warnings != self._warned:
+            log_spec_warnings(report.spec_warnings)
+        self._warned = report.spec_warnings
         if report.outcomes or said != self._said:
             log_pass(report, issues, elapsed_s)
         self._said = said

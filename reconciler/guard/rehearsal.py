@@ -91,7 +91,14 @@ def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Obj
     objects = compile_objects(desired, {})
     whose = owners(links, sandboxes, seen, objects.values())
     plan = obeyed(make_plan(objects, seen, whose, boundaries), _without_drift(loaded.wanted), whose, {})
-    return Report(desired=desired, plan=plan, drift=plan, spec_faults=loaded.faults, digest=loaded.digest)
+    return Report(
+        desired=desired,
+        plan=plan,
+        drift=plan,
+        spec_faults=loaded.faults,
+        spec_warnings=loaded.warnings,
+        digest=loaded.digest,
+    )
 
 
 def _without_drift(wanted: WantedState) -> WantedState:

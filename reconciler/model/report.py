@@ -9,6 +9,7 @@ from reconciler.errors import SpecError
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import NsRef
 from reconciler.model.plan import Outcome, Plan
+from reconciler.model.wanted import SpecWarning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,5 +26,6 @@ class Report:
     outcomes: tuple[Outcome, ...] = ()
     drift: Plan = field(default_factory=Plan)
     spec_faults: tuple[SpecError, ...] = ()
+    spec_warnings: tuple[SpecWarning, ...] = ()
     digest: str = ""
     sandboxes: Mapping[NsRef, int] = field(default_factory=dict)

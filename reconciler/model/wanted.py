@@ -28,6 +28,17 @@ class Source:
         return f"{self.file}:{self.line}:{self.column}"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class SpecWarning:
+    """Something in the specs that is allowed and hardly what was meant."""
+
+    source: Source
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: warning: {self.message}"
+
+
 class GatewayMode(StrEnum):
     """`com.docker.network.bridge.gateway_mode_ipv4|6` (docker-networking section 3.8)."""
 

@@ -152,8 +152,17 @@ Port = Annotated[
 
 def _parse_mode(value: Tree) -> str:
     text = parse_text(value)
-    if text.startswith(("service:", "container:")):
-        raise ValueError(f"network_mode {shown(text)} is not known here: name the namespace with 'sandbox' instead")
+    kind, colon, other = text.partition(":")
+    if colon and kind in ("service", "container"):
+        hint = (
+            f", or, if nobody else joins it, write 'sandbox: {{container: {other[:60]}}}'"
+            if kind == "container"
+            else ""
+        )
+        raise ValueError(
+            f"network_mode {shown(text)}: a sandbox has one attachment, so leave this one out and start its processes "
+            f"in the namespace of {kind} {shown(other)}{hint}"
+        )
     if text not in ("none", "host", "bridge", "default"):
         raise ValueError(
             f"{shown(text)} is no network_mode: expected none, host, bridge or default; others go below 'networks'"

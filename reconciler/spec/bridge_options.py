@@ -107,17 +107,14 @@ BRIDGE_OPTIONS: Final = tuple(PREFIX + name for name in _PARSERS)
 def bridge_options(options: Mapping[str, str], *, is_default: bool, is_internal: bool) -> ParsedOptions:
     """Parse the options of one bridge network; those without a value that can be read keep their default.
 
-    Options outside `com.docker.network.` are other tools' business: they are shown by inspect and otherwise ignored.
+    Options that are not meant for this driver are other tools' business: they are shown by inspect and otherwise ignored.
     """
     values: dict[str, Any] = {}
     faults: list[tuple[str, str]] = []
     for option, text in options.items():
-        if not option.startswith(PREFIX):
-            continue
         name = option.removeprefix(PREFIX)
-        if name not in _PARSERS:
-            known = BRIDGE_OPTIONS if len(faults) < FAULTS_MAX else ()
-            faults.append((option, unknown_option(option, known)))
+        if option == name or name not in _PARSERS:
+            faults += unknown_option(option, BRIDGE_OPTIONS if len(faults) < FAULTS_MAX else ())
             continue
         try:
             values[name] = _PARSERS[name][1](text)
@@ -146,9 +143,16 @@ def _contradictions(values: Mapping[str, Any], *, is_default: bool, is_internal:
     return faults
 
 
-def unknown_option(option: str, known: tuple[str, ...]) -> str:
-    near = get_close_matches(option[:128], known, n=1, cutoff=0.7)
-    return f"unknown driver option {shown(option)}" + (f": did you mean '{near[0]}'?" if near else "")
+def unknown_option(option: str, known: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Give the fault of an option that a driver does not have: (option, message).
+
+    None when it does not look like one of those: what other tools make of it is not ours to judge.
+    """
+    meant = next((name for name in known if name.rpartition(".")[2] == option), None)
+    near = [meant] if meant else get_close_matches(option[:128], known, n=1, cutoff=0.7)
+    if not near and not option.startswith(PREFIX):
+        return []
+    return [(option, f"unknown driver option {shown(option)}" + (f": did you mean '{near[0]}'?" if near else ""))]
 
 
 _IFNAME: Final = f"{PREFIX}endpoint.ifname"
@@ -170,8 +174,8 @@ def endpoint_option_faults(options: Mapping[str, str]) -> list[tuple[str, str]]:
         elif option == _SYSCTLS:
             wrong = [part for part in text.split(",") if not _ENDPOINT_SYSCTL.match(part)]
             faults += [(option, f"{shown(part)}: expected net.ipv4|ipv6|mpls.X.IFNAME.Y=VALUE") for part in wrong[:1]]
-        elif option.startswith(PREFIX):
-            faults.append((option, unknown_option(option, (_IFNAME, _SYSCTLS))))
+        else:
+            faults += unknown_option(option, (_IFNAME, _SYSCTLS))
     return faults
 
 

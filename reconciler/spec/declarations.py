@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from reconciler.errors import SpecError
 from reconciler.model.wanted import Source
 from reconciler.spec.attachment import AttachmentSpec
-from reconciler.spec.document import Document, Path, Tree, kind_of
+from reconciler.spec.document import Document, Path, Tree, kind_of, unfilled
 from reconciler.spec.fields import parse_name
 from reconciler.spec.messages import spec_faults, unknown_key
 from reconciler.spec.network import NetworkSpec
@@ -93,7 +93,7 @@ def _validated(
     try:
         parse_name(path[-1] if isinstance(path[-1], str) else None)
     except ValueError as error:
-        found.append(document.fault(path, str(error), at_key=True))
+        found.append(document.fault(path, unfilled(str(path[-1])) or str(error), at_key=True))
     spec = None
     try:
         spec = model.model_validate(value)

@@ -46,6 +46,7 @@ _NULLS: Final = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
 _MERGE: Final = "<<"
+_VARIABLE: Final = re.compile(r"\$(?:[A-Za-z_]|\{[A-Za-z_])")
 
 _KINDS: Final = {dict: "a mapping", list: "a list", str: "text", int: "a number", bool: "true or false"}
 
@@ -128,7 +129,7 @@ def parse_document(file: str, text: str, line_map: LineMap | None = None) -> tup
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        said = _said(error, readable.text[mark.index : mark.index + 1] if mark else "")
+        said = _said(error, readable, mark.index if mark else len(readable.text))
         return None, [*builder.faults, builder.line_map.fault(file, line, column, f"bad YAML: {said}")]
     except UnicodeEncodeError as error:
         line, column = _line_and_column(readable.text[: error.start])
@@ -147,9 +148,12 @@ def _events(text: str) -> Iterator[Any]:
         yield parser.get_event()
 
 
-def _said(error: MarkedYAMLError, at: str) -> str:
-    """Put libyaml's words so that they say what to do. at: the character that it stopped at."""
-    problem = error.problem or ""
+def _said(error: MarkedYAMLError, readable: MarkedText, index: int) -> str:
+    """Put libyaml's words so that they say what to do. index: of the character that it stopped at."""
+    problem, at = error.problem or "", readable.text[index : index + 1]
+    around = readable.read_back(readable.text[index - 1 : index + 40]) if index else ""
+    if around.startswith("${") and (variables := unfilled(around.partition("}")[0] + "}")):
+        return variables
     if at == "\t":
         return "a tab stands where only spaces can: indent with spaces"
     if "cannot start any token" in problem:
@@ -393,6 +397,13 @@ class _Builder:
 def _place(event: Any) -> _Place:
     mark = event.start_mark
     return mark.line + 1, mark.column + 1
+
+
+def unfilled(text: str) -> str:
+    """Say what to do about Compose's variables where no text fits that has some; "" when it has none."""
+    if not _VARIABLE.search(text):
+        return ""
+    return f"variables such as {shown(text)} are not filled in here: call the file *.yaml.j2 and write {{{{ NAME }}}}"
 
 
 def shown(text: str) -> str:

@@ -15,7 +15,10 @@ from reconciler.spec.document import BYTES_MAX
 
 SPEC_SUFFIXES: Final = (".yaml", ".yml")
 TEMPLATE_SUFFIXES: Final = (".yaml.j2", ".yml.j2")
+_MISNAMED: Final = (".yaml.jinja", ".yml.jinja", ".yaml.jinja2", ".yml.jinja2")
+_ANYHOW: Final = SPEC_SUFFIXES + TEMPLATE_SUFFIXES + _MISNAMED
 VARIABLES: Final = "vars.yaml"
+_VARIABLES_MISNAMED: Final = "vars.yml"
 HOSTS: Final = "hosts"
 FILES_MAX: Final = 10_000
 FOLDERS_DEEP_MAX: Final = 16
@@ -62,6 +65,7 @@ def read_folder(specs_dir: Path, *, host: str) -> SpecFolder:
     is_listed = not faults
     for path, is_variables in found[:FILES_MAX]:
         try:
+            _check_name(path, is_variables=is_variables)
             content = _read(path)
             text = content.decode()
         except OSError as error:
@@ -82,6 +86,15 @@ class _Refused(Exception):
     pass
 
 
+def _check_name(path: Path, *, is_variables: bool) -> None:
+    """Refuse what is nearly called as a file that is read: left out in silence, its networks would go."""
+    if is_variables and not path.name.endswith(".yaml"):
+        raise _Refused(f"the file is not read: call it {path.stem}.yaml")
+    if not path.name.endswith(SPEC_SUFFIXES + TEMPLATE_SUFFIXES):
+        suffix = next(".yaml.j2" if one in _MISNAMED else one for one in _ANYHOW if path.name.lower().endswith(one))
+        raise _Refused(f"the file is not read: its name must end in {suffix}")
+
+
 class _TooManyFiles(Exception):
     def __init__(self, folder: Path, message: str) -> None:
         super().__init__(message)
@@ -95,9 +108,9 @@ def printable(path: Path) -> str:
 
 
 def _variable_files(specs_dir: Path, host: str) -> Iterator[Path]:
-    candidates = [specs_dir / VARIABLES]
+    candidates = [specs_dir / VARIABLES, specs_dir / _VARIABLES_MISNAMED]
     if host not in ("", ".", "..") and "/" not in host and "\0" not in host:
-        candidates.append(specs_dir / HOSTS / f"{host}.yaml")
+        candidates += [specs_dir / HOSTS / f"{host}.yaml", specs_dir / HOSTS / f"{host}.yml"]
     return (path for path in candidates if os.path.lexists(path))
 
 
@@ -113,11 +126,11 @@ def _spec_files(folder: Path, seen: set[tuple[int, int]], depth: int) -> Iterato
     with os.scandir(folder) as entries:
         for entry in entries:
             path = folder / entry.name
-            if entry.name.startswith(".") or (depth == 0 and entry.name in (HOSTS, VARIABLES)):
+            if entry.name.startswith(".") or (depth == 0 and entry.name in (HOSTS, VARIABLES, _VARIABLES_MISNAMED)):
                 continue
             if _is_folder(entry):
                 yield from _spec_files(path, seen, depth + 1)
-            elif entry.name.endswith(SPEC_SUFFIXES + TEMPLATE_SUFFIXES):
+            elif entry.name.lower().endswith(_ANYHOW):
                 files += 1
                 if files > FILES_MAX:
                     raise _TooManyFiles(folder, f"the folder holds more than {FILES_MAX} spec files")

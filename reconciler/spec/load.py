@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import SpecError
-from reconciler.model.wanted import AttachmentWanted, NetworkMode, NetworkWanted, Source, WantedState
+from reconciler.model.wanted import AttachmentWanted, NetworkMode, NetworkWanted, Source, SpecWarning, WantedState
 from reconciler.spec.attachment import AttachmentSpec, NetworkTable, attachment_faults, attachment_wanted, network_mode
 from reconciler.spec.conflicts import attachment_conflicts, is_for_host, network_conflicts, twice_declared
 from reconciler.spec.declarations import Declarations, Declared, read_declarations
@@ -18,6 +18,7 @@ from reconciler.spec.document import FAULTS_MAX, Document, parse_document, shown
 from reconciler.spec.files import SpecFolder, SpecText, read_folder
 from reconciler.spec.network import Fault, NetworkSpec, builtin_networks, network_wanted
 from reconciler.spec.not_yet import not_yet_in_network
+from reconciler.spec.warnings import attachment_warnings, document_warnings, network_warnings, variables_warnings
 
 HINTS_AMONG_MAX: Final = 500
 """Networks beyond which a misspelt one is not compared with all of them: that costs more than the rest of the load."""
@@ -32,11 +33,12 @@ class ParsedFile:
     document: Document | None
     declarations: Declarations
     faults: tuple[SpecError, ...]
+    warnings: tuple[SpecWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedSpecs:
-    """faults: of all files, in the order of their places. digest: SHA-256 over names and contents. files: those read.
+    """faults, warnings: of all files, in the order of their places. digest: SHA-256 over names and contents. files: those read.
 
     texts: what they hold, so that the same specs can be understood again when the files have changed. parsed: plain spec files
     by name, so that the next load need not parse again those that did not change. is_listed: False when the folder could not be
@@ -45,6 +47,7 @@ class LoadedSpecs:
 
     wanted: WantedState
     faults: tuple[SpecError, ...]
+    warnings: tuple[SpecWarning, ...] = ()
     digest: str
     files: tuple[str, ...]
     texts: tuple[SpecText, ...] = ()
@@ -53,33 +56,48 @@ class LoadedSpecs:
 
 
 def load_specs(
-    specs_dir: Path, *, host: str, is_bridge_enabled: bool = True, previous: LoadedSpecs | None = None
+    specs_dir: Path,
+    *,
+    host: str,
+    is_bridge_enabled: bool = True,
+    is_in_cluster: bool = True,
+    previous: LoadedSpecs | None = None,
 ) -> LoadedSpecs:
     """Read the folder for `host`; what is there may be anything, it ends up in `faults` and never raises.
 
     An entry with a fault is left out, as are the attachments that refer to it: they stay as they run. `is_bridge_enabled`
-    False leaves out the network `bridge` (`--bridge none`). previous: an earlier load of the same folder, to save work only.
+    False leaves out the network `bridge` (`--bridge none`). `is_in_cluster` False: no other host declares external networks.
+    previous: an earlier load of the same folder, to save work only.
     """
     known = previous.parsed if previous is not None else {}
-    return _understood(read_folder(specs_dir, host=host), host=host, is_bridge_enabled=is_bridge_enabled, known=known)
+    place = _Place(host=host, is_bridge_enabled=is_bridge_enabled, is_in_cluster=is_in_cluster)
+    return _understood(read_folder(specs_dir, host=host), place, known)
 
 
 def load_texts(texts: Sequence[SpecText], *, host: str, digest: str, is_bridge_enabled: bool = True) -> LoadedSpecs:
     """Understand files that were read before; otherwise as `load_specs`. digest: of the folder that they were."""
     folder = SpecFolder(texts=tuple(texts), faults=(), digest=digest)
-    return _understood(folder, host=host, is_bridge_enabled=is_bridge_enabled, known={})
+    return _understood(folder, _Place(host=host, is_bridge_enabled=is_bridge_enabled, is_in_cluster=True), {})
 
 
-def _understood(
-    folder: SpecFolder, *, host: str, is_bridge_enabled: bool, known: Mapping[str, ParsedFile]
-) -> LoadedSpecs:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """For whom the specs are read."""
+
+    host: str
+    is_bridge_enabled: bool
+    is_in_cluster: bool
+
+
+def _understood(folder: SpecFolder, place: _Place, known: Mapping[str, ParsedFile]) -> LoadedSpecs:
     faults = list(folder.faults)
     plain = [text for text in folder.texts if not text.is_variables and not text.is_template]
     parsed = {text.name: _parsed(text, known) for text in plain}
     faults += [fault for file in parsed.values() for fault in file.faults]
+    warnings = [warning for file in parsed.values() for warning in file.warnings]
     documents = [file.document for file in parsed.values() if file.document is not None]
     declarations = [file.declarations for file in parsed.values() if file.document is not None]
-    for document in _rendered(folder.texts, host, faults):
+    for document in _rendered(folder.texts, place.host, faults, warnings):
         documents.append(document)
         declarations.append(read_declarations(document))
     faults += [fault for declared in declarations for fault in declared.faults]
@@ -88,17 +106,21 @@ def _understood(
         and len(documents) == sum(not text.is_variables for text in folder.texts)
         and all(declared.is_complete for declared in declarations)
     )
-    networks = _network_table([entry for declared in declarations for entry in declared.networks], faults)
+    of_networks = [entry for declared in declarations for entry in declared.networks]
+    networks = _network_table(of_networks, faults, is_all_there=is_complete and not place.is_in_cluster)
     entries = [entry for declared in declarations for entry in declared.attachments]
-    attachments = _attachments(entries, networks, faults, host=host, is_complete=is_complete)
+    attachments = _attachments(entries, networks, faults, host=place.host, is_complete=is_complete)
+    warnings += [warning for entry in of_networks for warning in network_warnings(entry)]
+    warnings += [warning for entry in entries for warning in attachment_warnings(entry, networks)]
     ordered = _ordered(faults)
     return LoadedSpecs(
         wanted=WantedState(
-            networks=_sorted_networks(networks, is_bridge_enabled=is_bridge_enabled),
+            networks=_sorted_networks(networks, is_bridge_enabled=place.is_bridge_enabled),
             attachments=attachments,
             has_faults=bool(ordered),
         ),
         faults=ordered,
+        warnings=_undisputed(warnings, ordered),
         digest=folder.digest,
         files=tuple(text.name for text in folder.texts),
         texts=folder.texts,
@@ -118,16 +140,21 @@ def _parsed(text: SpecText, known: Mapping[str, ParsedFile]) -> ParsedFile:
         return before
     document, faults = parse_document(text.name, text.text)
     declarations = Declarations() if document is None else read_declarations(document)
-    return ParsedFile(text.text, document, declarations, tuple(faults))
+    warnings = () if document is None else tuple(document_warnings(document, text.text))
+    return ParsedFile(text.text, document, declarations, tuple(faults), warnings)
 
 
-def _rendered(texts: tuple[SpecText, ...], host: str, faults: list[SpecError]) -> Iterator[Document]:
+def _rendered(
+    texts: tuple[SpecText, ...], host: str, faults: list[SpecError], warnings: list[SpecWarning]
+) -> Iterator[Document]:
     """Parse what templates give; they are rendered with the variables, and not at all when those are bad."""
     variables = [text for text in texts if text.is_variables]
     templates = [text for text in texts if text.is_template]
-    values = [_parsed(text, {}) for text in variables]
-    faults += [fault for file in values for fault in file.faults]
-    documents = [file.document for file in values if file.document is not None]
+    values = [parse_document(text.name, text.text) for text in variables]
+    faults += [fault for _, found in values for fault in found]
+    documents = [document for document, _ in values if document is not None]
+    texts_of_templates = [template.text for template in templates]
+    warnings += [found for document in documents for found in variables_warnings(document, texts_of_templates)]
     if not templates or len(documents) < len(variables):
         return
     from reconciler.spec.templates import Renderer  # jinja2 is loaded by those who have templates
@@ -139,26 +166,67 @@ def _rendered(texts: tuple[SpecText, ...], host: str, faults: list[SpecError]) -
             document, found = parse_document(template.name, *rendered)
             faults += found
             if document is not None:
+                warnings += document_warnings(document, rendered[0])
                 yield document
 
 
-def _network_table(entries: list[Declared[NetworkSpec]], faults: list[SpecError]) -> NetworkTable:
-    """Give every network by its key, the built-in ones too; None for those with a fault.
+def _network_table(
+    entries: list[Declared[NetworkSpec]], faults: list[SpecError], *, is_all_there: bool
+) -> NetworkTable:
+    """Give every network by its key, the built-in ones too; None for those with a fault. is_all_there: no other host declares any.
 
     host and none are there whatever is said of them: nothing of them is made, so nothing can be left as it runs.
     """
     builtin = builtin_networks(BUILTIN_SOURCE)
     table: dict[str, NetworkWanted | None] = {**builtin}
-    for entry in entries:
+    made = [entry for entry in entries if not _is_joined(entry)]
+    for entry in made:
         network = _network(entry, builtin, faults)
         table[entry.key] = builtin[entry.key] if network is None and entry.key in ("host", "none") else network
     default = builtin["bridge"].bridge
-    is_default_ours = "bridge" in {entry.key for entry in entries}
+    is_default_ours = "bridge" in {entry.key for entry in made}
     links = {default.link_name: "bridge"} if default is not None and default.link_name and not is_default_ours else {}
-    for conflicts in (twice_declared(entries, "network"), network_conflicts(entries, links)):
+    for conflicts in (twice_declared(made, "network"), network_conflicts(made, links)):
         faults += conflicts.faults
         table.update(dict.fromkeys(conflicts.keys, None))
+    joined = [entry for entry in entries if _is_joined(entry)]
+    _join(joined, {_name(entry): entry for entry in reversed(made)}, table, faults, is_all_there=is_all_there)
     return table
+
+
+def _is_joined(entry: Declared[NetworkSpec]) -> bool:
+    """Say whether the network is declared elsewhere: in another entry, or by another host."""
+    return entry.spec is not None and entry.spec.is_external and not entry.spec.is_builtin_reference(entry.key)
+
+
+def _name(entry: Declared[NetworkSpec]) -> str:
+    return entry.key if entry.spec is None else entry.spec.real_name(entry.key)
+
+
+def _join(
+    joined: list[Declared[NetworkSpec]],
+    made: Mapping[str, Declared[NetworkSpec]],
+    table: dict[str, NetworkWanted | None],
+    faults: list[SpecError],
+    *,
+    is_all_there: bool,
+) -> None:
+    """Enter external networks. made: those declared here, by name."""
+    first = {entry.key: entry for entry in made.values()}
+    for entry in joined:
+        name, network = _name(entry), _network(entry, {}, faults)
+        known = first.setdefault(entry.key, entry)
+        if _name(known) != name:
+            message = f"network with name {entry.key} already exists: it is also declared at {known.source}"
+            faults.append(entry.fault((), message, at_key=True))
+            network = None
+        elif network is not None and name in made:
+            network = table[made[name].key]
+        elif network is not None and is_all_there:
+            message = f"network {name} is external and declared nowhere: declare it here, or give --cluster-store if others do"
+            faults.append(entry.fault(("external",), message))
+            network = None
+        table[entry.key] = network
 
 
 def _network(
@@ -234,3 +302,12 @@ def _ordered(faults: list[SpecError]) -> tuple[SpecError, ...]:
         if len(of_file) > FAULTS_MAX:
             kept.append(SpecError(file, 0, 0, f"and {len(of_file) - FAULTS_MAX} more faults"))
     return tuple(kept)
+
+
+def _undisputed(warnings: list[SpecWarning], faults: tuple[SpecError, ...]) -> tuple[SpecWarning, ...]:
+    """Sort by place, and leave out what a fault says already; a file says no more than of faults."""
+    disputed = {(fault.file, fault.line, fault.column) for fault in faults}
+    kept = (
+        one for one in sorted(set(warnings)) if (one.source.file, one.source.line, one.source.column) not in disputed
+    )
+    return tuple(islice(kept, FAULTS_MAX))

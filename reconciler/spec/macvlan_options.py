@@ -75,6 +75,8 @@ _IPVLAN: Final[_Parsers] = {
     MTU: ("mtu", _mtu),
 }
 
+SUBLINK_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {"macvlan": tuple(_MACVLAN), "ipvlan": tuple(_IPVLAN)}
+
 
 def macvlan_options(options: Mapping[str, str]) -> ParsedSublinkOptions[MacvlanOptions]:
     """Parse the options of one macvlan network; those that cannot be read keep their default."""
@@ -92,7 +94,7 @@ def _parsed(options: Mapping[str, str], parsers: _Parsers) -> tuple[dict[str, An
     faults: list[tuple[str, str]] = []
     for option, text in options.items():
         if option not in parsers:
-            faults += [(option, message) for message in _unknown(option, tuple(parsers))]
+            faults += unknown_option(option, tuple(parsers))
             continue
         field, parse = parsers[option]
         try:
@@ -100,9 +102,3 @@ def _parsed(options: Mapping[str, str], parsers: _Parsers) -> tuple[dict[str, An
         except ValueError as error:
             faults.append((option, f"failed to parse {option} value: {error}"))
     return values, tuple(faults)
-
-
-def _unknown(option: str, known: tuple[str, ...]) -> list[str]:
-    """Options of other tools are shown by inspect and otherwise ignored; what looks like one of these is a slip."""
-    is_ours = option.startswith(PREFIX) or get_close_matches(option[:128], known, n=1, cutoff=0.7)
-    return [unknown_option(option, known)] if is_ours else []

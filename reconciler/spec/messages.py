@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from reconciler.errors import SpecError
 from reconciler.spec.attachment import AttachmentSpec, EndpointSpec, LongPort, SandboxSpec
-from reconciler.spec.document import FAULTS_MAX, Document, Path, kind_of, shown
+from reconciler.spec.document import FAULTS_MAX, Document, Path, kind_of, shown, unfilled
 from reconciler.spec.fields import At
 from reconciler.spec.network import IpamSpec, NetworkSpec, SubnetSpec
 from reconciler.spec.spec_model import SpecModel
@@ -52,12 +52,14 @@ def spec_faults(document: Document, path: Path, error: ValidationError) -> list[
 def _fault(document: Document, path: Path, detail: Any) -> SpecError:
     place: Path = (*path, *detail["loc"])
     kind, context = detail["type"], detail.get("ctx", {})
+    cause = context.get("error")
+    at = (*place, *cause.path) if isinstance(cause, At) else place
+    if kind != "extra_forbidden" and (variables := unfilled(_typed_at(document, at))):
+        return document.fault(at, variables)
     if kind == "extra_forbidden":
         return document.fault(place, unknown_key(str(place[-1]), _known_keys(place)), at_key=True)
     if kind == "value_error":
-        cause = context["error"]
-        steps = cause.path if isinstance(cause, At) else ()
-        return document.fault((*place, *steps), str(cause), at_key="[key]" in place)
+        return document.fault(at, str(cause), at_key="[key]" in place)
     if kind == "missing":
         return document.fault(place, f"'{place[-1]}' is missing")
     if kind in _EXPECTED:
@@ -68,6 +70,19 @@ def _fault(document: Document, path: Path, detail: Any) -> SpecError:
         bound, words = _BOUNDS[kind]
         return document.fault(place, f"{detail['input']} is out of range: {words} {context[bound]} is expected")
     return document.fault(place, detail["msg"])
+
+
+def _typed_at(document: Document, path: Path) -> str:
+    """Give the text that stands at `path`, "" when it is none. Steps that the data lacks are passed over, as where it stands."""
+    node, text = document.data, ""
+    for step in path:
+        if isinstance(node, dict) and step in node:
+            node = node[str(step)]
+        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
+            node = node[step]
+        elif step == "[key]":
+            return str(path[path.index(step) - 1])
+    return node if isinstance(node, str) else text
 
 
 def _typed(value: object) -> str:

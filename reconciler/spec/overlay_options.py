@@ -71,8 +71,8 @@ _NO_ENCRYPTION: Final = (
 def overlay_options(options: Mapping[str, str], subnets: int | None = None) -> ParsedOverlayOptions:
     """Parse the options of one overlay network; those that cannot be read count as not given.
 
-    subnets: how many are declared, None when they are yet to be chosen. Options outside `com.docker.network.` are other tools'
-    business.
+    subnets: how many are declared, None when they are yet to be chosen. Options that are not meant for this driver are
+    other tools' business.
     """
     values: dict[str, Any] = {}
     faults: list[tuple[str, str]] = []
@@ -85,8 +85,8 @@ def overlay_options(options: Mapping[str, str], subnets: int | None = None) -> P
                 values[field] = parse(text)
             except ValueError as error:
                 faults.append((option, f"failed to parse {option} value: {error}"))
-        elif option.startswith(PREFIX):
-            faults.append((option, unknown_option(option, tuple(_PARSERS))))
+        else:
+            faults += unknown_option(option, tuple(_PARSERS))
     given = len(values.get("vnis", ()))
     if given and subnets is not None and given != subnets:
         message = f"insufficient vnis({given}) passed to overlay: give one for each of the {subnets} subnets, or none"

@@ -23,7 +23,7 @@ from reconciler.model.identifiers import HOST
 from reconciler.model.objects import Bridge, Unit
 from reconciler.model.plan import Action, Operation, Outcome, Plan
 from reconciler.model.report import Report
-from reconciler.model.wanted import NetworkWanted
+from reconciler.model.wanted import NetworkWanted, Source, SpecWarning
 from reconciler.settings import PruneLimit, Settings
 from reconciler.status.write import write_status
 from tests.fakes.desired import HERE, attachment, endpoint, host_facts, network
@@ -259,6 +259,83 @@ def test_guards_yield_only_to_what_is_ordered(
     assert pipeline.orders == orders
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("stauts", "reconcile status"),
+        ("valdiate", "reconcile validate"),
+        ("plan", "reconcile --dry-run"),
+        ("apply", "reconcile"),
+        ("ps", "reconcile attachment ls"),
+    ],
+)
+def test_command_that_is_not_there_leads_to_the_one_that_was_meant(
+    run: Run, pipeline: FakePipeline, typed: str, meant: str
+) -> None:
+    code, _, err = run("-v", typed, "--what")
+
+    assert code == ExitCode.USAGE
+    assert err.endswith(f"Error: No such command '{typed}'. Did you mean `{meant}`?\n")
+    assert pipeline.calls == []
+
+
+WARNED_SPECS = """networks: {inside: {internal: true, driver_opts: {isolate: 1}}, front: {}}
+attachments:
+  web: {networks: [inside], ports: [8080:80]}
+  both: {networks: [inside, front], ports: [8081:80, "[::1]:8082:80"]}
+  here: {network_mode: host, ports: [80]}
+"""
+WARNINGS = [
+    (1, 60, "'isolate' has no effect: driver bridge has no such option"),
+    (3, 3, "attachment web: no port is published: none of its networks is a bridge that leads outside"),
+    (
+        4,
+        3,
+        "attachment both: nothing is published on ::1: the kernel lets nothing from there out of the loopback link; use 127",
+    ),
+    (
+        5,
+        3,
+        "attachment here: published ports are discarded when using host network mode: what listens there listens on the host",
+    ),
+]
+
+
+def test_validate_warns_of_what_comes_to_nothing(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "a.yaml").write_text(WARNED_SPECS)
+
+    code, out, err = run("validate")
+    document = json.loads(run("validate", "--output", "json")[1])
+    annotations = run("validate", "--output", "github")[1].splitlines()
+
+    assert (code, out) == (ExitCode.OK, "")
+    lines = err.splitlines()
+    for (line, column, text), said in zip(WARNINGS, sorted(lines[:-1]), strict=True):
+        assert said.startswith(f"{tmp_path}/specs/a.yaml:{line}:{column}: warning: {text}")
+    assert lines[-1] == "5 networks and 3 attachments for host alpha: fine, 4 warnings"
+    assert (document["valid"], document["error_count"], document["warning_count"]) == (True, 0, 4)
+    assert [each["severity"] for each in document["diagnostics"]] == ["warning"] * 4
+    assert [each.split(",")[0] for each in annotations] == [f"::warning file={tmp_path}/specs/a.yaml"] * 4
+
+
+def test_plan_tells_what_comes_to_nothing(run: Run, pipeline: FakePipeline) -> None:
+    remark, warning = (Unit(attachment="web"), "no port is published"), SpecWarning(Source("a.yaml", 3, 5), "no effect")
+    told = report(CREATE)
+    pipeline.report = replace(told, desired=replace(told.desired, remarks=(remark,)), spec_warnings=(warning,))
+
+    _, out, err = run("--dry-run")
+    document = json.loads(run("--dry-run", "--output", "json")[1])
+    annotations = run("--dry-run", "--output", "github")[1]
+
+    assert "warning: attachment web: no port is published\nPlan:" in out
+    assert err == "a.yaml:3:5: warning: no effect\n"
+    assert document["remarks"] == [{"unit": {"attachment": "web", "network": ""}, "message": "no port is published"}]
+    assert [(each["severity"], each["summary"]) for each in document["diagnostics"]] == [("warning", "no effect")]
+    assert "::warning file=a.yaml,line=3,col=5::no effect\n" in annotations
+    assert "::warning title=remark::attachment web: no port is published\n" in annotations
+
+
 def test_prune_limit_is_a_setting(run: Run, pipeline: FakePipeline) -> None:
     run("--prune-limit", "5,10%")
 
@@ -279,6 +356,8 @@ def test_prune_limit_is_a_setting(run: Run, pipeline: FakePipeline) -> None:
         ("--detailed-exitcode",),
         ("--against", "live"),
         ("--output", "xml"),
+        ("--output", "json"),
+        ("--output", "text"),
         ("--bridge", "docker0"),
         ("--host", "../../etc"),
         ("--cluster-store-opt", "token"),

@@ -1,4 +1,4 @@
-"""Folders of bad specs beside the faults that they give. UPDATE_GOLDEN=1 rewrites; a human reads the difference."""
+"""Folders of bad specs beside the faults and warnings that they give. UPDATE_GOLDEN=1 rewrites; a human reads the difference."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def test_every_fault_of_every_file_is_said_with_its_place(case: Path, monkeypatc
 
     loaded = load_specs(Path("."), host="alpha")
 
-    said = "".join(f"{fault}\n" for fault in loaded.faults)
+    said = "".join(f"{said}\n" for said in (*loaded.faults, *loaded.warnings))
     said += f"left: {' '.join(network.name for network in loaded.wanted.networks)}\n"
     said += f"left: {' '.join(attachment.name for attachment in loaded.wanted.attachments)}\n".replace(" \n", "\n")
     if os.environ.get("UPDATE_GOLDEN"):

@@ -468,3 +468,50 @@ def test_any_bytes_give_nothing_but_faults(tmp_path: Path, content: bytes, name:
     loaded = load_specs(tmp_path, host="alpha")
 
     assert loaded.wanted.has_faults is bool(loaded.faults)
+
+
+EXTERNAL = """networks: {front: {external: true}, alias: {external: true, name: back}, gone: {external: {name: front}}}
+attachments: {web: {networks: {front: {ipv4_address: 10.1.0.9}, alias: }}}
+"""
+DECLARED = "networks: {front: {ipam: {config: [{subnet: 10.1.0.0/24}]}}, other: {name: back, internal: true}}"
+
+
+def test_external_network_is_the_one_of_that_name_which_is_declared_here(load, tmp_path: Path) -> None:
+    for is_in_cluster in (False, True):
+        load(EXTERNAL, b=DECLARED)
+        loaded = load_specs(tmp_path, host="alpha", is_in_cluster=is_in_cluster)
+
+        assert loaded.faults == ()
+        assert [one.name for one in loaded.wanted.networks] == ["back", "bridge", "front", "host", "none"]
+        assert not any(one.is_external for one in loaded.wanted.networks)
+        assert [one.network for one in attachment(loaded, "web").endpoints] == ["back", "front"]
+
+
+def test_external_network_that_nobody_declares_is_a_fault_outside_of_a_cluster(load, tmp_path: Path) -> None:
+    load("networks: {front: {external: true}, bridge: {external: true}}\nattachments: {web: {networks: [front]}}")
+
+    alone = load_specs(tmp_path, host="alpha", is_in_cluster=False)
+    joined = load_specs(tmp_path, host="alpha", is_in_cluster=True)
+
+    (fault,) = alone.faults
+    assert (fault.line, fault.column) == (1, 30)
+    assert "network front is external and declared nowhere" in fault.message
+    assert alone.wanted.attachments == ()
+    assert joined.faults == ()
+    assert network(joined, "front").is_external
+
+
+def test_one_key_for_two_external_networks_is_a_fault(load) -> None:
+    loaded = load("networks: {front: {external: true}}", b="networks: {front: {external: true, name: back}}")
+
+    assert ["network with name front already exists" in fault.message for fault in loaded.faults] == [True]
+
+
+def test_variables_that_templates_use_are_no_specs(tmp_path: Path) -> None:
+    (tmp_path / "vars.yaml").write_text("networks: {a: {}}\nattachments: {b: {}}")
+    (tmp_path / "a.yaml.j2").write_text("networks:\n{% for name in\n networks %}  {{ name }}: {}\n{% endfor %}")
+
+    loaded = load_specs(tmp_path, host="alpha")
+
+    assert [warning.source.line for warning in loaded.warnings] == [2]
+    assert "a" in [one.name for one in loaded.wanted.networks]
