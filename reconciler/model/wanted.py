@@ -245,7 +245,7 @@ class AttachmentWanted:
     """One sandbox and the networks it joins. mode NETWORKS: `endpoints` says which (`bridge` for the default one).
 
     hosts: names or globs, empty for every host. expose: (first, last, protocol). links: (attachment, alias).
-    extra_hosts: (name, address or "host-gateway"). sysctls: names with dots, a slash in them
+    extra_hosts: (name, address or "host-gateway"), in the order of their lines. sysctls: names with dots, a slash in them
     for a dot (sysctl(8)), only `net.`.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.model.desired import DesiredAttachment, HostFacts
+from reconciler.model.identifiers import short_id
 from reconciler.model.objects import IPAddress
 from reconciler.model.wanted import NetworkMode
 
@@ -21,21 +22,28 @@ ff02::2\tip6-allrouters
 def hosts_text(attachment: DesiredAttachment, host: HostFacts, host_gateway: IPAddress | None) -> str:
     """Give the file's text: the local names, extra hosts, links, then the sandbox's own names for each of its addresses.
 
-    A sandbox on the host's stack gets the host's own file with the extra hosts appended.
-    host_gateway: what `host-gateway` in extra_hosts stands for; without one such a line is left out.
+    A sandbox on the host's stack gets the host's own file; with extra hosts the one that all others get, so that these count
+    whatever the host's file says of the same names. host_gateway: what `host-gateway` in extra_hosts stands for; without one such a
+    line is left out.
     """
+    if attachment.wanted.mode is NetworkMode.HOST and not attachment.wanted.extra_hosts:
+        return host.hosts
     extra = "".join(_extra_lines(attachment, host_gateway))
-    if attachment.wanted.mode is NetworkMode.HOST:
-        return _terminated(host.hosts) + extra
     own = "".join(f"{address}\t{own_names(attachment)}\n" for address in _own_addresses(attachment))
     return _LOCAL + extra + "".join(_link_lines(attachment)) + own
 
 
 def own_names(attachment: DesiredAttachment) -> str:
-    """Give `host.domain host`, or the one name when there is no domain; the short id when no hostname was given."""
-    hostname = attachment.wanted.hostname or attachment.id[:12]
+    """Give the full name and its first part, or the one name when there is no domain; the short id when no hostname was given.
+
+    The domain may stand in the hostname, in `domainname`, or in both.
+    """
+    full = attachment.wanted.hostname or short_id(attachment.id)
     domain = attachment.wanted.domainname
-    return f"{hostname}.{domain} {hostname}" if domain else hostname
+    if domain and not full.lower().endswith(f".{domain}".lower()):
+        full = f"{full}.{domain}"
+    host, dot, _ = full.partition(".")
+    return f"{full} {host}" if dot else full
 
 
 def _extra_lines(attachment: DesiredAttachment, host_gateway: IPAddress | None) -> Iterator[str]:
@@ -56,11 +64,8 @@ def _link_lines(attachment: DesiredAttachment) -> Iterator[str]:
 
 
 def _own_addresses(attachment: DesiredAttachment) -> Iterator[IPAddress]:
+    """Leave out the way out of overlay networks, where nobody looks for the sandbox."""
     for endpoint in attachment.endpoints:
         for interface in (endpoint.ipv4, endpoint.ipv6):
-            if interface is not None:
+            if interface is not None and not endpoint.wanted.is_gateway:
                 yield interface.ip
-
-
-def _terminated(text: str) -> str:
-    return text if not text or text.endswith("\n") else text + "\n"

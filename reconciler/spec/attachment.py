@@ -24,8 +24,8 @@ from reconciler.spec.document import Document, Path, Tree, kind_of, shown
 from reconciler.spec.fields import (
     AbsolutePath,
     Address,
+    Alias,
     At,
-    DnsName,
     DnsOption,
     Expose,
     ExtraHosts,
@@ -75,7 +75,7 @@ class EndpointSpec(SpecModel):
     ipv6_address: Ipv6 | None = None
     link_local_ips: Items[Address] = ()
     mac_address: Mac | None = None
-    aliases: Items[DnsName] = ()
+    aliases: Items[Alias] = ()
     priority: int = Field(default=0, gt=-_PRIORITY_MAX, lt=_PRIORITY_MAX)
     gw_priority: int = Field(
         default=0, gt=-_PRIORITY_MAX, lt=_PRIORITY_MAX, description="higher takes the default route"
@@ -262,7 +262,7 @@ def _membership_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator
         return
     seen: dict[str, str] = {}
     for key in spec.networks:
-        name = _real_name(key, networks)
+        name = network_name(key, networks)
         if name in seen:
             yield ("networks", key), f"'{key}' and '{seen[name]}' are the same network '{name}'"
         seen.setdefault(name, key)
@@ -274,7 +274,7 @@ def _membership_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator
             )
 
 
-def _real_name(key: str, networks: NetworkTable) -> str:
+def network_name(key: str, networks: NetworkTable) -> str:
     network = networks.get(key)
     return network.name if network is not None else key
 
@@ -310,7 +310,7 @@ def _port_faults(spec: AttachmentSpec) -> Iterator[Fault]:
 
 
 def network_mode(spec: AttachmentSpec, networks: NetworkTable) -> NetworkMode:
-    names = {spec.network_mode, *(_real_name(key, networks) for key in spec.networks)}
+    names = {spec.network_mode, *(network_name(key, networks) for key in spec.networks)}
     return next((mode for mode in (NetworkMode.HOST, NetworkMode.NONE) if mode in names), NetworkMode.NETWORKS)
 
 
@@ -430,7 +430,7 @@ def _endpoints(
 
 def _endpoint(key: str, spec: EndpointSpec, source: Source, networks: NetworkTable) -> EndpointWanted:
     return EndpointWanted(
-        network=_real_name(key, networks),
+        network=network_name(key, networks),
         source=source,
         ipv4_address=spec.ipv4_address,
         ipv6_address=spec.ipv6_address,

@@ -12,7 +12,7 @@ from reconciler.errors import SpecError
 from reconciler.model.wanted import Source
 from reconciler.spec.attachment import AttachmentSpec
 from reconciler.spec.document import Document, Path, Tree, kind_of, unfilled
-from reconciler.spec.fields import parse_name
+from reconciler.spec.fields import parse_served_name
 from reconciler.spec.messages import spec_faults, unknown_key
 from reconciler.spec.network import NetworkSpec
 from reconciler.spec.spec_model import SpecModel
@@ -91,7 +91,7 @@ def _validated(
 ) -> SpecT | None:
     found: list[SpecError] = []
     try:
-        parse_name(path[-1] if isinstance(path[-1], str) else None)
+        parse_served_name(path[-1] if isinstance(path[-1], str) else None)
     except ValueError as error:
         found.append(document.fault(path, unfilled(str(path[-1])) or str(error), at_key=True))
     spec = None

@@ -36,6 +36,7 @@ HOSTNAME_MAX: Final = 253
 """Characters of a full domain name without its last dot (RFC 1035, section 2.3.4)."""
 _SYSCTL_VALUE_MAX: Final = 4000
 """Characters; the kernel reads a page at most."""
+_LABEL_MAX: Final = 63
 PROTOCOLS: Final = ("tcp", "udp", "sctp")
 
 
@@ -72,6 +73,20 @@ def parse_name(value: Tree) -> str:
             f"and has at most {NAME_MAX} characters"
         )
     return text
+
+
+def parse_served_name(value: Tree) -> str:
+    """Give a name that networks and attachments have: it is looked up as well, label by label."""
+    text = parse_name(value)
+    if not _has_labels(text):
+        raise ValueError(
+            f"{shown(text)} could never be looked up: a name has 1 to {_LABEL_MAX} characters between its dots (RFC 1035)"
+        )
+    return text
+
+
+def _has_labels(name: str) -> bool:
+    return all(0 < len(label) <= _LABEL_MAX for label in name.split("."))
 
 
 def parse_link_name(value: Tree) -> str:
@@ -168,7 +183,8 @@ def parse_hostname(value: Tree) -> str:
     text = parse_text(value)
     if len(text) > HOSTNAME_MAX or not _HOSTNAME.match(text):
         raise ValueError(
-            f"{shown(text)} is no host name (RFC 1123): dot-separated parts of letters, digits and inner '-', each at most 63"
+            f"{shown(text)} is no host name (RFC 1123): dot-separated parts of letters, digits and inner '-', "
+            f"each at most {_LABEL_MAX}"
         )
     return text
 
@@ -176,10 +192,20 @@ def parse_hostname(value: Tree) -> str:
 def parse_dns_name(value: Tree) -> str:
     """Give a name that others may look up; underscores are common in practice."""
     text = parse_text(value)
-    if len(text) > HOSTNAME_MAX or not _DNS_NAME.match(text) or any(len(part) > 63 for part in text.split(".")):
+    is_name = len(text) <= HOSTNAME_MAX and _DNS_NAME.match(text) and _has_labels(text.removesuffix("."))
+    if not is_name:
         raise ValueError(
-            f"{shown(text)} is no name that can be looked up: letters, digits, '-', '_' and '.' are expected"
+            f"{shown(text)} is no name that can be looked up: letters, digits, '-' and '_' are expected, at most {_LABEL_MAX} "
+            f"between dots and {HOSTNAME_MAX} in all"
         )
+    return text
+
+
+def parse_alias(value: Tree) -> str:
+    """Give a name that one answers to; names are compared without the dot that ends a question's."""
+    text = parse_dns_name(value)
+    if text.endswith("."):
+        raise ValueError(f"{shown(text)} ends with a dot: leave it out")
     return text
 
 
@@ -235,24 +261,29 @@ def parse_protocol(value: Tree) -> str:
 
 def parse_link(value: Tree) -> tuple[str, str]:
     target, colon, alias = parse_text(value).partition(":")
-    return parse_name(target), parse_dns_name(alias) if colon else target
+    return parse_name(target), parse_alias(alias) if colon else target
 
 
 def parse_pairs(value: Tree) -> Pairs:
     """Give a map, or a list of `key=value` and `key`, as pairs."""
-    return _collect(_entries(value, "=", is_value_needed=False), lambda key, text: (key, text))
+    return tuple(sorted(_collect(_entries(value, "=", is_value_needed=False), lambda key, text: (key, text))))
 
 
 def parse_sysctls(value: Tree) -> Pairs:
-    return _collect(_entries(value, "=", is_value_needed=True), _sysctl)
+    return tuple(sorted(_collect(_entries(value, "=", is_value_needed=True), _sysctl)))
 
 
 def parse_extra_hosts(value: Tree) -> Pairs:
-    """Give `name=address`, `name:address` or a map; the address may be in brackets or the word host-gateway."""
+    """Give `name=address`, `name:address` or a map; the address may be in brackets or the word host-gateway.
+
+    A list stays in its order, which is that of the lines in the hosts file; a map has none, so its names are sorted.
+    """
     if not isinstance(value, dict):
         return _collect(_entries(value, "=:", is_value_needed=True), _extra_host, is_repeatable=True)
     listed: list[_PairEntry] = [
-        (name, name, text) for name, texts in value.items() for text in (texts if isinstance(texts, list) else [texts])
+        (name, name, text)
+        for name, texts in sorted(value.items(), key=lambda item: str(item[0]))
+        for text in (texts if isinstance(texts, list) else [texts])
     ]
     return _collect(listed, _extra_host, is_repeatable=True)
 
@@ -304,7 +335,7 @@ def _entries(value: Tree, separators: str, *, is_value_needed: bool) -> list[_Pa
 def _collect(
     entries: list[_PairEntry], parse: Callable[[str, str], tuple[str, str]], *, is_repeatable: bool = False
 ) -> Pairs:
-    found: set[tuple[str, str]] = set()
+    found: dict[tuple[str, str], None] = {}
     names: set[str] = set()
     for step, key, text in entries:
         try:
@@ -314,8 +345,8 @@ def _collect(
         if name in names and not is_repeatable:
             raise At((step,), f"{shown(name)} is given twice")
         names.add(name)
-        found.add((name, parsed))
-    return tuple(sorted(found))
+        found[name, parsed] = None
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +391,7 @@ OneOrMany = Annotated[
 
 Text = Annotated[str, *_plain(parse_text, **_SCALAR)]
 Name = Annotated[str, *_plain(parse_name, **_NAME_SCHEMA)]
+ServedName = Annotated[str, *_plain(parse_served_name, **_NAME_SCHEMA)]
 LinkName = Annotated[str, *_plain(parse_link_name, type="string", maxLength=LINK_NAME_MAX)]
 Address = Annotated[IPAddress, *_plain(parse_address, type="string", anyOf=[{"format": "ipv4"}, {"format": "ipv6"}])]
 Nameserver = Annotated[IPAddress, *_plain(parse_nameserver, type="string")]
@@ -369,7 +401,7 @@ Subnet = Annotated[IPv4Network | IPv6Network, *_plain(parse_subnet, type="string
 IpRange = Annotated[IPv4Network | IPv6Network, *_plain(parse_ip_range, type="string", pattern="/[0-9]+$")]
 Mac = Annotated[str, *_plain(parse_mac, type="string", pattern="^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$")]
 Hostname = Annotated[str, *_plain(parse_hostname, type="string", maxLength=HOSTNAME_MAX)]
-DnsName = Annotated[str, *_plain(parse_dns_name, type="string", maxLength=HOSTNAME_MAX)]
+Alias = Annotated[str, *_plain(parse_alias, type="string", maxLength=HOSTNAME_MAX)]
 SearchDomain = Annotated[str, *_plain(parse_search_domain, type="string", maxLength=HOSTNAME_MAX)]
 DnsOption = Annotated[str, *_plain(parse_dns_option, type="string")]
 HostPattern = Annotated[str, *_plain(parse_host_pattern, type="string", minLength=1, maxLength=253)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +16,12 @@ from reconciler.spec.conflicts import attachment_conflicts, is_for_host, network
 from reconciler.spec.declarations import Declarations, Declared, read_declarations
 from reconciler.spec.document import FAULTS_MAX, Document, parse_document, shown
 from reconciler.spec.files import SpecFolder, SpecText, read_folder
+from reconciler.spec.links import HINTS_AMONG_MAX, link_faults, linkable
+from reconciler.spec.names import long_name_faults
 from reconciler.spec.network import Fault, NetworkSpec, builtin_networks, network_wanted
 from reconciler.spec.not_yet import not_yet_in_network
 from reconciler.spec.warnings import attachment_warnings, document_warnings, network_warnings, variables_warnings
 
-HINTS_AMONG_MAX: Final = 500
-"""Networks beyond which a misspelt one is not compared with all of them: that costs more than the rest of the load."""
 BUILTIN_SOURCE: Final = Source("<built-in>", 0, 0)
 
 
@@ -258,13 +258,15 @@ def _attachments(
     conflicts = attachment_conflicts(entries, table, host=host)
     faults += [*twice.faults, *conflicts.faults]
     bad = twice.keys | conflicts.keys
+    among = linkable(entries, table, host)
     good: list[AttachmentWanted] = []
     for entry in entries:
         spec = entry.spec
         if spec is None:
             continue
-        found = list(attachment_faults(spec, table))
-        found += islice(_undeclared(spec, table), FAULTS_MAX) if is_complete and len(faults) < FAULTS_MAX else ()
+        found = [*attachment_faults(spec, table), *long_name_faults(entry.key, spec, table)]
+        if is_complete and len(faults) < FAULTS_MAX:
+            found += islice(chain(_undeclared(spec, table), link_faults(spec, among)), FAULTS_MAX)
         is_declared = all(key in table for key in spec.networks)
         faults += [entry.fault(path, message) for path, message in found]
         if (

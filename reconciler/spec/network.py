@@ -22,7 +22,7 @@ from reconciler.model.wanted import (
 )
 from reconciler.spec.bridge_options import bridge_options
 from reconciler.spec.document import Path, Tree, kind_of
-from reconciler.spec.fields import Address, IpRange, Items, Labels, Name, Subnet, Text, parse_name
+from reconciler.spec.fields import Address, IpRange, Items, Labels, Name, ServedName, Subnet, Text, parse_served_name
 from reconciler.spec.macvlan_options import MTU, ipvlan_options, macvlan_options
 from reconciler.spec.overlay_options import overlay_options
 from reconciler.spec.spec_model import SpecModel
@@ -63,7 +63,7 @@ def _parse_external(value: Tree) -> bool | str:
     if isinstance(value, bool):
         return value
     if isinstance(value, dict) and value.keys() == {"name"}:
-        return parse_name(value["name"])
+        return parse_served_name(value["name"])
     raise ValueError(f"expected true, false or {{name: NAME}}, got {kind_of(value)}")
 
 
@@ -98,7 +98,7 @@ DriftAnswer = Annotated[
 
 
 class NetworkSpec(SpecModel):
-    name: Name | None = Field(default=None, description="real name, where it shall differ from the key")
+    name: ServedName | None = Field(default=None, description="real name, where it shall differ from the key")
     driver: Name = Field(default="bridge", description="bridge, overlay, macvlan, ipvlan or a plugin's name")
     driver_opts: dict[str, Text] = Field(
         default={}, description="options of the driver, e.g. com.docker.network.driver.mtu"

@@ -83,17 +83,6 @@ def test_hosts_file_follows_the_other_to_its_new_address(reconcile: Reconcile, m
     assert hosts_lines(machine, "web")[6] == f"{DB}\tdatabase newname db"
 
 
-def test_link_to_nobody_fails_that_attachment_alone(reconcile: Reconcile, machine: Machine) -> None:
-    reconcile.write(a=specs(web='links: ["nobody:database"]'))
-
-    ran = reconcile()
-
-    assert ran.exit_code == 1
-    assert "Cannot link to a non running container: /nobody AS /web/database" in ran.stderr
-    assert {"db", "stranger"} <= set(machine.namespaces())
-    assert "web" not in machine.namespaces()
-
-
 @pytest.mark.parametrize("mode", ["host", "none"])
 def test_link_without_a_network_is_refused(reconcile: Reconcile, mode: str) -> None:
     reconcile.write(a=specs(web=f'network_mode: {mode}, links: ["db"]'))
@@ -145,13 +134,13 @@ def test_link_on_a_user_defined_network_is_a_name_alone(reconcile: Reconcile, ma
 networks: {front: {driver_opts: {com.docker.network.bridge.enable_icc: "false"}}}
 attachments:
   db: {networks: [front], expose: ["9000"]}
-  web: {networks: [front], links: ["db:database", "nobody:later"]}
+  web: {networks: [front], links: ["db:database"]}
 """
     )
     reconcile.ok()
 
     document = json.loads(reconcile.ok("attachment", "inspect", "web").stdout)[0]
-    assert document["NetworkSettings"]["Networks"]["front"]["Links"] == ["db:database", "nobody:later"]
+    assert document["NetworkSettings"]["Networks"]["front"]["Links"] == ["db:database"]
     assert document["HostConfig"]["Links"] is None
     assert "database" not in "".join(hosts_lines(machine, "web"))
     assert not (machine.run_dir / "sandboxes" / "web" / "environment").exists()

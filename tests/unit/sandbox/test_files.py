@@ -45,10 +45,38 @@ def test_hosts_names_every_address_by_hostname_as_recorded_for_container4() -> N
     assert text == f"{LOCAL_LINES}172.19.0.3\tfourhost\n172.20.0.3\tfourhost\n"
 
 
-def test_hosts_puts_the_domain_before_the_bare_name() -> None:
-    text = hosts_text(with_wanted("web", "lan", hostname="w", domainname="example.org"), host_facts(), None)
+@pytest.mark.parametrize(
+    ("hostname", "domainname", "names"),
+    [
+        ("w", None, "w"),
+        ("w", "example.org", "w.example.org w"),
+        ("w.example.org", None, "w.example.org w"),
+        ("w.example.org", "example.org", "w.example.org w"),
+        ("w.Example.org", "example.ORG", "w.Example.org w"),
+        ("w.example.org", "example.net", "w.example.org.example.net w"),
+        ("wexample.org", "example.org", "wexample.org.example.org wexample"),
+    ],
+)
+def test_hosts_has_the_full_name_and_the_bare_one(hostname: str, domainname: str | None, names: str) -> None:
+    text = hosts_text(with_wanted("web", "lan", hostname=hostname, domainname=domainname), host_facts(), None)
 
-    assert text.endswith("172.17.0.2\tw.example.org w\n")
+    assert text.endswith(f"172.17.0.2\t{names}\n")
+
+
+def test_hosts_with_a_domain_alone_names_the_short_id_in_it() -> None:
+    web = with_wanted("web", "lan", domainname="example.org")
+
+    assert hosts_text(web, host_facts(), None).endswith(f"\t{web.id[:12]}.example.org {web.id[:12]}\n")
+
+
+def test_hosts_leaves_out_the_way_out_of_overlay_networks() -> None:
+    web = with_wanted("web", "lan", hostname="w")
+    way_out = endpoint("web", "docker_gwbridge", "172.18.0.2/16")
+    way_out = replace(way_out, wanted=replace(way_out.wanted, is_gateway=True))
+
+    text = hosts_text(replace(web, endpoints=(way_out, *web.endpoints)), host_facts(), None)
+
+    assert text == f"{LOCAL_LINES}172.17.0.2\tw\n"
 
 
 def test_extra_hosts_stand_before_the_own_names_and_host_gateway_is_filled_in() -> None:
@@ -65,12 +93,13 @@ def test_host_gateway_is_left_out_where_there_is_none() -> None:
     assert "gw" not in hosts_text(web, host_facts(), None)
 
 
-def test_host_mode_keeps_the_hosts_own_file_and_appends() -> None:
-    wanted = with_wanted("hh", "host", mode=NetworkMode.HOST, extra_hosts=(("nas", "192.0.2.9"),)).wanted
+def test_host_mode_has_the_hosts_own_file_unless_it_has_extra_hosts() -> None:
+    plain = with_wanted("hh", "host", mode=NetworkMode.HOST).wanted
+    more = replace(plain, extra_hosts=(("nas", "192.0.2.9"), ("alpha", "192.0.2.8")))
 
-    text = hosts_text(attachment("hh", wanted=wanted), host_facts(), None)
+    texts = [hosts_text(attachment("hh", wanted=wanted), host_facts(), None) for wanted in (plain, more)]
 
-    assert text == "127.0.0.1 localhost alpha\n192.0.2.9\tnas\n"
+    assert texts == ["127.0.0.1 localhost alpha", f"{LOCAL_LINES}192.0.2.9\tnas\n192.0.2.8\talpha\n"]
 
 
 @pytest.mark.parametrize(
