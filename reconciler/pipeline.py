@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from reconciler.announcements import announcements
+from reconciler.apply.announce import announce_addresses
 from reconciler.apply.executor import Progress, carry_out, failures
 from reconciler.apply.flows import forget_stale_flows
 from reconciler.apply.names import serve_new_sandboxes
@@ -190,6 +192,7 @@ def _converge(
             _undo(view, undone, settings, backends, wanted)
         before, view = view, look(wanted, settings, backends, failed)
         forget_stale_flows(stale_flows(before.observed.seen, view.observed.seen), backends.namespaces)
+        announce_addresses(announcements(before.observed.seen, view.observed.seen), backends.namespaces)
     for unit, remark in view.desired.remarks if outcomes else ():
         log.warning("%s: %s", unit, remark)
     return _report(replace(view, plan=first.plan), loaded, tuple(outcomes), view.plan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from reconciler.apply.files import apply_files
@@ -12,6 +12,7 @@ from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
 from reconciler.errors import ReconcilerError
 from reconciler.kernel.netns import Namespaces
+from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Namespace, Object, SandboxFile, Seen, Sysctl
 from reconciler.model.observed import Observed
@@ -77,7 +78,8 @@ class Engine:
             case Namespace():
                 return apply_namespaces(operations, self.namespaces)
             case Sysctl():
-                return apply_sysctls(operations, self.namespaces)
+                with closing(open_sqlite(self.settings.state_dir / "state.db")) as kv:
+                    return apply_sysctls(operations, self.namespaces, kv)
             case SandboxFile():
                 return apply_files(operations, self.settings)
         return apply_rtnetlink(operations, self.namespaces)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 
+from reconciler.announcements import announcements
+from reconciler.apply.announce import announce_addresses
 from reconciler.apply.executor import Handler, carry_out
 from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.neighbours import apply_neighbours
@@ -15,6 +17,8 @@ from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
 from reconciler.drivers.overlay import compile_network
 from reconciler.kernel.netns import Namespaces
+from reconciler.kv.protocol import KvStore
+from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.desired import (
     DesiredEndpoint,
     DesiredNetwork,
@@ -194,17 +198,23 @@ class Host:
 
     def carry_out(self, plan: Plan) -> tuple[Outcome, ...]:
         """Apply a plan."""
-        with self.machine.inside(self.name):
-            made = carry_out(plan.operations, self._handlers())
+        with self.machine.inside(self.name), closing(open_sqlite(self.settings.state_dir / "state.db")) as kv:
+            made = carry_out(plan.operations, self._handlers(kv))
             self.namespaces.release()
         return made
 
-    def _handlers(self) -> Mapping[type[Object], Handler]:
+    def announce(self, before: Mapping[Key, Seen], after: Mapping[Key, Seen]) -> None:
+        """Tell what a pass tells when it has changed something."""
+        with self.machine.inside(self.name):
+            announce_addresses(announcements(before, after), self.namespaces)
+            self.namespaces.release()
+
+    def _handlers(self, kv: KvStore) -> Mapping[type[Object], Handler]:
         rtnetlink = partial(apply_rtnetlink, namespaces=self.namespaces)
         entries = partial(apply_neighbours, namespaces=self.namespaces)
         return {
             Namespace: partial(apply_namespaces, namespaces=self.namespaces),
-            Sysctl: partial(apply_sysctls, namespaces=self.namespaces),
+            Sysctl: partial(apply_sysctls, namespaces=self.namespaces, kv=kv),
             FdbEntry: entries,
             Neighbour: entries,
             Bridge: rtnetlink,
@@ -235,8 +245,11 @@ class Cluster:
     def converge(self, *members: Member) -> None:
         """Bring every host to what is wanted, and insist that a second look finds nothing to do."""
         for host in self.hosts.values():
+            sandboxes = sorted({member.name for member in members if member.host == host.name})
+            before = host.look(sandboxes)
             outcomes = host.carry_out(host.plan(members, self.vteps))
             assert [outcome for outcome in outcomes if outcome.error] == []
+            host.announce(before, host.look(sandboxes))
             again = host.plan(members, self.vteps)
             assert again.operations == ()
             assert again.problems == ()

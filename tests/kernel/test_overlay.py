@@ -96,6 +96,13 @@ def test_a_dual_stack_network_carries_both_families(pair: Cluster, machine: Mach
     assert machine.ping("web", "10.9.0.3")
     assert machine.ping("web", "fd09::3")
 
+    heir, moved = replace(db, name="heir"), replace(db, interfaces=("10.9.0.4/24", "fd09::4/64"))
+    pair.converge(web, moved, heir)
+
+    for target in ("10.9.0.3", "fd09::3"):
+        first = machine.run("web", "ping", "-n", "-q", "-c", "1", "-W", "1", target, check=False)
+        assert first.returncode == 0, f"{target} has another MAC on the other host, and web was told"
+
 
 def test_the_underlay_may_be_ipv6(machine: Machine) -> None:
     lan = replace(LAN, mtu=1430)
