@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from reconciler.backends import Answers, Backends
-from reconciler.cluster.global_networks import followed_networks, is_name_taken
-from reconciler.cluster.objects import Place
+from reconciler.cluster.global_networks import ended_endpoints, followed_networks, is_name_taken
+from reconciler.cluster.objects import Place, standpoints
 from reconciler.cluster.outage import Shared
 from reconciler.compile import Found, remembered_settings
 from reconciler.dns.launch import published_zones
@@ -80,7 +80,7 @@ def look(
     desired = as_declared(answers.assign(leased.wanted, observed.host, promises, cluster), wanted)
     desired = _with_ports(desired, observed, own.texts, backends)
     desired = answers.with_plugins(desired, plugins, {ns: fact.inode for ns, fact in observed.sandboxes.items()})
-    shared = Shared(cluster=cluster, wanted=_cluster_objects(desired, cluster, settings, backends))
+    shared = Shared(cluster=cluster, wanted=_cluster_objects(wanted, desired, cluster, settings, backends))
     elsewhere = {**dict(keyed(seen_at_plugins(plugins))), **shared.seen()}
     if elsewhere:
         observed = replace(observed, seen={**observed.seen, **elsewhere})
@@ -102,6 +102,7 @@ def look(
         is_pruning=not wanted.has_faults,
         declared=declared_units(wanted),
         told=(*desired.withdrawn, *shared.told(desired)),
+        ended=frozenset(ended_endpoints(wanted, cluster, own.promises.endpoints)),
     )
     if boundaries.failures or not boundaries.is_pruning:
         _keep_names(objects, boundaries, settings, answers)
@@ -192,7 +193,7 @@ def _still_to_be_told(cluster: ClusterState, own: _OwnRecords, observed: Observe
 
 
 def _cluster_objects(
-    desired: DesiredState, cluster: ClusterState, settings: Settings, backends: Backends
+    wanted: WantedState, desired: DesiredState, cluster: ClusterState, settings: Settings, backends: Backends
 ) -> Mapping[Key, ClusterRecord]:
     """Give the records that this host shall have there; none when it is to be taken out of the cluster, or is not the one meant."""
     me = cluster.nodes.get(cluster.host)
@@ -211,7 +212,9 @@ def _cluster_objects(
         is_watched=is_watched,
         revision=_revision(desired, settings, backends.memory),
     )
-    return backends.answers.cluster_objects(desired, cluster, place)
+    found = backends.answers.cluster_objects(desired, cluster, place)
+    said = {record.key: record for record in standpoints(wanted, cluster)} if found else {}
+    return {**found, **said} if said else found
 
 
 def _revision(desired: DesiredState, settings: Settings, memory: Memory) -> tuple[str, bool]:
@@ -228,7 +231,7 @@ def _keep_names(objects: dict[Key, Object], boundaries: Boundaries, settings: Se
     wanted = next((each for each in objects.values() if isinstance(each, NameTables)), None)
     failed = frozenset(unit for unit, _ in boundaries.failures)
     declared = None if boundaries.is_pruning else boundaries.declared
-    kept = answers.kept_tables(wanted, published_zones(settings.run_dir), failed, declared)
+    kept = answers.kept_tables(wanted, published_zones(settings.run_dir), failed, declared, boundaries.ended)
     if wanted is not None:
         del objects[wanted.key]
     if kept is not None:

@@ -4,6 +4,9 @@ Every write is a compare-and-swap by the version that was looked at, in one tran
 that stand for an address, a VNI or a pool, whose value is the path of the record they belong to. So there never are two
 endpoints with one address, whatever hosts, connections or processes fail in between. A claim whose record is not there, or
 does not need it any more, is stale and can be taken over.
+
+The last host that leaves a network takes the network along, in the same step. All that leave write one key of the network's, so
+that of two who leave at the same time one comes second, and sees that it is the last.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from reconciler.cluster.reading import endpoint_host
-from reconciler.cluster.records import claimed, claims, network_folder
+from reconciler.cluster.records import claimed, claims, leaving_path, network_folder, network_path
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.protocol import (
     MUST_NOT_EXIST,
@@ -33,6 +36,9 @@ from reconciler.model.plan import Operation, Outcome
 
 _ATTEMPTS_MAX: Final = 3
 """Of one record, while others keep changing what its transaction depends on."""
+
+_LEAVING_ATTEMPTS_MAX: Final = 50
+"""As many hosts may leave one network at once; each lost attempt means that another has left."""
 
 
 class LookedAtStore(Protocol):
@@ -82,6 +88,11 @@ class _Change:
     claimed: tuple[str, ...]
     released: tuple[str, ...]
 
+    @property
+    def is_leaving(self) -> bool:
+        """Say whether a host ends its part in a network by it."""
+        return self.value is None and self.path.startswith("network/") and "/members/" in self.path
+
     def touched(self) -> frozenset[str]:
         return frozenset((self.path, *self.claimed, *self.released))
 
@@ -107,13 +118,17 @@ def _claims(record: Object | None) -> frozenset[str]:
 
 
 def _batches(changes: Sequence[_Change]) -> Iterator[list[_Change]]:
-    """Give as many at once as a transaction takes. Two that claim the same key are apart, so that the second loses alone."""
+    """Give as many at once as a transaction takes.
+
+    Two that claim the same key are apart, so that the second loses alone; so is who leaves, and comes after all before it.
+    """
     batch: list[_Change] = []
     for change in changes:
         keys = {key for each in (*batch, change) for key in each.touched()}
         size = sum(each.size() for each in (*batch, change))
         is_rival = any(set(each.claimed) & set(change.claimed) for each in batch)
-        if batch and (is_rival or len(keys) > TRANSACTION_KEYS_MAX or size > TRANSACTION_BYTES_MAX):
+        is_apart = is_rival or change.is_leaving or (batch != [] and batch[-1].is_leaving)
+        if batch and (is_apart or len(keys) > TRANSACTION_KEYS_MAX or size > TRANSACTION_BYTES_MAX):
             yield batch
             batch = []
         batch.append(change)
@@ -123,6 +138,8 @@ def _batches(changes: Sequence[_Change]) -> Iterator[list[_Change]]:
 
 def _write_batch(batch: Sequence[_Change], store: LookedAtStore) -> list[KvError | None]:
     """Give for each change why it was not written."""
+    if batch[0].is_leaving:
+        return _write_each(batch, store)
     try:
         transaction = _Transaction()
         for change in batch:
@@ -154,7 +171,8 @@ def _write_each(batch: Sequence[_Change], store: LookedAtStore) -> list[KvError 
 
 def _write_alone(change: _Change, store: LookedAtStore) -> None:
     """Write one record, reading before what its transaction depends on. Raises KvConflict saying what was lost to whom."""
-    for attempt in range(1, _ATTEMPTS_MAX + 1):
+    attempts = _LEAVING_ATTEMPTS_MAX if change.is_leaving else _ATTEMPTS_MAX
+    for attempt in range(1, attempts + 1):
         entry = store.kv.get(change.path)
         if (None if entry is None else entry.value) == change.value:
             return  # a write that seemed to fail had taken place
@@ -163,10 +181,12 @@ def _write_alone(change: _Change, store: LookedAtStore) -> None:
         _refuse_to_delete_from_under_others(change, store.kv)
         transaction = _Transaction()
         transaction.add(change, store.kv, _held(change, store))
+        if change.is_leaving:
+            _leave(change, transaction, store.kv)
         try:
             transaction.commit(store.kv)
         except KvConflict:
-            if attempt == _ATTEMPTS_MAX:
+            if attempt == attempts:
                 raise
         else:
             return
@@ -197,6 +217,24 @@ class _Transaction:
     def commit(self, kv: KvStore) -> None:
         checks = [Check(key=key, version=version) for key, version in self.versions.items()]
         kv.transact(checks, list(self.writes.values()))
+
+
+def _leave(change: _Change, transaction: _Transaction, kv: KvStore) -> None:
+    """End the network with its last member; where others are left, let them know who left, by a text that never comes twice."""
+    network = _network(change.path)
+    turn = kv.get(leaving_path(network))
+    transaction.versions[leaving_path(network)] = MUST_NOT_EXIST if turn is None else turn.version
+    head = kv.get(network_path(network))
+    if any(entry.key != change.path for entry in kv.list(network_folder(network))):
+        value = f"{change.path} {change.version}".encode()
+        transaction.writes[leaving_path(network)] = Put(key=leaving_path(network), value=value)
+        return
+    if turn is not None:
+        transaction.writes[turn.key] = Delete(key=turn.key)
+    if head is not None:
+        released = claims(_record(head))
+        end = _Change(path=head.key, value=None, version=head.version, claimed=(), released=released)
+        transaction.add(end, kv)
 
 
 def _held(change: _Change, store: LookedAtStore) -> Iterator[Check]:

@@ -9,7 +9,7 @@ from typing import Final
 from reconciler.cluster.declaration import declaration, declaration_digest, differences
 from reconciler.errors import AddressesAwaited, NetworkDiffers, NetworkUndeclared, PlanError, ReconcilerError
 from reconciler.model.cluster import ALONE, ClusterState, GlobalNetwork
-from reconciler.model.objects import CLUSTER_UNIT
+from reconciler.model.objects import CLUSTER_UNIT, Unit
 from reconciler.model.plugins import Scope, is_plugin
 from reconciler.model.wanted import NetworkWanted, WantedState
 
@@ -47,6 +47,21 @@ def followed_networks(wanted: WantedState, scopes: Scopes, promised: Iterable[st
     """Give the names of the global networks that this host has to do with. promised: those that it had by its own records."""
     declared = (network.name for network in wanted.networks if is_global(network, scopes))
     return frozenset((*declared, *promised))
+
+
+def ended_endpoints(wanted: WantedState, cluster: ClusterState, promised: Iterable[tuple[str, str]]) -> Iterator[Unit]:
+    """Give the endpoints that specs withdraw from networks that others declare differently: nothing is in the way of that.
+
+    promised: networks and attachments of the endpoints that this host had.
+    """
+    declared = {attachment.name: attachment for attachment in wanted.attachments}
+    for network, name in promised:
+        if not isinstance(cluster.refused.get(network), NetworkDiffers):
+            continue
+        attachment = declared.get(name)
+        is_read = attachment is not None or not wanted.has_faults
+        if is_read and (attachment is None or all(one.network != network for one in attachment.endpoints)):
+            yield Unit(network=network, attachment=name)
 
 
 def is_global(network: NetworkWanted, scopes: Scopes) -> bool:

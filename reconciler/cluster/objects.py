@@ -6,10 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.cluster.declaration import declaration_digest
-from reconciler.cluster.records import endpoint_record, member_record, network_record, node_records, revision_record
+from reconciler.cluster.records import (
+    endpoint_record,
+    member_record,
+    network_record,
+    node_records,
+    revision_record,
+    standpoint_record,
+)
+from reconciler.errors import NetworkDiffers
 from reconciler.model.cluster import ClusterNode, ClusterState
 from reconciler.model.desired import DesiredNetwork, DesiredState
 from reconciler.model.objects import ClusterRecord, Key, Seen
+from reconciler.model.wanted import WantedState
 from reconciler.sandbox.names import endpoint_names
 
 
@@ -40,6 +49,13 @@ def cluster_objects(desired: DesiredState, cluster: ClusterState, place: Place) 
         *_endpoint_records(desired),
     )
     return {record.key: record for record in found}
+
+
+def standpoints(wanted: WantedState, cluster: ClusterState) -> Iterator[ClusterRecord]:
+    """Give what this host has to say of networks that others declare differently."""
+    for network in wanted.networks:
+        if isinstance(cluster.refused.get(network.name), NetworkDiffers):
+            yield standpoint_record(network.name, cluster.host, declaration_digest(network.declaration))
 
 
 def _network_records(desired: DesiredState, cluster: ClusterState) -> Iterator[ClusterRecord]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from typing import Final
 
@@ -22,7 +23,7 @@ NODES_FOLDER: Final = "nodes/"
 NETWORKS_FOLDER: Final = "networks/"
 REVISIONS_FOLDER: Final = "revisions/"
 
-OWN_FOLDERS: Final = ("addresses", "network", "networks", "pools", "revisions", "vnis")
+OWN_FOLDERS: Final = ("addresses", "leaving", "network", "networks", "pools", "revisions", "vnis")
 """First segments of paths that are not those of nodes."""
 
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
@@ -31,6 +32,19 @@ _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 def network_folder(network: str) -> str:
     """Give the folder of what hosts have to do with a network; its own record is `networks/<name>`."""
     return f"network/{network}/"
+
+
+def network_path(network: str) -> str:
+    return f"{NETWORKS_FOLDER}{network}"
+
+
+def leaving_path(network: str) -> str:
+    """Give the key that everybody writes who leaves a network."""
+    return f"leaving/{network}"
+
+
+def members_folder(network: str) -> str:
+    return f"{network_folder(network)}members/"
 
 
 def info_path(nodes_folder: str, host: str) -> str:
@@ -53,13 +67,21 @@ def network_record(network: DesiredNetwork) -> ClusterRecord:
         "id": network.id,
         "subnets": [_subnet_fields(subnet) for subnet in network.subnets],
     }
-    return _record(network.unit, f"{NETWORKS_FOLDER}{network.name}", value)
+    return _record(network.unit, network_path(network.name), value)
 
 
 def member_record(network: str, host: str, declaration: str) -> ClusterRecord:
     """Give the record that a host has to do with a network. declaration: digest of what it declares, "" if it only joins."""
-    path = f"{network_folder(network)}members/{host}"
+    path = f"{members_folder(network)}{host}"
     return _record(Unit(network=network), path, {"declaration": declaration})
+
+
+def standpoint_record(network: str, host: str, declaration: str) -> ClusterRecord:
+    """Give the same for a host that stays out, as others declare it differently still: by it they know when they agree.
+
+    It is not the network's, nothing of which is touched.
+    """
+    return replace(member_record(network, host, declaration), unit=CLUSTER_UNIT)
 
 
 def endpoint_record(endpoint: DesiredEndpoint, host: str, names: Sequence[str]) -> ClusterRecord:

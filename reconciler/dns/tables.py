@@ -42,16 +42,22 @@ def name_tables(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -
 
 
 def kept_tables(
-    wanted: NameTables | None, in_force: str, failed: frozenset[Unit], declared: frozenset[Unit] | None
+    wanted: NameTables | None,
+    in_force: str,
+    failed: frozenset[Unit],
+    declared: frozenset[Unit] | None,
+    ended: frozenset[Unit] = frozenset(),
 ) -> NameTables | None:
     """Give `wanted` with what must stay as it is taken from the text in force.
 
     failed: units that could not be decided or looked at. declared: all that specs speak of, when some of them cannot be read, so
-    that what they do not speak of may be declared there; else None.
+    that what they do not speak of may be declared there; else None. ended: endpoints that go though their network failed.
     """
     blocked = Blocked(failed)
 
     def is_kept(network: str, attachment: str) -> bool:
+        if Unit(network=network, attachment=attachment) in ended:
+            return False
         is_unknown = declared is not None and Unit(attachment=attachment) not in declared
         return is_unknown or blocked.covers(Unit(network=network, attachment=attachment))
 

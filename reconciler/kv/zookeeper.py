@@ -102,7 +102,8 @@ class ZooKeeperStore:
 
     def _attempt(self, steps: Sequence[Step], connection: Connection, owner: int, deadline: float) -> bool:
         """Look, compare, write. Gives False when something moved between looking and writing."""
-        folders = sorted({self._parent(step.key) for step in steps if step.version or isinstance(step.write, Put)})
+        needed = [step for step in steps if step.version is not None or isinstance(step.write, Put)]
+        folders = sorted({self._parent(step.key) for step in needed})
         for folder in folders:
             if folder not in self._made_folders:
                 connection.make_folder(folder, deadline)

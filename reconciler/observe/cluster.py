@@ -8,8 +8,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from reconciler.cluster.aliveness import is_reaper
 from reconciler.cluster.question import Question
-from reconciler.cluster.records import NETWORKS_FOLDER, REVISIONS_FOLDER, life_path, network_folder
+from reconciler.cluster.records import (
+    NETWORKS_FOLDER,
+    REVISIONS_FOLDER,
+    life_path,
+    members_folder,
+    network_folder,
+    network_path,
+)
 from reconciler.cluster.state import StateDecoder
 from reconciler.errors import KvError
 from reconciler.kv.address import Discovery
@@ -113,6 +121,7 @@ class ClusterStore:
         self._state = ClusterState(host=host, is_known=False)
         self._given = self._state
         self._looked_at: Mapping[str, Entry] = {}
+        self._peopled: dict[str, int] = {}
 
     @property
     def followed(self) -> frozenset[str]:
@@ -150,6 +159,11 @@ class ClusterStore:
             folders = (*folders, _ALL_NETWORKS, REVISIONS_FOLDER)
             outage = outage or self._read((_ALL_NETWORKS, REVISIONS_FOLDER))
         self._decode(folders, question, expired)
+        deserted = self._deserted(question) if outage is None else ()
+        if deserted:
+            folders = (*folders, *map(network_folder, deserted))
+            outage = self._read(folders)
+            self._decode(folders, replace(question, followed=question.followed.union(deserted)), expired)
         return self._answer(outage)
 
     def version(self, path: str) -> int:
@@ -212,6 +226,28 @@ class ClusterStore:
             except KvError as error:
                 return error
         return None
+
+    def _deserted(self, question: Question) -> tuple[str, ...]:
+        """Give the networks of others that have no members: whoever tidies up for the others removes them.
+
+        That is asked once for each network, and again when its record has changed. An answer that fails is none.
+        """
+        if not is_reaper(self._state.nodes, self._host):
+            return ()
+        found = []
+        for name in sorted(self._state.networks.keys() - question.followed):
+            version = _version(self._looked_at, network_path(name))
+            if self._peopled.get(name) == version:
+                continue
+            try:
+                is_deserted = not self.kv.list(members_folder(name))
+            except KvError:
+                break
+            if is_deserted:
+                found.append(name)
+            else:
+                self._peopled[name] = version
+        return tuple(found)
 
     def _is_due(self, folder: str) -> bool:
         """A single key is our own: while we watch the others, it needs no looking after."""

@@ -49,12 +49,14 @@ class Boundaries:
     is_pruning: False when the specs could not all be read; then only what declared units no longer need may go.
     declared: every unit that the specs that could be read speak of.
     told: what is in the way of units that are brought about all the same, as far as that goes.
+    ended: endpoints that are not wanted any more and may go, whatever stands in the way of their network.
     """
 
     failures: Sequence[tuple[Unit, ReconcilerError]] = ()
     is_pruning: bool = True
     declared: frozenset[Unit] = frozenset()
     told: Sequence[tuple[Unit, ReconcilerError]] = ()
+    ended: frozenset[Unit] = frozenset()
 
 
 def make_plan(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen], owners: Owners, boundaries: Boundaries) -> Plan:
@@ -145,7 +147,7 @@ class _Pruning:
         unit = self.owners.unit_of(found)
         if unit is None:
             return self.boundaries.is_pruning
-        if self.blocked.covers(unit):
+        if unit not in self.boundaries.ended and self.blocked.covers(unit):
             return False
         return self.boundaries.is_pruning or self._is_declared(unit)
 

@@ -21,7 +21,7 @@ from reconciler.model.plan import Action, Operation, Outcome
 from reconciler.observe.cluster import ClusterStore
 from tests.contracts.conftest import Backend
 from tests.contracts.waiting import until
-from tests.fakes.cluster import NOW, hex_id, node, overlay, placed
+from tests.fakes.cluster import NOW, node, ours, overlay, placed
 
 pytestmark = pytest.mark.kernel
 
@@ -262,15 +262,49 @@ def test_record_that_changed_after_the_look_is_neither_overwritten_nor_deleted(h
 def test_network_is_not_deleted_from_under_a_host_that_has_just_joined(hosts: list[Host]) -> None:
     alpha, beta = hosts
     for host in hosts:
-        assert fine(host.delete(f"network/over/members/{host.name}"))
+        host.kv.delete(f"network/over/members/{host.name}")
     alpha.look()
     assert fine(beta.write(member_record("over", "beta", "")))
 
     (outcome,) = apply_cluster_records([operation(network_record(overlay()), None)], alpha.store)
     assert isinstance(outcome.error, KvConflict)
     assert fine(beta.delete("network/over/members/beta"))
-    assert fine(alpha.delete("networks/over"))
     assert [key for key in held(alpha.kv) if not key.startswith("nodes/")] == []
+
+
+def test_last_of_many_who_leave_at_once_takes_the_network_along(backend: Backend, area: str) -> None:
+    first = Host("first", backend.open(area))
+    assert fine(first.write(network_record(overlay())))
+    hosts = [Host(f"h{number}", backend.open(area)) for number in range(6)]
+    for host in hosts:
+        assert fine(host.write(member_record("over", host.name, ""), info_record(node(host.name))))
+    for host in hosts:
+        host.look()  # each sees all the others as members
+
+    def leave(host: Host) -> bool:
+        operations = [operation(member_record("over", host.name, ""), None)]
+        return fine(apply_cluster_records(operations, host.store)) and fine(
+            apply_cluster_records(operations, host.store)
+        )
+
+    with ThreadPoolExecutor(len(hosts)) as threads:
+        assert all(threads.map(leave, hosts))
+
+    assert [key for key in held(first.kv) if not key.startswith("nodes/")] == []
+
+
+def test_network_that_nobody_is_a_member_of_is_found_and_removed(hosts: list[Host]) -> None:
+    alpha, beta = hosts
+    elsewhere = network_record(overlay("elsewhere", "10.0.8.0/24", vni=5))
+    assert fine(alpha.write(elsewhere, member_record("elsewhere", "gamma", "")))
+    assert elsewhere.path not in ours(alpha.look())
+    beta.kv.delete("network/elsewhere/members/gamma")
+
+    started_anew = Host("alpha", alpha.kv)
+    assert elsewhere.path in ours(started_anew.look())
+    assert fine(started_anew.delete(elsewhere.path))
+
+    assert {"networks/elsewhere", "vnis/00000005"}.isdisjoint(held(alpha.kv))
 
 
 def test_what_a_watch_tells_is_not_listed_and_own_writes_are(hosts: list[Host]) -> None:
@@ -362,7 +396,7 @@ def test_what_long_dead_hosts_left_is_tidied_up_on_all_networks(hosts: list[Host
     assert fine(alpha.delete(*gone))
 
     assert [key for key in held(alpha.kv) if "dead" in key or "10.0.8.2" in key] == []
-    assert hex_id("elsewhere") in held(alpha.kv)["networks/elsewhere"]
+    assert {"networks/elsewhere", "vnis/00000005"}.isdisjoint(held(alpha.kv))
 
 
 @pytest.fixture

@@ -226,7 +226,7 @@ def test_transaction_writes_nothing_when_one_check_fails(
 def test_transaction_may_only_check(store: KvStore) -> None:
     store.put("a", b"1")
 
-    store.transact([Check(key="a", version=version_of(store, "a")), Check(key="b", version=MUST_NOT_EXIST)], [])
+    store.transact([Check(key="a", version=version_of(store, "a")), Check(key="no/folder", version=MUST_NOT_EXIST)], [])
     with pytest.raises(KvConflict):
         store.transact([Check(key="a", version=MUST_NOT_EXIST)], [])
 

@@ -79,6 +79,7 @@ def test_dead_node_is_removed_with_all_that_it_claimed(clustered: Backend, area:
     assert removed.exit_code == 0, removed.stderr
     assert sorted(entry.key for entry in kv.list("")) == [
         "addresses/over/10.0.9.2",
+        "leaving/over",
         "network/over/endpoints/a",
         "network/over/members/alpha",
         "networks/over",

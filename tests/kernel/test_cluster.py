@@ -122,6 +122,19 @@ def test_the_first_declaration_stands_until_all_agree(make_cluster: MakeCluster)
     assert cluster["alpha"].network("net")["Internal"] is True
     assert cluster.ping("one", "two")
 
+    elsewhere = NET.replace("10.0.9.0", "10.0.8.0")
+    cluster["alpha"].declare(elsewhere + "attachments: {three: {networks: [net]}}\n")
+    assert (
+        "declared differently by beta" in cluster["alpha"]().stderr
+    )  # one is withdrawn meanwhile, as nothing is in its way
+    cluster["beta"].declare(elsewhere + "attachments: {two: {networks: [net]}}\n")
+    cluster["beta"].ok()
+    assert set(cluster["beta"].endpoints("net")) == {"two"}
+    cluster["alpha"].ok()
+    cluster["beta"].ok()
+    assert cluster.ping("three", "two")
+    assert {host.endpoints("net")["two"] for host in cluster.hosts.values()} <= {"10.0.8.2", "10.0.8.3"}
+
 
 def test_two_overlays_with_one_subnet_are_two_worlds(make_cluster: MakeCluster) -> None:
     cluster = make_cluster()

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 
 from reconciler.cluster.declaration import declaration, declaration_digest
-from reconciler.cluster.global_networks import Scopes, followed_networks, is_name_taken, with_global_networks
+from reconciler.cluster.global_networks import (
+    Scopes,
+    ended_endpoints,
+    followed_networks,
+    is_name_taken,
+    with_global_networks,
+)
+from reconciler.cluster.objects import standpoints
 from reconciler.errors import AddressesAwaited, KvUnavailable, NetworkDiffers, NetworkUndeclared, PlanError
 from reconciler.model.cluster import ALONE, ClusterNode, ClusterState, GlobalNetwork, Member
 from reconciler.model.objects import CLUSTER_UNIT
 from reconciler.model.plugins import Scope
 from reconciler.model.wanted import NetworkWanted, OverlayOptions, Source, SubnetWanted, WantedState
 from tests.fakes.desired import HERE
+from tests.unit.ipam.builders import attachment
 
 STORE = Source("the cluster's store", 0, 0)
 NOT_ASKED: Scopes = {}
@@ -244,3 +253,31 @@ def test_networks_of_plugins_are_listed_like_others() -> None:
     listed = joined(lan, to=cluster(known(of_plugin())))[0].networks[1]
 
     assert (listed.name, listed.is_listed, listed.is_shared, listed.is_awaiting) == ("net", True, True, False)
+
+
+def test_hosts_that_stay_out_say_what_they_declare_and_so_come_to_agree() -> None:
+    old, new = overlay(), overlay(is_internal=True)
+    wanted, first = joined(new, to=cluster(known(old, alpha=old, beta=old)))
+    assert isinstance(first.refused["net"], NetworkDiffers)
+
+    (said,) = standpoints(wanted, first)
+
+    assert (said.path, said.unit) == ("network/net/members/alpha", CLUSTER_UNIT)
+    assert json.loads(said.value) == {"declaration": declaration_digest(declaration(new))}
+    for host in ("alpha", "beta"):  # once both have said so, be it in turn or at once, each may change it
+        both = known(old, alpha=new, beta=new)
+        wanted, agreed = joined(new, to=replace(cluster(both), host=host))
+        assert agreed.refused == {}
+        assert list(standpoints(wanted, agreed)) == []
+
+
+def test_what_is_withdrawn_from_a_network_that_others_declare_differently_goes() -> None:
+    old, new = overlay(), overlay(is_internal=True)
+    promised = [("net", "web"), ("net", "db"), ("lan", "web")]
+    for has_faults, ended in ((False, {"db"}), (True, set())):
+        wanted, state = joined(new, to=cluster(known(old, alpha=old, beta=old)), has_faults=has_faults)
+        wanted = replace(wanted, attachments=(attachment("web", "net"),))
+
+        assert {unit.attachment for unit in ended_endpoints(wanted, state, promised)} == ended
+    wanted, state = joined(old, to=cluster(known(old, alpha=old, beta=old)))
+    assert list(ended_endpoints(wanted, state, promised)) == []
