@@ -95,7 +95,7 @@ def _parse_short_port(value: Tree) -> PortWanted:
             raise ValueError(f"{shown(text)}: an IPv6 host address stands in brackets, as in [::1]:8080:80")
     return _port(
         target=parse_port_range(container),
-        published=parse_port_range(host) if host else None,
+        published=_parse_published(host),
         protocol=parse_protocol(protocol) if slash else "tcp",
         host_ip=parse_address(host_ip.strip("[]")) if host_ip else None,
     )

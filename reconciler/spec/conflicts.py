@@ -128,7 +128,7 @@ class _Pool:
 def _overlaps(found: _Found, networks: list[_Network]) -> None:
     """Sweep over all subnets of the local address space from low to high: what begins inside an earlier one overlaps."""
     local = [(entry, spec) for entry, spec in networks if spec.driver != "overlay"]
-    pools = [_Pool(item.subnet, entry, index) for entry, spec in local for index, item in enumerate(spec.ipam.config)]
+    pools = [_Pool(item.subnet, entry, index) for entry, spec in local for index, item in spec.used_subnets()]
     pools.sort(key=lambda pool: (pool.subnet.version, int(pool.subnet.network_address), pool.subnet.prefixlen))
     widest: _Pool | None = None
     for pool in pools:

@@ -20,7 +20,7 @@ from reconciler.model.objects import IPAddress, IPNetwork
 from reconciler.model.wanted import Pairs
 from reconciler.spec.document import Tree, kind_of, shown
 
-_HOST_LABEL: Final = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_HOST_LABEL: Final = r"[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?"
 _HOSTNAME: Final = re.compile(rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*\Z")
 _DNS_NAME: Final = re.compile(r"[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]*[a-zA-Z0-9_])?\.?\Z")
 _MAC: Final = re.compile(r"[0-9a-fA-F]{2}([:-])(?:[0-9a-fA-F]{2}\1){4}[0-9a-fA-F]{2}\Z")
@@ -183,7 +183,7 @@ def parse_hostname(value: Tree) -> str:
     text = parse_text(value)
     if len(text) > HOSTNAME_MAX or not _HOSTNAME.match(text):
         raise ValueError(
-            f"{shown(text)} is no host name (RFC 1123): dot-separated parts of letters, digits and inner '-', "
+            f"{shown(text)} is no host name: dot-separated parts of letters, digits, '_' and inner '-', "
             f"each at most {_LABEL_MAX}"
         )
     return text

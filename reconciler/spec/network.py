@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Annotated, Final
 
@@ -20,7 +21,7 @@ from reconciler.model.wanted import (
     Source,
     SubnetWanted,
 )
-from reconciler.spec.bridge_options import bridge_options
+from reconciler.spec.bridge_options import PREFIX, bridge_options, parse_bool
 from reconciler.spec.document import Path, Tree, kind_of
 from reconciler.spec.fields import Address, IpRange, Items, Labels, Name, ServedName, Subnet, Text, parse_served_name
 from reconciler.spec.macvlan_options import MTU, ipvlan_options, macvlan_options
@@ -122,6 +123,19 @@ class NetworkSpec(SpecModel):
     def is_external(self) -> bool:
         return self.external is not False
 
+    def has_family(self, version: int) -> bool:
+        """Say whether endpoints have addresses of IPv4 or IPv6: by the flag, else by the bridge driver's option of that name."""
+        flag = self.enable_ipv4 if version == 4 else self.enable_ipv6
+        option = self.driver_opts.get(f"{PREFIX}enable_ipv{version}") if self.driver == "bridge" else None
+        if flag is None and option is not None:
+            with suppress(ValueError):  # the driver says what is wrong with it
+                return parse_bool(option)
+        return version == 4 if flag is None else flag
+
+    def used_subnets(self) -> tuple[tuple[int, SubnetSpec], ...]:
+        """Give the subnets with their places; those of a family that the network has not are ignored, as engines do."""
+        return tuple((at, each) for at, each in enumerate(self.ipam.config) if self.has_family(each.subnet.version))
+
     def is_builtin_reference(self, key: str) -> bool:
         """True for the Compose idiom that names a built-in network without configuring it."""
         return (
@@ -147,16 +161,16 @@ def builtin_networks(source: Source) -> dict[str, NetworkWanted]:
 def network_wanted(key: str, spec: NetworkSpec, source: Source) -> tuple[NetworkWanted | None, list[Fault]]:
     """Check one network by itself and give its value; None when it has faults."""
     faults = [*_placement_faults(key, spec), *_ipam_faults(spec)]
-    bridge, overlay, is_ipv4, is_ipv6 = None, None, spec.enable_ipv4 is not False, spec.enable_ipv6 is True
+    bridge, overlay, is_ipv4, is_ipv6 = None, None, spec.has_family(4), spec.has_family(6)
     name = spec.real_name(key)
     if spec.driver == "bridge" and not spec.is_external:
         parsed = bridge_options(dict(spec.driver_opts), is_default=name == _BRIDGE, is_internal=spec.internal)
         bridge = parsed.options
         faults += [(("driver_opts", option), message) for option, message in parsed.faults]
-        is_ipv4, is_ipv6, disagreements = _families(spec, parsed.enable_ipv4, parsed.enable_ipv6)
-        faults += [*disagreements, *_bridge_faults(spec, bridge, is_ipv4=is_ipv4, is_ipv6=is_ipv6)]
+        faults += _disagreements(spec, parsed.enable_ipv4, parsed.enable_ipv6)
+        faults += _bridge_faults(spec, bridge, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
     if spec.driver == "overlay":
-        declared = overlay_options(dict(spec.driver_opts), len(spec.ipam.config) or None)
+        declared = overlay_options(dict(spec.driver_opts), len(spec.used_subnets()) or None)
         overlay = declared.options
         faults += [(("driver_opts", option), message) for option, message in declared.faults]
         faults += _overlay_faults(spec, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
@@ -176,7 +190,7 @@ def network_wanted(key: str, spec: NetworkSpec, source: Source) -> tuple[Network
             ipvlan=ipvlan,
             ipam_driver=spec.ipam.driver,
             ipam_options=_ipam_options(name, spec.ipam),
-            subnets=tuple(_subnet_wanted(entry) for entry in spec.ipam.config),
+            subnets=tuple(_subnet_wanted(entry) for _, entry in spec.used_subnets()),
             is_internal=spec.internal,
             is_ipv4_enabled=is_ipv4,
             is_ipv6_enabled=is_ipv6,
@@ -237,24 +251,20 @@ def _own_driver_like(name: str) -> str:
     return near[0] if near else ""
 
 
-def _families(spec: NetworkSpec, option_ipv4: bool | None, option_ipv6: bool | None) -> tuple[bool, bool, list[Fault]]:
-    """Merge the flags with the option form of the same."""
-    faults: list[Fault] = []
+def _disagreements(spec: NetworkSpec, option_ipv4: bool | None, option_ipv6: bool | None) -> Iterator[Fault]:
+    """Compare the flags with the option form of the same."""
     for field, flag, option in (
         ("enable_ipv4", spec.enable_ipv4, option_ipv4),
         ("enable_ipv6", spec.enable_ipv6, option_ipv6),
     ):
         if flag is not None and option is not None and flag != option:
-            faults.append(((field,), f"'{field}' and driver option com.docker.network.{field} contradict each other"))
-    is_ipv4 = spec.enable_ipv4 if spec.enable_ipv4 is not None else option_ipv4 is not False
-    is_ipv6 = spec.enable_ipv6 if spec.enable_ipv6 is not None else option_ipv6 is True
-    return is_ipv4, is_ipv6, faults
+            yield (field,), f"'{field}' and driver option com.docker.network.{field} contradict each other"
 
 
 def _bridge_faults(spec: NetworkSpec, bridge: BridgeOptions, *, is_ipv4: bool, is_ipv6: bool) -> Iterator[Fault]:
     yield from _addressing_faults(spec, bridge.mtu, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
     seen: dict[int, IPNetwork] = {}
-    for index, entry in enumerate(spec.ipam.config):
+    for index, entry in spec.used_subnets():
         at, subnet = ("ipam", "config", index, "subnet"), entry.subnet
         if subnet.version in seen:
             yield (
@@ -268,7 +278,7 @@ def _overlay_faults(spec: NetworkSpec, *, is_ipv4: bool, is_ipv6: bool) -> Itera
     yield from _addressing_faults(spec, None, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
     if spec.ipam.driver not in OWN_IPAM:
         yield ("ipam", "driver"), "the addresses of an overlay network are shared by hosts: its ipam driver is default"
-    versions = [entry.subnet.version for entry in spec.ipam.config]
+    versions = [entry.subnet.version for _, entry in spec.used_subnets()]
     if len(versions) > 2 and len(set(versions)) > 1:
         yield (
             ("ipam", "config"),
@@ -287,12 +297,6 @@ def _addressing_faults(spec: NetworkSpec, mtu: int | None, *, is_ipv4: bool, is_
         )
     if is_ipv6 and mtu is not None and mtu < IPV6_MTU_MIN:
         yield ("driver_opts", MTU), f"MTU {mtu} is too small for IPv6, which needs {IPV6_MTU_MIN}"
-    for index, entry in enumerate(spec.ipam.config):
-        at, subnet = ("ipam", "config", index, "subnet"), entry.subnet
-        if subnet.version == 6 and not is_ipv6:
-            yield at, f"subnet {subnet} is IPv6: add 'enable_ipv6: true' to the network"
-        if subnet.version == 4 and not is_ipv4:
-            yield at, f"subnet {subnet} is IPv4, which 'enable_ipv4: false' switches off"
 
 
 def _sublink(spec: NetworkSpec) -> tuple[MacvlanOptions | None, IpvlanOptions | None, list[Fault]]:
@@ -302,8 +306,7 @@ def _sublink(spec: NetworkSpec) -> tuple[MacvlanOptions | None, IpvlanOptions | 
     parse = macvlan_options if spec.driver == "macvlan" else ipvlan_options
     parsed = parse(dict(spec.driver_opts))
     faults: list[Fault] = [(("driver_opts", option), message) for option, message in parsed.faults]
-    families = (spec.enable_ipv4 is not False, spec.enable_ipv6 is True)
-    faults += _addressing_faults(spec, parsed.options.mtu, is_ipv4=families[0], is_ipv6=families[1])
+    faults += _addressing_faults(spec, parsed.options.mtu, is_ipv4=spec.has_family(4), is_ipv6=spec.has_family(6))
     if isinstance(parsed.options, MacvlanOptions):
         return parsed.options, None, faults
     return None, parsed.options, faults

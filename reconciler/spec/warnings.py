@@ -82,6 +82,11 @@ def _without_effect(spec: NetworkSpec) -> Iterator[Fault]:
         for option in spec.driver_opts:
             if "." not in option and option not in SUBLINK_OPTIONS.get(spec.driver, ()):
                 yield ("driver_opts", option), f"{shown(option)} has no effect: driver {spec.driver} has no such option"
+    used = dict(spec.used_subnets())
+    for index, entry in enumerate(spec.ipam.config):
+        if index not in used:
+            switch = "enable_ipv6: true" if entry.subnet.version == 6 else "enable_ipv4: true"
+            yield ("ipam", "config", index, "subnet"), f"subnet {entry.subnet} has no effect: it takes '{switch}'"
     if spec.ipam.driver in OWN_IPAM:
         for option in spec.ipam.options or ():
             message = f"{shown(option)} has no effect: ipam driver {spec.ipam.driver} has no options"

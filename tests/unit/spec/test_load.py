@@ -515,3 +515,27 @@ def test_variables_that_templates_use_are_no_specs(tmp_path: Path) -> None:
 
     assert [warning.source.line for warning in loaded.warnings] == [2]
     assert "a" in [one.name for one in loaded.wanted.networks]
+
+
+def test_what_engines_take_is_taken(load) -> None:
+    loaded = load("""
+networks:
+  front: {ipam: {config: [{subnet: 10.1.0.0/24}, {subnet: fd00:1::/64}]}}
+  other: {ipam: {config: [{subnet: fd00:1::/64}, {subnet: fd00:2::/64}]}}
+  third: {driver_opts: {com.docker.network.enable_ipv6: "true"}, ipam: {config: [{subnet: fd00:1::/64}]}}
+attachments:
+  web:
+    networks: [front]
+    hostname: my_host
+    domainname: _x.example.org
+    ports: [0:80, 127.0.0.1:0:81-82, {target: 83, published: 0}]
+""")
+
+    assert loaded.faults == ()
+    assert [warning.message for warning in loaded.warnings] == [
+        f"subnet fd00:{number}::/64 has no effect: it takes 'enable_ipv6: true'" for number in (1, 1, 2)
+    ]
+    assert [len(network(loaded, name).subnets) for name in ("front", "other", "third")] == [1, 0, 1]
+    web = attachment(loaded, "web")
+    assert (web.hostname, web.domainname) == ("my_host", "_x.example.org")
+    assert [port.published for port in web.ports] == [(0, 0)] * 3
