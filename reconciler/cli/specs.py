@@ -22,27 +22,28 @@ _SCHEMA_FILE = "reconciler.schema.json"
 @click.pass_context
 def validate(context: click.Context, *, output: str) -> ExitCode:
     """Check the specs: no rights, no kernel and no store needed."""
-    from reconciler.ports.remarks import unpublished_ports
+    from reconciler.guard.rehearsal import foreseen
     from reconciler.spec.load import load_specs
 
     settings = begin(context).settings
     loaded = load_specs(settings.specs_dir, host=settings.host, is_in_cluster=bool(settings.cluster_store))
-    warnings = (*loaded.warnings, *unpublished_ports(loaded.wanted))
+    impossible, idle = foreseen(loaded, settings)
+    faults, warnings = (*loaded.faults, *impossible), (*loaded.warnings, *idle)
     if output == "json":
         from reconciler.cli.diagnostics import validation
         from reconciler.status.json_text import json_text
 
-        show(json_text(validation(loaded.faults, warnings)))
+        show(json_text(validation(faults, warnings)))
     elif output == "github":
         from reconciler.cli.diagnostics import fault_annotations, limited, warning_annotations
 
-        lines = [*fault_annotations(loaded.faults), *limited(warning_annotations(warnings), "warning")]
+        lines = [*fault_annotations(faults), *limited(warning_annotations(warnings), "warning")]
         show("".join(f"{line}\n" for line in lines))
     else:
-        for fault in loaded.faults:
+        for fault in faults:
             log_fault(fault)
         log_spec_warnings(warnings)
-    if loaded.faults:
+    if faults:
         return ExitCode.BAD_SPECS
     wanted = loaded.wanted
     but = f", {len(warnings)} warnings" if warnings else ""

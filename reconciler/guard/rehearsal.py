@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler.compile import compile_objects
 from reconciler.drivers.remote_told import with_plugins
+from reconciler.errors import ExitCode, SpecError
 from reconciler.guard.guarded import applied, guarded
 from reconciler.guard.last_good import LastGood, read_last_good
 from reconciler.guard.obey import obeyed
@@ -22,7 +23,7 @@ from reconciler.model.objects import Key, Object, Seen, Unit
 from reconciler.model.observed import HostPorts
 from reconciler.model.plugins import PluginFacts, is_plugin
 from reconciler.model.report import Report
-from reconciler.model.wanted import NetworkWanted, OverlayOptions, WantedState
+from reconciler.model.wanted import NetworkWanted, OverlayOptions, Source, SpecWarning, WantedState
 from reconciler.observe.host_facts import host_facts
 from reconciler.observe.memory import View
 from reconciler.plan.make_plan import Boundaries, make_plan
@@ -53,6 +54,47 @@ def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str
     before = compile_objects(_assigned(applied_last, host, promises, ports, plugins), {})
     loaded = guarded(loaded, settings, kv, orders)
     return _report(loaded, _assigned(loaded.wanted, host, promises, ports, plugins), before, promises)
+
+
+def foreseen(loaded: LoadedSpecs, settings: Settings) -> tuple[tuple[SpecError, ...], tuple[SpecWarning, ...]]:
+    """Give what no host can have of specs whose entries are fine each by itself, and what of them comes to nothing.
+
+    Choosing on a host where there is nothing shows it. Of those who join what is declared elsewhere nothing can be said.
+    """
+    if loaded.faults:
+        return (), ()
+    desired = _assigned(
+        loaded.wanted, host_facts(settings, View(links=(), addresses=(), routes=()), _now()), Promises(), {}
+    )
+    failed = [(unit, error) for unit, error in desired.failures if error.exit_code is not ExitCode.OK]
+    lost = {network.name for network in loaded.wanted.networks if network.is_external}
+    lost |= {unit.network for unit, _ in failed if not unit.attachment}
+    untold = {a.name for a in loaded.wanted.attachments if any(e.network in lost for e in a.endpoints)}
+    place = _places(loaded.wanted, untold)
+    faults = {(place[found], str(error)) for unit, error in failed if (found := _declared(unit)) in place}
+    told = [(unit, f"{unit}: {text}") for unit, text in (*desired.remarks, *_without_cluster(loaded.wanted, settings))]
+    warnings = {SpecWarning(place[found], text) for unit, text in told if (found := _declared(unit)) in place}
+    return tuple(SpecError(at.file, at.line, at.column, text) for at, text in sorted(faults)), tuple(sorted(warnings))
+
+
+def _places(wanted: WantedState, untold: Container[str]) -> Mapping[Unit, Source]:
+    """Say where networks and attachments are declared; built-in ones are nowhere. untold: attachments to leave out."""
+    found = {Unit(network=network.name): network.source for network in wanted.networks if network.source.line}
+    told = (attachment for attachment in wanted.attachments if attachment.name not in untold)
+    return {**found, **{Unit(attachment=attachment.name): attachment.source for attachment in told}}
+
+
+def _declared(unit: Unit) -> Unit:
+    return Unit(attachment=unit.attachment) if unit.attachment else unit
+
+
+def _without_cluster(wanted: WantedState, settings: Settings) -> Iterator[tuple[Unit, str]]:
+    for network in wanted.networks if not settings.cluster_store else ():
+        if network.driver == "overlay":
+            yield (
+                Unit(network=network.name),
+                "only hosts with --cluster-store have overlay networks, and here is none given",
+            )
 
 
 _NO_PLUGINS = PluginFacts()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
@@ -11,8 +11,7 @@ from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, Desired
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress
 from reconciler.model.plugins import is_plugin
-from reconciler.model.wanted import BridgeOptions, GatewayMode, PortWanted
-from reconciler.ports.remarks import NOTHING_ON_LOOPBACK6, UNREACHABLE, why_nothing_is_published
+from reconciler.model.wanted import BridgeOptions, GatewayMode, NetworkMode, PortWanted
 
 ANY: Final[Mapping[int, IPAddress]] = {4: IPv4Address(0), 6: IPv6Address(0)}
 """The unspecified address of each family."""
@@ -58,8 +57,7 @@ def demands(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork
     ways = dict(_ways_in(attachment, networks))
     if attachment.wanted.ports and not ways:
         if not _is_left_to_a_plugin(attachment, networks):
-            on = (networks[endpoint.network].wanted for endpoint in _by_default_first(attachment.endpoints))
-            found.remark(why_nothing_is_published(attachment.wanted.mode, on))
+            found.remark(_why_nothing(attachment, networks))
         return found
     for wanted in attachment.wanted.ports:
         _add(found, wanted, ways)
@@ -95,8 +93,14 @@ def default_families(endpoint: DesiredEndpoint) -> Iterator[int]:
         yield 6
 
 
-def _by_default_first(endpoints: Iterable[DesiredEndpoint]) -> list[DesiredEndpoint]:
-    return sorted(endpoints, key=lambda endpoint: not any(default_families(endpoint)))
+def _why_nothing(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork]) -> str:
+    if attachment.wanted.mode is NetworkMode.HOST:
+        return "published ports are discarded when using host network mode: what listens there listens on the host"
+    for endpoint in attachment.endpoints:
+        driver = networks[endpoint.network].wanted.driver
+        if driver in ("macvlan", "ipvlan") and any(default_families(endpoint)):
+            return f"no port is published: on {driver} network {endpoint.network} it is reached at its own address"
+    return "no port is published: none of its networks is a bridge that leads outside"
 
 
 def _add(found: Demands, wanted: PortWanted, ways: Mapping[int, DesiredNetwork]) -> None:
@@ -142,9 +146,11 @@ def _host_ips(found: Demands, wanted: PortWanted, ways: Mapping[int, DesiredNetw
 
 
 def _is_reachable(found: Demands, host_ip: IPAddress) -> bool:
-    if host_ip != UNREACHABLE:
+    if host_ip != IPv6Address(1):
         return True
-    found.remark(NOTHING_ON_LOOPBACK6)
+    found.remark(
+        "nothing is published on ::1: the kernel lets nothing from there out of the loopback link; use 127.0.0.1"
+    )
     return False
 
 

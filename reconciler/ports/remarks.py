@@ -2,52 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv6Address
-from typing import Final
+from collections.abc import Iterator, Sequence
 
 from reconciler.model.desired import DesiredState, HostFacts
 from reconciler.model.objects import Unit
-from reconciler.model.plugins import is_plugin
-from reconciler.model.wanted import AttachmentWanted, NetworkMode, NetworkWanted, SpecWarning, WantedState
-
-UNREACHABLE: Final = IPv6Address(1)
-NOTHING_ON_LOOPBACK6: Final = (
-    "nothing is published on ::1: the kernel lets nothing from there out of the loopback link; use 127.0.0.1"
-)
-
-
-def unpublished_ports(wanted: WantedState) -> Iterator[SpecWarning]:
-    """Tell of `ports` that surely come to nothing, by the specs alone; what the cluster and plugins know is not known here."""
-    networks = {network.name: network for network in wanted.networks}
-    for attachment in wanted.attachments:
-        if attachment.ports:
-            for text in _unpublished(attachment, [networks.get(one.network) for one in attachment.endpoints]):
-                yield SpecWarning(attachment.source, f"attachment {attachment.name}: {text}")
-
-
-def _unpublished(attachment: AttachmentWanted, joined: Sequence[NetworkWanted | None]) -> Iterator[str]:
-    known = [network for network in joined if network is not None]
-    if len(known) == len(joined) and not any(map(_may_publish, known)):
-        yield why_nothing_is_published(attachment.mode, known)
-    elif any(port.host_ip == UNREACHABLE for port in attachment.ports):
-        yield NOTHING_ON_LOOPBACK6
-
-
-def _may_publish(network: NetworkWanted) -> bool:
-    if network.is_internal:
-        return False
-    return network.driver in ("bridge", "overlay") or network.is_external or is_plugin(network.driver)
-
-
-def why_nothing_is_published(mode: NetworkMode, networks: Iterable[NetworkWanted]) -> str:
-    """Say why an attachment's ports come to nothing. networks: those it is on, that of its default route first."""
-    if mode is NetworkMode.HOST:
-        return "published ports are discarded when using host network mode: what listens there listens on the host"
-    for network in networks:
-        if network.sublink is not None and not network.is_internal:
-            return f"no port is published: on {network.driver} network {network.name} it is reached at its own address"
-    return "no port is published: none of its networks is a bridge that leads outside"
 
 
 def forwarding_remarks(desired: DesiredState, foreign_drops: Sequence[str]) -> Iterator[tuple[Unit, str]]:

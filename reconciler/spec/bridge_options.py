@@ -157,6 +157,8 @@ def unknown_option(option: str, known: tuple[str, ...]) -> list[tuple[str, str]]
 
 _IFNAME: Final = f"{PREFIX}endpoint.ifname"
 _SYSCTLS: Final = f"{PREFIX}endpoint.sysctls"
+_SYSCTL_MAX: Final = 100
+"""Characters of a setting's name, less than of others, as IFNAME becomes a longer one."""
 _ENDPOINT_SYSCTL: Final = re.compile(r"net\.(ipv4|ipv6|mpls)\.[a-z0-9_]+\.IFNAME(?:\.[a-z0-9_]+)+=[!-+\--<>-~]+\Z")
 
 
@@ -172,7 +174,7 @@ def endpoint_option_faults(options: Mapping[str, str]) -> list[tuple[str, str]]:
         if option == _IFNAME:
             faults += [(option, message) for message in _refusal(parse_link_name, text)]
         elif option == _SYSCTLS:
-            wrong = [part for part in text.split(",") if not _ENDPOINT_SYSCTL.match(part)]
+            wrong = [one for one in text.split(",") if not _ENDPOINT_SYSCTL.match(one) or one.index("=") > _SYSCTL_MAX]
             faults += [(option, f"{shown(part)}: expected net.ipv4|ipv6|mpls.X.IFNAME.Y=VALUE") for part in wrong[:1]]
         else:
             faults += unknown_option(option, (_IFNAME, _SYSCTLS))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Final, TypeVar
+from urllib.parse import quote
 
 from pydantic import BeforeValidator, GetJsonSchemaHandler, PlainValidator, Strict, WithJsonSchema
 from pydantic_core import CoreSchema
@@ -34,6 +35,9 @@ _HOST_PATTERN: Final = re.compile(r"[a-zA-Z0-9_.*?\[\]!-]{1,253}\Z")
 
 HOSTNAME_MAX: Final = 253
 """Characters of a full domain name without its last dot (RFC 1035, section 2.3.4)."""
+_PATH_MAX: Final = 200
+_SYSCTL_MAX: Final = 128
+"""Characters of a setting's name, and of a path as it stands in the name of a record: both together must fit into one key."""
 _SYSCTL_VALUE_MAX: Final = 4000
 """Characters; the kernel reads a page at most."""
 _LABEL_MAX: Final = 63
@@ -229,8 +233,12 @@ def parse_host_pattern(value: Tree) -> str:
 
 def parse_absolute_path(value: Tree) -> str:
     text = parse_line(value)
-    if not text.startswith("/") or ".." in text.split("/") or len(text) > 4095:
+    if not text.startswith("/") or ".." in text.split("/"):
         raise ValueError(f"{shown(text)}: an absolute path without '..' is expected")
+    if len(quote(text, safe="")) > _PATH_MAX:
+        raise ValueError(
+            f"{shown(text)}: the path is too long: at most {_PATH_MAX} characters, of which '/' counts three"
+        )
     return text
 
 
@@ -290,7 +298,7 @@ def parse_extra_hosts(value: Tree) -> Pairs:
 
 def _sysctl(typed: str, text: str) -> tuple[str, str]:
     """Give the name with dots and the value with single blanks (sysctl.d(5)): where a slash comes first, slashes separate."""
-    if not _SYSCTL.match(typed) or len(typed) > 255:
+    if not _SYSCTL.match(typed) or len(typed) > _SYSCTL_MAX:
         raise ValueError(f"sysctl {shown(typed)}: only those below 'net.' belong to a network namespace")
     name = typed if typed[3] == "." else typed.translate(str.maketrans("./", "/."))
     if name in _COMMANDS:

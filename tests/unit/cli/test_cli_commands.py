@@ -288,11 +288,7 @@ attachments:
 WARNINGS = [
     (1, 60, "'isolate' has no effect: driver bridge has no such option"),
     (3, 3, "attachment web: no port is published: none of its networks is a bridge that leads outside"),
-    (
-        4,
-        3,
-        "attachment both: nothing is published on ::1: the kernel lets nothing from there out of the loopback link; use 127",
-    ),
+    (4, 3, "attachment both: nothing is published on ::1: no IPv6 default route leads into the sandbox"),
     (
         5,
         3,
@@ -317,6 +313,52 @@ def test_validate_warns_of_what_comes_to_nothing(run: Run, tmp_path: Path) -> No
     assert (document["valid"], document["error_count"], document["warning_count"]) == (True, 0, 4)
     assert [each["severity"] for each in document["diagnostics"]] == ["warning"] * 4
     assert [each.split(",")[0] for each in annotations] == [f"::warning file={tmp_path}/specs/a.yaml"] * 4
+
+
+@pytest.mark.parametrize(
+    ("specs", "said"),
+    [
+        pytest.param(
+            "networks: {n: {ipam: {config: [{subnet: 10.1.0.0/29}]}}}\nattachments: {"
+            + ", ".join(f"a{number}: {{networks: [n]}}" for number in range(6))
+            + "}",
+            "2:120: attachment a5: no available IPv4 addresses on this network's address pools: n",
+            id="no address left",
+        ),
+        pytest.param(
+            'attachments: {a: {ports: ["8080:80", "127.0.0.1:8080:81"]}}',
+            "1:15: attachment a: Bind for 127.0.0.1:8080 failed: port is already allocated: it is published twice here",
+            id="port twice",
+        ),
+        pytest.param(
+            "networks: {n: {driver: macvlan, driver_opts: {parent: eth0, macvlan_mode: passthru}}}\n"
+            "attachments: {a: {networks: [n]}, b: {networks: [n]}}",
+            "2:35: attachment b: network n is in mode passthru, which attachment a has to itself",
+            id="passthru shared",
+        ),
+    ],
+)
+def test_validate_refuses_what_no_host_can_have(run: Run, tmp_path: Path, specs: str, said: str) -> None:
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "a.yaml").write_text(specs)
+
+    code, _, err = run("validate")
+
+    assert code == ExitCode.BAD_SPECS
+    (line,) = err.splitlines()
+    assert line.startswith(f"{tmp_path}/specs/a.yaml:{said}")
+
+
+def test_validate_says_nothing_of_who_joins_what_is_declared_elsewhere(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "a.yaml").write_text(
+        "networks: {far: {external: true}, own: {driver: overlay}}\n"
+        "attachments: {a: {networks: {far: {ipv4_address: 10.9.9.9}, own: }, ports: [8080:80]}}"
+    )
+
+    assert run("validate", "--cluster-store", "etcd://127.0.0.1:1")[0] == ExitCode.OK
+    code, _, err = run("validate")
+    assert (code, "far is external and declared nowhere" in err) == (ExitCode.BAD_SPECS, True)
 
 
 def test_plan_tells_what_comes_to_nothing(run: Run, pipeline: FakePipeline) -> None:
