@@ -29,10 +29,11 @@ from reconciler.container_engine.client import ContainerEngine, Containers
 from reconciler.dns.tables import kept_tables
 from reconciler.drivers.remote_told import with_plugins
 from reconciler.errors import ConfigError
-from reconciler.firewall.published import published_ports
+from reconciler.firewall.published import of_attachments, published_ports
 from reconciler.ipam.adopt import published_promises
 from reconciler.ipam.assign import assign
 from reconciler.ipam.gateway_network import with_gateway_network
+from reconciler.ipam.held import Published, with_held
 from reconciler.ipam.leases import with_leases
 from reconciler.ipam.promises import Promises, decode_promises, merged
 from reconciler.kernel.netns import Namespaces
@@ -42,7 +43,6 @@ from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.last_answer import LastAnswer
 from reconciler.model.cluster import ClusterState
-from reconciler.model.desired import PortBinding
 from reconciler.model.identifiers import cluster_instance_id, derived_id
 from reconciler.model.objects import (
     Address,
@@ -108,6 +108,9 @@ class Answers:
         self.decode_ports = LastAnswer(decode_ports)
         self.decode_readings = LastAnswer(decode_readings)
         self.published_ports = LastAnswer(_published_ports)
+        self.of_attachments = LastAnswer(of_attachments)
+        self.with_held_first = LastAnswer(with_held)
+        self.with_held = LastAnswer(with_held)
         self.assign_links = LastAnswer(assign_links)
         self.assign_ports = LastAnswer(assign_ports)
         self.seen_records = LastAnswer(_seen_records)
@@ -212,7 +215,7 @@ def _with_published(kept: Promises, cluster: ClusterState) -> Promises:
     return merged(kept, published_promises(cluster))
 
 
-def _published_ports(firewall: Keyed) -> Mapping[str, tuple[PortBinding, ...]]:
+def _published_ports(firewall: Keyed) -> Published:
     return published_ports(seen for _, seen in firewall)
 
 

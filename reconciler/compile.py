@@ -57,7 +57,7 @@ _Part = tuple[tuple[Key, Object], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What remembering settings depends on: sandboxes that exist, present values, and what was promised before.
+    """What remembering settings depends on: sandboxes that exist, present values, what was promised before, and what is held.
 
     uplinks: as in `HostFacts`.
     """
@@ -65,6 +65,7 @@ class Found:
     sandboxes: Mapping[NsRef, SandboxFact]
     seen: Mapping[Key, Seen]
     promises: Promises
+    desired: DesiredState
     uplinks: Sequence[str] = ()
 
 
@@ -86,17 +87,20 @@ class Compiler:
 
     def __call__(self, desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> dict[Key, Object]:
         endpoints = _endpoints_by_network(desired.attachments)
-        host_gateway = _host_gateway(desired.networks)
+        held = _endpoints_by_network(desired.held)
+        host_gateway = _host_gateway((*desired.networks, *desired.held_networks))
         default_bridge = next((network for network in desired.networks if network.name == DEFAULT_NETWORK), None)
         known, self._parts = self._parts, {}
         remotes, self._remotes = self._remotes, {}
         objects: dict[Key, Object] = {}
         for network in desired.networks:
             home = replace(network, remote_endpoints=())
-            inputs = (home, tuple(endpoints[network.name]), desired.host)
+            staying = tuple(endpoint for endpoint in held[network.name] if _is_in_pools(endpoint, network))
+            inputs = (home, tuple(endpoints[network.name]), staying, desired.host)
             objects.update(self._part(known, "network", network.name, _network_objects, inputs))
             if network.remote_endpoints and network.wanted.driver in REMOTE and not network.wanted.is_listed:
-                self._remotes[network.name] = _remotes(remotes.get(network.name), inputs, network.remote_endpoints)
+                local = (home, (*endpoints[network.name], *staying), desired.host)
+                self._remotes[network.name] = _remotes(remotes.get(network.name), local, network.remote_endpoints)
                 objects.update(self._remotes[network.name].objects())
         for attachment in desired.attachments:
             gateway = host_gateway or _own_gateway(attachment)
@@ -108,7 +112,11 @@ class Compiler:
             objects.update(self._part(known, "attachment", attachment.name, _attachment_objects, given))
         between_hosts = tuple(tunnel_elements(desired.tunnels))
         is_held = any(unit == CLUSTER_UNIT for unit, _ in desired.failures)  # what they are is not known, they stay
-        if between_hosts or is_held or any(network.is_bridged for network in desired.networks):
+        if (
+            between_hosts
+            or is_held
+            or any(network.is_bridged for network in (*desired.networks, *desired.held_networks))
+        ):
             _add(objects, (*firewall_rules(), *between_hosts))
         _add(objects, _forwarding(desired.networks, has_ipv6=desired.host.has_ipv6))
         _add(objects, name_tables(desired, sandboxes))
@@ -176,13 +184,22 @@ def _endpoints_by_network(attachments: Sequence[DesiredAttachment]) -> Mapping[s
     return by_network
 
 
+def _is_in_pools(endpoint: DesiredEndpoint, network: DesiredNetwork) -> bool:
+    pools = {subnet.subnet for subnet in network.subnets}
+    return all(interface.network in pools for interface in (endpoint.ipv4, endpoint.ipv6) if interface is not None)
+
+
 def _network_objects(
-    network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts
+    network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], held: Sequence[DesiredEndpoint], host: HostFacts
 ) -> Iterator[Object]:
+    """Give what a network consists of; held: members that count for what they share, but have what they have."""
     if network.wanted.is_listed:
         return
     yield network_record(network)
-    yield from filter(_bearable(host), driver_of(network.wanted.driver).compile_network(network, endpoints, host))
+    staying = {endpoint.attachment for endpoint in held}
+    compiled = driver_of(network.wanted.driver).compile_network(network, (*endpoints, *held), host)
+    is_bearable = _bearable(host)
+    yield from (found for found in compiled if is_bearable(found) and found.unit.attachment not in staying)
     if network.is_bridged:
         yield from network_elements(network)
     for endpoint in endpoints:
@@ -290,6 +307,9 @@ def _brought_back(before: Sysctl, objects: Mapping[Key, Object], found: Found) -
     """Give a setting as it was, unless ours is wanted. One that a switch overrides waits for it, remembered until it is back."""
     if before.key in objects:
         return
+    if _may_be_needed(before.ns, found.desired):
+        yield _promise(before)
+        return
     name = switch_of(before.name) if before.ns == HOST else None
     switch = None if name is None else Sysctl(ns=HOST, name=name, value="1")
     present = found.seen.get(before.key)
@@ -300,6 +320,14 @@ def _brought_back(before: Sysctl, objects: Mapping[Key, Object], found: Found) -
         is_on = switch is not None and (HOST, switch.name) in found.promises.sysctls
         if switch is not None and (is_on or present.object != before):
             yield _promise(before)
+
+
+def _may_be_needed(ns: NsRef, desired: DesiredState) -> bool:
+    """Say whether what is held may need a setting: networks those of the host, an attachment those of its sandbox."""
+    if ns == HOST:
+        return bool(desired.held_networks)
+    is_unread = desired.has_faults and all(attachment.ns != ns for attachment in desired.attachments)
+    return is_unread or any(attachment.ns == ns for attachment in desired.held)
 
 
 def _closed_loopbacks(objects: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[Sysctl]:

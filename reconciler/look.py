@@ -21,7 +21,7 @@ from reconciler.ipam.leases import as_declared, ipam_plugins
 from reconciler.ipam.promises import Promises, merged
 from reconciler.model.cluster import ALONE, ClusterState
 from reconciler.model.desired import DesiredState
-from reconciler.model.identifiers import HOST, NsRef, overlay_ns
+from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import (
     HOST_UNIT,
     ClusterRecord,
@@ -31,7 +31,7 @@ from reconciler.model.objects import (
     Object,
     Unit,
 )
-from reconciler.model.observed import Observed
+from reconciler.model.observed import HostPorts, Observed
 from reconciler.model.plan import Plan
 from reconciler.model.plugins import PluginFacts
 from reconciler.model.wanted import NetworkMode, WantedState
@@ -44,7 +44,7 @@ from reconciler.observe.plugins import borne_out, seen_at_plugins
 from reconciler.observe.ports import host_ports
 from reconciler.observe.sandboxes import Promised
 from reconciler.plan.make_plan import Boundaries, make_plan
-from reconciler.plan.ownership import Owners, declared_units, owners
+from reconciler.plan.ownership import Owners, declared_units, overlay_units, owners
 from reconciler.ports.remarks import forwarding_remarks, ipv6_remarks
 from reconciler.sandbox.readings import kept_readings, seen_as_typed
 from reconciler.settings import Settings
@@ -78,7 +78,7 @@ def look(
     leased = answers.with_leases(wanted, plugins, incarnations, observed.host.name)
     promises = _promises(wanted, own, observed, cluster, answers)
     desired = as_declared(answers.assign(leased.wanted, observed.host, promises, cluster), wanted)
-    desired = _with_ports(desired, observed, own.texts, backends)
+    desired = _with_ports(desired, wanted, promises, own.texts, observed.ports, backends)
     desired = answers.with_plugins(desired, plugins, {ns: fact.inode for ns, fact in observed.sandboxes.items()})
     shared = Shared(cluster=cluster, wanted=_cluster_objects(wanted, desired, cluster, settings, backends))
     elsewhere = {**dict(keyed(seen_at_plugins(plugins))), **shared.seen()}
@@ -90,7 +90,11 @@ def look(
     objects.update((asked.key, asked) for asked in (*plugin_scopes(wanted), *nodes, *leased.asked))
     objects.update(shared.wanted)
     found = Found(
-        sandboxes=observed.sandboxes, seen=observed.seen, promises=own.promises, uplinks=observed.host.uplinks
+        sandboxes=observed.sandboxes,
+        seen=observed.seen,
+        promises=own.promises,
+        desired=desired,
+        uplinks=observed.host.uplinks,
     )
     objects.update((extra.key, extra) for extra in remembered_settings(objects, found))
     objects.update((kept.key, kept) for kept in kept_readings(objects, answers.decode_readings(own.texts)))
@@ -164,7 +168,9 @@ def _sandbox_units(
     """Give whose each namespace is: the attachment's that has or had links of ours in it, or an overlay network's."""
     had = {ns: Unit(attachment=name) for ns, name in promises.sandboxes.items()}
     have = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in wanted.attachments}
-    return had | have | dict(_overlay_units(desired, promises, settings.instance))
+    ids = {name: network.id for name, network in promises.networks.items()}
+    overlays = overlay_units(wanted, ids, settings.instance)
+    return had | have | overlays | {each.ns: each.unit for each in desired.networks if each.ns != HOST}
 
 
 def _cluster(wanted: WantedState, own: _OwnRecords, now: str, backends: Backends) -> ClusterState:
@@ -244,15 +250,22 @@ def _unserved(observed: Observed) -> Iterator[tuple[Unit, str]]:
 
 
 def _with_ports(
-    desired: DesiredState, observed: Observed, records: Mapping[str, str], backends: Backends
+    desired: DesiredState,
+    wanted: WantedState,
+    promises: Promises,
+    records: Mapping[str, str],
+    host: HostPorts,
+    backends: Backends,
 ) -> DesiredState:
-    """Choose links and host ports. What is published now stays, whether or not the store remembers it."""
+    """Choose links and host ports, and add what is held. What is published now stays, whether or not the store remembers it."""
     answers = backends.answers
     promised, faults = answers.decode_ports(records)
     for fault in faults:
         log.warning("%s", fault)
-    published = answers.published_ports(backends.memory.firewall or ())
-    return answers.assign_ports(answers.assign_links(desired), promised, published, observed.ports)
+    at_endpoints = answers.published_ports(backends.memory.firewall or ())
+    desired = answers.assign_links(answers.with_held_first(desired, wanted, promises, at_endpoints, promised))
+    desired = answers.assign_ports(desired, promised, answers.of_attachments(at_endpoints), host)
+    return answers.with_held(desired, wanted, promises, at_endpoints, promised)
 
 
 def _observe(wanted: WantedState, settings: Settings, backends: Backends, own: _OwnRecords) -> Observed:
@@ -269,6 +282,7 @@ def _observe(wanted: WantedState, settings: Settings, backends: Backends, own: _
     failed = [*observed.failures, *_unusable(wanted, observed)]
     try:
         units = [Unit(network=network, attachment=attachment) for network, attachment in promises.endpoints]
+        units += [Unit(network=e.network, attachment=a.name) for a in wanted.attachments for e in a.endpoints]
         if memory.firewall is None:
             memory.firewall = keyed(observe_firewall(backends.nft, units))
             memory.foreign_drops = tuple(foreign_forward_drops(backends.nft))
@@ -296,9 +310,3 @@ def _unusable(wanted: WantedState, observed: Observed) -> Iterator[tuple[Unit, R
         fact = None if attachment.mode is NetworkMode.HOST else observed.sandboxes.get(attachment.sandbox.ns)
         if fact is not None and fact.error is not None:
             yield Unit(attachment=attachment.name), fact.error
-
-
-def _overlay_units(desired: DesiredState, promises: Promises, instance: str) -> Mapping[NsRef, Unit]:
-    """Give the network of each namespace that an overlay network has or would have on this host."""
-    promised = {overlay_ns(network.id, instance): Unit(network=name) for name, network in promises.networks.items()}
-    return promised | {network.ns: network.unit for network in desired.networks if network.ns != HOST}

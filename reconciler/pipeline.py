@@ -31,10 +31,14 @@ from reconciler.model.objects import (
     ContainerFile,
     FirewallElement,
     FirewallRules,
+    Ipvlan,
     Key,
+    Macvlan,
     Object,
+    PluginLink,
     SandboxFile,
     Unit,
+    VethPair,
 )
 from reconciler.model.plan import Action, Operation, Outcome, Plan
 from reconciler.model.report import Report
@@ -252,4 +256,13 @@ def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drif
         spec_warnings=loaded.warnings,
         digest=loaded.digest,
         sandboxes={ns: fact.inode for ns, fact in view.observed.sandboxes.items() if fact.inode},
+        running=frozenset(_running(view)) if view.plan.problems or view.desired.held else frozenset(),
     )
+
+
+def _running(view: View) -> Iterator[Unit]:
+    for seen in view.observed.seen.values():
+        if seen.is_ours and isinstance(seen.object, (VethPair, Macvlan, Ipvlan, PluginLink)):
+            unit = view.owners.unit_of(seen.object)
+            if unit is not None:
+                yield unit

@@ -60,7 +60,8 @@ def standpoints(wanted: WantedState, cluster: ClusterState) -> Iterator[ClusterR
 
 def _network_records(desired: DesiredState, cluster: ClusterState) -> Iterator[ClusterRecord]:
     there = dict(cluster.seen)
-    joined = {endpoint.network for attachment in desired.attachments for endpoint in attachment.endpoints}
+    members = (*desired.attachments, *desired.held)
+    joined = {endpoint.network for attachment in members for endpoint in attachment.endpoints}
     for network in desired.networks:
         if not network.wanted.is_shared or network.wanted.is_listed:
             continue

@@ -9,7 +9,7 @@ from typing import Final
 
 from reconciler.firewall.notation import VALUE_SEPARATOR
 from reconciler.model.desired import PortBinding
-from reconciler.model.objects import FirewallElement, IPAddress, Seen
+from reconciler.model.objects import FirewallElement, IPAddress, Seen, Unit
 
 _ANY: Final[Mapping[str, IPAddress]] = {"published_any4": IPv4Address(0), "published_any6": IPv6Address(0)}
 _HOST: Final = ("published_host4", "published_host6")
@@ -18,8 +18,8 @@ Translation = tuple[PortBinding, IPAddress]
 """A published port, and the address that it leads to."""
 
 
-def translations(seen: Iterable[Seen]) -> Iterator[tuple[str, Translation]]:
-    """Give the attachment of each published port, and where it leads to. Elements of nobody are passed over."""
+def translations(seen: Iterable[Seen]) -> Iterator[tuple[Unit, Translation]]:
+    """Give the endpoint of each published port, and where it leads to. Elements of nobody are passed over."""
     for found in seen:
         element = found.object
         if isinstance(element, FirewallElement) and element.value and element.unit.attachment:
@@ -28,7 +28,7 @@ def translations(seen: Iterable[Seen]) -> Iterator[tuple[str, Translation]]:
                 protocol, port = rest
                 address, target = element.value.split(VALUE_SEPARATOR)
                 binding = PortBinding(protocol=protocol, host_ip=host_ip, host_port=int(port), target=int(target))
-                yield element.unit.attachment, (binding, ip_address(address))
+                yield element.unit, (binding, ip_address(address))
 
 
 def _host_ip(element: FirewallElement) -> tuple[IPAddress | None, tuple[str, ...]]:
@@ -40,9 +40,17 @@ def _host_ip(element: FirewallElement) -> tuple[IPAddress | None, tuple[str, ...
     return None, ()
 
 
-def published_ports(seen: Iterable[Seen]) -> dict[str, tuple[PortBinding, ...]]:
-    """Give the published ports of each attachment by its name."""
-    found: defaultdict[str, list[PortBinding]] = defaultdict(list)
-    for attachment, (binding, _) in translations(seen):
-        found[attachment].append(binding)
-    return {attachment: tuple(bindings) for attachment, bindings in found.items()}
+def published_ports(seen: Iterable[Seen]) -> dict[Unit, tuple[PortBinding, ...]]:
+    """Give the published ports of each endpoint."""
+    found: defaultdict[Unit, list[PortBinding]] = defaultdict(list)
+    for unit, (binding, _) in translations(seen):
+        found[unit].append(binding)
+    return {unit: tuple(bindings) for unit, bindings in found.items()}
+
+
+def of_attachments(published: Mapping[Unit, tuple[PortBinding, ...]]) -> dict[str, tuple[PortBinding, ...]]:
+    """Give the same by the attachments' names."""
+    found: defaultdict[str, tuple[PortBinding, ...]] = defaultdict(tuple)
+    for unit, bindings in published.items():
+        found[unit.attachment] += bindings
+    return dict(found)

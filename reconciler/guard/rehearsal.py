@@ -15,6 +15,7 @@ from reconciler.guard.obey import obeyed
 from reconciler.guard.orders import Orders
 from reconciler.ipam.assign import assign
 from reconciler.ipam.gateway_network import with_gateway_network
+from reconciler.ipam.held import with_held
 from reconciler.ipam.leases import as_declared, with_leases
 from reconciler.ipam.promises import Promises, decode_promises
 from reconciler.kv.protocol import KvStore
@@ -107,7 +108,8 @@ def _assigned(
     networks = tuple(_assumed(network, promises) for network in wanted.networks)
     wanted = with_gateway_network(replace(wanted, networks=networks), plugins.answers)
     leased = with_leases(wanted, plugins, {}, host.name).wanted
-    desired = assign_ports(assign_links(as_declared(assign(leased, host, promises), wanted)), ports, {}, HostPorts())
+    desired = with_held(as_declared(assign(leased, host, promises), wanted), wanted, promises, {}, ports)
+    desired = with_held(assign_ports(assign_links(desired), ports, {}, HostPorts()), wanted, promises, {}, ports)
     return with_plugins(desired, PluginFacts(), {})
 
 

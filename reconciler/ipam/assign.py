@@ -58,9 +58,18 @@ def assign(wanted: WantedState, host: HostFacts, promises: Promises, cluster: Cl
         failures=tuple(sorted(told, key=lambda failure: failure[0])),
         withdrawn=tuple(_by_unit(withdrawn)),
         nodes=_nodes(cluster),
-        tunnels=tunnels(host, shown, attachments, cluster),
+        tunnels=tunnels(host, wanted.networks, _joined(attachments, wanted, promises), cluster),
         has_faults=wanted.has_faults,
     )
+
+
+def _joined(attachments: Sequence[DesiredAttachment], wanted: WantedState, promises: Promises) -> Iterator[str]:
+    """Give the networks that attachments are on here, or stay on as nothing could be decided for them."""
+    yield from (endpoint.network for attachment in attachments for endpoint in attachment.endpoints)
+    declared, decided = {each.name for each in wanted.attachments}, {each.name for each in attachments}
+    for network, attachment in promises.endpoints:
+        if attachment not in decided and (wanted.has_faults or attachment in declared):
+            yield network
 
 
 def _nodes(cluster: ClusterState) -> tuple[Node, ...] | None:

@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from reconciler.model.cluster import ClusterState
-from reconciler.model.desired import DesiredAttachment, DesiredNetwork, HostFacts, Tunnels
+from reconciler.model.desired import HostFacts, Tunnels
 from reconciler.model.wanted import NetworkWanted
 
 _OVERLAY = "overlay"
 
 
 def tunnels(
-    host: HostFacts,
-    networks: Iterable[DesiredNetwork],
-    attachments: Iterable[DesiredAttachment],
-    cluster: ClusterState,
+    host: HostFacts, networks: Iterable[NetworkWanted], joined: Iterable[str], cluster: ClusterState
 ) -> Tunnels | None:
     """Give what the firewall lets through; None where nothing of the cluster's VXLAN is known.
 
+    networks: that are declared or listed. joined: the names of those that have endpoints here, held ones too.
     Hosts count dead or alive: one that lost the store goes on sending. A network that this host cannot have as its specs declare it
     counts too where it still has a part here.
     """
-    wanted = {network.name: network.wanted for network in networks if network.wanted.driver == _OVERLAY}
+    wanted = {network.name: network for network in networks if network.driver == _OVERLAY}
     wanted |= {name: known.wanted for name, known in cluster.networks.items() if known.wanted.driver == _OVERLAY}
     if host.vtep is None or not wanted:
         return None
-    here = {endpoint.network for attachment in attachments for endpoint in attachment.endpoints}
-    here |= set(_published(cluster))
+    here = {*joined, *_published(cluster)}
     peers = {node.address for node in cluster.nodes.values() if node.name != cluster.host} - {host.vtep}
     return Tunnels(
         local=host.vtep,

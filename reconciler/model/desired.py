@@ -207,7 +207,8 @@ class DesiredLink:
 class DesiredAttachment:
     """One sandbox with its endpoints, in the order of default-route preference (docker-networking section 9).
 
-    links: those on the default bridge, as declared; links on other networks are a matter of names alone.
+    links: those on the default bridge, as declared; links on other networks are a matter of names alone. is_declared: False for one
+    that is held, of which the specs that could be read say nothing.
     """
 
     wanted: AttachmentWanted
@@ -215,6 +216,7 @@ class DesiredAttachment:
     ns: NsRef
     endpoints: tuple[DesiredEndpoint, ...] = ()
     links: tuple[DesiredLink, ...] = ()
+    is_declared: bool = True
 
     @property
     def name(self) -> str:
@@ -229,6 +231,8 @@ class DesiredAttachment:
 class DesiredState:
     """Everything, sorted by name. Units in `failures` could not be decided: they are absent here and stay as they are.
 
+    held, held_networks: what stays as it runs, as it was promised: those that failed, and what specs may declare that cannot be
+    read. Nothing is done for them, but whatever is derived from several members or networks counts them.
     withdrawn: endpoints that are absent here and go, with the reason: another host has what they need.
     remarks: what the person should know of units that are as desired, one line each. nodes: the hosts of the cluster, which plugins
     of global scope are told of, None while nobody knows them. tunnels: None where no network of the cluster is known.
@@ -243,3 +247,10 @@ class DesiredState:
     remarks: tuple[tuple[Unit, str], ...] = ()
     nodes: tuple[Node, ...] | None = ()
     tunnels: Tunnels | None = None
+    held: tuple[DesiredAttachment, ...] = ()
+    held_networks: tuple[DesiredNetwork, ...] = ()
+
+    @property
+    def members(self) -> tuple[DesiredAttachment, ...]:
+        """All that are on networks or shall be: those decided, and those held that have something."""
+        return (*self.attachments, *(attachment for attachment in self.held if attachment.endpoints))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from reconciler.errors import SpecError
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import NsRef
+from reconciler.model.objects import Unit
 from reconciler.model.plan import Outcome, Plan
 from reconciler.model.wanted import SpecWarning
 
@@ -19,6 +20,7 @@ class Report:
     plan: what was to be done (of the first round), its problems included. outcomes: empty for a dry run.
     drift: what a second look still found to be done; no operations is the proof that the host is as desired.
     digest: of the specs' names and contents. sandboxes: the inode of each sandbox's namespace at the last look.
+    running: the endpoints whose link was there at the last look.
     """
 
     desired: DesiredState
@@ -29,3 +31,4 @@ class Report:
     spec_warnings: tuple[SpecWarning, ...] = ()
     digest: str = ""
     sandboxes: Mapping[NsRef, int] = field(default_factory=dict)
+    running: frozenset[Unit] = frozenset()

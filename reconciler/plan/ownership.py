@@ -11,7 +11,9 @@ from reconciler.model.identifiers import (
     NsRef,
     bridge_link_name,
     endpoint_id,
+    global_network_id,
     network_id,
+    overlay_ns,
     own_parent_name,
     short_id,
     veth_link_name,
@@ -157,6 +159,16 @@ def link_units(wanted: WantedState, host: str, promised: Mapping[str, Unit]) -> 
             derived = veth_link_name(endpoint_id(host, endpoint.network, attachment.name))
             units[derived] = Unit(network=endpoint.network, attachment=attachment.name)
     return units
+
+
+def overlay_units(wanted: WantedState, promised: Mapping[str, str], instance: str) -> dict[NsRef, Unit]:
+    """Give the network of each namespace that an overlay network may have on this host. promised: ids by name.
+
+    Without a store or a promise nobody knows more of a network than its name, which its id follows from.
+    """
+    declared = (n.name for n in wanted.networks if n.is_shared and not n.is_listed)
+    ids = [*promised.items(), *((name, global_network_id(name)) for name in declared)]
+    return {overlay_ns(id_, instance): Unit(network=name) for name, id_ in ids}
 
 
 def declared_units(wanted: WantedState) -> frozenset[Unit]:

@@ -20,20 +20,21 @@ DEFAULT_NETWORK: Final = "bridge"
 def assign_links(desired: DesiredState) -> DesiredState:
     """Give every attachment on the default bridge its links; never raises.
 
-    One whose link leads nowhere is left out and told in `failures`, as is then who links to it. `desired` itself comes back when
-    nobody on the default bridge has a link.
+    One whose link leads nowhere is left out and told in `failures`, as is then who links to it; who is held is there to be linked
+    to. `desired` itself comes back when nobody on the default bridge has a link.
     """
     if not any(_has_legacy_links(attachment) for attachment in desired.attachments):
         return desired
+    staying = {attachment.name: attachment for attachment in desired.held}
     present = {attachment.name: attachment for attachment in desired.attachments}
     failures: dict[str, PlanError] = {}
-    while more := dict(_dead_ends(present)):
+    while more := dict(_dead_ends(present, staying)):
         failures |= more
         present = {name: attachment for name, attachment in present.items() if name not in more}
     told = [(Unit(attachment=name), error) for name, error in failures.items()]
     return replace(
         desired,
-        attachments=tuple(_linked(attachment, present) for attachment in present.values()),
+        attachments=tuple(_linked(attachment, {**staying, **present}) for attachment in present.values()),
         failures=tuple(sorted((*desired.failures, *told), key=lambda failure: failure[0])),
     )
 
@@ -46,11 +47,14 @@ def _on_default_bridge(attachment: DesiredAttachment) -> DesiredEndpoint | None:
     return next((endpoint for endpoint in attachment.endpoints if endpoint.network == DEFAULT_NETWORK), None)
 
 
-def _dead_ends(present: Mapping[str, DesiredAttachment]) -> Iterator[tuple[str, PlanError]]:
+def _dead_ends(
+    present: Mapping[str, DesiredAttachment], staying: Mapping[str, DesiredAttachment]
+) -> Iterator[tuple[str, PlanError]]:
+    leads_to = {**staying, **present}
     for name, attachment in present.items():
         if not _has_legacy_links(attachment):
             continue
-        error = next((e for link in attachment.wanted.links if (e := _dead_end(attachment, link, present))), None)
+        error = next((e for link in attachment.wanted.links if (e := _dead_end(attachment, link, leads_to))), None)
         if error is not None:
             yield name, error
 
@@ -61,6 +65,8 @@ def _dead_end(
     """Who is on user-defined networks too may link to somebody there, who need not be there yet."""
     target, alias = link
     found = present.get(target)
+    if found is not None and not found.is_declared:
+        return PlanError(f"attachment {attachment.name}: stays as it is until {target}, to which it links, can be read")
     has_names = any(endpoint.network not in BUILTIN_NETWORKS for endpoint in attachment.endpoints)
     if has_names or (found is not None and _on_default_bridge(found) is not None):
         return None

@@ -63,25 +63,28 @@ def status_files(
 
 
 def _members(report: Report) -> dict[str, list[DesiredAttachment]]:
-    """Give per network the attachments that joined it; like the engine, inspect lists no endpoint that does not run."""
-    missing = _missing_endpoints(report)
+    """Give per network the attachments on it, held ones too; like the engine, inspect lists no endpoint that does not run."""
+    refused, unmade = _refused(report), _unmade(report)
+    staying = {attachment.name for attachment in report.desired.held}
     members: dict[str, list[DesiredAttachment]] = {}
-    for attachment in report.desired.attachments:
-        if attachment.unit in missing:
-            continue
+    for attachment in report.desired.members:
         for endpoint in attachment.endpoints:
-            if endpoint.unit not in missing:
+            is_refused = endpoint.unit in refused or attachment.unit in refused or attachment.name in staying
+            if endpoint.unit not in unmade and (endpoint.unit in report.running or not is_refused):
                 members.setdefault(endpoint.network, []).append(attachment)
     return members
 
 
-def _missing_endpoints(report: Report) -> frozenset[Unit]:
-    """Find the sandboxes that could not be used and the endpoints whose link the last look did not find."""
+def _refused(report: Report) -> frozenset[Unit]:
+    """Find the attachments and endpoints that were left as they are, which may be nowhere."""
     problems = (*report.desired.failures, *report.drift.problems)
-    refused = {unit for unit, error in problems if unit.attachment and not isinstance(error, Held)}
-    unmade = {
+    return frozenset(unit for unit, error in problems if unit.attachment and not isinstance(error, Held))
+
+
+def _unmade(report: Report) -> frozenset[Unit]:
+    """Find the endpoints whose link the last look did not find."""
+    return frozenset(
         operation.unit
         for operation in report.drift.operations
         if operation.action is Action.CREATE and isinstance(operation.object, VethPair)
-    }
-    return frozenset(refused | unmade)
+    )

@@ -139,7 +139,7 @@ def _entries(
 
 def _names_entry(report: Report, writer: _Writer, issues: Iterable[Unsettled], before: Mapping[str, object]) -> Json:
     issue = _by_unit(issues).get(NAMES_UNIT)
-    if issue is None and not any(map(uses_embedded_server, report.desired.attachments)):
+    if issue is None and not any(map(uses_embedded_server, report.desired.members)):
         return None
     return writer.entry(NAMES_UNIT, issue, before)
 

@@ -461,6 +461,8 @@ def _essence(report: Report) -> tuple[object, ...]:
     return (
         desired.networks,
         desired.attachments,
+        desired.held,
+        report.running,
         desired.remarks,
         problems,
         report.drift.operations,

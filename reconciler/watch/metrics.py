@@ -147,7 +147,7 @@ class Metrics:
         networks = Counter(self._network_states())
         samples = [("", (("state", state),), float(networks[state])) for state in _STATES]
         yield _family("networks", "gauge", "Networks, by state.", samples)
-        attachments = desired.attachments if desired else ()
+        attachments = desired.members if desired else ()
         count = sum(len(attachment.endpoints) for attachment in attachments)
         yield _family("attachments", "gauge", "Attachments of this host.", [("", (), len(attachments))])
         yield _family("endpoints", "gauge", "Attachments' places on networks.", [("", (), count)])

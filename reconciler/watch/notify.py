@@ -149,7 +149,7 @@ class ServiceListener:
 
 def status_line(report: Report) -> str:
     """Sum up how the host is, for `systemctl status`."""
-    count, attachments = len(report.desired.networks), len(report.desired.attachments)
+    count, attachments = len(report.desired.networks), len(report.desired.members)
     parts = [f"{count} networks, {attachments} attachments"]
     issues = unsettled(report)
     if report.spec_faults:

@@ -241,6 +241,39 @@ def test_an_outage_of_the_store_stops_no_traffic_and_heals_by_itself(
     assert cluster.ping("two", "four", deadline_s=60)
 
 
+def test_a_healthy_link_outlives_a_bad_network_and_the_loss_of_state_and_store(
+    make_cluster: MakeCluster, machine: Machine
+) -> None:
+    cluster = make_cluster()
+    cluster.declare(NET + PAIR)
+    for name in ("alpha", "beta", "alpha"):
+        cluster[name].ok()
+    shown = cluster["alpha"].endpoints("net")
+    alpha = cluster["alpha"]
+
+    alpha.declare(
+        NET.replace("net:", "lost: {external: true}, net:", 1) + PAIR.replace("[first]}", "[first]}, lost: {}")
+    )
+    assert alpha().exit_code == 1
+    assert cluster.ping("one", "10.0.9.3", deadline_s=3)
+    assert alpha.is_ready("net")
+    assert alpha.endpoints("net") == shown
+    cluster["beta"].ok()
+    assert cluster.ping("two", "one", deadline_s=3)
+
+    alpha.declare(NET + PAIR)
+    cluster.server.stop()
+    shutil.rmtree(alpha.reconcile.machine.state_dir)
+    assert alpha().exit_code == 69
+    assert cluster.ping("one", "10.0.9.3", deadline_s=3)
+    assert cluster.ping("two", "10.0.9.2", deadline_s=3)
+
+    cluster.start_server()
+    alpha.ok()
+    assert cluster.ping("one", "two")
+    assert alpha.endpoints("net") == shown
+
+
 def test_what_was_taken_down_in_an_outage_is_taken_back_later(make_cluster: MakeCluster, machine: Machine) -> None:
     cluster = make_cluster()
     cluster.declare(NET + PAIR)

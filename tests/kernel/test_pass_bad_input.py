@@ -87,6 +87,39 @@ def test_file_that_cannot_be_read_any_more_keeps_its_networks(
     assert machine.links("sam") == ["eth0", "lo"]
 
 
+@pytest.mark.parametrize("fault", ["cannot be read", "its new port is taken", "its network is gone"])
+def test_a_fault_of_one_attachment_takes_nothing_from_what_runs(
+    fault: str, forked: ForkedReconcile, machine: Machine, host_ns: str, uplink: str
+) -> None:
+    """`--bridge none`: whatever the host has beside is there for this attachment alone."""
+    networks = "networks: {front: {ipam: {config: [{subnet: 10.1.0.0/24}]}}}\n"
+    web = 'attachments: {web: {networks: {front: {}}, ports: ["8080:80"]}}'
+    forked.write(networks=networks, web=web)
+    forked.ok("--bridge", "none")
+    before = settled(lambda: everything(machine, host_ns))
+    shown = forked.ok("network", "inspect", "front").stdout
+
+    with machine.tcp_server(host_ns, "0.0.0.0", 99):
+        match fault:
+            case "cannot be read":
+                forked.write(networks=networks, web=web.replace("80:80", "80:http"))
+            case "its new port is taken":
+                forked.write(networks=networks, web=web.replace("8080:", "99:"))
+            case "its network is gone":
+                bridge = "networks: {other: }\n"
+                forked.write(networks=bridge, web=web.replace("8080:", "99:").replace("front", "other"))
+        failed = forked("--bridge", "none")
+
+    assert failed.exit_code in (ExitCode.BAD_SPECS, ExitCode.FAILED), failed.text
+    after = settled(lambda: everything(machine, host_ns))
+    if fault != "its network is gone":  # then the other one is made
+        assert after == before
+        assert forked.ok("network", "inspect", "front").stdout == shown
+    with machine.tcp_server("web", "0.0.0.0", 80):
+        for client, address in (("H", "127.0.0.1"), ("H", "192.0.2.1"), (uplink, "192.0.2.1")):
+            assert machine.tcp(client, address, 8080) is not None, (client, address)
+
+
 def _bridge_in_the_way(machine: Machine) -> None:
     machine.run("", "ip", "-n", "H", "link", "add", "docker0", "type", "bridge")
     machine.run("", "ip", "-n", "H", "address", "add", "172.17.0.1/16", "dev", "docker0")

@@ -125,8 +125,9 @@ def test_link_settings_follow_from_ports(port: PortBinding | None, is_hairpin: b
 @pytest.mark.parametrize(("value", "is_changed"), [("1", True), ("0", False)], ids=["open", "closed"])
 def test_bridge_without_ports_is_closed_to_loopback_again(value: str, is_changed: bool) -> None:
     setting = Sysctl(ns=HOST, name=f"net/ipv4/conf/{FRONT.link_name}/route_localnet", value=value)
-    objects = compile_objects(DesiredState(host=host_facts(), networks=(FRONT,), attachments=()), {})
-    found = Found(sandboxes={}, seen={setting.key: Seen(setting, is_ours=False)}, promises=Promises())
+    desired = DesiredState(host=host_facts(), networks=(FRONT,), attachments=())
+    objects = compile_objects(desired, {})
+    found = Found(sandboxes={}, seen={setting.key: Seen(setting, is_ours=False)}, promises=Promises(), desired=desired)
 
     assert (replace(setting, value="0") in list(remembered_settings(objects, found))) == is_changed
 
