@@ -27,6 +27,7 @@ class WayOut:
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
     on_link: tuple[int, ...] = ()
+    is_internal: bool = False
 
     def leads(self, version: int) -> bool:
         """Say whether it offers a default route for this address family."""
@@ -46,9 +47,18 @@ def ways_out(
     return tuple(sorted(offers, key=_preference))
 
 
-def _preference(way: WayOut) -> tuple[bool, int, int, bytes]:
-    leads_nowhere = not way.leads(4) and not way.leads(6)
-    return (leads_nowhere, -way.wanted.gw_priority, -way.wanted.priority, way.wanted.network.encode())
+def _preference(way: WayOut) -> tuple[int, bool, bool, int, int, bytes]:
+    """The engine's order (moby:daemon/libnetwork/sandbox.go, Less). It knows no `priority`, which here comes before the name."""
+    families = way.leads(4) + way.leads(6)
+    wanted = way.wanted
+    return (
+        -wanted.gw_priority,
+        wanted.is_gateway,
+        way.is_internal,
+        -families,
+        -wanted.priority,
+        wanted.network.encode(),
+    )
 
 
 def _offer(endpoint: EndpointWanted, chosen: Chosen, network: DesiredNetwork, answer: JoinAnswer | None) -> WayOut:
@@ -57,7 +67,7 @@ def _offer(endpoint: EndpointWanted, chosen: Chosen, network: DesiredNetwork, an
     In the modes l3 and l3s of ipvlan the parent's namespace routes, so that there is no gateway to name.
     """
     if not network.wanted.leads_outside or network.wanted.driver == "overlay":
-        return WayOut(wanted=endpoint)
+        return WayOut(wanted=endpoint, is_internal=network.wanted.is_internal)
     if network.wanted.ipvlan is not None and network.wanted.ipvlan.mode is not IpvlanMode.L2:
         on_link = tuple(each.version for each in (chosen.ipv4, chosen.ipv6) if each is not None)
         return WayOut(wanted=endpoint, on_link=on_link)

@@ -20,13 +20,16 @@ def _variables(attachment: DesiredAttachment, link: DesiredLink) -> Iterator[str
     alias = link.alias.upper().replace("-", "_")
     address, ports = link.ipv4 or link.ipv6, _ports(link)
     if address is not None and ports:
-        lowest = min(ports, key=lambda port: (port[0], port[1] != "tcp"))
-        yield f"{alias}_PORT={_url(lowest, address)}"
-        for first, last in _ranges(ports):
-            yield from _range_variables(f"{alias}_PORT_{first[0]}_{first[1].upper()}", first, last, alias, address)
+        yield f"{alias}_PORT={_url(ports[0], address)}"
         for port in ports:
-            yield from _port_variables(f"{alias}_PORT_{port[0]}_{port[1].upper()}", port, address)
+            yield from _port_variables(_prefix(alias, port), port, address)
+        for first, last in _ranges(ports):
+            yield from _range_variables(_prefix(alias, first), first, last, address)
     yield f"{alias}_NAME=/{attachment.name}/{link.alias}"
+
+
+def _prefix(alias: str, port: _Port) -> str:
+    return f"{alias}_PORT_{port[0]}_{port[1].upper()}"
 
 
 def _ports(link: DesiredLink) -> list[_Port]:
@@ -36,21 +39,20 @@ def _ports(link: DesiredLink) -> list[_Port]:
 
 
 def _ranges(ports: Sequence[_Port]) -> Iterator[tuple[_Port, _Port]]:
-    """Give the ends of runs of three ports and more; the engine does not count two as a range."""
+    """Give the ends of runs of two ports and more (engines before 28 count from three)."""
     start = 0
     for index, (before, after) in enumerate(pairwise([*ports, (0, "")]), 1):
         if after != (before[0] + 1, before[1]):
-            if index - start > 2:
+            if index - start > 1:
                 yield ports[start], before
             start = index
 
 
-def _range_variables(name: str, first: _Port, last: _Port, alias: str, address: IPAddress) -> Iterator[str]:
+def _range_variables(name: str, first: _Port, last: _Port, address: IPAddress) -> Iterator[str]:
+    """All of a range is named by its first port."""
     yield f"{name}_START={_url(first, address)}"
-    yield f"{name}_ADDR={address}"
-    yield f"{name}_PROTO={first[1]}"
     yield f"{name}_PORT_START={first[0]}"
-    yield f"{alias}_PORT_{last[0]}_{last[1].upper()}_END={_url(last, address)}"
+    yield f"{name}_END={_url(last, address)}"
     yield f"{name}_PORT_END={last[0]}"
 
 

@@ -17,7 +17,7 @@ from reconciler.model.desired import (
     DesiredSubnet,
     RemoteEndpoint,
 )
-from reconciler.model.identifiers import BUILTIN_NETWORKS, derived_id
+from reconciler.model.identifiers import BUILTIN_NETWORKS, derived_id, short_id
 from reconciler.model.objects import IPInterface
 from reconciler.model.wanted import BridgeOptions, NetworkMode, PortWanted, SandboxKind
 from reconciler.status.json_text import Json
@@ -124,18 +124,21 @@ def attachment_document(
     networks: Mapping[str, DesiredNetwork],
     *,
     netns_dir: Path,
+    host_hostname: str,
     host_sandbox: str = HOST_SANDBOX,
 ) -> dict[str, Json]:
     """Give one item of the array that `docker container inspect` prints, as far as it speaks of names and networks.
 
-    networks: by name. netns_dir: where named namespaces are. host_sandbox: path of the namespace that plays the host.
+    networks: by name. netns_dir: where named namespaces are. host_hostname: what those on the host's stack are called.
+    host_sandbox: path of the namespace that plays the host.
     """
     wanted = attachment.wanted
+    own_name = host_hostname if wanted.mode is NetworkMode.HOST else short_id(attachment.id)
     return {
         "Id": attachment.id,
         "Name": f"/{attachment.name}",
         "HostConfig": _host_config(attachment),
-        "Config": {"Hostname": wanted.hostname or attachment.id[:12], "Domainname": wanted.domainname or ""},
+        "Config": {"Hostname": wanted.hostname or own_name, "Domainname": wanted.domainname or ""},
         "NetworkSettings": _network_settings(attachment, networks, _sandbox_key(attachment, netns_dir, host_sandbox)),
     }
 
@@ -171,7 +174,7 @@ def _network_settings(
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",
         "LinkLocalIPv6PrefixLen": 0,
-        "Ports": _ports(attachment),
+        "Ports": _ports(attachment, networks),
         "SandboxKey": sandbox_key,
         "SecondaryIPAddresses": None,
         "SecondaryIPv6Addresses": None,
@@ -184,10 +187,13 @@ def _network_settings(
     }
 
 
-def _ports(attachment: DesiredAttachment) -> dict[str, Json]:
-    """Give what is published where; exposed ports that are not show as null. The host's own stack has none to show."""
+def _ports(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork]) -> dict[str, Json]:
+    """Give what is published where; exposed ports that are not show as null.
+
+    The engine has it from the bridge driver, which is told of ports where the default route leads through one of its networks.
+    """
     wanted = attachment.wanted
-    if wanted.mode is NetworkMode.HOST:
+    if not any(_is_way_out(endpoint, networks.get(endpoint.network)) for endpoint in attachment.endpoints):
         return {}
     targets = [(*port.target, port.protocol) for port in wanted.ports]
     exposed = (
@@ -199,6 +205,11 @@ def _ports(attachment: DesiredAttachment) -> dict[str, Json]:
             shown: dict[str, Json] = {"HostIp": str(binding.host_ip), "HostPort": str(binding.host_port or "")}
             bindings[f"{binding.target}/{binding.protocol}"].append(shown)
     return {port: bindings[port] or None for port in sorted(bindings)}
+
+
+def _is_way_out(endpoint: DesiredEndpoint, network: DesiredNetwork | None) -> bool:
+    is_bridge = network is not None and network.wanted.driver == "bridge"
+    return is_bridge and (endpoint.is_default_ipv4 or endpoint.is_default_ipv6)
 
 
 def _host_config(attachment: DesiredAttachment) -> dict[str, Json]:
@@ -258,8 +269,8 @@ def _endpoint_settings(
     info: dict[str, Json] = dict(endpoint.answer.info) if endpoint.answer is not None else {}
     return {
         "IPAMConfig": _ipam_config(endpoint),
-        "Links": [f"{name}:{alias}" for name, alias in attachment.wanted.links] or None if is_user_defined else None,
-        "Aliases": [*endpoint.wanted.aliases, attachment.id[:12]] if is_user_defined else None,
+        "Links": [_link(*link) for link in attachment.wanted.links] or None if is_user_defined else None,
+        "Aliases": _aliases(endpoint, attachment) if is_user_defined else None,
         "NetworkID": network.id if network is not None else "",
         "EndpointID": endpoint.id,
         "Gateway": str(endpoint.gateway_ipv4 or ""),
@@ -272,6 +283,16 @@ def _endpoint_settings(
         "DriverOpts": dict(endpoint.wanted.options) or None,
         **({"EndpointOperInfo": info} if info else {}),
     }
+
+
+def _link(target: str, alias: str) -> str:
+    return target if alias == target else f"{target}:{alias}"
+
+
+def _aliases(endpoint: DesiredEndpoint, attachment: DesiredAttachment) -> list[Json]:
+    """Give what the engine adds as well: the short id and the hostname, each once."""
+    short = short_id(attachment.id)
+    return list(dict.fromkeys((*endpoint.wanted.aliases, short, attachment.wanted.hostname or short)))
 
 
 def _ipam_config(endpoint: DesiredEndpoint) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from reconciler.errors import Held
@@ -43,6 +44,13 @@ def status_files(
     """Give the files for `report`. previous: the summary of the pass before; the others: see `attachment_document`."""
     desired = report.desired
     networks = {network.name: network for network in desired.networks}
+    document = partial(
+        attachment_document,
+        networks=networks,
+        netns_dir=netns_dir,
+        host_hostname=desired.host.hostname,
+        host_sandbox=host_sandbox,
+    )
     members = _members(report)
     failed = {issue.unit for issue in unsettled(report)}
     return StatusFiles(
@@ -50,12 +58,7 @@ def status_files(
         networks={
             name: json_text([network_document(network, members.get(name, ()))]) for name, network in networks.items()
         },
-        attachments={
-            attachment.name: json_text(
-                [attachment_document(attachment, networks, netns_dir=netns_dir, host_sandbox=host_sandbox)]
-            )
-            for attachment in desired.attachments
-        },
+        attachments={attachment.name: json_text([document(attachment)]) for attachment in desired.attachments},
         kept_networks=frozenset(unit.network for unit in failed if unit.network and not unit.attachment),
         kept_attachments=frozenset(unit.attachment for unit in failed if unit.attachment),
         is_pruning=not desired.has_faults,

@@ -91,13 +91,15 @@ def test_interface_name_that_cannot_be_had_fails_the_attachment(endpoints: tuple
         pytest.param(("a", on("net2", priority=1)), "net2", id="priority before name"),
         pytest.param((on("a", priority=9), on("net2", gw_priority=1)), "net2", id="gw_priority before priority"),
         pytest.param((on("a", gw_priority=-1), "net2"), "net2", id="negative gw_priority"),
-        pytest.param(("net2", on("internal", gw_priority=9)), "net2", id="internal never"),
+        pytest.param(("net2", on("internal", priority=9)), "net2", id="internal never"),
+        pytest.param(("a", on("net2", priority=9), "half"), "net2", id="one family of either kind"),
     ],
 )
 def test_default_route_goes_through_the_most_preferred_network(
     endpoints: tuple[EndpointWanted | str, ...], winner: str
 ) -> None:
-    state = first_pass([*NETWORKS, INTERNAL], [attachment("x", *endpoints)])
+    half = network("half", "10.6.0.0/24", "fd00:6::/64", is_internal=True)
+    state = first_pass([*NETWORKS, INTERNAL, half], [attachment("x", *endpoints)])
 
     assert _order(state)[0] == winner
     assert [e.network for e in state.attachments[0].endpoints if e.is_default_ipv4] == [winner]
@@ -105,12 +107,26 @@ def test_default_route_goes_through_the_most_preferred_network(
 
 
 def test_each_family_has_its_own_winner() -> None:
-    state = first_pass([*NETWORKS, DUAL], [attachment("x", "a", "dual")])
+    state = first_pass([*NETWORKS, DUAL], [attachment("x", on("a", gw_priority=1), "dual")])
 
     a, dual = endpoint_of(state, "x", "a"), endpoint_of(state, "x", "dual")
     assert (a.is_default_ipv4, a.is_default_ipv6) == (True, False)
     assert (dual.is_default_ipv4, dual.is_default_ipv6) == (False, True)
     assert (str(dual.gateway_ipv4), str(dual.gateway_ipv6)) == ("10.8.0.1", "fd00:8::1")
+
+
+def test_network_of_both_families_comes_before_priority_and_name() -> None:
+    state = first_pass([*NETWORKS, DUAL], [attachment("x", "Z", on("a", priority=9), "dual")])
+
+    assert _order(state) == ["dual", "a", "Z"]
+    assert [e.network for e in state.attachments[0].endpoints if e.is_default_ipv4 or e.is_default_ipv6] == ["dual"]
+
+
+def test_internal_network_with_gw_priority_is_asked_first_and_leads_nowhere() -> None:
+    state = first_pass([*NETWORKS, INTERNAL], [attachment("x", on("internal", gw_priority=1), "net2")])
+
+    assert _order(state) == ["internal", "net2"]
+    assert [e.network for e in state.attachments[0].endpoints if e.is_default_ipv4] == ["net2"]
 
 
 def test_internal_network_offers_no_gateway_and_comes_last() -> None:

@@ -117,7 +117,7 @@ def link(*ports: tuple[int, int, str], alias: str = "my-db") -> DesiredAttachmen
 
 def test_variables_are_those_of_the_engine() -> None:
     assert environment_text(link((80, 80, "tcp"), (53, 53, "udp"))) == (
-        "MY_DB_PORT=udp://172.17.0.2:53\n"
+        "MY_DB_PORT=tcp://172.17.0.2:80\n"
         "MY_DB_PORT_80_TCP=tcp://172.17.0.2:80\n"
         "MY_DB_PORT_80_TCP_ADDR=172.17.0.2\n"
         "MY_DB_PORT_80_TCP_PORT=80\n"
@@ -130,31 +130,40 @@ def test_variables_are_those_of_the_engine() -> None:
     )
 
 
-def test_of_one_number_tcp_is_the_default_port() -> None:
-    assert environment_text(link((53, 53, "udp"), (53, 53, "tcp"))).startswith("MY_DB_PORT=tcp://172.17.0.2:53\n")
-
-
-def test_range_of_ports_has_its_ends_told() -> None:
-    lines = environment_text(link((8000, 8002, "tcp"), alias="db")).splitlines()
-
-    assert lines[:7] == [
-        "DB_PORT=tcp://172.17.0.2:8000",
-        "DB_PORT_8000_TCP_START=tcp://172.17.0.2:8000",
-        "DB_PORT_8000_TCP_ADDR=172.17.0.2",
-        "DB_PORT_8000_TCP_PROTO=tcp",
-        "DB_PORT_8000_TCP_PORT_START=8000",
-        "DB_PORT_8002_TCP_END=tcp://172.17.0.2:8002",
-        "DB_PORT_8000_TCP_PORT_END=8002",
-    ]
-
-
 @pytest.mark.parametrize(
-    "ports",
-    [((8000, 8001, "tcp"),), ((8000, 8001, "tcp"), (8002, 8002, "udp"))],
-    ids=["two", "another protocol"],
+    ("ports", "expected"),
+    [
+        (((53, 53, "udp"), (53, 53, "tcp")), "tcp://172.17.0.2:53"),
+        (((53, 53, "udp"), (8080, 8080, "tcp"), (80, 81, "tcp")), "tcp://172.17.0.2:80"),
+        (((53, 53, "udp"), (9, 9, "sctp")), "sctp://172.17.0.2:9"),
+    ],
 )
-def test_shorter_runs_are_no_range(ports: tuple[tuple[int, int, str], ...]) -> None:
-    assert "_START" not in environment_text(link(*ports))
+def test_default_port_is_the_lowest_of_tcp(ports: tuple[tuple[int, int, str], ...], expected: str) -> None:
+    assert environment_text(link(*ports)).splitlines()[0] == f"MY_DB_PORT={expected}"
+
+
+def variables(*ports: tuple[int, int, str]) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in environment_text(link(*ports, alias="db")).splitlines())
+
+
+def test_range_of_ports_has_its_ends_told_by_its_first_port() -> None:
+    found = variables((6000, 6002, "tcp"), (7000, 7001, "udp"))
+
+    assert {name: value for name, value in found.items() if "START" in name or "END" in name} == {
+        "DB_PORT_6000_TCP_START": "tcp://172.17.0.2:6000",
+        "DB_PORT_6000_TCP_PORT_START": "6000",
+        "DB_PORT_6000_TCP_END": "tcp://172.17.0.2:6002",
+        "DB_PORT_6000_TCP_PORT_END": "6002",
+        "DB_PORT_7000_UDP_START": "udp://172.17.0.2:7000",
+        "DB_PORT_7000_UDP_PORT_START": "7000",
+        "DB_PORT_7000_UDP_END": "udp://172.17.0.2:7001",
+        "DB_PORT_7000_UDP_PORT_END": "7001",
+    }
+    assert found["DB_PORT_6001_TCP_ADDR"] == "172.17.0.2"
+
+
+def test_ports_of_different_protocols_are_no_range() -> None:
+    assert not any("START" in name for name in variables((8000, 8000, "tcp"), (8001, 8001, "udp"), (8003, 8003, "tcp")))
 
 
 def test_without_exposed_ports_only_the_name_is_told() -> None:

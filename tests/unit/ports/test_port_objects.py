@@ -155,8 +155,10 @@ def shown(mode: NetworkMode = NetworkMode.NETWORKS, *bindings: PortBinding) -> d
         ),
         expose=((80, 80, "tcp"), (7, 7, "sctp")),
     )
-    made = replace(endpoint("web", "front", "172.30.1.2/24"), ports=bindings)
-    return attachment_document(attachment("web", [made], wanted=wanted), {"front": FRONT}, netns_dir=Path("/run/netns"))
+    network = "host" if mode is NetworkMode.HOST else "front"
+    made = replace(endpoint("web", network, "172.30.1.2/24", gateway="172.30.1.1"), ports=bindings)
+    web = attachment("web", [made], wanted=wanted)
+    return attachment_document(web, {"front": FRONT}, netns_dir=Path("/run/netns"), host_hostname="alpha")
 
 
 def test_inspect_shows_what_is_published_where_and_null_for_the_rest() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.model.desired import DesiredAttachment, DesiredNetwork, DesiredSubnet
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredSubnet
 from reconciler.model.identifiers import HOST
 from reconciler.model.wanted import AttachmentWanted, BridgeOptions, NetworkMode, NetworkWanted, SandboxKind, SandboxRef
 from reconciler.status.document import attachment_document, network_document
@@ -185,7 +185,7 @@ def test_default_bridge_shows_the_options_in_force_beside_those_typed() -> None:
 
 
 def settings_of(of: DesiredAttachment, *networks: DesiredNetwork) -> dict[str, object]:
-    document = attachment_document(of, {one.name: one for one in networks}, netns_dir=NETNS_DIR)
+    document = attachment_document(of, {one.name: one for one in networks}, netns_dir=NETNS_DIR, host_hostname="alpha")
     settings = document["NetworkSettings"]
     assert isinstance(settings, dict)
     return settings
@@ -222,7 +222,11 @@ def test_container_on_a_user_defined_network_shows_what_was_asked_for() -> None:
     joined = endpoint("web", "front", "10.7.0.2/24", aliases=("www",), options=(("k", "v"),))
     asked = replace(joined.wanted, ipv4_address=IPv4Address("10.7.0.2"))
     wanted = AttachmentWanted(
-        name="web", source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, "web"), links=(("db", "database"),)
+        name="web",
+        source=HERE,
+        sandbox=SandboxRef(SandboxKind.NETNS, "web"),
+        hostname="webhost",
+        links=(("db", "database"), ("cache", "cache")),
     )
     web = attachment("web", [replace(joined, wanted=asked)], wanted=wanted)
 
@@ -231,8 +235,8 @@ def test_container_on_a_user_defined_network_shows_what_was_asked_for() -> None:
     assert settings["IPAddress"] == ""
     shown = settings["Networks"]["front"]  # type: ignore[index]
     assert shown["IPAMConfig"] == {"IPv4Address": "10.7.0.2"}
-    assert shown["Links"] == ["db:database"]
-    assert shown["Aliases"] == ["www", web.id[:12]]
+    assert shown["Links"] == ["db:database", "cache"]
+    assert shown["Aliases"] == ["www", web.id[:12], "webhost"]
     assert shown["DriverOpts"] == {"k": "v"}
 
 
@@ -268,10 +272,37 @@ def test_sandbox_key_leads_to_the_namespace(kind: SandboxKind, value: str, path:
 def test_host_mode_names_the_namespace_that_plays_the_host() -> None:
     web = replace(attachment("web", [endpoint("web", "host")], mode=NetworkMode.HOST), ns=HOST)
 
-    document = attachment_document(web, {}, netns_dir=NETNS_DIR, host_sandbox="/run/netns/H")
+    document = attachment_document(web, {}, netns_dir=NETNS_DIR, host_hostname="alpha", host_sandbox="/run/netns/H")
 
     assert '"SandboxKey": "/run/netns/H"' in json_text(document)
     assert document["HostConfig"] == {"NetworkMode": "host", "PortBindings": {}, "Links": None}
+    assert document["Config"] == {"Hostname": "alpha", "Domainname": ""}
+
+
+@pytest.mark.parametrize(
+    ("aliases", "hostname", "shown"),
+    [((), None, ["ID"]), (("web", "www"), "www", ["web", "www", "ID"]), (("aa", "aa"), "web", ["aa", "ID", "web"])],
+)
+def test_aliases_hold_the_short_id_and_the_hostname_once(
+    aliases: tuple[str, ...], hostname: str | None, shown: list[str]
+) -> None:
+    wanted = AttachmentWanted(name="web", source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, "web"), hostname=hostname)
+    web = attachment("web", [endpoint("web", "front", aliases=aliases)], wanted=wanted)
+
+    found = settings_of(web, network("front"))["Networks"]["front"]["Aliases"]  # type: ignore[index]
+
+    assert found == [name.replace("ID", web.id[:12]) for name in shown]
+
+
+@pytest.mark.parametrize("joined", [[], [endpoint("web", "inner", "10.7.0.2/24")]], ids=["no network", "no way out"])
+def test_exposed_ports_show_only_where_a_bridge_leads_outside(joined: list[DesiredEndpoint]) -> None:
+    wanted = AttachmentWanted(
+        name="web", source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, "web"), expose=((90, 90, "tcp"),)
+    )
+
+    settings = settings_of(attachment("web", joined, wanted=wanted), network("inner", "10.7.0.0/24", is_internal=True))
+
+    assert settings["Ports"] == {}
 
 
 def test_exposed_ports_show_as_unpublished() -> None:
@@ -282,7 +313,8 @@ def test_exposed_ports_show_as_unpublished() -> None:
         expose=((9000, 9001, "tcp"), (53, 53, "udp")),
     )
 
-    assert settings_of(attachment("web", wanted=wanted))["Ports"] == {
+    joined = [endpoint("web", "front", "10.7.0.2/24", gateway="10.7.0.1")]
+    assert settings_of(attachment("web", joined, wanted=wanted), network("front", "10.7.0.0/24"))["Ports"] == {
         "53/udp": None,
         "9000/tcp": None,
         "9001/tcp": None,
