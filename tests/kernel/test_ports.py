@@ -277,7 +277,7 @@ def test_internal_network_publishes_nothing_and_says_so(reconcile: Reconcile, ma
 
     with machine.tcp_server("web", port=80):
         assert machine.tcp("outside", HOST[4], 8080, deadline_s=BLOCKED_S) is None
-    assert shown_ports(machine) == {"80/tcp": None}
+    assert shown_ports(machine) == {}
     assert "no port is published" in ran.stderr
     assert "no port is published" in ready_message(machine, "attachments", "web")
 
