@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from reconciler.cluster.question import Reading
 from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
 from reconciler.model.objects import IPInterface, Key, Seen
-from reconciler.spec.network import is_reserved
+from reconciler.model.subnets import is_reserved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

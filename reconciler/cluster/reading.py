@@ -22,8 +22,9 @@ from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
 from reconciler.model.desired import DesiredSubnet
 from reconciler.model.identifiers import BUILTIN_NETWORKS, GATEWAY_NETWORK, NAME_MAX, NAME_PATTERN
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork
+from reconciler.model.subnets import is_reserved, unusable_part
 from reconciler.spec.fields import parse_dns_name
-from reconciler.spec.network import SUBNETS_MAX, is_reserved
+from reconciler.spec.network import SUBNETS_MAX
 
 RECORD_MAX: Final = 128 * 1024
 """Characters of one record: a network of 256 subnets, or an endpoint of as many names, has less."""
@@ -242,7 +243,7 @@ def _pool(fields: Mapping[str, object], key: str) -> IPNetwork:
         found = ip_network(_text(fields, key))
     except ValueError:
         raise Misfit(f"{key} is malformed") from None
-    if found.prefixlen == 0 or not _is_unicast(found.network_address) or found.is_multicast:
+    if unusable_part(found):
         raise Misfit(f"{key} is not a pool")
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
-from itertools import groupby
+from itertools import groupby, islice
 
 from reconciler.errors import AddressTaken, PlanError, PoolExhausted
 from reconciler.ipam.elsewhere import Elsewhere
@@ -14,6 +14,7 @@ from reconciler.ipam.promises import EndpointPromise
 from reconciler.ipam.settle import settled
 from reconciler.model.desired import DesiredNetwork, DesiredSubnet
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork
+from reconciler.model.subnets import usable, usable_in_range
 from reconciler.model.wanted import EndpointWanted
 
 EndpointKey = tuple[str, str]
@@ -50,10 +51,8 @@ class Pool:
     def __init__(self, subnet: DesiredSubnet) -> None:
         self.subnet: IPNetwork = subnet.subnet
         self._bounds = int(subnet.subnet.network_address), int(subnet.subnet.broadcast_address)
-        self._first, self._last = _usable(subnet.subnet)
-        span = subnet.ip_range or subnet.subnet
-        self._range_first = max(self._first, int(span.network_address))
-        self._range_last = min(self._last, int(span.broadcast_address))
+        self._first, self._last = usable(subnet.subnet)
+        self._range_first, self._range_last = usable_in_range(subnet.subnet, subnet.ip_range)
         self._next, self._rest = self._range_first, (self._range_first, self._range_first)
         self._holders: dict[int, str] = {}
 
@@ -92,21 +91,15 @@ class Pool:
         first, end = self._rest
         return next((address for address in range(first, end) if address not in self._holders), None)
 
+    def has_room_for(self, count: int) -> bool:
+        """Say whether the range has so many free addresses."""
+        free = (a for a in range(self._range_first, self._range_last + 1) if a not in self._holders)
+        return sum(1 for _ in islice(free, count)) == count
+
     def interface(self, address: int) -> IPInterface:
         """Give an address with the subnet's prefix length."""
         make = IPv4Interface if self.subnet.version == 4 else IPv6Interface
         return make((address, self.subnet.prefixlen))
-
-
-def _usable(subnet: IPNetwork) -> tuple[int, int]:
-    """Give the first and last usable address: without network and broadcast address but in a /31 or /32 (RFC 3021).
-
-    IPv6 has no broadcast; the all-zero host is the routers' anycast address (RFC 4291, section 2.6.1).
-    """
-    first, last = int(subnet.network_address), int(subnet.broadcast_address)
-    if subnet.version == 6:
-        return first + 1, last
-    return (first, last) if subnet.prefixlen >= 31 else (first + 1, last - 1)
 
 
 def open_pools(network: DesiredNetwork) -> dict[int, list[Pool]]:
@@ -318,7 +311,17 @@ def _statics(demands: Iterable[Demand]) -> Iterator[tuple[Demand, IPAddress]]:
 
 
 def _exhausted(attachment: str, network: DesiredNetwork, family: int) -> PoolExhausted:
+    rooms = "; ".join(_room(subnet) for subnet in network.subnets if subnet.subnet.version == family)
     return PoolExhausted(
         f"attachment {attachment}: no available IPv{family} addresses on this network's address pools: {network.name} "
-        f"({network.id[:12]}); remove attachments or declare a larger subnet or ip_range"
+        f"({network.id[:12]}): {rooms}; remove attachments or declare a larger subnet or ip_range"
     )
+
+
+def _room(subnet: DesiredSubnet) -> str:
+    """Say how many addresses a pool has, and how many of them no attachment can have."""
+    first, last = usable_in_range(subnet.subnet, subnet.ip_range)
+    others = {subnet.gateway, *(address for _, address in subnet.aux_addresses)} - {None}
+    held = sum(first <= int(address) <= last for address in others if address is not None)
+    name = f"ip_range {subnet.ip_range}" if subnet.ip_range else f"subnet {subnet.subnet}"
+    return f"{name} has {last - first + 1}, {held} of them for gateway and auxiliary addresses"

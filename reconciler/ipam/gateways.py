@@ -62,15 +62,27 @@ def _has_gateway(network: NetworkWanted, entry: SubnetWanted) -> bool:
 def _gateway(network: NetworkWanted, entry: SubnetWanted, promised: IPAddress | None) -> IPAddress:
     if entry.gateway is not None:
         return entry.gateway
-    room = Pool(DesiredSubnet(subnet=entry.subnet, gateway=None, default_gateway=None, ip_range=entry.ip_range))
-    for name, address in entry.aux_addresses:
-        room.take(int(address), f"auxiliary address {name}")
+    room = _room(entry, entry.ip_range)
     if promised is not None and room.obstacle(int(promised)) is None:
         return promised
-    found = room.next_free()
+    found = None
+    if entry.ip_range is not None and not room.has_room_for(2):
+        # The only address of the range is for an attachment, if there is any other.
+        beside = _room(entry, None)
+        for address in entry.ip_range:
+            beside.take(int(address), "it is in the range")
+        found = beside.next_free()
+    found = room.next_free() if found is None else found
     if found is None:
         raise PoolExhausted(
             f"network {network.name}: no available addresses on this pool: {entry.ip_range or entry.subnet} has no room for a "
             "gateway; declare a larger subnet or the gateway itself"
         )
     return room.interface(found).ip
+
+
+def _room(entry: SubnetWanted, ip_range: IPNetwork | None) -> Pool:
+    room = Pool(DesiredSubnet(subnet=entry.subnet, gateway=None, default_gateway=None, ip_range=ip_range))
+    for name, address in entry.aux_addresses:
+        room.take(int(address), f"auxiliary address {name}")
+    return room

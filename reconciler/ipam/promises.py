@@ -24,6 +24,7 @@ from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSub
 from reconciler.model.identifiers import HOST, NAME_MAX, NAME_PATTERN, VNI_MAX, NsRef, is_link_name
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, KvRecord, Unit
 from reconciler.model.plugins import JoinAnswer
+from reconciler.model.subnets import unusable_part
 
 SubnetPromise = tuple[IPNetwork, IPAddress | None]
 """A pool and the gateway in it, None where nobody answers."""
@@ -363,7 +364,7 @@ def _subnet(entry: object) -> SubnetPromise:
         gateway = None if entry.get("gateway") is None else ip_address(_address_text(entry, "gateway"))
     except ValueError:
         raise _Misfit("a subnet or gateway is malformed") from None
-    if subnet.prefixlen == 0 or not _is_unicast(subnet.network_address):
+    if unusable_part(subnet):
         raise _Misfit("a subnet is not a pool")
     if gateway is not None and (gateway not in subnet or not _is_unicast(gateway)):
         raise _Misfit("a gateway lies outside its subnet")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 
 from reconciler.model.identifiers import LINK_NAME_MAX, is_link_name
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork
+from reconciler.model.subnets import unusable_part
 
 _TEXT_MAX: Final = 4096
 _ROUTES_MAX: Final = 1024
@@ -91,7 +92,7 @@ def _any_interface(text: str) -> IPInterface:
 
 def _pool(text: str) -> IPNetwork:
     found = ip_network(text, strict=False)
-    if "/" not in text or not found.prefixlen:
+    if "/" not in text or unusable_part(found):
         raise ValueError
     return found
 

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag,
 
 from reconciler.model.identifiers import BUILTIN_NETWORKS
 from reconciler.model.objects import IPAddress
+from reconciler.model.subnets import is_reserved, reserved_as
 from reconciler.model.wanted import (
     AttachmentWanted,
     EndpointWanted,
@@ -51,7 +52,7 @@ from reconciler.spec.fields import (
     parse_protocol,
     parse_text,
 )
-from reconciler.spec.network import Fault, is_reserved, reserved_as
+from reconciler.spec.network import Fault
 from reconciler.spec.spec_model import SpecModel
 
 PORTS_MAX: Final = 1 << 16

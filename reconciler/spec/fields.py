@@ -18,6 +18,7 @@ from pydantic_core import CoreSchema
 
 from reconciler.model.identifiers import LINK_NAME_MAX, NAME_MAX, NAME_PATTERN, is_link_name
 from reconciler.model.objects import IPAddress, IPNetwork
+from reconciler.model.subnets import unusable_part
 from reconciler.model.wanted import Pairs
 from reconciler.spec.document import Tree, kind_of, shown
 
@@ -147,8 +148,9 @@ def parse_ipv6(value: Tree) -> IPv6Address:
 
 def parse_subnet(value: Tree) -> IPNetwork:
     subnet = _network(parse_text(value), "subnet", "invalid address pool")
-    if subnet.is_multicast or subnet.is_loopback or subnet.is_unspecified or subnet.network_address.is_unspecified:
-        raise ValueError(f"invalid subnet {subnet}: networks cannot use this block")
+    unusable = unusable_part(subnet)
+    if unusable:
+        raise ValueError(f"invalid subnet {subnet}: networks cannot use this block: {unusable}")
     return subnet
 
 

@@ -13,6 +13,7 @@ from reconciler.model.holds import OnDrift
 from reconciler.model.identifiers import BUILTIN_NETWORKS
 from reconciler.model.objects import IPAddress, IPNetwork
 from reconciler.model.plugins import OWN_DRIVERS, OWN_IPAM, is_plugin
+from reconciler.model.subnets import is_reserved, reserved_as, usable_in_range
 from reconciler.model.wanted import (
     BridgeOptions,
     IpvlanOptions,
@@ -359,16 +360,7 @@ def _range_faults(ip_range: IPNetwork, subnet: IPNetwork) -> Iterator[str]:
         yield f"invalid ip-range {ip_range}: CIDR block is bigger than its parent subnet {subnet}"
     elif ip_range.network_address not in subnet:
         yield f"invalid ip-range {ip_range}: parent subnet {subnet} doesn't contain ip-range"
-
-
-def is_reserved(address: IPAddress, subnet: IPNetwork) -> bool:
-    """True for addresses that no interface may have: network and broadcast (not of /31 and /32), IPv6 router anycast."""
-    if subnet.max_prefixlen - subnet.prefixlen < 2:
-        return False
-    return address == subnet.network_address or (subnet.version == 4 and address == subnet.broadcast_address)
-
-
-def reserved_as(address: IPAddress, subnet: IPNetwork) -> str:
-    if address != subnet.network_address:
-        return "broadcast address"
-    return "network address" if subnet.version == 4 else "subnet-router anycast address"
+    else:
+        first, last = usable_in_range(subnet, ip_range)
+        if first > last:
+            yield f"invalid ip-range {ip_range}: it holds only the {reserved_as(ip_range[0], subnet)} of {subnet}"
