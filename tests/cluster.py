@@ -20,8 +20,9 @@ from reconciler.model.objects import IPAddress
 from tests.command_line import Ran, Reconcile
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.underlay import SWITCH, UPLINK, hosts_on_switch
+from tests.waiting import eventually
 
 STORE = "198.51.100.250"
 """Where the key-value server listens: an address of the switch itself."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests import fork_server
 from tests.machine import Machine
+from tests.waiting import patient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ def run_command(
     captured = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with start_command(arguments, env=env, **captured | streams) as process:
         try:
-            out, err = process.communicate(timeout=timeout_s)
+            out, err = process.communicate(timeout=patient(timeout_s))
         except subprocess.TimeoutExpired:
             process.kill()
             raise

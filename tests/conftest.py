@@ -14,12 +14,12 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import fork_server
+from tests import fork_server, waiting
 from tests.command_line import Reconcile
 from tests.machine import Machine
 from tests.private_namespaces import NoPrivateMachine, enter_private_machine
@@ -73,6 +73,35 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if IN_CI:
         pytest.fail(f"kernel tests must run in CI: {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+_NARROW = "waited longer than half of a deadline"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Have the report tell of waits that were nearly in vain, also from a worker."""
+    report = yield
+    report.user_properties += [(_NARROW, tuple(wait)) for wait in waiting.narrow]
+    waiting.narrow.clear()
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List them: there the next failure will be."""
+    found = {
+        (wait[0] / wait[1], f"{wait[0]:.1f} s of {wait[1]:.1f} s: {report.nodeid}")
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, wait in getattr(report, "user_properties", ())
+        if name == _NARROW
+    }
+    if found:
+        terminalreporter.section(_NARROW)
+        for _, line in sorted(found, reverse=True):
+            terminalreporter.line(line)
 
 
 @pytest.fixture

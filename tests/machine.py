@@ -16,19 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.private_namespaces import set_network_namespace, unmount
+from tests.waiting import Deadline, eventually, patient
 
 NETNS_DIR = Path("/run/netns")
 ETC_NETNS_DIR = Path("/etc/netns")
-
-
-def eventually(condition: Callable[[], object], deadline_s: float = 5.0, every_s: float = 0.02) -> bool:
-    """Poll until `condition()` is true; False when the deadline passes first."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        if time.monotonic() >= end:
-            return False
-        time.sleep(every_s)
-    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +67,7 @@ class Machine:
         """Run a command as `ip netns exec` does (with /etc/netns/<ns>/* mounted). `check`: a failure shows what it printed."""
         inside = ("ip", "netns", "exec", ns) if ns else ()
         done = subprocess.run(
-            [*inside, *command], input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
+            [*inside, *command], input=stdin, capture_output=True, text=True, timeout=patient(timeout_s), check=False
         )
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join((*inside, *command))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
@@ -118,7 +109,7 @@ class Machine:
         finally:
             os.close(own)
 
-    def ping(self, ns: str, target: str, *, deadline_s: float = 5.0, size_bytes: int | None = None) -> bool:
+    def ping(self, ns: str, target: str, *, deadline_s: float = 10.0, size_bytes: int | None = None) -> bool:
         """Tell whether `target` answers before the deadline. With `size_bytes` of payload, never fragmented.
 
         For the proof that it does not answer give a short deadline, 1 s at least: ping counts in whole seconds.
@@ -148,22 +139,24 @@ class Machine:
                 yield server.getsockname()[1]
                 stop.set()
 
-    def tcp(self, ns: str, address: str, port: int, *, deadline_s: float = 5.0) -> str | None:
+    def tcp(self, ns: str, address: str, port: int, *, deadline_s: float = 10.0) -> str | None:
         """Connect and give the address that the server saw; None when nobody answered before the deadline."""
         return self._ask(ns, address, port, socket.SOCK_STREAM, deadline_s)
 
-    def udp(self, ns: str, address: str, port: int, *, deadline_s: float = 5.0) -> str | None:
+    def udp(self, ns: str, address: str, port: int, *, deadline_s: float = 10.0) -> str | None:
         """Send datagrams until one is answered; otherwise as tcp()."""
         return self._ask(ns, address, port, socket.SOCK_DGRAM, deadline_s)
 
     def _ask(self, ns: str, address: str, port: int, kind: socket.SocketKind, deadline_s: float) -> str | None:
-        end = time.monotonic() + deadline_s
-        while (left_s := end - time.monotonic()) > 0:
+        deadline = Deadline(deadline_s)
+        while (left_s := deadline.left_s) > 0:
             with self._socket(ns, address, kind) as client, contextlib.suppress(OSError):
                 client.settimeout(left_s if kind == socket.SOCK_STREAM else min(left_s, 0.2))
                 client.connect((address, port))
                 client.send(b"who am I?")
-                return client.recv(1024).decode() or None
+                answer = client.recv(1024).decode() or None
+                deadline.met()
+                return answer
             time.sleep(0.02)
         return None
 
@@ -208,7 +201,7 @@ def _thread(work: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        thread.join(timeout=5)
+        thread.join(patient(5))
 
 
 def _tell_tcp_clients_their_address(server: socket.socket) -> None:
@@ -216,7 +209,7 @@ def _tell_tcp_clients_their_address(server: socket.socket) -> None:
         while True:
             client, address = server.accept()
             with client, contextlib.suppress(OSError):
-                client.settimeout(1)
+                client.settimeout(patient(1))
                 client.recv(1024)
                 client.sendall(_plain(address[0]))
 

@@ -19,8 +19,9 @@ from typing import Final
 
 from tests.bench.workload import Workload, building_script, listing_script
 from tests.command_line import Reconcile, command_environment
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.private_namespaces import enter_private_machine
+from tests.waiting import eventually
 
 ROUNDS: Final = 3
 HOST: Final = "H"

@@ -19,8 +19,9 @@ from typing import Final
 from tests.bench.cluster_costs import NETWORK, EventCost, StoreCost, cpu_s, event_cost, store_cost
 from tests.bench.echo import Echo
 from tests.cluster import STARTERS, Cluster, ClusterHost, cluster_of
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.private_namespaces import enter_private_machine
+from tests.waiting import eventually
 
 ROUNDS: Final = 15
 HOSTS: Final = 16

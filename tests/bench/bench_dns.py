@@ -23,8 +23,9 @@ from typing import Final
 from reconciler.dns import launch
 from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones, zones_text
 from reconciler.model.identifiers import NsRef
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.private_namespaces import enter_private_machine
+from tests.waiting import eventually
 
 SANDBOXES: Final = 1000
 NETWORKS: Final = 20

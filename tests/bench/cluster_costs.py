@@ -17,9 +17,10 @@ from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from tests.bench.far_hosts import FarEndpoint, join, publish
 from tests.cluster import PREFIX, STORE, Cluster, cluster_of
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.private_namespaces import set_network_namespace
 from tests.underlay import SWITCH, UPLINK
+from tests.waiting import eventually
 
 NETWORK = "networks: {net: {driver: overlay, ipam: {config: [{subnet: 10.20.0.0/16}]}}}\n"
 _HEARTBEATS = 100

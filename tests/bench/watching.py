@@ -15,8 +15,9 @@ from pathlib import Path
 
 from tests.bench.echo import Echo
 from tests.command_line import Reconcile
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.private_namespaces import enter_private_machine
+from tests.waiting import eventually
 
 NETWORKS = 20
 ATTACHMENTS = 1000

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine import eventually
 from tests.private_namespaces import mount
+from tests.waiting import eventually, exit_code_of, patient
 
 IMAGE = "busybox"
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -84,7 +84,7 @@ class ContainerEngine:
         """End it in good order."""
         assert self.process is not None
         self.process.terminate()
-        self.process.wait(timeout=30)
+        exit_code_of(self.process, 30)
         self.process = None
 
     def cli(self, *arguments: str, check: bool = True, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
@@ -93,7 +93,7 @@ class ContainerEngine:
             input=stdin.decode("latin-1"),
             encoding="latin-1",
             capture_output=True,
-            timeout=60,
+            timeout=patient(60),
             check=False,
             env=self.environment,
         )

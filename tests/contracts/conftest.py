@@ -14,9 +14,9 @@ from reconciler.kv.config import Endpoint, Provider, StoreConfig
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from reconciler.kv.sqlite import open_sqlite
-from tests.contracts.waiting import until
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server, ServerMissing
+from tests.waiting import until
 
 STARTERS: dict[str, Callable[[Path], Server]] = {
     "consul": servers.consul,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import select
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,8 +21,8 @@ from reconciler.observe.cluster import ClusterStore
 from reconciler.watch.cluster_events import ClusterEvents
 from tests.contracts.conftest import Backend
 from tests.contracts.test_cluster_store import fine, operation
-from tests.contracts.waiting import until
 from tests.fakes.cluster import NOW, overlay, placed
+from tests.waiting import is_readable, until, within
 
 pytestmark = pytest.mark.kernel
 
@@ -51,10 +49,10 @@ class Watching:
         seen = {key[1]: found.object for key, found in self.look().seen}
         return apply_cluster_records([operation(seen.get(each.path), each) for each in records], self.store)
 
-    def is_woken(self, timeout_s: float = 10.0) -> bool:
-        ready, _, _ = select.select([self.events], [], [], timeout_s)
+    def is_woken(self, deadline_s: float = 10.0) -> bool:
+        found = is_readable(self.events, deadline_s)
         self.events.drain()
-        return bool(ready)
+        return found
 
     def settle(self) -> None:
         """Wait until all that there is has been told."""
@@ -148,15 +146,12 @@ def test_outage_wakes_and_its_end_too_though_nothing_changed(clustered: Backend,
 
     clustered.server.stop()
     assert host.is_woken(40)
-    started = time.monotonic()
     state = until(lambda: state_in_outage(host), 40)
-    assert time.monotonic() - started < 40
     assert isinstance(state.outage, KvUnavailable)
     assert state.networks == before.networks
     host.settle()
-    started = time.monotonic()
-    host.look()
-    assert time.monotonic() - started < 0.5, "a pass does not wait for a store that is known to be away"
+    with within(0.9):  # less than the store's deadline: a pass does not wait for a store that is known to be away
+        host.look()
     clustered.server.start()
     clustered.await_ready()
 
@@ -220,7 +215,5 @@ def test_end_does_not_wait_for_a_store_that_hangs(clustered: Backend, area: str)
     host.settle()
     clustered.server.pause()
 
-    started = time.monotonic()
-    host.events.close()
-
-    assert time.monotonic() - started < 3
+    with within(5):
+        host.events.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -20,8 +19,8 @@ from reconciler.model.objects import ClusterRecord
 from reconciler.model.plan import Action, Operation, Outcome
 from reconciler.observe.cluster import ClusterStore
 from tests.contracts.conftest import Backend
-from tests.contracts.waiting import until
 from tests.fakes.cluster import NOW, node, ours, overlay, placed
+from tests.waiting import patient, until, within
 
 pytestmark = pytest.mark.kernel
 
@@ -158,7 +157,7 @@ def test_of_two_hosts_that_want_the_same_at_once_one_gets_it(
     def race(pair: tuple[Host, ClusterRecord]) -> Outcome:
         host, record = pair
         host.look()
-        barrier.wait(10)
+        barrier.wait(patient(10))
         (outcome,) = apply_cluster_records([operation(None, record)], host.store)
         return outcome
 
@@ -413,9 +412,8 @@ def test_outage_costs_one_call_and_what_was_known_stays(suffering: tuple[Backend
     operations = [operation(None, placed(f"a{n}", f"10.0.9.{n}/24")) for n in range(10, 110)]
     backend.server.pause()
 
-    started = time.monotonic()
-    outcomes = apply_cluster_records(operations, alpha.store)
-    assert time.monotonic() - started < 4
+    with within(10):  # a hundred calls take a second each
+        outcomes = apply_cluster_records(operations, alpha.store)
     assert all(isinstance(outcome.error, KvUnavailable) for outcome in outcomes)
     (later,) = apply_cluster_records(operations[:1], alpha.store)
     assert later.error is outcomes[0].error, "a later step does not ask again"
@@ -423,9 +421,8 @@ def test_outage_costs_one_call_and_what_was_known_stays(suffering: tuple[Backend
     assert isinstance(state.outage, KvUnavailable)
     assert state.is_known
     assert [member.host for member in state.networks["over"].members] == ["alpha"]
-    started = time.monotonic()
-    assert all(outcome.error is state.outage for outcome in apply_cluster_records(operations, alpha.store))
-    assert time.monotonic() - started < 0.5
+    with within(0.9):
+        assert all(outcome.error is state.outage for outcome in apply_cluster_records(operations, alpha.store))
 
     backend.server.resume()
     assert until(lambda: alpha.look().outage is None, 30)

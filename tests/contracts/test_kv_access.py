@@ -18,9 +18,10 @@ from reconciler.kv.config import Endpoint, Provider, StoreConfig, TlsFiles
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from tests.contracts.conftest import missing
-from tests.contracts.waiting import Follower, until
+from tests.contracts.follower import Follower
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server, ServerMissing, Tls, make_tls, running
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.kernel,

@@ -18,7 +18,8 @@ from reconciler.kv.config import Endpoint
 from reconciler.kv.protocol import MUST_NOT_EXIST, Check, KvStore, Put
 from reconciler.kv.registry import open_store
 from tests.contracts.conftest import Backend
-from tests.contracts.waiting import Follower, until
+from tests.contracts.follower import Follower
+from tests.waiting import PATIENCE, Deadline, until, within
 
 pytestmark = pytest.mark.kernel
 
@@ -36,11 +37,9 @@ CALLS: dict[str, Callable[[KvStore], object]] = {
 }
 
 
-def expect_unavailable(call: Callable[[], object], within_s: float = TIMEOUT_S + 0.7) -> None:
-    started = time.monotonic()
-    with pytest.raises(KvUnavailable, match=r"127\.0\.0\.1"):
+def expect_unavailable(call: Callable[[], object]) -> None:
+    with within(TIMEOUT_S * 3), pytest.raises(KvUnavailable, match=r"127\.0\.0\.1"):
         call()
-    assert time.monotonic() - started < within_s
 
 
 def is_unavailable(call: Callable[[], object]) -> bool:
@@ -58,7 +57,7 @@ def test_every_call_ends_within_its_deadline_when_no_server_answers(clustered: B
     clustered.server.stop() if state == "stopped" else clustered.server.pause()
 
     for call in CALLS.values():
-        expect_unavailable(lambda: call(store), TIMEOUT_S + 1.2)  # noqa: B023
+        expect_unavailable(lambda: call(store))  # noqa: B023
 
     clustered.server.start() if state == "stopped" else clustered.server.resume()
     until(lambda: store.get("kept"), 30)
@@ -113,15 +112,15 @@ def test_polling_in_a_loop_during_an_outage_does_not_spin(clustered: Backend, ar
     until(lambda: watch.poll(1))
     clustered.server.stop()
     failures = 0
-    ends = time.monotonic() + 3
+    deadline = Deadline(3)
 
-    while time.monotonic() < ends:
+    while not deadline.is_over:
         try:
             watch.poll(5)
         except KvUnavailable:
             failures += 1
 
-    assert 1 <= failures < 20
+    assert 1 <= failures < 20 * PATIENCE
     watch.close()
 
 
@@ -142,11 +141,9 @@ def test_session_outlives_a_short_outage(clustered: Backend, area: str) -> None:
 def test_closing_a_session_without_a_server_does_not_raise_or_hang(clustered: Backend, area: str) -> None:
     session = clustered.open(area, 1).session(10)
     clustered.server.pause()
-    started = time.monotonic()
 
-    session.close()
-
-    assert time.monotonic() - started < 2.5
+    with within(5):
+        session.close()
 
 
 @pytest.mark.parametrize("first", ["refuses", "is-silent"])
@@ -274,8 +271,8 @@ def compact_everything(port: int) -> None:
 
 
 def until_raised(call: Callable[[], object], deadline_s: float = 20) -> None:
-    ends = time.monotonic() + deadline_s
-    while time.monotonic() < ends:
+    deadline = Deadline(deadline_s)
+    while not deadline.is_over:
         call()
 
 

@@ -21,8 +21,8 @@ from reconciler.observe.cluster import ClusterStore
 from reconciler.watch.presence import Presence
 from tests.contracts.conftest import Backend
 from tests.contracts.test_kv_store import where
-from tests.contracts.waiting import until
 from tests.fakes.cluster import NOW, node
+from tests.waiting import until
 
 pytestmark = pytest.mark.kernel
 

@@ -16,7 +16,8 @@ from tests.command_line import Reconcile
 from tests.container_engines.engines import Docker, running
 from tests.examples.comparison import files, golden, without_ids
 from tests.kernel.reference_plugin import reference_plugin
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually, patient
 
 pytestmark = pytest.mark.kernel
 
@@ -272,7 +273,7 @@ def test_containers_find_each_other_and_are_reached_from_outside(
     assert (
         reconcile.ok("--host", "alpha", "exec", "web", "--", "getent", "hosts", "db").stdout.split()[0] == "10.70.0.11"
     )
-    with machine.inside(uplink), urlopen("http://192.0.2.1:8080/name", timeout=5) as fetched:
+    with machine.inside(uplink), urlopen("http://192.0.2.1:8080/name", timeout=patient(5)) as fetched:
         assert fetched.read() == Path("/etc/hostname").read_bytes()
 
 

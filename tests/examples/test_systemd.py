@@ -15,7 +15,8 @@ import pytest
 
 from reconciler.model.identifiers import GATEWAY_NETWORK, bridge_link_name, network_id, veth_link_name
 from tests.command_line import Reconcile, command_environment
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually, exit_code_of, patient
 
 FOLDER = Path(__file__).parent.parent.parent / "examples" / "systemd"
 UNITS = sorted(path.name for path in FOLDER.glob("*.service"))
@@ -140,13 +141,15 @@ def test_the_watcher_repairs_with_no_more_than_the_unit_leaves_it(reconcile: Rec
         assert machine.ping("web", "172.18.0.1")
     finally:
         watcher.terminate()
-        exit_code = watcher.wait(20)
+        exit_code = exit_code_of(watcher)
     assert exit_code == 0
     reconcile.ok("down")
 
 
 def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=command_environment(), capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        command, env=command_environment(), capture_output=True, text=True, check=False, timeout=patient(60)
+    )
 
 
 _WITHOUT_WRITABLE_CODE = (

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import patient
+
 CONTAINER_ID = "0123456789abcdef" * 4
 
 Script = Callable[[socket.socket, str], None]
@@ -29,7 +31,7 @@ def scripted_engine(path: Path, script: Script) -> Iterator[None]:
             yield
         finally:
             server.shutdown(socket.SHUT_RDWR)
-            accepting.join(timeout=5)
+            accepting.join(patient(5))
             path.unlink()
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import patient
+
 Arguments = Mapping[str, Any]
 Behaviour = Callable[[socket.socket, threading.Event], None]
 """Does what it does on a connection that a request came in by; the event says that the test is over."""
@@ -77,7 +79,7 @@ class ScriptedPlugin:
         finally:
             self._is_over.set()
             server.shutdown(socket.SHUT_RDWR)
-            thread.join(timeout=5)
+            thread.join(patient(5))
             assert not thread.is_alive()
 
     def _accept(self, server: socket.socket, tls: ssl.SSLContext | None) -> None:
@@ -85,7 +87,7 @@ class ScriptedPlugin:
             while True:
                 connection, _ = server.accept()
                 with contextlib.suppress(OSError), connection:
-                    connection.settimeout(10)
+                    connection.settimeout(patient(10))
                     secured = tls.wrap_socket(connection, server_side=True) if tls is not None else connection
                     with secured:
                         self._serve(secured)

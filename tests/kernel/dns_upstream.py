@@ -12,6 +12,7 @@ import dns.message
 import dns.rrset
 
 from tests.machine import Machine
+from tests.waiting import patient
 
 Behaviour = Callable[[bytes], list[bytes]]
 """Gives the replies to be sent to one query, none for silence."""
@@ -86,7 +87,7 @@ class Upstream:
                 with contextlib.suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
             for thread in self._threads:
-                thread.join(timeout=5)
+                thread.join(patient(5))
             self._datagrams.close()
             self._listener.close()
 
@@ -105,7 +106,7 @@ class Upstream:
             while True:
                 client, _ = self._listener.accept()
                 with client, contextlib.suppress(OSError):
-                    client.settimeout(6)
+                    client.settimeout(patient(6))
                     message = client.recv(65535)[2:]
                     self.queries.append(("tcp", message))
                     for reply in self.behave(message):

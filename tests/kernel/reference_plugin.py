@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually, exit_code_of
 
 PROGRAM = Path(__file__).parent.parent.parent / "examples" / "plugin" / "plugin.py"
 SOCKETS = Path("/run/docker/plugins")
@@ -44,7 +45,7 @@ class ReferencePlugin:
     def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(timeout=10)
+            exit_code_of(self._process)
             self._process = None
 
     def calls(self) -> list[tuple[str, str]]:

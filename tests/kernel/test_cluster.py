@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import DEADLINE_S, Cluster, are_stored, are_watched, cluster_of, put_raw, short_life
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

@@ -18,8 +18,9 @@ from reconciler.errors import ExitCode
 from tests.command_line import Reconcile
 from tests.container_engines.engines import ContainerEngine, Docker, running
 from tests.fakes.scripted_engine import hang, scripted_engine
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
+from tests.waiting import eventually, patient
 
 pytestmark = pytest.mark.kernel
 
@@ -127,7 +128,7 @@ def test_names_and_published_ports_lead_into_containers(
     assert " 0% packet loss" in engine.inside("web", "ping", "-c", "1", "box")
     assert machine.run("box", "getent", "ahostsv4", "web").stdout.split()[0] == "10.1.0.10"
     assert machine.ping("box", "web")
-    with machine.inside(uplink), urlopen("http://192.0.2.1:8080/name", timeout=5) as fetched:
+    with machine.inside(uplink), urlopen("http://192.0.2.1:8080/name", timeout=patient(5)) as fetched:
         assert fetched.read() == Path("/etc/hostname").read_bytes()
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from tests.command_line import Reconcile
 from tests.container_engines.engines import ContainerEngine, Podman, running
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

@@ -26,7 +26,8 @@ from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones
 from reconciler.errors import ResolverError
 from reconciler.model.identifiers import NsRef
 from tests.kernel.dns_upstream import Behaviour, Upstream, garbage, lies, silence, truth
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually, patient, within
 
 pytestmark = pytest.mark.kernel
 
@@ -106,7 +107,7 @@ class Resolver:
         with self.machine.inside(ns):
             made = socket.socket(socket.AF_INET, kind)
         with made:
-            made.settimeout(5)
+            made.settimeout(patient(5))
             made.connect(SERVER)
             yield made
 
@@ -403,12 +404,12 @@ def test_next_version_takes_over_without_losing_a_question(resolver: Resolver) -
     asking = threading.Thread(target=keep_asking)
     asking.start()
     folders = ("--run-dir", str(resolver.run_dir), "--netns-dir", str(resolver.machine.netns_dir))
-    subprocess.run([sys.executable, "-c", NEXT_VERSION, "--detach", *folders], check=True, timeout=20)
+    subprocess.run([sys.executable, "-c", NEXT_VERSION, "--detach", *folders], check=True, timeout=patient(20))
     assert eventually(lambda: ended(old))
     count = len(replies)
     assert eventually(lambda: len(replies) > count + 10)
     is_over.set()
-    asking.join(timeout=6)
+    asking.join(patient(6))
 
     assert not asking.is_alive()
     assert {reply[3] & 0xF for reply in replies} == {0}
@@ -461,12 +462,10 @@ def test_next_server_is_asked_at_once_when_one_fails(
     resolver: Resolver, first: Behaviour | None, transport: str
 ) -> None:
     resolver.publish(replace(ZONES, host_servers=(ip_address(STUB), ip_address(SECOND))))
-    started = time.monotonic()
 
-    with upstream(resolver, first) if first else contextlib.nullcontext(), upstream(resolver, truth(), SECOND):
+    answering = upstream(resolver, first) if first else contextlib.nullcontext()
+    with answering, upstream(resolver, truth(), SECOND), within(3.5):  # a silent one is given four seconds
         assert resolver.dig("a", transport, "example.org") == ["198.51.100.7"]
-
-    assert time.monotonic() - started < 3
 
 
 def test_last_refusal_is_passed_on(resolver: Resolver) -> None:
@@ -486,10 +485,10 @@ def test_silent_server_is_left_after_four_seconds(resolver: Resolver, transport:
     resolver.publish(replace(ZONES, host_servers=(ip_address(STUB), ip_address(SECOND))))
     started = time.monotonic()
 
-    with upstream(resolver, silence), upstream(resolver, truth(), SECOND):
+    with upstream(resolver, silence), upstream(resolver, truth(), SECOND), within(8):
         assert resolver.dig("a", transport, "example.org") == ["198.51.100.7"]
 
-    assert 3.9 < time.monotonic() - started < 6
+    assert time.monotonic() - started > 3.9
 
 
 def test_lies_are_not_believed(resolver: Resolver) -> None:

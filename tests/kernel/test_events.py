@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 from collections.abc import Iterator, Set
 from ipaddress import IPv6Interface
@@ -18,7 +17,8 @@ from reconciler.kernel.nft import Nft
 from reconciler.kernel.route_events import new_nsid
 from reconciler.model.identifiers import HOST, PROTOCOL, NsRef
 from reconciler.watch.kernel_events import Dirty, KernelEvents
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually, is_readable
 
 pytestmark = pytest.mark.kernel
 
@@ -34,10 +34,6 @@ class Watching(KernelEvents):
 
     def watch_now(self, refs: Set[NsRef]) -> None:
         self.watch({ref: 0 if ref == HOST else self._namespaces.present_inode(ref) for ref in refs})
-
-
-def is_readable(events: Watching, timeout_s: float) -> bool:
-    return bool(select.select([events], [], [], timeout_s)[0])
 
 
 def told(events: Watching, quiet_s: float = QUIET_S) -> Dirty:

@@ -22,7 +22,8 @@ from reconciler.model.wanted import BridgeOptions
 from reconciler.observe.firewall import observe_firewall
 from tests.fakes.desired import network
 from tests.kernel.firewall_host import FirewallHost
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

@@ -18,6 +18,7 @@ from reconciler.model.wanted import BridgeOptions, GatewayMode
 from tests.fakes.desired import network
 from tests.kernel.firewall_host import BLOCKED_S, FirewallHost
 from tests.machine import Machine
+from tests.waiting import patient
 
 pytestmark = pytest.mark.kernel
 
@@ -193,7 +194,7 @@ def test_not_one_datagram_crosses_the_border_of_an_internal_network(
         sender = socket.socket(family, socket.SOCK_DGRAM)
     with receiver, sender:
         receiver.bind((target, 0))
-        receiver.settimeout(5)
+        receiver.settimeout(patient(5))
         sender.sendto(b"before", receiver.getsockname())
         assert receiver.recv(100) == b"before"
 
@@ -462,7 +463,7 @@ def _connected(host: FirewallHost, client_ns: str, server_ns: str, target: str) 
     with host.machine.inside(server_ns):
         listener = socket.create_server((target, 0))
     with host.machine.inside(client_ns):
-        client = socket.create_connection(listener.getsockname(), timeout=5)
+        client = socket.create_connection(listener.getsockname(), timeout=patient(5))
     server, _ = listener.accept()
 
     def exchange() -> bool:

@@ -15,7 +15,8 @@ import pytest
 from reconciler.dns import launch
 from tests import fork_server
 from tests.command_line import Reconcile, command_environment, run_command, start_command
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually, exit_code_of
 
 pytestmark = pytest.mark.kernel
 
@@ -45,7 +46,7 @@ def test_fork_is_our_child_and_signals_end_it(following: Callable[..., subproces
             assert int(stat[1]) == os.getpid()
             assert process.poll() is None
             process.send_signal(number)
-            assert process.wait(10) == code
+            assert exit_code_of(process) == code
 
 
 def test_fork_has_environment_folder_and_files_of_its_own(

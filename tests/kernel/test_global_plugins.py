@@ -15,8 +15,9 @@ from tests.cluster import DEADLINE_S, SHORT_LIFE, Cluster, ClusterHost, are_watc
 from tests.fakes.scripted_plugin import ScriptedPlugin
 from tests.kernel.reference_plugin import ReferencePlugin, reference_plugin
 from tests.kernel.test_pass_killed import every_death
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

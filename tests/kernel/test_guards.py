@@ -10,7 +10,8 @@ import pytest
 
 from reconciler.errors import ExitCode
 from tests.command_line import Reconcile
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

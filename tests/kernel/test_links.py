@@ -11,7 +11,7 @@ from reconciler.errors import KernelError, NameConflict, SandboxMissing
 from reconciler.model.identifiers import HOST, LINK_GROUP, NsRef
 from reconciler.model.objects import Address, Bridge, LinkUp, VethPair
 from tests.kernel.engine import Engine, operation, sandbox
-from tests.machine import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

@@ -9,7 +9,8 @@ import pytest
 from tests.command_line import Reconcile
 from tests.kernel.firewall_host import BLOCKED_S
 from tests.kernel.test_ports import FILTERING, filter_bridged
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

@@ -13,7 +13,8 @@ import pytest
 
 from reconciler.errors import ExitCode, LockHeld
 from reconciler.kernel.lock import HostLock
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

@@ -20,8 +20,9 @@ from tests.examples.test_examples import everything
 from tests.kernel.engine import Engine
 from tests.kernel.test_pass_killed import every_death
 from tests.kernel.test_watch import Watched, start
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

@@ -13,7 +13,8 @@ from reconciler.dns import launch
 from reconciler.dns.zones import parse_zones
 from tests.command_line import Reconcile
 from tests.kernel.test_names import SCENARIO, dig, kill, server
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

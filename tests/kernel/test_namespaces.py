@@ -19,7 +19,8 @@ from reconciler.model.identifiers import HOST, LINK_GROUP, NsRef
 from reconciler.model.objects import Address, LinkUp, Namespace, VethPair
 from tests.kernel.engine import Engine, engine_on, sandbox
 from tests.kernel.test_links import BRIDGE, pair_to
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

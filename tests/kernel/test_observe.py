@@ -18,6 +18,7 @@ from reconciler.model.objects import Address, Bridge, LinkUp, Route, Sysctl
 from reconciler.model.wanted import EndpointWanted, NetworkMode, SandboxKind
 from tests.kernel.engine import NOW, NOWHERE, Engine, attachment, operation
 from tests.kernel.test_links import BRIDGE, pair_to
+from tests.waiting import patient
 
 ROOT = Path(__file__).parents[2]
 
@@ -228,6 +229,7 @@ from reconciler.model.wanted import *
 from reconciler.observe.host import observe_host
 from reconciler.observe.memory import Memory
 from reconciler.settings import Settings
+from tests.waiting import patient
 import os
 import tests.kernel.engine as engine
 os.setgid(65534)
@@ -240,7 +242,7 @@ with Namespaces(settings.netns_dir, settings.instance) as namespaces:
 print(("Bridge", "", "lo") in observed.seen, *(type(fact.error).__name__ for fact in observed.sandboxes.values()))
 """
     child = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30, cwd=ROOT
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=patient(30), cwd=ROOT
     )
 
     assert child.stdout == "True PrivilegeError PrivilegeError\n", child.stderr

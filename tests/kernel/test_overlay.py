@@ -15,7 +15,8 @@ from reconciler.model.plan import Action, Operation, Plan
 from reconciler.observe.memory import Memory
 from reconciler.watch.kernel_events import KernelEvents
 from tests.kernel.overlay_hosts import Cluster, Member, Net, cluster_on
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import ExitCode
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile, background_sleep
 from tests.pipeline.handicaps import as_nobody, without_nft
 from tests.pipeline.host_view import everything, namespace, settled
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

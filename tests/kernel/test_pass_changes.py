@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from reconciler.errors import ExitCode
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
 from tests.pipeline.host_view import indexes
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

@@ -13,7 +13,8 @@ import pytest
 from tests.command_line import Reconcile
 from tests.fakes.scripted_plugin import ScriptedPlugin, hang
 from tests.kernel.reference_plugin import SOCKETS, reference_plugin
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

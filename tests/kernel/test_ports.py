@@ -13,7 +13,8 @@ import pytest
 
 from tests.command_line import Reconcile
 from tests.kernel.firewall_host import BLOCKED_S
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually, patient
 
 pytestmark = pytest.mark.kernel
 
@@ -496,13 +497,13 @@ def test_connection_through_an_unchanged_port_outlives_a_change_beside_it(
     with machine.inside("web"):
         listener = socket.create_server(("0.0.0.0", 80))
     with machine.inside("outside"):
-        client = socket.create_connection((HOST[4], 8080), timeout=5)
+        client = socket.create_connection((HOST[4], 8080), timeout=patient(5))
     server, _ = listener.accept()
     with listener, client, server:
         reconcile.write(a=specs('ports: ["8080:80", "8081:81"]', more='  x: {networks: [front], ports: ["9:9"]}'))
         reconcile.ok()
 
-        server.settimeout(5)
+        server.settimeout(patient(5))
         client.sendall(b"still here")
         assert server.recv(100) == b"still here"
 
@@ -516,7 +517,7 @@ def test_sctp_port_is_translated(reconcile: Reconcile, machine: Machine, uplink:
     with machine.inside("outside"):
         sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP)
     with receiver, sender:
-        receiver.settimeout(5)
+        receiver.settimeout(patient(5))
         sender.sendto(sctp_init(source=5000, destination=9900), (HOST[4], 0))
         packet, (source, _) = receiver.recvfrom(2048)
 

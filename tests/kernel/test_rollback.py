@@ -16,7 +16,8 @@ import pytest
 
 from reconciler.errors import ExitCode
 from tests.command_line import Reconcile
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually, exit_code_of
 
 pytestmark = pytest.mark.kernel
 
@@ -177,7 +178,7 @@ def test_confirmed_specs_stay(converged: Reconcile, machine: Machine) -> None:
 
         converged.ok("try", "--confirm")
 
-        assert process.wait(timeout=10) == ExitCode.OK
+        assert exit_code_of(process) == ExitCode.OK
     assert eventually(lambda: not guardians(machine))
     assert not pending(machine)
     converged.ok()
@@ -193,7 +194,7 @@ def test_signal_confirms(converged: Reconcile, machine: Machine) -> None:
         wait_until_applied(process)
         process.send_signal(signal.SIGUSR1)
 
-        assert process.wait(timeout=10) == ExitCode.OK
+        assert exit_code_of(process) == ExitCode.OK
     assert address(machine, "web") == "10.8.0.10"
 
 
@@ -204,7 +205,7 @@ def test_enter_on_a_terminal_confirms(converged: Reconcile, machine: Machine) ->
         with converged.start("try", stdin=theirs, stderr=subprocess.PIPE, text=True) as process:
             wait_until_applied(process)
             os.write(ours, b"\n")
-            assert process.wait(timeout=10) == ExitCode.OK
+            assert exit_code_of(process) == ExitCode.OK
     finally:
         os.close(ours)
         os.close(theirs)
@@ -232,7 +233,7 @@ def test_interrupted_trial_is_taken_back_at_once(
         wait_until_applied(process)
         process.send_signal(number)
 
-        assert process.wait(timeout=20) == ExitCode.ROLLED_BACK
+        assert exit_code_of(process) == ExitCode.ROLLED_BACK
     assert is_good(machine, host_ns)
     assert eventually(lambda: not guardians(machine))
 
@@ -244,7 +245,7 @@ def test_trial_is_taken_back_from_elsewhere(converged: Reconcile, machine: Machi
 
         assert converged("try", "--revert").exit_code == ExitCode.ROLLED_BACK
 
-        assert process.wait(timeout=10) == ExitCode.ROLLED_BACK
+        assert exit_code_of(process) == ExitCode.ROLLED_BACK
     assert is_good(machine, host_ns)
 
 
@@ -256,7 +257,7 @@ def test_guardian_takes_back_what_a_dead_process_tried(
     with trial(converged, "--timeout", "8s") as process:
         wait_until_applied(process)
         process.send_signal(number)
-        process.wait(timeout=10)
+        exit_code_of(process)
 
         assert address(machine, "web") == "10.8.0.10"
         assert eventually(lambda: not pending(machine), deadline_s=20)
@@ -269,7 +270,7 @@ def test_guardian_takes_back_what_was_killed_half_way(converged: Reconcile, mach
     with trial(converged, "--timeout", "2s") as process:
         assert eventually(lambda: pending(machine), every_s=0.001)
         process.kill()
-        process.wait(timeout=10)
+        exit_code_of(process)
 
         assert eventually(lambda: not pending(machine), deadline_s=20)
     assert is_good(machine, host_ns)
@@ -282,7 +283,7 @@ def test_process_does_the_work_of_a_dead_guardian(converged: Reconcile, machine:
         for guardian in guardians(machine):
             os.kill(guardian, signal.SIGKILL)
 
-        assert process.wait(timeout=20) == ExitCode.ROLLED_BACK
+        assert exit_code_of(process) == ExitCode.ROLLED_BACK
     assert is_good(machine, host_ns)
 
 
@@ -293,7 +294,7 @@ def test_next_pass_takes_back_what_both_left(converged: Reconcile, machine: Mach
         for guardian in guardians(machine):
             os.kill(guardian, signal.SIGKILL)
         process.kill()
-        process.wait(timeout=10)
+        exit_code_of(process)
     assert pending(machine)
 
     def healed() -> bool:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from tests.kernel.advertisements import PREFIX, ROUTER, advertise
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.command_line import Reconcile
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually, exit_code_of
 
 pytestmark = pytest.mark.kernel
 
@@ -257,7 +258,7 @@ def test_killed_watcher_leaves_the_networks_and_the_next_goes_on(
 def test_sigterm_ends_it_cleanly_and_the_networks_stay(watched: Watched) -> None:
     watched.process.send_signal(signal.SIGTERM)
 
-    assert watched.process.wait(timeout=10) == 0
+    assert exit_code_of(watched.process) == 0
     assert watched.answers("10.5.0.10")
 
 

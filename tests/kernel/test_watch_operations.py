@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import Reconcile
-from tests.machine import eventually
+from tests.waiting import eventually, exit_code_of, patient
 
 pytestmark = pytest.mark.kernel
 
@@ -41,7 +41,7 @@ class Watched:
 
     def page(self, path: str) -> tuple[int, str]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(10)
+            client.settimeout(patient(10))
             client.connect(str(self.metrics))
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             answer = b""
@@ -88,7 +88,7 @@ def test_watcher_tells_manager_scraper_and_log(watched: Watched) -> None:
     assert watched.was_told("WATCHDOG")
 
     watched.process.terminate()
-    assert watched.process.wait(timeout=10) == 0
+    assert exit_code_of(watched.process) == 0
     assert watched.was_told("STOPPING")
     assert not watched.metrics.exists()
     assert machine.links("web") == ["eth0", "lo"]

@@ -12,11 +12,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.waiting import eventually
 
 START_DEADLINE_S = 30.0
 LOOPBACK = "127.0.0.1"
@@ -49,12 +50,14 @@ class Server:
                 stderr=log,
                 env={**os.environ, **self.environment},
             )
-        deadline = time.monotonic() + START_DEADLINE_S
-        while not _accepts(self.address, self.port):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RuntimeError(f"{self.provider} did not start:\n{(self.folder / 'log').read_text()[-3000:]}")
-            time.sleep(0.05)
+
+        def is_decided() -> bool:
+            assert self.process is not None
+            return _accepts(self.address, self.port) or self.process.poll() is not None
+
+        if not eventually(is_decided, START_DEADLINE_S, 0.05) or self.process.poll() is not None:
+            self.stop()
+            raise RuntimeError(f"{self.provider} did not start:\n{(self.folder / 'log').read_text()[-3000:]}")
 
     def stop(self) -> None:
         """Kill -9: what a store was told to keep must outlast that."""
@@ -66,10 +69,7 @@ class Server:
     def pause(self) -> None:
         """Stop it in its tracks; the last of its threads may answer somebody for a moment after the signal."""
         self._signal(signal.SIGSTOP)
-        deadline = time.monotonic() + START_DEADLINE_S
-        while not self._is_paused():
-            assert time.monotonic() < deadline, f"{self.provider} does not stop"
-            time.sleep(0.005)
+        assert eventually(self._is_paused, START_DEADLINE_S, 0.005), f"{self.provider} does not stop"
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

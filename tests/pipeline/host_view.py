@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from reconciler.kv.sqlite import open_sqlite
 from tests.machine import Machine
+from tests.waiting import Deadline
 
 T = TypeVar("T")
 
@@ -27,8 +28,8 @@ def everything(machine: Machine, ns: str) -> dict[str, Any]:
 
 def settled(look: Callable[[], T], deadline_s: float = 5.0) -> T:
     """Give what `look` gives twice in a row: ports learn and addresses get ready for a moment after a pass."""
-    end, last = time.monotonic() + deadline_s, look()
-    while time.monotonic() < end:
+    deadline, last = Deadline(deadline_s), look()
+    while not deadline.is_over:
         time.sleep(0.1)
         last, before = look(), last
         if last == before:

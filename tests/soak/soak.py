@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.command_line import Reconcile
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually, exit_code_of
 
 NETWORKS = ("amber", "beryl", "coral", "topaz")
 ATTACHMENTS = tuple(f"box{number}" for number in range(8))
@@ -166,7 +167,7 @@ class Soak:
     def _stop(self) -> None:
         assert self.watcher is not None
         self.watcher.send_signal(signal.SIGTERM)
-        if self.watcher.wait(timeout=10) != 0:
+        if exit_code_of(self.watcher) != 0:
             raise SoakFailed(f"the watcher ended with {self.watcher.returncode}")
 
     def _await_convergence(self) -> None:

@@ -33,6 +33,7 @@ from reconciler.status.write import write_status
 from reconciler.watch.journal import Journal
 from tests.command_line import command_environment
 from tests.fakes.reports import FRONT, WEB, made, report
+from tests.waiting import exit_code_of
 
 ROOT = Path(__file__).parent.parent.parent.parent
 Run = Callable[..., tuple[int, str, str]]
@@ -252,7 +253,7 @@ def test_followed_events_come_when_they_happen_until_somebody_interrupts(tmp_pat
             assert json.loads(process.stdout.readline())["event"] == "repaired"
         finally:
             process.send_signal(signal.SIGINT)
-        assert (process.wait(timeout=10), process.stderr.read()) == (ExitCode.OK, "")
+        assert (exit_code_of(process), process.stderr.read()) == (ExitCode.OK, "")
 
 
 def test_following_ends_when_the_reader_leaves(tmp_path: Path) -> None:
@@ -262,7 +263,7 @@ def test_following_ends_when_the_reader_leaves(tmp_path: Path) -> None:
         process.stdout.readline()
         process.stdout.close()
 
-        assert process.wait(timeout=10) == ExitCode.OK
+        assert exit_code_of(process) == ExitCode.OK
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

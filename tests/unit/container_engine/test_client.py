@@ -17,6 +17,7 @@ from reconciler.errors import ContainerEngineError
 from reconciler.kernel.processes import process_ref
 from reconciler.model.containers import Container, ContainerAnswer, NoContainer
 from tests.fakes.scripted_engine import CONTAINER_ID, answer, container, hang, saying, scripted_engine
+from tests.waiting import patient
 
 
 def found(tmp_path: Path, message: bytes) -> ContainerAnswer:
@@ -145,7 +146,7 @@ def test_one_answer_that_does_not_come_holds_up_no_other(tmp_path: Path) -> None
 
     def script(connection: socket.socket, target: str) -> None:
         if target == "/slow":
-            release.wait(30)
+            release.wait(patient(30))
         connection.sendall(answer(target.encode()))
 
     targets = [*(f"/{number}" for number in range(100)), "/slow", *(f"/{number}" for number in range(100))]

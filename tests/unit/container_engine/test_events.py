@@ -14,7 +14,7 @@ import pytest
 from reconciler.container_engine.events import ContainerEvent, EventStream
 from reconciler.errors import ContainerEngineError
 from tests.fakes.scripted_engine import CONTAINER_ID, answer, hang, saying, scripted_engine
-from tests.machine import eventually
+from tests.waiting import eventually, patient
 
 
 def event(action: str, **attributes: str) -> bytes:
@@ -29,7 +29,7 @@ def stream(tmp_path: Path, lines: bytes) -> Iterator[EventStream]:
 
     def script(connection: socket.socket, _: str) -> None:
         connection.sendall(answer(lines))
-        end.wait(30)
+        end.wait(patient(30))
 
     with scripted_engine(tmp_path / "engine", script):
         try:

@@ -19,7 +19,7 @@ from reconciler.container_engine.client import ContainerEngine
 from reconciler.model.containers import Container, NoContainer
 from reconciler.watch.container_events import ContainerEvents
 from tests.fakes.scripted_engine import CONTAINER_ID, answer, container, hang, scripted_engine
-from tests.machine import eventually
+from tests.waiting import eventually, patient
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Told:
         if target.startswith("/events"):
             self.listeners.append(connection)  # who has the answer may be told at once
             connection.sendall(answer(b""))
-            self.is_over.wait(60)
+            self.is_over.wait(patient(60))
         else:
             self.describe(connection, target.split("/")[2])
 

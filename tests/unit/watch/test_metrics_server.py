@@ -24,6 +24,7 @@ from reconciler.watch.metrics_server import (
     parse_address,
 )
 from tests.fakes.reports import report
+from tests.waiting import patient
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Served:
 
     def connect(self) -> socket.socket:
         client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        client.settimeout(5)
+        client.settimeout(patient(5))
         client.connect(str(self.path))
         return client
 
@@ -246,7 +247,7 @@ def test_tcp_serves_too() -> None:
         port = free.getsockname()[1]
     served = ServedMetrics(parse_address(f"127.0.0.1:{port}"), quiet_max_s=600)
 
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=patient(5)) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
         for _ in range(4):
             served.beat()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import subprocess
 import time
@@ -15,19 +14,16 @@ import pytest
 from reconciler.kernel import inotify
 from reconciler.watch import path_events
 from reconciler.watch.path_events import PathEvents
+from tests.waiting import is_readable
 
 DEADLINE_S = 2.0
 QUIET_S = 0.02
 
 
-def is_readable(events: PathEvents, timeout_s: float) -> bool:
-    return bool(select.select([events], [], [], timeout_s)[0])
-
-
 def tells(events: PathEvents, deadline_s: float = DEADLINE_S) -> bool:
     """Wait until it says that something may have changed, then until it is quiet again."""
-    end, has_told = time.monotonic() + deadline_s, False
-    while is_readable(events, QUIET_S if has_told else max(0.0, end - time.monotonic())):
+    has_told = False
+    while is_readable(events, QUIET_S if has_told else deadline_s):
         has_told |= events.drain()
     return has_told
 

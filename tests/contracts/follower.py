@@ -1,29 +1,9 @@
-"""Waiting for a condition, with a deadline."""
+"""What a watch of a store told, kept."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import TypeVar
-
-from reconciler.errors import KvUnavailable
 from reconciler.kv.protocol import Entry, Watch
-
-T = TypeVar("T")
-
-
-def until(ask: Callable[[], T], deadline_s: float = 10.0) -> T:
-    """Give the first true answer; a store that cannot be reached yet counts as not true."""
-    ends = time.monotonic() + deadline_s
-    while True:
-        try:
-            answer = ask()
-        except KvUnavailable:
-            answer = None  # type: ignore[assignment]
-        if answer:
-            return answer
-        assert time.monotonic() < ends, f"not true within {deadline_s} s"
-        time.sleep(0.02)
+from tests.waiting import patient
 
 
 class Follower:
@@ -36,7 +16,7 @@ class Follower:
 
     def follow(self, timeout_s: float = 5.0) -> bool:
         """Take in one batch; False if none came."""
-        batch = self.watch.poll(timeout_s)
+        batch = self.watch.poll(patient(timeout_s))
         if batch is None:
             return False
         if batch.is_resync:
