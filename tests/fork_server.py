@@ -16,6 +16,7 @@ import importlib
 import io
 import json
 import os
+import pkgutil
 import platform
 import select
 import signal
@@ -84,10 +85,20 @@ class Hook:
 
 
 class ForkedPopen(subprocess.Popen[Any]):
-    """A `Popen` of `arguments` of the command line; other arguments are Popen's, of which only those for files, `env` and `cwd`."""
+    """A `Popen` of the command line with `arguments`. options: Popen's, of which only those for files, `env` and `cwd`.
 
-    def __init__(self, arguments: Sequence[str], *, hooks: Sequence[Hook] = (), **options: Any) -> None:
-        self._hooks = hooks
+    program: what takes the command line's place, "module:function".
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        program: str = "reconciler.cli:main",
+        hooks: Sequence[Hook] = (),
+        **options: Any,
+    ) -> None:
+        self._program, self._hooks = program, hooks
         super().__init__(list(arguments), **options)
 
     def _execute_child(self, args: list[str], *others: Any) -> None:  # type: ignore[override,unused-ignore]
@@ -97,6 +108,7 @@ class ForkedPopen(subprocess.Popen[Any]):
         streams = [fd if fd != -1 else number for number, fd in enumerate((pipes[0], pipes[3], pipes[5]))]
         request = {
             "kind": "command",
+            "program": self._program,
             "arguments": args,
             "environment": dict(os.environ if env is None else env),
             "folder": os.fspath(cwd or os.getcwd()),
@@ -241,16 +253,13 @@ def _fork_sibling() -> int:
 
 
 def _be_a_command(request: Mapping[str, Any], files: Sequence[int]) -> int:
-    from reconciler.cli import main
-
     extra = _enter(request, files)
     _fork_name_servers()
     sys.argv = [str(ROOT / "reconciler" / "__main__.py"), *request["arguments"]]
     for name, arguments, has_file in request["hooks"]:
-        module, _, function = name.partition(":")
         file = [extra.pop(0)] if has_file else []
-        getattr(importlib.import_module(module), function)(*arguments, *file)
-    return main()
+        pkgutil.resolve_name(name)(*arguments, *file)
+    return int(pkgutil.resolve_name(request["program"])() or 0)
 
 
 def _be_a_name_server(request: Mapping[str, Any], files: Sequence[int]) -> int:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from reconciler.kv import consul
 from reconciler.kv.config import Endpoint, Provider, StoreConfig
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from reconciler.kv.sqlite import open_sqlite
+from tests.fork_server import ForkedPopen
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server, ServerMissing
 from tests.waiting import until
+
+SESSION_TTL_S = 2
+"""A short life, for any provider."""
 
 STARTERS: dict[str, Callable[[Path], Server]] = {
     "consul": servers.consul,
@@ -50,11 +58,6 @@ class Backend:
     opened: list[KvStore] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=count)
 
-    @property
-    def session_ttl_s(self) -> int:
-        """Give the shortest that the store offers, or so."""
-        return 10 if self.name == "consul" else 2
-
     def area(self) -> str:
         return f"t{next(self.numbers)}/"
 
@@ -73,6 +76,17 @@ class Backend:
             store = open_store(self.config(area, timeout_s=timeout_s))
         self.opened.append(store)
         return store
+
+    def where(self, area: str) -> str:
+        """Name the area to another process."""
+        if self.server is None:
+            return json.dumps({"provider": "sqlite", "path": str(self.folder / area.rstrip("/") / "state.db")})
+        return json.dumps({"provider": self.name, "port": str(self.server.port), "prefix": f"test/{area}"})
+
+    def process(self, verb: str, area: str, argument: str, **streams: Any) -> subprocess.Popen[Any]:
+        """Start a process that works on the area, see `tests.contracts.holder`."""
+        arguments = [verb, self.where(area), argument]
+        return ForkedPopen(arguments, program="tests.contracts.holder:main", **streams)
 
     def await_ready(self) -> None:
         """Wait until the server takes writes: a Consul that listens has yet to elect itself."""
@@ -106,6 +120,12 @@ def make_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         backend.close_all()
         if backend.server is not None:
             backend.server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _any_session_ttl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sessions of Consul be as short as its server takes them (session_ttl_min in `tests.kv_servers`)."""
+    monkeypatch.setattr(consul, "SESSION_TTL_S", range(1, consul.SESSION_TTL_S.stop))
 
 
 @pytest.fixture(params=["sqlite", "consul", "etcd", "zk"])

@@ -1,4 +1,4 @@
-"""A process that holds a session, lives in a cluster, or races for a counter: `python -m tests.contracts.holder VERB CONFIG …`."""
+"""A process that holds a session, lives in a cluster, or races for a counter: see `Backend.process`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from reconciler.errors import KvConflict
+from reconciler.kv import consul
 from reconciler.kv.address import Discovery
 from reconciler.kv.config import Endpoint, Provider, StoreConfig
 from reconciler.kv.protocol import KvStore
@@ -19,6 +20,7 @@ from reconciler.watch.presence import Presence
 
 def main() -> None:
     verb, where, argument = sys.argv[1:]
+    consul.SESSION_TTL_S = range(1, consul.SESSION_TTL_S.stop)  # as in the process of the tests
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if verb == "live" else ())
     store = opened(json.loads(where))
     if verb == "hold":
@@ -29,7 +31,7 @@ def main() -> None:
             time.sleep(float(argument) / 4)
             session.renew()
     if verb == "live":
-        presence = Presence(store, "alpha", "i-alpha", Discovery(heartbeat_s=1, ttl_s=int(argument)))
+        presence = Presence(store, "alpha", "i-alpha", Discovery(heartbeat_s=0.3, ttl_s=int(argument)))
         signal.sigwait({signal.SIGTERM})
         presence.close()
         store.close()
@@ -54,7 +56,3 @@ def increment(store: KvStore, key: str) -> None:
         except KvConflict:
             continue
         return
-
-
-if __name__ == "__main__":
-    main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from reconciler.kv.protocol import (
     KvStore,
     Put,
 )
-from tests.contracts.conftest import Backend
+from tests.contracts.conftest import SESSION_TTL_S, Backend
 from tests.contracts.follower import Follower
 from tests.contracts.holder import increment
 from tests.waiting import exit_code_of, patient, until, within
@@ -265,9 +264,7 @@ def test_threads_that_swap_one_counter_lose_no_step(backend: Backend, area: str)
 
 
 def test_processes_that_swap_one_counter_lose_no_step(backend: Backend, area: str) -> None:
-    command = [sys.executable, "-m", "tests.contracts.holder", "increment", where(backend, area), "15"]
-
-    racers = [subprocess.Popen(command) for _ in range(4)]
+    racers = [backend.process("increment", area, "15") for _ in range(4)]
     assert [exit_code_of(racer, 60) for racer in racers] == [0, 0, 0, 0]
 
     assert held(backend.open(area)) == {"counter": b"60"}
@@ -474,7 +471,7 @@ def test_closing_a_watch_ends_the_poll_of_another_thread(store: KvStore) -> None
 
 def test_keys_of_a_session_vanish_when_it_is_closed_and_others_stay(backend: Backend, area: str) -> None:
     store = backend.open(area)
-    session = store.session(backend.session_ttl_s)
+    session = store.session(SESSION_TTL_S)
     store.put("nodes/a", b"alive", session)
     store.transact([Check(key="nodes/b", version=MUST_NOT_EXIST)], [Put(key="nodes/b", value=b"x", session=session)])
     store.put("nodes/b", b"y", session)
@@ -497,7 +494,7 @@ def test_keys_of_a_session_vanish_when_it_is_closed_and_others_stay(backend: Bac
 
 def test_key_goes_over_to_the_session_that_writes_it_last(backend: Backend, area: str) -> None:
     store = backend.open(area)
-    old, new = store.session(backend.session_ttl_s), store.session(backend.session_ttl_s)
+    old, new = store.session(SESSION_TTL_S), store.session(SESSION_TTL_S)
     store.put("nodes/a", b"plain")
     store.put("nodes/a", b"old", old)
 
@@ -511,9 +508,8 @@ def test_key_goes_over_to_the_session_that_writes_it_last(backend: Backend, area
 
 
 def test_keys_of_a_killed_process_vanish_after_the_ttl_and_not_before(backend: Backend, area: str) -> None:
-    ttl_s = backend.session_ttl_s
-    command = [sys.executable, "-m", "tests.contracts.holder", "hold", where(backend, area), str(ttl_s)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+    ttl_s = SESSION_TTL_S
+    with backend.process("hold", area, str(ttl_s), stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         follower = Follower(backend.open(area).watch("nodes/"))
@@ -530,14 +526,9 @@ def test_keys_of_a_killed_process_vanish_after_the_ttl_and_not_before(backend: B
 
 
 @pytest.mark.parametrize("ttl_s", [0.1, 9, 100_000])
-def test_consul_says_which_session_ttl_it_takes(make_backend, ttl_s: float) -> None:
+def test_consul_says_which_session_ttl_it_takes(make_backend, monkeypatch: pytest.MonkeyPatch, ttl_s: float) -> None:
+    monkeypatch.undo()
     backend = make_backend("consul")
 
     with pytest.raises(KvError, match=r"10 to 86400 s; choose another discovery\.ttl"):
         backend.open(backend.area()).session(ttl_s)
-
-
-def where(backend: Backend, area: str) -> str:
-    if backend.server is None:
-        return json.dumps({"provider": "sqlite", "path": str(backend.folder / area.rstrip("/") / "state.db")})
-    return json.dumps({"provider": backend.name, "port": str(backend.server.port), "prefix": f"test/{area}"})
