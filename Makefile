@@ -4,12 +4,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retries 5 --timeout 60
 
-.PHONY: help demo demo-overlay test check format bench soak clean
+.PHONY: help demo demo-overlay test test-quick lint check format coverage bench soak clean
 
 help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
 	@echo 'make demo-overlay   play examples/overlay: three hosts, one network, with Consul, etcd and ZooKeeper in turn'
-	@echo 'make test    every test; make check: the quick ones and the linters; make format: mend what the formatter can'
+	@echo 'make test    every test, in some five minutes on two cores; TEST_PATIENCE=3 gives a slow machine three times as long'
+	@echo 'make test-quick   the pure tests and a handful on the kernel, in half a minute: what one runs after each change'
+	@echo 'make lint    formatter, linter, types; make check: these and the quick tests; make format: mend what the formatter can'
+	@echo 'make coverage   every test, with branch coverage of all processes'
 	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there; many hosts'
 	@echo 'make soak    ten minutes of edits, drift and kill -9 against one watcher'
 	@echo 'make clean   remove what these made'
@@ -22,15 +25,27 @@ demo-overlay: .venv/run.stamp
 	@tests/kv_servers/install.sh
 	@$(BIN)/python -m tests.demo_overlay
 
-# Each worker plays a machine of its own, and most tests wait for packets: more workers than cores.
+# Each worker plays a machine of its own, and most tests wait for packets: more workers than cores. Also in .ci/run.
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest -n 4 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadgroup
 
-check: .venv/dev.stamp
+# Properties are tried on few examples here.
+test-quick: .venv/dev.stamp
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m 'not long and (quick or not kernel)' --hypothesis-profile=quick
+
+lint: .venv/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m 'not kernel' --ignore=tests/test_linters.py
+
+check: lint test-quick
+
+# Processes that SIGKILL ends tell nothing. Coverage makes everything two or three times slower.
+coverage: .venv/dev.stamp
+	rm -rf build/coverage && mkdir -p build/coverage
+	TEST_PATIENCE=$${TEST_PATIENCE:-3} $(BIN)/python -m coverage run -m pytest -n 4 --dist loadgroup
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
 format: .venv/dev.stamp
 	$(BIN)/ruff format

@@ -10,14 +10,17 @@ Kernel tests (marker `kernel`) are skipped with the reason where that is not all
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import fork_server, waiting
 from tests.command_line import Reconcile
@@ -26,6 +29,11 @@ from tests.private_namespaces import NoPrivateMachine, enter_private_machine
 
 TOOLS = ("ip", "nft", "ping")
 IN_CI = bool(os.environ.get("CI"))
+
+# How long an example takes is the machine's business. "quick" is of `make test-quick`.
+settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+settings.register_profile("quick", settings(), max_examples=15)
 
 _reason_without_machine = pytest.StashKey[str]()
 
@@ -53,6 +61,27 @@ def _enter() -> str:
     return ""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Longest first. A module whose tests share something, such as a server, goes to one worker, other kernel tests one by one."""
+    for item in items:
+        is_kernel = item.get_closest_marker("kernel") is not None
+        if not is_kernel or _shares_something(item):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=_turn)
+
+
+def _shares_something(item: pytest.Item) -> bool:
+    fixtures: dict[str, Sequence[pytest.FixtureDef[Any]]] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+    return any(each[-1].scope == "module" for each in fixtures.values())
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("long"):
+        return 0
+    return 1 if item.get_closest_marker("kernel") else 2
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Have the parent of all command lines import while the first tests run; where there are no kernel tests, there is none."""
     if (
@@ -60,6 +89,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         and not session.config.stash[_reason_without_machine]
     ):
         fork_server.start_parent()
+        fork_server.fork_name_servers()
 
 
 def pytest_unconfigure() -> None:
@@ -102,6 +132,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section(_NARROW)
         for _, line in sorted(found, reverse=True):
             terminalreporter.line(line)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """Put back what the command line makes of our logger, when it is called in this process."""
+    log = logging.getLogger("reconciler")
+    handlers, level, propagate = log.handlers, log.level, log.propagate
+    yield
+    log.handlers, log.propagate = handlers, propagate
+    log.setLevel(level)
 
 
 @pytest.fixture

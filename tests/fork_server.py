@@ -254,7 +254,7 @@ def _fork_sibling() -> int:
 
 def _be_a_command(request: Mapping[str, Any], files: Sequence[int]) -> int:
     extra = _enter(request, files)
-    _fork_name_servers()
+    fork_name_servers()
     sys.argv = [str(ROOT / "reconciler" / "__main__.py"), *request["arguments"]]
     for name, arguments, has_file in request["hooks"]:
         file = [extra.pop(0)] if has_file else []
@@ -290,8 +290,8 @@ def _enter(request: Mapping[str, Any], files: Sequence[int]) -> list[int]:
     return streams[3:]
 
 
-def _fork_name_servers() -> None:
-    """Have the parent fork a name server that this command would start as a program of its own."""
+def fork_name_servers() -> None:
+    """Have the parent fork name servers that this process would start as programs of their own."""
     from reconciler.dns import launch
 
     def started(arguments: Sequence[str], timeout_s: float) -> int:

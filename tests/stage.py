@@ -7,14 +7,15 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.command_line import command_environment
+from tests.command_line import Ran, run_command
 from tests.machine import Machine
 from tests.private_namespaces import NoPrivateMachine, enter_private_machine
+from tests.waiting import patient
 
 PING: Final = ("ping", "-c", "1", "-W", "1")
 
@@ -38,13 +39,10 @@ class Stage:
     def run(self, *command: str, exit_code: int = 0, expect: Expectation | None = None) -> None:
         """Show a command and its output; fail unless it exits as it should and prints what it should."""
         print(bold(f"$ {shlex.join(command)}"))
-        real = (sys.executable, "-m", "reconciler", *command[1:]) if command[0] == "reconcile" else command
-        done = subprocess.run(
-            real, env=command_environment(self.settings), text=True, capture_output=True, timeout=60, check=False
-        )
+        done = run_command(command[1:], env=self.settings) if command[0] == "reconcile" else _ran(command)
         print(done.stdout + done.stderr, end="", flush=True)
-        if done.returncode != exit_code:
-            raise DemoFailed(f"exit code {done.returncode}, expected {exit_code}")
+        if done.exit_code != exit_code:
+            raise DemoFailed(f"exit code {done.exit_code}, expected {exit_code}")
         if expect is not None and not expect(done.stdout):
             raise DemoFailed("not the expected output")
 
@@ -54,6 +52,11 @@ class Stage:
             self.machine.ping(sandbox, target)
         self.run(*inside, exit_code=0 if answers else 1)
         print("=> as it should be: " + ("it answers" if answers else "no answer"))
+
+
+def _ran(command: Sequence[str]) -> Ran:
+    found = subprocess.run(command, text=True, capture_output=True, timeout=patient(60), check=False)
+    return Ran(exit_code=found.returncode, stdout=found.stdout, stderr=found.stderr)
 
 
 def bold(text: str) -> str:

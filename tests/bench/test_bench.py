@@ -13,6 +13,7 @@ from tests.machine import Machine
 pytestmark = pytest.mark.kernel
 
 
+@pytest.mark.long
 def test_bench_compares_reconcile_with_a_script_that_makes_the_same_objects(machine: Machine, tmp_path: Path) -> None:
     first, idle = bench(tmp_path / "bench", Workload(networks=2, attachments=6), lambda _: None)
 

@@ -26,6 +26,7 @@ def test_hosts_that_join_at_once_converge_without_a_duplicate(machine: Machine, 
     assert found.entries == 15
 
 
+@pytest.mark.long
 def test_bench_tells_what_events_cost_and_that_other_networks_are_not_read(machine: Machine, tmp_path: Path) -> None:
     cost = event_cost(machine, tmp_path / "events", "etcd", 20, events=2)
     store = store_cost(machine, tmp_path / "store", "etcd", endpoints=40, events=2, watchers=2)

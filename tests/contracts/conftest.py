@@ -18,6 +18,7 @@ from reconciler.kv.config import Endpoint, Provider, StoreConfig
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from reconciler.kv.sqlite import open_sqlite
+from tests.contracts import short_sessions
 from tests.fork_server import ForkedPopen
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server, ServerMissing
@@ -124,8 +125,8 @@ def make_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 @pytest.fixture(autouse=True)
 def _any_session_ttl(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let sessions of Consul be as short as its server takes them (session_ttl_min in `tests.kv_servers`)."""
-    monkeypatch.setattr(consul, "SESSION_TTL_S", range(1, consul.SESSION_TTL_S.stop))
+    for name, value in short_sessions.CHANGES.items():
+        monkeypatch.setattr(consul, name, value, raising=False)
 
 
 @pytest.fixture(params=["sqlite", "consul", "etcd", "zk"])

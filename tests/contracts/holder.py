@@ -16,11 +16,12 @@ from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.watch.presence import Presence
+from tests.contracts import short_sessions
 
 
 def main() -> None:
     verb, where, argument = sys.argv[1:]
-    consul.SESSION_TTL_S = range(1, consul.SESSION_TTL_S.stop)  # as in the process of the tests
+    vars(consul).update(short_sessions.CHANGES)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if verb == "live" else ())
     store = opened(json.loads(where))
     if verb == "hold":

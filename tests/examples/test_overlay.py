@@ -11,6 +11,7 @@ from tests.machine import Machine
 pytestmark = pytest.mark.kernel
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("provider", STARTERS)
 def test_demo_meets_its_own_expectations(provider: str, machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     demo_overlay.play_with(machine, provider)

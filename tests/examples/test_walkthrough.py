@@ -163,6 +163,7 @@ def test_addresses_survive_the_loss_of_the_state_folder(applied: Reconcile, mach
     assert without_ids(inspected(applied, "isolated_nw")["isolated_nw"]) == before
 
 
+@pytest.mark.long
 def test_demo_meets_its_own_expectations(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     demo.play(machine)
 

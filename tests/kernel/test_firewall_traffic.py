@@ -75,6 +75,7 @@ def converge(host: FirewallHost) -> None:
     assert host.plan().operations == ()
 
 
+@pytest.mark.quick
 @FILTERING
 @VERSIONS
 def test_networks_are_isolated_from_each_other_and_from_outside(

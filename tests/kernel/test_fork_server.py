@@ -39,6 +39,7 @@ def following(tmp_path: Path) -> Callable[..., subprocess.Popen[Any]]:
     return lambda **options: start_command(["--state-dir", str(tmp_path), "events", "--follow"], **options)
 
 
+@pytest.mark.quick
 def test_fork_is_our_child_and_signals_end_it(following: Callable[..., subprocess.Popen[Any]]) -> None:
     for number, code in ((signal.SIGTERM, -15), (signal.SIGKILL, -9), (signal.SIGHUP, -1)):
         with following(stderr=subprocess.PIPE) as process:

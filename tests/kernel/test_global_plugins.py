@@ -397,6 +397,7 @@ def test_hostile_records_of_plugin_networks_harm_nothing(cluster: Cluster, plugi
     assert alpha.network("fabric")["Scope"] == "global"
 
 
+@pytest.mark.long
 def test_pass_killed_anywhere_is_completed_and_nothing_is_told_or_claimed_twice(
     cluster: Cluster, plugins: dict[str, ReferencePlugin]
 ) -> None:
@@ -415,6 +416,6 @@ def test_pass_killed_anywhere_is_completed_and_nothing_is_told_or_claimed_twice(
     def down() -> None:
         assert forked(*alpha.options, "down").exit_code == 0
 
-    assert every_death(lambda number: forked(*alpha.options, die_before=number), down, judge, step=2) > 40
+    assert every_death(lambda number: forked(*alpha.options, die_before=number), down, judge, parts=3) > 40
     beta.ok()
     assert beta.endpoints("fabric") == {"one": "10.0.0.2", "two": "10.0.0.3"}

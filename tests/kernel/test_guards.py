@@ -103,6 +103,7 @@ def test_refused_pass_still_brings_about_what_is_declared_and_repairs_what_stays
     assert address(machine, "on-d") == before
 
 
+@pytest.mark.quick
 def test_emptied_folder_removes_nothing(reconcile: Reconcile, machine: Machine, host_ns: str) -> None:
     reconcile.write(all=specs("only") + "  plain: {}\n")
     reconcile.ok()

@@ -582,6 +582,7 @@ attachments:
 """
 
 
+@pytest.mark.long
 def test_a_pass_killed_anywhere_is_completed_by_the_next_also_in_a_foreign_sandbox(
     forked: ForkedReconcile, machine: Machine, uplink: str
 ) -> None:
@@ -595,12 +596,13 @@ def test_a_pass_killed_anywhere_is_completed_by_the_next_also_in_a_foreign_sandb
         assert machine.links("two") == ["eth0", "lo"], where
         assert forked.ok().writes == (), where
 
-    assert every_death(lambda number: forked(die_before=number), lambda: forked.ok("down"), judge, step=2) > 15
+    assert every_death(lambda number: forked(die_before=number), lambda: forked.ok("down"), judge, parts=2) > 15
     forked.ok("down")
     assert everything(machine, "H") == before
     assert machine.links("two") == ["lo"]
 
 
+@pytest.mark.long
 def test_down_killed_anywhere_leaves_nothing_after_the_next(
     forked: ForkedReconcile, machine: Machine, uplink: str
 ) -> None:
@@ -613,4 +615,4 @@ def test_down_killed_anywhere_leaves_nothing_after_the_next(
         assert everything(machine, "H") == before, where
         assert machine.links("two") == ["lo"], where
 
-    assert every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge) > 5
+    assert every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge, parts=2) > 5

@@ -160,6 +160,7 @@ def test_nslookup_prints_what_it_prints_in_the_engines_containers(
     assert blocks(printed) == sorted([head, *blocks(NSLOOKUPS[ns, name])])
 
 
+@pytest.mark.quick
 def test_names_of_the_scenario(scenario: ForkedReconcile, machine: Machine) -> None:
     inspected = json.loads(scenario.ok("attachment", "inspect", "container3").stdout)[0]
     short_id = inspected["Id"][:12]

@@ -53,6 +53,7 @@ def neighbours(machine: Machine, ns: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.quick
 def test_sandboxes_on_three_hosts_reach_each_other(cluster: Cluster, machine: Machine) -> None:
     cluster.converge(WEB, DB, MQ)
 

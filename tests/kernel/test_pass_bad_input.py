@@ -296,6 +296,7 @@ def test_networks_beyond_the_default_pools_are_reported(
     assert machine.ping("fine", "10.1.0.3")
 
 
+@pytest.mark.quick
 def test_pass_without_privilege_is_told_and_changes_nothing(
     forked: ForkedReconcile, machine: Machine, host_ns: str, tmp_path: Path
 ) -> None:

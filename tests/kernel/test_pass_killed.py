@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -56,13 +57,13 @@ CLOSELY = ("netlink", "Nft", "SqliteStore")
 """Kinds of writes before each of which a pass dies."""
 
 
-def telling(writes: Sequence[str], step: int, closely: tuple[str, ...]) -> Iterator[int]:
+def telling(writes: Sequence[str], closely: tuple[str, ...]) -> Iterator[int]:
     """Give the writes before which to die. Of the many files and folders of another kind the first must do."""
     told: Counter[str] = Counter()
     for number, write in enumerate(writes):
         kind = re.sub(r"(?<=[/.])(one|two|three|four)\b|[0-9]+", "*", write)
         told[kind] += 1
-        if (told[kind] == 1 or write.startswith(closely)) and number % step == 0:
+        if told[kind] == 1 or write.startswith(closely):
             yield number
 
 
@@ -71,16 +72,18 @@ def every_death(
     prepare: Prepare,
     judge: Callable[[str], None],
     *,
-    step: int = 1,
+    part: int = 0,
+    parts: int = 1,
     closely: tuple[str, ...] = CLOSELY,
 ) -> int:
     """Run again and again from the state that `prepare` makes, killed before each write in turn; give how many there were.
 
-    closely: see `CLOSELY`; for what has to do with some kinds of writes only, as the others die in the tests here.
+    part: only every `parts`th death, see `IN_PARTS`. closely: see `CLOSELY`; for what has to do with some kinds of writes only, as
+    the others die in the tests here.
     """
     prepare()
     writes = run(None).writes
-    for number in telling(writes, step, closely):
+    for number in islice(telling(writes, closely), part, None, parts):
         prepare()
         done = run(number)
         if done.was_killed:
@@ -90,12 +93,19 @@ def every_death(
     return len(writes)
 
 
+PARTS = 4
+IN_PARTS = pytest.mark.parametrize("part", range(PARTS))
+"""For tests of all deaths, so that several processes share the work."""
+
+
 def tidy(forked: ForkedReconcile) -> None:
     forked.ok("down")
 
 
+@pytest.mark.long
+@IN_PARTS
 def test_first_pass_killed_anywhere_is_completed_by_the_next(
-    forked: ForkedReconcile, machine: Machine, uplink: str
+    part: int, forked: ForkedReconcile, machine: Machine, uplink: str
 ) -> None:
     before = everything(machine, "H")
     forked.write(specs=FIRST)
@@ -108,15 +118,17 @@ def test_first_pass_killed_anywhere_is_completed_by_the_next(
         assert leftovers(machine) == [], where
         assert forked.ok().writes == (), where
 
-    count = every_death(lambda number: forked(die_before=number), lambda: tidy(forked), judge)
+    count = every_death(lambda number: forked(die_before=number), lambda: tidy(forked), judge, part=part, parts=PARTS)
 
     assert count > 40
     tidy(forked)
     assert everything(machine, "H") == before
 
 
+@pytest.mark.long
+@IN_PARTS
 def test_change_killed_anywhere_is_completed_by_the_next(
-    forked: ForkedReconcile, machine: Machine, uplink: str
+    part: int, forked: ForkedReconcile, machine: Machine, uplink: str
 ) -> None:
     def prepare() -> None:
         forked.write(specs=FIRST)
@@ -133,10 +145,14 @@ def test_change_killed_anywhere_is_completed_by_the_next(
         assert leftovers(machine) == [], where
         assert forked.ok().writes == (), where
 
-    assert every_death(lambda number: forked(die_before=number), prepare, judge) > 40
+    assert every_death(lambda number: forked(die_before=number), prepare, judge, part=part, parts=PARTS) > 40
 
 
-def test_down_killed_anywhere_is_completed_by_the_next(forked: ForkedReconcile, machine: Machine, uplink: str) -> None:
+@pytest.mark.long
+@IN_PARTS
+def test_down_killed_anywhere_is_completed_by_the_next(
+    part: int, forked: ForkedReconcile, machine: Machine, uplink: str
+) -> None:
     before = everything(machine, "H")
     forked.write(specs=FIRST)
 
@@ -146,7 +162,10 @@ def test_down_killed_anywhere_is_completed_by_the_next(forked: ForkedReconcile, 
         assert (records(machine), leftovers(machine)) == ({}, []), where
         assert forked.ok("down").writes == (), where
 
-    assert every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge) > 20
+    count = every_death(
+        lambda number: forked("down", die_before=number), lambda: forked.ok(), judge, part=part, parts=PARTS
+    )
+    assert count > 20
 
 
 def test_down_killed_anywhere_is_undone_by_a_pass(forked: ForkedReconcile, machine: Machine, uplink: str) -> None:
@@ -158,7 +177,7 @@ def test_down_killed_anywhere_is_undone_by_a_pass(forked: ForkedReconcile, machi
         forked.ok()
         assert look_soon(machine, whole) == whole, where
 
-    every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge, step=5)
+    every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge, parts=5)
 
 
 def look_soon(machine: Machine, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def applied(walkthrough: ForkedReconcile, uplink: str) -> ForkedReconcile:
     return walkthrough
 
 
+@pytest.mark.quick
 def test_second_pass_makes_no_write_of_any_kind(applied: ForkedReconcile, machine: Machine, host_ns: str) -> None:
     files, before = stamps(machine.state_dir), settled(lambda: everything(machine, host_ns))
 
@@ -67,6 +68,7 @@ def test_dry_run_makes_no_write_and_says_the_same_twice(
     assert (third.exit_code, json.loads(third.stdout)["resource_changes"]) == (ExitCode.OK, [])
 
 
+@pytest.mark.quick
 def test_down_leaves_the_host_as_it_was(
     walkthrough: ForkedReconcile, machine: Machine, host_ns: str, uplink: str
 ) -> None:

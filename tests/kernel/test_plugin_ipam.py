@@ -268,8 +268,10 @@ def test_running_network_stays_when_its_ipam_plugin_is_down_and_its_records_are_
     assert machine.ping("one", "10.90.0.7")
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(2))
 def test_pass_killed_anywhere_is_completed_and_leaks_no_address(
-    forked: ForkedReconcile, machine: Machine, host_ns: str, plugin: ScriptedPlugin, books: ScriptedIpam
+    part: int, forked: ForkedReconcile, machine: Machine, host_ns: str, plugin: ScriptedPlugin, books: ScriptedIpam
 ) -> None:
     """But for what was asked for at the very moment: of a choice of the plugin's own nobody else knows."""
     specs = SPECS.replace("config: [{subnet: 10.90.0.0/24}]", _EXPLICIT).replace("{leased: {}}", _STATIC)
@@ -287,7 +289,7 @@ def test_pass_killed_anywhere_is_completed_and_leaks_no_address(
         books.forget()
 
     calls = ("client", "SqliteStore")
-    assert every_death(lambda number: forked(die_before=number), prepare, judge, closely=calls) > 30
+    assert every_death(lambda number: forked(die_before=number), prepare, judge, part=part, parts=4, closely=calls) > 30
 
 
 _EXPLICIT = "config: [{subnet: 10.90.0.0/24, gateway: 10.90.0.254}]"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.command_line import Reconcile
 from tests.kernel.reference_plugin import ReferencePlugin, reference_plugin
-from tests.kernel.test_pass_killed import every_death, leftovers
+from tests.kernel.test_pass_killed import IN_PARTS, PARTS, every_death, leftovers
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
 from tests.pipeline.host_view import everything, records, settled
@@ -260,8 +260,10 @@ CALLS = ("client", "SqliteStore")
 """Calls to the plugin, and the records of them."""
 
 
+@pytest.mark.long
+@IN_PARTS
 def test_pass_killed_anywhere_is_completed_and_nothing_is_made_twice(
-    forked: ForkedReconcile, machine: Machine, uplink: str, plugin: ReferencePlugin
+    part: int, forked: ForkedReconcile, machine: Machine, uplink: str, plugin: ReferencePlugin
 ) -> None:
     before = everything(machine, "H")
     forked.write(specs=SPECS)
@@ -277,15 +279,17 @@ def test_pass_killed_anywhere_is_completed_and_nothing_is_made_twice(
     def prepare() -> None:
         forked.ok("down")
 
-    count = every_death(lambda number: forked(die_before=number), prepare, judge, closely=CALLS)
+    count = every_death(lambda number: forked(die_before=number), prepare, judge, part=part, parts=PARTS, closely=CALLS)
 
     assert count > 40
     forked.ok("down")
     assert settled(lambda: everything(machine, "H")) == before
 
 
+@pytest.mark.long
+@IN_PARTS
 def test_down_killed_anywhere_is_completed(
-    forked: ForkedReconcile, machine: Machine, uplink: str, plugin: ReferencePlugin
+    part: int, forked: ForkedReconcile, machine: Machine, uplink: str, plugin: ReferencePlugin
 ) -> None:
     before = everything(machine, "H")
     forked.write(specs=SPECS)
@@ -296,10 +300,18 @@ def test_down_killed_anywhere_is_completed(
         assert records(machine) == {}, where
         assert plugin.counted_twice() == [], where
 
-    down = every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge, closely=CALLS)
+    down = every_death(
+        lambda number: forked("down", die_before=number),
+        lambda: forked.ok(),
+        judge,
+        part=part,
+        parts=PARTS,
+        closely=CALLS,
+    )
     assert down > 20
 
 
+@pytest.mark.long
 def test_down_killed_anywhere_is_undone_by_a_pass(
     forked: ForkedReconcile, machine: Machine, uplink: str, plugin: ReferencePlugin
 ) -> None:
@@ -312,4 +324,4 @@ def test_down_killed_anywhere_is_undone_by_a_pass(
         assert plugin.counted_twice() == [], where
         assert forked.ok().writes == (), where
 
-    every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge, closely=CALLS)
+    every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge, parts=4, closely=CALLS)

@@ -78,6 +78,7 @@ def seen_from(
 EVERYBODY = ("outside", "H", "far", "near", "web")
 
 
+@pytest.mark.quick
 @FILTERING
 @VERSIONS
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])

@@ -80,6 +80,7 @@ def watched(start: Callable[[], Watched], reconcile: Reconcile) -> Watched:
     return found
 
 
+@pytest.mark.quick
 def test_new_attachment_answers_soon_after_its_file_was_saved(watched: Watched) -> None:
     watched.save("db", DB)
 

@@ -10,6 +10,7 @@ from tests.soak.soak import Soak
 
 
 @pytest.mark.kernel
+@pytest.mark.long
 def test_thirty_seconds_of_edits_drift_and_kills_end_converged(machine: Machine, reconcile: Reconcile) -> None:
     actions: list[str] = []
     soak = Soak(machine=machine, reconcile=reconcile, seed=20261124, log=actions.append)

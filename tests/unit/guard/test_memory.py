@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -74,7 +73,6 @@ def test_damaged_files_count_as_none_and_are_told(
 ) -> None:
     for name in ("last-good.json", "suspensions.json"):
         (tmp_path / name).write_text(content, encoding="latin-1")
-    logging.getLogger("reconciler").propagate = True
 
     assert read_last_good(tmp_path) is None
     assert suspensions(tmp_path, 0) == ()
