@@ -17,7 +17,7 @@ import pytest
 from reconciler.errors import ExitCode
 from tests.command_line import Reconcile
 from tests.machine import Machine
-from tests.waiting import eventually, exit_code_of
+from tests.waiting import eventually, exit_code_of, patient
 
 pytestmark = pytest.mark.kernel
 
@@ -77,7 +77,7 @@ def trial(reconcile: Reconcile, *arguments: str) -> Iterator[subprocess.Popen[st
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=patient(10))
 
 
 def pending(machine: Machine) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
+from tests.waiting import patient
 
 pytestmark = pytest.mark.kernel
 
@@ -40,7 +41,7 @@ def _bind(port: int) -> None:
 
 def _ping(address: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as ping:
-        ping.settimeout(5)
+        ping.settimeout(patient(5))
         ping.sendto(bytes((8, 0, 0, 0, 0, 0, 0, 1)), (address, 0))
         assert ping.recv(64)[0] == 0
 

@@ -13,6 +13,7 @@ import pytest
 from tests.cluster import Cluster, cluster_of, opened_store
 from tests.machine import Machine
 from tests.underlay import SWITCH
+from tests.waiting import patient
 
 pytestmark = pytest.mark.kernel
 
@@ -53,7 +54,7 @@ def arriving(cluster: Cluster, vni: int, target: str) -> set[str]:
     machine, found = cluster.machine, set()
     with machine.inside("two"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("", PORT))
-        receiver.settimeout(20)
+        receiver.settimeout(patient(20))
         for ns, address, how in attempts:
             with machine.inside(ns), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                 sender.sendto(frame(vni, target, how.encode()), (address, VXLAN))
