@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.model.desired import DesiredAttachment, HostFacts
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, HostFacts
 from reconciler.model.identifiers import short_id
 from reconciler.model.objects import IPAddress
 from reconciler.model.wanted import NetworkMode
@@ -64,8 +64,17 @@ def _link_lines(attachment: DesiredAttachment) -> Iterator[str]:
 
 
 def _own_addresses(attachment: DesiredAttachment) -> Iterator[IPAddress]:
-    """Leave out the way out of overlay networks, where nobody looks for the sandbox."""
-    for endpoint in attachment.endpoints:
+    """Give them in the order of the interfaces, which is that in which the engine's containers join their networks.
+
+    Left out is the way out of overlay networks, where nobody looks for the sandbox.
+    """
+    for endpoint in sorted(attachment.endpoints, key=_interface_number):
         for interface in (endpoint.ipv4, endpoint.ipv6):
             if interface is not None and not endpoint.wanted.is_gateway:
                 yield interface.ip
+
+
+def _interface_number(endpoint: DesiredEndpoint) -> tuple[bool, int]:
+    """Those with a name without a number come last, in order of preference."""
+    digits = endpoint.ifname[len(endpoint.ifname.rstrip("0123456789")) :]
+    return not digits, int(digits or 0)

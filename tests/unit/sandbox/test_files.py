@@ -69,6 +69,19 @@ def test_hosts_with_a_domain_alone_names_the_short_id_in_it() -> None:
     assert hosts_text(web, host_facts(), None).endswith(f"\t{web.id[:12]}.example.org {web.id[:12]}\n")
 
 
+def test_hosts_names_the_addresses_in_the_order_of_the_interfaces() -> None:
+    web = with_wanted("web", "lan", hostname="w")
+    on = [
+        replace(endpoint("web", "lan", f"10.0.{number}.2/24", f"fd00:{number}::2/64"), ifname=ifname)
+        for number, ifname in enumerate(("eth10", "uplink", "eth2"))
+    ]
+
+    text = hosts_text(replace(web, endpoints=tuple(on)), host_facts(), None)
+
+    addresses = [line.split("\t")[0] for line in text.removeprefix(LOCAL_LINES).splitlines()]
+    assert addresses == ["10.0.2.2", "fd00:2::2", "10.0.0.2", "fd00::2", "10.0.1.2", "fd00:1::2"]
+
+
 def test_hosts_leaves_out_the_way_out_of_overlay_networks() -> None:
     web = with_wanted("web", "lan", hostname="w")
     way_out = endpoint("web", "docker_gwbridge", "172.18.0.2/16")
