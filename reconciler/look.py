@@ -41,11 +41,11 @@ from reconciler.observe.host import observe_host
 from reconciler.observe.memory import Memory, keyed
 from reconciler.observe.names import observe_names
 from reconciler.observe.plugins import borne_out, seen_at_plugins
-from reconciler.observe.ports import host_ports
+from reconciler.observe.ports import absent_addresses, host_ports
 from reconciler.observe.sandboxes import Promised
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, overlay_units, owners
-from reconciler.ports.remarks import forwarding_remarks, ipv6_remarks
+from reconciler.ports.remarks import address_remarks, bound_addresses, forwarding_remarks, ipv6_remarks
 from reconciler.sandbox.readings import kept_readings, seen_as_typed
 from reconciler.settings import Settings
 from reconciler.status.revision import specs_revision
@@ -111,8 +111,7 @@ def look(
     if boundaries.failures or not boundaries.is_pruning:
         _keep_names(objects, boundaries, settings, answers)
     plan = obeyed(make_plan(objects, observed.seen, whose, boundaries), wanted, whose, observed.sandboxes)
-    told = (*forwarding_remarks(desired, observed.foreign_drops), *ipv6_remarks(desired), *_unserved(observed))
-    remarks = (*desired.remarks, *told)
+    remarks = (*desired.remarks, *_remarks(desired, observed, backends))
     if len(remarks) > len(desired.remarks):
         desired = replace(desired, remarks=remarks)
     return View(observed=observed, desired=desired, owners=whose, plan=plan)
@@ -242,6 +241,14 @@ def _keep_names(objects: dict[Key, Object], boundaries: Boundaries, settings: Se
         del objects[wanted.key]
     if kept is not None:
         objects[kept.key] = kept
+
+
+def _remarks(desired: DesiredState, observed: Observed, backends: Backends) -> Iterator[tuple[Unit, str]]:
+    """Say what a person should know of what is as declared."""
+    yield from forwarding_remarks(desired, observed.foreign_drops)
+    yield from ipv6_remarks(desired)
+    yield from address_remarks(desired, absent_addresses(bound_addresses(desired), backends.namespaces))
+    yield from _unserved(observed)
 
 
 def _unserved(observed: Observed) -> Iterator[tuple[Unit, str]]:

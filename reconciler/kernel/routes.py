@@ -36,6 +36,7 @@ _RT_SCOPE_UNIVERSE: Final = 0
 _RT_SCOPE_LINK: Final = 253
 _RT_SCOPE_NOWHERE: Final = 255
 _RTN_UNICAST: Final = 1
+_RTN_LOCAL: Final = 2
 _RTPROT_KERNEL: Final = 2
 _RTPROT_RA: Final = 9
 _RTM_F_CLONED: Final = 0x200
@@ -85,6 +86,20 @@ class RouteEntry(NamedTuple):
 def dump_routes() -> Request:
     """Ask for the main table, both families; needs a socket that has strict checking on, else all tables come."""
     return Request(_RTM_GETROUTE, NLM_F_DUMP, _RTMSG.pack(0, 0, 0, 0, _RT_TABLE_MAIN, 0, 0, 0, 0))
+
+
+def get_route(destination: IPAddress) -> Request:
+    """Ask which way packets to an address take."""
+    family = _AF_INET if destination.version == 4 else _AF_INET6
+    fixed = _RTMSG.pack(family, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    return Request(_RTM_GETROUTE, 0, fixed + attribute(_RTA_DST, destination.packed))
+
+
+def is_to_ourselves(buffer: bytes, start: int, end: int) -> bool:
+    """Read the answer: whether the address is one of this namespace's own. Raises CodecError."""
+    if end - start < _RTMSG.size:
+        raise CodecError(f"netlink: a route in {end - start} bytes")
+    return bool(_RTMSG.unpack_from(buffer, start)[7] == _RTN_LOCAL)
 
 
 def new_route(

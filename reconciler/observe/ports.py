@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from reconciler.kernel.netns import Namespaces
+from reconciler.kernel.routes import get_route, is_to_ourselves
 from reconciler.kernel.sockets import bound_sockets
 from reconciler.kernel.sysctl import read_sysctl
+from reconciler.model.identifiers import HOST
+from reconciler.model.objects import IPAddress
 from reconciler.model.observed import HostPorts, PortRange
 from reconciler.model.wanted import WantedState
 
@@ -21,6 +25,17 @@ def host_ports(wanted: WantedState) -> HostPorts:
         ephemeral=ephemeral[0] if ephemeral else _DEFAULT.ephemeral,
         reserved=tuple(_ranges(read_sysctl("net/ipv4/ip_local_reserved_ports") or "")),
         sockets=tuple(sorted(bound_sockets(), key=lambda s: (s.protocol, s.port, str(s.address)))),
+    )
+
+
+def absent_addresses(addresses: Iterable[IPAddress], namespaces: Namespaces) -> frozenset[IPAddress]:
+    """Give those that the host does not have. Raises KernelError."""
+    asked = sorted(set(addresses), key=lambda address: (address.version, address))
+    replies = namespaces.socket(HOST).batch([get_route(address) for address in asked])
+    return frozenset(
+        address
+        for address, reply in zip(asked, replies, strict=True)
+        if not any(is_to_ourselves(a.buffer, a.start, a.end) for a in reply.answers)
     )
 
 

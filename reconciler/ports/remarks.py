@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from reconciler.model.desired import DesiredState, HostFacts
-from reconciler.model.objects import Unit
+from reconciler.model.desired import DesiredState, HostFacts, PortBinding
+from reconciler.model.objects import IPAddress, Unit
 
 
 def forwarding_remarks(desired: DesiredState, foreign_drops: Sequence[str]) -> Iterator[tuple[Unit, str]]:
@@ -39,3 +39,25 @@ def _of_ipv6(host: HostFacts) -> str:
         case _:
             return ""
     return f"IPv6 is switched off on this host: {reach}; set net.ipv6.conf.{host.ipv6_off}.disable_ipv6 to 0"
+
+
+def bound_addresses(desired: DesiredState) -> frozenset[IPAddress]:
+    """Give the addresses of the host, of all that it has one each, that ports are published on."""
+    return frozenset(port.host_ip for _, port in _bound(desired))
+
+
+def address_remarks(desired: DesiredState, absent: Collection[IPAddress]) -> Iterator[tuple[Unit, str]]:
+    """Tell who publishes on an address that the host lacks; once it comes, packets to it are led on without a further pass."""
+    for attachment, port in _bound(desired) if absent else ():
+        if port.host_ip in absent:
+            where = f"[{port.host_ip}]" if port.host_ip.version == 6 else f"{port.host_ip}"
+            text = f"{where}:{port.host_port}/{port.protocol} leads nowhere as long as the host has no address {port.host_ip}"
+            yield Unit(attachment=attachment), text
+
+
+def _bound(desired: DesiredState) -> Iterator[tuple[str, PortBinding]]:
+    for attachment in desired.attachments:
+        for endpoint in attachment.endpoints:
+            for port in endpoint.ports:
+                if port.host_port and not port.host_ip.is_unspecified and not port.host_ip.is_loopback:
+                    yield attachment.name, port

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
 
 from reconciler.model.identifiers import BUILTIN_NETWORKS
 from reconciler.model.objects import IPAddress
-from reconciler.model.subnets import is_reserved, reserved_as
+from reconciler.model.subnets import is_reserved, reserved_as, unusable_part
 from reconciler.model.wanted import (
     AttachmentWanted,
     EndpointWanted,
@@ -339,6 +340,10 @@ def _builtin_endpoint_faults(endpoint: EndpointSpec) -> Iterator[Fault]:
 
 
 def _address_faults(endpoint: EndpointSpec, network: NetworkWanted) -> Iterator[Fault]:
+    for given in endpoint.link_local_ips:
+        unusable = unusable_part(ip_network(given))
+        if unusable:
+            yield ("link_local_ips",), f"invalid link-local IP address {given}: {unusable}"
     families = (
         ("ipv4_address", endpoint.ipv4_address, network.is_ipv4_enabled, "enable_ipv4"),
         ("ipv6_address", endpoint.ipv6_address, network.is_ipv6_enabled, "enable_ipv6"),

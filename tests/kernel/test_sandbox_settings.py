@@ -65,3 +65,36 @@ def test_an_ordinary_user_may_bind_port_80_and_ping_in_a_sandbox_of_ours(
     forked.write(all=net + members + asking.replace(', sysctls: {net.ipv4.ip_unprivileged_port_start: "81"}', ""))
     forked.ok()
     assert machine.run("asking", *setting).stdout == "0\n"
+
+
+def test_link_local_addresses_are_on_the_link(forked: ForkedReconcile, machine: Machine) -> None:
+    member = "{networks: {plain: {link_local_ips: [169.254.7.%d, 'fe80::%d']}}}"
+    net = "networks: {plain: {ipam: {config: [{subnet: 10.1.0.0/24}]}}}\n"
+    forked.write(all=f"{net}attachments:\n  web: {member % (1, 1)}\n  db: {member % (2, 2)}\n")
+
+    forked.ok()
+
+    assert machine.ping("web", "169.254.7.2")
+    assert machine.ping("web", "fe80::2%eth0")
+    assert forked.ok().writes == ()
+    forked.write(all=f"{net}attachments:\n  web: {member % (1, 1)}\n  db: {{networks: {{plain: {{}}}}}}\n")
+    forked.ok()
+    assert "169.254" not in machine.run("db", "ip", "address", "show", "dev", "eth0").stdout
+    assert forked.ok().writes == ()
+
+
+def test_a_port_on_an_address_that_the_host_lacks_is_told_until_it_comes(
+    forked: ForkedReconcile, machine: Machine, uplink: str
+) -> None:
+    forked.write(all="attachments: {web: {network_mode: bridge, ports: ['192.0.2.99:8080:80', '192.0.2.1:8081:80']}}")
+
+    told = forked.ok().stderr
+
+    assert "attachment web: 192.0.2.99:8080/tcp leads nowhere as long as the host has no address 192.0.2.99" in told
+    assert "192.0.2.1:8081/tcp" not in told
+    assert "192.0.2.99:8080/tcp" in forked("status").stdout
+    machine.run("H", "ip", "address", "add", "192.0.2.99/32", "dev", "uplink0")
+    with machine.tcp_server("web", "0.0.0.0", 80):
+        assert machine.tcp(uplink, "192.0.2.99", 8080) == "192.0.2.2"
+    forked.ok()
+    assert "192.0.2.99:8080/tcp" not in forked("status").stdout

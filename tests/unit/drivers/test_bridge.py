@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, ip_interface, ip_network
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 
 import pytest
 
@@ -100,4 +101,20 @@ def test_endpoint_sysctls_name_the_interface() -> None:
         "net/ipv6/conf/lan.0/disable_ipv6": "1",
         "net/ipv4/conf/lan.0/log_martians": "1",
         "net/ipv4/neigh/lan.0/mcast_solicit": "5",
+    }
+
+
+def test_link_local_addresses_stand_beside_the_endpoints_own() -> None:
+    lan = network("lan", "172.18.0.0/16")
+    web = endpoint("web", "lan", "172.18.0.2/16")
+    given = (ip_address("169.254.7.7"), ip_address("fe80::7"))
+    web = replace(web, wanted=replace(web.wanted, link_local_ips=given))
+
+    found = [each for each in compile_network(lan, [web], host_facts()) if each.unit == web.unit]
+
+    addresses = [str(each.interface) for each in found if isinstance(each, Address)]
+    assert addresses == ["172.18.0.2/16", "169.254.7.7/16", "fe80::7/64"]
+    assert {s.name: s.value for s in found if isinstance(s, Sysctl)} == {
+        "net/ipv6/conf/eth0/disable_ipv6": "0",
+        "net/ipv6/conf/eth0/accept_ra": "0",
     }
