@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from reconciler.dns import wire
 from reconciler.dns.view import Ready, View, holders, pointed_at, readings, reverse_block
 from reconciler.dns.wire import Query, Rcode, RecordType
 from reconciler.dns.zones import ServedEndpoint
-from reconciler.model.objects import IPNetwork
+
+if TYPE_CHECKING:
+    from reconciler.model.objects import IPNetwork
 
 Shuffle = Callable[[Sequence[bytes]], Sequence[bytes]]
 """Gives the same records in some other order."""

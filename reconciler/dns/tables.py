@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 
+from reconciler.dns.compile_zones import compile_zones
 from reconciler.dns.zones import (
     NetworkZone,
     SandboxZone,
     ServedEndpoint,
     Zones,
     ZonesUnreadable,
-    compile_zones,
     parse_zones,
     zones_digest,
     zones_text,

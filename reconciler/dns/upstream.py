@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from reconciler.dns.wire import HEADER_SIZE, Query, Rcode
 from reconciler.dns.zones import SandboxZone
-from reconciler.model.objects import IPAddress
+
+if TYPE_CHECKING:
+    from reconciler.model.objects import IPAddress
 
 SERVERS_MAX: Final = 3
 """As the engine and resolv.conf(5) (docker-networking section 7.4)."""

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from itertools import takewhile
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones
-from reconciler.model.objects import IPNetwork
+
+if TYPE_CHECKING:
+    from reconciler.model.objects import IPNetwork
 
 READY_MAX: Final = 1 << 15
 """Answers kept by all views together, at some 500 bytes each; but no view less than READY_LEAST."""
@@ -18,7 +20,7 @@ READY_MAX: Final = 1 << 15
 READY_LEAST: Final = 64
 
 _Links = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-_ViewKey = tuple[tuple[str, ...], _Links, bool, tuple[IPNetwork, ...]]
+_ViewKey = tuple[tuple[str, ...], _Links, bool, tuple[IPv4Network | IPv6Network, ...]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from reconciler.model.objects import IPAddress
+if TYPE_CHECKING:
+    from reconciler.model.objects import IPAddress
+
 
 HEADER_SIZE: Final = 12
 PLAIN_SIZE: Final = 512

@@ -21,6 +21,9 @@ PLUGIN_ALIAS: Final = "reconciler-plugin:"
 PROTOCOL: Final = 178
 """rtm_protocol / IFA_PROTO of routes and addresses we create; unassigned in iproute2's rt_protos."""
 
+EMBEDDED_SERVER: Final = "127.0.0.11"
+"""Where names are served, in each sandbox that they are served in."""
+
 NAME_PATTERN: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
 """What networks and attachments may be called: the engine's container-name rule. Never leaves a folder, never an option."""
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
 from reconciler.model.desired import DesiredAttachment, HostFacts
-from reconciler.model.identifiers import BUILTIN_NETWORKS
+from reconciler.model.identifiers import BUILTIN_NETWORKS, EMBEDDED_SERVER
 from reconciler.model.objects import IPAddress
 from reconciler.model.wanted import NetworkMode
 
-EMBEDDED_SERVER = "127.0.0.11"
 FALLBACK_IPV4 = ("8.8.8.8", "8.8.4.4")
 FALLBACK_IPV6 = ("2001:4860:4860::8888", "2001:4860:4860::8844")
 _STUB = ("127.0.0.53",)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.dns.compile_zones import compile_zones
 from reconciler.dns.zones import (
     NetworkZone,
     SandboxZone,
     ServedEndpoint,
     Zones,
     ZonesUnreadable,
-    compile_zones,
     parse_zones,
     zones_text,
 )
