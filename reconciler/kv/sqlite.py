@@ -6,9 +6,10 @@ What a file held that had to be given up is adopted from the kernel.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -27,9 +28,12 @@ from reconciler.kv.protocol import (
     checked_key,
     checked_prefix,
     checked_steps,
+    is_key,
 )
 from reconciler.kv.snapshot import Snapshot
-from reconciler.kv.sqlite_file import Database, SqliteFile
+from reconciler.kv.sqlite_file import Damaged, Database, SqliteFile
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -44,6 +48,9 @@ _SCHEMA: Final = (
 
 _IS_ALIVE: Final = "(session IS NULL OR session IN (SELECT id FROM session WHERE boot = :boot AND expires_s > :now))"
 
+_NUMBER_MAX: Final = 1 << 62
+"""Beyond is no number that was counted to."""
+
 _POLL_INTERVAL_S: Final = 0.05
 """How often a watch asks whether the file changed; asking takes some 20 microseconds."""
 
@@ -52,7 +59,7 @@ def open_sqlite(path: Path, *, read_only: bool = False, timeout_s: float = CALL_
     """Open the store, making it and its folder if need be. Raises KvUnavailable if that is refused.
 
     read_only: nothing is made or written anywhere, a store that is not there (or not readable as one) reads as empty,
-    and writing raises KvError.
+    and writing raises KvError. Otherwise a file that is no good is set aside, and a row that is no good is left out.
     """
     return SqliteStore(SqliteFile(path, _SCHEMA, SCHEMA_VERSION, read_only=read_only, timeout_s=timeout_s))
 
@@ -62,6 +69,7 @@ class SqliteStore:
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
+        self._damaged: set[bytes] = set()
 
     def get(self, key: str) -> Entry | None:
         rows = self._select(f"key = :key AND {_IS_ALIVE}", {"key": checked_key(key)})
@@ -104,6 +112,8 @@ class SqliteStore:
 
         def among_the_living(database: Database) -> T:
             _bury_dead_sessions(database)
+            for key in self._damaged:
+                database.execute("DELETE FROM entry WHERE CAST(key AS BLOB) = ?", (key,))
             return work(database)
 
         return self._file.commit(among_the_living)
@@ -116,12 +126,23 @@ class SqliteStore:
         """Give when the next session ends, on the clock of `_now_s`; infinity for never."""
         sql = "SELECT min(expires_s) FROM session WHERE boot = :boot AND expires_s > :now"
         (first,) = self._file.run(lambda database: database.execute(sql, _moment()).fetchone())
-        return float("inf") if first is None else float(first)
+        return float(first) if isinstance(first, (int, float)) else float("inf")
 
     def _select(self, where: str, arguments: Mapping[str, str]) -> tuple[Entry, ...]:
-        sql = f"SELECT key, value, version FROM entry WHERE {where} ORDER BY key"
+        sql = f"SELECT key, value, version, typeof(key) = 'text' FROM entry WHERE {where} ORDER BY key"
         rows = self._file.run(lambda database: database.execute(sql, {**arguments, **_moment()}).fetchall())
-        return tuple(Entry(key=key, value=value, version=version) for key, value, version in rows)
+        return tuple(self._readable(rows))
+
+    def _readable(self, rows: Sequence[tuple[object, ...]]) -> Iterator[Entry]:
+        """Leave out the rows that nobody can have written so, which go with the next commit."""
+        for key, value, version, is_text in rows:
+            name = key.decode(errors="replace") if isinstance(key, bytes) else ""
+            is_sound = is_text and is_key(name) and name.encode() == key
+            if is_sound and isinstance(value, bytes) and isinstance(version, int):
+                yield Entry(key=name, value=value, version=version)
+            elif isinstance(key, bytes) and key not in self._damaged:
+                self._damaged.add(key)
+                log.warning("the store's row %s is damaged and left out", ascii(name[:80]))
 
     def _write(self, steps: Sequence[Step]) -> None:
         self.commit(lambda database: _apply(database, steps))
@@ -205,8 +226,12 @@ def _apply(database: Database, steps: Sequence[Step]) -> None:
 
 
 def _row(database: Database, key: str) -> tuple[int, bytes, int | None]:
+    """Give what stands there; a row that is damaged is as good as none, and written over."""
     sql = "SELECT version, value, session FROM entry WHERE key = ?"
-    return database.execute(sql, (key,)).fetchone() or (0, b"", None)
+    match database.execute(sql, (key,)).fetchone():
+        case (int(version), bytes(value), (int() | None) as session):
+            return version, value, session
+    return 0, b"", None
 
 
 def _changes(write: Write, version: int, value: bytes, session: int | None) -> bool:
@@ -228,8 +253,10 @@ def _session_number(database: Database, session: Session | None) -> int | None:
 
 def _next_number(database: Database) -> int:
     database.execute("UPDATE counter SET last = last + 1")
-    (number,) = database.execute("SELECT last FROM counter").fetchone()
-    return int(number)
+    match database.execute("SELECT last FROM counter").fetchall():
+        case [(int(number),)] if 0 < number < _NUMBER_MAX:
+            return number
+    raise Damaged("it has lost count of its changes")
 
 
 def _bury_dead_sessions(database: Database) -> None:

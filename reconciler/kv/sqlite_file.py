@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,8 +27,6 @@ T = TypeVar("T")
 
 Database = sqlite3.Connection
 
-_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-
 _UNAVAILABLE: Final = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -37,15 +36,23 @@ _UNAVAILABLE: Final = frozenset(
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_PERM,
         sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PROTOCOL,
     }
 )
+"""The file may be fine, and another time be reached. Whatever else SQLite says of one is damage, also that a table is not there."""
+
+_CUT_OFF: Final = frozenset({sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
+
+
+class Damaged(sqlite3.DatabaseError):
+    """The file is none that this program could have written; nothing of it can be trusted."""
 
 
 class SqliteFile:
-    """Runs work on the file's database, from any thread, one at a time.
+    """Runs work on the file's database, from any thread, one at a time. Texts come as bytes: damaged ones need not be UTF-8.
 
     schema: statements that make the tables; the file keeps `schema_version` as user_version.
-    read_only: nothing is made or written anywhere; a file that is not there, or is none of SQLite's, reads as empty.
+    read_only: nothing is made or written anywhere; a file that is not there, or is none of ours, reads as empty.
     """
 
     def __init__(
@@ -59,23 +66,24 @@ class SqliteFile:
         self._lock = threading.RLock()
         self._inode = 0
         self._commits = 0
+        self._complaint = ""
         self._database = self._opened()
 
-    def run(self, work: Callable[[Database], T]) -> T:
-        """Do `work`; begin a new file if this one turns out to be damaged or is gone. Raises KvUnavailable, KvError."""
+    def run(self, work: Callable[[Database], T], *, is_writing: bool = False) -> T:
+        """Do `work`; begin a new file if this one turns out to be damaged or is gone. Raises KvUnavailable, KvError.
+
+        Where the path leads to nothing that can be opened any more, what is open is still read, and no longer written.
+        """
         with self._lock:
+            self._follow_path(is_writing=is_writing)
             try:
-                if not self._read_only and self._inode != _inode(self._path):
-                    log.warning("%s was removed or replaced: opening it again", self._path)
-                    self._database.close()
-                    self._database = self._opened()
                 return work(self._database)
-            except sqlite3.Error as error:
-                if not _is_corrupt(error):
-                    raise _translated(error, self._path) from error
-                self._database.close()
-                self._database = self._replacement(error)
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                self._begin_anew(error)
+            try:
                 return work(self._database)
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                raise _translated(error, self._path) from error
 
     def commit(self, work: Callable[[Database], T]) -> T:
         """Do `work` in one transaction, all of it or nothing."""
@@ -93,7 +101,7 @@ class SqliteFile:
             self._commits += 1
             return result
 
-        return self.run(transaction)
+        return self.run(transaction, is_writing=True)
 
     def change_mark(self) -> tuple[int, int, int]:
         """Give a value that differs after every change of the file, by whomever."""
@@ -103,25 +111,83 @@ class SqliteFile:
         with self._lock:
             self._database.close()
 
+    def _follow_path(self, *, is_writing: bool) -> None:
+        """Open the file that the path leads to by now."""
+        if self._read_only or self._inode == _inode(self._path):
+            return
+        before = self._inode
+        try:
+            opened = self._opened()
+        except KvUnavailable as error:
+            self._inode = before
+            if is_writing:
+                raise
+            self._complain(f"{error}; what was read before is still known")
+            return
+        self._complain(f"{self._path} was removed or replaced: it was opened again")
+        self._complaint = ""
+        self._database.close()
+        self._database = opened
+
+    def _begin_anew(self, error: sqlite3.Error | UnicodeDecodeError) -> None:
+        """Replace a database that is damaged; raise what else the matter is."""
+        if not _is_damage(error) and not self._is_marked_unwritable(error):
+            raise _translated(error, self._path) from error
+        if self._read_only:
+            replaced = self._taken_as_empty(error)
+        else:
+            if self._inode == _inode(self._path):  # else another process was faster
+                self._set_aside(error)
+            replaced = self._opened()
+        self._database.close()
+        self._database = replaced
+
+    def _is_marked_unwritable(self, error: Exception) -> bool:
+        """Say whether a file that can be written calls itself one that cannot, or only this file of its folder cannot be."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_READONLY or self._read_only:
+            return False
+        return os.access(self._path.parent, os.W_OK)
+
     def _opened(self) -> Database:
         try:
-            return self._open_reading() if self._read_only else self._open_writing()
-        except sqlite3.Error as error:
-            if not _is_corrupt(error):
+            return self._open()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if not _is_damage(error):
                 raise _translated(error, self._path) from error
-            return self._replacement(error)
+            if self._read_only:
+                return self._taken_as_empty(error)
+            self._set_aside(error)
+        try:
+            return self._open()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise _translated(error, self._path) from error
+
+    def _open(self) -> Database:
+        try:
+            return self._open_reading() if self._read_only else self._open_writing()
+        except NotADirectoryError as error:
+            raise self._without_folder() from error
+        except FileExistsError as error:
+            raise self._without_folder() from error
         except OSError as error:
             raise KvUnavailable(f"cannot open the store {self._path}: {error.strerror}") from error
 
+    def _without_folder(self) -> KvUnavailable:
+        return KvUnavailable(
+            f"cannot open the store {self._path}: a file stands in the place of the folder {self._path.parent}, or above it; "
+            "move it away, or name another folder"
+        )
+
     def _open_reading(self) -> Database:
-        if not self._path.exists():
+        if not os.path.lexists(self._path):
             return self._empty()
+        _check_kind(self._path)
         database = _connect(f"file:{quote(str(self._path))}?mode=ro", self._timeout_s)
         try:
             is_made = self._has_tables(database)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             database.close()
-            if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise
             return self._copy_of_interrupted()
         if is_made:
@@ -134,12 +200,14 @@ class SqliteFile:
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         self._inode = _inode(self._path)
+        _check_kind(self._path)
         database = _connect(f"file:{quote(str(self._path))}?mode=rw", self._timeout_s)
         try:
             database.execute("PRAGMA synchronous = FULL")
+            database.execute("PRAGMA cell_size_check = ON")
             if not self._has_tables(database):
                 self._make_tables(database)
-        except sqlite3.Error:
+        except BaseException:
             database.close()
             raise
         return database
@@ -158,7 +226,7 @@ class SqliteFile:
             copy = Path(folder, self._path.name)
             shutil.copyfile(self._path, copy)
             with suppress(FileNotFoundError):
-                shutil.copyfile(f"{self._path}-journal", f"{copy}-journal")
+                shutil.copyfile(_journal(self._path), _journal(copy))
             database = _connect("file::memory:", 0)
             rolled_back = _connect(f"file:{quote(str(copy))}", self._timeout_s)
             try:
@@ -169,27 +237,33 @@ class SqliteFile:
             self._make_tables(database)
         return database
 
-    def _replacement(self, cause: sqlite3.Error) -> Database:
-        """Give an empty database for one that is damaged; the old file is kept for whoever wants to look."""
-        if self._read_only:
-            log.warning("%s is not readable (%s): taken as empty", self._path, cause)
-            return self._empty()
-        aside = self._path.with_name(f"{self._path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-        log.warning("%s is not readable (%s): moved to %s, starting anew", self._path, cause, aside.name)
-        os.replace(self._path, aside)
-        with suppress(FileNotFoundError):
-            os.replace(f"{self._path}-journal", f"{aside}-journal")
-        return self._open_writing()
+    def _taken_as_empty(self, cause: Exception) -> Database:
+        self._complain(f"{self._path} is not readable ({cause}): taken as empty")
+        return self._empty()
+
+    def _set_aside(self, cause: Exception) -> None:
+        """Keep a file that is no good for whoever wants to look, out of the way. Raises KvUnavailable if that is refused."""
+        aside = _free_name(self._path)
+        log.warning(
+            "%s cannot be used (%s): moved to %s, starting anew; what was promised is taken over from the kernel",
+            self._path,
+            cause,
+            aside.name,
+        )
+        try:
+            with suppress(FileNotFoundError):
+                os.replace(self._path, aside)
+            with suppress(FileNotFoundError):
+                os.replace(_journal(self._path), _journal(aside))
+        except OSError as error:
+            raise KvUnavailable(
+                f"store {self._path} cannot be used ({cause}), nor moved away ({error.strerror}): remove it"
+            ) from error
 
     def _has_tables(self, database: Database) -> bool:
-        """Raise KvError for a file of a later version."""
         version = _pragma(database, "user_version")
-        if version > self._schema_version:
-            database.close()
-            raise KvError(
-                f"{self._path} was written by a later version of this program (schema {version}, known is "
-                f"{self._schema_version}): update this one, or move the file away"
-            )
+        if version not in (0, self._schema_version):
+            raise Damaged(f"its format is {version}, this program knows {self._schema_version}")
         return version == self._schema_version
 
     def _make_tables(self, database: Database) -> None:
@@ -199,9 +273,43 @@ class SqliteFile:
                 database.execute(statement)
         database.execute("COMMIT")
 
+    def _complain(self, message: str) -> None:
+        """Log what is the matter, once for as long as it is."""
+        if message != self._complaint:
+            log.warning("%s", message)
+        self._complaint = message
+
+
+def _check_kind(path: Path) -> None:
+    """Raise Damaged where something else than a file stands: opening a pipe would wait, and a folder is none."""
+    for place in (path, _journal(path)):
+        try:
+            kind = os.stat(place).st_mode
+        except FileNotFoundError:
+            if os.path.lexists(place):
+                raise Damaged(f"{place.name} leads nowhere") from None
+            continue
+        if not stat.S_ISREG(kind):
+            raise Damaged(f"{place.name} is no file")
+
 
 def _connect(uri: str, timeout_s: float) -> Database:
-    return sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+    database = sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+    database.text_factory = bytes
+    return database
+
+
+def _journal(path: Path) -> Path:
+    return path.with_name(f"{path.name}-journal")
+
+
+def _free_name(path: Path) -> Path:
+    """Give a name that nothing has beside `path`, by the time of day."""
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    names = (
+        path.with_name(f"{path.name}.set-aside-{moment}{extra}") for extra in ("", *(f"-{n}" for n in range(2, 100)))
+    )
+    return next((name for name in names if not os.path.lexists(name)), path.with_name(f"{path.name}.set-aside"))
 
 
 def _pragma(database: Database, name: str) -> int:
@@ -216,14 +324,15 @@ def _inode(path: Path) -> int:
         return 0
 
 
-def _is_corrupt(error: sqlite3.Error) -> bool:
-    return _primary_code(error) in _CORRUPT
+def _is_damage(error: Exception) -> bool:
+    """A misuse of SQLite is none: that is our own fault, as are statements of ours that it refuses in a file of ours."""
+    if isinstance(error, (Damaged, UnicodeDecodeError)):
+        return True
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code in _CUT_OFF or (code != 0 and code & 0xFF not in _UNAVAILABLE)
 
 
-def _primary_code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _translated(error: sqlite3.Error, path: Path) -> KvError:
-    kind = KvUnavailable if _primary_code(error) in _UNAVAILABLE else KvError
+def _translated(error: Exception, path: Path) -> KvError:
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    kind = KvUnavailable if primary in _UNAVAILABLE else KvError
     return kind(f"store {path}: {error}")

@@ -7,6 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -101,7 +104,7 @@ def test_damaged_file_is_moved_aside_and_a_new_one_started(
     store.put("network/a", b"new")
     store.close()
 
-    (aside,) = path.parent.glob("state.db.corrupt-*")
+    (aside,) = path.parent.glob("state.db.set-aside-*")
     assert aside.read_bytes() == damaged
     assert "starting anew" in caplog.text
     assert [entry.value for entry in open_sqlite(path).list("")] == [b"new"]
@@ -122,20 +125,121 @@ def test_empty_file_is_a_store_without_entries(path: Path) -> None:
 
     assert open_sqlite(path, read_only=True).list("") == ()
     assert open_sqlite(path).list("") == ()
-    assert list(path.parent.glob("*corrupt*")) == []
+    assert list(path.parent.glob("*set-aside*")) == []
 
 
-def test_file_of_a_later_version_is_refused_and_left_alone(path: Path) -> None:
+def changed(statement: str, path: Path) -> None:
     database = sqlite3.connect(filled(path))
-    database.execute("PRAGMA user_version = 99")
+    database.execute(statement)
+    database.commit()
     database.close()
-    before = fingerprint(path.parent)
 
-    for read_only in (True, False):
-        with pytest.raises(KvError, match="later version"):
-            open_sqlite(path, read_only=read_only)
 
-    assert fingerprint(path.parent) == before
+def folder_there(path: Path) -> None:
+    (path / "within").mkdir(parents=True)
+
+
+def folder_for_journal(path: Path) -> None:
+    filled(path)
+    Path(f"{path}-journal", "within").mkdir(parents=True)
+
+
+def link_to_nothing(path: Path) -> None:
+    path.parent.mkdir()
+    path.symlink_to("nowhere")
+
+
+def pipe_there(path: Path) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path)
+
+
+NO_STORE = {
+    "format of a later version": partial(changed, "PRAGMA user_version = 99"),
+    "format of no version": partial(changed, "PRAGMA user_version = -1"),
+    "no mark": partial(changed, "PRAGMA user_version = 0"),
+    "a column is called otherwise": partial(changed, "ALTER TABLE entry RENAME COLUMN version TO other"),
+    "a table is missing": partial(changed, "DROP TABLE entry"),
+    "a folder in its place": folder_there,
+    "a folder in its journal's place": folder_for_journal,
+    "a pipe": pipe_there,
+    "a link to nothing": link_to_nothing,
+}
+
+
+@pytest.mark.parametrize("make", NO_STORE.values(), ids=NO_STORE)
+def test_what_is_no_store_of_ours_is_set_aside_whole(
+    path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[Path], None]
+) -> None:
+    make(path)
+    reader = open_sqlite(path, read_only=True)
+    assert reader.list("") == ()
+    assert not list(path.parent.glob("*set-aside*"))
+
+    with closing(open_sqlite(path)) as store:
+        assert store.list("") == ()
+        store.put("network/a", b"new")
+
+    assert list(path.parent.glob("state.db.set-aside-*"))
+    assert "taken over from the kernel" in caplog.text
+    with closing(open_sqlite(path)) as store:
+        assert [entry.key for entry in store.list("")] == ["network/a"]
+
+
+LOST_COUNT = ("DELETE FROM counter", "UPDATE counter SET last = 0.5", "UPDATE counter SET last = 9223372036854775807")
+
+
+@pytest.mark.parametrize("statement", LOST_COUNT)
+def test_store_that_lost_count_is_set_aside_by_the_next_write(path: Path, statement: str) -> None:
+    changed(statement, path)
+
+    with closing(open_sqlite(path)) as store:
+        store.put("network/a", b"new")
+        assert [entry.value for entry in store.list("")] == [b"new"]
+
+
+BAD_ROW = {
+    "key is no UTF-8": "UPDATE entry SET key = CAST(x'6eff' AS TEXT) WHERE key = 'endpoint/net/a00000'",
+    "key is no key": "UPDATE entry SET key = 'endpoint//a00000' WHERE key = 'endpoint/net/a00000'",
+    "key is bytes": "UPDATE entry SET key = x'656e64706f696e742f6e65742f613030303030' WHERE key = 'endpoint/net/a00000'",
+    "value is none": "UPDATE entry SET value = NULL WHERE key = 'endpoint/net/a00000'",
+    "value is a number": "UPDATE entry SET value = 1 WHERE key = 'endpoint/net/a00000'",
+    "version is none": "UPDATE entry SET version = NULL WHERE key = 'endpoint/net/a00000'",
+    "version is text": "UPDATE entry SET version = 'x' WHERE key = 'endpoint/net/a00000'",
+    "session is text": "UPDATE entry SET session = 'x' WHERE key = 'endpoint/net/a00000'",
+}
+
+
+@pytest.mark.parametrize("statement", BAD_ROW.values(), ids=BAD_ROW)
+def test_damaged_row_harms_one_row_and_goes_with_the_next_write(path: Path, statement: str) -> None:
+    changed(statement, path)
+    left = ["endpoint/net/a00001", "endpoint/net/a00002"]
+    assert [entry.key for entry in open_sqlite(path, read_only=True).list("")] == left
+
+    with closing(open_sqlite(path)) as store:
+        assert [entry.key for entry in store.list("")] == left
+        store.put("endpoint/net/a00000", b"anew")
+        assert [entry.key for entry in store.list("")] == ["endpoint/net/a00000", *left]
+
+    assert not list(path.parent.glob("*set-aside*"))
+    database = sqlite3.connect(path)
+    assert database.execute("SELECT count(*) FROM entry").fetchone() == (3,)
+    database.close()
+
+
+def test_what_is_open_is_still_read_when_its_folder_is_gone_and_replaced_by_a_file(path: Path) -> None:
+    with closing(open_sqlite(filled(path))) as store:
+        known = store.list("")
+        path.parent.rename(path.parent.with_name("moved"))
+        path.parent.write_text("in the way")
+
+        assert store.list("") == known
+        with pytest.raises(KvUnavailable, match="move it away"):
+            store.put("network/a", b"lost")
+
+        path.parent.unlink()
+        store.put("network/a", b"kept")
+        assert [entry.key for entry in store.list("")] == ["network/a"]
 
 
 def test_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
