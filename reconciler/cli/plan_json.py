@@ -30,7 +30,7 @@ def _document(report: Report, issues: Sequence[Unsettled]) -> dict[str, Json]:
     changes = _by_key(report.plan.operations)
     counts = Counter(operation.action for operation in report.plan.operations)
     return {
-        "format_version": "1.0",
+        "format_version": "1.1",
         "tool_version": __version__,
         "config": {"digest": report.digest},
         "complete": not (issues or report.spec_faults),

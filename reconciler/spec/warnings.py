@@ -68,7 +68,7 @@ def network_warnings(entry: Declared[NetworkSpec]) -> Iterator[SpecWarning]:
 def attachment_warnings(entry: Declared[AttachmentSpec], networks: NetworkTable) -> Iterator[SpecWarning]:
     """Look at the options of one attachment's endpoints."""
     for key, endpoint in entry.spec.networks.items() if entry.spec is not None else ():
-        network = networks.get(key)
+        network = networks.get(key) if endpoint.driver_opts else None
         if network is None or is_plugin(network.driver) or network.is_external:
             continue
         for option in endpoint.driver_opts:

@@ -136,7 +136,7 @@ def test_json_tells_one_change_in_full() -> None:
         }
     ]
     assert found["summary"] == {"create": 0, "change": 1, "delete": 0, "replace": 0}
-    assert (found["format_version"], found["complete"]) == ("1.0", True)
+    assert (found["format_version"], found["complete"]) == ("1.1", True)
 
 
 def test_json_brings_deletion_and_creation_of_one_object_together() -> None:
