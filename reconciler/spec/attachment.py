@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from typing import Annotated, Any, Final
@@ -61,6 +62,7 @@ PORTS_MAX: Final = 1 << 16
 PID_MAX: Final = 1 << 22
 """PID_MAX_LIMIT of linux/threads.h."""
 _PRIORITY_MAX: Final = 1 << 31
+_IPV6_SWITCH: Final = re.compile(r"net\.ipv6\.conf\.(?!default\.|lo\.)([^.]+)\.disable_ipv6\Z")
 
 
 class SandboxSpec(SpecModel):
@@ -248,6 +250,7 @@ def attachment_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[
             ("sysctls",),
             f"sysctl {spec.sysctls[0][0]} is not allowed in the host's network namespace: set it on the host",
         )
+    yield from _ipv6_faults(spec, networks)
     yield from _membership_faults(spec, networks)
     yield from _interface_faults(spec)
     yield from _endpoint_faults(spec, networks)
@@ -257,6 +260,20 @@ def attachment_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[
             ("links",),
             f"conflicting options: {network_mode(spec, networks)} type networking can't be used with links",
         )
+
+
+def _ipv6_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[Fault]:
+    """Find settings that switch IPv6 off where a network needs it: the kernel takes no IPv6 address then."""
+    joined = [
+        network for key in spec.networks if (network := networks.get(key)) is not None and not network.is_external
+    ]
+    on_ipv6 = [network for network in joined if network.is_ipv6_enabled]
+    for name, value in spec.sysctls if on_ipv6 else ():
+        match = _IPV6_SWITCH.match(name)
+        is_meant = match is not None and (match[1] == "all" or len(on_ipv6) == len(spec.networks))
+        if is_meant and value.strip("0"):
+            network = on_ipv6[0]
+            yield ("sysctls",), f"sysctl {name} contradicts network '{network.name}', which has IPv6 ({network.source})"
 
 
 def _membership_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[Fault]:
@@ -358,6 +375,12 @@ def _address_faults(endpoint: EndpointSpec, network: NetworkWanted) -> Iterator[
             )
             continue
         yield from (((field,), message) for message in _address_refusals(address, network))
+    for index, address in enumerate(endpoint.link_local_ips):
+        if address.version == 6 and not (network.is_ipv6_enabled or network.is_external):
+            yield (
+                ("link_local_ips", index),
+                f"network '{network.name}' has no IPv6: set 'enable_ipv6: true' there ({network.source})",
+            )
 
 
 def _address_refusals(address: IPAddress, network: NetworkWanted) -> Iterator[str]:
