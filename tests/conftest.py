@@ -63,10 +63,12 @@ def _enter() -> str:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Longest first. A module whose tests share something, such as a server, goes to one worker, other kernel tests one by one."""
+    """Longest first. A module whose tests share something goes to one worker, as do modules that say so by the same `xdist_group`;
+    other kernel tests go one by one.
+    """
     for item in items:
         is_kernel = item.get_closest_marker("kernel") is not None
-        if not is_kernel or _shares_something(item):
+        if item.get_closest_marker("xdist_group") is None and (not is_kernel or _shares_something(item)):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=_turn)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ from tests.fork_server import ForkedPopen
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server, ServerMissing
 from tests.waiting import until
+
+CONTRACTS, OUTAGES = ([pytest.mark.kernel, pytest.mark.xdist_group(name)] for name in ("contracts", "outages"))
+"""Marks of modules that share servers: one set of these for all where nothing befalls a server, one for the others."""
 
 SESSION_TTL_S = 2
 """A short life, for any provider."""
@@ -100,9 +104,10 @@ class Backend:
         self.opened.clear()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def make_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Backend]]:
-    """Start each provider's server once, when a test first asks for it."""
+    """Start each provider's server once per process, when a test first asks for it."""
+    logging.getLogger("kazoo").addHandler(logging.NullHandler())  # of connections that outlive their server at the end
     backends: dict[str, Backend] = {}
 
     def make(name: str) -> Backend:

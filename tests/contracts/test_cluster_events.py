@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from reconciler.apply.cluster_records import apply_cluster_records
 from reconciler.cluster.records import network_record
 from reconciler.errors import KvUnavailable
@@ -19,12 +17,12 @@ from reconciler.model.objects import ClusterRecord
 from reconciler.model.plan import Outcome
 from reconciler.observe.cluster import ClusterStore
 from reconciler.watch.cluster_events import ClusterEvents
-from tests.contracts.conftest import Backend
+from tests.contracts.conftest import OUTAGES, Backend
 from tests.contracts.test_cluster_store import fine, operation
 from tests.fakes.cluster import NOW, overlay, placed
 from tests.waiting import is_readable, until, within
 
-pytestmark = pytest.mark.kernel
+pytestmark = OUTAGES
 
 _FOLLOWED = ("over",)
 

@@ -18,11 +18,11 @@ from reconciler.model.cluster import ClusterState
 from reconciler.model.objects import ClusterRecord
 from reconciler.model.plan import Action, Operation, Outcome
 from reconciler.observe.cluster import ClusterStore
-from tests.contracts.conftest import Backend
+from tests.contracts.conftest import CONTRACTS, Backend
 from tests.fakes.cluster import NOW, node, ours, overlay, placed
 from tests.waiting import patient, until, within
 
-pytestmark = pytest.mark.kernel
+pytestmark = CONTRACTS
 
 FOLLOWED = ("over",)
 

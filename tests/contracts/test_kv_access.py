@@ -17,14 +17,14 @@ from reconciler.errors import KvError, KvUnavailable
 from reconciler.kv.config import Endpoint, Provider, StoreConfig, TlsFiles
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
-from tests.contracts.conftest import missing
+from tests.contracts.conftest import CONTRACTS, missing
 from tests.contracts.follower import Follower
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server, ServerMissing, Tls, make_tls, running
 from tests.waiting import until
 
 pytestmark = [
-    pytest.mark.kernel,
+    *CONTRACTS,
     # kazoo leaves its socket to the garbage collector when a TLS handshake fails
     pytest.mark.filterwarnings("ignore:unclosed <:ResourceWarning"),
 ]

@@ -17,11 +17,11 @@ from reconciler.errors import KvConflict, KvUnavailable
 from reconciler.kv.config import Endpoint
 from reconciler.kv.protocol import MUST_NOT_EXIST, Check, KvStore, Put
 from reconciler.kv.registry import open_store
-from tests.contracts.conftest import Backend
+from tests.contracts.conftest import OUTAGES, Backend
 from tests.contracts.follower import Follower
 from tests.waiting import PATIENCE, Deadline, until, within
 
-pytestmark = pytest.mark.kernel
+pytestmark = OUTAGES
 
 TIMEOUT_S = 0.8
 

@@ -24,12 +24,12 @@ from reconciler.kv.protocol import (
     KvStore,
     Put,
 )
-from tests.contracts.conftest import SESSION_TTL_S, Backend
+from tests.contracts.conftest import CONTRACTS, SESSION_TTL_S, Backend
 from tests.contracts.follower import Follower
 from tests.contracts.holder import increment
 from tests.waiting import exit_code_of, patient, until, within
 
-pytestmark = pytest.mark.kernel
+pytestmark = CONTRACTS
 
 ODD_KEYS = [
     "a",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from reconciler.apply.cluster_records import apply_cluster_records
 from reconciler.cluster.records import info_record, life_value, member_record, network_record, revision_record
 from reconciler.kv.address import Discovery
@@ -12,10 +10,10 @@ from reconciler.model.objects import ClusterRecord
 from reconciler.model.plan import Action, Operation
 from reconciler.observe.cluster import ClusterStore
 from tests.command_line import Ran, run_command
-from tests.contracts.conftest import Backend
+from tests.contracts.conftest import CONTRACTS, Backend
 from tests.fakes.cluster import NOW, node, overlay, placed
 
-pytestmark = pytest.mark.kernel
+pytestmark = CONTRACTS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

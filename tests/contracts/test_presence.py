@@ -18,11 +18,11 @@ from reconciler.kv.protocol import KvStore
 from reconciler.model.cluster import ClusterNode
 from reconciler.observe.cluster import ClusterStore
 from reconciler.watch.presence import Presence
-from tests.contracts.conftest import SESSION_TTL_S, Backend
+from tests.contracts.conftest import OUTAGES, SESSION_TTL_S, Backend
 from tests.fakes.cluster import NOW, node
 from tests.waiting import Deadline, exit_code_of, until, within
 
-pytestmark = pytest.mark.kernel
+pytestmark = OUTAGES
 
 
 def seen_by_another(kv: KvStore) -> ClusterNode | None:

@@ -78,7 +78,7 @@ def every_death(
 ) -> int:
     """Run again and again from the state that `prepare` makes, killed before each write in turn; give how many there were.
 
-    part: only every `parts`th death, see `IN_PARTS`. closely: see `CLOSELY`; for what has to do with some kinds of writes only, as
+    part: only every `parts`th death, see `EVEN`. closely: see `CLOSELY`; for what has to do with some kinds of writes only, as
     the others die in the tests here.
     """
     prepare()
@@ -94,8 +94,8 @@ def every_death(
 
 
 PARTS = 4
-IN_PARTS = pytest.mark.parametrize("part", range(PARTS))
-"""For tests of all deaths, so that several processes share the work."""
+EVEN, ODD = (pytest.mark.parametrize("part", range(first, PARTS, 2)) for first in (0, 1))
+"""For tests of deaths, in parts so that several processes share the work. Two tests of much the same writes share the deaths."""
 
 
 def tidy(forked: ForkedReconcile) -> None:
@@ -103,7 +103,7 @@ def tidy(forked: ForkedReconcile) -> None:
 
 
 @pytest.mark.long
-@IN_PARTS
+@EVEN
 def test_first_pass_killed_anywhere_is_completed_by_the_next(
     part: int, forked: ForkedReconcile, machine: Machine, uplink: str
 ) -> None:
@@ -126,7 +126,7 @@ def test_first_pass_killed_anywhere_is_completed_by_the_next(
 
 
 @pytest.mark.long
-@IN_PARTS
+@ODD
 def test_change_killed_anywhere_is_completed_by_the_next(
     part: int, forked: ForkedReconcile, machine: Machine, uplink: str
 ) -> None:
@@ -149,7 +149,7 @@ def test_change_killed_anywhere_is_completed_by_the_next(
 
 
 @pytest.mark.long
-@IN_PARTS
+@EVEN
 def test_down_killed_anywhere_is_completed_by_the_next(
     part: int, forked: ForkedReconcile, machine: Machine, uplink: str
 ) -> None:

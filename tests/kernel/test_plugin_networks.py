@@ -12,7 +12,7 @@ import pytest
 
 from tests.command_line import Reconcile
 from tests.kernel.reference_plugin import ReferencePlugin, reference_plugin
-from tests.kernel.test_pass_killed import IN_PARTS, PARTS, every_death, leftovers
+from tests.kernel.test_pass_killed import EVEN, ODD, PARTS, every_death, leftovers
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
 from tests.pipeline.host_view import everything, records, settled
@@ -261,7 +261,7 @@ CALLS = ("client", "SqliteStore")
 
 
 @pytest.mark.long
-@IN_PARTS
+@ODD
 def test_pass_killed_anywhere_is_completed_and_nothing_is_made_twice(
     part: int, forked: ForkedReconcile, machine: Machine, uplink: str, plugin: ReferencePlugin
 ) -> None:
@@ -287,7 +287,7 @@ def test_pass_killed_anywhere_is_completed_and_nothing_is_made_twice(
 
 
 @pytest.mark.long
-@IN_PARTS
+@EVEN
 def test_down_killed_anywhere_is_completed(
     part: int, forked: ForkedReconcile, machine: Machine, uplink: str, plugin: ReferencePlugin
 ) -> None:
