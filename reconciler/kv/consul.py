@@ -33,7 +33,7 @@ from consul.base import (  # type: ignore[import-untyped, unused-ignore]  # the 
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.backoff import Backoff
 from reconciler.kv.config import StoreConfig
-from reconciler.kv.http import Cancellation, HttpClient, Request
+from reconciler.kv.http import Cancellation, HttpClient, Request, ServerLeft
 from reconciler.kv.protocol import (
     MUST_NOT_EXIST,
     Batch,
@@ -107,6 +107,16 @@ class ConsulStore:
 
     def watch(self, prefix: str) -> ConsulWatch:
         return ConsulWatch(self, checked_prefix(prefix))
+
+    def confirm(self, timeout_s: float) -> None:
+        """Read one key that is not there, as the leader has it whom the others have just confirmed."""
+        request = Request(
+            method="GET",
+            target=f"/v1/kv/{quote(self._path('nodes'))}?consistent",
+            headers=_headers(self._token),
+            is_repeatable=True,
+        )
+        self._http.confirm(request, timeout_s)
 
     def session(self, ttl_s: float) -> ConsulSession:
         ttl = round(ttl_s)
@@ -227,11 +237,13 @@ class ConsulWatch:
     def _look(self, wait_s: float) -> Batch | None:
         try:
             index, entries = self._store.changed_folder(self._prefix, self._index, wait_s, self._cancellation)
+        except ServerLeft:
+            self._begin_anew()
+            return None
         except KvUnavailable:
             if self._cancellation.event.is_set():
                 return None
-            self._index = 0  # whoever answers next may be a restored server, whose indexes are not those we know
-            self._known.forget()
+            self._begin_anew()
             self._backoff.failed()
             raise
         self._backoff.succeeded()
@@ -239,6 +251,15 @@ class ConsulWatch:
             self._known.forget()  # the servers' state was restored: an index says nothing about one from before
         self._index = max(1, index)
         return self._known.take(entries)
+
+    def _begin_anew(self) -> None:
+        """Whoever answers next may be a restored server, whose indexes are not those we know."""
+        self._index = 0
+        self._known.forget()
+
+
+def _headers(token: str) -> dict[str, str]:
+    return {"X-Consul-Token": token} if token else {}
 
 
 class _Rejected(KvError):
@@ -341,7 +362,7 @@ class _Transport(HTTPClient):  # type: ignore[misc]  # the library has no types
             method=method,
             target=quote(path) + (f"?{urlencode(params)}" if params else ""),
             body=data.encode() if isinstance(data, str) else data,
-            headers={"X-Consul-Token": self._token} if self._token else {},
+            headers=_headers(self._token),
             is_repeatable=method == "GET" or path.startswith("/v1/session/renew/"),
         )
         reply = self._http.send(request, timeout_s=self._timeout_s, cancellation=self._cancellation)

@@ -22,7 +22,7 @@ from typing import Any, Final
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.backoff import Backoff
 from reconciler.kv.config import StoreConfig
-from reconciler.kv.http import Cancellation, HttpClient, LineStream, Reply, Request
+from reconciler.kv.http import Cancellation, HttpClient, LineStream, Reply, Request, ServerLeft
 from reconciler.kv.protocol import (
     Batch,
     Check,
@@ -85,6 +85,18 @@ class EtcdStore:
 
     def watch(self, prefix: str) -> EtcdWatch:
         return EtcdWatch(self, checked_prefix(prefix))
+
+    def confirm(self, timeout_s: float) -> None:
+        """Read one key, linearizably as all reads here."""
+        message = {"key": self._encoded("nodes"), "count_only": True}
+        with _translated():
+            reply = self._http.confirm(
+                _request("kv/range", message, self._signed_in(""), is_repeatable=True), timeout_s
+            )
+            if self._secret and _is_token_trouble(reply):
+                self.forget_token()
+                return
+            _answer(reply)
 
     def session(self, ttl_s: float) -> EtcdSession:
         with _translated():
@@ -227,6 +239,10 @@ class EtcdWatch:
     def _look(self, deadline: float) -> Batch | None:
         try:
             batch = self._resync() if self._next_revision == 0 else self._next_batch(deadline)
+        except ServerLeft:
+            self._hang_up()
+            self._next_revision = 0
+            return None
         except KvUnavailable:
             self._hang_up()
             if self._cancellation.event.is_set():

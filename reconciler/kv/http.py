@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
@@ -53,6 +53,10 @@ class Reply:
         return self.status in _SERVER_TROUBLE
 
 
+class ServerLeft(KvUnavailable):
+    """A call that was meant to take long was ended, as its server is no good any more: ask again, another one answers."""
+
+
 class Cancellation:
     """Lets another thread end the exchange that this object was handed to. Once cancelled, always cancelled."""
 
@@ -84,6 +88,8 @@ class HttpClient:
         self._preferred = 0
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
+        self._waiting: set[_Connection] = set()
+        self._is_shaken = False
 
     def send(
         self, request: Request, *, timeout_s: float | None = None, cancellation: Cancellation | None = None
@@ -108,15 +114,38 @@ class HttpClient:
                     raise failure.as_unavailable() from failure.__cause__
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    def confirm(self, request: Request, timeout_s: float) -> Reply:
+        """Ask one server after the other, each for its share of `timeout_s`, until one answers. Raises KvUnavailable.
+
+        Whoever waits elsewhere then, or since before a failure, is sent here: what those wait for may never come.
+        """
+        deadline = time.monotonic() + timeout_s
+        for left in range(len(self._endpoints), 0, -1):
+            server = self._endpoints[self._preferred]
+            try:
+                reply = self._exchange(request, time.monotonic() + (deadline - time.monotonic()) / left, None)
+            except _Failed as found:
+                failure = found
+            else:
+                if not reply.is_server_trouble:
+                    self._call_here()
+                    return reply
+                text = reply.body.decode(errors="replace")[:200].strip()
+                failure = _Failed(server, f"{reply.status} {text}", was_sent=True)
+            self._is_shaken = True
+        raise failure.as_unavailable() from failure.__cause__
+
     def stream(self, request: Request, cancellation: Cancellation) -> LineStream:
         """Send a request whose answer goes on and on, one line per message. Raises KvUnavailable."""
         connection = self._new_connection()
         cancellation.hold(connection)
+        self._begin_to_wait(connection)
         try:
             connection.deadline = time.monotonic() + self._timeout_s
-            return LineStream(connection, connection.open_stream(request))
+            return LineStream(connection, connection.open_stream(request), self._end_waiting)
         except _Failed as failure:
-            self._prefer_next(connection.endpoint)
+            self._end_waiting(connection)
+            self._prefer_next(connection)
             raise failure.as_unavailable() from failure.__cause__
 
     def close(self) -> None:
@@ -130,18 +159,38 @@ class HttpClient:
         connection.deadline = deadline
         if cancellation is not None:
             cancellation.hold(connection)
+            self._begin_to_wait(connection)
         try:
             reply = connection.exchange(request)
         except _Failed:
-            self._prefer_next(connection.endpoint)
+            self._prefer_next(connection)
             raise
         finally:
             if cancellation is not None:
                 cancellation.hold(None)
+                self._end_waiting(connection)
         if reply.is_server_trouble:
-            self._prefer_next(connection.endpoint)
+            self._prefer_next(connection)
         self._give_back(connection)
         return reply
+
+    def _begin_to_wait(self, connection: _Connection) -> None:
+        with self._lock:
+            self._waiting.add(connection)
+
+    def _end_waiting(self, connection: _Connection) -> None:
+        with self._lock:
+            self._waiting.discard(connection)
+
+    def _call_here(self) -> None:
+        """End the waits at other servers, and after a failure all."""
+        with self._lock:
+            here = self._endpoints[self._preferred]
+            for connection in self._waiting:
+                if self._is_shaken or connection.endpoint != here:
+                    connection.is_left = True
+                    connection.interrupt()
+            self._is_shaken = False
 
     def _take_connection(self) -> _Connection:
         with self._lock:
@@ -162,17 +211,21 @@ class HttpClient:
         else:
             connection.discard()
 
-    def _prefer_next(self, failed: Endpoint) -> None:
+    def _prefer_next(self, failed: _Connection) -> None:
+        """Whom we left ourselves says nothing of a server."""
         with self._lock:
-            if self._endpoints[self._preferred] == failed:
+            if self._endpoints[self._preferred] == failed.endpoint and not failed.is_left:
                 self._preferred = (self._preferred + 1) % len(self._endpoints)
 
 
 class LineStream:
     """An answer without an end. Belongs to one thread."""
 
-    def __init__(self, connection: _Connection, response: http.client.HTTPResponse) -> None:
+    def __init__(
+        self, connection: _Connection, response: http.client.HTTPResponse, closed: Callable[[_Connection], None]
+    ) -> None:
         self.status = response.status
+        self._closed = closed
         self._connection = connection
         self._response = response
         self._buffer = bytearray()
@@ -191,9 +244,9 @@ class LineStream:
             except TimeoutError:
                 return None
             except (OSError, http.client.HTTPException) as error:
-                raise KvUnavailable(f"{self._connection.endpoint}: {error}") from error
+                raise self._connection.failed(error, was_sent=True).as_unavailable() from error
             if not piece:
-                raise KvUnavailable(f"{self._connection.endpoint}: the connection was closed")
+                raise self._connection.failed("the connection was closed", was_sent=True).as_unavailable()
             self._buffer += piece
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
@@ -201,18 +254,20 @@ class LineStream:
         return line
 
     def close(self) -> None:
+        self._closed(self._connection)
         self._connection.discard()
 
 
 class _Failed(Exception):
-    """No answer. was_sent: the server may have seen the request."""
+    """No answer. was_sent: the server may have seen the request. was_left: we hung up."""
 
-    def __init__(self, endpoint: Endpoint, reason: str, *, was_sent: bool) -> None:
+    def __init__(self, endpoint: Endpoint, reason: str, *, was_sent: bool, was_left: bool = False) -> None:
         super().__init__(f"{endpoint}: {reason}")
         self.was_sent = was_sent
+        self._was_left = was_left
 
     def as_unavailable(self) -> KvUnavailable:
-        return KvUnavailable(str(self))
+        return (ServerLeft if self._was_left else KvUnavailable)(str(self))
 
 
 class _Connection:
@@ -222,6 +277,7 @@ class _Connection:
         self.endpoint = endpoint
         self.deadline = 0.0
         self.is_reusable = True
+        self.is_left = False
         self._tls = tls
         self._socket: socket.socket | None = None
         self._is_interrupted = False
@@ -231,7 +287,7 @@ class _Connection:
         try:
             body = response.read(REPLY_BYTES_MAX + 1)
         except (OSError, http.client.HTTPException) as error:
-            raise self._failed(error, was_sent=True) from error
+            raise self.failed(error, was_sent=True) from error
         self.is_reusable = response.isclosed() and not response.will_close
         if len(body) > REPLY_BYTES_MAX:
             self.discard()
@@ -272,14 +328,14 @@ class _Connection:
         try:
             connected = self._connected()
         except OSError as error:
-            raise self._failed(error, was_sent=False) from error
+            raise self.failed(error, was_sent=False) from error
         try:
             connected.settimeout(self.seconds_left())
             connected.sendall(_head(request, version, self.endpoint) + request.body)
             response = http.client.HTTPResponse(cast(socket.socket, _Readable(connected, self)), method=request.method)
             response.begin()
         except (OSError, http.client.HTTPException) as error:
-            raise self._failed(error, was_sent=True) from error
+            raise self.failed(error, was_sent=True) from error
         return response
 
     def _connected(self) -> socket.socket:
@@ -294,9 +350,10 @@ class _Connection:
             raise OSError("closed")
         return self._socket
 
-    def _failed(self, reason: Exception | str, *, was_sent: bool) -> _Failed:
+    def failed(self, reason: Exception | str, *, was_sent: bool) -> _Failed:
         self.discard()
-        return _Failed(self.endpoint, str(reason) or type(reason).__name__, was_sent=was_sent)
+        text = str(reason) or type(reason).__name__
+        return _Failed(self.endpoint, text, was_sent=was_sent, was_left=self.is_left)
 
 
 class _Readable:

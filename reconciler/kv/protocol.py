@@ -139,7 +139,8 @@ class Watch(Protocol):
 
         Raises KvUnavailable when the store cannot be reached; poll again to go on, nothing is lost by it. Polling in
         a loop is fine even then: after a failure, the next poll first waits a little, longer each time, at most
-        `timeout_s`. A server that fell silent is noticed within 30 s or `timeout_s`, whichever is longer.
+        `timeout_s`. A server that fell silent is noticed within 30 s or `timeout_s`, whichever is longer, or when the store's
+        `confirm` finds it.
         """
 
     def close(self) -> None:
@@ -186,6 +187,13 @@ class KvStore(Protocol):
 
     def watch(self, prefix: str) -> Watch:
         """Follow a folder. Opens nothing until the first poll, so it raises nothing."""
+
+    def confirm(self, timeout_s: float) -> None:
+        """Ask for what only the store as a whole can answer, not one server of it that is cut off from the others.
+
+        Servers that cannot within their share of `timeout_s` are left for the next, and watches that wait at one of them begin anew
+        elsewhere: a server that lost the others hangs up on nobody. Raises KvUnavailable where no server can.
+        """
 
     def session(self, ttl_s: float) -> Session:
         """Open a session. Raises KvError for a TTL that the store does not offer (Consul: 10 to 86,400 s)."""

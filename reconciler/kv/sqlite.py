@@ -96,6 +96,9 @@ class SqliteStore:
     def watch(self, prefix: str) -> SqliteWatch:
         return SqliteWatch(self, checked_prefix(prefix))
 
+    def confirm(self, timeout_s: float) -> None:
+        """There is one file and no server."""
+
     def session(self, ttl_s: float) -> SqliteSession:
         def insert(database: Database) -> int:
             number = _next_number(database)

@@ -76,6 +76,11 @@ class ZooKeeperStore:
         folder = self._folder(checked_prefix(prefix))
         return ZooKeeperWatch(self._connection, folder, prefix, self._config.timeout_s)
 
+    def confirm(self, timeout_s: float) -> None:
+        """Have the server catch up with the leader. One that lost it hangs up by itself, which is when kazoo looks for another."""
+        deadline = time.monotonic() + timeout_s
+        self._connection.answer(self._connection.begin("sync", deadline, "/"), deadline)
+
     def session(self, ttl_s: float) -> ZooKeeperSession:
         made = ZooKeeperSession(Connection(self._config, ttl_s), ttl_s, self._config.timeout_s)
         self._sessions.add(made)

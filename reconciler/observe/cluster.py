@@ -205,6 +205,10 @@ class ClusterStore:
         with self._lock:
             return self._failing.pop(folder, None) is not None and not self._failing
 
+    def doubt(self) -> None:
+        """Ask anew which networks have members."""
+        self._peopled.clear()
+
     def unfollow(self, folder: str) -> bool:
         """Note that a folder is not watched any more; say whether that is the end of an outage, as nothing else fails."""
         with self._lock:

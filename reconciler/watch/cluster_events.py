@@ -21,6 +21,13 @@ _REFUSED_WAIT_S: Final = 5.0
 
 _CLOSE_S: Final = 1.0
 
+_PULSE_S: Final = 1.5
+_PULSE_TIMEOUT_S: Final = 3.0
+"""An outage is known within the sum, and a server that is cut off from the others is left."""
+
+_PULSE: Final = "pulse"
+"""Stands among the folders whose watches fail; none can be called so."""
+
 
 class ClusterEvents:
     """`fileno()` can be read from when the next look will show something new: other records, an outage, or its end."""
@@ -30,6 +37,7 @@ class ClusterEvents:
         self._kv = kv
         self._news = _News()
         self._followers: dict[str, _Follower] = {}
+        self._pulse = _Pulse(store, kv, self._news.tell)
 
     def fileno(self) -> int:
         return self._news.descriptor
@@ -49,6 +57,7 @@ class ClusterEvents:
 
     def close(self) -> None:
         """End all watching within about a second, whatever the store does."""
+        self._pulse.begin_to_close()
         _end(tuple(self._followers.values()), _CLOSE_S)
         self._followers.clear()
         self._news.close()
@@ -77,6 +86,35 @@ class _News:
         with self._lock:
             self._is_closed = True
             os.close(self.descriptor)
+
+
+class _Pulse:
+    """Has the store confirm, again and again, that it is there as a whole: a watch cannot tell an outage from peace."""
+
+    def __init__(self, store: ClusterStore, kv: KvStore, tell: Callable[[], None]) -> None:
+        self._store = store
+        self._kv = kv
+        self._tell = tell
+        self._closing = threading.Event()
+        threading.Thread(target=self._run, name="pulse", daemon=True).start()
+
+    def begin_to_close(self) -> None:
+        self._closing.set()
+
+    def _run(self) -> None:
+        while not self._closing.wait(_PULSE_S):
+            if self._beat() and not self._closing.is_set():
+                self._tell()
+
+    def _beat(self) -> bool:
+        """Say whether it is news how it went. Who is refused is told so by what he asked for."""
+        try:
+            self._kv.confirm(_PULSE_TIMEOUT_S)
+        except KvUnavailable as error:
+            return self._store.watch_failed(_PULSE, error)
+        except KvError:
+            return False
+        return self._store.watch_recovered(_PULSE)
 
 
 class _Follower:

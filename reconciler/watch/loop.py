@@ -310,6 +310,8 @@ class Watcher:
         memory = self._backends.memory
         if cause.is_everything:
             memory.forget_all()
+            if self._backends.cluster is not None:
+                self._backends.cluster.doubt()
         memory.forget_containers(cause.containers)
         if HOST in cause.namespaces and cause.host_links is not None:
             memory.forget_host_links(frozenset(cause.host_links))

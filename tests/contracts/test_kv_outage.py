@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import subprocess
 import threading
@@ -218,6 +219,57 @@ def test_server_that_drips_its_answer_gets_no_more_time(over_http: Backend, area
         store = open_store(over_http.config(area, endpoints=(Endpoint("127.0.0.1", port),), timeout_s=TIMEOUT_S))
         expect_unavailable(lambda: store.list(""))
         store.close()
+
+
+def test_watch_at_a_server_that_stands_still_goes_on_at_another(over_http: Backend, area: str) -> None:
+    server = over_http.server
+    assert server is not None
+    is_cut = threading.Event()
+
+    def forward(peer: socket.socket) -> None:
+        """Be the server until it is cut off; then take whatever comes and answer nothing."""
+        with socket.create_connection(("127.0.0.1", server.port)) as real:
+            while True:
+                ready, _, _ = select.select([peer, real], [], [], 0.05)
+                for end in ready:
+                    data = end.recv(65536)
+                    if not data:
+                        return
+                    if not is_cut.is_set():
+                        (real if end is peer else peer).sendall(data)
+
+    with listener(forward) as port:
+        endpoints = (Endpoint("127.0.0.1", port), Endpoint("127.0.0.1", server.port))
+        store = open_store(over_http.config(area, endpoints=endpoints))
+        over_http.opened.append(store)
+        follower = Follower(store.watch(""))
+        assert follower.follow()
+        store.confirm(3.0)
+        polled: list[bool] = []
+        polling = threading.Thread(target=lambda: polled.append(follower.follow(60)))
+        polling.start()
+        is_cut.set()
+        over_http.open(area).put("after", b"1")
+
+        store.confirm(3.0)
+
+        polling.join(10)
+        assert polled == [True]
+        assert follower.values() == {"after": b"1"}
+        assert follower.resyncs == 2
+        follower.watch.close()
+
+
+def test_confirmation_fails_where_no_server_answers(clustered: Backend, area: str) -> None:
+    store = clustered.open(area, TIMEOUT_S)
+    until(lambda: store.confirm(3.0) is None, 30)
+    clustered.server.pause()
+
+    with pytest.raises(KvUnavailable):
+        store.confirm(0.5)
+
+    clustered.server.resume()
+    until(lambda: store.confirm(3.0) is None, 30)
 
 
 def test_etcd_watch_lists_again_when_its_past_was_compacted(make_backend, tmp_path: Path) -> None:

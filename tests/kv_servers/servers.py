@@ -123,16 +123,24 @@ def make_tls(folder: Path) -> Tls:
 
 
 def consul(
-    folder: Path, *, tls: Tls | None = None, port: int = 8500, token: str = "", address: str = LOOPBACK
+    folder: Path,
+    *,
+    tls: Tls | None = None,
+    port: int = 8500,
+    token: str = "",
+    address: str = LOOPBACK,
+    peers: Sequence[str] = (),
 ) -> Server:
-    """One server that elects itself. token: refuses whoever has not got it."""
+    """One server that elects itself, or that of several. token: refuses whoever has not got it. peers: addresses of all."""
     settings: dict[str, object] = {
         "server": True,
-        "bootstrap_expect": 1,
+        "bootstrap_expect": max(1, len(peers)),
+        "retry_join": [f"{peer}:{port + 2}" for peer in peers],
+        "retry_interval": "1s",
         "bind_addr": address,
         "client_addr": address,
         "data_dir": str(folder / "data"),
-        "node_name": f"test{port}",
+        "node_name": f"test{port}-{address.replace('.', '-')}",
         "disable_update_check": True,
         "performance": {"raft_multiplier": 1},
         "session_ttl_min": "1s",
@@ -156,18 +164,22 @@ def consul(
     return Server("consul", port, command, folder, address=address)
 
 
-def etcd(folder: Path, *, tls: Tls | None = None, port: int = 2379, address: str = LOOPBACK) -> Server:
+def etcd(
+    folder: Path, *, tls: Tls | None = None, port: int = 2379, address: str = LOOPBACK, peers: Sequence[str] = ()
+) -> Server:
+    """One server, or that of several. peers: addresses of all; none listens before most of them run."""
     scheme = "https" if tls else "http"
-    peers = f"http://{address}:{port + 1}"
-    command = [_program("etcd"), "--name=test", f"--data-dir={folder / 'data'}"]
+    members = ",".join(f"{peer}=http://{peer}:{port + 1}" for peer in peers or (address,))
+    own = f"http://{address}:{port + 1}"
+    command = [_program("etcd"), f"--name={address}", f"--data-dir={folder / 'data'}"]
     command += [
         f"--listen-client-urls={scheme}://{address}:{port}",
         f"--advertise-client-urls={scheme}://{address}:{port}",
     ]
     command += [
-        f"--listen-peer-urls={peers}",
-        f"--initial-advertise-peer-urls={peers}",
-        f"--initial-cluster=test={peers}",
+        f"--listen-peer-urls={own}",
+        f"--initial-advertise-peer-urls={own}",
+        f"--initial-cluster={members}",
     ]
     if tls:
         command += [f"--cert-file={tls.certificate}", f"--key-file={tls.key}"]

@@ -84,3 +84,28 @@ def test_an_outage_that_ends_with_its_watch_is_told(
 
         assert is_told(events)
         assert store.look((), NOW).outage is None
+
+
+def test_an_outage_that_no_watch_hears_of_is_told_and_so_is_its_end(
+    kv: KvStore, store: ClusterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trouble: list[Exception] = []
+
+    def confirm(timeout_s: float) -> None:
+        for error in trouble:
+            raise error
+
+    monkeypatch.setattr(kv, "confirm", confirm)
+    monkeypatch.setattr("reconciler.watch.cluster_events._PULSE_S", 0.05)
+    with closing(ClusterEvents(store, kv)) as events:
+        events.follow(("over",))
+        while store.look(("over",), NOW).outage is not None or not store.look(("over",), NOW).is_known:
+            is_told(events, 0.1)
+        trouble.append(KvUnavailable("no leader"))
+
+        while store.look(("over",), NOW).outage is None:
+            assert is_told(events)
+        assert str(store.look(("over",), NOW).outage) == "no leader"
+        trouble.clear()
+        while store.look(("over",), NOW).outage is not None:
+            assert is_told(events)

@@ -1,0 +1,79 @@
+"""A node of the store that is cut off from its peers, and still reached by hosts: they notice, and go on at another node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from reconciler.kv.address import Discovery
+from reconciler.kv.config import Endpoint, Provider, StoreConfig
+from reconciler.kv.protocol import KvStore
+from reconciler.kv.registry import open_store
+from reconciler.observe.cluster import ClusterStore
+from reconciler.watch.cluster_events import ClusterEvents
+from tests.contracts.waiting import until
+from tests.fakes.cluster import NOW, info_record, node
+from tests.kv_servers import servers
+from tests.kv_servers.servers import Server
+from tests.machine import Machine, eventually
+from tests.underlay import hosts_on_switch
+
+pytestmark = pytest.mark.kernel
+
+NODES = ("s1", "s2", "s3")
+CLIENT = "client"
+STARTERS: dict[str, Callable[..., Server]] = {"consul": servers.consul, "etcd": servers.etcd}
+
+
+@pytest.fixture(params=STARTERS)
+def quorum(request: pytest.FixtureRequest, machine: Machine, tmp_path: Path) -> Iterator[list[Server]]:
+    """Give three servers, each in a namespace of its own, that have elected one."""
+    found = hosts_on_switch(machine, (*NODES, CLIENT))
+    addresses = [str(found[name]) for name in NODES]
+    made = [
+        STARTERS[request.param](tmp_path / name, address=address, peers=addresses)
+        for name, address in zip(NODES, addresses, strict=True)
+    ]
+
+    def start(name: str, server: Server) -> None:
+        with machine.inside(name):
+            server.start()
+
+    with ThreadPoolExecutor(len(NODES)) as threads, ExitStack() as ending:  # they end with the thread that started them
+        for server in made:
+            ending.callback(server.stop)
+        list(threads.map(start, NODES, made))
+        yield made
+
+
+def opened(servers_: list[Server]) -> KvStore:
+    endpoints = tuple(Endpoint(server.address, server.port) for server in servers_)
+    return open_store(StoreConfig(provider=Provider(servers_[0].provider), endpoints=endpoints, prefix="demo/"))
+
+
+def test_a_store_node_cut_off_from_its_peers_is_left(quorum: list[Server], machine: Machine) -> None:
+    with machine.inside(CLIENT), closing(opened(quorum)) as kv, closing(opened(quorum[1:])) as writer:
+        store = ClusterStore(kv, host="alpha", instance="i-alpha", discovery=Discovery())
+        until(lambda: writer.put("nodes/x", b"") is None, 60)
+        with closing(ClusterEvents(store, kv)) as events:
+            events.follow(())
+            until(lambda: store.look((), NOW).outage is None, 60)
+            peers = ", ".join(server.address for server in quorum[1:])
+            rules = (
+                f"table ip cut {{ chain in {{ type filter hook input priority 0; ip saddr {{ {peers} }} drop; }}; }}"
+            )
+
+            machine.run("s1", "nft", rules)
+            cut_s = time.monotonic()
+            record = info_record(node("beta"))
+            until(lambda: writer.put(record.path, record.value.encode()) is None, 60)
+            written_s = time.monotonic()
+
+            assert eventually(lambda: "beta" in store.look((), NOW).nodes, 60)
+            print(f"written {written_s - cut_s:.1f} s after the cut, seen after {time.monotonic() - cut_s:.1f} s")
+            assert eventually(lambda: store.outage is None, 60)
