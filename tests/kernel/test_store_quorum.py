@@ -16,12 +16,12 @@ from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from reconciler.observe.cluster import ClusterStore
 from reconciler.watch.cluster_events import ClusterEvents
-from tests.contracts.waiting import until
 from tests.fakes.cluster import NOW, info_record, node
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server
-from tests.machine import Machine, eventually
+from tests.machine import Machine
 from tests.underlay import hosts_on_switch
+from tests.waiting import eventually, until
 
 pytestmark = pytest.mark.kernel
 
