@@ -14,7 +14,6 @@ from tests.cluster import Cluster, cluster_of, opened_store
 from tests.machine import Machine
 from tests.underlay import SWITCH
 from tests.waiting import patient
-from tests.waiting import patient
 
 pytestmark = pytest.mark.kernel
 
