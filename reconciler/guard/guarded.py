@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from reconciler.errors import Refused
 from reconciler.guard.keep import declared_again, missing
 from reconciler.guard.last_good import LastGood, place, read_last_good, read_verified
 from reconciler.guard.orders import Orders
-from reconciler.guard.prune import Refusals, refusals
+from reconciler.guard.prune import Refusals, refusals, unheeded
 from reconciler.guard.suspension import EVERYTHING, suspensions
 from reconciler.ipam.promises import Promises, decode_promises
 from reconciler.kv.protocol import KvStore
@@ -32,7 +31,7 @@ def guarded(loaded: LoadedSpecs, settings: Settings, kv: KvStore, orders: Orders
     being named, listed and (unless suspended) repaired. Where nobody remembers how it was, nothing at all is pruned.
     """
     promises = _promises(kv, loaded.wanted)
-    for warning in _unknown(orders, loaded.wanted, promises):
+    for warning in unheeded(orders, loaded.wanted, promises):
         log.warning("%s", warning)
     refused = _refusals(loaded.wanted, promises, settings, orders)
     suspended = suspensions(settings.state_dir, time.time())
@@ -46,18 +45,6 @@ def guarded(loaded: LoadedSpecs, settings: Settings, kv: KvStore, orders: Orders
     holds = Holds(refused=refused.told(), suspended=tuple((one.unit, one.error()) for one in suspended))
     holds = _with_drift(holds, loaded, settings, orders)
     return loaded if holds == Holds() else replace(loaded, wanted=replace(wanted, holds=holds))
-
-
-def _unknown(orders: Orders, wanted: WantedState, promises: Promises) -> Iterator[str]:
-    """Tell of networks that protection is taken from and that have none."""
-    if not orders.unprotected:
-        return
-    known = {name for name, promise in promises.networks.items() if promise.is_protected}
-    known |= {network.name for network in wanted.networks if network.is_protected}
-    for name in sorted(orders.unprotected - known):
-        near = get_close_matches(name[:64], known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"protected are: {', '.join(sorted(known)) or 'none'}"
-        yield f"--unprotect {name}: no protected network has that name; {hint}"
 
 
 def refuse_when_suspended(state_dir: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from reconciler.errors import Held, Protected, PruneRefused
 from reconciler.guard.orders import Orders
@@ -44,6 +45,18 @@ def refusals(wanted: WantedState, promises: Promises, limit: PruneLimit, orders:
         return Refusals(networks={})
     kept = {name for name in gone - orders.unprotected if promises.networks[name].is_protected}
     return Refusals(networks={name: _protected(name) for name in kept})
+
+
+def unheeded(orders: Orders, wanted: WantedState, promises: Promises) -> Iterator[str]:
+    """Tell of names that protection shall be taken from and that no protected network has."""
+    if not orders.unprotected:
+        return
+    known = {name for name, promise in promises.networks.items() if promise.is_protected}
+    known |= {network.name for network in wanted.networks if network.is_protected}
+    for name in sorted(orders.unprotected - known):
+        near = get_close_matches(name[:64], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"protected are: {', '.join(sorted(known)) or 'none'}"
+        yield f"--unprotect {name}: no protected network has that name; {hint}"
 
 
 def _implied(promises: Promises) -> frozenset[str]:

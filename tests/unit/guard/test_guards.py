@@ -11,7 +11,7 @@ from reconciler.errors import DriftLeft, NameConflict, Protected, PruneRefused, 
 from reconciler.guard.keep import declared_again, missing
 from reconciler.guard.obey import obeyed
 from reconciler.guard.orders import NO_ORDERS, Orders
-from reconciler.guard.prune import refusals
+from reconciler.guard.prune import refusals, unheeded
 from reconciler.ipam.promises import EndpointPromise, NetworkPromise, Promises
 from reconciler.model.holds import Holds, OnDrift
 from reconciler.model.identifiers import HOST, NsRef, network_id
@@ -259,3 +259,17 @@ def test_changed_promise_is_no_drift() -> None:
     holds = Holds(on_drift={"front": OnDrift.IGNORE}, sandboxes={WEB_NS: 7})
 
     assert objects(held(ADDRESS, RECORD, holds=holds)) == [ADDRESS, RECORD]
+
+
+def test_names_that_protection_is_taken_from_are_those_of_protected_networks() -> None:
+    kept = NetworkPromise(name="front", id="0" * 64, created="", is_protected=True)
+    promises = Promises(networks={"front": kept, "open": replace(kept, name="open", is_protected=False)})
+
+    def told(*names: str) -> list[str]:
+        return list(unheeded(Orders(unprotected=frozenset(names)), wanted("open"), promises))
+
+    assert told() == told("front") == []
+    assert told("frnt", "open") == [
+        "--unprotect frnt: no protected network has that name; did you mean front?",
+        "--unprotect open: no protected network has that name; protected are: front",
+    ]
