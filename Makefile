@@ -68,7 +68,7 @@ clean:
 .venv/run.stamp: pyproject.toml
 	@.ci/install-tools
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) --editable .
+	$(PIP) --editable '.[consul,zookeeper]'
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml

@@ -1,10 +1,11 @@
-"""Faults of specs for machines: JSON in the shape of `terraform validate -json`, and GitHub's workflow commands. Pure."""
+"""Faults of specs for machines: JSON in the shape of `terraform validate -json`, and GitHub's workflow commands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
+from reconciler.cli.checkout import in_checkout
 from reconciler.cli.terminal import printable
 from reconciler.errors import SpecError
 from reconciler.model.wanted import Source, SpecWarning
@@ -42,16 +43,18 @@ def validation(faults: Sequence[SpecError], warnings: Sequence[SpecWarning]) -> 
 
 def fault_annotations(faults: Sequence[SpecError]) -> list[str]:
     """Give one `::error` per fault, within the limit; its last place says how many more there are."""
-    lines = [
-        annotation("error", fault.message, file=fault.file, line=fault.line, column=fault.column)
-        for fault in sorted(faults, key=_place)
-    ]
-    return limited(lines, "error")
+    places = ((fault.message, Source(fault.file, fault.line, fault.column)) for fault in sorted(faults, key=_place))
+    return limited([_placed("error", said, at) for said, at in places], "error")
 
 
 def warning_annotations(warnings: Sequence[SpecWarning]) -> list[str]:
     places = ((warning.message, warning.source) for warning in sorted(warnings))
-    return [annotation("warning", said, file=at.file, line=at.line, column=at.column) for said, at in places]
+    return [_placed("warning", said, at) for said, at in places]
+
+
+def _placed(level: str, message: str, place: Source) -> str:
+    at = in_checkout(place)
+    return annotation(level, message, file=at.file, line=at.line, column=at.column)
 
 
 def annotation(level: str, message: str, *, file: str = "", line: int = 0, column: int = 0, title: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -128,11 +129,19 @@ def _is_on_network(document: Document, wanted: str) -> bool:
 
 
 def _named(document: Document, wanted: str) -> bool:
-    return wanted in name_of(document)
+    return _matches(name_of(document), wanted)
 
 
 def _identified(document: Document, wanted: str) -> bool:
-    return wanted in str(document["Id"])
+    return _matches(str(document["Id"]), wanted)
+
+
+def _matches(text: str, wanted: str) -> bool:
+    """Say whether `wanted` is found in the text as a regular expression, or is all of it (moby: api/types/filters)."""
+    try:
+        return text == wanted or re.search(wanted, text) is not None
+    except re.error as error:
+        raise ReconcilerError(f"invalid filter {printable(wanted)!r}: no regular expression: {error}") from error
 
 
 _FILTERS: Final[Mapping[Kind, Mapping[str, Filter]]] = {

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
+from reconciler.cli.streams import StderrHandler
 from reconciler.cli.terminal import printable
 from reconciler.errors import SpecError
 from reconciler.model.plan import Action, Outcome
@@ -29,7 +30,7 @@ def configure_logs(verbosity: int, log_format: str) -> None:
 
     On a terminal the progress bar stands for the single operations; -v shows them there too, with all details.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StderrHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     log.handlers = [handler]
     log.propagate = False
@@ -62,12 +63,11 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_pass(report: Report, issues: tuple[Unsettled, ...], elapsed_s: float) -> None:
-    """Tell what a pass did: a line per operation, per fault and per issue, and one in sum. Quiet when there was nothing to do."""
+    """Tell what a pass did: a line per operation, per fault and per issue, and one in sum."""
     for outcome in report.outcomes:
         _log_outcome(outcome)
     log_issues(report, issues)
-    level = logging.INFO if report.outcomes or issues or report.spec_faults else logging.DEBUG
-    log.log(level, "%s in %.2f s", summary_line(report, issues), elapsed_s)
+    log.info("%s in %.2f s", summary_line(report, issues), elapsed_s)
 
 
 def log_issues(report: Report, issues: tuple[Unsettled, ...]) -> None:

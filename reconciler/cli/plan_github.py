@@ -1,10 +1,11 @@
-"""A plan as annotations of a pull request: faults and problems are errors, disruptions warnings, the sum a notice. Pure."""
+"""A plan as annotations of a pull request: faults and problems are errors, disruptions warnings, the sum a notice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from reconciler.cli.checkout import in_checkout
 from reconciler.cli.diagnostics import annotation, fault_annotations, limited, warning_annotations
 from reconciler.cli.plan_text import count_line
 from reconciler.model.objects import Unit
@@ -60,4 +61,5 @@ def _sources(report: Report) -> dict[Unit, Source]:
 def _placed(level: str, message: str, title: str, source: Source | None) -> str:
     if source is None:
         return annotation(level, message, title=title)
-    return annotation(level, message, file=source.file, line=source.line, column=source.column, title=title)
+    at = in_checkout(source)
+    return annotation(level, message, file=at.file, line=at.line, column=at.column, title=title)

@@ -11,6 +11,7 @@ from reconciler.cli.terminal import printable
 from reconciler.model.objects import Object, Unit
 from reconciler.model.plan import Action, Disruption, Operation
 from reconciler.model.report import Report
+from reconciler.model.words import some
 from reconciler.status.verdict import Unsettled
 
 _SIGNS: Final = {Action.CREATE: ("+", "green"), Action.UPDATE: ("~", "yellow"), Action.DELETE: ("-", "red")}
@@ -75,8 +76,7 @@ def _operation(operation: Operation) -> Iterator[str]:
 
 
 def _some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _ATTACHMENTS_SHOWN} more" if len(names) > _ATTACHMENTS_SHOWN else ""
-    return printable(", ".join(names[:_ATTACHMENTS_SHOWN]) + more)
+    return printable(some(names, _ATTACHMENTS_SHOWN))
 
 
 def _changed_fields(before: Object, after: Object) -> Iterator[str]:

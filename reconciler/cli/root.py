@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -14,6 +12,7 @@ import click
 from reconciler import __version__
 from reconciler.cli.logs import configure_logs, log
 from reconciler.cli.options import global_options
+from reconciler.cli.streams import keep_streams_usable
 from reconciler.errors import ExitCode, PrivilegeError, ReconcilerError
 
 _INTERRUPTED: Final = 130
@@ -178,8 +177,8 @@ def _refuse_options_of_a_pass(context: click.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give the exit code. A bug is no error of the tree and surfaces with its traceback."""
+    keep_streams_usable()
     configure_logs(0, "text")
-    _never_fail_to_print()
     try:
         result = reconcile.main(args=arguments, prog_name="reconcile", standalone_mode=False)
     except click.UsageError as error:
@@ -199,10 +198,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("%s", error)
         return error.exit_code
     return result if isinstance(result, int) else ExitCode.OK
-
-
-def _never_fail_to_print() -> None:
-    """A terminal that cannot show a character gets its escape."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")

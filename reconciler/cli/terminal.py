@@ -9,6 +9,7 @@ from typing import TextIO
 
 import click
 
+from reconciler.cli.streams import drop_what_follows
 from reconciler.errors import ReconcilerError
 
 
@@ -18,17 +19,10 @@ def show(text: str) -> None:
         click.echo(text, nl=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        _drop_the_rest()
+        drop_what_follows(sys.stdout)
     except OSError as error:
-        _drop_the_rest()
+        drop_what_follows(sys.stdout)
         raise ReconcilerError(f"stdout cannot be written: {error.strerror}") from error
-
-
-def _drop_the_rest() -> None:
-    """What is still buffered would fail again when the process ends, and spoil its exit code."""
-    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def printable(text: str, *, keep: str = "") -> str:

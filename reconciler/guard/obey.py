@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from reconciler.errors import DriftLeft, ReconcilerError
 from reconciler.model.holds import OnDrift
@@ -12,7 +13,10 @@ from reconciler.model.objects import ClusterRecord, FirewallRules, KvRecord, Uni
 from reconciler.model.observed import SandboxFact
 from reconciler.model.plan import Action, Operation, Plan
 from reconciler.model.wanted import WantedState
+from reconciler.model.words import some
 from reconciler.plan.ownership import Owners
+
+_SHOWN: Final = 3
 
 
 def obeyed(plan: Plan, wanted: WantedState, owners: Owners, sandboxes: Mapping[NsRef, SandboxFact]) -> Plan:
@@ -74,8 +78,9 @@ def _warnings(left: Sequence[Operation], on_drift: Mapping[str, OnDrift]) -> Ite
         if on_drift[operation.unit.network] is OnDrift.WARN:
             differences.setdefault(operation.unit.network, []).append(operation.describe())
     for network, found in differences.items():
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         yield (
             Unit(network=network),
-            DriftLeft(f"network {network} drifted and is left so (onDrift: warn), to put it back: {found[0]}{more}"),
+            DriftLeft(
+                f"network {network} drifted and is left so (onDrift: warn), to put it back: {some(found, _SHOWN)}"
+            ),
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
+from reconciler.errors import ConfigError
 from reconciler.kv.config import Provider, StoreConfig
 from reconciler.kv.protocol import KvStore
 
@@ -15,7 +17,8 @@ def open_store(config: StoreConfig) -> KvStore:
 
 
 def _open_consul(config: StoreConfig) -> KvStore:
-    from reconciler.kv.consul import ConsulStore
+    with _library("python-consul", extra="consul"):
+        from reconciler.kv.consul import ConsulStore
 
     return ConsulStore(config)
 
@@ -27,9 +30,23 @@ def _open_etcd(config: StoreConfig) -> KvStore:
 
 
 def _open_zookeeper(config: StoreConfig) -> KvStore:
-    from reconciler.kv.zookeeper import ZooKeeperStore
+    with _library("kazoo", extra="zookeeper"):
+        from reconciler.kv.zookeeper import ZooKeeperStore
 
     return ZooKeeperStore(config)
+
+
+@contextmanager
+def _library(name: str, *, extra: str) -> Iterator[None]:
+    """Say what to install where a provider's client library is missing: hosts in no cluster need none."""
+    try:
+        yield
+    except ModuleNotFoundError as cause:
+        if (cause.name or "").startswith("reconciler"):
+            raise
+        raise ConfigError(
+            f"this cluster store needs the Python package {name}: pip install 'network-reconciler[{extra}]'"
+        ) from cause
 
 
 _PROVIDERS: Final[Mapping[Provider, Callable[[StoreConfig], KvStore]]] = {

@@ -106,7 +106,7 @@ def _of_delete(before: Object | None) -> Disruption:
         case PluginLink() | PluginEndpoint() | PluginNetwork():
             return Disruption.RECREATE
         case Address():
-            return Disruption.FLAP
+            return Disruption.RECREATE  # every connection of the address dies with it
         case Route() | FirewallElement() | FdbEntry() | Neighbour() | PluginPorts():
             return Disruption.LIVE
     return Disruption.NONE

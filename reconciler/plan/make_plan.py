@@ -113,6 +113,13 @@ _EXCLUSIVE = (
 )
 
 
+def _named(found: Object) -> str:
+    """Name what is in the way as a person finds it. Of a sandbox's file that is what stands where our link shall be."""
+    if isinstance(found, SandboxFile) and found.netns_name:
+        return f"/etc/netns/{found.netns_name}/{found.name}"
+    return found.describe()
+
+
 def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[tuple[Unit, ReconcilerError]]:
     """Find foreign objects under names that we need. A foreign address, route or record that is as wanted serves as well."""
     for key, found in seen.items():
@@ -122,9 +129,7 @@ def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterat
         is_taken = isinstance(mine, _EXCLUSIVE) or (isinstance(mine, LinkUp) and mine.ifname != "lo")
         is_taken |= isinstance(mine, ClusterRecord) and mine != found.object and not mine.is_common
         if is_taken or (isinstance(mine, Route) and _is_foreign_route(found.object, mine, seen)):
-            message = (
-                f"{found.object.describe()} is in the way and not ours; remove or rename it, or choose another name"
-            )
+            message = f"{_named(found.object)} is in the way and not ours; remove or rename it, or choose another name"
             yield mine.unit, NameConflict(message)
 
 

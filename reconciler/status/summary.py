@@ -14,11 +14,13 @@ from typing import Final
 from reconciler.errors import ExitCode, RolledBack
 from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, NAMES_UNIT, Unit
 from reconciler.model.report import Report
+from reconciler.model.words import some
 from reconciler.sandbox.resolv_conf import uses_embedded_server
 from reconciler.status.json_text import Json
 from reconciler.status.verdict import Unsettled, unsettled
 
 READY_MESSAGE: Final = "as declared"
+_FAULTS_SHOWN: Final = 3
 _SERVICES: Final = {NAMES_UNIT: "names", CLUSTER_UNIT: "cluster"}
 """Where the document tells of what is neither a network nor an attachment."""
 
@@ -174,17 +176,16 @@ def _remarks(report: Report) -> Mapping[Unit, str]:
     texts: dict[Unit, list[str]] = {}
     for unit, text in report.desired.remarks:
         texts.setdefault(unit, []).append(text)
-    return {unit: "; ".join(some) for unit, some in texts.items()}
+    return {unit: "; ".join(told) for unit, told in texts.items()}
 
 
 def _whole_issue(report: Report, issues: Iterable[Unsettled]) -> Unsettled | None:
     """Give what stands for the whole pass: faults of the specs first, then the first thing that is in the way."""
     if report.spec_faults:
-        more = f" and {len(report.spec_faults) - 1} more" if len(report.spec_faults) > 1 else ""
         return Unsettled(
             unit=HOST_UNIT,
             reason="ValidationFailed",
-            message=f"{report.spec_faults[0]}{more}",
+            message=some([str(fault) for fault in report.spec_faults], _FAULTS_SHOWN),
             is_retryable=False,
             exit_code=ExitCode.BAD_SPECS,
         )

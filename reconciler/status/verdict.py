@@ -29,6 +29,7 @@ from reconciler.errors import (
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Plan
 from reconciler.model.report import Report
+from reconciler.model.words import some
 
 _PRECEDENCE: Final = (
     ExitCode.BAD_CONFIG,
@@ -43,6 +44,8 @@ _PRECEDENCE: Final = (
     ExitCode.OK,
 )
 """Of several failures the one that must be mended first: the tool's surroundings, then the specs, then what the host refused."""
+
+_SHOWN: Final = 3
 
 _REASONS: Final[tuple[tuple[type[ReconcilerError], str], ...]] = (
     (Protected, "Protected"),
@@ -118,7 +121,7 @@ def _from_error(unit: Unit, error: ReconcilerError) -> Unsettled:
     return Unsettled(
         unit=unit,
         reason=next((reason for kind, reason in _REASONS if isinstance(error, kind)), "ApplyFailed"),
-        message=str(error),
+        message=str(error).removeprefix(f"{unit}: "),  # whoever shows it names the unit
         is_retryable=error.is_retryable,
         exit_code=error.exit_code,
     )
@@ -130,11 +133,10 @@ def _remaining(report: Report) -> Iterable[Unsettled]:
     for operation in report.drift.operations:
         remaining.setdefault(operation.unit, []).append(operation.describe())
     for unit, descriptions in sorted(remaining.items()):
-        more = f" and {len(descriptions) - 1} more" if len(descriptions) > 1 else ""
         yield Unsettled(
             unit=unit,
             reason="VerifyFailed",
-            message=f"not as desired after the pass, still to do: {descriptions[0]}{more}",
+            message=f"not as desired after the pass, still to do: {some(descriptions, _SHOWN)}",
             is_retryable=True,
             exit_code=ExitCode.FAILED,
         )

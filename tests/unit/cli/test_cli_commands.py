@@ -114,8 +114,11 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-def test_pass_without_anything_to_do_says_nothing(run: Run, pipeline: FakePipeline) -> None:
-    assert run() == (ExitCode.OK, "", "")
+def test_pass_without_anything_to_do_says_so_on_stderr(run: Run, pipeline: FakePipeline) -> None:
+    code, out, err = run()
+
+    assert (code, out) == (ExitCode.OK, "")
+    assert re.fullmatch(r"nothing to do in \d+\.\d\d s\n", err)
     assert pipeline.calls == [("open", False), ("reconcile", None)]
 
 

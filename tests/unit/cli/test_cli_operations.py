@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -302,6 +303,22 @@ def test_manual_page_in_examples_is_current(run: Run) -> None:
     assert code == ExitCode.OK
     page = ROOT / "examples" / "man" / "reconcile.1"
     assert page.read_text() == out, f"`reconcile manual > {page.relative_to(ROOT)}` makes it so"
+
+
+@pytest.mark.parametrize(("shell", "file"), [("bash", "reconcile"), ("zsh", "_reconcile"), ("fish", "reconcile.fish")])
+def test_completions_that_are_installed_are_current(run: Run, shell: str, file: str) -> None:
+    _, out, _ = run("completion", shell)
+
+    assert (ROOT / "examples" / "completions" / file).read_text() == out
+
+
+def test_what_is_installed_beside_the_package_is_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+    files = [file for group in project["tool"]["setuptools"]["data-files"].values() for file in group]
+
+    assert {"reconcile.1", "reconciler-watch.service", "reconciler.schema.json"} <= {Path(file).name for file in files}
+    assert [file for file in files if not (ROOT / file).is_file()] == []
 
 
 def test_manual_page_describes_every_command_and_exit_code(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from ipaddress import ip_interface
+from pathlib import Path
 
 import pytest
 
@@ -195,7 +196,9 @@ def test_json_lists_problems_and_faults() -> None:
     ]
 
 
-def test_annotations_stand_where_things_were_declared() -> None:
+def test_annotations_stand_where_things_were_declared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
     of = report(DELETE_BRIDGE, problems=((FRONT, NameConflict("br-front: in the way")),))
 
     assert plan_github(of, undecided(of)).splitlines() == [

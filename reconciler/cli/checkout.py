@@ -1,0 +1,32 @@
+"""Where a place in the specs is in the checkout that a reviewer sees."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from reconciler.model.wanted import Source
+
+
+def in_checkout(place: Source, environment: Mapping[str, str] = os.environ) -> Source:
+    """Return the place with its file relative to the checkout, as annotations want it.
+
+    The checkout is GITHUB_WORKSPACE, else the working folder; a file outside of it keeps its path. A line beyond the end of the
+    file, as of specs that were good before and are not the file's text any more, becomes the whole file (0).
+    """
+    root = Path(environment.get("GITHUB_WORKSPACE") or ".").resolve()
+    try:
+        file = str(Path(place.file).resolve().relative_to(root))
+    except (ValueError, OSError, RuntimeError):
+        file = place.file
+    is_there = place.line <= _line_count(place.file, unknown=place.line)
+    return Source(file, place.line if is_there else 0, place.column if is_there else 0)
+
+
+def _line_count(file: str, *, unknown: int) -> int:
+    try:
+        with open(file, "rb") as opened:
+            return sum(1 for _ in opened)
+    except OSError:
+        return unknown
