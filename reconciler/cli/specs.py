@@ -26,7 +26,12 @@ def validate(context: click.Context, *, output: str) -> ExitCode:
     from reconciler.spec.load import load_specs
 
     settings = begin(context).settings
-    loaded = load_specs(settings.specs_dir, host=settings.host, is_in_cluster=bool(settings.cluster_store))
+    loaded = load_specs(
+        settings.specs_dir,
+        host=settings.host,
+        is_bridge_enabled=settings.is_bridge_enabled,
+        is_in_cluster=bool(settings.cluster_store),
+    )
     impossible, idle = foreseen(loaded, settings)
     faults, warnings = (*loaded.faults, *impossible), (*loaded.warnings, *idle)
     if output == "json":
