@@ -64,11 +64,11 @@ def _enter() -> str:
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Longest first. A module whose tests share something goes to one worker, as do modules that say so by the same `xdist_group`;
-    other kernel tests go one by one.
+    other kernel tests and those of properties go one by one.
     """
     for item in items:
-        is_kernel = item.get_closest_marker("kernel") is not None
-        if item.get_closest_marker("xdist_group") is None and (not is_kernel or _shares_something(item)):
+        is_short = item.get_closest_marker("kernel") is None and not _is_of_properties(item)
+        if item.get_closest_marker("xdist_group") is None and (is_short or _shares_something(item)):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=_turn)
 
@@ -78,8 +78,13 @@ def _shares_something(item: pytest.Item) -> bool:
     return any(each[-1].scope == "module" for each in fixtures.values())
 
 
+def _is_of_properties(item: pytest.Item) -> bool:
+    """Say whether it is tried on many examples."""
+    return bool(getattr(getattr(item, "obj", None), "is_hypothesis_test", False))
+
+
 def _turn(item: pytest.Item) -> int:
-    if item.get_closest_marker("long"):
+    if item.get_closest_marker("long") or _is_of_properties(item):
         return 0
     return 1 if item.get_closest_marker("kernel") else 2
 
