@@ -74,7 +74,7 @@ def _try(settings: Settings, timeout_s: float) -> ExitCode:
             report = pipeline.reconcile(settings, backends, orders=Orders(trial_s=timeout_s))
         trial, code = read_trial(settings.state_dir), _told(settings, report, started)
         if trial is None:
-            log.info("nothing is on trial%s", ": these specs are known to be good" if code is ExitCode.OK else "")
+            log.info("nothing is on trial%s", f": {_why_none()}" if code is ExitCode.OK else "")
             return code
         how = "Enter or `reconcile try --confirm`" if sys.stdin.isatty() else "`reconcile try --confirm`"
         log.warning("specs %s are on trial for %.0f s: confirm with %s", trial.digest[:12], trial.left_s(), how)
@@ -86,6 +86,15 @@ def _try(settings: Settings, timeout_s: float) -> ExitCode:
         return _told(settings, answer.report, started)
     log.error("specs %s were taken back", trial.digest[:12])
     return ExitCode.ROLLED_BACK
+
+
+def _why_none() -> str:
+    from reconciler.kernel.lock import WATCHER, holder
+
+    watcher = holder(WATCHER)
+    if not watcher:
+        return "these specs are known to be good"
+    return f"{watcher} watches these specs and has applied them already; try a copy: `reconcile try --specs COPY`"
 
 
 def _told(settings: Settings, report: Report, started: float) -> ExitCode:

@@ -11,8 +11,7 @@ class Orders:
     """is_prune_allowed: however many networks are no longer declared, they may go.
 
     unprotected: protected networks that may go as well; is_protection_off: all of them may.
-    is_rollback_wanted: go back to the last good specs when these cannot be verified, and do not try them again.
-    is_rejection_final: do not try specs again that were rolled back before; what a watcher does, which nobody asks to.
+    is_rollback_wanted: go back to the last good specs when these cannot be verified.
     trial_s: more than 0: the specs are on trial, see `reconciler.guard.trial`. is_reverting: this is the way back.
     """
 
@@ -20,7 +19,6 @@ class Orders:
     unprotected: frozenset[str] = frozenset()
     is_protection_off: bool = False
     is_rollback_wanted: bool = False
-    is_rejection_final: bool = False
     trial_s: float = 0.0
     is_reverting: bool = False
 

@@ -49,6 +49,8 @@ _TOLERATED = ("Protected", "Suspended", "DriftDetected", "SandboxMissing", "Name
 def recovered_pass(loaded: LoadedSpecs, settings: Settings, orders: Orders, run: Run) -> Report:
     """Run a pass with `loaded`, or with the last good specs where these must not be tried. For holders of the host's lock.
 
+    Specs that were taken back are not applied again until they change; only another trial tries them.
+
     Raises TrialPending while other specs are on trial, Refused when a trial is asked for and there is nothing to go back to.
     """
     report = _end_of_trial(loaded, settings, run)
@@ -56,8 +58,7 @@ def recovered_pass(loaded: LoadedSpecs, settings: Settings, orders: Orders, run:
         return report
     if orders.trial_s:
         return _trial_pass(loaded, settings, orders, run)
-    is_final = orders.is_rollback_wanted or orders.is_rejection_final
-    rejected = read_rejected(settings.state_dir) if is_final else None
+    rejected = read_rejected(settings.state_dir)
     if rejected is not None and rejected.digest == loaded.digest:
         return _way_back(settings, run, rejected)
     report = run(loaded, orders)
@@ -172,7 +173,7 @@ def _way_back(settings: Settings, run: Run, rejected: RejectedSpecs, failed: Rep
     remember(settings, loaded, report)
     error: ReconcilerError = RolledBack(
         f"specs {rejected.digest[:12]} were rolled back to {last.current[:12]}: {rejected.reason}; "
-        "they are tried again when they change"
+        "they are applied again when they change, or by `reconcile try`"
     )
     if failure:
         error = ReconcilerError(

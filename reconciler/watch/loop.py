@@ -17,7 +17,6 @@ from reconciler.apply.executor import Progress
 from reconciler.backends import Backends
 from reconciler.container_engine.client import ContainerEngine
 from reconciler.errors import LockHeld, ReconcilerError
-from reconciler.guard.orders import Orders
 from reconciler.guard.retries import take_retries
 from reconciler.guard.suspension import next_end, suspended_at
 from reconciler.kernel.lock import WATCHER, HostLock
@@ -64,8 +63,6 @@ _CONTAINER: Final = f"{SandboxKind.CONTAINER}:"
 _RETRY_FIRST_S: Final = 0.2
 _RETRY_MAX_S: Final = 60.0
 _HEARTBEAT_S: Final = 5.0
-_ORDERS: Final = Orders(is_rejection_final=True)
-"""Specs that were taken back are not tried again until they change: the next event must not apply them."""
 
 
 class Listener(Protocol):
@@ -329,7 +326,7 @@ class Watcher:
             assert self._loaded is not None
             blocked = self._brake.braked(began)
             report = pipeline.run_pass(
-                self._loaded, self._settings, self._backends, blocked=blocked, orders=_ORDERS, progress=self._progress
+                self._loaded, self._settings, self._backends, blocked=blocked, progress=self._progress
             )
         except ReconcilerError as error:
             self._could_not(error)
