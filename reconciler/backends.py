@@ -13,7 +13,7 @@ from reconciler.apply.cluster_records import apply_cluster_records
 from reconciler.apply.container_files import apply_container_files
 from reconciler.apply.executor import Handler
 from reconciler.apply.files import apply_files
-from reconciler.apply.firewall import apply_firewall
+from reconciler.apply.firewall import apply_firewalls
 from reconciler.apply.ipam_plugins import apply_ipam_plugins
 from reconciler.apply.names import apply_names
 from reconciler.apply.namespaces import apply_namespaces
@@ -140,7 +140,7 @@ class Backends:
         """Say who carries out operations on which kind of object."""
         rtnetlink = partial(apply_rtnetlink, namespaces=self.namespaces)
         neighbours = partial(apply_neighbours, namespaces=self.namespaces)
-        firewall = partial(apply_firewall, nft=self.nft)
+        firewall = partial(apply_firewalls, nft=self.nft, namespaces=self.namespaces)
         ipam_plugins = partial(apply_ipam_plugins, plugins=self.plugins, kv=self.kv)
         plugins = partial(apply_plugins, plugins=self.plugins, kv=self.kv, namespaces=self.namespaces)
         return {

@@ -13,6 +13,7 @@ from reconciler.drivers.bridge import loopback_setting
 from reconciler.drivers.protocol import RemoteCompiler
 from reconciler.drivers.registry import REMOTE, driver_of
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, link_elements, network_elements
+from reconciler.firewall.sources import endpoint_sources, network_sources, overlay_sources
 from reconciler.firewall.tunnels import tunnel_elements
 from reconciler.host_settings import overridden, still_heeding, switch_of
 from reconciler.ipam.promises import (
@@ -202,12 +203,26 @@ def _network_objects(
     yield from (found for found in compiled if is_bearable(found) and found.unit.attachment not in staying)
     if network.is_bridged:
         yield from network_elements(network)
+        yield from network_sources(network, host)
+    is_overlay = network.wanted.driver == "overlay"
+    if is_overlay and (endpoints or held):
+        yield from overlay_sources(network, host)
     for endpoint in endpoints:
         yield endpoint_record(endpoint)
         if network.is_bridged:
             yield from endpoint_elements(network, endpoint)
+        if network.is_bridged or is_overlay:
+            yield from endpoint_sources(network, endpoint)
         if network.wanted.sublink is not None:
             yield sandbox_record(endpoint.attachment, endpoint.ns)
+    if network.is_bridged or is_overlay:
+        yield from _held_sources(network, held)
+
+
+def _held_sources(network: DesiredNetwork, held: Sequence[DesiredEndpoint]) -> Iterator[Object]:
+    """Let members that are left alone go on sending: rules that are newer than they are would stop them otherwise."""
+    for endpoint in held:
+        yield from (replace(element, unit=network.unit) for element in endpoint_sources(network, endpoint))
 
 
 def _bearable(host: HostFacts) -> Callable[[Object], bool]:

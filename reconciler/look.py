@@ -36,7 +36,7 @@ from reconciler.model.plan import Plan
 from reconciler.model.plugins import PluginFacts
 from reconciler.model.wanted import NetworkMode, WantedState
 from reconciler.observe.containers import container_files, observe_containers, with_containers
-from reconciler.observe.firewall import foreign_forward_drops, observe_firewall
+from reconciler.observe.firewall import foreign_forward_drops, observe_firewalls
 from reconciler.observe.host import observe_host
 from reconciler.observe.memory import Memory, keyed
 from reconciler.observe.names import observe_names
@@ -290,8 +290,10 @@ def _observe(wanted: WantedState, settings: Settings, backends: Backends, own: _
     try:
         units = [Unit(network=network, attachment=attachment) for network, attachment in promises.endpoints]
         units += [Unit(network=e.network, attachment=a.name) for a in wanted.attachments for e in a.endpoints]
-        if memory.firewall is None:
-            memory.firewall = keyed(observe_firewall(backends.nft, units))
+        if memory.firewall is None or memory.firewall_in != memory.overlays.keys():
+            overlays = [overlay.ns for overlay in memory.overlays.values() if overlay is not None]
+            memory.firewall = keyed(observe_firewalls(backends.nft, backends.namespaces, overlays, units))
+            memory.firewall_in = frozenset(memory.overlays)
             memory.foreign_drops = tuple(foreign_forward_drops(backends.nft))
         seen.update(memory.firewall)
     except ReconcilerError as error:

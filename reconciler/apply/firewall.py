@@ -9,7 +9,9 @@ from reconciler.errors import FirewallMissing, PrivilegeError, ReconcilerError
 from reconciler.firewall.inspection import inspect_table
 from reconciler.firewall.notation import element_text, key_text
 from reconciler.firewall.ruleset import TABLE, TABLES, SetSpec, TableSpec
+from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
+from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import FirewallElement, FirewallRules, Unit
 from reconciler.model.plan import Action, Operation, Outcome
 
@@ -17,8 +19,36 @@ _GroupKey = Unit | str
 _Group = tuple[_GroupKey, list[Operation]]
 
 
-def apply_firewall(operations: Sequence[Operation], nft: Nft) -> list[Outcome]:
+def apply_firewalls(operations: Sequence[Operation], nft: Nft, namespaces: Namespaces) -> list[Outcome]:
     """Carry out operations on FirewallRules and FirewallElement; one outcome each, in the same order.
+
+    nft: the host's. In each other namespace they are a transaction of its own.
+    """
+    by_ns: defaultdict[NsRef, list[Operation]] = defaultdict(list)
+    for operation in operations:
+        by_ns[_ns(operation)].append(operation)
+    done = {ns: iter(_apply_in(ns, found, nft, namespaces)) for ns, found in by_ns.items()}
+    return [next(done[_ns(operation)]) for operation in operations]
+
+
+def _ns(operation: Operation) -> NsRef:
+    found = operation.object
+    assert isinstance(found, (FirewallRules, FirewallElement))
+    return found.ns
+
+
+def _apply_in(ns: NsRef, operations: Sequence[Operation], nft: Nft, namespaces: Namespaces) -> list[Outcome]:
+    if ns == HOST:
+        return apply_firewall(operations, nft)
+    try:
+        with namespaces.enter(ns), Nft() as inside:
+            return apply_firewall(operations, inside)
+    except ReconcilerError as error:
+        return [Outcome(operation=operation, error=error) for operation in operations]
+
+
+def apply_firewall(operations: Sequence[Operation], nft: Nft) -> list[Outcome]:
+    """Do that in one namespace.
 
     A table that is created or repaired is replaced whole within the transaction. What its sound sets hold is put back, which is
     what `observe_firewall` reported; the elements of others are among `operations`, planned as missing. So one pass repairs
@@ -68,11 +98,17 @@ def _settle(
 def _transact(groups: Sequence[_Group], nft: Nft) -> None:
     operations = [operation for _, group in groups for operation in group]
     tables = [operation for operation in operations if isinstance(operation.object, FirewallRules)]
-    removed = {operation.object.key[1] for operation in tables if operation.action is Action.DELETE}
+    removed = {_family(operation) for operation in tables if operation.action is Action.DELETE}
     lines = [line for operation in tables for line in _table_lines(operation, nft)]
     lines += _element_lines(operation for operation in operations if _is_element_outside(operation, removed))
     if lines:
         nft.run("\n".join([*lines, ""]))
+
+
+def _family(operation: Operation) -> str:
+    found = operation.object
+    assert isinstance(found, (FirewallRules, FirewallElement))
+    return found.family
 
 
 def _is_element_outside(operation: Operation, families: set[str]) -> bool:
@@ -83,7 +119,7 @@ def _is_element_outside(operation: Operation, families: set[str]) -> bool:
 
 def _table_lines(operation: Operation, nft: Nft) -> Iterator[str]:
     """Remove the table if it is there (`add` makes sure that it is), and unless it shall go make it again with what it held."""
-    family = operation.object.key[1]
+    family = _family(operation)
     spec = TABLES[family]
     listing = None if operation.action is Action.DELETE else nft.list_table(family, TABLE)
     yield f"add table {family} {TABLE}"

@@ -15,7 +15,7 @@ from typing import Final
 from reconciler.drivers.protocol import RemoteCompiler
 from reconciler.drivers.sandbox_side import sandbox_side
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet, HostFacts, RemoteEndpoint
-from reconciler.model.identifiers import FORWARDING, bridge_mac, derived_id
+from reconciler.model.identifiers import FORWARDING, overlay_bridge_mac
 from reconciler.model.objects import (
     Address,
     Bridge,
@@ -114,8 +114,7 @@ def _segment(network: DesiredNetwork, segment: _Segment, host: HostFacts) -> Ite
         unit=unit,
         ns=ns,
         ifname=segment.bridge,
-        # Every host's bridge has the gateway address; a MAC of its own, as what it routes travels to the others' bridges.
-        mac=bridge_mac(derived_id("overlay bridge", host.name, network.id, str(segment.number))),
+        mac=overlay_bridge_mac(host.name, network.id, segment.number),
         mtu=network.mtu,
         has_ipv6=has_ipv6,
         has_link_local=has_ipv6,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from reconciler.firewall.notation import VALUE_SEPARATOR
 from reconciler.firewall.ruleset import TABLE, TABLES, rules
 from reconciler.model.desired import DesiredEndpoint, DesiredLink, DesiredNetwork, DesiredSubnet, PortBinding
+from reconciler.model.identifiers import bridge_mac
 from reconciler.model.objects import FirewallElement, FirewallRules, IPAddress, Unit
 from reconciler.model.wanted import BridgeOptions, GatewayMode
 
@@ -24,11 +25,15 @@ def network_elements(network: DesiredNetwork) -> Iterable[FirewallElement]:
     unit, bridge, options = network.unit, network.link_name, network.wanted.bridge or BridgeOptions()
     yield _inet(unit, "bridges", bridge)
     yield _inet(unit, "icc", bridge, bridge, value="accept" if options.is_icc_enabled else "drop")
+    if not options.is_icc_enabled:
+        yield _bridge(unit, "gateway_macs", bridge_mac(network.id))
+    for subnet in network.subnets:
+        yield _inet(unit, f"own{subnet.subnet.version}", str(subnet.subnet), bridge)
     if network.wanted.is_internal:
         yield _inet(unit, "internal", bridge)
         return
     for subnet in network.subnets:
-        yield from _subnet_elements(network, subnet, options)
+        yield from _translation(network, subnet, options)
     for version in sorted({subnet.subnet.version for subnet in network.subnets}):
         named_set = _SETS_OF_MODE.get(_mode(options, version))
         if named_set:
@@ -40,9 +45,7 @@ def network_elements(network: DesiredNetwork) -> Iterable[FirewallElement]:
 def endpoint_elements(network: DesiredNetwork, endpoint: DesiredEndpoint) -> Iterable[FirewallElement]:
     """Give what publishes an endpoint's ports, and what bars it from its neighbours on the bridge when the network's ICC is off."""
     if not _is_icc_enabled(network):
-        yield FirewallElement(
-            unit=endpoint.unit, family="bridge", table=TABLE, set_name="isolated_ports", element=(endpoint.link_name,)
-        )
+        yield _bridge(endpoint.unit, "isolated_ports", endpoint.link_name)
     addresses = {interface.version: str(interface.ip) for interface in (endpoint.ipv4, endpoint.ipv6) if interface}
     for port in endpoint.ports:
         yield from _port_elements(endpoint.unit, port, addresses[port.host_ip.version])
@@ -80,19 +83,15 @@ def link_elements(
                 for port in range(first, last + 1):
                     element = (str(client.ip), str(server), protocol, str(port))
                     yield _inet(unit, f"links{server.version}", bridge, *element)
-                    set_name = f"links{server.version}"
-                    yield FirewallElement(unit=unit, family="bridge", table=TABLE, set_name=set_name, element=element)
+                    yield _bridge(unit, f"links{server.version}", *element)
 
 
 def _is_icc_enabled(network: DesiredNetwork) -> bool:
     return network.wanted.bridge is None or network.wanted.bridge.is_icc_enabled
 
 
-def _subnet_elements(
-    network: DesiredNetwork, subnet: DesiredSubnet, options: BridgeOptions
-) -> Iterator[FirewallElement]:
+def _translation(network: DesiredNetwork, subnet: DesiredSubnet, options: BridgeOptions) -> Iterator[FirewallElement]:
     unit, version, text = network.unit, subnet.subnet.version, str(subnet.subnet)
-    yield _inet(unit, f"own{version}", text, network.link_name)
     if _mode(options, version) not in _TRANSLATING or not options.is_masquerade_enabled:
         return
     source = _source_address(options, version)
@@ -112,3 +111,7 @@ def _source_address(options: BridgeOptions, version: int) -> IPAddress | None:
 
 def _inet(unit: Unit, set_name: str, *element: str, value: str = "") -> FirewallElement:
     return FirewallElement(unit=unit, family="inet", table=TABLE, set_name=set_name, element=element, value=value)
+
+
+def _bridge(unit: Unit, set_name: str, *element: str) -> FirewallElement:
+    return FirewallElement(unit=unit, family="bridge", table=TABLE, set_name=set_name, element=element)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from reconciler.firewall.notation import NotationError, comment_unit, read_element
 from reconciler.firewall.ruleset import TABLE, ChainSpec, SetSpec, TableSpec, rule_comment
+from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import FirewallElement, Unit
 
 Listing = Sequence[dict[str, Any]]
@@ -34,8 +35,8 @@ class TableState:
     elements: tuple[FirewallElement, ...] = ()
 
 
-def inspect_table(spec: TableSpec, listing: Listing, long_units: Mapping[str, Unit]) -> TableState:
-    """Say what became of our table. `long_units` is of `notation.digested`.
+def inspect_table(spec: TableSpec, listing: Listing, long_units: Mapping[str, Unit], ns: NsRef = HOST) -> TableState:
+    """Say what became of our table. `long_units` is of `notation.digested`, `ns` is where the table was found.
 
     Ours is a table with a rule or a set that we made, or an empty one.
     """
@@ -44,7 +45,7 @@ def inspect_table(spec: TableSpec, listing: Listing, long_units: Mapping[str, Un
     text_digests = {match[1] for rule in found.rules if (match := _RULE_COMMENT.match(rule.get("comment", "")))}
     if not (text_digests or sound or found.is_empty):
         return TableState(is_ours=False, digest=DAMAGED)
-    elements, has_strangers = _read_elements(spec.family, sound, long_units)
+    elements, has_strangers = _read_elements(spec.family, ns, sound, long_units)
     is_whole = _is_whole(spec, found) and len(sound) == len(found.sets) == len(spec.sets) and not has_strangers
     if is_whole:
         return TableState(is_ours=True, digest=spec.digest, elements=elements)
@@ -130,7 +131,7 @@ def _is_hooked(chain: ChainSpec, listed: Mapping[str, Any]) -> bool:
 
 
 def _read_elements(
-    family: str, sets: Sequence[tuple[SetSpec, Mapping[str, Any]]], long_units: Mapping[str, Unit]
+    family: str, ns: NsRef, sets: Sequence[tuple[SetSpec, Mapping[str, Any]]], long_units: Mapping[str, Unit]
 ) -> tuple[tuple[FirewallElement, ...], bool]:
     """Give the elements, and whether there are any that we could not have made."""
     elements, has_strangers = [], False
@@ -143,6 +144,8 @@ def _read_elements(
                 continue
             unit = comment_unit(comment, long_units)
             elements.append(
-                FirewallElement(unit=unit, family=family, table=TABLE, set_name=spec.name, element=key, value=value)
+                FirewallElement(
+                    unit=unit, ns=ns, family=family, table=TABLE, set_name=spec.name, element=key, value=value
+                )
             )
     return tuple(elements), has_strangers

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv6Address
 from typing import Any, Final
 
 from reconciler.errors import FirewallError
@@ -28,6 +29,7 @@ class NotationError(FirewallError):
 
 # A link name of the kernel's, less what nft reads as an end of string or a wildcard; addresses are checked by nft itself.
 _IFNAME = re.compile(r"[!#-)+-.0-\[\]-~]{1,15}\Z")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 _ADDRESS = re.compile(r"[0-9a-f.:]{2,39}\Z")
 _SUBNET = re.compile(r"[0-9a-f.:]{2,39}/[0-9]{1,3}\Z")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
@@ -57,12 +59,29 @@ def _found_in(table: Mapping[str, object]) -> Callable[[str], str]:
     return checked
 
 
+def _address_number(part: str) -> str:
+    """Write an IPv6 address as nft writes numbers."""
+    try:
+        return hex(int(IPv6Address(part)))
+    except ValueError:
+        raise NotationError(f"not a part of an nft element: {part!r}") from None
+
+
+def _number_address(part: str) -> str:
+    try:
+        return str(IPv6Address(int(part, 0)))
+    except ValueError:
+        raise NotationError(f"not an IPv6 address: {part!r}") from None
+
+
 _subnet_text, _ifname_text = _matching(_SUBNET), _matching(_IFNAME)
 
 _WRITERS: Final[Mapping[str, Callable[[str], str]]] = {
     "ifname": lambda part: f'"{_ifname_text(part)}"',
+    "ether_addr": _matching(_MAC),
     "ipv4_addr": _matching(_ADDRESS),
     "ipv6_addr": _matching(_ADDRESS),
+    "integer": _address_number,
     "inet_proto": _found_in(_PROTOCOLS),
     "inet_service": _matching(_PORT),
     "nf_proto": _found_in({"ipv4": "ipv4", "ipv6": "ipv6"}),
@@ -71,8 +90,10 @@ _WRITERS: Final[Mapping[str, Callable[[str], str]]] = {
 
 _READERS: Final[Mapping[str, Callable[[str], str]]] = {
     "ifname": _ifname_text,
+    "ether_addr": _matching(_MAC),
     "ipv4_addr": _matching(_ADDRESS),
     "ipv6_addr": _matching(_ADDRESS),
+    "integer": _number_address,
     "inet_proto": _found_in(_PROTOCOL_NAMES),
     "inet_service": _matching(_PORT),
     "nf_proto": _found_in(_FAMILY_NAMES),

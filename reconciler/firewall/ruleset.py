@@ -4,10 +4,14 @@ What differs from host to host (bridges, subnets, pairs, ports) are elements of 
 them. So the packet path is as long for a thousand networks as for one, and a change of the specs is a change of elements.
 
 Order of the forward chain, and why (docker-networking sections 3.6 to 3.11): internal networks first, as nothing crosses their
-border, established or not; then what does not enter one of our bridges, for which we have no opinion; then replies; then traffic
-to a published port, before ICC, since publishing is to anybody, neighbours on the same bridge included; then links and ICC,
-for packets that hairpin through the host or that br_netfilter shows us; what may come in without having been translated; and the
-default deny, which isolates networks from each other too.
+border, established or not; then what does not enter one of our bridges, for which we have no opinion; then replies from outside,
+and both ways of what was translated; then new traffic to a published port, before ICC, since publishing is to anybody, neighbours
+on the same bridge included; then links and ICC, for packets that hairpin through the host or that br_netfilter shows us; what may
+come in without having been translated; and the default deny, which isolates networks from each other too.
+
+Between bridges of ours nothing passes for being a reply alone: each rule that lets something in has one beside it for what comes
+back. And before connection tracking sees a packet its source is checked, since whoever can send as another makes entries in that
+one's name: on each port of our bridges (the bridge family), and on the host for addresses of ours that come by another link.
 
 Accepting is final for our tables only: a DROP of somebody else's chain still holds (nft(8), "Chains").
 """
@@ -19,6 +23,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Final
 
+from reconciler.model.identifiers import LINK_GROUP
 from reconciler.model.objects import FirewallRules
 
 TABLE: Final = "reconciler"
@@ -28,7 +33,8 @@ TABLE: Final = "reconciler"
 class SetSpec:
     """A named set, or a map when `value` is given. key and value: nft data types of their parts.
 
-    is_interval: address parts of the key are subnets, otherwise single addresses.
+    is_interval: address parts of the key are subnets, otherwise single addresses. An "integer" is an IPv6 address in a place of the
+    packet that nft has no name for.
     """
 
     name: str
@@ -44,7 +50,10 @@ class SetSpec:
         kind = "map" if self.value else "set"
         value = f" : {' . '.join(self.value)}" if self.value else ""
         flags = " flags interval;" if self.is_interval else ""
-        return f"{kind} {self.name} {{ type {' . '.join(self.key)}{value};{flags} }}"
+        key = f"type {' . '.join(self.key)}"
+        if "integer" in self.key:  # a type without a length: nft takes that from an expression
+            key = f"typeof {' . '.join(_EXPRESSIONS[part] for part in self.key)}"
+        return f"{kind} {self.name} {{ {key}{value};{flags} }}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +106,16 @@ class TableSpec:
         return "\n".join([*lines, "}", ""])
 
 
+_TARGET: Final = "@th,64,128"
+"""The address that a neighbour solicitation or advertisement speaks of (RFC 4861, sections 4.3 and 4.4)."""
+
+_SOURCE: Final = "@ll,176,128"
+"""An IPv6 packet's source address (RFC 8200, section 3) in an untagged frame, to be held against the same sets. Counted from the
+start of the frame, as nft would list it by its name and then not take its own listing: that name is of another type."""
+
+_EXPRESSIONS: Final = {"ifname": "iifname", "ether_addr": "ether saddr", "integer": _TARGET}
+
+
 def rule_comment(digest: str, number: int) -> str:
     """Say which text a rule is of, and its place there: how `inspection` knows that none is missing, moved or added."""
     return f"{digest} {number}"
@@ -108,6 +127,7 @@ def _sets_of_version(version: int) -> tuple[SetSpec, ...]:
     service = ("inet_proto", "inet_service")
     return (
         SetSpec(name=f"own{version}", key=(address, "ifname"), is_interval=True),
+        SetSpec(name=f"subnets{version}", key=(address,), is_interval=True),
         SetSpec(name=f"masquerade{version}", key=(address,), is_interval=True),
         SetSpec(name=f"snat{version}", key=(address,), value=(address,), is_interval=True),
         SetSpec(name=f"links{version}", key=("ifname", address, address, *service)),
@@ -126,20 +146,45 @@ _FORWARD: Final = (
     "iifname @internal jump inside",
     "oifname @internal jump inside",
     "oifname != @bridges accept",
-    "ct state established,related accept",
+    "iifname != @bridges ct state established,related accept",
+    "ct status dnat ct state established,related accept",
+    # Who may send as anybody makes no entry of connection tracking in the name of another network's member.
+    "iifname @any_source ct status dnat jump others",
     "ct status dnat ip daddr . meta l4proto . th dport @published4 accept",
     "ct status dnat ip6 daddr . meta l4proto . th dport @published6 accept",
     "iifname . ip saddr . ip daddr . meta l4proto . th dport @links4 accept",
     "iifname . ip6 saddr . ip6 daddr . meta l4proto . th dport @links6 accept",
+    "ct state established,related oifname . ip daddr . ip saddr . meta l4proto . th sport @links4 accept",
+    "ct state established,related oifname . ip6 daddr . ip6 saddr . meta l4proto . th sport @links6 accept",
     _NEIGHBOUR_DISCOVERY,
     "iifname . oifname vmap @icc",
+    "iifname @any_source jump others",
     "ip daddr . meta l4proto . th dport @published_routed4 accept",
     "ip6 daddr . meta l4proto . th dport @published_routed6 accept",
+    "ct state established,related ip saddr . meta l4proto . th sport @published_routed4 accept",
+    "ct state established,related ip6 saddr . meta l4proto . th sport @published_routed6 accept",
     "meta nfproto . oifname @routed meta l4proto { 1, 58 } accept",
+    "ct state established,related meta nfproto . iifname @routed meta l4proto { 1, 58 } accept",
     "iifname . oifname @trusted ip daddr . meta l4proto . th dport @published4 accept",
     "iifname . oifname @trusted ip6 daddr . meta l4proto . th dport @published6 accept",
-    "meta nfproto . oifname @unprotected accept",
+    "ct state established,related oifname . iifname @trusted ip saddr . meta l4proto . th sport @published4 accept",
+    "ct state established,related oifname . iifname @trusted ip6 saddr . meta l4proto . th sport @published6 accept",
+    "iifname != @bridges meta nfproto . oifname @unprotected accept",
     "drop",
+)
+
+_OTHERS: Final = (
+    "ip saddr @subnets4 ip saddr . iifname != @own4 drop",
+    "ip6 saddr @subnets6 ip6 saddr . iifname != @own6 drop",
+)
+
+_SOURCES: Final = (
+    "iifname lo accept",
+    # Publishing to 127.0.0.1 takes route_localnet on the bridge, which alone would open the host's loopback to containers.
+    "ip saddr 127.0.0.0/8 iifname @bridges drop",
+    "ip daddr 127.0.0.0/8 iifname @bridges drop",
+    "ip saddr @subnets4 ip saddr . iifname != @own4 iifname != @any_source drop",
+    "ip6 saddr @subnets6 ip6 saddr . iifname != @own6 iifname != @any_source drop",
 )
 
 _POSTROUTING: Final = (
@@ -198,6 +243,7 @@ _INET: Final = TableSpec(
     sets=(
         SetSpec(name="bridges", key=("ifname",)),
         SetSpec(name="internal", key=("ifname",)),
+        SetSpec(name="any_source", key=("ifname",)),
         SetSpec(name="icc", key=("ifname", "ifname"), value=("verdict",)),
         SetSpec(name="trusted", key=("ifname", "ifname")),
         SetSpec(name="routed", key=("nf_proto", "ifname")),
@@ -210,14 +256,19 @@ _INET: Final = TableSpec(
     ),
     chains=(
         ChainSpec(name="inside", rules=("iifname . oifname vmap @icc", "drop")),
+        ChainSpec(name="others", rules=_OTHERS),
         ChainSpec(name="forward", type="filter", hook="forward", priority=0, rules=_FORWARD),
-        # Publishing to 127.0.0.1 takes route_localnet on the bridge, which alone would open the host's loopback to containers.
+        ChainSpec(name="sources", type="filter", hook="prerouting", priority=-300, rules=_SOURCES),
+        # IPv6 makes every bridge reachable without an address of the network's; what answers there is the link itself.
         ChainSpec(
-            name="loopback",
+            name="services",
             type="filter",
-            hook="prerouting",
-            priority=-300,
-            rules=("iifname @bridges ip saddr 127.0.0.0/8 drop", "iifname @bridges ip daddr 127.0.0.0/8 drop"),
+            hook="input",
+            priority=0,
+            rules=(
+                "meta nfproto ipv6 iifname @bridges meta l4proto != 58 ip6 saddr fe80::/10 drop",
+                "meta nfproto ipv6 iifname @bridges meta l4proto != 58 ip6 daddr fe80::/10 drop",
+            ),
         ),
         ChainSpec(name="published", rules=_PUBLISHED),
         ChainSpec(
@@ -236,14 +287,55 @@ _INET: Final = TableSpec(
     ),
 )
 
+_PORT: Final = "iifname . ether saddr"
+
+_PORTS: Final = (
+    f"{_PORT} . ip saddr @sources4 accept",
+    f"meta protocol ip6 meta l4proto != 58 {_PORT} . {_SOURCE} @sources6 accept",
+    f'iifgroup {LINK_GROUP} meta iifkind != "vxlan" iifname != @any_source jump sources',
+)
+"""Nearly all frames end at one of the first two rules. Ports are known by the link group, so that one without elements may send
+nothing; those that others put on our bridges are theirs to judge."""
+
+_PORT_SOURCES: Final = (
+    f"{_PORT} != @macs drop",
+    f"meta protocol arp {_PORT} @macs iifname . arp saddr ether . arp saddr ip @sources4 accept",
+    # A probe says nothing of its sender (RFC 5227, section 1.1).
+    "meta protocol arp arp saddr ip 0.0.0.0 iifname . arp saddr ether @macs accept",
+    "meta protocol { arp, ip } drop",
+    # The kernel takes off a second tag of VLAN 0 above the bridge.
+    "meta protocol { 8021q, 8021ad } drop",
+    "meta protocol != ip6 accept",
+    # Router advertisements and redirects: the router of these links is the host.
+    "meta protocol ip6 icmpv6 type { 134, 137 } drop",
+    f"meta protocol ip6 icmpv6 type 136 {_PORT} . {_TARGET} != @sources6 jump target",
+    f"meta protocol ip6 ip6 saddr :: icmpv6 type 135 {_PORT} . {_TARGET} != @sources6 jump target",
+    # Duplicate address detection, and multicast reports while that goes on.
+    "meta protocol ip6 ip6 saddr :: meta l4proto 58 accept",
+    f"meta protocol ip6 {_PORT} . {_SOURCE} @sources6 accept",
+    f"meta protocol ip6 ip6 saddr fe80::/10 {_SOURCE} != @link_locals accept",
+    "drop",
+)
+
 _BRIDGE: Final = TableSpec(
     family="bridge",
     sets=(
         SetSpec(name="isolated_ports", key=("ifname",)),
+        SetSpec(name="gateway_macs", key=("ether_addr",)),
         SetSpec(name="links4", key=("ipv4_addr", "ipv4_addr", "inet_proto", "inet_service")),
         SetSpec(name="links6", key=("ipv6_addr", "ipv6_addr", "inet_proto", "inet_service")),
+        SetSpec(name="any_source", key=("ifname",)),
+        SetSpec(name="macs", key=("ifname", "ether_addr")),
+        SetSpec(name="sources4", key=("ifname", "ether_addr", "ipv4_addr")),
+        SetSpec(name="sources6", key=("ifname", "ether_addr", "integer")),
+        SetSpec(name="link_locals", key=("integer",)),
     ),
     chains=(
+        # A link-local address that nobody is known to have may be anybody's: sandboxes make them in ways of their own.
+        ChainSpec(name="target", rules=(f"@th,64,16 & 0xffc0 == 0xfe80 {_TARGET} != @link_locals return", "drop")),
+        ChainSpec(name="sources", rules=_PORT_SOURCES),
+        # Before br_netfilter shows the frame to connection tracking.
+        ChainSpec(name="ports", type="filter", hook="prerouting", priority=-300, rules=_PORTS),
         # Stateless, as connection tracking of bridges is a module of its own: replies are known by the server's port.
         ChainSpec(
             name="isolated",
@@ -257,13 +349,23 @@ _BRIDGE: Final = TableSpec(
                 "drop",
             ),
         ),
-        # Ports of all networks without ICC share one set: those of two bridges never meet here.
+        # Ports of all networks without ICC share one set: those of two bridges never meet here. What is for one neighbour is judged
+        # as it was sent: br_netfilter may translate what was sent to the host into that, which the inet family judges.
+        ChainSpec(
+            name="addressed",
+            type="filter",
+            hook="prerouting",
+            priority=-290,
+            rules=("iifname @isolated_ports meta pkttype { host, other } ether daddr != @gateway_macs jump isolated",),
+        ),
         ChainSpec(
             name="forward",
             type="filter",
             hook="forward",
             priority=-200,
-            rules=("iifname @isolated_ports oifname @isolated_ports jump isolated",),
+            rules=(
+                "iifname @isolated_ports oifname @isolated_ports meta pkttype { broadcast, multicast } jump isolated",
+            ),
         ),
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from ipaddress import IPv6Address
 from typing import Final, NewType
 
 NsRef = NewType("NsRef", str)
@@ -134,6 +135,18 @@ def overlay_ns(network_id_: str, instance: str) -> NsRef:
 def bridge_mac(network_id_: str) -> str:
     """A fixed address, so that the bridge does not take that of its lowest port as ports come and go."""
     return "02:42:" + ":".join(network_id_[i : i + 2] for i in range(0, 8, 2))
+
+
+def overlay_bridge_mac(host: str, network_id_: str, segment: int) -> str:
+    """Every host's bridge has the gateway address; a MAC of its own, as what it routes travels to the others' bridges."""
+    return bridge_mac(derived_id("overlay bridge", host, network_id_, str(segment)))
+
+
+def link_local(mac: str) -> IPv6Address:
+    """Give the address that a link makes itself of its MAC address (RFC 4291, appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    interface = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
+    return IPv6Address(bytes((0xFE, 0x80, 0, 0, 0, 0, 0, 0)) + interface)
 
 
 def cluster_instance_id(instance: str, machine: str) -> str:

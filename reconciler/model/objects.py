@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import ClassVar
 
-from reconciler.model.identifiers import NsRef
+from reconciler.model.identifiers import HOST, NsRef
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -398,19 +398,23 @@ class Sysctl(_Object):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirewallRules(_Object):
-    """One owned nft table with its constant chains, sets and maps. digest: of the text that `firewall.ruleset` gives."""
+    """One owned nft table with its constant chains, sets and maps. digest: of the text that `firewall.ruleset` gives.
+
+    ns: the host, or the namespace of an overlay network.
+    """
 
     kind: ClassVar[str] = "FirewallRules"
+    ns: NsRef = HOST
     family: str
     table: str
     digest: str
 
     @property
     def key(self) -> Key:
-        return (self.kind, self.family, self.table)
+        return (self.kind, self.ns, self.family, self.table)
 
     def describe(self) -> str:
-        return f"nft table {self.family} {self.table} ({self.digest})"
+        return f"nft table {self.family} {self.table} ({self.digest}){_where(self.ns)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -421,6 +425,7 @@ class FirewallElement(_Object):
     """
 
     kind: ClassVar[str] = "FirewallElement"
+    ns: NsRef = HOST
     family: str
     table: str
     set_name: str
@@ -429,11 +434,11 @@ class FirewallElement(_Object):
 
     @property
     def key(self) -> Key:
-        return (self.kind, self.family, self.table, self.set_name, *self.element)
+        return (self.kind, self.ns, self.family, self.table, self.set_name, *self.element)
 
     def describe(self) -> str:
         value = f" : {self.value}" if self.value else ""
-        return f"nft element {self.set_name} {{ {' . '.join(self.element)}{value} }}"
+        return f"nft element {self.set_name} {{ {' . '.join(self.element)}{value} }}{_where(self.ns)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,10 @@ class GatewayMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeOptions:
-    """The bridge driver's options, parsed. None: not given, the driver's default holds."""
+    """The bridge driver's options, parsed. None: not given, the driver's default holds.
+
+    is_source_validated: endpoints send from their own addresses only, and are no routers.
+    """
 
     link_name: str | None = None
     is_masquerade_enabled: bool = True
@@ -64,6 +67,7 @@ class BridgeOptions:
     container_iface_prefix: str = "eth"
     host_ipv4: IPv4Address | None = None
     host_ipv6: IPv6Address | None = None
+    is_source_validated: bool = True
 
     def hides(self, version: int) -> bool:
         """Say whether the members' addresses of this family are translated on the way out, or have none."""
@@ -76,11 +80,13 @@ class OverlayOptions:
     """The overlay driver's options, parsed. None: not given.
 
     underlay_mtu: bytes, of the packets between hosts. vnis: one for each subnet, or none at all. port: UDP.
+    is_source_validated: as of a bridge.
     """
 
     underlay_mtu: int | None = None
     vnis: tuple[int, ...] = ()
     port: int | None = None
+    is_source_validated: bool = True
 
 
 class MacvlanMode(StrEnum):
@@ -175,6 +181,11 @@ class NetworkWanted:
     def sublink(self) -> MacvlanOptions | IpvlanOptions | None:
         """The options of a driver whose endpoints are links on one of the host's."""
         return self.macvlan or self.ipvlan
+
+    @property
+    def is_source_validated(self) -> bool:
+        options = self.bridge or self.overlay
+        return options is None or options.is_source_validated
 
     @property
     def leads_outside(self) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from reconciler.errors import SandboxMissing
 from reconciler.firewall.inspection import inspect_table
 from reconciler.firewall.notation import digested
 from reconciler.firewall.ruleset import TABLE, TABLES
+from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
+from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import FirewallRules, Seen, Unit
 
 _FIREWALLD: Final = "firewalld"
@@ -27,8 +31,8 @@ def foreign_forward_drops(nft: Nft) -> Iterator[str]:
             yield f"{chain['family']} {chain['table']} {chain['name']}"
 
 
-def observe_firewall(nft: Nft, units: Iterable[Unit] = ()) -> Iterator[Seen]:
-    """Give our tables and their elements; nothing of a table that is not there.
+def observe_firewall(nft: Nft, units: Iterable[Unit] = (), ns: NsRef = HOST) -> Iterator[Seen]:
+    """Give our tables and their elements; nothing of a table that is not there. ns: where `nft` is.
 
     units: every unit known from promises or specs, needed to read the comments of those with very long names.
     Elements of a set that is not as declared are left out: the repair loses them, so they must be planned again.
@@ -39,6 +43,17 @@ def observe_firewall(nft: Nft, units: Iterable[Unit] = ()) -> Iterator[Seen]:
         listing = nft.list_table(family, TABLE)
         if listing is None:
             continue
-        state = inspect_table(spec, listing, long_units)
-        yield Seen(FirewallRules(family=family, table=TABLE, digest=state.digest), is_ours=state.is_ours)
+        state = inspect_table(spec, listing, long_units, ns)
+        yield Seen(FirewallRules(ns=ns, family=family, table=TABLE, digest=state.digest), is_ours=state.is_ours)
         yield from (Seen(element, is_ours=True) for element in state.elements)
+
+
+def observe_firewalls(
+    nft: Nft, namespaces: Namespaces, overlays: Iterable[NsRef], units: Iterable[Unit] = ()
+) -> Iterator[Seen]:
+    """Give the same of the host and of overlay networks' namespaces. One that is gone meanwhile is left out."""
+    units = tuple(units)
+    yield from observe_firewall(nft, units)
+    for ns in overlays:
+        with contextlib.suppress(SandboxMissing), namespaces.enter(ns), Nft() as inside:
+            yield from list(observe_firewall(inside, units, ns))

@@ -141,9 +141,10 @@ class Memory:
     inode, with what was found in them. overlays: the same for namespaces with names of overlay networks, None for those of others.
     entries: what the entries in those came to; never stale, so never forgotten.
     files: all sandbox files, and for whom they were looked up. containers: what their engine said, by the name that the specs call
-    each by. container_files: those of theirs that hold our text. firewall: our tables. foreign_drops: what was found with them of
-    other tables. name_server: the process of the name server that answered last, 0 when none did. revision: commit and dirty flag
-    of the specs, and what they wanted then; asked for in a cluster only.
+    each by. container_files: those of theirs that hold our text. firewall: our tables, those in the namespaces of overlay networks
+    `firewall_in` among them. foreign_drops: what was found with them of other tables. name_server: the process of the name server
+    that answered last, 0 when none did. revision: commit and dirty flag of the specs, and what they wanted then; asked for in a
+    cluster only.
     """
 
     host: View | None = None
@@ -156,6 +157,7 @@ class Memory:
     containers: dict[str, ContainerAnswer] = field(default_factory=dict)
     container_files: Keyed | None = None
     firewall: Keyed | None = None
+    firewall_in: frozenset[tuple[str, int]] = frozenset()
     foreign_drops: tuple[str, ...] = ()
     name_server: int = 0
     revision: tuple[object, tuple[str, bool]] | None = None

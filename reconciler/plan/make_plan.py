@@ -14,6 +14,7 @@ from reconciler.model.objects import (
     ClusterRecord,
     DeadEnd,
     FdbEntry,
+    FirewallElement,
     FirewallRules,
     Ipvlan,
     Key,
@@ -229,6 +230,8 @@ class _Gone:
         match found:
             case LinkUp() | Address() | Route() | Neighbour() | FdbEntry():
                 return found.ns in self._namespaces or (found.ns, found.ifname) in self._links
+            case FirewallRules() | FirewallElement():
+                return found.ns in self._namespaces
             case Sysctl():
                 return any((found.ns, part) in self._links for part in found.name.split("/")[3:4])
         return False

@@ -3,8 +3,8 @@
 Promises are written before anything is touched and taken back last of all; other hosts' view of us likewise, networks before
 their members and endpoints. What is to go goes from the outside in (published ports,
 names, files, routes, addresses, pairs, bridges, namespaces), then the firewall changes in one transaction while the links it guards
-are either gone or not yet there, then what is to come is made from the inside out. Plugins are spoken to when all that is done:
-one that hangs delays nothing else.
+are either gone or not yet there (in an overlay network's namespace as soon as that is there), then what is to come is made from the
+inside out. Plugins are spoken to when all that is done: one that hangs delays nothing else.
 """
 
 from __future__ import annotations
@@ -79,6 +79,9 @@ _PLUGIN_RANKS: dict[type[Object], int] = {
 }
 """Created upwards, deleted downwards (docker-networking section 6.5)."""
 
+_INSIDE = 15
+"""Of the firewall in a namespace of ours: when that is there, and before its links are."""
+
 PUBLISHING_SETS = ("published",)
 """How the names of sets begin whose elements lead traffic in: filled when everything behind them stands, emptied before it goes."""
 
@@ -93,6 +96,8 @@ def step(operation: Operation) -> Step:
             return (6, -_depth(path)) if is_delete else (0, _depth(path))
         case FirewallElement(set_name=name) if name.startswith(PUBLISHING_SETS):
             return (1, 0) if is_delete else (5, 0)
+        case FirewallRules(ns=ns) | FirewallElement(ns=ns) if ns != HOST:
+            return (4, _INSIDE)
         case FirewallRules() | FirewallElement():
             return (3, 0)
         case told if type(told) in _PLUGIN_RANKS:

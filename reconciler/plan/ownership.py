@@ -29,6 +29,7 @@ from reconciler.model.objects import (
     DeadEnd,
     FdbEntry,
     FirewallElement,
+    FirewallRules,
     Ipvlan,
     Key,
     KvRecord,
@@ -84,6 +85,8 @@ class Owners:
                 return Unit(attachment=found.attachment)
             case Namespace():
                 return self.sandboxes.get(found.ns)
+            case FirewallRules():
+                return HOST_UNIT if found.ns == HOST else self.sandboxes.get(found.ns)
             case VethPair():
                 return self.links.get(found.ifname)
             case Bridge() | Vxlan() | FdbEntry() | Neighbour() | Address() | Route() | LinkUp():

@@ -15,6 +15,11 @@ from reconciler.spec.fields import parse_address, parse_ipv4, parse_ipv6, parse_
 
 PREFIX: Final = "com.docker.network."
 
+OWN_PREFIX: Final = "com.network-reconciler."
+"""Of options that the engine does not have."""
+
+SOURCE_VALIDATION: Final = f"{OWN_PREFIX}source_validation"
+
 _TRUE: Final = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE: Final = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 MTU_MIN: Final = 68
@@ -80,7 +85,7 @@ def _links(text: str) -> tuple[str, ...]:
     return tuple(parse_link_name(name) for name in text.split(":") if name)
 
 
-_PARSERS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+_DOCKERS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "bridge.name": ("link_name", _bridge_name),
     "bridge.enable_ip_masquerade": ("is_masquerade_enabled", parse_bool),
     "bridge.enable_icc": ("is_icc_enabled", parse_bool),
@@ -99,9 +104,13 @@ _PARSERS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "advertise_addr_nmsgs": ("", lambda text: _int(text, 0, 3)),
     "advertise_addr_ms": ("", lambda text: _int(text, 100, 2000)),
 }
-"""Option without its prefix -> (field of BridgeOptions or "" for none, parser)."""
+_PARSERS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+    **{PREFIX + name: parser for name, parser in _DOCKERS.items()},
+    SOURCE_VALIDATION: ("is_source_validated", parse_bool),
+}
+"""Option -> (field of BridgeOptions or "" for none, parser)."""
 
-BRIDGE_OPTIONS: Final = tuple(PREFIX + name for name in _PARSERS)
+BRIDGE_OPTIONS: Final = tuple(_PARSERS)
 
 
 def bridge_options(options: Mapping[str, str], *, is_default: bool, is_internal: bool) -> ParsedOptions:
@@ -112,12 +121,11 @@ def bridge_options(options: Mapping[str, str], *, is_default: bool, is_internal:
     values: dict[str, Any] = {}
     faults: list[tuple[str, str]] = []
     for option, text in options.items():
-        name = option.removeprefix(PREFIX)
-        if option == name or name not in _PARSERS:
+        if option not in _PARSERS:
             faults += unknown_option(option, BRIDGE_OPTIONS if len(faults) < FAULTS_MAX else ())
             continue
         try:
-            values[name] = _PARSERS[name][1](text)
+            values[option] = _PARSERS[option][1](text)
         except ValueError as error:
             faults.append((option, f"failed to parse {option} value: {error}"))
     faults += _contradictions(values, is_default=is_default, is_internal=is_internal)
@@ -126,20 +134,20 @@ def bridge_options(options: Mapping[str, str], *, is_default: bool, is_internal:
         fields.setdefault("link_name", "docker0")
     return ParsedOptions(
         options=BridgeOptions(**fields),
-        enable_ipv4=values.get("enable_ipv4"),
-        enable_ipv6=values.get("enable_ipv6"),
+        enable_ipv4=values.get(f"{PREFIX}enable_ipv4"),
+        enable_ipv6=values.get(f"{PREFIX}enable_ipv6"),
         faults=tuple(faults),
     )
 
 
 def _contradictions(values: Mapping[str, Any], *, is_default: bool, is_internal: bool) -> list[tuple[str, str]]:
     faults: list[tuple[str, str]] = []
-    if values.get("bridge.default_bridge", is_default) != is_default:
-        option = f"{PREFIX}bridge.default_bridge"
+    option = f"{PREFIX}bridge.default_bridge"
+    if values.get(option, is_default) != is_default:
         faults.append((option, f"{option} marks the pre-defined network bridge and no other: remove it"))
-    for name in ("bridge.gateway_mode_ipv4", "bridge.gateway_mode_ipv6"):
-        if values.get(name) is GatewayMode.ISOLATED and not is_internal:
-            faults.append((PREFIX + name, "gateway mode 'isolated' can only be used for an internal network"))
+    for option in (f"{PREFIX}bridge.gateway_mode_ipv4", f"{PREFIX}bridge.gateway_mode_ipv6"):
+        if values.get(option) is GatewayMode.ISOLATED and not is_internal:
+            faults.append((option, "gateway mode 'isolated' can only be used for an internal network"))
     return faults
 
 
@@ -150,7 +158,7 @@ def unknown_option(option: str, known: tuple[str, ...]) -> list[tuple[str, str]]
     """
     meant = next((name for name in known if name.rpartition(".")[2] == option), None)
     near = [meant] if meant else get_close_matches(option[:128], known, n=1, cutoff=0.7)
-    if not near and not option.startswith(PREFIX):
+    if not near and not option.startswith((PREFIX, OWN_PREFIX)):
         return []
     return [(option, f"unknown driver option {shown(option)}" + (f": did you mean '{near[0]}'?" if near else ""))]
 

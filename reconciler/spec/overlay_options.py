@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from reconciler.model.identifiers import VNI_MAX
 from reconciler.model.wanted import OverlayOptions
-from reconciler.spec.bridge_options import MTU_MAX, PREFIX, unknown_option
+from reconciler.spec.bridge_options import MTU_MAX, PREFIX, SOURCE_VALIDATION, parse_bool, unknown_option
 from reconciler.spec.document import shown
 
 _ENCRYPTED: Final = "encrypted"
@@ -59,6 +59,7 @@ _PARSERS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     f"{PREFIX}driver.mtu": ("underlay_mtu", _mtu),
     f"{PREFIX}driver.overlay.vxlanid_list": ("vnis", _vnis),
     f"{PREFIX}driver.overlay.port": ("port", _port),
+    SOURCE_VALIDATION: ("is_source_validated", parse_bool),
 }
 
 _NO_ENCRYPTION: Final = (

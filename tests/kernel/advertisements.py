@@ -34,14 +34,16 @@ def _packet(mac: bytes, lifetime_s: int) -> bytes:
     body += struct.pack("!BBBBIII", 3, 4, 64, _ON_LINK_AND_AUTONOMOUS, 86400, 14400, 0) + IPv6Address(PREFIX).packed
     checked = struct.pack("!BBH", 134, 0, 0) + body
     pseudo = source + _ALL_NODES.packed + struct.pack("!II", len(checked), socket.IPPROTO_ICMPV6)
-    message = struct.pack("!BBH", 134, 0, _checksum(pseudo + checked)) + body
+    message = struct.pack("!BBH", 134, 0, checksum(pseudo + checked)) + body
     return (
         struct.pack("!IHBB", 6 << 28, len(message), socket.IPPROTO_ICMPV6, 255) + source + _ALL_NODES.packed + message
     )
 
 
-def _checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+def checksum(data: bytes) -> int:
+    """Give the Internet checksum (RFC 1071)."""
+    data += bytes(len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface
 
 from reconciler.apply.firewall import apply_firewall
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, network_elements
 from reconciler.firewall.ruleset import TABLE
+from reconciler.firewall.sources import endpoint_sources, network_sources
 from reconciler.kernel.nft import Nft
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork
+from reconciler.model.identifiers import LINK_GROUP, bridge_mac
 from reconciler.model.objects import FirewallElement, Object, Seen, Unit
 from reconciler.model.plan import Outcome, Plan
 from reconciler.observe.firewall import observe_firewall
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners
-from tests.fakes.desired import endpoint
+from tests.fakes.desired import endpoint, host_facts
 from tests.machine import Machine
 
 BLOCKED_S = 0.3
@@ -37,7 +39,10 @@ class FirewallHost:
     def add_network(self, network: DesiredNetwork) -> DesiredNetwork:
         """Make the bridge with its gateway addresses."""
         self.networks[network.name] = network
-        lines = [f"link add {network.link_name} type bridge", f"link set {network.link_name} up"]
+        lines = [
+            f"link add {network.link_name} address {bridge_mac(network.id)} type bridge",
+            f"link set {network.link_name} up",
+        ]
         for subnet in network.subnets:
             nodad = " nodad" if subnet.subnet.version == 6 else ""
             address = f"{subnet.gateway}/{subnet.subnet.prefixlen}"
@@ -48,12 +53,12 @@ class FirewallHost:
     def attach(self, name: str, network_name: str, *interfaces: str) -> str:
         """Make a namespace `name` with an interface on the network and default routes through it."""
         network = self.networks[network_name]
-        made = endpoint(name, network_name, *interfaces)
+        made = replace(endpoint(name, network_name, *interfaces), mac=f"02:42:ac:1e:00:{len(self.endpoints) + 1:02x}")
         self.endpoints.append(made)
         self.machine.add_namespace(name)
         self.machine.add_veth(self.ns, made.link_name, name, "eth0")
-        self._ip(self.ns, [f"link set {made.link_name} master {network.link_name}"])
-        lines = []
+        self._ip(self.ns, [f"link set {made.link_name} group {LINK_GROUP} master {network.link_name}"])
+        lines = [f"link set eth0 address {made.mac}"]
         for interface in map(ip_interface, interfaces):
             lines.append(f"address add {interface} dev eth0{' nodad' if interface.version == 6 else ''}")
         for subnet in network.subnets:
@@ -69,8 +74,10 @@ class FirewallHost:
         found: list[Object] = [*firewall_rules(), *self.extra]
         for network in self.networks.values():
             found += network_elements(network)
+            found += network_sources(network, host_facts())
         for made in self.endpoints:
             found += endpoint_elements(self.networks[made.network], made)
+            found += endpoint_sources(self.networks[made.network], made)
         return {item.key: item for item in found}
 
     def seen(self) -> dict[tuple[str, ...], Seen]:

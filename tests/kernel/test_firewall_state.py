@@ -171,7 +171,7 @@ def test_single_rule_replaced_is_seen(host: FirewallHost) -> None:
 def test_rules_of_another_version_are_named_by_their_digest(host: FirewallHost) -> None:
     converge(host)
     text = host.machine.run(host.ns, "nft", "list", "ruleset").stdout
-    digest = host.seen()["FirewallRules", "inet", TABLE].object.attributes()["digest"]
+    digest = host.seen()["FirewallRules", "", "inet", TABLE].object.attributes()["digest"]
     old = f"flush ruleset\n{text.replace(str(digest), '0123456789ab')}"
     host.machine.run(host.ns, "nft", "-f", "-", stdin=old)
 

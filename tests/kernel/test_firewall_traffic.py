@@ -279,8 +279,8 @@ def test_unprotected_network_is_open_to_outside_and_translated(host: FirewallHos
 
     converge(host)
 
-    host.assert_reaches(("outside", "a1", address(version, 1, 11)), ("b1", "a1", address(version, 1, 11)))
-    host.assert_blocked(("outside", "b1", address(version, 2, 11)))
+    host.assert_reaches(("outside", "a1", address(version, 1, 11)))
+    host.assert_blocked(("outside", "b1", address(version, 2, 11)), ("b1", "a1", address(version, 1, 11)))
     assert _seen_outside(host, "a1", version) == HOST[version]
 
 
@@ -321,11 +321,12 @@ def test_nat_network_does_not_answer_pings_from_outside(host: FirewallHost, vers
 
 @FILTERING
 @VERSIONS
+@pytest.mark.parametrize("is_icc_enabled", [True, False], ids=["ICC", "no ICC"])
 def test_published_port_is_reached_through_the_host_from_everywhere(
-    host: FirewallHost, version: int, is_filtered: bool
+    host: FirewallHost, version: int, is_filtered: bool, is_icc_enabled: bool
 ) -> None:
     _filter_bridged(host.machine, is_filtered=is_filtered)
-    add(host, "a", 1)
+    add(host, "a", 1, options=BridgeOptions(is_icc_enabled=is_icc_enabled))
     add(host, "b", 2)
     target = address(version, 1, 11)
     _publish(host, version, target, "8000", "80", f"published_any{version}", "tcp", "8000")
@@ -336,6 +337,8 @@ def test_published_port_is_reached_through_the_host_from_everywhere(
 
     with host.machine.tcp_server("a1", port=80), host.machine.tcp_server("a1", port=81):
         seen = {client: host.machine.tcp(client, HOST[version], 8000) for client in ("outside", "H", "b1", "a2", "a1")}
+        by_gateway = {client: host.machine.tcp(client, address(version, 1, 1), 8000) for client in ("a2", "a1")}
+        assert (host.machine.tcp("a2", target, 80, deadline_s=BLOCKED_S) is not None) == is_icc_enabled
         assert host.machine.tcp("outside", target, 80, deadline_s=BLOCKED_S) is None
         assert host.machine.tcp("b1", target, 80, deadline_s=BLOCKED_S) is None
         assert host.machine.tcp("outside", HOST[version], 81, deadline_s=BLOCKED_S) is None
@@ -348,6 +351,7 @@ def test_published_port_is_reached_through_the_host_from_everywhere(
         "a2": gateway,
         "a1": gateway,
     }
+    assert by_gateway == {"a2": gateway, "a1": gateway}
 
 
 @FILTERING
@@ -429,6 +433,9 @@ def test_bridges_of_others_are_none_of_our_business(host: FirewallHost) -> None:
     add(host, "b", 2)
     add(host, "c", 3)
     del host.networks["c"]
+    for made in host.endpoints:
+        if made.network == "c":
+            host.machine.run("", "ip", "-n", "H", "link", "set", made.link_name, "group", "default")
     host.endpoints = [made for made in host.endpoints if made.network != "c"]
 
     converge(host)

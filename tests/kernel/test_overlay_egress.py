@@ -19,6 +19,7 @@ from reconciler.model.wanted import (
     BridgeOptions,
     EndpointWanted,
     NetworkWanted,
+    OverlayOptions,
     PortWanted,
     SandboxKind,
     SandboxRef,
@@ -30,6 +31,8 @@ from reconciler.pipeline import run_pass, tear_down
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 from tests.fakes.desired import HERE
+from tests.kernel.firewall_host import BLOCKED_S
+from tests.kernel.frames import arrivals, frame, link_mac, packet, send
 from tests.machine import Machine
 
 pytestmark = pytest.mark.kernel
@@ -112,6 +115,38 @@ def test_neighbours_meet_on_the_overlay_only(converge: Pass, machine: Machine) -
 
     assert machine.ping("web", overlay_side)
     assert not machine.ping("web", gateway_side, deadline_s=1)
+
+
+def test_nobody_on_an_overlay_sends_as_somebody_else(converge: Pass, machine: Machine) -> None:
+    attachments = [attachment(name, "zone") for name in ("db", "log", "web")]
+    converge((HIDDEN,), *attachments)
+    (overlay,) = (name for name in machine.namespaces() if name.startswith("ov-"))
+    macs = {name: link_mac(machine, name, "eth0") for name in ("db", "log", "web")}
+    ips = {name: _ipv4(machine, name) for name in macs}
+    honest, forged = (
+        frame(macs["web"], macs["log"], packet("udp", ips[name], ips["log"], (1, 2), name.encode()))
+        for name in ("web", "db")
+    )
+
+    def arrived() -> set[bool]:
+        with arrivals(machine, "log", "eth0") as wait:
+            send(machine, "web", "eth0", forged, honest)
+            got = wait(BLOCKED_S)
+        return {each == forged for each in got if each in (honest, forged)}
+
+    assert arrived() == {False}
+    machine.run(overlay, "nft", "flush", "ruleset")
+    assert arrived() == {True, False}, "nothing but the table in there stopped it"
+
+    assert converge((HIDDEN,), *attachments).outcomes
+    assert arrived() == {False}
+    free = replace(HIDDEN, overlay=OverlayOptions(is_source_validated=False))
+    converge((free,), *attachments)
+    assert arrived() == {True, False}
+
+
+def _ipv4(machine: Machine, ns: str) -> str:
+    return str(machine.ip_json(ns, "-4", "address", "show", "dev", "eth0")[0]["addr_info"][0]["local"])
 
 
 def test_an_internal_overlay_has_no_way_out(converge: Pass, machine: Machine) -> None:

@@ -10,6 +10,7 @@ import pytest
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, network_elements
 from reconciler.firewall.notation import element_text
 from reconciler.firewall.ruleset import TABLES
+from reconciler.model.identifiers import bridge_mac
 from reconciler.model.objects import FirewallElement, Object, Unit
 from reconciler.model.wanted import BridgeOptions, GatewayMode
 from tests.fakes.desired import endpoint, network
@@ -40,7 +41,7 @@ OWN = [f'own4: {V4} . "BR"', f'own6: {V6} . "BR"']
         pytest.param(BridgeOptions(is_masquerade_enabled=False), [*ICC, *OWN], id="no masquerade"),
         pytest.param(
             BridgeOptions(is_icc_enabled=False, is_masquerade_enabled=False),
-            ['icc: "BR" . "BR" : drop', *OWN],
+            ['icc: "BR" . "BR" : drop', f"gateway_macs: {bridge_mac(network('net').id)}", *OWN],
             id="no icc",
         ),
         pytest.param(
@@ -86,7 +87,7 @@ def test_internal_network_is_never_translated() -> None:
 
     found = network_elements(network("net", V4, V6, is_internal=True, options=options))
 
-    assert sorted(written(found)) == sorted([*ALWAYS, *ICC, 'internal: "BR"'])
+    assert sorted(written(found)) == sorted([*ALWAYS, *ICC, *OWN, 'internal: "BR"'])
 
 
 def test_elements_carry_the_unit_they_are_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from reconciler.firewall.ruleset import TABLE, TABLES, SetSpec, TableSpec, rules
 
 GOLDEN = Path(__file__).with_name("ruleset.nft")
 INET = TABLES["inet"]
+SET = re.compile(r"@[a-z_]+[46]?")
 
 
 def test_text_is_the_golden_copy() -> None:
@@ -29,7 +31,9 @@ def test_digest_is_of_the_text() -> None:
 
 def test_every_set_is_used_by_a_rule_and_every_used_one_declared() -> None:
     for spec in TABLES.values():
-        used = {word[1:] for chain in spec.chains for rule in chain.rules for word in rule.split() if word[0] == "@"}
+        used = {
+            word[1:] for chain in spec.chains for rule in chain.rules for word in rule.split() if SET.fullmatch(word)
+        }
         assert used == set(spec.sets_by_name)
 
 

@@ -19,8 +19,9 @@ PREFIX = "com.docker.network.driver."
         ({f"{PREFIX}overlay.vxlanid_list": "300, 16777215"}, OverlayOptions(vnis=(300, 16777215))),
         ({f"{PREFIX}overlay.port": "4790"}, OverlayOptions(port=4790)),
         ({"another.tool": "x"}, OverlayOptions()),
+        ({"com.network-reconciler.source_validation": "false"}, OverlayOptions(is_source_validated=False)),
     ],
-    ids=["none", "mtu", "mtu not given", "vnis", "port", "another tool's"],
+    ids=["none", "mtu", "mtu not given", "vnis", "port", "another tool's", "sources"],
 )
 def test_options_are_read(options: dict[str, str], expected: OverlayOptions) -> None:
     parsed = overlay_options(options)

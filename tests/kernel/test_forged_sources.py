@@ -1,0 +1,295 @@
+"""Nobody sends as somebody else: what root in a sandbox, or a machine on the host's link, gains by a forged source.
+
+Connection tracking makes an entry of a forged packet, and then takes the forger's own packets for replies. So each attack sends
+both, and what must not arrive is the second one.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.kernel.nft import Nft
+from reconciler.model.identifiers import bridge_mac, link_local
+from reconciler.model.wanted import BridgeOptions
+from tests.fakes.desired import network
+from tests.kernel import frames
+from tests.kernel.firewall_host import BLOCKED_S, FirewallHost
+from tests.kernel.frames import PROTOCOLS, arp, arrivals, frame, link_mac, neighbour_message, packet, send
+from tests.machine import Machine, eventually
+
+pytestmark = pytest.mark.kernel
+
+OUTSIDE = {4: "192.0.2.2", 6: "2001:db8::2"}
+HOST = {4: "192.0.2.1", 6: "2001:db8::1"}
+VERSIONS = pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
+RP_FILTERS = {4: (0, 1, 2), 6: (0,)}
+"""`rp_filter` (ip-sysctl.rst); IPv6 has none."""
+FOREIGN_PORT, OWN_PORT = 80, 4000
+EVERYBODY = "33:33:00:00:00:01"
+
+
+@pytest.fixture
+def host(machine: Machine, host_ns: str, uplink: str) -> Iterator[FirewallHost]:
+    """A forwarding host without firewall, networks a and b; what comes to a closed port is answered by nobody."""
+    machine.run(host_ns, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    for version, net in ((4, "172.30.0.0/16"), (6, "fd30::/16")):
+        machine.run("", "ip", "-n", uplink, "route", "add", net, "via", HOST[version])
+    with machine.inside(host_ns):
+        nft = Nft()
+        nft.list_table("inet", "reconciler")
+    yield FirewallHost(machine=machine, ns=host_ns, nft=nft)
+    nft.close()
+
+
+def address(version: int, net: int, number: int) -> str:
+    return f"172.30.{net}.{number}" if version == 4 else f"fd30:{net}::{number}"
+
+
+def add(host: FirewallHost, name: str, net: int, options: BridgeOptions | None = None, members: int = 2) -> None:
+    """Add a network numbered `net` with members whose addresses end in 11, 12, ..."""
+    host.add_network(network(name, f"172.30.{net}.0/24", f"fd30:{net}::/64", options=options))
+    for number in range(1, members + 1):
+        host.attach(f"{name}{number}", name, f"172.30.{net}.{10 + number}/24", f"fd30:{net}::{10 + number}/64")
+    for made in host.endpoints:
+        _keep_silent(host.machine, made.attachment)
+
+
+def _keep_silent(machine: Machine, ns: str) -> None:
+    """Drop resets: a forger does not let his own kernel end the connection."""
+    rules = "table inet silent { chain output { type filter hook output priority 0; tcp flags & rst == rst drop; }; }"
+    machine.run(ns, "nft", rules)
+
+
+def converge(host: FirewallHost) -> None:
+    assert [outcome.error for outcome in host.converge() if outcome.error] == []
+    assert host.plan().operations == ()
+
+
+def set_rp_filter(host: FirewallHost, value: int) -> None:
+    with host.machine.inside(host.ns):
+        for path in Path("/proc/thread-self/net/../../../sys/net/ipv4/conf").glob("*/rp_filter"):
+            path.write_text(str(value))
+
+
+def mac_of(host: FirewallHost, name: str) -> str:
+    return next(made.mac for made in host.endpoints if made.attachment == name)
+
+
+def gateway_mac(host: FirewallHost, name: str) -> str:
+    return bridge_mac(host.networks[name].id)
+
+
+def token(protocol: str) -> bytes:
+    return f"<honest {protocol}>".encode()
+
+
+def seen_protocols(
+    host: FirewallHost, ns: str, attack: Iterable[bytes], sender: tuple[str, str], ifname: str = "eth0"
+) -> set[str]:
+    """Send the frames and give the protocols whose second packet came to `ns`."""
+    with arrivals(host.machine, ns, ifname) as wait:
+        send(host.machine, *sender, *attack)
+        got = wait(BLOCKED_S)
+    return {protocol for protocol in PROTOCOLS if any(token(protocol) in each for each in got)}
+
+
+def attack(own_mac: str, router_mac: str, claimed: str, own: str, *targets: str) -> Iterator[bytes]:
+    """Send as `claimed` to oneself, then as oneself to each of `targets`, in every protocol."""
+    for protocol in PROTOCOLS:
+        forged = packet(protocol, claimed, own, (FOREIGN_PORT, OWN_PORT), b"forged")
+        yield frame(own_mac, router_mac, forged)
+    for protocol in PROTOCOLS:
+        for target in targets:
+            answer = packet(protocol, own, target, (OWN_PORT, FOREIGN_PORT), token(protocol), is_answer=True)
+            yield frame(own_mac, router_mac, answer)
+
+
+@VERSIONS
+@pytest.mark.parametrize("is_validated", [True, False], ids=["validated", "any-source"])
+def test_between_networks(host: FirewallHost, version: int, is_validated: bool) -> None:
+    """Where a network's sources are not checked, isolation still does not hang on connection tracking."""
+    add(host, "a", 1, BridgeOptions(is_source_validated=is_validated))
+    add(host, "b", 2)
+    victim = address(version, 2, 11)
+    forged = list(attack(mac_of(host, "a1"), gateway_mac(host, "a"), victim, address(version, 1, 11), victim))
+    set_rp_filter(host, 0)
+    assert eventually(lambda: seen_protocols(host, "b1", forged, ("a1", "eth0")) == set(PROTOCOLS))
+    host.publish(f"published{version}", address(version, 1, 11), "tcp", str(OWN_PORT))
+    host.publish(f"published_any{version}", "tcp", "8080", value=f"{address(version, 1, 11)} . {OWN_PORT}")
+
+    converge(host)
+
+    by_port = packet("tcp", victim, HOST[version], (FOREIGN_PORT, 8080), b"forged")
+    forged.insert(0, frame(mac_of(host, "a1"), gateway_mac(host, "a"), by_port))
+    for value in RP_FILTERS[version]:
+        set_rp_filter(host, value)
+        assert seen_protocols(host, "b1", forged, ("a1", "eth0")) == set(), f"rp_filter {value}"
+
+
+@VERSIONS
+@pytest.mark.parametrize("is_masqueraded", [True, False], ids=["masqueraded", "as-it-is"])
+def test_from_outside_to_unpublished_ports(host: FirewallHost, version: int, is_masqueraded: bool) -> None:
+    add(host, "a", 1, BridgeOptions(is_masquerade_enabled=is_masqueraded))
+    machine, own = host.machine, OUTSIDE[version]
+    _keep_silent(machine, "outside")
+    victim = address(version, 1, 11)
+    ends = link_mac(machine, "outside", "downlink0"), link_mac(machine, "H", "uplink0")
+    forged = list(attack(*ends, victim, own, victim, HOST[version]))
+    set_rp_filter(host, 0)
+    assert eventually(lambda: seen_protocols(host, "a1", forged, ("outside", "downlink0")) == set(PROTOCOLS))
+
+    converge(host)
+
+    for value in RP_FILTERS[version]:
+        set_rp_filter(host, value)
+        assert seen_protocols(host, "a1", forged, ("outside", "downlink0")) == set(), f"rp_filter {value}"
+
+
+@VERSIONS
+def test_on_one_bridge(host: FirewallHost, version: int) -> None:
+    """Neither a neighbour's address, nor its MAC address, nor the gateway's, to the host or to another neighbour."""
+    add(host, "a", 1, members=3)
+    own, fellow, gateway = mac_of(host, "a1"), mac_of(host, "a2"), gateway_mac(host, "a")
+    claims = [(own, address(version, 1, 12)), (fellow, address(version, 1, 12)), (own, address(version, 1, 1))]
+    claims += [(fellow, address(version, 1, 11)), (own, OUTSIDE[version]), (own, address(version, 1, 77))]
+    for value in RP_FILTERS[version]:
+        set_rp_filter(host, value)
+        for target, to_mac, ns, ifname in (
+            (address(version, 1, 1), gateway, "H", host.networks["a"].link_name),
+            (address(version, 1, 13), mac_of(host, "a3"), "a3", "eth0"),
+        ):
+            is_guarded = bool(host.plan().operations == ())
+            for mac, claimed in claims if is_guarded else claims[:1]:
+                sent = [
+                    frame(mac, to_mac, packet(protocol, claimed, target, (OWN_PORT, FOREIGN_PORT), token(protocol)))
+                    for protocol in PROTOCOLS
+                ]
+                expected = set() if is_guarded else set(PROTOCOLS)
+                assert seen_protocols(host, ns, sent, ("a1", "eth0"), ifname) == expected, (value, mac, claimed, ns)
+        converge(host)
+
+
+def test_nobody_tells_neighbours_what_is_not_his_to_tell(host: FirewallHost) -> None:
+    add(host, "a", 1, members=3)
+    own, gateway = mac_of(host, "a1"), gateway_mac(host, "a")
+    own6, own_local = address(6, 1, 11), str(link_local(own))
+    fellow6, fellow_local, gateway_local = address(6, 1, 12), link_local(mac_of(host, "a2")), link_local(gateway)
+    converge(host)
+
+    fine = {
+        "ARP": frame(own, frames.BROADCAST, arp(own, address(4, 1, 11), address(4, 1, 13))),
+        "ARP probe": frame(own, frames.BROADCAST, arp(own, "0.0.0.0", address(4, 1, 11))),
+        "gratuitous ARP": frame(own, frames.BROADCAST, arp(own, address(4, 1, 11), address(4, 1, 11), is_reply=True)),
+        "DAD": frame(own, EVERYBODY, neighbour_message(135, "::", "ff02::1", own6)),
+        "DAD of a link-local address": frame(own, EVERYBODY, neighbour_message(135, "::", "ff02::1", own_local)),
+        "DAD of one that is like no MAC": frame(own, EVERYBODY, neighbour_message(135, "::", "ff02::1", "fe80::a:b")),
+        "solicitation": frame(own, EVERYBODY, neighbour_message(135, own6, "ff02::1", address(6, 1, 13), own)),
+        "advertisement": frame(own, EVERYBODY, neighbour_message(136, own6, "ff02::1", own6, own)),
+        "advertisement of fe80::": frame(own, EVERYBODY, neighbour_message(136, own_local, "ff02::1", own_local, own)),
+        "another protocol": frame(own, frames.BROADCAST, b"LLC", 0x88B5),
+    }
+    forged = {
+        "ARP as a neighbour": frame(
+            own, frames.BROADCAST, arp(own, address(4, 1, 12), address(4, 1, 13), is_reply=True)
+        ),
+        "ARP as the gateway": frame(own, frames.BROADCAST, arp(own, address(4, 1, 1), address(4, 1, 1), is_reply=True)),
+        "ARP with another's MAC": frame(own, frames.BROADCAST, arp(gateway, address(4, 1, 11), address(4, 1, 13))),
+        "frame with another's MAC": frame(gateway, frames.BROADCAST, b"LLC", 0x88B5),
+        "advertisement of a neighbour": frame(own, EVERYBODY, neighbour_message(136, own6, "ff02::1", fellow6, own)),
+        "advertisement of its fe80::": frame(
+            own, EVERYBODY, neighbour_message(136, own6, "ff02::1", str(fellow_local), own)
+        ),
+        "advertisement of the gateway": frame(
+            own, EVERYBODY, neighbour_message(136, own_local, "ff02::1", str(gateway_local), own)
+        ),
+        "DAD in a neighbour's way": frame(own, EVERYBODY, neighbour_message(135, "::", "ff02::1", fellow6)),
+        "solicitation as a neighbour": frame(own, EVERYBODY, neighbour_message(135, fellow6, "ff02::1", own6, own)),
+        "datagram as the gateway's fe80::": frame(
+            own, EVERYBODY, packet("udp", str(gateway_local), "ff02::1", (1, 2), b"forged")
+        ),
+        "packet below two tags": frame(
+            own,
+            frames.BROADCAST,
+            b"\0\0\x81\0\0\0\x08\0" + packet("udp", address(4, 1, 12), address(4, 1, 13), (1, 2), b"forged"),
+            0x8100,
+        ),
+    }
+    with arrivals(host.machine, "a3", "eth0") as wait:
+        send(host.machine, "a1", "eth0", *forged.values(), *fine.values())
+        got = [each.ljust(60, b"\0") for each in wait(BLOCKED_S)]
+    arrived = {name for name, sent in (fine | forged).items() if any(sent in each for each in got)}
+    assert arrived == fine.keys()
+
+
+@VERSIONS
+def test_a_moved_address_is_taken_where_sources_are_not_checked(host: FirewallHost, version: int) -> None:
+    add(host, "a", 1, BridgeOptions(is_source_validated=False))
+    add(host, "b", 2)
+    moved = {}
+    for net, name in ((1, "a"), (2, "b")):
+        moved[name] = address(version, net, 100)
+        length = 24 if version == 4 else 64
+        host.machine.run(
+            "",
+            "ip",
+            "-n",
+            f"{name}2",
+            "address",
+            "add",
+            f"{moved[name]}/{length}",
+            "dev",
+            "eth0",
+            *(["nodad"] * (version == 6)),
+        )
+
+    converge(host)
+
+    host.assert_reaches(("a1", "a2", moved["a"]), ("H", "a2", moved["a"]))
+    host.assert_blocked(("b1", "b2", moved["b"]), ("H", "b2", moved["b"]))
+
+
+def test_a_port_of_ours_without_elements_sends_nothing_and_one_of_others_is_free(host: FirewallHost) -> None:
+    add(host, "a", 1)
+    converge(host)
+    mine = host.endpoints.pop()
+    converge(host)
+    assert not host.machine.ping("a1", address(4, 1, 12), deadline_s=BLOCKED_S)
+
+    host.machine.run("", "ip", "-n", "H", "link", "set", mine.link_name, "group", "default")
+
+    assert eventually(lambda: host.machine.ping("a1", address(4, 1, 12), deadline_s=1))
+
+
+def test_no_service_of_the_host_is_reached_by_its_link_local_address(host: FirewallHost) -> None:
+    add(host, "a", 1)
+    target, fellow = link_local(gateway_mac(host, "a")), _link_local_of(host.machine, "a2")
+    with host.machine.tcp_server("H") as port, host.machine.tcp_server("a2") as other:
+        assert eventually(lambda: _is_reached(host.machine, str(target), port))
+
+        converge(host)
+
+        assert not _is_reached(host.machine, str(target), port)
+        assert _is_reached(host.machine, fellow, other)
+        assert host.machine.tcp("a1", address(6, 1, 1), port) == address(6, 1, 11)
+    assert host.machine.ping("a1", f"{target}%eth0")
+
+
+def _link_local_of(machine: Machine, ns: str) -> str:
+    return next(
+        str(info["local"])
+        for info in machine.ip_json(ns, "-6", "address", "show", "eth0")[0]["addr_info"]
+        if info["scope"] == "link"
+    )
+
+
+def _is_reached(machine: Machine, target: str, port: int) -> bool:
+    """Say whether a1 can connect to a link-local address on its link."""
+    with machine.inside("a1"):
+        client, index = socket.socket(socket.AF_INET6), socket.if_nametoindex("eth0")
+    with client:
+        client.settimeout(BLOCKED_S)
+        return client.connect_ex((target, port, 0, index)) == 0
