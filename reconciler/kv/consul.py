@@ -63,8 +63,7 @@ class ConsulStore:
     """See `reconciler.kv.protocol.KvStore`."""
 
     def __init__(self, config: StoreConfig) -> None:
-        tls = config.tls.context() if config.tls else None
-        self._http = HttpClient(config.endpoints, tls, config.timeout_s)
+        self._http = HttpClient(config.endpoints, config.tls, config.timeout_s)
         self._timeout_s = config.timeout_s
         self._token = config.secret
         self._prefix = config.prefix
@@ -146,6 +145,10 @@ class ConsulStore:
     def _folder(self, client: _Client, prefix: str, **blocking: object) -> tuple[int, tuple[Entry, ...]]:
         with _translated():
             index, found = client.kv.get(self._path(prefix), recurse=True, **blocking)
+            if not found and not blocking.get("index"):
+                self._consul.kv.get(
+                    self._path(f"{prefix}nodes")
+                )  # who may read nothing is shown empty folders, but refused a key
             return int(index), _sorted(map(self._entry, found or ()))
 
     def _path(self, key: str) -> str:
@@ -281,7 +284,10 @@ def _verdict(answer: object) -> bool:
 
 
 _REFUSED: Final[tuple[tuple[type[ConsulException], str], ...]] = (
-    (ACLPermissionDenied, "Consul refused access (does the token allow reading and writing below the prefix?)"),
+    (
+        ACLPermissionDenied,
+        "Consul refused access (does the token in kv.secretfile allow reading and writing below the prefix?)",
+    ),
     (ACLDisabled, "Consul refused access (a token was given, but it keeps no access control lists)"),
     (BadRequest, "Consul did not understand the request"),
 )
@@ -367,6 +373,9 @@ class _Transport(HTTPClient):  # type: ignore[misc]  # the library has no types
         )
         reply = self._http.send(request, timeout_s=self._timeout_s, cancellation=self._cancellation)
         text = reply.body.decode(errors="replace")
+        is_folder_or_key = method == "GET" and reply.status in (200, 404)
+        if reply.is_of_another_kind() or (is_folder_or_key and "X-Consul-Index" not in reply.headers):
+            raise reply.foreign("Consul")
         if reply.is_server_trouble:
             raise KvUnavailable(f"Consul: {reply.status} {text[:200].strip()}")
         return callback(Response(reply.status, reply.headers, text))

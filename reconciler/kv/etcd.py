@@ -55,8 +55,7 @@ class EtcdStore:
     """See `reconciler.kv.protocol.KvStore`."""
 
     def __init__(self, config: StoreConfig) -> None:
-        tls = config.tls.context() if config.tls else None
-        self._http = HttpClient(config.endpoints, tls, config.timeout_s)
+        self._http = HttpClient(config.endpoints, config.tls, config.timeout_s)
         self._secret = config.secret
         self._prefix = config.prefix
         self._token = ""
@@ -332,10 +331,13 @@ def _request(method: str, message: Json, token: str, *, is_repeatable: bool) -> 
 
 
 def _answer(reply: Reply) -> Json:
-    with _translated():
+    try:
         content = json.loads(reply.body)
+    except ValueError:
+        raise reply.foreign("etcd") from None
+    with _translated():
         if not isinstance(content, dict):
-            raise ValueError("no JSON object")
+            raise reply.foreign("etcd")
         if reply.status == 200 and "error" not in content:
             return content
         reason = _reason(content)

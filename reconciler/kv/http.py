@@ -19,13 +19,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from reconciler.errors import KvError, KvUnavailable
-from reconciler.kv.config import Endpoint
+from reconciler.kv.config import Endpoint, TlsFiles
+from reconciler.kv.tls_trouble import explained
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of one answer: 50,000 records with room to spare; what is longer is refused rather than held in memory."""
+
+_NOT_TLS: Final = b"HTTP request to an HTTPS server"
+"""What servers written in Go say to those who do not encrypt."""
+
+_SHOWN_MAX: Final = 120
 
 _SERVER_TROUBLE: Final = frozenset({429, 500, 502, 503, 504})
 
@@ -43,9 +49,26 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
+    server: Endpoint
     status: int
     headers: http.client.HTTPMessage
     body: bytes
+
+    def is_of_another_kind(self) -> bool:
+        """Say whether the server has no such page as is asked for, or expects TLS: it is not the one that was meant."""
+        return (self.status == 404 and self.body.startswith(b"404 page")) or _NOT_TLS in self.body
+
+    def foreign(self, kind: str) -> KvUnavailable:
+        """Give what to say of an answer that no server of this kind gives: its own words, and what to look at."""
+        said = " ".join(self.body.decode(errors="replace").split())[:_SHOWN_MAX]
+        shown = said if said.isprintable() else ascii(said)
+        if _NOT_TLS in self.body:
+            advice = "it expects TLS: give kv.cacertfile"
+        elif b"CommonName" in self.body:
+            advice = "give kv.certfile a certificate without a common name, and user and password in kv.secretfile"
+        else:
+            advice = "does a server of that kind listen there, or is a proxy in between? See --cluster-store"
+        return KvUnavailable(f"{self.server}: the answer is not {kind}'s ({self.status} {shown!r}); {advice}")
 
     @property
     def is_server_trouble(self) -> bool:
@@ -81,9 +104,10 @@ class Cancellation:
 class HttpClient:
     """Talks to the server that answered last; keeps its connections. Safe to use from several threads."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], tls: ssl.SSLContext | None, timeout_s: float) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], tls: TlsFiles | None, timeout_s: float) -> None:
         self._endpoints = tuple(endpoints)
-        self._tls = tls
+        self._files = tls
+        self._tls = tls.context() if tls else None
         self._timeout_s = timeout_s
         self._preferred = 0
         self._lock = threading.Lock()
@@ -202,7 +226,7 @@ class HttpClient:
         return self._new_connection()
 
     def _new_connection(self) -> _Connection:
-        return _Connection(self._endpoints[self._preferred], self._tls)
+        return _Connection(self._endpoints[self._preferred], self._tls, self._files)
 
     def _give_back(self, connection: _Connection) -> None:
         if connection.is_reusable:
@@ -273,12 +297,13 @@ class _Failed(Exception):
 class _Connection:
     """One TCP connection, made when first needed. deadline: on the monotonic clock, for all that follows."""
 
-    def __init__(self, endpoint: Endpoint, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, endpoint: Endpoint, tls: ssl.SSLContext | None, files: TlsFiles | None) -> None:
         self.endpoint = endpoint
         self.deadline = 0.0
         self.is_reusable = True
         self.is_left = False
         self._tls = tls
+        self._files = files
         self._socket: socket.socket | None = None
         self._is_interrupted = False
 
@@ -292,7 +317,7 @@ class _Connection:
         if len(body) > REPLY_BYTES_MAX:
             self.discard()
             raise KvError(f"{self.endpoint}: an answer over {REPLY_BYTES_MAX} bytes")
-        return Reply(status=response.status, headers=response.headers, body=body)
+        return Reply(server=self.endpoint, status=response.status, headers=response.headers, body=body)
 
     def open_stream(self, request: Request) -> http.client.HTTPResponse:
         """HTTP/1.0, so that the answer comes without chunk frames, and a wait that timed out loses no part of one."""
@@ -352,7 +377,7 @@ class _Connection:
 
     def failed(self, reason: Exception | str, *, was_sent: bool) -> _Failed:
         self.discard()
-        text = str(reason) or type(reason).__name__
+        text = explained(reason, self._files)
         return _Failed(self.endpoint, text, was_sent=was_sent, was_left=self.is_left)
 
 

@@ -117,6 +117,27 @@ def test_server_that_asks_for_a_certificate_is_not_content_without(tls_server: S
             wanting.get("a")
 
 
+@pytest.mark.parametrize("tls_server", ["consul", "etcd"], indirect=True)  # kazoo tells nothing of TLS
+def test_refused_certificate_is_told_with_what_to_do(tls_server: Server, tls: Tls, tmp_path: Path, opened) -> None:
+    stranger, expired = make_tls(tmp_path), tmp_path / "expired.pem"
+    sign = ["openssl", "x509", "-req", "-in", str(tls.client_certificate.with_suffix(".csr")), "-days", "-1"]
+    sign += ["-CA", str(tls.ca), "-CAkey", str(tls.ca.with_suffix(".key")), "-out", str(expired)]
+    subprocess.run(sign, check=True, capture_output=True)
+    files = TlsFiles(ca=tls.ca, certificate=tls.client_certificate, key=tls.client_key)
+    cases = {
+        "wants a certificate of ours: give kv.certfile": TlsFiles(ca=tls.ca),
+        "expired.pem expired on 20": replace(files, certificate=expired),
+        "does not take kv.certfile": replace(files, certificate=stranger.client_certificate, key=stranger.client_key),
+        "is not accepted (": replace(files, ca=stranger.ca),
+        "give kv.cacertfile": None,
+    }
+    for told, given in cases.items():
+        store = opened(config_of(tls_server, tls=None) if given is None else replace(config_of(tls_server), tls=given))
+        with pytest.raises(KvUnavailable) as caught:
+            store.get("a")
+        assert told in str(caught.value)
+
+
 @pytest.fixture(scope="module")
 def guarded_consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     try:
@@ -148,7 +169,12 @@ def test_consul_without_the_right_token_says_what_is_wrong(guarded_consul: Serve
     until(lambda: is_done(lambda: right.put("a", b"1")), 30)
     store = opened(config_of(guarded_consul, secret=secret))
 
-    for call in (lambda: store.put("a", b"2"), lambda: store.compare_and_swap("b", b"2", 0)):
+    for call in (
+        lambda: store.put("a", b"2"),
+        lambda: store.compare_and_swap("b", b"2", 0),
+        lambda: store.list(""),  # Consul shows those an empty folder who may read nothing
+        lambda: store.watch("").poll(1),
+    ):
         with pytest.raises(KvError, match="token") as caught:
             call()
         assert not isinstance(caught.value, KvUnavailable)

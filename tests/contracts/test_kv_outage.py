@@ -208,6 +208,32 @@ def test_answer_that_makes_no_sense_is_unavailability(over_http: Backend, area: 
             CALLS[call](store)
 
 
+def test_answer_that_is_not_the_stores_is_told_in_the_servers_words(make_backend: Callable[[str], Backend]) -> None:
+    consul, etcd = make_backend("consul"), make_backend("etcd")
+    assert consul.server is not None
+    assert etcd.server is not None
+    refusal = b"CommonName of client sending a request against gateway will be ignored and not used as expected"
+
+    def refuse(peer: socket.socket) -> None:
+        peer.recv(65536)
+        peer.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s" % (len(refusal), refusal))
+        while peer.recv(65536):
+            pass
+
+    with listener(refuse) as port:
+        for backend, at, told in (
+            (consul, etcd.server.port, "is not Consul's (404 '404 page not found')"),
+            (etcd, consul.server.port, "is not etcd's (404 '')"),
+            (etcd, port, "(400 'CommonName of client sending a request against gateway"),
+        ):
+            store = open_store(backend.config("x/", endpoints=(Endpoint("127.0.0.1", at),)))
+            for call in ("get", "list", "put", "transact", "session", "poll"):
+                with pytest.raises(KvUnavailable) as caught:
+                    CALLS[call](store)
+                assert told in str(caught.value)
+            store.close()
+
+
 def test_server_that_drips_its_answer_gets_no_more_time(over_http: Backend, area: str) -> None:
     def drip(peer: socket.socket) -> None:
         peer.recv(65536)

@@ -1,0 +1,73 @@
+"""What is the matter when a server and we do not agree on TLS: what was said, and what can be done about it."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import ssl
+from datetime import UTC, datetime
+from typing import Final
+
+from reconciler.kv.config import TlsFiles
+
+_VALIDITY: Final = re.compile(
+    rb"\x30.(?:\x17\x0d(?P<from>\d{12})|\x18\x0f(?P<long_from>\d{14}))Z(?:\x17\x0d(?P<to>\d{12})|\x18\x0f(?P<long_to>\d{14}))Z",
+    re.DOTALL,
+)
+"""The two moments of a certificate (RFC 5280, section 4.1.2.5), as they lie in its DER form."""
+
+_REFUSALS: Final = ("CERTIFICATE", "ACCESS_DENIED", "UNKNOWN_CA", "HANDSHAKE_FAILURE")
+"""In the names of the alerts that a server ends a connection with for our certificate's sake (RFC 8446, section 6.2)."""
+
+
+def explained(error: Exception | str, files: TlsFiles | None) -> str:
+    """Give an error's text, with what to do where TLS has to do with it. files: those that the connection was made with."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted ({error.verify_message}): see that kv.cacertfile names who signed it"
+    if isinstance(error, ssl.SSLError) and files is not None:
+        if any(word in (error.reason or "") for word in _REFUSALS):
+            return f"the server said: {_said(error)}; {_remedy(files)}"
+        return f"{text}; is that a port without TLS? Then leave out kv.cacertfile, kv.certfile and kv.keyfile"
+    if isinstance(error, http.client.RemoteDisconnected) and files is None:
+        return f"{text}; if the server expects TLS, give kv.cacertfile"
+    return text
+
+
+def _said(error: ssl.SSLError) -> str:
+    """Give the alert in words: `tlsv13 alert certificate required` for TLSV13_ALERT_CERTIFICATE_REQUIRED."""
+    return (error.reason or "").lower().replace("_", " ")
+
+
+def _remedy(files: TlsFiles) -> str:
+    if files.certificate is None:
+        return "it wants a certificate of ours: give kv.certfile and kv.keyfile"
+    begin, end = _validity(files)
+    now = datetime.now(UTC)
+    if end is not None and end < now:
+        return f"the certificate in kv.certfile {files.certificate} expired on {end:%Y-%m-%d}: renew it"
+    if begin is not None and begin > now:
+        return f"the certificate in kv.certfile {files.certificate} is not valid before {begin:%Y-%m-%d}"
+    return f"it does not take kv.certfile {files.certificate}: have it signed, for clients, by an authority that the server trusts"
+
+
+def _validity(files: TlsFiles) -> tuple[datetime | None, datetime | None]:
+    """Give from when to when our certificate is valid, as far as that can be read."""
+    assert files.certificate is not None
+    try:
+        pem = re.search("-----BEGIN CERT.*?-----END CERTIFICATE-----", files.certificate.read_text(), re.DOTALL)
+        found = _VALIDITY.search(ssl.PEM_cert_to_DER_cert(pem[0])) if pem else None
+    except (OSError, ValueError):
+        return None, None
+    if found is None:
+        return None, None
+    return _moment(found["from"], found["long_from"]), _moment(found["to"], found["long_to"])
+
+
+def _moment(short: bytes | None, long: bytes | None) -> datetime | None:
+    """Of two digits for the year, those from 50 on are of the last century."""
+    digits = long.decode() if long else f"{'19' if short and short[:2] >= b'50' else '20'}{(short or b'').decode()}"
+    try:
+        return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
