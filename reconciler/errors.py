@@ -35,6 +35,7 @@
         Suspended          somebody suspended it (exit 0)
         DriftLeft          it drifted, and its specs say to warn only (exit 0)
       Refused              a guard refused the whole command (exit 3)
+        AnothersHost       the host is run from another state or spec folder
       RolledBack           the specs could not be verified, the last good ones are in force (exit 4)
 
 Adapters translate at the border with `raise ... from cause`. `is_retryable` says whether the same pass, run again
@@ -265,6 +266,10 @@ class DriftLeft(Held):
 
 class Refused(ReconcilerError):
     exit_code = ExitCode.GUARDED
+
+
+class AnothersHost(Refused):
+    pass
 
 
 class RolledBack(ReconcilerError):

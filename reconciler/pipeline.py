@@ -19,10 +19,11 @@ from reconciler.apply.names import serve_new_sandboxes
 from reconciler.backends import Backends
 from reconciler.errors import PluginError, ReconcilerError
 from reconciler.flows import stale_flows
-from reconciler.guard.guarded import guarded, refuse_when_suspended
+from reconciler.guard.guarded import anothers_host, guarded, refuse_when_suspended
 from reconciler.guard.orders import NO_ORDERS, Orders
 from reconciler.guard.recovery import Run, forget, recovered_pass, take_back
 from reconciler.guard.rehearsal import rehearsed
+from reconciler.guard.whose import anothers_state
 from reconciler.kernel.lock import HostLock
 from reconciler.look import View, look
 from reconciler.model.objects import (
@@ -43,6 +44,7 @@ from reconciler.model.objects import (
 from reconciler.model.plan import Action, Operation, Outcome, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
+from reconciler.observe.marks import HostMarks, host_marks
 from reconciler.plan.make_plan import Blocked, Boundaries, make_plan
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs, load_specs
@@ -60,8 +62,12 @@ def plan_pass(settings: Settings, backends: Backends, against: str = "live", ord
     loaded = load(settings)
     if against != "live":
         return rehearsed(loaded, settings, backends.kv, against, orders)
-    loaded = guarded(loaded, settings, backends.kv, orders)
+    found = host_marks(backends.namespaces, backends.memory)
+    error = anothers_host(found, loaded.wanted, settings, backends.kv, orders)
+    loaded = guarded(loaded, settings, backends.kv, orders, found)
     view = look(loaded.wanted, settings, backends)
+    if error is not None:
+        view = replace(view, plan=replace(view.plan, problems=((HOST_UNIT, error), *view.plan.problems)))
     return _report(view, loaded, (), view.plan)
 
 
@@ -70,8 +76,8 @@ def reconcile(
 ) -> Report:
     """Bring this host from what it is to what the specs declare. Safe to call again at any time.
 
-    Raises LockHeld when another pass works on this host or specs are on trial, KvUnavailable without a store; all else is
-    in the report.
+    Raises LockHeld when another pass works on this host or specs are on trial, KvUnavailable without a store, AnothersHost when
+    the host is run from other folders; all else is in the report.
     """
     report = run_pass(load(settings), settings, backends, progress=progress, orders=orders)
     write_status(settings, report)
@@ -91,13 +97,16 @@ def run_pass(
 
     blocked: units to be left alone from the start, with the reason.
     """
-    with _at_work(backends):
+    with _at_work(settings, backends, orders) as found:
+        error = anothers_host(found, loaded.wanted, settings, backends.kv, orders)
+        if error is not None:
+            raise error
         return recovered_pass(loaded, settings, orders, _runner(settings, backends, progress, blocked))
 
 
 def revert(settings: Settings, backends: Backends, trial_id: str, reason: str) -> Report | None:
     """Take specs on trial back; None when that was done before or they were confirmed. Raises as `reconcile`."""
-    with _at_work(backends):
+    with _at_work(settings, backends, NO_ORDERS):
         report = take_back(settings, trial_id, reason, _runner(settings, backends))
     if report is not None:
         write_status(settings, report)
@@ -112,7 +121,7 @@ def tear_down(
     Raises Refused while something is suspended.
     """
     nothing = LoadedSpecs(wanted=WantedState(networks=(), attachments=()), faults=(), digest="", files=())
-    with _at_work(backends):
+    with _at_work(settings, backends, orders):
         refuse_when_suspended(settings.state_dir)
         report = _runner(settings, backends, progress)(nothing, replace(orders, is_prune_allowed=True))
         forget(settings, report)
@@ -129,18 +138,26 @@ def _runner(
     """Give how specs are brought about: within what the guards allow. For holders of the host's lock."""
 
     def run(loaded: LoadedSpecs, orders: Orders) -> Report:
-        allowed = guarded(loaded, settings, backends.kv, orders)
+        host = host_marks(backends.namespaces, backends.memory)
+        allowed = guarded(loaded, settings, backends.kv, orders, host)
         return _converge(allowed.wanted, allowed, settings, backends, progress, blocked)
 
     return run
 
 
 @contextmanager
-def _at_work(backends: Backends) -> Iterator[None]:
-    """Hold the host's lock, and in the end no namespace open: one that others delete shall really go."""
+def _at_work(settings: Settings, backends: Backends, orders: Orders) -> Iterator[HostMarks]:
+    """Hold the host's lock, and in the end no namespace open: one that others delete shall really go.
+
+    Raises AnothersHost when the host is run from another state folder.
+    """
     with HostLock():
         try:
-            yield
+            found = host_marks(backends.namespaces, backends.memory)
+            error = anothers_state(found.marks, settings, orders)
+            if error is not None:
+                raise error
+            yield found
         finally:
             backends.namespaces.release()
 

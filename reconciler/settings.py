@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -92,4 +93,14 @@ class Settings:
 
     @property
     def instance(self) -> str:
-        return instance_id(str(self.state_dir.resolve()), self.host)
+        return instance_id(self.state_folder, self.host)
+
+    @property
+    def state_folder(self) -> str:
+        """Where the state is, wherever symbolic links lead: it is the same under another name."""
+        return str(self.state_dir.resolve())
+
+    @property
+    def specs_folder(self) -> str:
+        """Where the specs are, as given: the symbolic link that is swapped for new specs stays the same folder."""
+        return os.path.abspath(self.specs_dir)

@@ -37,6 +37,7 @@ def create_bridge(bridge: Bridge, namespaces: Namespaces) -> Script:
         mtu=bridge.mtu,
         address_generation=_address_generation(bridge),
         promotes_secondaries=True,
+        alias=bridge.mark,
     )
     yield from change(bridge.ns, bridge.ifname, wanted, what)
 
@@ -49,6 +50,7 @@ def update_bridge(before: Bridge, after: Bridge, namespaces: Namespaces) -> Scri
         mac=after.mac if before.mac != after.mac else None,
         mtu=after.mtu if before.mtu != after.mtu else None,
         address_generation=_address_generation(after) if before.has_link_local != after.has_link_local else None,
+        alias=after.mark if before.mark != after.mark else None,
     )
     if _ipv6_differs(before, after):
         set_ipv6(after.ns, after.ifname, namespaces, is_on=after.has_ipv6)

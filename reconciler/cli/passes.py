@@ -53,8 +53,9 @@ def dry_run(context: click.Context, orders: Orders, *, against: str, output: str
 @click.command()
 @global_options()
 @click.option("--allow-prune", "is_protection_off", is_flag=True, help="Remove protected networks too.")
+@click.option("--take-over", "is_taking_over", is_flag=True, help="Also what is run with another --state-dir.")
 @click.pass_context
-def down(context: click.Context, *, is_protection_off: bool) -> ExitCode:
+def down(context: click.Context, *, is_protection_off: bool, is_taking_over: bool) -> ExitCode:
     """Remove all that is ours from this host, and nothing else. Protected networks stay, with what is on them."""
     from reconciler import pipeline
     from reconciler.backends import open_backends
@@ -62,7 +63,7 @@ def down(context: click.Context, *, is_protection_off: bool) -> ExitCode:
     started, invoked = time.monotonic(), begin(context)
     enter_host(invoked.settings)
     with open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
-        orders = Orders(is_protection_off=is_protection_off)
+        orders = Orders(is_protection_off=is_protection_off, is_taking_over=is_taking_over)
         report = pipeline.tear_down(invoked.settings, backends, bar, orders)
     return _finish(invoked, report, started)
 

@@ -120,6 +120,12 @@ class _Commands(click.Group):
     "--unprotect", "unprotected", multiple=True, metavar="NAME", help="Remove this protected network; may be repeated."
 )
 @click.option(
+    "--take-over",
+    "is_taking_over",
+    is_flag=True,
+    help="Run this host from these folders of state and specs, though it was run from others.",
+)
+@click.option(
     "--rollback-on-failure",
     "is_rollback_wanted",
     is_flag=True,
@@ -135,6 +141,7 @@ def reconcile(
     is_detailed: bool,
     is_prune_allowed: bool,
     unprotected: tuple[str, ...],
+    is_taking_over: bool,
     is_rollback_wanted: bool,
 ) -> ExitCode | None:
     """Bring this host's container networks to what the specs declare.
@@ -153,7 +160,10 @@ def reconcile(
     from reconciler.guard.orders import Orders
 
     orders = Orders(
-        is_prune_allowed=is_prune_allowed, unprotected=frozenset(unprotected), is_rollback_wanted=is_rollback_wanted
+        is_prune_allowed=is_prune_allowed,
+        unprotected=frozenset(unprotected),
+        is_rollback_wanted=is_rollback_wanted,
+        is_taking_over=is_taking_over,
     )
     if is_dry_run:
         return dry_run(context, orders, against=against or "live", output=output, is_detailed=is_detailed)
@@ -168,6 +178,7 @@ def _refuse_options_of_a_pass(context: click.Context) -> None:
         "is_detailed": "--detailed-exitcode",
         "is_prune_allowed": "--allow-prune",
         "unprotected": "--unprotect",
+        "is_taking_over": "--take-over",
         "is_rollback_wanted": "--rollback-on-failure",
     }
     for name, flag in flags.items():

@@ -11,6 +11,7 @@ from ipaddress import ip_interface
 from reconciler.drivers.sandbox_side import sandbox_side
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet, HostFacts
 from reconciler.model.identifiers import HOST, bridge_mac
+from reconciler.model.marks import Mark
 from reconciler.model.objects import Address, Bridge, Object, Sysctl, VethPair
 
 
@@ -47,11 +48,19 @@ def _bridge(network: DesiredNetwork, host: HostFacts) -> Iterator[Object]:
         mtu=network.mtu,
         has_ipv6=has_ipv6,
         has_link_local=has_ipv6,
+        mark=_mark(network, host),
     )
     for subnet in network.subnets:
         if _answers(network, subnet):
             interface = ip_interface(f"{subnet.gateway}/{subnet.subnet.prefixlen}")
             yield Address(unit=unit, ns=HOST, ifname=ifname, interface=interface)
+
+
+def _mark(network: DesiredNetwork, host: HostFacts) -> str:
+    if not host.state:
+        return ""
+    is_protected = network.wanted.is_protected
+    return Mark(network=network.name, state=host.state, specs=host.specs, is_protected=is_protected).text()
 
 
 def _answers(network: DesiredNetwork, subnet: DesiredSubnet) -> bool:

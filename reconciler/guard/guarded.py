@@ -8,32 +8,44 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from reconciler.errors import Refused
+from reconciler.errors import AnothersHost, Refused
 from reconciler.guard.keep import declared_again, missing
 from reconciler.guard.last_good import LastGood, place, read_last_good, read_verified
 from reconciler.guard.orders import Orders
 from reconciler.guard.prune import Refusals, refusals, unheeded
 from reconciler.guard.suspension import EVERYTHING, suspensions
-from reconciler.ipam.promises import Promises, decode_promises
+from reconciler.guard.whose import anothers_specs, anothers_state
+from reconciler.ipam.promises import NetworkPromise, Promises, decode_promises
 from reconciler.kv.protocol import KvStore
 from reconciler.model.holds import Holds, OnDrift
+from reconciler.model.marks import Mark
 from reconciler.model.wanted import WantedState
+from reconciler.observe.marks import HostMarks
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 
 log = logging.getLogger(__name__)
 
+_UNMARKED = HostMarks()
 
-def guarded(loaded: LoadedSpecs, settings: Settings, kv: KvStore, orders: Orders) -> LoadedSpecs:
+
+def guarded(
+    loaded: LoadedSpecs, settings: Settings, kv: KvStore, orders: Orders, host: HostMarks = _UNMARKED
+) -> LoadedSpecs:
     """Give the specs as this pass may apply them. Reads the state folder and writes nothing.
 
     What stays although it is no longer declared, or is suspended, is declared as it was when it was last verified, and so goes on
     being named, listed and (unless suspended) repaired. Where nobody remembers how it was, nothing at all is pruned.
+    host: what the kernel knows, of which the store may have lost everything, or never heard as the host is taken over.
     """
     promises = _promises(kv, loaded.wanted)
+    marked = {mark.network: _marked(mark) for mark in host.marks}
+    if marked.keys() - promises.networks.keys():
+        promises = replace(promises, networks={**marked, **promises.networks})
     for warning in unheeded(orders, loaded.wanted, promises):
         log.warning("%s", warning)
-    refused = _refusals(loaded.wanted, promises, settings, orders)
+    has_members = bool(promises.endpoints) or host.has_members
+    refused = _refusals(loaded.wanted, promises, settings, orders, has_members=has_members)
     suspended = suspensions(settings.state_dir, time.time())
     names = {*refused.networks, *(suspension.network for suspension in suspended)} - {EVERYTHING}
     wanted = loaded.wanted
@@ -45,6 +57,18 @@ def guarded(loaded: LoadedSpecs, settings: Settings, kv: KvStore, orders: Orders
     holds = Holds(refused=refused.told(), suspended=tuple((one.unit, one.error()) for one in suspended))
     holds = _with_drift(holds, loaded, settings, orders)
     return loaded if holds == Holds() else replace(loaded, wanted=replace(wanted, holds=holds))
+
+
+def anothers_host(
+    host: HostMarks, wanted: WantedState, settings: Settings, kv: KvStore, orders: Orders
+) -> AnothersHost | None:
+    """Say why a pass with `wanted` may not be made on this host; None when it may. Reads the store and writes nothing."""
+    error = anothers_state(host.marks, settings, orders)
+    if error is not None or any(mark.is_of_specs(settings.specs_folder) for mark in host.marks):
+        return error
+    entries = [*kv.list("network/"), *kv.list("endpoint/")]
+    promises, _ = decode_promises({entry.key: entry.value.decode(errors="replace") for entry in entries})
+    return anothers_specs(host.marks, wanted, promises, settings, orders)
 
 
 def refuse_when_suspended(state_dir: Path) -> None:
@@ -59,8 +83,14 @@ def _promises(kv: KvStore, wanted: WantedState) -> Promises:
     return decode_promises({entry.key: entry.value.decode(errors="replace") for entry in entries})[0]
 
 
-def _refusals(wanted: WantedState, promises: Promises, settings: Settings, orders: Orders) -> Refusals:
-    found = refusals(wanted, promises, settings.prune_limit, orders)
+def _marked(mark: Mark) -> NetworkPromise:
+    return NetworkPromise(name=mark.network, id="", created="", is_protected=mark.is_protected)
+
+
+def _refusals(
+    wanted: WantedState, promises: Promises, settings: Settings, orders: Orders, *, has_members: bool
+) -> Refusals:
+    found = refusals(wanted, promises, settings.prune_limit, orders, has_members=has_members)
     if not orders.is_reverting or not found.networks:
         return found
     # The way back takes away what the failed specs brought, protected or not; what was kept before stays.

@@ -32,14 +32,20 @@ class Refusals:
 _EMPTY = "the specs declare nothing any more; if that is meant, run `reconcile --allow-prune` or `reconcile down`"
 
 
-def refusals(wanted: WantedState, promises: Promises, limit: PruneLimit, orders: Orders) -> Refusals:
-    """Compare what runs by the promises with what is declared. Specs with faults remove nothing anyway."""
+def refusals(
+    wanted: WantedState, promises: Promises, limit: PruneLimit, orders: Orders, *, has_members: bool
+) -> Refusals:
+    """Compare what runs by the promises with what is declared. Specs with faults remove nothing anyway.
+
+    has_members: some attachment is on some network.
+    """
     if wanted.has_faults:
         return Refusals(networks={})
     declared = {network.name for network in wanted.networks}
     running = promises.networks.keys() - BUILTIN_NETWORKS - _implied(promises)
     gone = running - declared
-    if not orders.is_prune_allowed and _is_suspicious(wanted, promises, limit, len(gone), len(running)):
+    is_suspicious = _is_suspicious(wanted, limit, len(gone), len(running), has_members=has_members)
+    if not orders.is_prune_allowed and is_suspicious:
         return Refusals(networks={name: _too_many(name, len(gone), len(running)) for name in gone}, is_whole=True)
     if orders.is_protection_off:
         return Refusals(networks={})
@@ -65,10 +71,10 @@ def _implied(promises: Promises) -> frozenset[str]:
     return frozenset() if found is None or found.is_protected else frozenset((GATEWAY_NETWORK,))
 
 
-def _is_suspicious(wanted: WantedState, promises: Promises, limit: PruneLimit, gone: int, running: int) -> bool:
+def _is_suspicious(wanted: WantedState, limit: PruneLimit, gone: int, running: int, *, has_members: bool) -> bool:
     users = [network for network in wanted.networks if network.name not in BUILTIN_NETWORKS]
     if not users and not wanted.attachments:
-        return bool(gone or promises.endpoints)
+        return bool(gone or has_members)
     return limit.is_exceeded(gone, running) or bool(gone and not users)
 
 

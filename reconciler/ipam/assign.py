@@ -14,11 +14,12 @@ from reconciler.ipam.networks import Failures as NetworkFailures
 from reconciler.ipam.networks import desired_networks
 from reconciler.ipam.parents import passthru_failures
 from reconciler.ipam.promises import Promises
+from reconciler.ipam.reach import reach_remarks
 from reconciler.ipam.tunnels import tunnels
 from reconciler.model.cluster import ALONE, ClusterState
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
 from reconciler.model.identifiers import HOST, NsRef, attachment_id, endpoint_id, veth_link_name
-from reconciler.model.objects import Unit
+from reconciler.model.objects import IPNetwork, Unit
 from reconciler.model.plugins import Node
 from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkMode, WantedState
 
@@ -60,7 +61,12 @@ def assign(wanted: WantedState, host: HostFacts, promises: Promises, cluster: Cl
         nodes=_nodes(cluster),
         tunnels=tunnels(host, wanted.networks, _joined(attachments, wanted, promises), cluster),
         has_faults=wanted.has_faults,
+        remarks=tuple(reach_remarks(shown, _pools_before(promises), host)),
     )
+
+
+def _pools_before(promises: Promises) -> Mapping[str, frozenset[IPNetwork]]:
+    return {name: frozenset(pool for pool, _ in promise.subnets) for name, promise in promises.networks.items()}
 
 
 def _joined(attachments: Sequence[DesiredAttachment], wanted: WantedState, promises: Promises) -> Iterator[str]:

@@ -10,8 +10,9 @@ from reconciler.ipam.gateways import completed_subnets
 from reconciler.ipam.global_networks import global_subnets, remote_endpoints
 from reconciler.ipam.link_names import link_name
 from reconciler.ipam.parents import parent_failures, parent_mtu
-from reconciler.ipam.pools import chosen_pools, declared_pools, families, host_networks, pool_order
+from reconciler.ipam.pools import chosen_pools, declared_pools, families, pool_order
 from reconciler.ipam.promises import NetworkPromise
+from reconciler.ipam.reach import host_networks
 from reconciler.ipam.settle import settled
 from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import DesiredNetwork, DesiredSubnet, HostFacts

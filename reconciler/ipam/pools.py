@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 from reconciler.errors import PlanError, PoolExhausted, PoolOverlap
 from reconciler.ipam.promises import NetworkPromise
+from reconciler.ipam.reach import hidden_by, host_networks
 from reconciler.model.desired import HostFacts
 from reconciler.model.objects import IPNetwork
 from reconciler.model.wanted import NetworkWanted
@@ -20,9 +21,6 @@ DEFAULT_POOLS: Final = (
     *(IPv4Network((f"192.168.{third}.0", 20)) for third in range(0, 256, 16)),
 )
 """The engine's 31 for local scope, in its order (docker-networking section 2.1)."""
-
-_EVERYTHING_BELOW: Final = 8
-"""Routes with a shorter prefix speak of the whole internet (OpenVPN's 0.0.0.0/1 and 128.0.0.0/1), not of a network."""
 
 _ULA_PIECES: Final = 1 << 16
 """/64 pieces of a /48."""
@@ -130,11 +128,21 @@ class _Choice:
         for demand in undeclared:
             self._claim_promised(demand)
         for (network, family, pools), runs in zip(declared, is_running, strict=True):
-            if not runs:
+            if not runs and not self._hides_something(network, pools):
                 self._claim_declared(network.name, family, pools)
         for demand in undeclared:
             if demand not in self._chosen:
                 self._find(demand)
+
+    def _hides_something(self, network: NetworkWanted, pools: Sequence[IPNetwork]) -> bool:
+        """Refuse what would cut the host off. What runs on its pools already is told of instead (`reach_remarks`)."""
+        hidden = hidden_by(network, pools, self._host)
+        if hidden:
+            text = f"network {network.name}: {hidden}, and the host would be cut off from there"
+            self.failures.setdefault(
+                network.name, PoolOverlap(f"{text}; choose another subnet, or insist with `allow_overlap: true`")
+            )
+        return hidden != ""
 
     def _promised(self, name: str, family: int) -> set[IPNetwork]:
         promise = self._promises.get(name)
@@ -201,25 +209,6 @@ class _Choice:
         for pool in (*host_networks(self._host), *self._avoided):
             claims.add(pool, "")
         return claims
-
-
-def host_networks(host: HostFacts) -> Iterator[IPNetwork]:
-    """Give what no automatic choice may hide: destinations of the host's routes, and its name servers."""
-    for destination, _ in host.routes:
-        if destination.prefixlen >= _EVERYTHING_BELOW:
-            yield destination
-    for text in (host.resolv_conf, host.resolved_conf):
-        for line in text.splitlines():
-            match line.split():
-                case ["nameserver", address, *_]:
-                    yield from _single(address)
-
-
-def _single(address: str) -> Iterator[IPNetwork]:
-    try:
-        yield ip_network(ip_address(address.partition("%")[0]))
-    except ValueError:
-        return
 
 
 def declared_pools(network: NetworkWanted, family: int) -> tuple[IPNetwork, ...]:

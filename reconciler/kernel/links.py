@@ -222,6 +222,7 @@ class Change(NamedTuple):
     address_generation: int | None = None
     promotes_secondaries: bool = False
     forgets_neighbours: bool = False
+    alias: str | None = None
 
 
 def change_link(link: int | str, change: Change) -> Request:
@@ -239,6 +240,8 @@ def change_link(link: int | str, change: Change) -> Request:
         body += u32_attribute(_IFLA_MTU, change.mtu)
     if change.master is not None:
         body += u32_attribute(_IFLA_MASTER, change.master)
+    if change.alias is not None:
+        body += attribute(_IFLA_IFALIAS, change.alias.encode())
     if change.is_hairpin is not None:
         body += _PORT[change.is_hairpin, change.forgets_neighbours]
     return Request(RTM_NEWLINK, 0, body + _af_spec(change))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +14,7 @@ from reconciler.cluster.records import OWN_FOLDERS
 from reconciler.errors import ConfigError
 from reconciler.kv.config import Endpoint, Provider, StoreConfig, TlsFiles
 from reconciler.kv.protocol import checked_prefix
+from reconciler.model.objects import IPAddress
 
 DEFAULT_PORTS: Final[Mapping[Provider, int]] = {Provider.CONSUL: 8500, Provider.ETCD: 2379, Provider.ZK: 2181}
 
@@ -71,6 +74,14 @@ def store_config(url: str, options: Mapping[str, str], environment: Mapping[str,
         tls=_tls(options),
         secret=_secret(provider, options, environment),
     )
+
+
+def store_addresses(url: str) -> Iterator[IPAddress]:
+    """Give the store's servers as far as they stand in the address as numbers; names are not looked up."""
+    for host in url.partition("://")[2].partition("/")[0].split(","):
+        match = _HOST.match(host)
+        with suppress(ValueError):
+            yield ip_address((match["v6"] or match["name"]) if match else "")
 
 
 def discovery(options: Mapping[str, str]) -> Discovery:

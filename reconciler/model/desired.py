@@ -46,6 +46,8 @@ class HostFacts:
     resolv_conf, hosts: text of the host's own files. now: RFC 3339 with nanoseconds, for `Created`.
     resolved_conf: of /run/systemd/resolve/resolv.conf, "" if absent.
     parents: of the links that networks name as parents those that are there, sorted; None: nobody looked.
+    state, specs: the folders that it is run from, "" where none are to be named. needed: addresses that the host must go on
+    reaching, and what they are: its own, its gateways, the cluster's store.
     ipv6_off: "all" or "lo" where the host's disable_ipv6 is set for these, else "".
     sandbox_sysctls: path and value of what namespaces made by us have unless an attachment asks otherwise.
     uplinks: links of others by which the host may learn its way out from router advertisements.
@@ -65,6 +67,9 @@ class HostFacts:
     vxlan_port: int = VXLAN_PORT
     underlay_mtu: int | None = None
     parents: tuple[ParentFact, ...] | None = None
+    state: str = ""
+    specs: str = ""
+    needed: tuple[tuple[IPAddress, str], ...] = ()
     ipv6_off: str = ""
     sandbox_sysctls: tuple[tuple[str, str], ...] = ()
     uplinks: tuple[str, ...] = ()

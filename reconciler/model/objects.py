@@ -117,7 +117,7 @@ class Bridge(_Object):
 
     mtu: bytes. has_ipv6: whether it takes IPv6 packets at all, has_link_local: whether it makes itself an fe80:: address (both
     wanted on IPv6 networks only). heeds_routers: whether it takes addresses and routes from router advertisements, which any
-    sandbox can send.
+    sandbox can send. mark: its alias on the host, see `model.marks`.
     """
 
     kind: ClassVar[str] = "Bridge"
@@ -129,6 +129,7 @@ class Bridge(_Object):
     has_link_local: bool = False
     heeds_routers: bool = False
     is_up: bool = True
+    mark: str = ""
 
     @property
     def key(self) -> Key:

@@ -148,6 +148,7 @@ class NetworkWanted:
     """One network. options: as typed, for inspect. bridge, overlay, macvlan, ipvlan: parsed, present when driver is that.
 
     ipam_options None: never set, which inspect shows as null. is_protected: it stays when it is no longer declared.
+    is_overlap_allowed: its subnets may cover what the host reaches elsewhere.
     declaration: of a global network, what the cluster is told that it is, as text; "" while that is not known.
     is_shared: it is one of the cluster's. is_listed: the cluster has it, and this host neither declares nor joins it.
     is_awaiting: its IPAM plugin has not given its pools yet, or its own has not said whether hosts share them.
@@ -170,6 +171,7 @@ class NetworkWanted:
     is_attachable: bool = False
     is_external: bool = False
     is_protected: bool = False
+    is_overlap_allowed: bool = False
     on_drift: OnDrift = OnDrift.CORRECT
     labels: Pairs = ()
     declaration: str = ""

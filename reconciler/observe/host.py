@@ -36,9 +36,7 @@ def observe_host(
 
     What is wrong with one sandbox stands in its fact. Raises KernelError when the host itself cannot be looked at.
     """
-    namespaces.refresh()
-    host = memory.host = _host_view(namespaces, memory)
-    memory.stale_links = None
+    host = host_view(namespaces, memory)
     memory.overlays = look_into_overlays(namespaces, memory.overlays, memory.entries)
     overlays = [overlay for overlay in memory.overlays.values() if overlay is not None]
     nears = NearEnds({HOST: host.links, **{overlay.ns: overlay.seen.links for overlay in overlays}})
@@ -56,7 +54,15 @@ _FEW_LINKS: Final = 128
 """Up to so many are asked for one by one; the dump of a thousand takes as long as some three hundred."""
 
 
-def _host_view(namespaces: Namespaces, memory: Memory) -> View:
+def host_view(namespaces: Namespaces, memory: Memory) -> View:
+    """Look at the host's own namespace, as far as `memory` does not know it."""
+    namespaces.refresh()
+    memory.host = _fresh_view(namespaces, memory)
+    memory.stale_links = None
+    return memory.host
+
+
+def _fresh_view(namespaces: Namespaces, memory: Memory) -> View:
     if memory.host is None or (memory.stale_links is not None and len(memory.stale_links) > _FEW_LINKS):
         return view(namespaces, HOST)
     if memory.stale_links is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
+from reconciler.kv.address import store_addresses
 from reconciler.model.desired import HostFacts, ParentFact
 from reconciler.model.objects import IPAddress
 from reconciler.observe.memory import View
@@ -44,6 +45,9 @@ def host_facts(settings: Settings, host: View, now: str, parents: frozenset[str]
         hosts=_text(_HOSTS),
         has_ipv6=_IPV6.exists(),
         now=now,
+        state=settings.state_folder,
+        specs=settings.specs_folder,
+        needed=tuple(_needed(settings, host)),
         vtep=vtep,
         underlay_mtu=next((link.mtu for link in host.links if link.ifindex == underlay), None),
         parents=None if parents is None else tuple(_parents(host, parents)),
@@ -51,6 +55,22 @@ def host_facts(settings: Settings, host: View, now: str, parents: frozenset[str]
         sandbox_sysctls=sandbox_defaults(),
         uplinks=tuple(_uplinks(host)),
     )
+
+
+def _needed(settings: Settings, host: View) -> Iterator[tuple[IPAddress, str]]:
+    """Give the addresses that no network may hide: the host's own, its gateways, the cluster's store."""
+    foreign = {link.ifindex: link.ifname for link in host.links if not link.is_ours}
+    for entry in host.addresses:
+        address = ip_address(entry.address)
+        if entry.ifindex in foreign and not (address.is_loopback or address.is_link_local):
+            yield address, f"the host's own address {address} of {foreign[entry.ifindex]}"
+    for route in host.routes:
+        gateway = route.gateway_address()
+        if not route.prefix_length and gateway is not None and not gateway.is_link_local:
+            yield gateway, f"the gateway {gateway} of the host's default route"
+    for address in store_addresses(settings.cluster_store):
+        if not address.is_loopback:
+            yield address, f"the cluster's store at {address}"
 
 
 def _uplinks(host: View) -> Iterator[str]:

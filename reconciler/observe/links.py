@@ -101,6 +101,7 @@ def _bridge(ns: NsRef, link: Link) -> Bridge:
         has_link_local=ipv6.has_link_local,
         heeds_routers=ipv6.heeds_routers,
         is_up=link.is_up,
+        mark=link.alias,
     )
 
 

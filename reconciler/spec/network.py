@@ -35,7 +35,7 @@ Fault = tuple[Path, str]
 _BRIDGE, _HOST, _NONE = BUILTIN_NETWORKS
 _BUILTIN_DRIVERS: Final = {_BRIDGE: "bridge", _HOST: "host", _NONE: "null"}
 _ALLOWED_ON_BRIDGE: Final = frozenset(
-    ("driver", "driver_opts", "enable_ipv4", "enable_ipv6", "ipam", "labels", "onDrift")
+    ("allow_overlap", "driver", "driver_opts", "enable_ipv4", "enable_ipv6", "ipam", "labels", "onDrift")
 )
 
 
@@ -113,6 +113,9 @@ class NetworkSpec(SpecModel):
     external: External = Field(default=False, description="declared elsewhere; only join it")
     labels: Labels = ()
     protect: bool = Field(default=False, description="the network stays when it is no longer declared")
+    allow_overlap: bool = Field(
+        default=False, description="its subnets may cover routes and addresses that the host reaches elsewhere"
+    )
     onDrift: DriftAnswer = Field(  # noqa: N815  # the key as users write it
         default=OnDrift.CORRECT, description="what to do about changes that others make: correct, warn or ignore"
     )
@@ -198,6 +201,7 @@ def network_wanted(key: str, spec: NetworkSpec, source: Source) -> tuple[Network
             is_attachable=spec.attachable,
             is_external=spec.is_external,
             is_protected=spec.protect,
+            is_overlap_allowed=spec.allow_overlap,
             on_drift=spec.onDrift,
             labels=spec.labels,
         ),

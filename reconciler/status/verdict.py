@@ -8,6 +8,7 @@ from typing import Final
 
 from reconciler.errors import (
     AddressesAwaited,
+    AnothersHost,
     DriftLeft,
     ExitCode,
     FightingWriter,
@@ -53,6 +54,7 @@ _REASONS: Final[tuple[tuple[type[ReconcilerError], str], ...]] = (
     (Suspended, "Suspended"),
     (DriftLeft, "DriftDetected"),
     (RolledBack, "RolledBack"),
+    (AnothersHost, "AnothersHost"),
     (NameConflict, "OwnershipConflict"),
     (SandboxMissing, "SandboxMissing"),
     (ParentMissing, "ParentMissing"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from reconciler.errors import ExitCode
 from tests.command_line import Reconcile
 from tests.machine import Machine
+from tests.pipeline.host_view import everything, settled
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
@@ -162,6 +164,81 @@ def test_folder_that_cannot_be_looked_through_changes_nothing(
     reconcile.ok()
     assert reconcile("--allow-prune", specs=places[0]).exit_code == ExitCode.BAD_SPECS
     assert machine.ping("on-a", "10.7.0.1")
+
+
+def test_lost_state_folder_takes_no_guard_along(reconcile: Reconcile, machine: Machine, host_ns: str) -> None:
+    names = ("a", "b", "c", "d", "e")
+    reconcile.write(all=specs(*names, more=", protect: true"))
+    reconcile.ok()
+    shutil.rmtree(machine.state_dir)
+
+    reconcile.write()
+    assert problems(plan(reconcile)) == [(name, "PruneGuard") for name in names]
+    assert reconcile().exit_code == ExitCode.GUARDED
+    reconcile.write(all=specs("a", "b", "c", "d", more=", protect: true"))
+    assert problems(plan(reconcile, "--allow-prune")) == [("e", "Protected")]
+    assert reconcile("--allow-prune").exit_code == ExitCode.GUARDED
+    assert all(machine.ping(f"on-{name}", f"10.7.{number}.1") for number, name in enumerate(names))
+
+
+def test_other_folders_change_nothing_until_they_take_over(
+    reconcile: Reconcile, machine: Machine, host_ns: str, tmp_path: Path
+) -> None:
+    reconcile.write(all=specs("a", "b"))
+    reconcile.ok()
+    before = settled(lambda: everything(machine, host_ns))
+    other = tmp_path / "other"
+    (other / "specs").mkdir(parents=True)
+    (other / "specs" / "c.yaml").write_text("networks:\n" + network("c", 9))
+    second = ("--state-dir", str(other / "state"))
+
+    for words in ((), ("down",), ("try", "--timeout", "60s")):
+        done = reconcile(*second, *words, specs=other / "specs")
+        assert done.exit_code == ExitCode.GUARDED, done.text
+        assert all(str(folder) in done.stderr for folder in (machine.state_dir, other / "state")), done.text
+    assert plan(reconcile, *second)["problems"][0]["reason"] == "AnothersHost"
+    done = reconcile(specs=other / "specs")
+    assert done.exit_code == ExitCode.GUARDED
+    assert all(str(folder) in done.stderr for folder in (reconcile.specs, other / "specs")), done.text
+    assert "network a, network b, attachment on-a, attachment on-b" in done.stderr
+    assert settled(lambda: everything(machine, host_ns)) == before
+
+    (other / "specs" / "more.yaml").write_text(specs("a", "b"))
+    reconcile.ok(specs=other / "specs")  # what declares all that runs may come from anywhere
+    (other / "specs" / "more.yaml").write_text(specs("a"))
+    reconcile.ok(specs=other / "specs")
+    assert reconcile().exit_code == ExitCode.GUARDED
+    reconcile.ok("--take-over")
+    assert machine.ping("on-b", "10.7.1.1")
+
+    assert reconcile(*second, "--take-over", "--dry-run").exit_code == ExitCode.OK
+    reconcile.ok(*second, "--take-over")
+    assert reconcile().exit_code == ExitCode.GUARDED
+    reconcile.ok(*second, "down")
+    assert machine.links(host_ns) == ["lo"]
+
+
+def test_subnet_over_the_uplink_does_not_cut_the_host_off(
+    reconcile: Reconcile, machine: Machine, host_ns: str, uplink: str
+) -> None:
+    good = network("good", 1)
+    reconcile.write(
+        all=f"networks:\n  bad: {{ipam: {{config: [{{subnet: 192.0.2.0/24, gateway: 192.0.2.2}}]}}}}\n{good}"
+    )
+
+    dry, done = reconcile("--dry-run"), reconcile()
+
+    assert dry.exit_code == done.exit_code == ExitCode.FAILED
+    for text in (dry.text, done.text):
+        assert "subnet 192.0.2.0/24 covers the host's own address 192.0.2.1 of" in text
+    assert machine.ping(host_ns, "192.0.2.2")
+    assert machine.ping(host_ns, "10.7.1.1")
+
+    reconcile.write(
+        all=f"networks:\n  bad: {{allow_overlap: true, ipam: {{config: [{{subnet: 192.0.2.128/25}}]}}}}\n{good}"
+    )
+    reconcile.ok()
+    assert machine.ping(host_ns, "192.0.2.129")
 
 
 def test_protected_network_survives_its_declaration_with_what_is_on_it(

@@ -123,7 +123,7 @@ def test_json_tells_one_change_in_full() -> None:
     found = document(report(CHANGE_MTU))
 
     attributes = {"ns": "", "ifname": "br-front", "mac": "02:42:00:00:00:01"}
-    flags = {"has_ipv6": False, "has_link_local": False, "heeds_routers": False, "is_up": True}
+    flags = {"has_ipv6": False, "has_link_local": False, "heeds_routers": False, "is_up": True, "mark": ""}
     assert found["resource_changes"] == [
         {
             "address": "Bridge/host/br-front",

@@ -12,7 +12,7 @@ from reconciler.guard.keep import declared_again, missing
 from reconciler.guard.obey import obeyed
 from reconciler.guard.orders import NO_ORDERS, Orders
 from reconciler.guard.prune import refusals, unheeded
-from reconciler.ipam.promises import EndpointPromise, NetworkPromise, Promises
+from reconciler.ipam.promises import NetworkPromise, Promises
 from reconciler.model.holds import Holds, OnDrift
 from reconciler.model.identifiers import HOST, NsRef, network_id
 from reconciler.model.objects import (
@@ -64,14 +64,12 @@ def attachment(name: str, *networks: str, mode: NetworkMode = NetworkMode.NETWOR
     )
 
 
-def promises(*networks: str, protected: tuple[str, ...] = (), is_attached: bool = False) -> Promises:
-    endpoint = EndpointPromise(network="bridge", attachment="web", id="e" * 64)
+def promises(*networks: str, protected: tuple[str, ...] = ()) -> Promises:
     return Promises(
         networks={
             name: NetworkPromise(name=name, id=network_id("h", name), created="", is_protected=name in protected)
             for name in ("bridge", "host", "none", *networks)
         },
-        endpoints={("bridge", "web"): endpoint} if is_attached else {},
     )
 
 
@@ -93,12 +91,14 @@ def promises(*networks: str, protected: tuple[str, ...] = (), is_attached: bool 
     ids=lambda names: names or "none",
 )
 def test_more_than_half_and_at_least_three_or_all_are_refused(running: str, declared: str, refused: str) -> None:
-    found = refusals(wanted(*declared), promises(*running), LIMIT, NO_ORDERS)
+    found = refusals(wanted(*declared), promises(*running), LIMIT, NO_ORDERS, has_members=False)
 
     assert sorted(found.networks) == sorted(refused)
     assert found.is_whole == bool(refused)
     assert all(type(error) is PruneRefused for error in found.networks.values())
-    assert not refusals(wanted(*declared), promises(*running), LIMIT, Orders(is_prune_allowed=True)).networks
+    assert not refusals(
+        wanted(*declared), promises(*running), LIMIT, Orders(is_prune_allowed=True), has_members=False
+    ).networks
 
 
 @pytest.mark.parametrize(
@@ -111,19 +111,24 @@ def test_more_than_half_and_at_least_three_or_all_are_refused(running: str, decl
     ids=["beyond", "too few", "too small a share"],
 )
 def test_limit_counts_both_number_and_share(limit: PruneLimit, is_refused: bool) -> None:
-    assert bool(refusals(wanted("a", "b"), promises("a", "b", "c", "d"), limit, NO_ORDERS).networks) == is_refused
+    assert (
+        bool(refusals(wanted("a", "b"), promises("a", "b", "c", "d"), limit, NO_ORDERS, has_members=False).networks)
+        == is_refused
+    )
 
 
 def test_specs_that_declare_nothing_take_no_attachment_away() -> None:
-    found = refusals(wanted(), promises(is_attached=True), LIMIT, NO_ORDERS)
+    found = refusals(wanted(), promises(), LIMIT, NO_ORDERS, has_members=True)
 
     assert found.is_whole
     assert [unit for unit, _ in found.told()] == [HOST_UNIT]
-    assert not refusals(wanted(attachments=(attachment("x"),)), promises(is_attached=True), LIMIT, NO_ORDERS).is_whole
+    assert not refusals(wanted(attachments=(attachment("x"),)), promises(), LIMIT, NO_ORDERS, has_members=True).is_whole
 
 
 def test_specs_with_faults_remove_nothing_so_nothing_is_refused() -> None:
-    assert not refusals(wanted(has_faults=True), promises("a", protected=("a",)), LIMIT, NO_ORDERS).networks
+    assert not refusals(
+        wanted(has_faults=True), promises("a", protected=("a",)), LIMIT, NO_ORDERS, has_members=False
+    ).networks
 
 
 @pytest.mark.parametrize(
@@ -138,7 +143,7 @@ def test_specs_with_faults_remove_nothing_so_nothing_is_refused() -> None:
     ids=["no orders", "prune allowed", "another unprotected", "unprotected", "protection off"],
 )
 def test_protected_network_goes_only_by_its_name(orders: Orders, stays: bool) -> None:
-    found = refusals(wanted("b"), promises("a", "b", protected=("a", "b")), LIMIT, orders)
+    found = refusals(wanted("b"), promises("a", "b", protected=("a", "b")), LIMIT, orders, has_members=False)
 
     assert list(found.networks) == (["a"] if stays else [])
     assert all(isinstance(error, Protected) for error in found.networks.values())

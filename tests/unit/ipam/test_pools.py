@@ -65,8 +65,10 @@ def test_routes_that_say_everything_block_no_pool(routes: tuple[str, ...]) -> No
     assert pools(state) == {"a": "172.17.0.0/16"}
 
 
-def test_declared_subnet_may_meet_a_host_route() -> None:
-    state = first_pass([network("a", "10.0.0.0/24")], host=replace(HOST_FACTS, routes=_routed("10.0.0.0/8")))
+def test_declared_subnet_may_meet_a_host_route_when_somebody_insists() -> None:
+    insisting = network("a", "10.0.0.0/24", is_overlap_allowed=True)
+
+    state = first_pass([insisting], host=replace(HOST_FACTS, routes=_routed("10.0.0.0/8")))
 
     assert pools(state) == {"a": "10.0.0.0/24"}
 

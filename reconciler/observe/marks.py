@@ -1,0 +1,28 @@
+"""What our links on the host say of whose they are, without anything of the state folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.kernel.netns import Namespaces
+from reconciler.model.marks import Mark, read_mark
+from reconciler.observe.host import host_view
+from reconciler.observe.memory import Memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostMarks:
+    """marks: of our bridges, those of before there were marks left out. has_members: some sandbox is joined to one."""
+
+    marks: tuple[Mark, ...] = ()
+    has_members: bool = False
+
+
+def host_marks(namespaces: Namespaces, memory: Memory) -> HostMarks:
+    """Look at the links of the host. What was looked at stays in `memory` for the pass."""
+    links = [link for link in host_view(namespaces, memory).links if link.is_ours]
+    marks = (read_mark(link.alias) for link in links if link.kind == "bridge")
+    return HostMarks(
+        marks=tuple(mark for mark in marks if mark is not None),
+        has_members=any(link.kind == "veth" for link in links),
+    )
