@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
 from reconciler.cli.streams import StderrHandler
 from reconciler.cli.terminal import printable
-from reconciler.errors import SpecError
+from reconciler.errors import KvConflict, SpecError
 from reconciler.model.plan import Action, Outcome
 from reconciler.model.report import Report
 from reconciler.model.wanted import SpecWarning
@@ -21,6 +22,9 @@ log = logging.getLogger("reconciler")
 operations_log = logging.getLogger("reconciler.operations")
 
 _LEVELS: Final = {-2: logging.ERROR, -1: logging.WARNING, 0: logging.INFO}
+_ALIKE_MAX: Final = 5
+"""Of endpoints of one network with one reason: more are told once, and counted."""
+
 _PREFIXED: Final = logging.WARNING
 _DONE: Final = {Action.CREATE: "created", Action.UPDATE: "changed", Action.DELETE: "deleted"}
 
@@ -64,8 +68,14 @@ class JsonFormatter(logging.Formatter):
 
 def log_pass(report: Report, issues: tuple[Unsettled, ...], elapsed_s: float) -> None:
     """Tell what a pass did: a line per operation, per fault and per issue, and one in sum."""
+    lost: defaultdict[tuple[Action, str], list[Outcome]] = defaultdict(list)
     for outcome in report.outcomes:
-        _log_outcome(outcome)
+        if isinstance(outcome.error, KvConflict) and not outcome.skipped:
+            lost[outcome.operation.action, outcome.operation.unit.network].append(outcome)
+        else:
+            _log_outcome(outcome)
+    for same in lost.values():
+        _log_outcome(same[0], len(same) - 1)
     log_issues(report, issues)
     log.info("%s in %.2f s", summary_line(report, issues), elapsed_s)
 
@@ -73,9 +83,16 @@ def log_pass(report: Report, issues: tuple[Unsettled, ...], elapsed_s: float) ->
 def log_issues(report: Report, issues: tuple[Unsettled, ...]) -> None:
     """Tell what a person must mend, and what will be tried again."""
     log_faults(report)
+    alike: defaultdict[tuple[object, ...], list[Unsettled]] = defaultdict(list)
     for issue in issues:
-        level = logging.WARNING if issue.is_retryable or issue.is_on_purpose else logging.ERROR
-        log.log(level, "%s: %s", issue.unit, issue.message, extra={"unit": issue.unit})
+        is_one_of_many = issue.unit.network and issue.unit.attachment
+        alike[(issue.unit.network, issue.reason) if is_one_of_many else (issue,)].append(issue)
+    for same in alike.values():
+        shown = same if len(same) <= _ALIKE_MAX else same[:1]
+        for issue in shown:
+            level = logging.WARNING if issue.is_retryable or issue.is_on_purpose else logging.ERROR
+            more = f" (and {len(same) - 1} more attachments; see `reconcile status`)" if len(shown) < len(same) else ""
+            log.log(level, "%s: %s%s", issue.unit, issue.message, more, extra={"unit": issue.unit})
 
 
 def log_faults(report: Report) -> None:
@@ -102,12 +119,14 @@ def summary_line(report: Report, issues: tuple[Unsettled, ...]) -> str:
     return (", ".join(counts) if done else "nothing to do") + not_ready + faults
 
 
-def _log_outcome(outcome: Outcome) -> None:
+def _log_outcome(outcome: Outcome, more: int = 0) -> None:
+    """Tell of one operation. more: so many others of its network failed like it, as other hosts wrote first: one line for all."""
     operation = outcome.operation
     extra = {"unit": operation.unit}
     if outcome.skipped:
         operations_log.info("skipped: %s, because of: %s", operation.describe(), outcome.error, extra=extra)
     elif outcome.error is not None:
-        operations_log.warning("failed: %s: %s", operation.describe(), outcome.error, extra=extra)
+        others = f" (and {more} more like it)" if more else ""
+        operations_log.warning("failed: %s: %s%s", operation.describe(), outcome.error, others, extra=extra)
     else:
         operations_log.info("%s", operation.describe(), extra=extra)

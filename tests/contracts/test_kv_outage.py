@@ -216,7 +216,8 @@ def test_answer_that_is_not_the_stores_is_told_in_the_servers_words(make_backend
 
     def refuse(peer: socket.socket) -> None:
         peer.recv(65536)
-        peer.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s" % (len(refusal), refusal))
+        head = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(refusal)
+        peer.sendall(head + refusal)
         while peer.recv(65536):
             pass
 
