@@ -138,7 +138,7 @@ def _sets_of_version(version: int) -> tuple[SetSpec, ...]:
     )
 
 
-_NEIGHBOUR_DISCOVERY: Final = "icmpv6 type { 135, 136 } ip6 hoplimit 255 accept"
+_NEIGHBOUR_MESSAGES: Final = "icmpv6 type { 135, 136 } ip6 hoplimit 255"
 """What IPv6 has for ARP. Routing lowers the hop limit before the forward hook, so this is never what came from another link
 (RFC 4861, section 3.1)."""
 
@@ -146,8 +146,8 @@ _FORWARD: Final = (
     "iifname @internal jump inside",
     "oifname @internal jump inside",
     "oifname != @bridges accept",
-    "iifname != @bridges ct state established,related accept",
     "ct status dnat ct state established,related accept",
+    "ct state established,related iifname != @bridges accept",
     # Who may send as anybody makes no entry of connection tracking in the name of another network's member.
     "iifname @any_source ct status dnat jump others",
     "ct status dnat ip daddr . meta l4proto . th dport @published4 accept",
@@ -156,7 +156,7 @@ _FORWARD: Final = (
     "iifname . ip6 saddr . ip6 daddr . meta l4proto . th dport @links6 accept",
     "ct state established,related oifname . ip daddr . ip saddr . meta l4proto . th sport @links4 accept",
     "ct state established,related oifname . ip6 daddr . ip6 saddr . meta l4proto . th sport @links6 accept",
-    _NEIGHBOUR_DISCOVERY,
+    f"{_NEIGHBOUR_MESSAGES} accept",
     "iifname . oifname vmap @icc",
     "iifname @any_source jump others",
     "ip daddr . meta l4proto . th dport @published_routed4 accept",
@@ -183,8 +183,9 @@ _SOURCES: Final = (
     # Publishing to 127.0.0.1 takes route_localnet on the bridge, which alone would open the host's loopback to containers.
     "ip saddr 127.0.0.0/8 iifname @bridges drop",
     "ip daddr 127.0.0.0/8 iifname @bridges drop",
-    "ip saddr @subnets4 ip saddr . iifname != @own4 iifname != @any_source drop",
-    "ip6 saddr @subnets6 ip6 saddr . iifname != @own6 iifname != @any_source drop",
+    # What comes by a bridge of ours was held against its port; see the bridge family.
+    "ip saddr @subnets4 iifname != @bridges drop",
+    "ip6 saddr @subnets6 iifname != @bridges drop",
 )
 
 _POSTROUTING: Final = (
@@ -290,6 +291,9 @@ _INET: Final = TableSpec(
 _PORT: Final = "iifname . ether saddr"
 
 _PORTS: Final = (
+    # Ports of all networks without ICC share one set: those of two bridges never meet here. What is for one neighbour is judged as
+    # it was sent: br_netfilter may translate what was sent to the host into that, which the inet family judges.
+    "iifname @isolated_ports meta pkttype { host, other } ether daddr != @gateway_macs jump isolated",
     f"{_PORT} . ip saddr @sources4 accept",
     f"meta protocol ip6 meta l4proto != 58 {_PORT} . {_SOURCE} @sources6 accept",
     f'iifgroup {LINK_GROUP} meta iifkind != "vxlan" iifname != @any_source jump sources',
@@ -333,31 +337,22 @@ _BRIDGE: Final = TableSpec(
     chains=(
         # A link-local address that nobody is known to have may be anybody's: sandboxes make them in ways of their own.
         ChainSpec(name="target", rules=(f"@th,64,16 & 0xffc0 == 0xfe80 {_TARGET} != @link_locals return", "drop")),
-        ChainSpec(name="sources", rules=_PORT_SOURCES),
-        # Before br_netfilter shows the frame to connection tracking.
-        ChainSpec(name="ports", type="filter", hook="prerouting", priority=-300, rules=_PORTS),
         # Stateless, as connection tracking of bridges is a module of its own: replies are known by the server's port.
         ChainSpec(
             name="isolated",
             rules=(
-                "ether type arp accept",
-                _NEIGHBOUR_DISCOVERY,
-                "ip saddr . ip daddr . meta l4proto . th dport @links4 accept",
-                "ip daddr . ip saddr . meta l4proto . th sport @links4 accept",
-                "ip6 saddr . ip6 daddr . meta l4proto . th dport @links6 accept",
-                "ip6 daddr . ip6 saddr . meta l4proto . th sport @links6 accept",
+                "ether type arp return",
+                f"{_NEIGHBOUR_MESSAGES} return",
+                "ip saddr . ip daddr . meta l4proto . th dport @links4 return",
+                "ip daddr . ip saddr . meta l4proto . th sport @links4 return",
+                "ip6 saddr . ip6 daddr . meta l4proto . th dport @links6 return",
+                "ip6 daddr . ip6 saddr . meta l4proto . th sport @links6 return",
                 "drop",
             ),
         ),
-        # Ports of all networks without ICC share one set: those of two bridges never meet here. What is for one neighbour is judged
-        # as it was sent: br_netfilter may translate what was sent to the host into that, which the inet family judges.
-        ChainSpec(
-            name="addressed",
-            type="filter",
-            hook="prerouting",
-            priority=-290,
-            rules=("iifname @isolated_ports meta pkttype { host, other } ether daddr != @gateway_macs jump isolated",),
-        ),
+        ChainSpec(name="sources", rules=_PORT_SOURCES),
+        # Before br_netfilter shows the frame to connection tracking.
+        ChainSpec(name="ports", type="filter", hook="prerouting", priority=-300, rules=_PORTS),
         ChainSpec(
             name="forward",
             type="filter",
