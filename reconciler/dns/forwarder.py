@@ -17,7 +17,7 @@ from reconciler.dns.upstream import Upstream
 from reconciler.dns.wire import Query, Rcode
 from reconciler.errors import ReconcilerError
 from reconciler.kernel.netns import Namespaces
-from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.identifiers import HOST, NsRef, is_link_name
 
 PORT: Final = 53
 SERVER_TIMEOUT_S: Final = 4.0
@@ -27,6 +27,9 @@ _GARBAGE_MAX: Final = 16
 """Datagrams that do not answer the question, after which a server is given up."""
 
 _MESSAGE_MAX: Final = 0xFFFF
+_INDEX_DIGITS: Final = 10
+"""Of an interface's index, a positive C int."""
+
 _UNDER_WAY: Final = (errno.EINPROGRESS, 0)
 
 
@@ -215,16 +218,16 @@ class Forwarder:
         family = socket.AF_INET if server.address.version == 4 else socket.AF_INET6
         inside = contextlib.nullcontext() if ns == HOST else self._namespaces.enter(ns)
         with inside:
-            destination = _destination(server)
+            place = destination(server)
             made = socket.socket(family, kind | socket.SOCK_NONBLOCK)
-            number = made.connect_ex(destination)
+            number = made.connect_ex(place)
         if number in _UNDER_WAY:
             return made
         made.close()
         raise OSError(number, os.strerror(number))
 
 
-def _destination(server: Upstream) -> tuple[str, int] | tuple[str, int, int, int]:
+def destination(server: Upstream) -> tuple[str, int] | tuple[str, int, int, int]:
     """Give the socket address, to be used in the namespace that this is called in: there its zone is the index of a link.
 
     Raises OSError where that link is not there.
@@ -232,5 +235,12 @@ def _destination(server: Upstream) -> tuple[str, int] | tuple[str, int, int, int
     zone = server.address.scope_id if isinstance(server.address, IPv6Address) else None
     if zone is None:
         return str(server.address), PORT
-    index = int(zone) if zone.isascii() and zone.isdecimal() else socket.if_nametoindex(zone)
-    return str(server.address).partition("%")[0], PORT, 0, index
+    return str(server.address).partition("%")[0], PORT, 0, _index(zone)
+
+
+def _index(zone: str) -> int:
+    if zone.isascii() and zone.isdecimal() and len(zone) < _INDEX_DIGITS:
+        return int(zone)
+    if not is_link_name(zone):
+        raise OSError(errno.ENODEV, f"{zone!r} is no link")
+    return socket.if_nametoindex(zone)

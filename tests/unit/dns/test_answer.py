@@ -465,18 +465,28 @@ def test_random_bytes_are_borne(message: bytes, is_stream: bool) -> None:
     flags=st.integers(0, 0xFFFF),
     counts=st.tuples(*[st.integers(0, 3)] * 4),
     labels=st.lists(
-        st.sampled_from([b"web", b"www", b"front", b"", b"a.b", b"\xff\x00", b"x" * 63, b"_80", b"_tcp"]), max_size=6
+        st.sampled_from(
+            [b"web", b"www", b"front", b"", b"a.b", b"\xff\x00", b"x" * 63, b"_80", b"_tcp", b"\xb2", b"0"]
+        ),
+        max_size=40,
     ),
+    domain=st.sampled_from([(), (b"21", b"172", b"in-addr", b"arpa"), (b"d", b"f", b"ip6", b"arpa")]),
     tail=st.binary(max_size=40),
-    rtype=st.sampled_from([1, 28, 12, 15, 33, 41, 252, 255, 0]),
+    rtype=st.sampled_from([1, 28, 12, 15, 33, 41, 65, 252, 255, 0]),
 )
 def test_almost_well_formed_queries_are_borne(
-    flags: int, counts: tuple[int, int, int, int], labels: list[bytes], tail: bytes, rtype: int
+    flags: int,
+    counts: tuple[int, int, int, int],
+    labels: list[bytes],
+    domain: tuple[bytes, ...],
+    tail: bytes,
+    rtype: int,
 ) -> None:
-    name = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+    name = b"".join(bytes((len(label),)) + label for label in (*labels, *domain)) + b"\0"
     message = struct.pack("!6H", 7, flags, *counts) + name + struct.pack("!HH", rtype, 1) + tail
+    seen = replace(view(FRONT), subnets=tuple(map(ip_network, PRIVATE)))
 
-    check_bounded(message, answer(message, view(FRONT), list))
+    check_bounded(message, answer(message, seen, list))
 
 
 @given(st.integers(0, 40), st.integers(0, 255))

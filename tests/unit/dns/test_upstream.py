@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.dns.forwarder import destination
 from reconciler.dns.upstream import Upstream, is_final, is_over_limit, is_reply_to, passed_on, upstreams
 from reconciler.dns.wire import parse_query
 from reconciler.dns.zones import SandboxZone
@@ -134,3 +135,24 @@ def test_big_reply_by_tcp_is_passed_on_whole() -> None:
     big = reply_to(ASKED, padding=600)
 
     assert len(passed_on(big, MESSAGE, parse_query(MESSAGE), is_stream=True)) == len(big)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.1", ("192.0.2.1", 53)),
+        ("2001:db8::1", ("2001:db8::1", 53)),
+        ("fe80::1%lo", ("fe80::1", 53, 0, 1)),
+        ("fe80::1%7", ("fe80::1", 53, 0, 7)),
+    ],
+)
+def test_zone_of_a_server_is_the_index_of_a_link(address: str, expected: tuple[object, ...]) -> None:
+    assert destination(Upstream(ip_address(address), is_inside=False)) == expected
+
+
+@pytest.mark.parametrize(
+    "zone", ["nosuch0", "99999999999999999999", "much-too-long-for-a-link", "a\0b", "\u0662", "a b"]
+)
+def test_zone_that_is_no_link_is_an_error_of_that_server_alone(zone: str) -> None:
+    with pytest.raises(OSError, match=r"is no link|no interface"):
+        destination(Upstream(ip_address(f"fe80::1%{zone}"), is_inside=False))
