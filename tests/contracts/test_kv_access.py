@@ -32,6 +32,13 @@ pytestmark = [
 TOKEN = "5e0a1d3c-0000-4000-8000-c0ffee000001"
 
 
+@pytest.fixture(autouse=True)
+def _leave_no_socket_to_others() -> Iterator[None]:
+    """Have what kazoo leaves open told here, where it is expected."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture
 def opened() -> Iterator[Callable[[StoreConfig], KvStore]]:
     stores: list[KvStore] = []

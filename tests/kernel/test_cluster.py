@@ -458,8 +458,8 @@ def test_a_store_restored_from_an_old_backup_never_gives_one_address_to_two(
     assert found.keys() == {"one", "two", "three", "five", "six"}
     assert len(set(found.values())) == 5
     assert (found["five"], found["six"]) == (lost, "10.0.9.44")
-    refused = (beta.status_dir / "summary.json").read_text()
-    assert "10.0.9.44: Address already in use: attachment six on host gamma has it" in refused
+    refused = "10.0.9.44: Address already in use: attachment six on host gamma has it"
+    assert soon(lambda: refused in (beta.status_dir / "summary.json").read_text())
     for sandbox, address in (("five", lost), ("six", "10.0.9.44")):
         with machine.tcp_server(sandbox) as port:
             assert machine.tcp("one", address, port, deadline_s=DEADLINE_S) == found["one"]

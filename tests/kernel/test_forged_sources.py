@@ -19,7 +19,8 @@ from tests.fakes.desired import network
 from tests.kernel import frames
 from tests.kernel.firewall_host import BLOCKED_S, FirewallHost
 from tests.kernel.frames import PROTOCOLS, arp, arrivals, frame, link_mac, neighbour_message, packet, send
-from tests.machine import Machine, eventually
+from tests.machine import Machine
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 
