@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cluster.records import member_record
 from tests.cluster import DEADLINE_S, SHORT_LIFE, Cluster, ClusterHost, are_watched, cluster_of, put_raw
 from tests.fakes.scripted_plugin import ScriptedPlugin
 from tests.kernel.reference_plugin import ReferencePlugin, reference_plugin
@@ -388,6 +389,9 @@ def test_hostile_records_of_plugin_networks_harm_nothing(cluster: Cluster, plugi
     numbered = {**record, "id": "b" * 64, "subnets": [{**subnet, "vni": 7}]}
     put_raw(cluster, "networks/numbered", json.dumps({**numbered, "declaration": {"driver": "reference"}}))
     put_raw(cluster, "networks/fine", json.dumps({**record, "declaration": {"driver": "nowhere"}}))
+    for name in ("path", "addresses", "own", "numbered", "fine"):  # a network without members would go
+        member = member_record(name, "gamma", "")
+        put_raw(cluster, member.path, member.value)
     alpha.declare(FABRIC)
 
     alpha.ok()

@@ -147,14 +147,15 @@ def test_what_a_router_advertises_is_no_drift_and_no_competition(
     reconcile: Reconcile, machine: Machine, uplink: str
 ) -> None:
     pool = "{subnet: '2001:db8::/64', gateway: '2001:db8::2', ip_range: '2001:db8::a0/124'}"
-    reconcile.write(net=network(ipam=f"enable_ipv6: true, ipam: {{config: [{pool}]}}"), members=MEMBERS)
+    listening = MEMBERS.replace("a: {", "a: {sysctls: {net.ipv6.conf.eth0.accept_ra: '1'}, ", 1)
+    reconcile.write(net=network(ipam=f"enable_ipv6: true, ipam: {{config: [{pool}]}}"), members=listening)
     reconcile.ok()
 
     advertise(machine, uplink, "downlink0", "2001:db8:5::")
 
     def has_autoconfigured() -> bool:
         found = machine.ip_json("a", "-6", "address", "show", "dev", "eth0", "scope", "global")
-        return any(each["local"].startswith("2001:db8:5:") for each in found[0]["addr_info"])
+        return any(each.get("local", "").startswith("2001:db8:5:") for each in found[0]["addr_info"])
 
     assert eventually(has_autoconfigured)
     assert drift(reconcile) == []
