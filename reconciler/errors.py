@@ -37,6 +37,7 @@
       Refused              a guard refused the whole command (exit 3)
         AnothersHost       the host is run from another state or spec folder
       RolledBack           the specs could not be verified, the last good ones are in force (exit 4)
+        Superseded         others were confirmed on trial in their place, and are in force (exit 4)
 
 Adapters translate at the border with `raise ... from cause`. `is_retryable` says whether the same pass, run again
 without a person's help, may succeed. A bug is none of these: it surfaces.
@@ -274,3 +275,7 @@ class AnothersHost(Refused):
 
 class RolledBack(ReconcilerError):
     exit_code = ExitCode.ROLLED_BACK
+
+
+class Superseded(RolledBack):
+    pass

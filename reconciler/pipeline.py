@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from reconciler.announcements import announcements
 from reconciler.apply.announce import announce_addresses
@@ -21,7 +22,7 @@ from reconciler.errors import PluginError, ReconcilerError
 from reconciler.flows import stale_flows
 from reconciler.guard.guarded import anothers_host, guarded, refuse_when_suspended
 from reconciler.guard.orders import NO_ORDERS, Orders
-from reconciler.guard.recovery import Run, forget, recovered_pass, take_back
+from reconciler.guard.recovery import Run, forget, instead, recovered_pass, take_back
 from reconciler.guard.rehearsal import rehearsed
 from reconciler.guard.whose import anothers_state
 from reconciler.kernel.lock import HostLock
@@ -44,7 +45,7 @@ from reconciler.model.objects import (
 from reconciler.model.plan import Action, Operation, Outcome, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
-from reconciler.observe.marks import HostMarks, host_marks
+from reconciler.observe.marks import host_marks
 from reconciler.plan.make_plan import Blocked, Boundaries, make_plan
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs, load_specs
@@ -63,12 +64,15 @@ def plan_pass(settings: Settings, backends: Backends, against: str = "live", ord
     if against != "live":
         return rehearsed(loaded, settings, backends.kv, against, orders)
     found = host_marks(backends.namespaces, backends.memory)
-    error = anothers_host(found, loaded.wanted, settings, backends.kv, orders)
-    loaded = guarded(loaded, settings, backends.kv, orders, found)
-    view = look(loaded.wanted, settings, backends)
+    declared, (loaded, orders, is_other) = loaded, instead(loaded, settings, orders)
+    there = _there(loaded, settings)
+    error = is_other or anothers_host(found, loaded.wanted, there, backends.kv, orders)
+    loaded = guarded(loaded, there, backends.kv, orders, found)
+    view = look(loaded.wanted, there, backends)
     if error is not None:
         view = replace(view, plan=replace(view.plan, problems=((HOST_UNIT, error), *view.plan.problems)))
-    return _report(view, loaded, (), view.plan)
+    told = replace(loaded, faults=declared.faults, warnings=declared.warnings, digest=declared.digest)
+    return _report(view, told, (), view.plan)
 
 
 def reconcile(
@@ -97,10 +101,7 @@ def run_pass(
 
     blocked: units to be left alone from the start, with the reason.
     """
-    with _at_work(settings, backends, orders) as found:
-        error = anothers_host(found, loaded.wanted, settings, backends.kv, orders)
-        if error is not None:
-            raise error
+    with _at_work(settings, backends, orders):
         return recovered_pass(loaded, settings, orders, _runner(settings, backends, progress, blocked))
 
 
@@ -135,18 +136,29 @@ def _runner(
     progress: Progress | None = None,
     blocked: Sequence[tuple[Unit, ReconcilerError]] = (),
 ) -> Run:
-    """Give how specs are brought about: within what the guards allow. For holders of the host's lock."""
+    """Give how specs are brought about: within what the guards allow. For holders of the host's lock.
+
+    It raises AnothersHost for specs that would remove what those in another folder made.
+    """
 
     def run(loaded: LoadedSpecs, orders: Orders) -> Report:
-        host = host_marks(backends.namespaces, backends.memory)
-        allowed = guarded(loaded, settings, backends.kv, orders, host)
-        return _converge(allowed.wanted, allowed, settings, backends, progress, blocked)
+        host, there = host_marks(backends.namespaces, backends.memory), _there(loaded, settings)
+        error = anothers_host(host, loaded.wanted, there, backends.kv, orders) if loaded.folder else None
+        if error is not None:
+            raise error
+        allowed = guarded(loaded, there, backends.kv, orders, host)
+        return _converge(allowed.wanted, allowed, there, backends, progress, blocked)
 
     return run
 
 
+def _there(loaded: LoadedSpecs, settings: Settings) -> Settings:
+    """Give the settings with the folder that the specs are of: the host is run from there, whoever brings them about."""
+    return replace(settings, specs_dir=Path(loaded.folder)) if loaded.folder else settings
+
+
 @contextmanager
-def _at_work(settings: Settings, backends: Backends, orders: Orders) -> Iterator[HostMarks]:
+def _at_work(settings: Settings, backends: Backends, orders: Orders) -> Iterator[None]:
     """Hold the host's lock, and in the end no namespace open: one that others delete shall really go.
 
     Raises AnothersHost when the host is run from another state folder.
@@ -157,7 +169,7 @@ def _at_work(settings: Settings, backends: Backends, orders: Orders) -> Iterator
             error = anothers_state(found.marks, settings, orders)
             if error is not None:
                 raise error
-            yield found
+            yield
         finally:
             backends.namespaces.release()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import click
@@ -12,12 +14,14 @@ from reconciler.cli.durations import DURATION
 from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.logs import log, log_pass, log_spec_warnings
 from reconciler.cli.options import global_options
-from reconciler.errors import ExitCode, ReconcilerError
+from reconciler.errors import ExitCode, LockHeld, ReconcilerError, TrialPending
 from reconciler.model.report import Report
 from reconciler.settings import Settings
 from reconciler.status.verdict import exit_code, unsettled
 
 _TIMEOUT_S: Final = 60.0
+_PATIENCE_S: Final = 10.0
+_POLL_S: Final = 0.1
 
 
 @click.command("try")
@@ -71,7 +75,7 @@ def _try(settings: Settings, timeout_s: float) -> ExitCode:
     with TrialSignals() as signals:
         start_guardian(settings)
         with open_backends(settings) as backends:
-            report = pipeline.reconcile(settings, backends, orders=Orders(trial_s=timeout_s))
+            report = _when_free(partial(pipeline.reconcile, settings, backends, orders=Orders(trial_s=timeout_s)))
         trial, code = read_trial(settings.state_dir), _told(settings, report, started)
         if trial is None:
             log.info("nothing is on trial%s", f": {_why_none()}" if code is ExitCode.OK else "")
@@ -86,6 +90,18 @@ def _try(settings: Settings, timeout_s: float) -> ExitCode:
         return _told(settings, answer.report, started)
     log.error("specs %s were taken back", trial.digest[:12])
     return ExitCode.ROLLED_BACK
+
+
+def _when_free(work: Callable[[], Report]) -> Report:
+    """Do it once the host's lock is free: a watcher holds it for the moment of a pass."""
+    end_s = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return work()
+        except LockHeld as error:
+            if isinstance(error, TrialPending) or time.monotonic() > end_s:
+                raise
+            time.sleep(_POLL_S)
 
 
 def _why_none() -> str:

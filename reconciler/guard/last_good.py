@@ -1,14 +1,14 @@
 """The specs of the last pass that was verified, as texts, and the ones before: what there is to go back to.
 
 <state-dir>/last-good.json holds the texts and changes with the specs only. <state-dir>/verified.json is small, so that a pass with
-nothing to do need not read the other. <state-dir>/rolled-back.json names specs that could not be verified.
+nothing to do need not read the other. <state-dir>/rolled-back.json names specs that are not applied until they change.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from reconciler.guard.state_file import mapping_of, read_fields, remove, text_of, texts_of, write_fields
@@ -25,19 +25,22 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class LastGood:
     """versions: texts by digest. current, previous: digests; previous "" when there is none.
 
-    kept: networks that are not as in `current` but still as in another version: protected, or suspended.
+    kept: networks that are not as in `current` but still as in another version: protected, or suspended. specs: the folder that
+    `current` was read from.
     """
 
     versions: Mapping[str, Texts]
     current: str
     previous: str = ""
     kept: Mapping[str, str] = field(default_factory=dict)
+    specs: str = ""
 
     def load(self, settings: Settings, digest: str = "") -> LoadedSpecs:
         """Understand one version, `current` unless named; one that is not there declares nothing."""
         digest = digest or self.current
         texts = self.versions.get(digest, ())
-        return load_texts(texts, host=settings.host, digest=digest, is_bridge_enabled=settings.is_bridge_enabled)
+        loaded = load_texts(texts, host=settings.host, digest=digest, is_bridge_enabled=settings.is_bridge_enabled)
+        return replace(loaded, folder=self.specs)
 
     def versions_of(self, names: Iterable[str]) -> Mapping[str, frozenset[str]]:
         """Give, by digest, those of `names` that are as that version has them."""
@@ -46,8 +49,9 @@ class LastGood:
             found.setdefault(self.kept.get(name, self.current), set()).add(name)
         return {digest: frozenset(of_version) for digest, of_version in found.items()}
 
-    def followed_by(self, digest: str, texts: Texts, kept: Iterable[str]) -> LastGood:
-        """Give what is remembered once specs with `digest` are verified. kept: networks that stay as they were."""
+    def followed_by(self, digest: str, texts: Texts, kept: Iterable[str], specs: str = "") -> LastGood:
+        """Give what is remembered once specs with `digest`, of the folder `specs`, are verified. kept: networks that stay as they
+        were."""
         as_before = {name: self.kept.get(name, self.current) for name in kept}
         stays = {name: version for name, version in as_before.items() if version != digest}
         previous = self.previous if digest == self.current else self.current
@@ -58,6 +62,7 @@ class LastGood:
             current=digest,
             previous=previous,
             kept=stays,
+            specs=specs,
         )
 
 
@@ -65,20 +70,26 @@ class LastGood:
 class Verified:
     """The last verified pass. place: the boot and the namespace that it took place in.
 
-    kept: networks that it left as they were before, sorted. sandboxes: inodes by namespace, of attachments on networks
-    whose drift is left.
+    kept: networks that it left as they were before, sorted. specs: the folder of its specs. sandboxes: inodes by namespace, of
+    attachments on networks whose drift is left.
     """
 
     digest: str
     place: str
     kept: tuple[str, ...] = ()
+    specs: str = ""
     sandboxes: Mapping[NsRef, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedSpecs:
+    """Specs that are not applied until they change. successor: the folder of those that were confirmed in their place; "" where
+    they were taken back.
+    """
+
     digest: str
     reason: str
+    successor: str = ""
 
 
 def place() -> str:
@@ -100,6 +111,7 @@ def read_last_good(state_dir: Path) -> LastGood | None:
         current=text_of(fields, "current"),
         previous=text_of(fields, "previous"),
         kept=texts_of(fields, "kept"),
+        specs=text_of(fields, "specs"),
     )
 
 
@@ -139,6 +151,7 @@ def read_verified(state_dir: Path) -> Verified | None:
         digest=text_of(fields, "digest"),
         place=text_of(fields, "place"),
         kept=tuple(map(str, kept)) if isinstance(kept, list) else (),
+        specs=text_of(fields, "specs"),
         sandboxes={NsRef(ns): inode for ns, inode in inodes.items() if isinstance(inode, int)},
     )
 
@@ -153,7 +166,10 @@ def forget_verified(state_dir: Path) -> None:
 
 def read_rejected(state_dir: Path) -> RejectedSpecs | None:
     fields = read_fields(state_dir / "rolled-back.json")
-    return None if fields is None else RejectedSpecs(digest=text_of(fields, "digest"), reason=text_of(fields, "reason"))
+    if fields is None:
+        return None
+    digest, reason, successor = (text_of(fields, name) for name in ("digest", "reason", "successor"))
+    return RejectedSpecs(digest=digest, reason=reason, successor=successor)
 
 
 def write_rejected(state_dir: Path, rejected: RejectedSpecs) -> None:

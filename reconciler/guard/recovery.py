@@ -9,8 +9,18 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
-from reconciler.errors import ExitCode, Protected, ReconcilerError, Refused, RolledBack, Suspended, TrialPending
+from reconciler.errors import (
+    ExitCode,
+    Protected,
+    ReconcilerError,
+    Refused,
+    RolledBack,
+    Superseded,
+    Suspended,
+    TrialPending,
+)
 from reconciler.guard.last_good import (
     LastGood,
     RejectedSpecs,
@@ -42,14 +52,16 @@ log = logging.getLogger(__name__)
 Run = Callable[[LoadedSpecs, Orders], Report]
 """One pass with these specs: apply and verify, nothing else."""
 
-_TOLERATED = ("Protected", "Suspended", "DriftDetected", "SandboxMissing", "NamesUnavailable")
+_WAY_BACK: Final = Orders(is_prune_allowed=True, is_reverting=True)
+_TOLERATED: Final = ("Protected", "Suspended", "DriftDetected", "SandboxMissing", "NamesUnavailable")
 """Reasons of status that do not speak against the specs. A sandbox that is not there (yet) comes and goes without them."""
 
 
 def recovered_pass(loaded: LoadedSpecs, settings: Settings, orders: Orders, run: Run) -> Report:
     """Run a pass with `loaded`, or with the last good specs where these must not be tried. For holders of the host's lock.
 
-    Specs that were taken back are not applied again until they change; only another trial tries them.
+    Specs that were taken back are not applied again until they change; only another trial tries them. Those that a trial from
+    another folder superseded give way to what was confirmed, until they change or take over.
 
     Raises TrialPending while other specs are on trial, Refused when a trial is asked for and there is nothing to go back to.
     """
@@ -58,8 +70,10 @@ def recovered_pass(loaded: LoadedSpecs, settings: Settings, orders: Orders, run:
         return report
     if orders.trial_s:
         return _trial_pass(loaded, settings, orders, run)
-    rejected = read_rejected(settings.state_dir)
-    if rejected is not None and rejected.digest == loaded.digest:
+    if orders.is_taking_over and (superseded := _rejected_as(loaded, settings)) is not None and superseded.successor:
+        forget_rejected(settings.state_dir)
+    rejected = _rejected_as(loaded, settings)
+    if rejected is not None:
         return _way_back(settings, run, rejected)
     report = run(loaded, orders)
     failure = _failure(report) if orders.is_rollback_wanted else ""
@@ -68,6 +82,15 @@ def recovered_pass(loaded: LoadedSpecs, settings: Settings, orders: Orders, run:
         return _way_back(settings, run, _reject(settings, loaded.digest, failure), report)
     remember(settings, loaded, report)
     return report
+
+
+def instead(loaded: LoadedSpecs, settings: Settings, orders: Orders) -> tuple[LoadedSpecs, Orders, RolledBack | None]:
+    """Give what a pass applies in the place of `loaded`, and why: what a dry run is to plan. Writes nothing."""
+    rejected = _rejected_as(loaded, settings)
+    last = read_last_good(settings.state_dir)
+    if rejected is None or last is None or (rejected.successor and orders.is_taking_over):
+        return loaded, orders, None
+    return last.load(settings), _WAY_BACK, _reason_for(rejected, last)
 
 
 def take_back(settings: Settings, trial_id: str, reason: str, run: Run) -> Report | None:
@@ -90,9 +113,15 @@ def confirm(settings: Settings) -> str:
     if trial.is_over():
         raise Refused("the time of the trial is over: the last good specs come back with the next pass")
     last = read_last_good(settings.state_dir)
-    new = LastGood(versions={trial.digest: trial.texts}, current=trial.digest)
-    write_last_good(settings.state_dir, last.followed_by(trial.digest, trial.texts, trial.kept) if last else new)
-    forget_rejected(settings.state_dir)
+    new = LastGood(versions={trial.digest: trial.texts}, current=trial.digest, specs=trial.specs)
+    new = last.followed_by(trial.digest, trial.texts, trial.kept, trial.specs) if last else new
+    write_last_good(settings.state_dir, new)
+    if last is not None and last.specs and last.specs != trial.specs:
+        reason = f"{trial.digest[:12]} of {trial.specs} were confirmed on trial"
+        superseded = RejectedSpecs(digest=last.current, reason=reason, successor=trial.specs)
+        write_rejected(settings.state_dir, superseded)
+    else:
+        forget_rejected(settings.state_dir)
     forget_trial(settings.state_dir)
     return trial.digest
 
@@ -104,10 +133,11 @@ def remember(settings: Settings, loaded: LoadedSpecs, report: Report) -> None:
     held = [(unit, error) for unit, error in report.drift.problems if isinstance(error, (Protected, Suspended))]
     kept = tuple(sorted({unit.network for unit, _ in held}))
     verified = read_verified(settings.state_dir)
-    is_remembered = verified is not None and (verified.digest, verified.kept) == (loaded.digest, kept)
+    known = verified and (verified.digest, verified.kept, verified.specs)
+    is_remembered = known == (loaded.digest, kept, loaded.folder)
     if not is_remembered or not has_last_good(settings.state_dir):
         _remember_texts(settings, loaded, kept)
-    found = Verified(digest=loaded.digest, place=place(), kept=kept, sandboxes=_sandboxes(report))
+    found = Verified(digest=loaded.digest, place=place(), kept=kept, specs=loaded.folder, sandboxes=_sandboxes(report))
     if found != verified and not any(isinstance(error, Suspended) for _, error in held):
         write_verified(settings.state_dir, found)
 
@@ -123,11 +153,11 @@ def forget(settings: Settings, report: Report) -> None:
 
 def _remember_texts(settings: Settings, loaded: LoadedSpecs, kept: tuple[str, ...]) -> None:
     last = read_last_good(settings.state_dir)
-    new = LastGood(versions={loaded.digest: loaded.texts}, current=loaded.digest)
-    new = new if last is None else last.followed_by(loaded.digest, loaded.texts, kept)
+    new = LastGood(versions={loaded.digest: loaded.texts}, current=loaded.digest, specs=loaded.folder)
+    new = new if last is None else last.followed_by(loaded.digest, loaded.texts, kept, loaded.folder)
     if new != last:
         write_last_good(settings.state_dir, new)
-    if last is None or last.current != new.current:
+    if last is None or (last.current, last.specs) != (new.current, new.specs):
         forget_rejected(settings.state_dir)
 
 
@@ -165,16 +195,13 @@ def _way_back(settings: Settings, run: Run, rejected: RejectedSpecs, failed: Rep
     last = read_last_good(settings.state_dir)
     if last is None:
         raise Refused(
-            f"specs {rejected.digest[:12]} were rolled back ({rejected.reason}), and none are known to be good"
+            f"specs {rejected.digest[:12]} are not applied ({rejected.reason}), and none are known to be good"
         )
     loaded = last.load(settings)
-    report = run(loaded, Orders(is_prune_allowed=True, is_reverting=True))
+    report = run(loaded, _WAY_BACK)
     failure = _failure(report)
     remember(settings, loaded, report)
-    error: ReconcilerError = RolledBack(
-        f"specs {rejected.digest[:12]} were rolled back to {last.current[:12]}: {rejected.reason}; "
-        "they are applied again when they change, or by `reconcile try`"
-    )
+    error: ReconcilerError = _reason_for(rejected, last)
     if failure:
         error = ReconcilerError(
             f"specs {rejected.digest[:12]} could not be rolled back to {last.current[:12]}: {failure}"
@@ -182,6 +209,26 @@ def _way_back(settings: Settings, run: Run, rejected: RejectedSpecs, failed: Rep
     earlier = failed.outcomes if failed else ()
     told = replace(report.drift, problems=((HOST_UNIT, error), *report.drift.problems))
     return replace(report, drift=told, outcomes=(*earlier, *report.outcomes))
+
+
+def _rejected_as(loaded: LoadedSpecs, settings: Settings) -> RejectedSpecs | None:
+    """Say as what these specs are not applied; None when they are."""
+    rejected = read_rejected(settings.state_dir)
+    return rejected if rejected is not None and rejected.digest == loaded.digest else None
+
+
+def _reason_for(rejected: RejectedSpecs, last: LastGood) -> RolledBack:
+    """Say why the last good specs are in force instead, and what to do about it."""
+    which = rejected.digest[:12]
+    if rejected.successor:
+        return Superseded(
+            f"specs {which} are superseded: {rejected.reason}, and stay in force until these change; put those into this folder "
+            "too, or run `reconcile --take-over` if these stand instead"
+        )
+    return RolledBack(
+        f"specs {which} were rolled back to {last.current[:12]}: {rejected.reason}; "
+        "they are applied again when they change, or by `reconcile try`"
+    )
 
 
 def _end_of_trial(loaded: LoadedSpecs, settings: Settings, run: Run) -> Report | None:
@@ -225,6 +272,7 @@ def _trial_pass(loaded: LoadedSpecs, settings: Settings, orders: Orders, run: Ru
         texts=loaded.texts,
         deadline=since_boot() + orders.trial_s,
         boot=current_boot(),
+        specs=loaded.folder,
     )
     write_trial(settings.state_dir, trial)
     report = run(loaded, orders)

@@ -15,7 +15,8 @@ from reconciler.guard.state_file import mapping_of, number_of, read_fields, remo
 class Trial:
     """deadline: in seconds since the boot (CLOCK_BOOTTIME, clock_gettime(2)), so that setting the clock does not move it.
 
-    boot: a trial of an earlier boot is over. kept: as in `LastGood`, for when these specs become the last good ones.
+    boot: a trial of an earlier boot is over. specs: the folder that they stand in. kept: as in `LastGood`, for when these
+    specs become the last good ones.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Trial:
     deadline: float
     boot: str
     kept: Mapping[str, str] = field(default_factory=dict)
+    specs: str = ""
 
     def is_over(self) -> bool:
         return self.boot != current_boot() or self.left_s() <= 0
@@ -51,6 +53,7 @@ def read_trial(state_dir: Path) -> Trial | None:
         deadline=number_of(fields, "deadline"),
         boot=text_of(fields, "boot"),
         kept=texts_of(fields, "kept"),
+        specs=text_of(fields, "specs"),
     )
 
 

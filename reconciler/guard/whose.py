@@ -32,7 +32,8 @@ def anothers_specs(
     """Say why these specs may not be applied: they would remove what those in another folder made; with faults they would not."""
     found = tuple(marks)
     is_same = any(mark.is_of_specs(settings.specs_folder) for mark in found)
-    if orders.is_taking_over or orders.trial_s or wanted.has_faults or is_same or not found:
+    is_allowed = orders.is_taking_over or orders.trial_s or orders.is_reverting
+    if is_allowed or wanted.has_faults or is_same or not found:
         return None
     gone = _gone(found, wanted, promises)
     if not gone:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import chain, groupby, islice
 from pathlib import Path
@@ -42,7 +43,7 @@ class LoadedSpecs:
 
     texts: what they hold, so that the same specs can be understood again when the files have changed. parsed: plain spec files
     by name, so that the next load need not parse again those that did not change. is_listed: False when the folder could not be
-    looked through, so that nobody knows what is declared.
+    looked through, so that nobody knows what is declared. folder: where they stand, "" where that is not known.
     """
 
     wanted: WantedState
@@ -53,6 +54,7 @@ class LoadedSpecs:
     texts: tuple[SpecText, ...] = ()
     parsed: Mapping[str, ParsedFile] = field(default_factory=dict, compare=False, repr=False)
     is_listed: bool = True
+    folder: str = ""
 
 
 def load_specs(
@@ -71,7 +73,8 @@ def load_specs(
     """
     known = previous.parsed if previous is not None else {}
     place = _Place(host=host, is_bridge_enabled=is_bridge_enabled, is_in_cluster=is_in_cluster)
-    return _understood(read_folder(specs_dir, host=host), place, known)
+    loaded = _understood(read_folder(specs_dir, host=host), place, known)
+    return replace(loaded, folder=os.path.abspath(specs_dir))
 
 
 def load_texts(texts: Sequence[SpecText], *, host: str, digest: str, is_bridge_enabled: bool = True) -> LoadedSpecs:

@@ -17,7 +17,7 @@ from reconciler.model.report import Report
 from reconciler.model.words import some
 from reconciler.sandbox.resolv_conf import uses_embedded_server
 from reconciler.status.json_text import Json
-from reconciler.status.verdict import Unsettled, unsettled
+from reconciler.status.verdict import OTHERS_IN_FORCE, Unsettled, unsettled
 
 READY_MESSAGE: Final = "as declared"
 _FAULTS_SHOWN: Final = 3
@@ -216,9 +216,9 @@ def _of_attachments(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, U
 
 
 def _of_host(by_unit: Mapping[Unit, Unsettled]) -> Unsettled | None:
-    """Give what is in the way of all; that other specs were rolled back is not, those in force are as declared."""
+    """Give what is in the way of all; that others than these specs are in force is not, those are as declared."""
     issue = by_unit.get(HOST_UNIT)
-    return None if issue is None or issue.reason == "RolledBack" else issue
+    return None if issue is None or issue.reason in OTHERS_IN_FORCE else issue
 
 
 def _by_unit(issues: Iterable[Unsettled]) -> dict[Unit, Unsettled]:

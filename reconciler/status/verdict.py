@@ -25,6 +25,7 @@ from reconciler.errors import (
     RolledBack,
     SandboxMissing,
     SpecError,
+    Superseded,
     Suspended,
 )
 from reconciler.model.objects import Unit
@@ -53,6 +54,7 @@ _REASONS: Final[tuple[tuple[type[ReconcilerError], str], ...]] = (
     (PruneRefused, "PruneGuard"),
     (Suspended, "Suspended"),
     (DriftLeft, "DriftDetected"),
+    (Superseded, "Superseded"),
     (RolledBack, "RolledBack"),
     (AnothersHost, "AnothersHost"),
     (NameConflict, "OwnershipConflict"),
@@ -67,6 +69,10 @@ _REASONS: Final[tuple[tuple[type[ReconcilerError], str], ...]] = (
     (ResolverError, "NamesUnavailable"),
     (KvError, "KVUnavailable"),
 )
+
+
+OTHERS_IN_FORCE: Final = frozenset({"RolledBack", "Superseded"})
+"""Reasons that say that other specs are in force, and nothing against what these declare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ class What(StrEnum):
 
 _BY_REASON: Final = {
     "RolledBack": What.ROLLED_BACK,
+    "Superseded": What.REFUSED,
     "PruneGuard": What.REFUSED,
     "Protected": What.REFUSED,
     "Suspended": What.SUSPENDED,

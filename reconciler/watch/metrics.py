@@ -18,7 +18,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, NAMES_UNIT, Unit
 from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
-from reconciler.status.verdict import Unsettled, unsettled
+from reconciler.status.verdict import OTHERS_IN_FORCE, Unsettled, unsettled
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -181,7 +181,7 @@ def _networks(report: Report | None) -> set[str]:
 
 
 def _state(issue: Unsettled | None) -> str:
-    if issue is None or issue.reason == "RolledBack":  # what is in force instead is as declared
+    if issue is None or issue.reason in OTHERS_IN_FORCE:  # what is in force instead is as declared
         return "ready"
     if issue.is_on_purpose:
         return "suspended" if issue.reason == "Suspended" else "drifted"

@@ -251,6 +251,45 @@ def test_trial_is_taken_back_from_elsewhere(converged: Reconcile, machine: Machi
     assert is_good(machine, host_ns)
 
 
+def test_watcher_waits_for_a_trial_of_a_copy_and_does_not_undo_what_was_confirmed(
+    converged: Reconcile, machine: Machine, host_ns: str, tmp_path: Path
+) -> None:
+    (copy := tmp_path / "copy").mkdir()
+    (copy / "all.yaml").write_text(NEW)
+    watcher = converged.start("-q", "watch")
+    try:
+        with trial(converged, "--specs", str(copy), "--timeout", "2s") as process:
+            assert exit_code_of(process) == ExitCode.ROLLED_BACK
+        assert eventually(lambda: is_good(machine, host_ns))
+        dry = converged("--dry-run", specs=copy)
+        assert dry.exit_code == ExitCode.ROLLED_BACK, dry.text
+        assert "were rolled back" in dry.stdout
+
+        with trial(converged, "--specs", str(copy), "--timeout", "60") as process:
+            wait_until_applied(process)
+            assert converged().exit_code == ExitCode.LOCKED
+            machine.run("", "ip", "-n", "web", "route", "delete", "default")
+            assert address(machine, "web") == "10.8.0.10"
+            converged.ok("try", "--confirm")
+            assert exit_code_of(process) == ExitCode.OK
+
+        # What is confirmed is repaired, by the watcher of the folder that still says otherwise.
+        assert eventually(lambda: "default" in machine.run("", "ip", "-n", "web", "route").stdout)
+        assert eventually(lambda: summary(machine)["conditions"][0]["reason"] == "Superseded")
+        assert str(copy) in summary(machine)["conditions"][0]["message"]
+        assert summary(machine)["networks"]["more"]["conditions"][0]["status"] == "True"
+        assert address(machine, "web") == "10.8.0.10"
+        assert "are superseded" in converged("--dry-run").stdout
+
+        (converged.specs / "all.yaml").write_text(NEW)
+        assert eventually(lambda: summary(machine)["conditions"][0]["status"] == "True")
+        (converged.specs / "all.yaml").write_text(NEW.replace("10.8.", "10.9."))
+        assert eventually(lambda: address(machine, "web") == "10.9.0.10")
+    finally:
+        watcher.kill()
+        watcher.wait()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_guardian_takes_back_what_a_dead_process_tried(
     converged: Reconcile, machine: Machine, host_ns: str, number: signal.Signals
