@@ -40,11 +40,13 @@ from reconciler.observe.firewall import foreign_forward_drops, observe_firewalls
 from reconciler.observe.host import observe_host
 from reconciler.observe.memory import Memory, keyed
 from reconciler.observe.names import observe_names
+from reconciler.observe.occupants import observe_occupants
 from reconciler.observe.plugins import borne_out, seen_at_plugins
 from reconciler.observe.ports import absent_addresses, host_ports
 from reconciler.observe.sandboxes import Promised
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, overlay_units, owners
+from reconciler.plan.vacated import vacated, vacated_remarks
 from reconciler.ports.remarks import address_remarks, bound_addresses, forwarding_remarks, ipv6_remarks
 from reconciler.sandbox.readings import kept_readings, seen_as_typed
 from reconciler.settings import Settings
@@ -115,6 +117,13 @@ def look(
     if len(remarks) > len(desired.remarks):
         desired = replace(desired, remarks=remarks)
     return View(observed=observed, desired=desired, owners=whose, plan=plan)
+
+
+def with_occupants(view: View, backends: Backends) -> View:
+    """Add who is in the sandboxes in which the plan ends something: for those who read the plan before it is carried out."""
+    found = observe_occupants(vacated(view.plan), backends.namespaces)
+    remarks = tuple(vacated_remarks(view.plan, found))
+    return replace(view, desired=replace(view.desired, remarks=(*view.desired.remarks, *remarks))) if remarks else view
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

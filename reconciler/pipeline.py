@@ -26,7 +26,7 @@ from reconciler.guard.recovery import Run, forget, instead, recovered_pass, take
 from reconciler.guard.rehearsal import rehearsed
 from reconciler.guard.whose import anothers_state
 from reconciler.kernel.lock import HostLock
-from reconciler.look import View, look
+from reconciler.look import View, look, with_occupants
 from reconciler.model.objects import (
     HOST_UNIT,
     NAMES_UNIT,
@@ -68,7 +68,7 @@ def plan_pass(settings: Settings, backends: Backends, against: str = "live", ord
     there = _there(loaded, settings)
     error = is_other or anothers_host(found, loaded.wanted, there, backends.kv, orders)
     loaded = guarded(loaded, there, backends.kv, orders, found)
-    view = look(loaded.wanted, there, backends)
+    view = with_occupants(look(loaded.wanted, there, backends), backends)
     if error is not None:
         view = replace(view, plan=replace(view.plan, problems=((HOST_UNIT, error), *view.plan.problems)))
     told = replace(loaded, faults=declared.faults, warnings=declared.warnings, digest=declared.digest)

@@ -75,6 +75,7 @@ def test_namespace_of_ours_with_a_process_in_it_stays_until_the_process_ends(
 
     with background_sleep("ip", "netns", "exec", "one") as pid:
         assert eventually(lambda: inside(machine, "one", pid))
+        assert f"attachment one: process {pid} (sleep) runs in its sandbox" in forked("--dry-run").stdout
         ran = forked()
 
         assert ran.exit_code == ExitCode.FAILED, ran.text
