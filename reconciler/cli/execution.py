@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.invoked import begin, enter_host
+from reconciler.cli.names import names_of
 from reconciler.cli.options import global_options
 from reconciler.errors import ExitCode
 from reconciler.status.read import Document, Kind, name_of, read_documents, resolve
@@ -14,7 +15,7 @@ from reconciler.status.read import Document, Kind, name_of, read_documents, reso
 
 @click.command(name="exec", context_settings={"allow_interspersed_args": False})
 @global_options()
-@click.argument("attachment", metavar="ATTACHMENT")
+@click.argument("attachment", metavar="ATTACHMENT", shell_complete=names_of("attachments"))
 @click.argument("command", metavar="[--] CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context
 def exec_(context: click.Context, *, attachment: str, command: tuple[str, ...]) -> ExitCode:

@@ -8,6 +8,7 @@ import click
 
 from reconciler.cli.invoked import begin
 from reconciler.cli.listing import listing, selected
+from reconciler.cli.names import names_of
 from reconciler.cli.options import global_options
 from reconciler.cli.terminal import printable, show
 from reconciler.errors import ExitCode, ReconcilerError
@@ -46,7 +47,7 @@ def _group(kind: Kind) -> click.Group:
     @click.option(
         "-f", "--format", "template", metavar="TEMPLATE", help="A line for each: `json`, or Jinja2 as '{{Name}}'."
     )
-    @click.argument("references", metavar="NAME|ID...", nargs=-1, required=True)
+    @click.argument("references", metavar="NAME|ID...", nargs=-1, required=True, shell_complete=names_of(f"{kind}s"))
     @click.pass_context
     def inspect(context: click.Context, *, template: str | None, references: tuple[str, ...]) -> ExitCode:
         documents = read_documents(begin(context).settings.status_dir, kind)

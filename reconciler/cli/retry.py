@@ -9,6 +9,7 @@ import click
 
 from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.logs import log
+from reconciler.cli.names import names_of
 from reconciler.cli.options import global_options
 from reconciler.errors import ExitCode, ReconcilerError
 from reconciler.guard.retries import ask_to_retry
@@ -18,7 +19,7 @@ from reconciler.status.write import read_summary
 
 @click.command()
 @global_options()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=names_of("networks", "attachments"))
 @click.pass_context
 def retry(context: click.Context, *, names: tuple[str, ...]) -> ExitCode:
     """Let the watcher try these networks and attachments again at once.

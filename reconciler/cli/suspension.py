@@ -13,6 +13,7 @@ import click
 from reconciler.cli.durations import DURATION
 from reconciler.cli.invoked import begin
 from reconciler.cli.logs import log
+from reconciler.cli.names import names_of, suspended_networks
 from reconciler.cli.options import global_options
 from reconciler.errors import ExitCode, ReconcilerError
 from reconciler.guard.suspension import EVERYTHING, Suspension, moment, suspensions
@@ -26,7 +27,7 @@ from reconciler.status.write import read_summary
 @global_options()
 @click.option("--reason", default="", metavar="TEXT", help="Why; shown in the status.")
 @click.option("--for", "duration_s", type=DURATION, default=None, help="When it ends by itself [default: never]")
-@click.argument("networks", nargs=-1, metavar="[NETWORK]...")
+@click.argument("networks", nargs=-1, metavar="[NETWORK]...", shell_complete=names_of("networks"))
 @click.pass_context
 def suspend(context: click.Context, *, reason: str, duration_s: float | None, networks: tuple[str, ...]) -> ExitCode:
     """Let passes change nothing of these networks and the attachments on them; without names, nothing at all."""
@@ -46,7 +47,7 @@ def suspend(context: click.Context, *, reason: str, duration_s: float | None, ne
 
 @click.command()
 @global_options()
-@click.argument("networks", nargs=-1, metavar="[NETWORK]...")
+@click.argument("networks", nargs=-1, metavar="[NETWORK]...", shell_complete=suspended_networks)
 @click.pass_context
 def resume(context: click.Context, *, networks: tuple[str, ...]) -> ExitCode:
     """End suspensions: those of these networks, or all. The next pass brings about what was left."""

@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 
-from reconciler.cli import main
+from reconciler.cli import main, root
 from reconciler.errors import (
     ExitCode,
     FightingWriter,
@@ -295,6 +296,30 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     )
 
     assert done.stdout.splitlines() == ["events", "--follow"]
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        (["network", "inspect"], ["back", "front"]),
+        (["network", "inspect", "front"], ["back"]),
+        (["attachment", "inspect"], ["web"]),
+        (["exec"], ["web"]),
+        (["suspend"], ["back", "front"]),
+        (["resume"], ["front"]),
+        (["retry"], ["back", "front", "web"]),
+        (["--status-dir", "/nonexistent", "retry"], []),
+        (["--prune-limit", "many", "retry"], []),
+    ],
+    ids=" ".join,
+)
+def test_shells_complete_what_the_status_tells_of(run: Run, tmp_path: Path, line: list[str], names: list[str]) -> None:
+    written(tmp_path, report(networks=("front", "back")))
+    run("suspend", "front")
+    shell = ShellComplete(root.reconcile, {}, "reconcile", "_RECONCILE_COMPLETE")
+
+    assert [item.value for item in shell.get_completions(line, "")] == names
+    assert [item.value for item in shell.get_completions(line, "fr")] == [name for name in names if name == "front"]
 
 
 def test_manual_page_in_examples_is_current(run: Run) -> None:
