@@ -272,7 +272,7 @@ def _undo(
     plan = make_plan(target, now.observed.seen, now.owners, Boundaries())
     for outcome in _apply(plan.operations, settings, backends):
         if outcome.error is not None:
-            log.error("undo of %s failed: %s", outcome.operation.describe(), outcome.error)
+            log.error("undo failed: %s", outcome.failure())
 
 
 def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drift: Plan) -> Report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -36,11 +37,40 @@ def configure_logs(verbosity: int, log_format: str) -> None:
     """
     handler = StderrHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.addFilter(_once)
+    _once.start_over()
     log.handlers = [handler]
     log.propagate = False
     log.setLevel(_LEVELS.get(max(verbosity, -2), logging.DEBUG))
     is_bar_enough = verbosity == 0 and log_format == "text" and sys.stderr.isatty()
     operations_log.setLevel(logging.WARNING if is_bar_enough else logging.NOTSET)
+
+
+class _OncePerPass(logging.Filter):
+    """Lets a warning through once in a pass, of which several looks may meet the same thing. Other threads are in no pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def start_over(self) -> None:
+        self._told.clear()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING or record.thread != threading.main_thread().ident:
+            return True
+        text = record.getMessage()
+        is_new = text not in self._told
+        self._told.add(text)
+        return is_new
+
+
+_once: Final = _OncePerPass()
+
+
+def end_of_pass() -> None:
+    """Tell from now on what was told before as well. For processes of several passes; others are one pass."""
+    _once.start_over()
 
 
 class TextFormatter(logging.Formatter):
@@ -127,6 +157,6 @@ def _log_outcome(outcome: Outcome, more: int = 0) -> None:
         operations_log.info("skipped: %s, because of: %s", operation.describe(), outcome.error, extra=extra)
     elif outcome.error is not None:
         others = f" (and {more} more like it)" if more else ""
-        operations_log.warning("failed: %s: %s%s", operation.describe(), outcome.error, others, extra=extra)
+        operations_log.warning("failed: %s%s", outcome.failure(), others, extra=extra)
     else:
         operations_log.info("%s", operation.describe(), extra=extra)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.invoked import begin, enter_host
-from reconciler.cli.logs import log_pass, log_spec_warnings
+from reconciler.cli.logs import end_of_pass, log_pass, log_spec_warnings
 from reconciler.cli.options import ENVIRONMENT_PREFIX, global_options
 from reconciler.errors import ExitCode, ReconcilerError
 from reconciler.model.report import Report
@@ -35,9 +35,11 @@ class PassLog:
         if report.outcomes or said != self._said:
             log_pass(report, issues, elapsed_s)
         self._said = said
+        end_of_pass()
 
     def failed(self, error: ReconcilerError) -> None:
         """The loop has logged it."""
+        end_of_pass()
 
     def beat(self) -> None:
         """Nothing to tell."""

@@ -40,6 +40,10 @@ class Unit:
             return needs
         return (*needs, Unit(network=self.network), Unit(attachment=self.attachment))
 
+    def names(self) -> tuple[str, ...]:
+        """Give how messages name it, or a part of it, in front."""
+        return str(self), f"network {self.network}", f"attachment {self.attachment}"
+
     def __str__(self) -> str:
         if self == NAMES_UNIT:
             return "name service"

@@ -31,6 +31,7 @@ from reconciler.model.objects import (
     Unit,
     VethPair,
 )
+from reconciler.model.words import without
 
 
 class Action(StrEnum):
@@ -115,3 +116,8 @@ class Outcome:
     operation: Operation
     error: ReconcilerError | None = None
     skipped: bool = False
+
+    def failure(self) -> str:
+        """Say what could not be done and why, each once: errors of the kernel name the operation themselves."""
+        what = self.operation.describe()
+        return f"{what}: {without(str(self.error), what)}"

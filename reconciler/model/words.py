@@ -1,8 +1,15 @@
-"""Lists in messages. Pure."""
+"""Names and lists in messages. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+
+def without(text: str, *names: str) -> str:
+    """Give what is said of something without its name in front, for those who show the name themselves. names: tried in turn."""
+    for name in names:
+        text = text.removeprefix(f"{name}: ")
+    return text
 
 
 def some(items: Sequence[str], shown_max: int) -> str:

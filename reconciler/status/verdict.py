@@ -31,7 +31,7 @@ from reconciler.errors import (
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Plan
 from reconciler.model.report import Report
-from reconciler.model.words import some
+from reconciler.model.words import some, without
 
 _PRECEDENCE: Final = (
     ExitCode.BAD_CONFIG,
@@ -129,7 +129,7 @@ def _from_error(unit: Unit, error: ReconcilerError) -> Unsettled:
     return Unsettled(
         unit=unit,
         reason=next((reason for kind, reason in _REASONS if isinstance(error, kind)), "ApplyFailed"),
-        message=str(error).removeprefix(f"{unit}: "),  # whoever shows it names the unit
+        message=without(str(error), *unit.names()),  # whoever shows it names the unit
         is_retryable=error.is_retryable,
         exit_code=error.exit_code,
     )

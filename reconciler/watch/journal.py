@@ -180,7 +180,7 @@ def _issues(report: Report) -> Iterator[Issue]:
         if outcome.error is not None and not outcome.skipped and outcome.operation.unit in units:
             unit, error = outcome.operation.unit, str(outcome.error)
             if error not in messages:
-                yield unit.network, unit.attachment, _NOT_DONE, _short(f"{outcome.operation.describe()}: {error}")
+                yield unit.network, unit.attachment, _NOT_DONE, _short(outcome.failure())
 
 
 def _changes(told: Told, now: Told) -> Iterator[Fields]:
