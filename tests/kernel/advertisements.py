@@ -17,18 +17,18 @@ _HIGH_PREFERENCE: Final = 0x08
 _ON_LINK_AND_AUTONOMOUS: Final = 0xC0
 
 
-def advertise(machine: Machine, ns: str, ifname: str, *, lifetime_s: int = 1800) -> None:
+def advertise(machine: Machine, ns: str, ifname: str, *, source: str = ROUTER, lifetime_s: int = 1800) -> None:
     """Say once to everybody on the link: the way out leads by us, and here is a prefix to make an address of."""
     with machine.inside(ns):
         sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     with sender:
         sender.bind((ifname, 0))
         mac = sender.getsockname()[4]
-        sender.send(bytes.fromhex("333300000001") + mac + struct.pack("!H", _ETHERTYPE_IPV6) + _packet(mac, lifetime_s))
+        head = bytes.fromhex("333300000001") + mac + struct.pack("!H", _ETHERTYPE_IPV6)
+        sender.send(head + _packet(mac, IPv6Address(source).packed, lifetime_s))
 
 
-def _packet(mac: bytes, lifetime_s: int) -> bytes:
-    source = IPv6Address(ROUTER).packed
+def _packet(mac: bytes, source: bytes, lifetime_s: int) -> bytes:
     body = struct.pack("!BBHII", 64, _HIGH_PREFERENCE, lifetime_s, 0, 0)
     body += struct.pack("!BB", 1, 1) + mac
     body += struct.pack("!BBBBIII", 3, 4, 64, _ON_LINK_AND_AUTONOMOUS, 86400, 14400, 0) + IPv6Address(PREFIX).packed

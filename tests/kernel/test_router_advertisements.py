@@ -111,21 +111,32 @@ def is_advertised(machine: Machine) -> bool:
     return ROUTER in machine.run("H", "ip", "-6", "route", "show", "default", "proto", "ra").stdout
 
 
-MACVLAN = """
+LIARS = """
 networks:
   lan:
     driver: macvlan
     enable_ipv6: true
     ipam: {config: [{subnet: 10.5.0.0/24}, {subnet: "fd05::/64", gateway: "fd05::1"}]}
+  checked: {enable_ipv6: true, ipam: {config: [{subnet: 10.6.0.0/24}, {subnet: "fd06::/64"}]}}
+  free:
+    enable_ipv6: true
+    driver_opts: {com.network-reconciler.source_validation: "false"}
+    ipam: {config: [{subnet: 10.7.0.0/24}, {subnet: "fd07::/64"}]}
 attachments:
   liar: {networks: {lan: {}}}
   member: {networks: {lan: {}}}
   asking: {networks: {lan: {}}, sysctls: {net.ipv6.conf.eth0.accept_ra: "1"}}
+  checked-liar: {networks: {checked: {}}}
+  checked-asking: {networks: {checked: {}}, sysctls: {net.ipv6.conf.eth0.accept_ra: "1"}}
+  free-liar: {networks: {free: {}}}
+  free-asking: {networks: {free: {}}, sysctls: {net.ipv6.conf.eth0.accept_ra: "1"}}
 """
 
 
-def test_a_member_heeds_routers_only_if_it_asks_to(forked: ForkedReconcile, machine: Machine) -> None:
-    forked.write(all=MACVLAN)
+def test_a_member_heeds_routers_only_if_it_asks_to_and_none_on_a_bridge_whose_sources_are_checked(
+    forked: ForkedReconcile, machine: Machine
+) -> None:
+    forked.write(all=LIARS)
     forked.ok()
     before = ipv6_state(machine, "member")
 
@@ -133,6 +144,18 @@ def test_a_member_heeds_routers_only_if_it_asks_to(forked: ForkedReconcile, mach
 
     assert eventually(lambda: ROUTER in str(ipv6_state(machine, "asking")))
     assert ipv6_state(machine, "member") == before
+    # These advertise themselves by their own MAC and address, so they forge nothing.
+    routers = {name: link_local_of(machine, f"{name}-liar") for name in ("checked", "free")}
+    for name, router in routers.items():
+        advertise(machine, f"{name}-liar", "eth0", source=router)
+    assert eventually(lambda: f"'{routers['free']}'" in str(ipv6_state(machine, "free-asking")))
+    assert machine.ping("checked-liar", "10.6.0.1")
+    assert f"'{routers['checked']}'" not in str(ipv6_state(machine, "checked-asking"))
+
+
+def link_local_of(machine: Machine, ns: str) -> str:
+    (link,) = machine.ip_json(ns, "-6", "address", "show", "dev", "eth0")
+    return str(next(info["local"] for info in link["addr_info"] if info.get("scope") == "link"))
 
 
 def test_a_host_with_ipv6_switched_off_has_both_families_on_our_networks(

@@ -8,8 +8,8 @@ from ipaddress import IPv4Interface, ip_address
 
 from reconciler.compile import Compiler, compile_objects
 from reconciler.model.desired import DesiredNetwork, DesiredState, RemoteEndpoint
-from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import Address, FdbEntry, Key, Object, Sysctl, Unit
+from reconciler.model.identifiers import NsRef, link_local
+from reconciler.model.objects import Address, FdbEntry, FirewallElement, Key, Object, Sysctl, Unit
 from reconciler.ports.remarks import ipv6_remarks
 from tests.fakes.desired import attachment, endpoint, host_facts, network
 from tests.unit.drivers.test_overlay import overlay
@@ -97,3 +97,27 @@ def test_what_all_links_of_a_sandbox_shall_heed_its_own_links_do() -> None:
         values.append([s.value for s in found if isinstance(s, Sysctl) and s.name == "net/ipv6/conf/eth0/accept_ra"])
 
     assert values == [["0"], ["2"]]
+
+
+def test_a_member_that_is_held_goes_on_sending_where_the_network_has_its_addresses() -> None:
+    lan = network("lan", "172.18.0.0/16", "fd00::/64")
+    stays = attachment("stays", [endpoint("stays", "lan", "172.18.0.3/16", "fd00::3/64")])
+    strays = attachment("strays", [endpoint("strays", "lan", "172.19.0.4/16")])
+    new = attachment("new", [endpoint("new", "lan", "172.18.0.2/16")])
+    desired = DesiredState(host=host_facts(), networks=(lan,), attachments=(new,), held=(stays, strays))
+    (held,) = stays.endpoints
+
+    found = compile_objects(desired, {}).values()
+
+    sources = [each for each in found if isinstance(each, FirewallElement) and each.element[0] == held.link_name]
+    own = {
+        ("macs", (held.link_name, held.mac)),
+        ("sources4", (held.link_name, held.mac, "172.18.0.3")),
+        ("sources6", (held.link_name, held.mac, "fd00::3")),
+        ("sources6", (held.link_name, held.mac, str(link_local(held.mac)))),
+    }
+    assert own <= {(each.set_name, each.element) for each in sources if each.family == "bridge"}
+    assert {each.unit for each in sources if (each.set_name, each.element) in own} == {lan.unit}
+    assert not [each for each in found if each.unit.attachment in ("stays", "strays")]
+    (stray,) = strays.endpoints
+    assert not [each for each in found if isinstance(each, FirewallElement) and stray.link_name in each.element]
