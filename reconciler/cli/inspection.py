@@ -13,6 +13,7 @@ from reconciler.cli.options import global_options
 from reconciler.cli.terminal import printable, show
 from reconciler.errors import ExitCode, ReconcilerError
 from reconciler.status.read import Document, Kind, read_documents, resolve
+from reconciler.status.shape import Shape, shaped
 
 
 def _group(kind: Kind) -> click.Group:
@@ -47,12 +48,19 @@ def _group(kind: Kind) -> click.Group:
     @click.option(
         "-f", "--format", "template", metavar="TEMPLATE", help="A line for each: `json`, or Jinja2 as '{{Name}}'."
     )
+    @click.option(
+        "--mode",
+        type=click.Choice([str(shape) for shape in Shape]),
+        default=str(Shape.NEWEST),
+        show_default=True,
+        help="Fields of the newest engine, or of Docker Engine 20.10 alone.",
+    )
     @click.argument("references", metavar="NAME|ID...", nargs=-1, required=True, shell_complete=names_of(f"{kind}s"))
     @click.pass_context
-    def inspect(context: click.Context, *, template: str | None, references: tuple[str, ...]) -> ExitCode:
+    def inspect(context: click.Context, *, template: str | None, mode: str, references: tuple[str, ...]) -> ExitCode:
         documents = read_documents(begin(context).settings.status_dir, kind)
         missing: list[ReconcilerError] = []
-        found = list(_found(documents, kind, references, missing))
+        found = [shaped(document, Shape(mode)) for document in _found(documents, kind, references, missing)]
         show(_inspection(found, template))
         for error in missing:
             click.echo(f"Error: {printable(str(error))}", err=True)

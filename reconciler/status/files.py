@@ -12,8 +12,9 @@ from reconciler.model.desired import DesiredAttachment
 from reconciler.model.objects import Unit, VethPair
 from reconciler.model.plan import Action
 from reconciler.model.report import Report
-from reconciler.status.document import HOST_SANDBOX, attachment_document, network_document
+from reconciler.status.attachment_document import HOST_SANDBOX, attachment_document
 from reconciler.status.json_text import json_text
+from reconciler.status.network_document import network_document
 from reconciler.status.summary import Revision, summary_document
 from reconciler.status.verdict import unsettled
 

@@ -16,7 +16,7 @@ from reconciler.errors import ReconcilerError, kernel_error
 from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
 from reconciler.model.report import Report
 from reconciler.settings import Settings
-from reconciler.status.document import HOST_SANDBOX
+from reconciler.status.attachment_document import HOST_SANDBOX
 from reconciler.status.files import StatusFiles, status_files
 from reconciler.status.revision import specs_revision
 

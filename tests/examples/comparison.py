@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def golden(name: str) -> dict[str, object]:
-    """Give a network as the engine's `docker network inspect` printed it."""
+    """Give a network as `docker network inspect` of a 20.10 engine printed it."""
     documents: list[dict[str, object]] = json.loads((Path(__file__).parent / "golden" / f"{name}.json").read_text())
     return documents[0]
 

@@ -173,7 +173,7 @@ def test_ipv6_members_reach_each_other_and_the_outside_but_not_the_other_network
 def test_static_addresses_are_inspected_as_the_engine_printed_them(
     example: Path, reconcile: Reconcile, machine: Machine
 ) -> None:
-    seven = json.loads(reconcile.ok("network", "inspect", "seven").stdout)[0]
+    seven = json.loads(reconcile.ok("network", "inspect", "--mode", "20.10", "seven").stdout)[0]
 
     containers = {entry["Name"]: entry for entry in seven["Containers"].values()}
     recorded = golden("seven")
@@ -188,7 +188,7 @@ def test_static_addresses_are_inspected_as_the_engine_printed_them(
 def test_members_of_host_and_none_are_inspected_as_the_engine_printed_them(
     example: Path, reconcile: Reconcile, machine: Machine, network: str, record: str
 ) -> None:
-    document = json.loads(reconcile.ok("network", "inspect", network).stdout)[0]
+    document = json.loads(reconcile.ok("network", "inspect", "--mode", "20.10", network).stdout)[0]
 
     assert without_ids(document) == without_ids(golden(record))
     assert machine.links("n1") == ["lo"]

@@ -26,7 +26,7 @@ def applied(reconcile: Reconcile, uplink: str) -> Reconcile:
 
 
 def inspected(reconcile: Reconcile, *networks: str) -> dict[str, dict[str, object]]:
-    documents = json.loads(reconcile.ok("network", "inspect", *networks).stdout)
+    documents = json.loads(reconcile.ok("network", "inspect", "--mode", "20.10", *networks).stdout)
     return {document["Name"]: document for document in documents}
 
 

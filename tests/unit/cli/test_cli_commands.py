@@ -571,6 +571,22 @@ def test_inspect_prints_the_file_as_it_is(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("status")
+def test_inspect_leaves_out_what_20_10_does_not_have(run: Run) -> None:
+    template = "{{ EnableIPv4 is defined }} {{ Status is defined }} {{ EnableIPv6 is defined }}"
+
+    assert [run("network", "inspect", "bridge", *mode, "-f", template)[1] for mode in ((), ("--mode", "20.10"))] == [
+        "True True True\n",
+        "False False True\n",
+    ]
+    old, new = (
+        json.loads(run("attachment", "inspect", "web", "--mode", mode)[1])[0]["NetworkSettings"]["Networks"]["bridge"]
+        for mode in ("20.10", "newest")
+    )
+    assert new.keys() - old.keys() == {"GwPriority", "DNSNames"}
+    assert run("network", "inspect", "bridge", "--mode", "1.0")[0] == ExitCode.USAGE
+
+
+@pytest.mark.usefixtures("status")
 def test_inspect_goes_on_after_what_there_is_not(run: Run) -> None:
     code, out, err = run("network", "inspect", "nope", "none", "63fb", "9")
 

@@ -22,7 +22,7 @@ from reconciler.model.plan import Action, Operation
 from reconciler.model.wanted import AttachmentWanted, BridgeOptions, NetworkMode, PortWanted, SandboxKind, SandboxRef
 from reconciler.plan.ordering import step
 from reconciler.plan.ownership import record_unit
-from reconciler.status.document import attachment_document
+from reconciler.status.attachment_document import attachment_document
 from tests.fakes.desired import HERE, attachment, endpoint, host_facts, network
 
 FRONT = network("front", "172.30.1.0/24", "fd00::/64")

@@ -12,8 +12,10 @@ import pytest
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredSubnet
 from reconciler.model.identifiers import HOST
 from reconciler.model.wanted import AttachmentWanted, BridgeOptions, NetworkMode, NetworkWanted, SandboxKind, SandboxRef
-from reconciler.status.document import attachment_document, network_document
+from reconciler.status.attachment_document import attachment_document
 from reconciler.status.json_text import json_text
+from reconciler.status.network_document import network_document
+from reconciler.status.shape import Shape, shaped
 from tests.fakes.desired import HERE, attachment, endpoint, network
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -34,7 +36,7 @@ def chosen(subnet: str, gateway: str) -> DesiredSubnet:
 
 
 def documents(*networks: DesiredNetwork, attachments: Sequence[DesiredAttachment] = ()) -> str:
-    return json_text([network_document(one, attachments) for one in networks])
+    return json_text([shaped(network_document(one, attachments), Shape.ENGINE_20_10) for one in networks])
 
 
 def test_default_bridge_with_two_containers_is_as_recorded() -> None:
@@ -214,6 +216,8 @@ def test_container_on_the_default_bridge_has_its_address_in_both_views() -> None
             "GlobalIPv6PrefixLen": 0,
             "MacAddress": "02:42:ac:11:00:02",
             "DriverOpts": None,
+            "GwPriority": 0,
+            "DNSNames": None,
         }
     }
 
@@ -292,6 +296,63 @@ def test_aliases_hold_the_short_id_and_the_hostname_once(
     found = settings_of(web, network("front"))["Networks"]["front"]["Aliases"]  # type: ignore[index]
 
     assert found == [name.replace("ID", web.id[:12]) for name in shown]
+
+
+@pytest.mark.parametrize(
+    ("subnet", "members", "in_use", "available"),
+    [
+        (
+            DesiredSubnet(subnet=ip_network("172.18.0.0/16"), gateway=IPv4Address("172.18.0.1"), default_gateway=None),
+            2,
+            5,
+            65531,
+        ),
+        (
+            DesiredSubnet(
+                subnet=ip_network("10.66.77.0/24"),
+                ip_range=ip_network("10.66.77.64/30"),
+                gateway=IPv4Address("10.66.77.1"),
+                default_gateway=IPv4Address("10.66.77.1"),
+                aux_addresses=(
+                    ("inrange", IPv4Address("10.66.77.65")),
+                    ("outofrange", IPv4Address("10.66.77.128")),
+                ),
+            ),
+            1,
+            6,
+            2,
+        ),
+        (
+            DesiredSubnet(
+                subnet=ip_network("2001:db8:abcd::/64"),
+                ip_range=ip_network("2001:db8:abcd::/120"),
+                gateway=None,
+                default_gateway=None,
+            ),
+            1,
+            2,
+            254,
+        ),
+        (DesiredSubnet(subnet=ip_network("10.1.0.0/31"), gateway=None, default_gateway=None), 1, 1, 1),
+        (DesiredSubnet(subnet=ip_network("fd00::/48"), gateway=None, default_gateway=None), 1, 2, (1 << 64) - 1),
+    ],
+    ids=["as printed by 29", "range", "IPv6", "two addresses", "more than the engine counts"],
+)
+def test_status_counts_what_is_in_use_and_left_as_engine_29_does(
+    subnet: DesiredSubnet, members: int, in_use: int, available: int
+) -> None:
+    """The values are those of a printed document and of the engine's own tests, as no engine that has them runs in these tests."""
+    first = int((subnet.ip_range or subnet.subnet).network_address)
+    offset = 2 if subnet.ip_range is None or subnet.subnet.version == 6 else 0
+    addresses = [ip_address(first + (offset + n) % subnet.subnet.num_addresses) for n in range(members)]
+    joined = [
+        attachment(f"a{n}", [endpoint(f"a{n}", "n", f"{a}/{subnet.subnet.prefixlen}")]) for n, a in enumerate(addresses)
+    ]
+
+    document = network_document(replace(network("n"), subnets=(subnet,)), joined)
+
+    counted = {"IPsInUse": in_use, "DynamicIPsAvailable": available}
+    assert document["Status"] == {"IPAM": {"Subnets": {str(subnet.subnet): counted}}}
 
 
 @pytest.mark.parametrize("joined", [[], [endpoint("web", "inner", "10.7.0.2/24")]], ids=["no network", "no way out"])

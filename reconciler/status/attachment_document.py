@@ -1,122 +1,24 @@
-"""Documents in docker's words: what `docker network inspect` and `docker container inspect` show. Pure.
+"""What `attachment inspect` shows, in docker's words. Pure.
 
-Keys, order and types are those that a 20.10 engine printed, so that scripts which read docker's JSON read ours. `EndpointOperInfo`,
-what a plugin says of an endpoint of its own, is added where one says something: the engine asks for it and shows it nowhere.
+Keys, order and types are those that a 20.10 engine printed, with the fields that newer engines have added, so that scripts which
+read docker's JSON read ours; `shape` takes the new fields out. `EndpointOperInfo`, what a plugin says of an endpoint of its own,
+is added where one says something: the engine asks for it and shows it nowhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from reconciler.model.desired import (
-    DesiredAttachment,
-    DesiredEndpoint,
-    DesiredNetwork,
-    DesiredSubnet,
-    RemoteEndpoint,
-)
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork
 from reconciler.model.identifiers import BUILTIN_NETWORKS, derived_id, short_id
 from reconciler.model.objects import IPInterface
-from reconciler.model.wanted import BridgeOptions, NetworkMode, PortWanted, SandboxKind
+from reconciler.model.wanted import NetworkMode, PortWanted, SandboxKind
 from reconciler.status.json_text import Json
 
 HOST_SANDBOX: Final = ""
 """No path: the namespace that the reconciler itself is started in plays the host."""
-
-
-def network_document(network: DesiredNetwork, attachments: Sequence[DesiredAttachment]) -> dict[str, Json]:
-    """Give one item of the array that `docker network inspect` prints. attachments: those to be listed, on this network or not."""
-    wanted = network.wanted
-    return {
-        "Name": network.name,
-        "Id": network.id,
-        "Created": network.created,
-        "Scope": network.scope,
-        "Driver": wanted.driver,
-        "EnableIPv6": wanted.is_ipv6_enabled,
-        "IPAM": {
-            "Driver": wanted.ipam_driver,
-            "Options": _ipam_options(network),
-            "Config": [_subnet(subnet) for subnet in network.subnets],
-        },
-        "Internal": wanted.is_internal,
-        "Attachable": wanted.is_attachable,
-        "Ingress": False,
-        "ConfigFrom": {"Network": ""},
-        "ConfigOnly": False,
-        "Containers": _containers(network, attachments),
-        "Options": _options(network),
-        "Labels": dict(wanted.labels),
-    }
-
-
-def _ipam_options(network: DesiredNetwork) -> Json:
-    """The engine's own networks never had any (null); docker's client always sends a map for those of users."""
-    options = network.wanted.ipam_options
-    if options is None and network.name in BUILTIN_NETWORKS:
-        return None
-    return dict(options or ())
-
-
-def _subnet(subnet: DesiredSubnet) -> dict[str, Json]:
-    is_gateway_shown = subnet.is_gateway_declared or not subnet.is_declared
-    shown: dict[str, Json] = {"Subnet": str(subnet.subnet)}
-    if subnet.ip_range is not None:
-        shown["IPRange"] = str(subnet.ip_range)
-    if subnet.gateway is not None and is_gateway_shown:
-        shown["Gateway"] = str(subnet.gateway)
-    if subnet.aux_addresses:
-        shown["AuxiliaryAddresses"] = {name: str(address) for name, address in subnet.aux_addresses}
-    return shown
-
-
-def _options(network: DesiredNetwork) -> dict[str, Json]:
-    """As typed; the default bridge shows what is in force, as the engine always sends its own settings for it."""
-    options: dict[str, Json] = dict(network.wanted.options)
-    if network.name == "bridge":
-        options |= _default_bridge_options(network, network.wanted.bridge or BridgeOptions())
-    return dict(sorted(options.items()))
-
-
-def _default_bridge_options(network: DesiredNetwork, bridge: BridgeOptions) -> dict[str, Json]:
-    prefix = "com.docker.network"
-    return {
-        f"{prefix}.bridge.default_bridge": "true",
-        f"{prefix}.bridge.enable_icc": _word(bridge.is_icc_enabled),
-        f"{prefix}.bridge.enable_ip_masquerade": _word(bridge.is_masquerade_enabled),
-        f"{prefix}.bridge.host_binding_ipv4": str(bridge.host_binding or "0.0.0.0"),
-        f"{prefix}.bridge.name": network.link_name,
-        f"{prefix}.driver.mtu": str(network.mtu),
-    }
-
-
-def _word(value: bool) -> str:
-    return "true" if value else "false"
-
-
-def _containers(network: DesiredNetwork, attachments: Sequence[DesiredAttachment]) -> dict[str, Json]:
-    """List the endpoints here by container, then those on other hosts, of which only the endpoint is known."""
-    here: dict[str, Json] = {
-        attachment.id: _container(
-            f"gateway_{attachment.id[:12]}" if endpoint.wanted.is_gateway else attachment.name, endpoint
-        )
-        for attachment in sorted(attachments, key=lambda attachment: attachment.id)
-        for endpoint in attachment.endpoints
-        if endpoint.network == network.name
-    }
-    return here | {f"ep-{endpoint.id}": _container(endpoint.name, endpoint) for endpoint in network.remote_endpoints}
-
-
-def _container(name: str, endpoint: DesiredEndpoint | RemoteEndpoint) -> dict[str, Json]:
-    return {
-        "Name": name,
-        "EndpointID": endpoint.id,
-        "MacAddress": endpoint.mac,
-        "IPv4Address": str(endpoint.ipv4 or ""),
-        "IPv6Address": str(endpoint.ipv6 or ""),
-    }
 
 
 def attachment_document(
@@ -144,9 +46,11 @@ def attachment_document(
 
 
 def _network_mode(attachment: DesiredAttachment) -> str:
+    """Name the network that Compose makes a container with: of the highest priority, then the first by name."""
     if attachment.wanted.mode is not NetworkMode.NETWORKS:
         return str(attachment.wanted.mode)
-    return next((e.network for e in attachment.endpoints if not e.wanted.is_gateway), str(NetworkMode.NONE))
+    shown = [endpoint.wanted for endpoint in attachment.endpoints if not endpoint.wanted.is_gateway]
+    return min(((-one.priority, one.network) for one in shown), default=(0, str(NetworkMode.NONE)))[1]
 
 
 def _sandbox_key(attachment: DesiredAttachment, netns_dir: Path, host_sandbox: str) -> str:
@@ -281,6 +185,8 @@ def _endpoint_settings(
         "GlobalIPv6PrefixLen": _prefix_length(endpoint.ipv6),
         "MacAddress": endpoint.mac,
         "DriverOpts": dict(endpoint.wanted.options) or None,
+        "GwPriority": endpoint.wanted.gw_priority,
+        "DNSNames": _dns_names(endpoint, attachment) if is_user_defined else None,
         **({"EndpointOperInfo": info} if info else {}),
     }
 
@@ -293,6 +199,11 @@ def _aliases(endpoint: DesiredEndpoint, attachment: DesiredAttachment) -> list[J
     """Give what the engine adds as well: the short id and the hostname, each once."""
     short = short_id(attachment.id)
     return list(dict.fromkeys((*endpoint.wanted.aliases, short, attachment.wanted.hostname or short)))
+
+
+def _dns_names(endpoint: DesiredEndpoint, attachment: DesiredAttachment) -> list[Json]:
+    """Give all that it answers to on the network, as written: name, aliases, short id and hostname, each once."""
+    return list(dict.fromkeys((attachment.name, *_aliases(endpoint, attachment))))
 
 
 def _ipam_config(endpoint: DesiredEndpoint) -> Json:
