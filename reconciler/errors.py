@@ -18,6 +18,8 @@
         PrivilegeError     for want of a capability, not for any other reason (exit 77)
       FirewallError        nftables refused a transaction
         FirewallMissing    neither libnftables nor nft is there (exit 69)
+      OutOfMemory          this process, or this host, has no more
+      StatusError          files for readers, or for the next pass, cannot be written; what the pass did stands
       ResolverError        the embedded DNS server does not do what it is asked to
       ContainerEngineError the container engine does not answer, or not as it should
       KvError              the key-value store
@@ -150,6 +152,29 @@ class PrivilegeError(KernelError):
     exit_code = ExitCode.NO_PRIVILEGE
 
 
+def surroundings_error(error: OSError | MemoryError) -> ReconcilerError:
+    """Give the member of the tree for what no adapter expected: no memory or descriptors left, a file system that refuses."""
+    if isinstance(error, MemoryError):
+        return OutOfMemory("out of memory: give this process more (ulimit -v, MemoryMax= of its unit), or this host")
+    where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    return KernelError(
+        error.errno or _errno.EIO, "go on", f"{where}{error.strerror}{_ADVICE.get(error.errno or 0, '')}"
+    )
+
+
+_ADVICE = {
+    _errno.EMFILE: "; give this process more (ulimit -n, LimitNOFILE= of its unit)",
+    _errno.ENFILE: "; raise the sysctl fs.file-max",
+    _errno.ENOSPC: "; make room there",
+    _errno.EDQUOT: "; make room there",
+    _errno.EROFS: "; make it writable",
+    _errno.EFBIG: "; give this process more (ulimit -f)",
+    _errno.EISDIR: "; move away what stands there",
+    _errno.ENOTDIR: "; move away what stands there",
+    _errno.EEXIST: "; move away what stands there",
+}
+
+
 def kernel_error(errno: int, operation: str, detail: str = "") -> KernelError:
     """Give the member of the tree that fits `errno`, which of a system call; what rtnetlink says is for `netlink_error`."""
     if errno in _REFUSALS and is_privilege_missing():
@@ -204,6 +229,14 @@ class ResolverError(ReconcilerError):
 class ContainerEngineError(ReconcilerError):
     """The container engine does not answer, or not as one does."""
 
+    is_retryable = True
+
+
+class StatusError(ReconcilerError):
+    is_retryable = True
+
+
+class OutOfMemory(ReconcilerError):
     is_retryable = True
 
 

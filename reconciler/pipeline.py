@@ -49,7 +49,7 @@ from reconciler.observe.marks import host_marks
 from reconciler.plan.make_plan import Blocked, Boundaries, make_plan
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs, load_specs
-from reconciler.status.write import write_status
+from reconciler.status.write import told_status
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +84,7 @@ def reconcile(
     the host is run from other folders; all else is in the report.
     """
     report = run_pass(load(settings), settings, backends, progress=progress, orders=orders)
-    write_status(settings, report)
-    return report
+    return told_status(settings, report)
 
 
 def run_pass(
@@ -109,9 +108,7 @@ def revert(settings: Settings, backends: Backends, trial_id: str, reason: str) -
     """Take specs on trial back; None when that was done before or they were confirmed. Raises as `reconcile`."""
     with _at_work(settings, backends, NO_ORDERS):
         report = take_back(settings, trial_id, reason, _runner(settings, backends))
-    if report is not None:
-        write_status(settings, report)
-    return report
+    return None if report is None else told_status(settings, report)
 
 
 def tear_down(
@@ -125,9 +122,8 @@ def tear_down(
     with _at_work(settings, backends, orders):
         refuse_when_suspended(settings.state_dir)
         report = _runner(settings, backends, progress)(nothing, replace(orders, is_prune_allowed=True))
-        forget(settings, report)
-    write_status(settings, report)
-    return report
+        report = forget(settings, report)
+    return told_status(settings, report)
 
 
 def _runner(

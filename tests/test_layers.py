@@ -63,6 +63,7 @@ DOORS = (
     "spec.files",
     "spec.load",
     "spec.export_schema",
+    "status.content",
     "status.files",
     "status.read",
     "status.revision",

@@ -13,7 +13,7 @@ from reconciler import __version__
 from reconciler.cli.logs import configure_logs, log
 from reconciler.cli.options import global_options
 from reconciler.cli.streams import keep_streams_usable
-from reconciler.errors import ExitCode, PrivilegeError, ReconcilerError
+from reconciler.errors import ExitCode, PrivilegeError, ReconcilerError, surroundings_error
 
 _INTERRUPTED: Final = 130
 """What a shell reports for a command that SIGINT ended: 128 + 2."""
@@ -208,4 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ReconcilerError as error:
         log.error("%s", error)
         return error.exit_code
+    except (OSError, MemoryError) as error:
+        log.debug("no adapter expected this", exc_info=error)
+        told = surroundings_error(error)
+        log.error("%s", told)
+        return told.exit_code
     return result if isinstance(result, int) else ExitCode.OK

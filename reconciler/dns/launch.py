@@ -20,6 +20,7 @@ _STATUS_TIMEOUT_S: Final = 2.0
 """A server that does not say how it is within this time counts as none, so that one that hangs does not hold up every pass."""
 
 _END_TIMEOUT_S: Final = 5.0
+_LAST_WORDS_MAX: Final = 1 << 16
 _NEW_ZONES_FILE: Final = f"{control.ZONES_FILE}.new"
 _ENVIRONMENT: Final = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
 
@@ -181,7 +182,9 @@ def _write(folder: Path, text: str) -> None:
 
 def _last_words(run_dir: Path) -> str:
     try:
-        lines = (control.folder(run_dir) / control.LOG_FILE).read_text(errors="replace").splitlines()
+        log = os.open(control.folder(run_dir) / control.LOG_FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(log, errors="replace") as file:
+            lines = file.read(_LAST_WORDS_MAX).splitlines()
     except OSError:
         lines = []
     return lines[-1] if lines else "it said nothing"

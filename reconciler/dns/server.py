@@ -110,7 +110,13 @@ def _redirect_output(run_dir: Path) -> None:
     folder = control.folder(run_dir)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     nothing = os.open(os.devnull, os.O_RDWR)
-    log = os.open(folder / control.LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    try:
+        flags = (
+            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NONBLOCK
+        )  # of a pipe nobody waits for a reader
+        log = os.open(folder / control.LOG_FILE, flags, 0o600)
+    except OSError:
+        log = nothing  # what stands there is in the way of the log, not of names
     for fd, target in ((0, nothing), (1, nothing), (2, log)):
         os.dup2(target, fd)
 

@@ -13,10 +13,12 @@ from typing import Final
 
 from reconciler.errors import (
     ExitCode,
+    KernelError,
     Protected,
     ReconcilerError,
     Refused,
     RolledBack,
+    StatusError,
     Superseded,
     Suspended,
     TrialPending,
@@ -41,7 +43,7 @@ from reconciler.guard.orders import Orders
 from reconciler.guard.trial_record import Trial, current_boot, forget_trial, read_trial, since_boot, write_trial
 from reconciler.model.holds import OnDrift
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import HOST_UNIT, Unit
+from reconciler.model.objects import HOST_UNIT, STATUS_UNIT, Unit
 from reconciler.model.report import Report
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
@@ -80,8 +82,7 @@ def recovered_pass(loaded: LoadedSpecs, settings: Settings, orders: Orders, run:
     last = read_last_good(settings.state_dir) if failure else None
     if last is not None and last.current != loaded.digest:
         return _way_back(settings, run, _reject(settings, loaded.digest, failure), report)
-    remember(settings, loaded, report)
-    return report
+    return remember(settings, loaded, report)
 
 
 def instead(loaded: LoadedSpecs, settings: Settings, orders: Orders) -> tuple[LoadedSpecs, Orders, RolledBack | None]:
@@ -126,8 +127,20 @@ def confirm(settings: Settings) -> str:
     return trial.digest
 
 
-def remember(settings: Settings, loaded: LoadedSpecs, report: Report) -> None:
-    """Keep the specs of a pass that was verified. Writes nothing when they were known to be good."""
+def remember(settings: Settings, loaded: LoadedSpecs, report: Report) -> Report:
+    """Keep the specs of a pass that was verified; give the report, with a problem where that was refused: what was done stands.
+
+    Writes nothing when they were known to be good.
+    """
+    try:
+        _remember(settings, loaded, report)
+    except KernelError as error:
+        problem = StatusError(f"these specs are applied, and cannot be remembered as the last good ones: {error}")
+        return report.with_problem(STATUS_UNIT, problem)
+    return report
+
+
+def _remember(settings: Settings, loaded: LoadedSpecs, report: Report) -> None:
     if not _is_verified(report):
         return
     held = [(unit, error) for unit, error in report.drift.problems if isinstance(error, (Protected, Suspended))]
@@ -142,8 +155,19 @@ def remember(settings: Settings, loaded: LoadedSpecs, report: Report) -> None:
         write_verified(settings.state_dir, found)
 
 
-def forget(settings: Settings, report: Report) -> None:
-    """Forget all specs once what they declared was taken down; what is left of it still needs them."""
+def forget(settings: Settings, report: Report) -> Report:
+    """Forget all specs once what they declared was taken down; what is left of it still needs them.
+
+    Give the report, with a problem where that was refused.
+    """
+    try:
+        _forget(settings, report)
+    except KernelError as error:
+        return report.with_problem(STATUS_UNIT, StatusError(f"what was applied here cannot be forgotten: {error}"))
+    return report
+
+
+def _forget(settings: Settings, report: Report) -> None:
     forget_trial(settings.state_dir)
     if _is_verified(report) and not report.drift.problems:
         forget_all(settings.state_dir)
@@ -200,7 +224,7 @@ def _way_back(settings: Settings, run: Run, rejected: RejectedSpecs, failed: Rep
     loaded = last.load(settings)
     report = run(loaded, _WAY_BACK)
     failure = _failure(report)
-    remember(settings, loaded, report)
+    report = remember(settings, loaded, report)
     error: ReconcilerError = _reason_for(rejected, last)
     if failure:
         error = ReconcilerError(
@@ -263,9 +287,7 @@ def _trial_pass(loaded: LoadedSpecs, settings: Settings, orders: Orders, run: Ru
     if last is None:
         raise Refused("no specs are known to be good yet, so there is nothing to go back to: run `reconcile` first")
     if last.current == loaded.digest:
-        report = run(loaded, orders)
-        remember(settings, loaded, report)
-        return report
+        return remember(settings, loaded, run(loaded, orders))
     trial = Trial(
         id=secrets.token_hex(8),
         digest=loaded.digest,

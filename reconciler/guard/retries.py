@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from reconciler.errors import KernelError
 from reconciler.guard.state_file import mapping_of, read_fields, remove, write_fields
 from reconciler.model.objects import Unit
 
@@ -16,11 +18,17 @@ def ask_to_retry(state_dir: Path, names: Iterable[str]) -> None:
 
 
 def take_retries(state_dir: Path) -> frozenset[str]:
-    """Return the names that were asked for since the last call, and forget them. One stat(2) when there is nothing."""
-    if not _file(state_dir).exists():
+    """Return the names that were asked for since the last call, and forget them. One stat(2) when there is nothing.
+
+    What cannot be forgotten is not obeyed: it would be again and again.
+    """
+    if not os.path.isfile(_file(state_dir)):
         return frozenset()
     asked = mapping_of(read_fields(_file(state_dir)) or {}, "names")
-    remove(_file(state_dir))
+    try:
+        remove(_file(state_dir))
+    except KernelError:
+        return frozenset()
     return frozenset(asked)
 
 

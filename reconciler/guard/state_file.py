@@ -8,33 +8,42 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from reconciler.errors import kernel_error
+from reconciler.status.content import content
 
 log = logging.getLogger(__name__)
 
 BYTES_MAX: Final = 1 << 28
+_IN_THE_WAY: Final = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 
 
 def read_fields(path: Path) -> Mapping[str, object] | None:
-    """Give the file's object; None when there is none. One that is no JSON object is told and counts as none."""
+    """Give the file's object; None when there is none. One that cannot be read, or is none, is told and counts as none."""
     try:
-        with path.open("rb") as file:
-            content = file.read(BYTES_MAX + 1)
+        text = content(path, bytes_max=BYTES_MAX)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise kernel_error(error.errno or errno.EIO, f"read {path}") from error
+        _complain(f"{path} cannot be read ({error.strerror}) and is left out: move away what stands there")
+        return None
     try:
-        found = json.loads(content) if len(content) <= BYTES_MAX else None
+        found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
     if isinstance(found, dict):
         return found
-    log.warning("%s is damaged and left out; it is written anew when it is needed", path)
+    _complain(f"{path} is damaged and left out; it is written anew when it is needed")
     return None
+
+
+@lru_cache(maxsize=64)
+def _complain(message: str) -> None:
+    """Log it once in this process: every pass reads these files several times."""
+    log.warning("%s", message)
 
 
 def write_fields(path: Path, fields: Mapping[str, object]) -> None:
@@ -52,7 +61,8 @@ def write_fields(path: Path, fields: Mapping[str, object]) -> None:
         temporary.rename(path)
         _flush_folder(path.parent)
     except OSError as error:
-        raise kernel_error(error.errno or errno.EIO, f"write {path}") from error
+        detail = f"{error.strerror}; move away what stands there" if error.errno in _IN_THE_WAY else ""
+        raise kernel_error(error.errno or errno.EIO, f"write {path}", detail) from error
 
 
 def remove(path: Path) -> None:

@@ -7,6 +7,7 @@ dry run makes none. Each commit costs a few flushes to the disk.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -285,9 +286,11 @@ def _check_kind(path: Path) -> None:
     for place in (path, _journal(path)):
         try:
             kind = os.stat(place).st_mode
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP):
+                raise
             if os.path.lexists(place):
-                raise Damaged(f"{place.name} leads nowhere") from None
+                raise Damaged(f"{place.name} leads nowhere") from error
             continue
         if not stat.S_ISREG(kind):
             raise Damaged(f"{place.name} is no file")

@@ -49,6 +49,8 @@ class Unit:
             return "name service"
         if self == CLUSTER_UNIT:
             return "cluster"
+        if self == STATUS_UNIT:
+            return "status files"
         named = [f"network {self.network}"] if self.network else []
         named += [f"attachment {self.attachment}"] if self.attachment else []
         return ", ".join(named) or "host"
@@ -62,7 +64,13 @@ NAMES_UNIT = Unit(network="<names>")
 CLUSTER_UNIT = Unit(network="<cluster>")
 """This host's place in the cluster. Networks that need it say so themselves."""
 
-_NEED_NOTHING = frozenset(("host", "none", NAMES_UNIT.network, CLUSTER_UNIT.network))
+STATUS_UNIT = Unit(network="<status>")
+"""What a pass leaves behind for readers and for the next one: files in the status and state folders. Nothing needs it."""
+
+SERVICES = frozenset((NAMES_UNIT.network, CLUSTER_UNIT.network, STATUS_UNIT.network))
+"""Stand where a network does, and are none."""
+
+_NEED_NOTHING = frozenset(("host", "none", *SERVICES))
 
 
 def nodes_unit(driver: str) -> Unit:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from reconciler.errors import SpecError
+from reconciler.errors import ReconcilerError, SpecError
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Unit
@@ -32,3 +32,7 @@ class Report:
     digest: str = ""
     sandboxes: Mapping[NsRef, int] = field(default_factory=dict)
     running: frozenset[Unit] = frozenset()
+
+    def with_problem(self, unit: Unit, error: ReconcilerError) -> Report:
+        """Give the same with one more problem, found after the last look."""
+        return replace(self, drift=replace(self.drift, problems=(*self.drift.problems, (unit, error))))

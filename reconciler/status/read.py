@@ -11,6 +11,7 @@ from typing import Final
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.identifiers import NAME_PATTERN
+from reconciler.status.content import content
 from reconciler.status.json_text import Json
 
 Document = dict[str, Json]
@@ -75,7 +76,7 @@ def _natural_order(file: Path) -> list[tuple[bool, int, str]]:
 def _document(file: Path) -> Document | None:
     """Give the one item of a file; None when it was removed since it was listed."""
     try:
-        found = json.loads(file.read_bytes())
+        found = json.loads(content(file))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import ExitCode, RolledBack
-from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, NAMES_UNIT, Unit
+from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, NAMES_UNIT, SERVICES, Unit
 from reconciler.model.report import Report
 from reconciler.model.words import some
 from reconciler.sandbox.resolv_conf import uses_embedded_server
@@ -196,7 +196,7 @@ def _of_networks(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, Unse
     """Say of each network what is in its way: its own issue, or the host's."""
     by_unit = _by_unit(issues)
     units = {network.unit for network in report.desired.networks if not network.wanted.is_listed}
-    units |= {unit for unit in by_unit if unit.network and not unit.attachment} - {NAMES_UNIT, CLUSTER_UNIT}
+    units |= {unit for unit in by_unit if unit.network not in ("", *SERVICES) and not unit.attachment}
     return {unit: by_unit.get(unit) or _of_host(by_unit) for unit in sorted(units)}
 
 

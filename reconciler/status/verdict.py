@@ -25,6 +25,7 @@ from reconciler.errors import (
     RolledBack,
     SandboxMissing,
     SpecError,
+    StatusError,
     Superseded,
     Suspended,
 )
@@ -68,6 +69,7 @@ _REASONS: Final[tuple[tuple[type[ReconcilerError], str], ...]] = (
     (FirewallMissing, "FirewallMissing"),
     (ResolverError, "NamesUnavailable"),
     (KvError, "KVUnavailable"),
+    (StatusError, "StatusNotWritten"),
 )
 
 

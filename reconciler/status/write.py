@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import re
@@ -12,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import ReconcilerError, kernel_error
+from reconciler.errors import KernelError, ReconcilerError, StatusError, kernel_error
 from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
+from reconciler.model.objects import STATUS_UNIT
 from reconciler.model.report import Report
 from reconciler.settings import Settings
 from reconciler.status.attachment_document import HOST_SANDBOX
+from reconciler.status.content import content
 from reconciler.status.files import StatusFiles, status_files
 from reconciler.status.revision import specs_revision
 
@@ -26,6 +29,12 @@ SUMMARY: Final = "summary"
 
 _SUFFIX: Final = ".json"
 _CREATED: Final = re.compile(rb'"Created": "[^"]*"')
+_ADVICE: Final = {
+    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), "; move away what stands there"),
+    errno.ENOSPC: "; make room there",
+    errno.EDQUOT: "; make room there",
+    errno.EROFS: "; make it writable, or name another --status-dir",
+}
 _FEW: Final = 16
 """Up to so many files each is flushed by itself, more of them by one syncfs(2)."""
 
@@ -56,26 +65,50 @@ def write_status(settings: Settings, report: Report) -> Written:
     return write_files(settings.status_dir, files)
 
 
+def told_status(settings: Settings, report: Report) -> Report:
+    """Make the status folder tell of `report`, as far as it can be written; give the report, with what could not be as a problem.
+
+    What the pass did stands: a status that cannot be written is never a reason not to go on.
+    """
+    try:
+        write_status(settings, report)
+    except KernelError as error:
+        report = report.with_problem(STATUS_UNIT, StatusError(str(error)))
+        with suppress(KernelError):  # the summary may be writable, and say so
+            write_status(settings, report)
+    return report
+
+
 def write_files(status_dir: Path, files: StatusFiles) -> Written:
-    """Write what differs, remove the files of networks and attachments that are gone; other files are left alone."""
-    with _errors(status_dir):
-        for folder in (status_dir, status_dir / NETWORKS, status_dir / ATTACHMENTS):
-            if not folder.is_dir():
-                folder.mkdir(mode=0o755, parents=True)
-        counts = [
-            _write_folder(status_dir / NETWORKS, files.networks, None if not files.is_pruning else files.kept_networks),
-            _write_folder(
-                status_dir / ATTACHMENTS, files.attachments, None if not files.is_pruning else files.kept_attachments
-            ),
-            _write_folder(status_dir, {SUMMARY: files.summary}, None),
-        ]
+    """Write what differs, remove the files of networks and attachments that are gone; other files are left alone.
+
+    What cannot be written keeps nothing else from being written. Raises KernelError for the first of it.
+    """
+    kept_networks, kept_attachments = (
+        (files.kept_networks, files.kept_attachments) if files.is_pruning else (None, None)
+    )
+    counts, errors = [], []
+    for folder, texts, kept in (
+        (status_dir / NETWORKS, files.networks, kept_networks),
+        (status_dir / ATTACHMENTS, files.attachments, kept_attachments),
+        (status_dir, {SUMMARY: files.summary}, None),
+    ):
+        try:
+            with _errors(folder):
+                if not folder.is_dir():
+                    folder.mkdir(mode=0o755, parents=True)
+                counts.append(_write_folder(folder, texts, kept))
+        except KernelError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
     return sum(counts, Written())
 
 
 def read_summary(status_dir: Path) -> Mapping[str, object]:
     """Give the summary of the pass before; an empty one when there is none that can be read."""
     try:
-        found = json.loads((status_dir / f"{SUMMARY}{_SUFFIX}").read_bytes())
+        found = json.loads(content(status_dir / f"{SUMMARY}{_SUFFIX}"))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -103,11 +136,9 @@ def _checked(name: str) -> str:
 
 def _content(folder: int, name: str) -> bytes | None:
     try:
-        descriptor = os.open(name + _SUFFIX, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        return content(name + _SUFFIX, folder=folder, flags=os.O_NOFOLLOW)
     except OSError:
         return None
-    with open(descriptor, "rb", buffering=0) as file:
-        return file.read()
 
 
 def _is_told(present: bytes | None, wanted: bytes) -> bool:
@@ -120,18 +151,36 @@ def _is_told(present: bytes | None, wanted: bytes) -> bool:
 
 def _replace(folder: int, contents: Mapping[str, bytes]) -> None:
     """Write all temporary files, make them durable, then rename: a reader, or a crash, meets the old file or the new one."""
-    for name, content in contents.items():
+    try:
+        _write_temporaries(folder, contents)
+    except OSError:
+        for name in contents:
+            with suppress(OSError):
+                os.unlink(_temporary(name), dir_fd=folder)
+        raise
+    failed = None
+    for name in contents:
+        try:
+            os.rename(_temporary(name), name + _SUFFIX, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError as error:
+            failed = OSError(error.errno, error.strerror, name + _SUFFIX)
+            with suppress(OSError):
+                os.unlink(_temporary(name), dir_fd=folder)
+    if failed is not None:
+        raise failed
+
+
+def _write_temporaries(folder: int, contents: Mapping[str, bytes]) -> None:
+    for name, text in contents.items():
         with suppress(FileNotFoundError):
             os.unlink(_temporary(name), dir_fd=folder)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(_temporary(name), flags, 0o644, dir_fd=folder), "wb", buffering=0) as file:
-            file.write(content)
+            file.write(text)
             if len(contents) <= _FEW:
                 os.fsync(file.fileno())
     if len(contents) > _FEW:
         ctypes.CDLL(None, use_errno=True).syncfs(folder)
-    for name in contents:
-        os.rename(_temporary(name), name + _SUFFIX, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def _temporary(name: str) -> str:
@@ -155,11 +204,12 @@ def _listed(folder: int) -> Iterator[str]:
 
 
 @contextmanager
-def _errors(status_dir: Path) -> Iterator[None]:
+def _errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = error.filename if isinstance(error.filename, str) else ""
+        place = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        advice = _ADVICE.get(error.errno or 0, "")
         raise kernel_error(
-            error.errno or 0, f"write status files below {status_dir}", f"{place}: {error.strerror}"
+            error.errno or 0, f"write status files to {folder}", f"{place}{error.strerror}{advice}"
         ) from error

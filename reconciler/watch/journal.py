@@ -20,7 +20,7 @@ from typing import Final
 
 from reconciler.errors import ReconcilerError, kernel_error
 from reconciler.guard.state_file import read_fields, text_of, write_fields
-from reconciler.model.objects import CLUSTER_UNIT, NAMES_UNIT, Unit
+from reconciler.model.objects import SERVICES, Unit
 from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
 from reconciler.status.verdict import unsettled
@@ -197,7 +197,7 @@ def _changes(told: Told, now: Told) -> Iterator[Fields]:
 
 def _whose(network: str, attachment: str) -> Fields:
     found = {"network": network, "attachment": attachment}
-    return {key: name for key, name in found.items() if name not in ("", NAMES_UNIT.network, CLUSTER_UNIT.network)}
+    return {key: name for key, name in found.items() if name not in ("", *SERVICES)}
 
 
 def _short(text: str) -> str:

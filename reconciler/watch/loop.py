@@ -16,7 +16,7 @@ from reconciler import pipeline
 from reconciler.apply.executor import Progress
 from reconciler.backends import Backends
 from reconciler.container_engine.client import ContainerEngine
-from reconciler.errors import LockHeld, ReconcilerError
+from reconciler.errors import LockHeld, ReconcilerError, surroundings_error
 from reconciler.guard.retries import take_retries
 from reconciler.guard.suspension import next_end, suspended_at
 from reconciler.kernel.lock import WATCHER, HostLock
@@ -31,7 +31,7 @@ from reconciler.observe.memory import Memory
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 from reconciler.status.verdict import unsettled
-from reconciler.status.write import write_status
+from reconciler.status.write import told_status
 from reconciler.watch.brake import Brake
 from reconciler.watch.cluster_events import ClusterEvents
 from reconciler.watch.container_events import ContainerEvents
@@ -328,13 +328,15 @@ class Watcher:
             report = pipeline.run_pass(
                 self._loaded, self._settings, self._backends, blocked=blocked, progress=self._progress
             )
+            ended = time.monotonic()
+            if cause.is_cluster:
+                self._rest.worked(began, ended)
+            self._passed(report, ended - began, cause, is_new=is_new)
         except ReconcilerError as error:
             self._could_not(error)
-            return
-        ended = time.monotonic()
-        if cause.is_cluster:
-            self._rest.worked(began, ended)
-        self._passed(report, ended - began, cause, is_new=is_new)
+        except (OSError, MemoryError) as error:
+            log.debug("no adapter expected this", exc_info=error)
+            self._could_not(surroundings_error(error))
 
     def _load(self) -> bool:
         """Read the specs; give whether they say something new."""
@@ -370,7 +372,7 @@ class Watcher:
             self._cluster.follow(self._backends.cluster.followed)
         self._containers.follow(memory.containers)
         if report.outcomes or self._last is None or _essence(report) != _essence(self._last):
-            write_status(self._settings, report)
+            report = told_status(self._settings, report)
         self._last = report
         self._plan_ahead(report, now, elapsed_s)
         for listener in self._listeners:

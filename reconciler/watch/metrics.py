@@ -15,7 +15,7 @@ from typing import Final
 
 from reconciler import __version__
 from reconciler.errors import ReconcilerError
-from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, NAMES_UNIT, Unit
+from reconciler.model.objects import HOST_UNIT, SERVICES, STATUS_UNIT, Unit
 from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
 from reconciler.status.verdict import OTHERS_IN_FORCE, Unsettled, unsettled
@@ -78,7 +78,7 @@ class Metrics:
             self._failures["ValidationFailed"] += 1
         if is_drift:
             self._repaired.update(_repaired_networks(report.outcomes))
-            self._forget_repairs(keep={"", NAMES_UNIT.network, CLUSTER_UNIT.network, *_networks(report)})
+            self._forget_repairs(keep={"", *SERVICES, *_networks(report)})
         self._tried_s, self._report, self._issues, self._error = self._clock(), report, issues, ""
         if is_fine:
             self._success_time = self._wall()
@@ -153,6 +153,9 @@ class Metrics:
         yield _family("endpoints", "gauge", "Attachments' places on networks.", [("", (), count)])
         help_ = "Networks and attachments that wait for a person, by what is in the way."
         yield _family("stalled", "gauge", help_, sorted(set(map(_stalled_sample, filter(_is_stalled, self._issues)))))
+        unwritten = any(issue.unit == STATUS_UNIT for issue in self._issues)
+        help_ = "Whether files of the status or state folder could not be written after the last pass."
+        yield _family("status_unwritten", "gauge", help_, [("", (), int(unwritten))])
         faults = len(self._report.spec_faults) if self._report else 0
         yield _family("spec_faults", "gauge", "Faults in the specs.", [("", (), faults)])
 
@@ -168,10 +171,7 @@ class Metrics:
         by_unit = {issue.unit: issue for issue in sorted(self._issues, key=lambda issue: not issue.is_retryable)}
         of_host = by_unit.get(HOST_UNIT)
         names = _networks(self._report)
-        names |= {unit.network for unit in by_unit if unit.network and not unit.attachment} - {
-            NAMES_UNIT.network,
-            CLUSTER_UNIT.network,
-        }
+        names |= {unit.network for unit in by_unit if unit.network and not unit.attachment} - SERVICES
         for name in names:
             yield _state(by_unit.get(Unit(network=name)) or of_host)
 
