@@ -112,6 +112,25 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     pytest.skip(reason)
 
 
+_TEST_S = 300.0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that waits for what never comes, rather than have the whole run wait with it."""
+
+    def fail(*_: object) -> None:
+        pytest.fail(f"{item.nodeid} has not ended after {waiting.patient(_TEST_S):.0f} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.setitimer(signal.ITIMER_REAL, waiting.patient(_TEST_S))
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 _NARROW = "waited longer than half of a deadline"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.model.identifiers import HOST
 from reconciler.model.objects import (
     Address,
     Bridge,
@@ -105,8 +106,9 @@ def _of_delete(before: Object | None) -> Disruption:
             return Disruption.RECREATE
         case PluginLink() | PluginEndpoint() | PluginNetwork():
             return Disruption.RECREATE
-        case Address():
-            return Disruption.RECREATE  # every connection of the address dies with it
+        case Address(ns=ns):
+            # Every connection of a sandbox's address dies with it. A gateway has few of its own, members only change their way out.
+            return Disruption.FLAP if ns == HOST else Disruption.RECREATE
         case Route() | FirewallElement() | FdbEntry() | Neighbour() | PluginPorts():
             return Disruption.LIVE
     return Disruption.NONE

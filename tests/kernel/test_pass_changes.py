@@ -89,7 +89,7 @@ CHANGES = {
     "second family removed": Change(
         before="{enable_ipv6: true, ipam: {config: [{subnet: 10.5.0.0/24}, {subnet: 'fd00:5::/64'}]}}",
         after=f"{{{SUBNET}}}",
-        worst="flap",
+        worst="recreate",
         reached=(("a", "10.5.0.3", True),),
     ),
     "internal": Change(
@@ -113,7 +113,7 @@ CHANGES = {
         before=f"{{{SUBNET}}}",
         after=f"{{{SUBNET}}}",
         members_after="a: {networks: {net: {ipv4_address: 10.5.0.77}}}, b: {networks: {net: {}}}",
-        worst="flap",
+        worst="recreate",
         affects=("a",),
         kept=("a", "b"),
         reached=(("b", "10.5.0.77", True), ("a", "192.0.2.2", True)),
@@ -155,7 +155,7 @@ CHANGES = {
     "subnet moved": Change(
         before=f"{{{SUBNET}}}",
         after="{ipam: {config: [{subnet: 10.6.0.0/24}]}}",
-        worst="flap",
+        worst="recreate",
         reached=(("a", "10.6.0.3", True), ("a", "192.0.2.2", True)),
     ),
     "bridge renamed": Change(

@@ -69,7 +69,7 @@ def test_an_ordinary_user_may_bind_port_80_and_ping_in_a_sandbox_of_ours(
 
 def test_link_local_addresses_are_on_the_link(forked: ForkedReconcile, machine: Machine) -> None:
     member = "{networks: {plain: {link_local_ips: [169.254.7.%d, 'fe80::%d']}}}"
-    net = "networks: {plain: {ipam: {config: [{subnet: 10.1.0.0/24}]}}}\n"
+    net = "networks: {plain: {enable_ipv6: true, ipam: {config: [{subnet: 10.1.0.0/24}, {subnet: 'fd00:1::/64'}]}}}\n"
     forked.write(all=f"{net}attachments:\n  web: {member % (1, 1)}\n  db: {member % (2, 2)}\n")
 
     forked.ok()

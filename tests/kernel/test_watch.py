@@ -14,7 +14,7 @@ import pytest
 
 from tests.command_line import Reconcile
 from tests.machine import Machine
-from tests.waiting import eventually, exit_code_of
+from tests.waiting import eventually, exit_code_of, is_readable
 
 pytestmark = pytest.mark.kernel
 
@@ -135,9 +135,11 @@ def test_folder_that_is_gone_keeps_what_runs_repaired_and_is_followed_when_it_co
 def test_watcher_without_a_folder_builds_nothing_and_waits_for_it(
     machine: Machine, reconcile: Reconcile, host_ns: str
 ) -> None:
+    reconcile.specs.rmdir()
     with reconcile.start("-q", "watch", stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
+            assert is_readable(process.stderr, DEADLINE_S)
             assert "cannot be looked through" in process.stderr.readline()
             assert machine.links(host_ns) == ["lo"]
 
