@@ -17,6 +17,7 @@ from reconciler.errors import KvConflict, SpecError
 from reconciler.model.plan import Action, Outcome
 from reconciler.model.report import Report
 from reconciler.model.wanted import SpecWarning
+from reconciler.model.words import counted
 from reconciler.status.verdict import Unsettled
 
 log = logging.getLogger("reconciler")
@@ -145,7 +146,7 @@ def summary_line(report: Report, issues: tuple[Unsettled, ...]) -> str:
     done = [outcome.operation.action for outcome in report.outcomes if outcome.error is None]
     counts = [f"{done.count(action)} {word}" for action, word in _DONE.items()]
     not_ready = f", {len(issues)} not as declared" if issues else ""
-    faults = f", {len(report.spec_faults)} faults in the specs" if report.spec_faults else ""
+    faults = f", {counted(len(report.spec_faults), 'fault')} in the specs" if report.spec_faults else ""
     return (", ".join(counts) if done else "nothing to do") + not_ready + faults
 
 

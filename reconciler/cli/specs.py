@@ -12,6 +12,7 @@ from reconciler.cli.logs import log, log_fault, log_spec_warnings
 from reconciler.cli.options import global_options
 from reconciler.cli.terminal import show
 from reconciler.errors import ConfigError, ExitCode
+from reconciler.model.words import counted
 
 _SCHEMA_FILE = "reconciler.schema.json"
 
@@ -51,9 +52,9 @@ def validate(context: click.Context, *, output: str) -> ExitCode:
     if faults:
         return ExitCode.BAD_SPECS
     wanted = loaded.wanted
-    but = f", {len(warnings)} warnings" if warnings else ""
-    counts = len(wanted.networks), len(wanted.attachments)
-    log.info("%d networks and %d attachments for host %s: fine%s", *counts, settings.host, but)
+    but = f", {counted(len(warnings), 'warning')}" if warnings else ""
+    found = f"{counted(len(wanted.networks), 'network')} and {counted(len(wanted.attachments), 'attachment')}"
+    log.info("%s for host %s: fine%s", found, settings.host, but)
     return ExitCode.OK
 
 

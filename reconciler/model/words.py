@@ -1,4 +1,4 @@
-"""Names and lists in messages. Pure."""
+"""Names, numbers and lists in messages. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ def without(text: str, *names: str) -> str:
     for name in names:
         text = text.removeprefix(f"{name}: ")
     return text
+
+
+def counted(number: int, noun: str) -> str:
+    """Give a number with its noun, whose plural ends in -s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def some(items: Sequence[str], shown_max: int) -> str:

@@ -167,6 +167,8 @@ def _parse_mode(value: Tree) -> str:
             f"network_mode {shown(text)}: a sandbox has one attachment, so leave this one out and start its processes "
             f"in the namespace of {kind} {shown(other)}{hint}"
         )
+    if colon and kind == "ns":
+        raise ValueError(f"network_mode {shown(text)}: write 'sandbox: {{netns: {other[:60]}}}' and leave it out")
     if text not in ("none", "host", "bridge", "default"):
         raise ValueError(
             f"{shown(text)} is no network_mode: expected none, host, bridge or default; others go below 'networks'"

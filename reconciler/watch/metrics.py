@@ -18,6 +18,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.model.objects import HOST_UNIT, SERVICES, STATUS_UNIT, Unit
 from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
+from reconciler.model.words import counted
 from reconciler.status.verdict import OTHERS_IN_FORCE, Unsettled, unsettled
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -117,7 +118,7 @@ class Metrics:
         assert self._report is not None
         if self._report.spec_faults:
             return _one_line(
-                f"degraded: {len(self._report.spec_faults)} faults in the specs: {self._report.spec_faults[0]}"
+                f"degraded: {counted(len(self._report.spec_faults), 'fault')} in the specs: {self._report.spec_faults[0]}"
             )
         issues = [issue for issue in self._issues if not issue.is_on_purpose]
         if issues:

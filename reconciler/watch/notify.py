@@ -15,6 +15,7 @@ from typing import Final
 from reconciler.errors import ReconcilerError
 from reconciler.model.plan import Operation
 from reconciler.model.report import Report
+from reconciler.model.words import counted
 from reconciler.status.verdict import unsettled
 
 log = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ def status_line(report: Report) -> str:
     parts = [f"{count} networks, {attachments} attachments"]
     issues = unsettled(report)
     if report.spec_faults:
-        parts.append(f"{len(report.spec_faults)} faults in the specs, the first: {report.spec_faults[0]}")
+        parts.append(f"{counted(len(report.spec_faults), 'fault')} in the specs, the first: {report.spec_faults[0]}")
     if issues:
         parts.append(f"{len(issues)} not as declared, the first: {issues[0].unit}: {issues[0].message}")
     return "; ".join(parts) if len(parts) > 1 else f"{parts[0]}, all as declared"

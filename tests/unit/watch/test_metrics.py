@@ -165,7 +165,7 @@ def test_degraded_is_well_and_says_why(watched: Watched) -> None:
 def test_bad_specs_are_degraded(watched: Watched) -> None:
     watched.metrics.passed(report(faults=(FAULT,)), 0.1, is_drift=False)
 
-    assert watched.metrics.health().reason == "degraded: 1 faults in the specs: a.yaml:3:1: what is this?"
+    assert watched.metrics.health().reason == "degraded: 1 fault in the specs: a.yaml:3:1: what is this?"
 
 
 def test_impossible_passes_are_not_well_until_one_is_possible(watched: Watched) -> None:

@@ -174,7 +174,7 @@ def test_status_names_the_first_thing_in_the_way() -> None:
 
     line = status_line(report(problems=((FRONT, NameConflict("docker0 is somebody else's")),), faults=(fault,)))
 
-    assert "1 faults in the specs, the first: a.yaml:3:1: what is this?" in line
+    assert "1 fault in the specs, the first: a.yaml:3:1: what is this?" in line
     assert "1 not as declared, the first: network front: docker0 is somebody else's" in line
 
 
