@@ -43,7 +43,7 @@ CONTAINERS: Final[dict[str, dict[str, Any]]] = {
         "ports": {"80/tcp": ("", "8080"), "53/udp": ("127.0.0.1", "5353")},
         "expose": ["9000/tcp"],
     },
-    "linked": {"networks": {"bridge": {}}, "links": ["container1:db"]},
+    "linked": {"networks": {"bridge": {}}, "links": ["container2:db"]},
     "n1": {"networks": {"none": {}}},
     "hh": {"networks": {"host": {}}},
     "s1": {"networks": {"seven": {}}},
@@ -58,6 +58,7 @@ CONTAINERS: Final[dict[str, dict[str, Any]]] = {
         "ports": {"80/tcp": ("", "8081"), "81/tcp": ("::1", "8082"), "82/tcp": ("127.0.0.1", "8083")},
         "expose": ["9000/tcp"],
         "hostname": "webhost",
+        "extra_hosts": ["gate:192.0.2.7"],
         "domainname": "example.org",
     },
     "db": {
@@ -66,13 +67,19 @@ CONTAINERS: Final[dict[str, dict[str, Any]]] = {
     "six": {"networks": {"only6": {}}, "ports": {"80/tcp": ("", "8084")}},
 }
 SHOWN: Final = {"HostConfig": ("NetworkMode", "PortBindings", "Links"), "Config": ("Hostname", "Domainname")}
+INSIDE: Final = {
+    "hosts": "/bin/busybox cat /etc/hosts",
+    "resolv.conf": "/bin/busybox cat /etc/resolv.conf",
+    "variables": "/bin/busybox env | /bin/busybox grep ^DB_ | /bin/busybox sort",
+    "routes": "/bin/busybox ip route show default; /bin/busybox ip -6 route show default",
+}
 
 
 class Engine:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
+    def ask(self, method: str, path: str, body: Any = None, *, is_json: bool = True) -> Any:
         connection = http.client.HTTPConnection("engine", timeout=60)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.connect(self._path)
@@ -84,6 +91,8 @@ class Engine:
         told = response.read()
         if response.status >= 300:
             raise SystemExit(f"{method} {path}: {response.status} {told.decode()}")
+        if not is_json:
+            return told.decode()
         return json.loads(told) if told.strip() and not is_archive else None
 
     def import_image(self, busybox: str) -> None:
@@ -107,13 +116,28 @@ class Engine:
             "Hostname": wanted.get("hostname", ""),
             "Domainname": wanted.get("domainname", ""),
             "ExposedPorts": exposed,
-            "HostConfig": {"NetworkMode": first, "PortBindings": bindings, "Links": wanted.get("links")},
+            "HostConfig": {
+                "NetworkMode": first,
+                "PortBindings": bindings,
+                "Links": wanted.get("links"),
+                "ExtraHosts": wanted.get("extra_hosts"),
+            },
             "NetworkingConfig": {"EndpointsConfig": {first: endpoint} if endpoint else {}},
         }
         self.ask("POST", f"/containers/create?name={name}", body)
         for network, settings in others:
             self.ask("POST", f"/networks/{network}/connect", {"Container": name, "EndpointConfig": settings})
         self.ask("POST", f"/containers/{name}/start")
+
+    def inside(self, name: str) -> dict[str, list[str]]:
+        """Give what a container finds inside, line by line."""
+        return {what: self._lines(name, command) for what, command in INSIDE.items()}
+
+    def _lines(self, name: str, command: str) -> list[str]:
+        wanted = {"Cmd": ["/bin/busybox", "sh", "-c", command], "AttachStdout": True, "Tty": True}
+        id_ = self.ask("POST", f"/containers/{name}/exec", wanted)["Id"]
+        text: str = self.ask("POST", f"/exec/{id_}/start", {"Tty": True}, is_json=False)
+        return text.replace("\r\n", "\n").splitlines()
 
 
 def _shown(container: dict[str, Any]) -> dict[str, Any]:
@@ -137,6 +161,7 @@ def main() -> None:
         "version": version,
         "networks": {name: engine.ask("GET", f"/networks/{name}") for name in ("bridge", "none", "host", *networks)},
         "containers": {name: _shown(engine.ask("GET", f"/containers/{name}/json")) for name in containers},
+        "inside": {name: engine.inside(name) for name in containers},
     }
     print(json.dumps(told, indent=1))
 

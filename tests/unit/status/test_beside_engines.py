@@ -1,4 +1,4 @@
-"""Inspected documents beside those of real engines, for the same networks and containers.
+"""Inspected documents, and what sandboxes find inside, beside those of real engines, for the same networks and containers.
 
 golden/engine-*.json: recorded by tests/container_engines/record.sh. golden/scene.yaml: the same, declared.
 """
@@ -9,7 +9,9 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -18,9 +20,13 @@ import pytest
 
 from reconciler.ipam.assign import assign
 from reconciler.ipam.promises import Promises
+from reconciler.model.desired import DesiredAttachment, DesiredState
 from reconciler.model.observed import HostPorts
 from reconciler.ports.assign import assign_ports
 from reconciler.ports.links import assign_links
+from reconciler.sandbox.environment import environment_text
+from reconciler.sandbox.hosts import hosts_text
+from reconciler.sandbox.resolv_conf import resolv_conf_text
 from reconciler.spec.load import load_specs
 from reconciler.status.attachment_document import attachment_document
 from reconciler.status.network_document import network_document
@@ -49,6 +55,14 @@ _OF_20_10_ALONE: Final = {("bridge", "IPAM", "Config"), ("web", "inner", "Gatewa
 
 DIFFERENT: Final = {Shape.NEWEST: _NO_PROXY | _OLD_VALUE_KEPT, Shape.ENGINE_20_10: _NO_PROXY | _OF_20_10_ALONE}
 
+_INSIDE_BOTH: Final = {("hh", "routes"), ("db", "routes")}
+"""The recorder's host has an uplink; `gw_priority` decides here, where 28 prefers a network of both families even so."""
+
+DIFFERENT_INSIDE: Final = {
+    Shape.NEWEST: _INSIDE_BOTH,
+    Shape.ENGINE_20_10: _INSIDE_BOTH | {("linked", "variables")},  # NAME_PORT is of the lowest TCP port, as in 28
+}
+
 
 @cache
 def recorded(shape: Shape) -> dict[str, Documents]:
@@ -57,13 +71,20 @@ def recorded(shape: Shape) -> dict[str, Documents]:
 
 
 @cache
-def ours(shape: Shape) -> dict[str, Documents]:
+def scene() -> DesiredState:
     with TemporaryDirectory() as folder:
         shutil.copy(GOLDEN / "scene.yaml", folder)
         loaded = load_specs(Path(folder), host="alpha")
     assert not loaded.faults
-    state = assign_ports(assign_links(assign(loaded.wanted, host_facts(), Promises())), {}, {}, HostPorts())
+    host = replace(host_facts(resolv_conf="nameserver 192.0.2.53\n"), hosts="127.0.0.1 localhost\n")
+    state = assign_ports(assign_links(assign(loaded.wanted, host, Promises())), {}, {}, HostPorts())
     assert not state.failures
+    return state
+
+
+@cache
+def ours(shape: Shape) -> dict[str, Documents]:
+    state = scene()
     networks = {network.name: network for network in state.networks}
     netns_dir, hostname = Path("/run/netns"), state.host.hostname
     made: dict[str, Documents] = {
@@ -155,3 +176,51 @@ def test_newest_shape_has_all_fields_of_28_among_those_of_20_10_in_their_old_ord
         assert {path for path, _ in leaves(document)} <= {path for path, _ in leaves(shown)}
         assert set(shown) - set(document) == ({"Status"} if kind == "networks" else set())
         assert fields(shaped(shown, Shape.ENGINE_20_10)) == fields(ours(Shape.ENGINE_20_10)[kind][name])
+
+
+def inside(attachment: DesiredAttachment) -> dict[str, list[str]]:
+    """Give what record.py reads inside a container, of one of our sandboxes."""
+    host, endpoints = scene().host, attachment.endpoints
+    gateways = [
+        *(e.gateway_ipv4 for e in endpoints if e.is_default_ipv4),
+        *(e.gateway_ipv6 for e in endpoints if e.is_default_ipv6),
+    ]
+    return {
+        "hosts": hosts_text(attachment, host, None).splitlines(),
+        "resolv.conf": resolv_conf_text(attachment, host).splitlines(),
+        "variables": environment_text(attachment).splitlines(),
+        "routes": [f"default via {gateway}" for gateway in gateways],
+    }
+
+
+def comparable(found: Mapping[str, list[str]], names: Mapping[str, str]) -> dict[str, list[str]]:
+    """Leave out comments and what every run chooses anew; the order of lines counts in resolv.conf alone."""
+    lines = {what: [" ".join(line.split()) for line in text if line and line[0] != "#"] for what, text in found.items()}
+    return {
+        "hosts": sorted(_hosts_line(line, names) for line in lines["hosts"]),
+        "resolv.conf": lines["resolv.conf"],
+        "variables": sorted(lines["variables"]),
+        "routes": sorted({" ".join(line.split()[:3]) for line in lines["routes"] if line.startswith("default")}),
+    }
+
+
+def _hosts_line(line: str, names: Mapping[str, str]) -> str:
+    address, *words = line.split()
+    return " ".join((str(ip_address(address)), *(names.get(word, word) for word in words)))
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_sandboxes_find_inside_what_containers_of_engines_do(shape: Shape) -> None:
+    told = json.loads((GOLDEN / ENGINES[shape]).read_text())
+    theirs = {one["Id"][:12]: f"<{name}>" for name, one in told["containers"].items()}
+    mine = {one.id[:12]: f"<{one.name}>" for one in scene().attachments}
+    sandboxes = {one.name: comparable(inside(one), mine) for one in scene().attachments}
+
+    different = {
+        (name, what)
+        for name, found in told["inside"].items()
+        for what, lines in comparable(found, theirs).items()
+        if sandboxes[name][what] != lines
+    }
+
+    assert different == DIFFERENT_INSIDE[shape]
