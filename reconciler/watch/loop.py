@@ -16,7 +16,7 @@ from reconciler import pipeline
 from reconciler.apply.executor import Progress
 from reconciler.backends import Backends
 from reconciler.container_engine.client import ContainerEngine
-from reconciler.errors import LockHeld, ReconcilerError, surroundings_error
+from reconciler.errors import LockHeld, ReconcilerError, TrialPending, surroundings_error
 from reconciler.guard.retries import take_retries
 from reconciler.guard.suspension import next_end, suspended_at
 from reconciler.kernel.lock import WATCHER, HostLock
@@ -60,6 +60,9 @@ that dies before its record says that it is watched is not missed."""
 
 _SPEC_POLL_S: Final = 5.0
 _CONTAINER: Final = f"{SandboxKind.CONTAINER}:"
+_TRIAL_POLL_S: Final = 1.0
+"""How often to see whether other specs are still on trial."""
+
 _RETRY_FIRST_S: Final = 0.2
 _RETRY_MAX_S: Final = 60.0
 _HEARTBEAT_S: Final = 5.0
@@ -351,7 +354,8 @@ class Watcher:
         """The pass as a whole was impossible: its causes stand, so all is looked at when it is tried again."""
         self._backends.memory.forget_all()
         is_lock = isinstance(error, LockHeld)
-        self._schedule_retry(wait_s=_RETRY_FIRST_S if is_lock else None)
+        wait_s = _TRIAL_POLL_S if isinstance(error, TrialPending) else _RETRY_FIRST_S if is_lock else None
+        self._schedule_retry(wait_s)
         self._due["specs"] = self._due["retry"]  # what told of them is taken, and they may not have been read
         if not is_lock:
             log.error("%s", error)
