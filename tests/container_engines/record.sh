@@ -12,16 +12,28 @@ packages="docker.io containerd runc iptables busybox-static libc6 libgcc-s1 libs
     libudev1 libselinux1 libpcre2-8-0 libgcrypt20 libgpg-error0 liblz4-1 liblzma5 libzstd1 libnftnl11 libmnl0 libxtables12
     libip4tc2 libip6tc2 libnetfilter-conntrack3 libnfnetlink0"
 work=$(mktemp -d) engine=
-tree=$work/tree
+tree=$work/tree groups=/recorded-$$
 
 finish() {
     if [ -n "$engine" ]; then # the parent of the namespace's first process: all end with it
         kill -KILL "$engine" 2>/dev/null || true
         wait "$engine" 2>/dev/null || true
+        export -f remove_groups
+        unshare --mount --cgroup bash -c remove_groups
     fi
     rm -rf --one-file-system "$work"
 }
 trap finish EXIT
+
+remove_groups() { # of the containers; processes that were killed take a moment
+    mount -t cgroup2 none "$tree/sys"
+    for _ in $(seq 50); do
+        rmdir "$tree/sys$groups"/* "$tree/sys$groups" 2>/dev/null || true
+        [ -d "$tree/sys$groups" ] || return 0
+        sleep 0.1
+    done
+    echo "control groups are left in $groups" >&2
+}
 
 main_archive() { # the machine's own Debian archive, as apt knows it
     apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 'Component: main' |
@@ -65,11 +77,12 @@ serve() { # in namespaces of its own: a host with an uplink and the engine
     pivot_root . old
     /usr/bin/busybox umount -l /old
     export PATH=/usr/sbin:/usr/bin
-    exec dockerd --host=unix:///run/docker.sock --storage-driver=vfs --exec-opt=native.cgroupdriver=cgroupfs
+    exec dockerd --host=unix:///run/docker.sock --storage-driver=vfs --exec-opt=native.cgroupdriver=cgroupfs \
+        "--cgroup-parent=$groups"
 }
 
 unpack
-export tree
+export tree groups
 export -f serve
 unshare --net --mount --pid --uts --ipc --cgroup --fork --kill-child bash -euc serve >"$work/log" 2>&1 &
 engine=$!
