@@ -62,6 +62,7 @@ PURE = (
 DOORS = (
     "spec.files",
     "spec.load",
+    "spec.rendering",
     "spec.export_schema",
     "status.content",
     "status.files",

@@ -160,17 +160,16 @@ def _rendered(
     warnings += [found for document in documents for found in variables_warnings(document, texts_of_templates)]
     if not templates or len(documents) < len(variables):
         return
-    from reconciler.spec.templates import Renderer  # jinja2 is loaded by those who have templates
+    from reconciler.spec.rendering import rendered  # jinja2 is loaded by those who have templates
+    from reconciler.spec.templates import Renderer
 
     renderer = Renderer(documents, host=host, faults=faults)
-    for template in templates:
-        rendered = renderer.render(template)
-        if rendered is not None:
-            document, found = parse_document(template.name, *rendered)
-            faults += found
-            if document is not None:
-                warnings += document_warnings(document, rendered[0])
-                yield document
+    for template, (text, line_map) in rendered(renderer, templates, faults):
+        document, found = parse_document(template.name, text, line_map)
+        faults += found
+        if document is not None:
+            warnings += document_warnings(document, text)
+            yield document
 
 
 def _network_table(

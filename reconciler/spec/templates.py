@@ -71,8 +71,12 @@ class Renderer:
         except TemplateSyntaxError as error:
             self._faults.append(SpecError(template.name, error.lineno, 1, f"bad template: {error.message}"))
         except RecursionError as error:
+            line = _template_line(error)
+            why = "a macro calls itself without end" if line else "it is nested too deeply"
+            self._faults.append(SpecError(template.name, line, 1, f"bad template: {why}"))
+        except MemoryError as error:
             self._faults.append(
-                SpecError(template.name, _template_line(error), 1, "bad template: a macro calls itself without end")
+                SpecError(template.name, _template_line(error), 1, "bad template: it takes too much memory")
             )
         except Exception as error:  # expressions raise whatever Python does: a fault of the template's author
             self._faults.append(SpecError(template.name, _template_line(error), 1, f"bad template: {_said(error)}"))
@@ -182,7 +186,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         for name in _UNFIT_GLOBALS:
             del self.globals[name]
         self.globals |= {"range": _range, _TICK: self._step, _CONCAT: _concat}
-        self.filters |= {"indent": _indent, "join": _join, "replace": _replace, "tojson": _tojson}
+        self.filters |= {"indent": _indent, "join": _join, "replace": _replace, "string": _string, "tojson": _tojson}
         self._steps = 0
         self._written = 0
 
@@ -199,7 +203,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             self._written += len(value)
             if self._written > 4 * BYTES_MAX:
                 raise TooMuch("too much text is written")
-        return value
+        return _bounded_value(value)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Refuse arithmetic whose result has no bound: text and lists that multiply, numbers beyond 128 bits."""
@@ -244,14 +248,32 @@ def _fitting(size: int) -> None:
         raise TooMuch("a text or list grows too large")
 
 
+def _bounded_value(value: Any) -> Any:
+    """Give it back; refuse what would be too large as text: what is in a list again and again is written as often."""
+    size, waiting = 0, [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            waiting += [*each.keys(), *each.values()]
+        elif isinstance(each, list | tuple):
+            waiting += each
+        size += len(each) if isinstance(each, str) else 1
+        _fitting(size)
+    return value
+
+
+def _string(value: object) -> str:
+    return str(_bounded_value(value))
+
+
 def _concat(*values: object) -> str:
-    texts = [str(value) for value in values]
+    texts = [_string(value) for value in values]
     _fitting(sum(map(len, texts)))
     return "".join(texts)
 
 
 def _join(values: Iterable[object], separator: str = "") -> str:
-    texts = [str(value) for value in values]
+    texts = [_string(value) for value in values]
     _fitting(sum(map(len, texts)) + len(separator) * len(texts))
     return separator.join(texts)
 
@@ -269,4 +291,4 @@ def _indent(text: str, width: int = 4) -> str:
 
 def _tojson(value: object) -> str:
     """Write JSON, which is YAML too: how a list or a text with odd characters gets into a spec."""
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(_bounded_value(value), ensure_ascii=False)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 
 import pytest
 
@@ -133,3 +134,58 @@ def test_templates_are_not_rendered_while_their_variables_are_bad(tmp_path: Path
     loaded = load(tmp_path, "networks: {{ a }}")
 
     assert [fault.file.endswith("vars.yaml") for fault in loaded.faults] == [True]
+
+
+TIME = "s of processor time"
+GROWING = (
+    "{% set ns = namespace(l=[]) %}{% for i in range(3000) %}\n{% set ns.l = [ns.l, ('y' * 1000000) ~ i] %}{% endfor %}"
+)
+SHARED = "{% set a = range(60000)|list %}{% set b = [a, a, a, a, a, a, a, a, a, a] %}{% set c = [b, b, b, b, b, b, b, b, b] %}"
+BOMBS = {
+    "values kept in a list": (GROWING, 2, "memory"),
+    "sorting again and again": (
+        "\n{% for i in range(9999) %}{% set x = range(65536)|map('string')|sort %}{% endfor %}",
+        2,
+        TIME,
+    ),
+    "one list in many places as JSON": (f"{SHARED}\n{{{{ [c, c]|tojson }}}}", 2, "too large"),
+    "one list in many places as text": (f"{SHARED}\n{{{{ ([c, c]|string)|length }}}}", 2, "too large"),
+    "one list in many places written": (f"{SHARED}\n{{{{ [c, c] }}}}", 2, "too large"),
+    "a wide column": ("\n{{ 'a'|center(10**9) }}", 2, "center"),
+    "text times a number": ("\n{{ 'a' * 10**9 }}", 2, "too large"),
+    "a long range": ("\n{% for i in range(10**9) %}{% endfor %}", 2, "range"),
+    "loops in loops": ("\n{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", 2, "turns"),
+    "a macro that calls itself": ("{% macro f() %}\n{{ f() }}{% endmacro %}{{ f() }}", 2, "without end"),
+    "nested without end": ("{% if 1 %}" * 5000 + "{% endif %}" * 5000, 0, "nested too deeply"),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "said"), BOMBS.values(), ids=BOMBS)
+def test_a_bomb_costs_its_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, line: int, said: str
+) -> None:
+    if said == TIME:
+        monkeypatch.setattr("reconciler.spec.rendering.SECONDS_MAX", 0)
+    before = getrusage(RUSAGE_CHILDREN).ru_maxrss
+    (tmp_path / "bomb.yaml.j2").write_text(text)
+    (tmp_path / "fine.yaml.j2").write_text("networks: {lan: {}}")
+
+    loaded = load_specs(tmp_path, host="h")
+
+    (fault,) = loaded.faults
+    assert (Path(fault.file).name, fault.line) == ("bomb.yaml.j2", line)
+    assert said in fault.message
+    assert "lan" in {network.name for network in loaded.wanted.networks}
+    assert getrusage(RUSAGE_CHILDREN).ru_maxrss - before < 400 << 10
+
+
+def test_a_template_that_no_signal_stops_is_ended_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.spec.rendering.ALL_SECONDS_MAX", 1)
+    (tmp_path / "a.yaml.j2").write_text("networks: {lan: {}}")
+    (tmp_path / "b.yaml.j2").write_text("{{ range(65536)|map('string')|map('list')|sum(start=[])|length }}")
+    (tmp_path / "c.yaml.j2").write_text("networks: {never: {}}")
+
+    loaded = load_specs(tmp_path, host="h")
+
+    assert {Path(fault.file).name for fault in loaded.faults} >= {"b.yaml.j2"}
+    assert "lan" in {network.name for network in loaded.wanted.networks}

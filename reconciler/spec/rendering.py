@@ -1,0 +1,121 @@
+"""Templates are rendered in a process of their own, which may take so much time and memory: a bomb costs its own file, nobody else.
+
+The limits inside `templates` are what authors meet; these here hold whatever a template finds to do between them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from reconciler.errors import SpecError
+from reconciler.spec.document import LineMap
+from reconciler.spec.files import SpecText
+from reconciler.spec.templates import Renderer, TooMuch
+
+SECONDS_MAX: Final = 5
+"""Of the processor, for one template."""
+ALL_SECONDS_MAX: Final = 30
+"""For all templates of a folder."""
+MEMORY_MAX: Final = 256 << 20
+"""Bytes beyond what the process has when it begins."""
+
+Rendered = tuple[str, LineMap]
+
+
+def rendered(
+    renderer: Renderer, templates: Sequence[SpecText], faults: list[SpecError]
+) -> Iterator[tuple[SpecText, Rendered]]:
+    """Give each template with what it came to; those that came to nothing have a fault added. faults: those of `renderer`."""
+    reading, writing = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(reading)
+        os.close(writing)
+        faults += [SpecError(text.name, 0, 0, f"cannot be rendered now: {error.strerror}") for text in templates]
+        return
+    if pid == 0:
+        _be_the_child(renderer, templates, faults, writing)
+    os.close(writing)
+    done = 0
+    try:
+        with open(reading, encoding="ascii") as lines:
+            for template, line in zip(templates, lines, strict=False):
+                said = json.loads(line)
+                done += 1
+                faults += [SpecError(*fault) for fault in said["faults"]]
+                if said["text"] is not None:
+                    yield template, (said["text"], _line_map(said))
+    finally:
+        os.waitpid(pid, 0)
+    if done < len(templates):
+        faults.append(SpecError(templates[done].name, 0, 0, f"bad template: {_beyond(SECONDS_MAX)}"))
+        faults += [
+            SpecError(text.name, 0, 0, f"not rendered, as {templates[done].name} took too long")
+            for text in templates[done + 1 :]
+        ]
+
+
+def _line_map(said: dict[str, Any]) -> LineMap:
+    return LineMap(lines=tuple(said["lines"]), same=frozenset(said["same"]), is_rendered=True)
+
+
+def _beyond(seconds: int) -> str:
+    return f"it takes more than {seconds} s of processor time, or {MEMORY_MAX >> 20} MiB of memory"
+
+
+def _be_the_child(renderer: Renderer, templates: Sequence[SpecText], faults: list[SpecError], writing: int) -> NoReturn:
+    """Never returns: nothing of what the parent was about goes on here."""
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGXCPU, _out_of_time)
+        os.closerange(3, writing)  # sockets that are locks must not outlive the parent here
+        os.closerange(writing + 1, 1 << 16)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + MEMORY_MAX)
+        _limit(resource.RLIMIT_CORE, 0)
+        for template in templates:
+            _write_all(writing, _said(renderer, template, faults))
+    finally:
+        os._exit(0)
+
+
+def _said(renderer: Renderer, template: SpecText, faults: list[SpecError]) -> bytes:
+    before = len(faults)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = int(used.ru_utime + used.ru_stime) + SECONDS_MAX + 1
+    _limit(resource.RLIMIT_CPU, min(seconds, ALL_SECONDS_MAX), ALL_SECONDS_MAX + 1)
+    text, line_map = renderer.render(template) or (None, LineMap())
+    said = {
+        "text": text,
+        "lines": line_map.lines,
+        "same": sorted(line_map.same),
+        "faults": [(fault.file, fault.line, fault.column, fault.message) for fault in faults[before:]],
+    }
+    return f"{json.dumps(said)}\n".encode()
+
+
+def _write_all(descriptor: int, text: bytes) -> None:
+    left = memoryview(text)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _limit(kind: int, soft: int, hard: int | None = None) -> None:
+    """Set a limit, within what the process is allowed."""
+    allowed = resource.getrlimit(kind)[1]
+    most = sys.maxsize if allowed == resource.RLIM_INFINITY else allowed
+    resource.setrlimit(kind, (min(soft, most), allowed if hard is None else min(hard, most)))
+
+
+def _out_of_time(*_: object) -> NoReturn:
+    raise TooMuch(_beyond(SECONDS_MAX))
