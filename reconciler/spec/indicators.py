@@ -20,7 +20,7 @@ _TEXT: Final = re.compile(
     r"""
     (?= [!"'\]}:?\x85\u2028\u2029] ) (?:  # one look at most characters
       ! (?<![^\s,\[{]!) (?: <[^>\s]*> | [^\s,\[\]{}]* )  # a tag is left as it is
-    | ["'\]}] \s* :  # so is the colon of a JSON-like key
+    | ["'\]}] [ \t\r\n]* :  # so is the colon of a JSON-like key
     | (?P<colon> : (?=[^\s,\[\]{}]) )  # [8080:80], [::1]
     | (?P<closing> : (?=[,\]}]) )  # {a:, b: 1}: of a key without a value, when in brackets
     | (?P<question> \? (?: (?<=[^\s,\[{]\?) | (?=[^\s,\[\]{}]) ) )

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.guard.rehearsal import foreseen
@@ -85,6 +85,7 @@ def loaded(files: Mapping[str, bytes]) -> LoadedSpecs:
 
 
 @given(TEXTS, TEXTS, st.binary(max_size=60))
+@example("'\u2028\u2028:".encode(), b"", b"")
 def test_any_bytes_are_specs_or_faults_of_one_line(text: bytes, template: bytes, noise: bytes) -> None:
     found = loaded({"a.yaml": text, "b.yaml.j2": template, "vars.yaml": template, "c.yml": noise})
 
