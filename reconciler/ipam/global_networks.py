@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network
+from itertools import chain
 from typing import Final
 
 from reconciler.errors import PlanError, ReconcilerError
@@ -119,7 +120,7 @@ class _Choice:
             return declared
         had = next((pool for pool, _ in before.subnets if pool.version == family), None) if before else None
         candidates: Iterable[IPNetwork] = _ipv4_pools() if family == 4 else _ipv6_pools(network.name)
-        for pool in (*([had] if had else ()), *(() if had and self._is_free(had, network.name) else candidates)):
+        for pool in chain([had] if had else (), candidates):  # chosen one by one: there are 65,536 of them
             if self._is_free(pool, network.name):
                 return (pool,)
         raise no_pool_left(network.name, family)

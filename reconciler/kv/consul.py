@@ -206,7 +206,15 @@ class ConsulSession:
             with _translated():
                 self._client.session.renew(self.identity)
         except _Gone as error:
+            if self._is_there():
+                raise KvUnavailable("the cluster's leader is new and has not read all of its log yet") from error
             raise KvConflict("the session has ended") from error
+
+    def _is_there(self) -> bool:
+        """Ask so that a new leader answers only when it knows all; it refuses to renew a session that it has not read of yet."""
+        with _translated():
+            _, found = self._client.session.info(self.identity, consistency="consistent")
+        return found is not None
 
     def close(self) -> None:
         with suppress(KvError), _translated():
