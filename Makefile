@@ -9,8 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retrie
 help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
 	@echo 'make demo-overlay   play examples/overlay: three hosts, one network, with Consul, etcd and ZooKeeper in turn'
-	@echo 'make test    every test, in some five minutes on two cores; TEST_PATIENCE=3 gives a slow machine three times as long'
-	@echo 'make test-quick   the pure tests and a handful on the kernel, in half a minute: what one runs after each change'
+	@echo 'make test    every test, in some twelve minutes on two cores; TEST_PATIENCE=3 gives a slow machine three times as long'
+	@echo 'make test-quick   the pure tests and a handful on the kernel: what one runs after each change'
 	@echo 'make lint    formatter, linter, types; make check: these and the quick tests; make format: mend what the formatter can'
 	@echo 'make coverage   every test, with branch coverage of all processes'
 	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there; many hosts'

@@ -111,7 +111,9 @@ def read_only(place: Callable[[Machine], Path], machine: Machine) -> Iterator[No
     path = place(machine)
     subprocess.run(["mount", "--bind", path, path], check=True)
     try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", path], check=True)
+        # Busy (EBUSY, mount_setattr(2)) for as long as somebody writes there: the watcher may be at it.
+        remount = ["mount", "-o", "remount,bind,ro", path]
+        assert eventually(lambda: subprocess.run(remount, capture_output=True, check=False).returncode == 0)
         yield
     finally:
         subprocess.run(["umount", "-l", path], check=True)
