@@ -10,6 +10,7 @@ from reconciler.ipam.promises import Promises
 from reconciler.model.identifiers import BUILTIN_NETWORKS, GATEWAY_NETWORK
 from reconciler.model.marks import Mark
 from reconciler.model.wanted import WantedState
+from reconciler.model.words import some
 from reconciler.settings import Settings
 
 _NAMED_MAX = 5
@@ -38,10 +39,9 @@ def anothers_specs(
     gone = _gone(found, wanted, promises)
     if not gone:
         return None
-    more = f" and {len(gone) - _NAMED_MAX} more" if len(gone) > _NAMED_MAX else ""
     return AnothersHost(
         f"this host is run with --specs {found[0].specs}, and {settings.specs_folder} would remove what those made: "
-        f"{', '.join(gone[:_NAMED_MAX])}{more}; declare both in one folder, or run `reconcile --take-over` if these stand instead"
+        f"{some(gone, _NAMED_MAX)}; declare both in one folder, or run `reconcile --take-over` if these stand instead"
     )
 
 

@@ -122,3 +122,7 @@ class FirewallHost:
 
     def assert_blocked(self, *pairs: tuple[str, str, str]) -> None:
         assert self.reached(pairs, is_expected=False) == set()
+
+
+def address(version: int, net: int, number: int) -> str:
+    return f"172.30.{net}.{number}" if version == 4 else f"fd30:{net}::{number}"

@@ -16,7 +16,7 @@ import pytest
 from reconciler.kernel.nft import Nft
 from reconciler.model.wanted import BridgeOptions, GatewayMode
 from tests.fakes.desired import network
-from tests.kernel.firewall_host import BLOCKED_S, FirewallHost
+from tests.kernel.firewall_host import BLOCKED_S, FirewallHost, address
 from tests.machine import Machine
 from tests.waiting import patient
 
@@ -43,10 +43,6 @@ def host(machine: Machine, host_ns: str, uplink: str) -> Iterator[FirewallHost]:
         nft.list_table("inet", "reconciler")
     yield FirewallHost(machine=machine, ns=host_ns, nft=nft)
     nft.close()
-
-
-def address(version: int, net: int, number: int) -> str:
-    return f"172.30.{net}.{number}" if version == 4 else f"fd30:{net}::{number}"
 
 
 def interfaces(net: int, number: int) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from reconciler.model.identifiers import bridge_mac, link_local
 from reconciler.model.wanted import BridgeOptions
 from tests.fakes.desired import network
 from tests.kernel import frames
-from tests.kernel.firewall_host import BLOCKED_S, FirewallHost
+from tests.kernel.firewall_host import BLOCKED_S, FirewallHost, address
 from tests.kernel.frames import PROTOCOLS, arp, arrivals, frame, link_mac, neighbour_message, packet, send
 from tests.machine import Machine
 from tests.waiting import eventually
@@ -44,10 +44,6 @@ def host(machine: Machine, host_ns: str, uplink: str) -> Iterator[FirewallHost]:
         nft.list_table("inet", "reconciler")
     yield FirewallHost(machine=machine, ns=host_ns, nft=nft)
     nft.close()
-
-
-def address(version: int, net: int, number: int) -> str:
-    return f"172.30.{net}.{number}" if version == 4 else f"fd30:{net}::{number}"
 
 
 def add(host: FirewallHost, name: str, net: int, options: BridgeOptions | None = None, members: int = 2) -> None:
