@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -16,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.private_namespaces import set_network_namespace, unmount
-from tests.waiting import Deadline, eventually, patient
+from tests.waiting import Deadline, eventually, patient, until
 
 NETNS_DIR = Path("/run/netns")
 ETC_NETNS_DIR = Path("/etc/netns")
+_SIOCGIFFLAGS = 0x8913
+_IFF_RUNNING = 0x40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +58,15 @@ class Machine:
         return sorted(entry.name for entry in self.netns_dir.iterdir())
 
     def add_veth(self, ns: str, ifname: str, peer_ns: str, peer_ifname: str) -> None:
-        """Join two namespaces by a veth pair, both ends up, without addresses; link-local ones are ready at once."""
+        """Join two namespaces by a veth pair, both ends up and running, without addresses; link-local ones are ready at once."""
         self.run("", "ip", "-n", ns, "link", "add", ifname, "type", "veth", "peer", peer_ifname, "netns", peer_ns)
         for end_ns, end in ((ns, ifname), (peer_ns, peer_ifname)):
             with self.inside(end_ns):
                 Path(f"/proc/sys/net/ipv6/conf/{end}/accept_dad").write_text("0")
             self.run("", "ip", "-n", end_ns, "link", "set", end, "up")
+        for end_ns, end in ((ns, ifname), (peer_ns, peer_ifname)):
+            with self.inside(end_ns):
+                until(lambda: _runs(end), every_s=0.002)  # noqa: B023  # called at once
 
     def run(
         self, ns: str, *command: str, check: bool = True, timeout_s: float = 30, stdin: str = ""
@@ -184,6 +191,14 @@ class Machine:
         if Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() != "0":
             found.append("net.ipv4.ip_forward is on")
         return found + [f"open file {target}" for target in _open_namespaces()]
+
+
+def _runs(ifname: str) -> bool:
+    """Say whether the link of this thread's namespace has a carrier and the kernel has told all who follow it (netdevice(7))."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
+        answer = fcntl.ioctl(door, _SIOCGIFFLAGS, struct.pack("16sh14x", ifname.encode(), 0))
+    flags: int = struct.unpack("16xh14x", answer)[0]
+    return bool(flags & _IFF_RUNNING)
 
 
 def _open_namespaces() -> Iterator[str]:

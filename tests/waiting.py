@@ -70,7 +70,7 @@ def eventually(condition: Callable[[], object], deadline_s: float = 10.0, every_
     return True
 
 
-def until(ask: Callable[[], T], deadline_s: float = 10.0) -> T:
+def until(ask: Callable[[], T], deadline_s: float = 10.0, every_s: float = 0.02) -> T:
     """Give the first true answer, or fail; a store that cannot be reached yet counts as not true."""
     deadline = Deadline(deadline_s)
     while True:
@@ -82,7 +82,7 @@ def until(ask: Callable[[], T], deadline_s: float = 10.0) -> T:
             deadline.met()
             return answer
         assert not deadline.is_over, f"not true within {patient(deadline_s)} s"
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 def exit_code_of(process: subprocess.Popen[Any], deadline_s: float = 20.0) -> int:

@@ -19,12 +19,14 @@ from reconciler.spec.document import LineMap
 from reconciler.spec.files import SpecText
 from reconciler.spec.templates import Renderer, TooMuch
 
-SECONDS_MAX: Final = 5
+SECONDS_MAX: Final = 5.0
 """Of the processor, for one template."""
 ALL_SECONDS_MAX: Final = 30
 """For all templates of a folder."""
 MEMORY_MAX: Final = 256 << 20
 """Bytes beyond what the process has when it begins."""
+
+_AGAIN_SECONDS: Final = 0.1
 
 Rendered = tuple[str, LineMap]
 
@@ -67,8 +69,8 @@ def _line_map(said: dict[str, Any]) -> LineMap:
     return LineMap(lines=tuple(said["lines"]), same=frozenset(said["same"]), is_rendered=True)
 
 
-def _beyond(seconds: int) -> str:
-    return f"it takes more than {seconds} s of processor time, or {MEMORY_MAX >> 20} MiB of memory"
+def _beyond(seconds: float) -> str:
+    return f"it takes more than {seconds:g} s of processor time, or {MEMORY_MAX >> 20} MiB of memory"
 
 
 def _be_the_child(renderer: Renderer, templates: Sequence[SpecText], faults: list[SpecError], writing: int) -> NoReturn:
@@ -77,12 +79,14 @@ def _be_the_child(renderer: Renderer, templates: Sequence[SpecText], faults: lis
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGXCPU, _out_of_time)
+        for number in (signal.SIGPROF, signal.SIGXCPU):
+            signal.signal(number, _out_of_time)
         os.closerange(3, writing)  # sockets that are locks must not outlive the parent here
         os.closerange(writing + 1, 1 << 16)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + MEMORY_MAX)
         _limit(resource.RLIMIT_CORE, 0)
+        _limit(resource.RLIMIT_CPU, ALL_SECONDS_MAX, ALL_SECONDS_MAX + 1)
         for template in templates:
             _write_all(writing, _said(renderer, template, faults))
     finally:
@@ -91,10 +95,12 @@ def _be_the_child(renderer: Renderer, templates: Sequence[SpecText], faults: lis
 
 def _said(renderer: Renderer, template: SpecText, faults: list[SpecError]) -> bytes:
     before = len(faults)
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(used.ru_utime + used.ru_stime) + SECONDS_MAX + 1
-    _limit(resource.RLIMIT_CPU, min(seconds, ALL_SECONDS_MAX), ALL_SECONDS_MAX + 1)
-    text, line_map = renderer.render(template) or (None, LineMap())
+    # Told again and again: what is raised while something is being thrown away is lost.
+    signal.setitimer(signal.ITIMER_PROF, SECONDS_MAX, _AGAIN_SECONDS)
+    try:
+        text, line_map = renderer.render(template) or (None, LineMap())
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
     said = {
         "text": text,
         "lines": line_map.lines,
