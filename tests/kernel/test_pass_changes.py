@@ -175,20 +175,20 @@ def specs(network: str, members: str) -> str:
 
 @contextmanager
 def steady_ping(machine: Machine, ns: str, target: str) -> Iterator[list[str]]:
-    """Ping every 5 ms meanwhile; afterwards the list holds the summary line."""
+    """Ping every 20 ms meanwhile; afterwards the list holds the summary line. For 10 ms and less ping spins instead of sleeping."""
     out = machine.state_dir.parent / "ping.txt"
     with out.open("wb") as file:
         pid = os.posix_spawnp(
             "ip",
-            ["ip", "netns", "exec", ns, "ping", "-n", "-i", "0.005", "-W", "1", target],
+            ["ip", "netns", "exec", ns, "ping", "-n", "-i", "0.02", "-W", "1", target],
             os.environ,
             file_actions=[(os.POSIX_SPAWN_DUP2, file.fileno(), 1)],
         )
     summary: list[str] = []
     try:
-        _wait_for_replies(out, 20)
+        _wait_for_replies(out, 5)
         yield summary
-        _wait_for_replies(out, out.read_text().count(" bytes from ") + 20)
+        _wait_for_replies(out, out.read_text().count(" bytes from ") + 5)
     finally:
         os.kill(pid, signal.SIGINT)
         os.waitpid(pid, 0)
@@ -196,13 +196,13 @@ def steady_ping(machine: Machine, ns: str, target: str) -> Iterator[list[str]]:
 
 
 def _wait_for_replies(out: Path, count: int) -> None:
-    assert eventually(lambda: out.read_text().count(" bytes from ") >= count, every_s=0.005)
+    assert eventually(lambda: out.read_text().count(" bytes from ") >= count)
 
 
 def lost(summary: list[str]) -> int:
     """Packets without an answer, but for the one that may be under way when ping is stopped."""
     sent, received = map(int, re.findall(r"(\d+) (?:packets transmitted|received)", summary[0]))
-    assert sent > 10
+    assert sent > 9
     return max(0, sent - received - 1)
 
 
