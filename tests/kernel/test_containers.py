@@ -65,7 +65,7 @@ def watch(reconcile: Reconcile) -> Iterator[Watch]:
 
 
 def files(engine: ContainerEngine, name: str) -> str:
-    return engine.inside(name, "cat", *FILES)
+    return "".join(engine.read(name, path) for path in FILES)
 
 
 def answers(machine: Machine, address: str) -> bool:
@@ -105,8 +105,8 @@ def test_container_is_joined_told_its_names_and_left_as_it_was(
     forked.ok()
 
     assert answers(machine, "10.1.0.10")
-    assert "10.1.0.10\twww\n" in engine.inside("web", "cat", "/etc/hosts")
-    assert "nameserver 127.0.0.11\n" in engine.inside("web", "cat", "/etc/resolv.conf")
+    assert "10.1.0.10\twww\n" in engine.read("web", "/etc/hosts")
+    assert "nameserver 127.0.0.11\n" in engine.read("web", "/etc/resolv.conf")
     assert forked.ok().writes == ()
     forked.write(net=NET, box=BOX)
     forked.ok()
@@ -148,7 +148,7 @@ def test_container_that_cannot_be_joined_is_named_and_holds_up_nobody(
     if network:
         engine.run("web", network=network)
         if not does_run:
-            engine.cli("stop", "--time", "0", "web")
+            engine.ask("POST", "/containers/web/stop?t=0")
     forked.write(net=NET, web=WEB, box=BOX)
 
     ran = forked()
@@ -200,7 +200,7 @@ def test_restarted_container_is_joined_by_the_next_pass_and_gets_back_what_its_e
     engine.run("web")
     forked.write(net=NET, web=WEB)
     forked.ok()
-    engine.cli("restart", "--time", "0", "web")
+    engine.ask("POST", "/containers/web/restart?t=0")
     written = files(engine, "web")
 
     forked.ok()
@@ -265,7 +265,7 @@ def test_file_that_somebody_mounts_into_the_container_is_left_alone(
     forked.ok()
 
     assert theirs.read_text() == "127.0.0.1 theirs\n"
-    assert "nameserver 127.0.0.11\n" in engine.inside("web", "cat", "/etc/resolv.conf")
+    assert "nameserver 127.0.0.11\n" in engine.read("web", "/etc/resolv.conf")
 
 
 def test_pass_killed_while_it_writes_into_a_container_is_healed_by_the_next(
@@ -300,7 +300,7 @@ def test_exec_and_inspect_know_the_container(
     assert "10.1.0.10/24" in forked.ok("exec", "web", "--", "ip", "-brief", "address", "show", "eth0").stdout
     document = json.loads(forked.ok("attachment", "inspect", "web").stdout)[0]
     assert document["NetworkSettings"]["SandboxKey"] == "container:web"
-    engine.cli("stop", "--time", "0", "web")
+    engine.ask("POST", "/containers/web/stop?t=0")
     ran = forked("exec", "web", "--", "true")
     assert ran.exit_code == ExitCode.FAILED
     assert "container web is not running" in ran.stderr
@@ -374,7 +374,7 @@ def test_container_that_restarts_again_and_again_is_joined_each_time(
     for _ in range(8):
         assert soon(lambda: answers(machine, "10.1.0.10"))
         assert soon(lambda: "nameserver 127.0.0.11\n" in files(engine, "web"))
-        engine.cli("restart", "--time", "0", "web")
+        engine.ask("POST", "/containers/web/restart?t=0")
 
     assert soon(lambda: " 0% packet loss" in engine.inside("web", "ping", "-c", "1", "-W", "1", "box", check=False))
 
@@ -391,24 +391,24 @@ def test_stopped_removed_and_renamed_containers_are_told_and_their_successors_jo
     watch()
     assert soon(lambda: answers(machine, "10.1.0.10"))
 
-    engine.cli("pause", "web")
-    engine.cli("unpause", "web")
+    engine.ask("POST", "/containers/web/pause")
+    engine.ask("POST", "/containers/web/unpause")
     assert answers(machine, "10.1.0.10")
-    engine.cli("stop", "--time", "0", "web")
+    engine.ask("POST", "/containers/web/stop?t=0")
     assert soon(lambda: is_told("container web is not running"))
     assert soon(lambda: not [name for name in machine.links("H") if name.startswith("rcv")])
     engine.cli("rm", "web")
     assert soon(lambda: is_told("has no container web"))
     engine.run("web")
     assert soon(lambda: answers(machine, "10.1.0.10"))
-    before = engine.inside("web", "cat", "/etc/resolv.conf")
+    before = engine.read("web", "/etc/resolv.conf")
     assert "127.0.0.11" in before
     engine.cli("rename", "web", "retired")
     assert soon(lambda: is_told("has no container web"))
     engine.run("web")
     assert soon(lambda: answers(machine, "10.1.0.10"))
-    assert soon(lambda: "127.0.0.11" in engine.inside("web", "cat", "/etc/resolv.conf"))
-    assert soon(lambda: "127.0.0.11" not in engine.inside("retired", "cat", "/etc/resolv.conf"))
+    assert soon(lambda: "127.0.0.11" in engine.read("web", "/etc/resolv.conf"))
+    assert soon(lambda: "127.0.0.11" not in engine.read("retired", "/etc/resolv.conf"))
 
 
 def test_engine_that_is_killed_and_comes_back_is_followed_again(
@@ -425,7 +425,7 @@ def test_engine_that_is_killed_and_comes_back_is_followed_again(
     assert soon(lambda: answers(machine, "10.1.0.31"))
     engine.start()
 
-    engine.cli("start", "web")
+    engine.ask("POST", "/containers/web/start")
     engine.run("db")
     assert soon(lambda: answers(machine, "10.1.0.10"))
     assert soon(lambda: answers(machine, "10.1.0.20"))
@@ -463,6 +463,6 @@ def test_container_outlives_its_engine_with_its_network(
     assert engine.pid("web") == pid
     assert os.path.exists(f"/proc/{pid}")
     assert answers(machine, "10.1.0.10")
-    engine.cli("restart", "--time", "0", "web")
+    engine.ask("POST", "/containers/web/restart?t=0")
     assert soon(lambda: answers(machine, "10.1.0.10"))
     engine.options = ()

@@ -55,17 +55,17 @@ def test_container_is_joined_after_each_start_and_left_as_it_was(
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.11\n")
     forked.write(net=NET, web=WEB, box=BOX)
     engine.run("web", "--volume", f"{tmp_path}/resolv.conf:/etc/resolv.conf")
-    before = engine.inside("web", "cat", "/etc/hosts")
+    before = engine.read("web", "/etc/hosts")
 
     for _ in range(2):
         forked.ok()
         assert answers(machine, "10.1.0.10")
-        assert "10.1.0.10\twww\n" in engine.inside("web", "cat", "/etc/hosts")
+        assert "10.1.0.10\twww\n" in engine.read("web", "/etc/hosts")
         assert " 0% packet loss" in engine.inside("web", "ping", "-c", "1", "box")
         assert forked.ok().writes == ()
         engine.cli("restart", "--time", "0", "web")
     forked.ok("down")
-    assert engine.inside("web", "cat", "/etc/hosts") == before
+    assert engine.read("web", "/etc/hosts") == before
 
 
 def test_containers_are_followed_through_restarts_of_themselves_and_of_the_service(
@@ -78,7 +78,7 @@ def test_containers_are_followed_through_restarts_of_themselves_and_of_the_servi
     assert answers(machine, "10.1.0.20")
     engine.cli("restart", "--time", "0", "web")
     assert answers(machine, "10.1.0.10")
-    assert eventually(lambda: "10.1.0.10\twww\n" in engine.inside("web", "cat", "/etc/hosts"), 20)
+    assert eventually(lambda: "10.1.0.10\twww\n" in engine.read("web", "/etc/hosts"), 20)
     engine.kill()
     assert answers(machine, "10.1.0.10")
     engine.start()
