@@ -2,7 +2,11 @@
 # missing (installed when we are root, named otherwise).
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 6
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retries 5 --timeout 60
+
+# Whoever sets it pays for compiling the same modules at each start of Python.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo demo-overlay test test-quick lint check format coverage bench soak clean
 
@@ -25,9 +29,9 @@ demo-overlay: .venv/run.stamp
 	@tests/kv_servers/install.sh
 	@$(BIN)/python -m tests.demo_overlay
 
-# Each worker plays a machine of its own, and most tests wait for packets: more workers than cores. Also in .ci/run.
+# Each worker plays a machine of its own, and most tests wait for packets: more workers than cores. .ci/run does the same.
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest -n 4 --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 # Properties are tried on few examples here.
 test-quick: .venv/dev.stamp
@@ -43,7 +47,7 @@ check: lint test-quick
 # Processes that SIGKILL ends tell nothing. Coverage makes everything two or three times slower.
 coverage: .venv/dev.stamp
 	rm -rf build/coverage && mkdir -p build/coverage
-	TEST_PATIENCE=$${TEST_PATIENCE:-3} $(BIN)/python -m coverage run -m pytest -n 4 --dist loadgroup
+	TEST_PATIENCE=$${TEST_PATIENCE:-3} $(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadgroup
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
@@ -78,4 +82,7 @@ clean:
 	@tests/container_engines/install.sh
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --editable '.[dev]'
+	@# Collecting compiles modules: once, here, else all workers do it at once.
+	@$(BIN)/python -m pytest -q --collect-only tests/kernel tests/contracts >/dev/null & \
+		$(BIN)/python -m pytest -q --collect-only --ignore=tests/kernel --ignore=tests/contracts >/dev/null; wait
 	@touch $@ .venv/run.stamp

@@ -10,6 +10,7 @@ Kernel tests (marker `kernel`) are skipped with the reason where that is not all
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -61,6 +62,17 @@ def _enter() -> str:
     return ""
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector what is collected here, now and later: it stays until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Longest first. A module whose tests share something goes to one worker, as do modules that say so by the same `xdist_group`;
@@ -93,6 +105,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Have the parent of all command lines import while the first tests run; where there are no kernel tests, there is none."""
     if (
         any(item.get_closest_marker("kernel") for item in session.items)
+        and not session.config.option.collectonly
         and not session.config.stash[_reason_without_machine]
     ):
         fork_server.start_parent()
