@@ -13,8 +13,8 @@ from reconciler.cluster.question import Question, Reading, read_record
 from reconciler.cluster.reading import Misfit
 from reconciler.model.cluster import ClusterState, GlobalNetwork
 from reconciler.model.objects import Key, Seen
+from reconciler.model.words import left_out
 
-_FAULTS_MAX: Final = 100
 _SHORT_ID: Final = 12
 """Hex digits of an id that go into names of links and namespaces: two networks that agree in them would share one."""
 
@@ -72,7 +72,7 @@ class StateDecoder:
             nodes=hosts.nodes,
             networks={name: each.network for name, each in self._folders.items() if each.network is not None},
             seen=(*hosts.seen(), *heads, *chain.from_iterable(each.seen for each in self._folders.values())),
-            faults=tuple(_bounded(faults)),
+            faults=left_out(sorted(faults)),
         )
 
     def expired(self, nodes: Mapping[str, str], question: Question) -> frozenset[str]:
@@ -134,10 +134,3 @@ def _heads(
                 yield reading.seen(is_ours=is_known and not any(others))
             case ["revisions", host]:
                 yield reading.seen(is_ours=hosts.is_mine(host))
-
-
-def _bounded(faults: Sequence[tuple[str, str]]) -> Iterator[str]:
-    for path, reason in sorted(faults)[:_FAULTS_MAX]:
-        yield f"record {path[:200]!r} left out: {reason}"
-    if len(faults) > _FAULTS_MAX:
-        yield f"{len(faults) - _FAULTS_MAX} more records left out"

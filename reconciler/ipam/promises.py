@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Interface,
@@ -25,6 +25,7 @@ from reconciler.model.identifiers import HOST, NAME_MAX, NAME_PATTERN, VNI_MAX, 
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, KvRecord, Unit
 from reconciler.model.plugins import JoinAnswer
 from reconciler.model.subnets import unusable_part
+from reconciler.model.words import left_out
 
 SubnetPromise = tuple[IPNetwork, IPAddress | None]
 """A pool and the gateway in it, None where nobody answers."""
@@ -33,7 +34,6 @@ RECORD_MAX: Final = 16 * 1024
 """Characters of one record; ours stay below 1,000."""
 
 _SUBNETS_MAX: Final = 64
-_FAULTS_MAX: Final = 100
 _NS_MAX: Final = 4096 + 16
 """PATH_MAX (linux/limits.h) and the reference's kind."""
 
@@ -180,13 +180,7 @@ def decode_promises(records: Mapping[str, str]) -> tuple[Promises, tuple[str, ..
     found = Promises(
         networks=reader.networks, endpoints=reader.endpoints, sysctls=reader.sysctls, sandboxes=reader.sandboxes
     )
-    return found, tuple(_bounded(reader.faults))
-
-
-def _bounded(faults: list[str]) -> Iterator[str]:
-    yield from faults[:_FAULTS_MAX]
-    if len(faults) > _FAULTS_MAX:
-        yield f"{len(faults) - _FAULTS_MAX} more records left out"
+    return found, left_out(reader.faults)
 
 
 _HOST_SEGMENT = "host"
@@ -203,7 +197,7 @@ class _Reader:
         self.endpoints: dict[tuple[str, str], EndpointPromise] = {}
         self.sysctls: dict[tuple[NsRef, str], SysctlPromise] = {}
         self.sandboxes: dict[NsRef, str] = {}
-        self.faults: list[str] = []
+        self.faults: list[tuple[str, str]] = []
         self._ids: set[str] = set()
 
     def read(self, path: str, text: str) -> None:
@@ -218,7 +212,7 @@ class _Reader:
                 case ["sysctl", ns, *parts]:
                     self._add_sysctl(_ns(ns), "/".join(parts), _fields(text))
         except _Misfit as misfit:
-            self.faults.append(f"record {path[:200]!r} left out: {misfit}")
+            self.faults.append((path, str(misfit)))
 
     def _add_network(self, name: str, fields: Mapping[str, object]) -> None:
         self.networks[name] = NetworkPromise(

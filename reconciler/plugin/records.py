@@ -26,9 +26,9 @@ from reconciler.model.objects import (
     PluginScope,
 )
 from reconciler.model.plugins import PLUGIN_RECORDS, JoinAnswer, PluginFacts, PoolLease, Scope
+from reconciler.model.words import left_out
 
 _RECORD_MAX: Final = 1024 * 1024
-_FAULTS_MAX: Final = 100
 
 Told = TypeVar("Told", PluginScope, PluginNetwork, PluginEndpoint, PluginPorts, PluginNode, PluginPool, PluginAddress)
 
@@ -103,7 +103,7 @@ def record_value(
 
 def decode_plugin_records(records: Mapping[str, str]) -> tuple[PluginFacts, tuple[str, ...]]:
     """Read records (path to JSON text), those of others passed over; never raises. Gives a line for each that was left out."""
-    faults: list[str] = []
+    faults: list[tuple[str, str]] = []
     found = tuple(_decoded(records, faults))
     facts = PluginFacts(
         told=tuple(record.told for record in found),
@@ -120,18 +120,16 @@ def decode_plugin_records(records: Mapping[str, str]) -> tuple[PluginFacts, tupl
         pools={record.told.key: record.lease for record in found if record.lease is not None},
         addresses={record.told.key: record.address for record in found if record.address is not None},
     )
-    return facts, tuple(faults[:_FAULTS_MAX])
+    return facts, left_out(faults)
 
 
-def _decoded(records: Mapping[str, str], faults: list[str]) -> Iterator[_AnyRecord]:
+def _decoded(records: Mapping[str, str], faults: list[tuple[str, str]]) -> Iterator[_AnyRecord]:
     for path in sorted(records):
         if not path.startswith(PLUGIN_RECORDS):
             continue
         record = _read(path, records[path])
         if record is None:
-            faults.append(
-                f"record {path[:200]!r} left out: not as we write it; the plugin may still have what it speaks of"
-            )
+            faults.append((path, "not as we write it; the plugin may still have what it speaks of"))
         else:
             yield record
 

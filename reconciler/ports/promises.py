@@ -13,6 +13,7 @@ from typing import Final
 from reconciler.model.desired import DesiredAttachment, PortBinding
 from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
 from reconciler.model.objects import IPAddress, KvRecord
+from reconciler.model.words import left_out
 
 RECORD_MAX: Final = 256 * 1024
 """Characters of one record."""
@@ -54,14 +55,14 @@ def _runs(bindings: Iterable[PortBinding]) -> Iterator[_Run]:
 def decode_ports(records: Mapping[str, str]) -> tuple[Promised, tuple[str, ...]]:
     """Read the records of ports among `records` (path to text); never raises. Gives also one line for each that was left out."""
     promised: dict[str, tuple[PortBinding, ...]] = {}
-    faults: list[str] = []
+    faults: list[tuple[str, str]] = []
     for path in sorted(records):
         if path.startswith(_PREFIX):
             try:
                 promised[_name(path.removeprefix(_PREFIX))] = tuple(_bindings(records[path]))
             except (ValueError, TypeError, KeyError, RecursionError):
-                faults.append(f"record {path[:200]!r} left out: it is no record of ports")
-    return promised, tuple(faults)
+                faults.append((path, "it is no record of ports"))
+    return promised, left_out(faults)
 
 
 def _name(text: str) -> str:

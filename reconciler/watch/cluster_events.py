@@ -22,8 +22,8 @@ _REFUSED_WAIT_S: Final = 5.0
 _CLOSE_S: Final = 1.0
 
 _PULSE_S: Final = 1.5
-_PULSE_TIMEOUT_S: Final = 3.0
-"""An outage is known within the sum, and a server that is cut off from the others is left."""
+_PULSE_TIMEOUT_S: Final = 2.5
+"""An outage is known within the sum, and a server that is cut off from the others is left; a second later it is in the status."""
 
 _PULSE: Final = "pulse"
 """Stands among the folders whose watches fail; none can be called so."""

@@ -29,6 +29,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <:ResourceWarning"),
 ]
 
+REFUSED_S = 1.0
+"""kazoo tells nothing of TLS: whoever is not let in is not let in until the deadline."""
+
 TOKEN = "5e0a1d3c-0000-4000-8000-c0ffee000001"
 
 
@@ -56,6 +59,12 @@ def opened() -> Iterator[Callable[[StoreConfig], KvStore]]:
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     return make_tls(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    """Another authority, and what it signed."""
+    return make_tls(tmp_path_factory.mktemp("stranger"))
 
 
 @pytest.fixture(scope="module", params=["consul", "etcd", "zk"])
@@ -100,36 +109,40 @@ def test_store_works_over_tls_with_certificates_on_both_sides(tls_server: Server
     follower.watch.close()
 
 
-def test_server_signed_by_a_stranger_is_not_talked_to(tls_server: Server, tls: Tls, tmp_path: Path, opened) -> None:
-    stranger = make_tls(tmp_path)
-    store = opened(config_of(tls_server, replace(tls, ca=stranger.ca)))
+def test_server_signed_by_a_stranger_is_not_talked_to(tls_server: Server, tls: Tls, stranger: Tls, opened) -> None:
+    store = opened(config_of(tls_server, replace(tls, ca=stranger.ca), timeout_s=REFUSED_S))
 
     with pytest.raises(KvUnavailable):
         store.get("a")
 
 
 def test_server_under_another_name_is_not_talked_to(tls_server: Server, tls: Tls, opened) -> None:
-    store = opened(config_of(tls_server, tls, endpoints=(Endpoint("127.0.0.2", tls_server.port),)))
+    endpoints = (Endpoint("127.1", tls_server.port),)  # leads to 127.0.0.1, and is not written so in the certificate
+    store = opened(config_of(tls_server, tls, endpoints=endpoints, timeout_s=REFUSED_S))
 
     with pytest.raises(KvUnavailable):
         store.get("a")
 
 
 def test_server_that_asks_for_a_certificate_is_not_content_without(tls_server: Server, tls: Tls, opened) -> None:
-    plain = opened(config_of(tls_server))
-    with_ca_only = opened(replace(config_of(tls_server), tls=TlsFiles(ca=tls.ca)))
+    plain = config_of(tls_server, timeout_s=REFUSED_S)
+    with_ca_only = replace(plain, tls=TlsFiles(ca=tls.ca))
 
     for wanting in (plain, with_ca_only):
         with pytest.raises(KvError):
-            wanting.get("a")
+            opened(wanting).get("a")
 
 
 @pytest.mark.parametrize("tls_server", ["consul", "etcd"], indirect=True)  # kazoo tells nothing of TLS
-def test_refused_certificate_is_told_with_what_to_do(tls_server: Server, tls: Tls, tmp_path: Path, opened) -> None:
-    stranger, expired = make_tls(tmp_path), tmp_path / "expired.pem"
-    sign = ["openssl", "x509", "-req", "-in", str(tls.client_certificate.with_suffix(".csr")), "-days", "-1"]
+def test_refused_certificate_is_told_with_what_to_do(
+    tls_server: Server, tls: Tls, stranger: Tls, tmp_path: Path, opened
+) -> None:
+    expired = tmp_path / "expired.pem"
+    ask = ["openssl", "req", "-new", "-key", str(tls.client_key), "-subj", "/CN=client"]
+    request = subprocess.run(ask, check=True, capture_output=True).stdout
+    sign = ["openssl", "x509", "-req", "-days", "-1"]
     sign += ["-CA", str(tls.ca), "-CAkey", str(tls.ca.with_suffix(".key")), "-out", str(expired)]
-    subprocess.run(sign, check=True, capture_output=True)
+    subprocess.run(sign, check=True, capture_output=True, input=request)
     files = TlsFiles(ca=tls.ca, certificate=tls.client_certificate, key=tls.client_key)
     cases = {
         "wants a certificate of ours: give kv.certfile": TlsFiles(ca=tls.ca),

@@ -5,19 +5,31 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.cluster import DEADLINE_S, Cluster, are_stored, are_watched, cluster_of, put_raw, short_life
+from tests.cluster import (
+    DEADLINE_S,
+    STORE,
+    Cluster,
+    ClusterHost,
+    are_stored,
+    are_watched,
+    cluster_of,
+    put_raw,
+    short_life,
+)
 from tests.machine import Machine
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 
 NET = "networks: {net: {driver: overlay, ipam: {config: [{subnet: 10.0.9.0/24}]}}}\n"
+SHARED = NET.replace("}}}\n", "}}, chosen: {driver: overlay}, lan: }\n")
 JOIN = "networks: {net: {external: true}}\n"
 PAIR = "attachments:\n  one: {hosts: [alpha], networks: {net: {aliases: [first]}}}\n  two: {hosts: [beta], networks: [net]}\n"
 
@@ -43,18 +55,41 @@ def tell(cluster: Cluster) -> None:
         print(f"--- {host.name}: {host.condition('net')}\n{host.log_text()}")
 
 
-def is_settled(cluster: Cluster, *names: str) -> bool:
-    """Wait until all hosts show just these endpoints on `net`."""
-    return soon(lambda: all(set(host.endpoints("net")) == set(names) for host in cluster.hosts.values()), 60)
+def is_settled(cluster: Cluster, *names: str, of: Sequence[ClusterHost] = ()) -> bool:
+    """Wait until these hosts, all unless told, show just these endpoints on `net`."""
+    hosts = of or tuple(cluster.hosts.values())
+    return soon(lambda: all(set(host.endpoints("net")) == set(names) for host in hosts), 60)
+
+
+def are_ready(cluster: Cluster) -> bool:
+    """Wait until `net` is as declared on all hosts."""
+    return soon(lambda: all(host.is_ready("net") for host in cluster.hosts.values()), 60)
+
+
+def nodes(host: ClusterHost) -> list[str]:
+    return [line.split()[0] for line in host.ok("node", "ls").stdout.splitlines()[1:]]
+
+
+def summary(host: ClusterHost) -> str:
+    return (host.status_dir / "summary.json").read_text()
+
+
+def subnet_of(host: ClusterHost) -> str:
+    subnet: str = host.network("net")["IPAM"]["Config"][0]["Subnet"]
+    return subnet
+
+
+def asking_for(address: str) -> str:
+    """Give an attachment of alpha that wants this address and no other."""
+    return f"  heir: {{hosts: [alpha], networks: {{net: {{ipv4_address: {address}}}}}}}\n"
 
 
 def soon(condition: Callable[[], object], deadline_s: float = DEADLINE_S) -> bool:
     return eventually(condition, deadline_s)
 
 
-@pytest.mark.parametrize("provider", ["consul", "etcd", "zk"])
-def test_two_hosts_share_a_network_by_single_passes(provider: str, make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(provider=provider)
+def test_two_hosts_share_a_network_by_single_passes(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster()
     cluster.declare(NET + PAIR)
 
     for name in ("alpha", "beta", "alpha"):
@@ -71,14 +106,179 @@ def test_two_hosts_share_a_network_by_single_passes(provider: str, make_cluster:
     for host in (alpha, beta):
         plan = host("--dry-run", "--output", "json", "--detailed-exitcode")
         assert plan.exit_code == 0, plan.text
-    listed = alpha.ok("node", "ls").stdout
-    assert [line.split()[0] for line in listed.splitlines()[1:]] == ["alpha", "beta"]
+    assert nodes(alpha) == ["alpha", "beta"]
 
     alpha.ok("down")
     beta.ok()
     assert beta.endpoints("net") == {"two": "10.0.9.3"}
     beta.ok("down")
-    assert alpha.ok("node", "ls").stdout.splitlines()[1:] == []
+    assert nodes(alpha) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("provider", ["consul", "etcd", "zk"])
+def test_watchers_share_a_network_through_all_that_befalls_it(provider: str, make_cluster: MakeCluster) -> None:
+    life = {name.replace(".", "_"): value for name, value in short_life(provider).items()}
+    cluster = make_cluster(provider=provider, **life)
+    cluster.declare(SHARED + "attachments: {one: {hosts: [alpha], networks: [net]}}\n")
+    cluster.watch()
+    assert are_ready(cluster)
+
+    watchers_follow_each_other(cluster)
+    what_is_changed_by_hand_is_put_back(cluster)
+    an_outage_is_told_stops_no_traffic_and_heals(cluster, cluster.server.stop, cluster.start_server, "three")
+    an_outage_is_told_stops_no_traffic_and_heals(cluster, cluster.server.pause, cluster.server.resume, "four")
+    a_store_that_lost_everything_is_filled_again(cluster)
+    a_dead_host_leaves_and_comes_back_with_its_address(cluster)
+
+    assert not any("keeps changing it" in host.log_text() for host in cluster.hosts.values()), "over who is dead"
+    for host in cluster.hosts.values():
+        host.stop()
+        host.ok("down")
+    assert nodes(cluster["alpha"]) == []
+
+
+def watchers_follow_each_other(cluster: Cluster) -> None:
+    cluster["beta"].declare(SHARED + PAIR)
+    assert is_settled(cluster, "one", "two")
+    assert cluster.ping("one", "two")
+    assert cluster.ping("two", "one")
+
+    cluster["beta"].declare(SHARED + "attachments: {one: {hosts: [alpha], networks: [net]}}\n")
+    assert is_settled(cluster, "one")
+    assert are_watched(cluster)
+
+    cluster.declare(SHARED + PAIR)
+    assert is_settled(cluster, "one", "two")
+
+
+def what_is_changed_by_hand_is_put_back(cluster: Cluster) -> None:
+    machine = cluster.machine
+    ns = next(name for name in machine.namespaces() if name.startswith("ov-"))
+
+    machine.run("", "ip", "-n", ns, "link", "del", "vxlan0")
+
+    assert soon(lambda: "vxlan0" in machine.links(ns))
+    assert cluster.ping("one", "two")
+    assert cluster.ping("two", "one")
+
+
+def an_outage_is_told_stops_no_traffic_and_heals(
+    cluster: Cluster, begin: Callable[[], object], end: Callable[[], object], new: str
+) -> None:
+    """What is declared meanwhile: `new` on the shared network waits for the store, the one on this host's does not."""
+    alpha = cluster["alpha"]
+    assert are_ready(cluster)
+    began_s = time.monotonic()
+    begin()
+    for host in cluster.hosts.values():
+        assert soon(lambda: host.condition("net")["reason"] == "KVUnavailable", 60)  # noqa: B023  # called at once
+        print(
+            f"{cluster.server.provider}: {begin.__name__} told by {host.name} after {time.monotonic() - began_s:.1f} s"
+        )
+    told = alpha("status").stdout
+    assert "cluster: False (KVUnavailable): " in told
+    assert STORE in alpha.condition("net")["message"]
+
+    later = f"  {new}: {{hosts: [alpha], networks: [net]}}\n  {new}-lan: {{hosts: [alpha], networks: [lan]}}\n"
+    alpha.declare(SHARED + PAIR + later)
+
+    assert soon(lambda: f"{new}-lan" in alpha.endpoints("lan"), 60)
+    assert cluster.ping("one", "two", deadline_s=3)
+    assert new not in alpha.endpoints("net")
+    assert alpha.is_ready("lan")
+    assert not alpha.is_ready("net")
+
+    end()
+
+    assert are_ready(cluster)
+    assert is_settled(cluster, "one", "two", new)
+    assert cluster.ping("two", new)
+
+
+def a_store_that_lost_everything_is_filled_again(cluster: Cluster) -> None:
+    cluster.declare(SHARED + PAIR)
+    assert is_settled(cluster, "one", "two")
+    alpha, beta = cluster.hosts.values()
+    before = [alpha.network(name)[key] for name in ("net", "chosen") for key in ("Id", "IPAM")]
+    addresses = alpha.endpoints("net")
+
+    cluster.server.stop()
+    for path in (cluster.server.folder / "data").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    cluster.start_server()
+
+    assert are_stored(cluster, "networks/net", "network/net/endpoints/one", "network/net/endpoints/two")
+    assert are_ready(cluster)
+    assert soon(lambda: alpha.endpoints("net") == beta.endpoints("net") == addresses, 60)
+    assert [alpha.network(name)[key] for name in ("net", "chosen") for key in ("Id", "IPAM")] == before
+    assert cluster.ping("one", "two")
+
+
+def a_dead_host_leaves_and_comes_back_with_its_address(cluster: Cluster) -> None:
+    alpha, beta = cluster.hosts.values()
+    addresses = alpha.endpoints("net")
+    assert are_watched(cluster)
+
+    beta.stop(signal.SIGKILL)
+
+    assert is_settled(cluster, "one", of=(alpha,))
+    assert not cluster.ping("one", addresses["two"], deadline_s=2)
+    assert "no" in next(line for line in alpha.ok("node", "ls").stdout.splitlines() if "beta" in line)
+    alpha.declare(SHARED + PAIR + asking_for(addresses["two"]))
+    assert soon(lambda: "Address already in use: attachment two on host beta has it" in summary(alpha))
+
+    beta.watch()
+
+    assert is_settled(cluster, "one", "two")
+    assert alpha.endpoints("net") == addresses
+    assert cluster.ping("one", "two")
+
+
+def test_what_a_lost_host_had_is_kept_until_it_is_back_and_free_once_it_is_removed(make_cluster: MakeCluster) -> None:
+    life = {name.replace(".", "_"): value for name, value in short_life("etcd").items()}
+    cluster = make_cluster(**life)
+    alpha, beta = cluster.hosts.values()
+    cluster.declare(NET + PAIR)
+    cluster.watch()
+    assert is_settled(cluster, "one", "two")
+    assert are_watched(cluster)
+    assert cluster.ping("one", "two")
+    addresses = alpha.endpoints("net")
+
+    cluster.part("beta")
+    assert is_settled(cluster, "one", of=(alpha,))
+    more = PAIR + "  three: {hosts: [alpha], networks: [net]}\n  four: {hosts: [beta], networks: [net]}\n"
+    cluster.declare(NET + more)
+    assert soon(lambda: alpha.endpoints("net").get("three"))
+    assert soon(lambda: not beta.is_ready("net"), 60)
+    assert "four" not in beta.endpoints("net")
+    cluster.heal("beta")
+
+    assert is_settled(cluster, "one", "two", "three", "four")
+    assert soon(lambda: alpha.endpoints("net") == beta.endpoints("net"), 60)
+    found = alpha.endpoints("net")
+    assert found.items() >= addresses.items()
+    assert len(set(found.values())) == 4
+    assert cluster.ping("four", "three")
+
+    assert are_watched(cluster)
+    alive = alpha("node", "rm", "beta")
+    assert alive.exit_code == 3, alive.text
+    beta.stop(signal.SIGKILL)
+    assert is_settled(cluster, "one", "three", of=(alpha,))
+    alpha.ok("node", "rm", "beta")
+    alpha.declare(NET + more + asking_for(addresses["two"]))
+    assert soon(lambda: alpha.endpoints("net").get("heir") == addresses["two"])
+
+    beta.watch()
+
+    assert is_settled(cluster, "one", "two", "three", "four", "heir")
+    found = alpha.endpoints("net")
+    assert found["heir"] == addresses["two"]
+    assert len(set(found.values())) == 5
+    assert cluster.ping("two", "heir")
 
 
 def test_a_network_declared_once_is_joined_elsewhere_and_listed_everywhere(make_cluster: MakeCluster) -> None:
@@ -136,26 +336,23 @@ def test_the_first_declaration_stands_until_all_agree(make_cluster: MakeCluster)
     assert cluster.ping("three", "two")
     assert {host.endpoints("net")["two"] for host in cluster.hosts.values()} <= {"10.0.8.2", "10.0.8.3"}
 
-
-def test_two_overlays_with_one_subnet_are_two_worlds(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster()
-    other = "  other: {driver: overlay, internal: true, ipam: {config: [{subnet: 10.0.9.0/24}]}}\n"
-    cluster.declare(
-        "networks:\n  net: {driver: overlay, internal: true, ipam: {config: [{subnet: 10.0.9.0/24}]}}\n"
-        + other
-        + "attachments:\n  one: {hosts: [alpha], networks: [net]}\n  two: {hosts: [beta], networks: [net]}\n"
-        "  lone: {hosts: [beta], networks: {other: {ipv4_address: 10.0.9.77}}}\n"
-    )
-
-    for name in ("alpha", "beta", "alpha"):
-        cluster[name].ok()
-
-    assert cluster.ping("one", "10.0.9.3")
-    assert not cluster.ping("one", "10.0.9.77", deadline_s=2)
-    assert not cluster.ping("lone", "10.0.9.2", deadline_s=2)
+    cluster.watch()
+    assert are_watched(cluster)
+    assert cluster["beta"].watcher is not None
+    cluster["beta"].watcher.send_signal(signal.SIGSTOP)
+    back = NET + "attachments:\n  three: {hosts: [alpha], networks: [net]}\n  two: {hosts: [beta], networks: [net]}\n"
+    cluster.declare(back)
+    assert soon(lambda: "declared differently by beta" in cluster["alpha"].condition("net")["message"])
+    cluster["beta"].watcher.send_signal(signal.SIGCONT)
+    assert soon(lambda: {subnet_of(host) for host in cluster.hosts.values()} == {"10.0.9.0/24"}, 60)
+    assert are_ready(cluster)
+    assert is_settled(cluster, "two", "three")
+    assert cluster.ping("three", "two")
 
 
-def test_both_families_and_several_subnets_span_hosts(make_cluster: MakeCluster, machine: Machine) -> None:
+def test_networks_span_hosts_in_both_families_over_several_subnets_and_are_worlds_apart(
+    make_cluster: MakeCluster, machine: Machine
+) -> None:
     cluster = make_cluster()
     cluster.declare(
         "networks:\n"
@@ -165,9 +362,11 @@ def test_both_families_and_several_subnets_span_hosts(make_cluster: MakeCluster,
         "    internal: true\n"
         "    driver_opts: {com.docker.network.driver.overlay.vxlanid_list: '700,701'}\n"
         "    ipam: {config: [{subnet: 10.7.0.0/24}, {subnet: 10.7.1.0/24}]}\n"
+        "  other: {driver: overlay, internal: true, ipam: {config: [{subnet: 10.7.0.0/24}]}}\n"
         "attachments:\n"
         "  one: {hosts: [alpha], networks: {net: , wide: {ipv4_address: 10.7.0.9}}}\n"
         "  two: {hosts: [beta], networks: {net: , wide: {ipv4_address: 10.7.1.9}}}\n"
+        "  lone: {hosts: [beta], networks: {other: {ipv4_address: 10.7.0.77}}}\n"
     )
 
     for name in ("alpha", "beta", "alpha"):
@@ -178,71 +377,14 @@ def test_both_families_and_several_subnets_span_hosts(make_cluster: MakeCluster,
     assert cluster.ping("one", ipv6)
     assert cluster.ping("one", "10.7.1.9")
     assert cluster.ping("two", "10.7.0.9")
+    assert not cluster.ping("one", "10.7.0.77", deadline_s=2)
+    assert not cluster.ping("lone", "10.7.0.9", deadline_s=2)
     alpha, beta = cluster["alpha"].network("net"), cluster["beta"].network("net")
     assert alpha["IPAM"] == beta["IPAM"]
     assert alpha["EnableIPv6"] is True
 
 
-@pytest.mark.parametrize("provider", ["consul", "etcd", "zk"])
-def test_watchers_follow_each_other(provider: str, make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(provider=provider)
-    cluster.declare(NET + "attachments: {one: {hosts: [alpha], networks: [net]}}\n")
-    cluster.watch()
-    assert soon(lambda: cluster["alpha"].is_ready("net") and cluster["beta"].is_ready("net"))
-
-    cluster["beta"].declare(NET + PAIR)
-
-    assert soon(lambda: cluster["beta"].endpoints("net").get("two"))
-    assert cluster.ping("one", "two")
-    assert cluster.ping("two", "one")
-    cluster["beta"].declare(NET + "attachments: {one: {hosts: [alpha], networks: [net]}}\n")
-    assert soon(lambda: "two" not in cluster["alpha"].endpoints("net"))
-    assert are_watched(cluster)
-
-
-def test_what_is_changed_by_hand_is_put_back_and_counts_as_drift(make_cluster: MakeCluster, machine: Machine) -> None:
-    cluster = make_cluster()
-    cluster.declare(NET + PAIR)
-    cluster.watch()
-    assert is_settled(cluster, "one", "two")
-    assert cluster.ping("one", "two")
-    ns = next(name for name in machine.namespaces() if name.startswith("ov-"))
-
-    machine.run(ns, "ip", "link", "del", "vxlan0")
-
-    assert soon(lambda: "vxlan0" in machine.links(ns))
-    assert cluster.ping("one", "two")
-    assert cluster.ping("two", "one")
-
-
-@pytest.mark.parametrize("provider", ["consul", "etcd", "zk"])
-def test_an_outage_of_the_store_stops_no_traffic_and_heals_by_itself(
-    provider: str, make_cluster: MakeCluster, machine: Machine
-) -> None:
-    cluster = make_cluster(provider=provider)
-    cluster.declare("networks: {net: {driver: overlay}, lan: }\n" + PAIR)
-    cluster.watch()
-    assert is_settled(cluster, "one", "two")
-    assert cluster.ping("one", "two")
-    assert soon(lambda: cluster["alpha"].is_ready("net") and cluster["beta"].is_ready("net"))
-
-    cluster.server.stop()
-    local = "  three: {hosts: [alpha], networks: [lan]}\n  four: {hosts: [alpha], networks: [net]}\n"
-    cluster["alpha"].declare("networks: {net: {driver: overlay}, lan: }\n" + PAIR + local)
-
-    assert soon(lambda: "three" in cluster["alpha"].endpoints("lan"), 60)
-    assert soon(lambda: not cluster["alpha"].is_ready("net"), 60)
-    assert cluster.ping("one", "two", deadline_s=3)
-    assert "four" not in cluster["alpha"].endpoints("net")
-    assert cluster["alpha"].is_ready("lan")
-
-    cluster.start_server()
-
-    assert soon(lambda: cluster["alpha"].is_ready("net") and cluster["alpha"].endpoints("net").get("four"), 60)
-    assert cluster.ping("two", "four", deadline_s=60)
-
-
-def test_a_healthy_link_outlives_a_bad_network_and_the_loss_of_state_and_store(
+def test_a_healthy_link_outlives_a_bad_network_and_the_loss_of_state_and_store_and_goes_when_taken_down_without_it(
     make_cluster: MakeCluster, machine: Machine
 ) -> None:
     cluster = make_cluster()
@@ -274,143 +416,16 @@ def test_a_healthy_link_outlives_a_bad_network_and_the_loss_of_state_and_store(
     assert cluster.ping("one", "two")
     assert alpha.endpoints("net") == shown
 
-
-def test_what_was_taken_down_in_an_outage_is_taken_back_later(make_cluster: MakeCluster, machine: Machine) -> None:
-    cluster = make_cluster()
-    cluster.declare(NET + PAIR)
-    for name in ("alpha", "beta"):
-        cluster[name].ok()
     cluster.server.stop()
-
-    down = cluster["alpha"]("down")
-
+    down = alpha("down")
     assert down.exit_code == 69, down.text
     assert "one" not in machine.namespaces()
     assert machine.links("alpha") == ["lo", "underlay0"]
     cluster.start_server()
-    cluster["alpha"].ok("down")
+    alpha.ok("down")
     cluster["beta"].ok()
-    assert cluster["beta"].endpoints("net") == {"two": "10.0.9.3"}
-    assert "alpha" not in cluster["beta"].ok("node", "ls").stdout
-
-
-def test_a_paused_store_is_an_outage_too(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster()
-    cluster.declare(NET + PAIR)
-    cluster.watch()
-    assert is_settled(cluster, "one", "two")
-    assert cluster.ping("one", "two")
-
-    cluster.server.pause()
-    cluster["alpha"].declare(NET + PAIR + "  four: {hosts: [alpha], networks: [net]}\n")
-
-    assert soon(lambda: not cluster["alpha"].is_ready("net"), 60)
-    assert cluster.ping("one", "two", deadline_s=3)
-    cluster.server.resume()
-    assert cluster.ping("two", "four", deadline_s=60)
-
-
-@pytest.mark.parametrize("provider", ["consul", "etcd", "zk"])
-def test_a_dead_host_leaves_and_comes_back_with_the_same_addresses(provider: str, make_cluster: MakeCluster) -> None:
-    life = {name.replace(".", "_"): value for name, value in short_life(provider).items()}
-    cluster = make_cluster(provider=provider, **life)
-    cluster.declare("networks: {net: {driver: overlay}}\n" + PAIR)
-    cluster.watch()
-    assert are_watched(cluster)
-    assert is_settled(cluster, "one", "two")
-    assert cluster.ping("one", "two")
-    address = cluster["beta"].endpoints("net")["two"]
-
-    cluster["beta"].stop(signal.SIGKILL)
-
-    assert soon(lambda: "two" not in cluster["alpha"].endpoints("net"), 60)
-    assert not cluster.ping("one", address, deadline_s=2)
-    assert "no" in next(line for line in cluster["alpha"].ok("node", "ls").stdout.splitlines() if "beta" in line)
-    cluster["alpha"].declare(
-        "networks: {net: {driver: overlay}}\n" + PAIR + "  three: {hosts: [alpha], networks: [net]}\n"
-    )
-    assert soon(lambda: cluster["alpha"].endpoints("net").get("three"))
-    assert cluster["alpha"].endpoints("net")["three"] != address
-
-    cluster["beta"].watch()
-
-    assert soon(lambda: cluster["alpha"].endpoints("net").get("two") == address)
-    assert cluster.ping("one", "two")
-
-
-def test_what_a_dead_host_had_is_free_once_it_is_removed(make_cluster: MakeCluster) -> None:
-    life = {name.replace(".", "_"): value for name, value in short_life("etcd").items()}
-    cluster = make_cluster(**life)
-    cluster.declare("networks: {net: {driver: overlay}}\n" + PAIR)
-    cluster.watch()
-    assert are_watched(cluster)
-    assert is_settled(cluster, "one", "two")
-    assert cluster.ping("one", "two")
-    alive = cluster["alpha"]("node", "rm", "beta")
-    assert alive.exit_code == 3, alive.text
-    address = cluster["beta"].endpoints("net")["two"]
-    cluster["beta"].stop(signal.SIGKILL)
-    assert soon(lambda: "two" not in cluster["alpha"].endpoints("net"))
-
-    cluster["alpha"].ok("node", "rm", "beta")
-    cluster["alpha"].declare(
-        "networks: {net: {driver: overlay}}\n" + PAIR + "  three: {hosts: [alpha], networks: [net]}\n"
-    )
-    assert soon(lambda: cluster["alpha"].endpoints("net").get("three") == address)
-
-    cluster["beta"].watch()
-
-    assert soon(lambda: cluster["alpha"].endpoints("net").get("two") not in (None, address))
-    assert cluster.ping("two", "three")
-    assert soon(lambda: cluster["beta"].endpoints("net").get("three") == address)
-
-
-def test_a_partition_heals_without_a_duplicate(make_cluster: MakeCluster) -> None:
-    life = {name.replace(".", "_"): value for name, value in short_life("etcd").items()}
-    cluster = make_cluster(**life)
-    cluster.declare(NET + PAIR)
-    cluster.watch()
-    assert are_watched(cluster)
-    assert is_settled(cluster, "one", "two")
-    assert cluster.ping("one", "two")
-
-    cluster.part("beta")
-    assert soon(lambda: "two" not in cluster["alpha"].endpoints("net"), 60)
-    more = PAIR + "  three: {hosts: [alpha], networks: [net]}\n  four: {hosts: [beta], networks: [net]}\n"
-    cluster.declare(NET + more)
-    assert soon(lambda: cluster["alpha"].endpoints("net").get("three"))
-    assert "four" not in cluster["beta"].endpoints("net")
-    cluster.heal("beta")
-
-    assert soon(lambda: len(cluster["alpha"].endpoints("net")) == len(cluster["beta"].endpoints("net")) == 4, 60)
-    found = cluster["alpha"].endpoints("net")
-    assert cluster["beta"].endpoints("net") == found
-    assert len(set(found.values())) == 4
-    assert cluster.ping("four", "three")
-
-
-@pytest.mark.parametrize("provider", ["consul", "etcd", "zk"])
-def test_a_store_that_lost_everything_is_filled_again(provider: str, make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(provider=provider)
-    cluster.declare("networks: {net: {driver: overlay}}\n" + PAIR)
-    cluster.watch()
-    assert is_settled(cluster, "one", "two")
-    assert cluster.ping("one", "two")
-    before = {key: cluster["alpha"].network("net")[key] for key in ("Id", "IPAM")}
-    endpoints = cluster["alpha"].endpoints("net")
-
-    cluster.server.stop()
-    for path in (cluster.server.folder / "data").rglob("*"):
-        if path.is_file():
-            path.unlink()
-    cluster.start_server()
-
-    assert are_stored(cluster, "networks/net", "network/net/endpoints/one", "network/net/endpoints/two")
-    assert soon(lambda: cluster["alpha"].is_ready("net") and cluster["beta"].is_ready("net"), 60)
-    assert soon(lambda: cluster["alpha"].endpoints("net") == cluster["beta"].endpoints("net") == endpoints, 60)
-    assert {key: cluster["alpha"].network("net")[key] for key in ("Id", "IPAM")} == before
-    assert cluster.ping("one", "two")
-    assert not any("keeps changing it" in host.log_text() for host in cluster.hosts.values()), "over who is dead"
+    assert cluster["beta"].endpoints("net") == {"two": shown["two"]}
+    assert nodes(cluster["beta"]) == ["beta"]
 
 
 def test_a_store_restored_from_an_old_backup_never_gives_one_address_to_two(
@@ -467,7 +482,9 @@ def test_a_store_restored_from_an_old_backup_never_gives_one_address_to_two(
     assert cluster.ping("two", "three")
 
 
-def test_two_hosts_after_one_name_or_address_do_not_both_get_it(make_cluster: MakeCluster) -> None:
+def test_two_hosts_after_one_name_or_address_do_not_both_get_it_nor_have_two_hosts_one_name(
+    make_cluster: MakeCluster,
+) -> None:
     cluster = make_cluster()
     cluster["alpha"].declare(NET + "attachments: {web: {networks: {net: {ipv4_address: 10.0.9.9}}}}\n")
     cluster["beta"].declare(
@@ -485,16 +502,9 @@ def test_two_hosts_after_one_name_or_address_do_not_both_get_it(make_cluster: Ma
     cluster["alpha"].ok()
     assert cluster.ping("app", "web")
 
-
-def test_two_hosts_of_one_name_are_told_apart(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster()
-    cluster.declare(NET)
-    cluster["alpha"].ok()
     beta = cluster["beta"]
     beta.options = ["--host", "alpha", *beta.options[2:]]
-
     refused = beta()
-
     assert refused.exit_code == 1
     assert f"another host of the cluster, at {cluster['alpha'].address}, is called alpha too" in refused.stderr
 
