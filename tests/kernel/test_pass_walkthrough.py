@@ -205,58 +205,68 @@ def _renamed_far_side(machine: Machine) -> None:
         _run(machine, "ip", "-n", "container1", "link", "set", "eth0", *change)
 
 
-DAMAGES: dict[str, Callable[[Machine], None]] = {
-    "bridge deleted": _ip("H", "link", "delete", "docker0"),
-    "near side of a pair deleted": delete_link("H", ""),
-    "far side of a pair deleted": _ip("container1", "link", "delete", "eth0"),
-    "far side renamed": _renamed_far_side,
-    "bridge down": _ip("H", "link", "set", "docker0", "down"),
-    "port taken out of its bridge": lambda m: _run(m, "ip", "-n", "H", "link", "set", _near_side(m), "nomaster"),
-    "near side down": lambda m: _run(m, "ip", "-n", "H", "link", "set", _near_side(m), "down"),
-    "far side down": _ip("container3", "link", "set", "eth1", "down"),
-    "loopback down": _ip("container1", "link", "set", "lo", "down"),
-    "wrong mtu of a bridge": _ip("H", "link", "set", "docker0", "mtu", "1300"),
-    "wrong mtu in a sandbox": _ip("container1", "link", "set", "eth0", "mtu", "1300"),
-    "wrong mac in a sandbox": _ip("container1", "link", "set", "eth0", "address", "02:00:00:00:00:01"),
-    "wrong mac of a bridge": _ip("H", "link", "set", "docker0", "address", "02:00:00:00:00:02"),
-    "gateway address deleted": _ip("H", "address", "flush", "dev", "docker0"),
-    "addresses of a sandbox deleted": _ip("container4", "address", "flush", "dev", "eth0"),
-    "default route deleted": _ip("container3", "route", "delete", "default"),
-    "default route moved": _ip("container3", "route", "replace", "default", "via", "172.20.0.1"),
-    "firewall table deleted": _nft("delete", "table", "inet", "reconciler"),
-    "whole ruleset flushed": _nft("flush", "ruleset"),
-    "elements of a set deleted": _first_element,
-    "rule added by hand": _rule_by_hand,
-    "rules deleted": _flushed_chain,
-    "forwarding off": lambda m: _run(m, "ip", "netns", "exec", "H", "sysctl", "-qw", "net.ipv4.ip_forward=0"),
-    "setting in a sandbox": _in_sandbox_sysctl,
-    "hosts file deleted": _file(Path.unlink, "/run/reconciler/sandboxes/container1/hosts"),
-    "resolv.conf overwritten": _file(
-        lambda p: p.write_text("nameserver 192.0.2.9\n"), "/run/reconciler/sandboxes/container2/resolv.conf"
-    ),
-    "run folder deleted": _file(shutil.rmtree, "/run/reconciler/sandboxes"),
-    "link below /etc/netns deleted": _file(Path.unlink, "/etc/netns/container1/hosts"),
-    "folders below /etc/netns deleted": _file(shutil.rmtree, "/etc/netns"),
-    "sandbox deleted": lambda m: m.delete_namespace("container4"),
-    "status files deleted": lambda m: shutil.rmtree(m.status_dir),
+DAMAGES: dict[str, dict[str, Callable[[Machine], None]]] = {
+    "links": {
+        "bridge deleted": _ip("H", "link", "delete", "docker0"),
+        "near side of a pair deleted": delete_link("H", ""),
+        "far side of a pair deleted": _ip("container1", "link", "delete", "eth0"),
+        "far side renamed": _renamed_far_side,
+        "bridge down": _ip("H", "link", "set", "docker0", "down"),
+        "port taken out of its bridge": lambda m: _run(m, "ip", "-n", "H", "link", "set", _near_side(m), "nomaster"),
+        "near side down": lambda m: _run(m, "ip", "-n", "H", "link", "set", _near_side(m), "down"),
+        "far side down": _ip("container3", "link", "set", "eth1", "down"),
+        "loopback down": _ip("container1", "link", "set", "lo", "down"),
+        "wrong mtu of a bridge": _ip("H", "link", "set", "docker0", "mtu", "1300"),
+        "wrong mtu in a sandbox": _ip("container1", "link", "set", "eth0", "mtu", "1300"),
+        "wrong mac in a sandbox": _ip("container1", "link", "set", "eth0", "address", "02:00:00:00:00:01"),
+        "wrong mac of a bridge": _ip("H", "link", "set", "docker0", "address", "02:00:00:00:00:02"),
+    },
+    "addresses and routes": {
+        "gateway address deleted": _ip("H", "address", "flush", "dev", "docker0"),
+        "addresses of a sandbox deleted": _ip("container4", "address", "flush", "dev", "eth0"),
+        "default route deleted": _ip("container3", "route", "delete", "default"),
+        "default route moved": _ip("container3", "route", "replace", "default", "via", "172.20.0.1"),
+    },
+    "firewall and settings": {
+        "firewall table deleted": _nft("delete", "table", "inet", "reconciler"),
+        "whole ruleset flushed": _nft("flush", "ruleset"),
+        "elements of a set deleted": _first_element,
+        "rule added by hand": _rule_by_hand,
+        "rules deleted": _flushed_chain,
+        "forwarding off": lambda m: _run(m, "ip", "netns", "exec", "H", "sysctl", "-qw", "net.ipv4.ip_forward=0"),
+        "setting in a sandbox": _in_sandbox_sysctl,
+    },
+    "files": {
+        "hosts file deleted": _file(Path.unlink, "/run/reconciler/sandboxes/container1/hosts"),
+        "resolv.conf overwritten": _file(
+            lambda p: p.write_text("nameserver 192.0.2.9\n"), "/run/reconciler/sandboxes/container2/resolv.conf"
+        ),
+        "run folder deleted": _file(shutil.rmtree, "/run/reconciler/sandboxes"),
+        "link below /etc/netns deleted": _file(Path.unlink, "/etc/netns/container1/hosts"),
+        "folders below /etc/netns deleted": _file(shutil.rmtree, "/etc/netns"),
+        "sandbox deleted": lambda m: m.delete_namespace("container4"),
+        "status files deleted": lambda m: shutil.rmtree(m.status_dir),
+    },
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_repaired(damage: str, applied: ForkedReconcile, machine: Machine, host_ns: str) -> None:
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damage_is_repaired(kind: str, applied: ForkedReconcile, machine: Machine, host_ns: str) -> None:
+    """One after the other on one host, which is as before each time."""
     before, status = shape(machine, host_ns, *SANDBOXES), sorted(stamps(machine.status_dir))
-    DAMAGES[damage](machine)
+    for damage, do in DAMAGES[kind].items():
+        do(machine)
 
-    plan = applied("--dry-run", "--detailed-exitcode")
-    applied.ok()
+        plan = applied("--dry-run", "--detailed-exitcode")
+        applied.ok()
 
-    assert plan.exit_code == (ExitCode.OK if damage == "status files deleted" else ExitCode.CHANGES)
-    assert settled(lambda: shape(machine, host_ns, *SANDBOXES)) == before
-    assert sorted(stamps(machine.status_dir)) == status
-    assert applied.ok().writes == ()
-    assert machine.ping("container1", "172.17.0.3")
-    assert machine.ping("container4", "172.19.0.2")
-    assert machine.ping("container3", "192.0.2.2")
+        assert plan.exit_code == (ExitCode.OK if damage == "status files deleted" else ExitCode.CHANGES), damage
+        assert settled(lambda: shape(machine, host_ns, *SANDBOXES)) == before, damage
+        assert sorted(stamps(machine.status_dir)) == status, damage
+        assert applied.ok().writes == (), damage
+        assert machine.ping("container1", "172.17.0.3"), damage
+        assert machine.ping("container4", "172.19.0.2"), damage
+        assert machine.ping("container3", "192.0.2.2"), damage
 
 
 def test_every_owned_link_is_repaired_without_touching_the_others(
