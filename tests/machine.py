@@ -22,7 +22,8 @@ from tests.waiting import Deadline, eventually, patient, until
 
 NETNS_DIR = Path("/run/netns")
 ETC_NETNS_DIR = Path("/etc/netns")
-_SIOCGIFFLAGS = 0x8913
+_SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
+_IFF_UP = 0x1
 _IFF_RUNNING = 0x40
 
 
@@ -48,7 +49,8 @@ class Machine:
     def add_namespace(self, ns: str) -> None:
         """Make a named namespace with `lo` up."""
         self.run("", "ip", "netns", "add", ns)
-        self.run(ns, "ip", "link", "set", "lo", "up")
+        with self.inside(ns):
+            _raise("lo")
 
     def delete_namespace(self, ns: str) -> None:
         self.run("", "ip", "netns", "delete", ns)
@@ -60,10 +62,13 @@ class Machine:
     def add_veth(self, ns: str, ifname: str, peer_ns: str, peer_ifname: str) -> None:
         """Join two namespaces by a veth pair, both ends up and running, without addresses; link-local ones are ready at once."""
         self.run("", "ip", "-n", ns, "link", "add", ifname, "type", "veth", "peer", peer_ifname, "netns", peer_ns)
+        self.raise_veth(ns, ifname, peer_ns, peer_ifname)
+
+    def raise_veth(self, ns: str, ifname: str, peer_ns: str, peer_ifname: str) -> None:
         for end_ns, end in ((ns, ifname), (peer_ns, peer_ifname)):
             with self.inside(end_ns):
                 Path(f"/proc/sys/net/ipv6/conf/{end}/accept_dad").write_text("0")
-            self.run("", "ip", "-n", end_ns, "link", "set", end, "up")
+                _raise(end)
         for end_ns, end in ((ns, ifname), (peer_ns, peer_ifname)):
             with self.inside(end_ns):
                 until(lambda: _runs(end), every_s=0.002)  # noqa: B023  # called at once
@@ -79,6 +84,10 @@ class Machine:
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join((*inside, *command))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
+
+    def ip_batch(self, ns: str, *lines: str) -> None:
+        """Run `ip LINE` for each, in one process."""
+        self.run("", "ip", "-n", ns, "-batch", "-", stdin="\n".join(lines))
 
     def ip_json(self, ns: str, *arguments: str) -> list[dict[str, Any]]:
         """Give what `ip -json ARGUMENTS` lists in the namespace, as for ("-details", "link", "show")."""
@@ -194,11 +203,21 @@ class Machine:
 
 
 def _runs(ifname: str) -> bool:
-    """Say whether the link of this thread's namespace has a carrier and the kernel has told all who follow it (netdevice(7))."""
+    """Say whether the link of this thread's namespace has a carrier and the kernel has told all who follow it."""
+    return bool(_flags(ifname) & _IFF_RUNNING)
+
+
+def _raise(ifname: str) -> None:
+    """Set the link of this thread's namespace up."""
+    _flags(ifname, _SIOCSIFFLAGS, _flags(ifname) | _IFF_UP)
+
+
+def _flags(ifname: str, request: int = _SIOCGIFFLAGS, flags: int = 0) -> int:
+    """Ask for the flags of a link, or set them (netdevice(7)); no process is started for that."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
-        answer = fcntl.ioctl(door, _SIOCGIFFLAGS, struct.pack("16sh14x", ifname.encode(), 0))
-    flags: int = struct.unpack("16xh14x", answer)[0]
-    return bool(flags & _IFF_RUNNING)
+        answer = fcntl.ioctl(door, request, struct.pack("16sH14x", ifname.encode(), flags))
+    found: int = struct.unpack("16xH14x", answer)[0]
+    return found
 
 
 def _open_namespaces() -> Iterator[str]:

@@ -17,19 +17,18 @@ def hosts_on_switch(
 ) -> dict[str, IPAddress]:
     """Make a namespace per host with the interface `underlay0`, and give their addresses: the first ones of `underlay`."""
     subnet = ip_network(underlay)
-    machine.add_namespace(SWITCH)
-    machine.run("", "ip", "-n", SWITCH, "link", "add", "sw0", "mtu", str(mtu), "type", "bridge")
-    machine.run("", "ip", "-n", SWITCH, "link", "set", "sw0", "up")
-    addresses: dict[str, IPAddress] = {}
+    addresses = {name: ip_address(subnet[number]) for number, name in enumerate(names, 1)}
+    for ns in (SWITCH, *names):
+        machine.add_namespace(ns)
+    lines = [f"link add sw0 mtu {mtu} up type bridge"]
     for number, name in enumerate(names, 1):
-        machine.add_namespace(name)
-        machine.add_veth(name, UPLINK, SWITCH, port_of(number))
-        machine.run("", "ip", "-n", SWITCH, "link", "set", port_of(number), "mtu", str(mtu), "master", "sw0")
-        machine.run("", "ip", "-n", name, "link", "set", UPLINK, "mtu", str(mtu))
-        addresses[name] = ip_address(subnet[number])
-        nodad = ("nodad",) if subnet.version == 6 else ()
-        address = f"{addresses[name]}/{subnet.prefixlen}"
-        machine.run("", "ip", "-n", name, "address", "add", address, "dev", UPLINK, *nodad)
+        peer = f"type veth peer {UPLINK} mtu {mtu} netns {name}"
+        lines.append(f"link add {port_of(number)} mtu {mtu} master sw0 {peer}")
+    machine.ip_batch(SWITCH, *lines)
+    nodad = " nodad" if subnet.version == 6 else ""
+    for number, name in enumerate(names, 1):
+        machine.raise_veth(name, UPLINK, SWITCH, port_of(number))
+        machine.ip_batch(name, f"address add {addresses[name]}/{subnet.prefixlen} dev {UPLINK}{nodad}")
     return addresses
 
 

@@ -70,8 +70,11 @@ def eventually(condition: Callable[[], object], deadline_s: float = 10.0, every_
     return True
 
 
-def until(ask: Callable[[], T], deadline_s: float = 10.0, every_s: float = 0.02) -> T:
-    """Give the first true answer, or fail; a store that cannot be reached yet counts as not true."""
+def until(ask: Callable[[], T], deadline_s: float = 10.0, every_s: float = 0.05) -> T:
+    """Give the first true answer, or fail; a store that cannot be reached yet counts as not true.
+
+    Asks less often than `eventually`, as each question costs the server something too.
+    """
     deadline = Deadline(deadline_s)
     while True:
         try:

@@ -20,10 +20,10 @@ def test_bench_reaches_new_endpoints_from_another_host(machine: Machine, tmp_pat
 
 
 def test_hosts_that_join_at_once_converge_without_a_duplicate(machine: Machine, tmp_path: Path) -> None:
-    found = storm(machine, tmp_path / "storm", "etcd", hosts=4, per_host=5)
+    found = storm(machine, tmp_path / "storm", "etcd", hosts=3, per_host=4)
 
-    assert found.addresses == found.endpoints == 20
-    assert found.entries == 15
+    assert found.addresses == found.endpoints == 12
+    assert found.entries == 8
 
 
 @pytest.mark.long

@@ -25,6 +25,8 @@ from tests.waiting import PATIENCE, Deadline, until, within
 pytestmark = OUTAGES
 
 TIMEOUT_S = 0.8
+ENDED_S = 5.0
+"""A call is over well before, though a client may try twice; one that hangs goes on for ten seconds and more."""
 
 CALLS: dict[str, Callable[[KvStore], object]] = {
     "get": lambda store: store.get("a"),
@@ -39,7 +41,7 @@ CALLS: dict[str, Callable[[KvStore], object]] = {
 
 
 def expect_unavailable(call: Callable[[], object]) -> None:
-    with within(TIMEOUT_S * 3), pytest.raises(KvUnavailable, match=r"127\.0\.0\.1"):
+    with within(ENDED_S), pytest.raises(KvUnavailable, match=r"127\.0\.0\.1"):
         call()
 
 
@@ -113,7 +115,7 @@ def test_polling_in_a_loop_during_an_outage_does_not_spin(clustered: Backend, ar
     until(lambda: watch.poll(1))
     clustered.server.stop()
     failures = 0
-    deadline = Deadline(3)
+    deadline = Deadline(1.5)
 
     while not deadline.is_over:
         try:
@@ -121,7 +123,7 @@ def test_polling_in_a_loop_during_an_outage_does_not_spin(clustered: Backend, ar
         except KvUnavailable:
             failures += 1
 
-    assert 1 <= failures < 20 * PATIENCE
+    assert 1 <= failures < 10 * PATIENCE
     watch.close()
 
 

@@ -7,7 +7,9 @@ import json
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from urllib.parse import quote
 
 import pytest
@@ -60,32 +62,32 @@ def test_absent_key_is_none_and_an_empty_folder_is_empty(store: KvStore) -> None
     assert store.list("network/") == ()
 
 
-@pytest.mark.parametrize("key", ODD_KEYS, ids=lambda key: key[:20])
-def test_any_printable_key_keeps_its_value(store: KvStore, key: str) -> None:
-    store.put(key, b"here")
+def test_any_printable_key_keeps_its_value(store: KvStore) -> None:
+    for key in ODD_KEYS:
+        store.put(key, b"here")
 
-    entry = store.get(key)
-    assert entry is not None
-    assert (entry.key, entry.value) == (key, b"here")
-    assert held(store) == {key: b"here"}
-    store.delete(key)
-    assert store.list("") == ()
+        entry = store.get(key)
+        assert entry is not None, key
+        assert (entry.key, entry.value) == (key, b"here")
+        assert held(store) == {key: b"here"}
+        store.delete(key)
+        assert store.list("") == (), key
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        pytest.param(b"", id="empty"),
-        pytest.param(b"\x00\xff\xfe\n\r\x80", id="binary"),
-        pytest.param('{"name": "日本語"}'.encode(), id="json"),
-        pytest.param(bytes(range(256)) * (VALUE_BYTES_MAX // 256), id="largest"),
-    ],
-)
-def test_any_value_comes_back_as_it_was(store: KvStore, value: bytes) -> None:
-    store.put("a/put", value)
-    store.compare_and_swap("a/swapped", value, MUST_NOT_EXIST)
+VALUES = {
+    "empty": b"",
+    "binary": b"\x00\xff\xfe\n\r\x80",
+    "json": '{"name": "日本語"}'.encode(),
+    "largest": bytes(range(256)) * (VALUE_BYTES_MAX // 256),
+}
 
-    assert held(store) == {"a/put": value, "a/swapped": value}
+
+def test_any_value_comes_back_as_it_was(store: KvStore) -> None:
+    for name, value in VALUES.items():
+        store.put(f"{name}/put", value)
+        store.compare_and_swap(f"{name}/swapped", value, MUST_NOT_EXIST)
+
+        assert held(store, f"{name}/") == {f"{name}/put": value, f"{name}/swapped": value}
 
 
 def test_value_over_the_limit_is_refused_and_nothing_written(store: KvStore) -> None:
@@ -99,17 +101,20 @@ def test_value_over_the_limit_is_refused_and_nothing_written(store: KvStore) -> 
     assert store.list("") == ()
 
 
-@pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "a/../b", ".", "a\nb", "a\x00", "\ud800", "x" * 401])
-def test_what_is_not_a_key_is_refused_before_it_is_sent(store: KvStore, key: str) -> None:
-    for call in (
-        lambda: store.get(key),
-        lambda: store.put(key, b""),
-        lambda: store.delete(key),
-        lambda: store.compare_and_swap(key, b"", 0),
-        lambda: store.transact((), [Put(key=key, value=b"")]),
-    ):
+NO_KEYS = ("", "/a", "a/", "a//b", "a/../b", ".", "a\nb", "a\x00", "\ud800", "x" * 401)
+
+
+def test_what_is_not_a_key_is_refused_before_it_is_sent(store: KvStore) -> None:
+    calls: tuple[Callable[[str], object], ...] = (
+        store.get,
+        lambda key: store.put(key, b""),
+        store.delete,
+        lambda key: store.compare_and_swap(key, b"", 0),
+        lambda key: store.transact((), [Put(key=key, value=b"")]),
+    )
+    for key, call in product(NO_KEYS, calls):
         with pytest.raises(ValueError, match="key"):
-            call()
+            call(key)
 
 
 def test_folder_is_not_the_folder_whose_name_begins_alike(store: KvStore) -> None:
@@ -200,27 +205,24 @@ def test_transaction_writes_everything_when_all_checks_hold(store: KvStore) -> N
     assert held(store) == {"pool/1": b"a", "net/a": b"1"}
 
 
-@pytest.mark.parametrize("is_checked_key_written", [True, False], ids=["written", "only-checked"])
-@pytest.mark.parametrize("broken", ["changed", "gone", "appeared"])
-def test_transaction_writes_nothing_when_one_check_fails(
-    store: KvStore, broken: str, is_checked_key_written: bool
-) -> None:
-    store.put("a", b"1")
-    seen = version_of(store, "a")
-    if broken == "changed":
-        store.put("a", b"2")
-    elif broken == "gone":
-        store.delete("a")
-    else:
-        seen = MUST_NOT_EXIST
-    before = held(store)
-    writes: list[Put | Delete] = [Put(key="b", value=b"new"), Delete(key="c")]
-    writes += [Put(key="a", value=b"mine")] if is_checked_key_written else []
+def test_transaction_writes_nothing_when_one_check_fails(store: KvStore) -> None:
+    for broken, is_checked_key_written in product(("changed", "gone", "appeared"), (True, False)):
+        store.put("a", b"1")
+        seen = version_of(store, "a")
+        if broken == "changed":
+            store.put("a", b"2")
+        elif broken == "gone":
+            store.delete("a")
+        else:
+            seen = MUST_NOT_EXIST
+        before = held(store)
+        writes: list[Put | Delete] = [Put(key="b", value=b"new"), Delete(key="c")]
+        writes += [Put(key="a", value=b"mine")] if is_checked_key_written else []
 
-    with pytest.raises(KvConflict):
-        store.transact([Check(key="a", version=seen), Check(key="d", version=MUST_NOT_EXIST)], writes)
+        with pytest.raises(KvConflict):
+            store.transact([Check(key="a", version=seen), Check(key="d", version=MUST_NOT_EXIST)], writes)
 
-    assert held(store) == before
+        assert held(store) == before, (broken, is_checked_key_written)
 
 
 def test_transaction_may_only_check(store: KvStore) -> None:
@@ -258,16 +260,16 @@ def test_threads_that_swap_one_counter_lose_no_step(backend: Backend, area: str)
     shared, own = backend.open(area), backend.open(area)
 
     with ThreadPoolExecutor(6) as threads:
-        list(threads.map(lambda number: increment((shared, own)[number % 2], "counter"), range(60)))
+        list(threads.map(lambda number: increment((shared, own)[number % 2], "counter"), range(36)))
 
-    assert held(shared) == {"counter": b"60"}
+    assert held(shared) == {"counter": b"36"}
 
 
 def test_processes_that_swap_one_counter_lose_no_step(backend: Backend, area: str) -> None:
-    racers = [backend.process("increment", area, "15") for _ in range(4)]
-    assert [exit_code_of(racer, 60) for racer in racers] == [0, 0, 0, 0]
+    racers = [backend.process("increment", area, "10") for _ in range(3)]
+    assert [exit_code_of(racer, 60) for racer in racers] == [0, 0, 0]
 
-    assert held(backend.open(area)) == {"counter": b"60"}
+    assert held(backend.open(area)) == {"counter": b"30"}
 
 
 def test_one_of_many_who_claim_the_same_key_gets_it(backend: Backend, area: str) -> None:
@@ -365,13 +367,13 @@ def test_zookeeper_nodes_of_others_are_passed_over(make_backend) -> None:
 
 
 def test_folder_of_many_megabytes_is_listed_whole(store: KvStore) -> None:
-    value = b"x" * 6000
-    for start in range(0, 1200, 30):
-        store.transact([], [Put(key=f"endpoint/{number:05}", value=value) for number in range(start, start + 30)])
+    value = b"x" * 20_000
+    for start in range(0, 300, 10):
+        store.transact([], [Put(key=f"endpoint/{number:05}", value=value) for number in range(start, start + 10)])
 
     entries = store.list("endpoint/")
 
-    assert len(entries) == 1200
+    assert len(entries) == 300
     assert {entry.value for entry in entries} == {value}
 
 
@@ -442,7 +444,7 @@ def test_watch_loses_nothing_while_others_write(backend: Backend, area: str) -> 
     follower = Follower(store.watch("e/"))
 
     def write() -> None:
-        for number in range(150):
+        for number in range(90):
             writer.put(f"e/{number % 40:02}/x", b"%d" % number)
             if number % 3 == 0:
                 writer.delete(f"e/{(number + 7) % 40:02}/x")

@@ -150,7 +150,7 @@ JSON = st.recursive(
     | st.text(max_size=20)
     | st.sampled_from((*IPV4_POOLS, *IPV6_POOLS)),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=12,
+    max_leaves=5,
 )
 FIELDS = (
     *(
@@ -170,10 +170,10 @@ FIELDS = (
     ),
     *("driver", "driver_opts", "ipam", "labels", "subnet", "gateway", "vni", "aux", "declared", "ip_range"),
 )
-RECORDS = st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=8).map(json.dumps)
+RECORDS = st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6).map(json.dumps)
 
 
-@given(st.dictionaries(PATHS, RECORDS | JSON.map(json.dumps) | st.text(max_size=40), max_size=8))
+@given(st.dictionaries(PATHS, RECORDS | JSON.map(json.dumps) | st.text(max_size=40), max_size=3))
 def test_whatever_others_wrote_harms_nothing_that_is_well_formed(strange: dict[str, str]) -> None:
     good = {**stored("beta"), **texts(endpoint_record(endpoint("web"), "beta", ["web"]))}
 
