@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from reconciler.errors import KernelError
@@ -20,16 +21,20 @@ def ask_to_retry(state_dir: Path, names: Iterable[str]) -> None:
 def take_retries(state_dir: Path) -> frozenset[str]:
     """Return the names that were asked for since the last call, and forget them. One stat(2) when there is nothing.
 
-    What cannot be forgotten is not obeyed: it would be again and again.
+    The file is put aside before it is read: a request that comes meanwhile is written anew and stays for the next call.
+    What cannot be put aside is not obeyed: it would be again and again.
     """
-    if not os.path.isfile(_file(state_dir)):
+    asked, taken = _file(state_dir), state_dir / ".retry.json.taken"
+    if not os.path.isfile(asked):
         return frozenset()
-    asked = mapping_of(read_fields(_file(state_dir)) or {}, "names")
     try:
-        remove(_file(state_dir))
-    except KernelError:
+        asked.rename(taken)
+    except OSError:
         return frozenset()
-    return frozenset(asked)
+    names = mapping_of(read_fields(taken) or {}, "names")
+    with suppress(KernelError):  # the next request takes its place
+        remove(taken)
+    return frozenset(names)
 
 
 def is_meant(unit: Unit, names: frozenset[str]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface
 
@@ -20,6 +21,9 @@ from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners
 from tests.fakes.desired import endpoint, host_facts
 from tests.machine import Machine
+
+OUTSIDE = {4: "192.0.2.2", 6: "2001:db8::2"}
+HOST = {4: "192.0.2.1", 6: "2001:db8::1"}
 
 BLOCKED_S = 0.3
 """How long to wait for what must not come."""
@@ -126,3 +130,22 @@ class FirewallHost:
 
 def address(version: int, net: int, number: int) -> str:
     return f"172.30.{net}.{number}" if version == 4 else f"fd30:{net}::{number}"
+
+
+@contextmanager
+def firewall_host(machine: Machine, ns: str, uplink: str) -> Iterator[FirewallHost]:
+    """A forwarding host without firewall. Outside knows the way to container networks, as a hostile neighbour would."""
+    machine.run(ns, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    for version, net in ((4, "172.30.0.0/16"), (6, "fd30::/16")):
+        machine.run("", "ip", "-n", uplink, "route", "add", net, "via", HOST[version])
+    with machine.inside(ns):
+        nft = Nft()
+        nft.list_table("inet", "reconciler")
+    yield FirewallHost(machine=machine, ns=ns, nft=nft)
+    nft.close()
+
+
+def converge(host: FirewallHost) -> None:
+    """Apply what is wanted; nothing is left to do then."""
+    assert [outcome.error for outcome in host.converge() if outcome.error] == []
+    assert host.plan().operations == ()

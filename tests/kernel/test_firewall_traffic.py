@@ -13,17 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.kernel.nft import Nft
 from reconciler.model.wanted import BridgeOptions, GatewayMode
 from tests.fakes.desired import network
-from tests.kernel.firewall_host import BLOCKED_S, FirewallHost, address
+from tests.kernel.firewall_host import BLOCKED_S, HOST, OUTSIDE, FirewallHost, address, converge, firewall_host
 from tests.machine import Machine
 from tests.waiting import patient
 
 pytestmark = pytest.mark.kernel
 
-OUTSIDE = {4: "192.0.2.2", 6: "2001:db8::2"}
-HOST = {4: "192.0.2.1", 6: "2001:db8::1"}
 BRIDGE_NETFILTER = Path("/proc/sys/net/bridge")
 FILTERING = pytest.mark.parametrize("is_filtered", [False, True], ids=["bridged", "br_netfilter"])
 """Whether the inet family sees bridged packets too: so it is where something loaded br_netfilter, as Docker does."""
@@ -33,16 +30,9 @@ VERSIONS = pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
 
 @pytest.fixture
 def host(machine: Machine, host_ns: str, uplink: str) -> Iterator[FirewallHost]:
-    """A forwarding host without firewall. Outside knows the way to container networks, as a hostile neighbour would."""
-    machine.run(host_ns, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
     _filter_bridged(machine, is_filtered=False)
-    machine.run("", "ip", "-n", uplink, "route", "add", "172.30.0.0/16", "via", HOST[4])
-    machine.run("", "ip", "-n", uplink, "route", "add", "fd30::/16", "via", HOST[6])
-    with machine.inside(host_ns):
-        nft = Nft()
-        nft.list_table("inet", "reconciler")
-    yield FirewallHost(machine=machine, ns=host_ns, nft=nft)
-    nft.close()
+    with firewall_host(machine, host_ns, uplink) as host:
+        yield host
 
 
 def interfaces(net: int, number: int) -> tuple[str, str]:
@@ -64,11 +54,6 @@ def _filter_bridged(machine: Machine, *, is_filtered: bool) -> None:
         machine.run("H", "sysctl", "-qw", *(f"net.bridge.{name}={int(is_filtered)}" for name in names))
     elif is_filtered:
         pytest.skip("no br_netfilter in this kernel")
-
-
-def converge(host: FirewallHost) -> None:
-    assert [outcome.error for outcome in host.converge() if outcome.error] == []
-    assert host.plan().operations == ()
 
 
 @pytest.mark.quick

@@ -12,20 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.kernel.nft import Nft
 from reconciler.model.identifiers import bridge_mac, link_local
 from reconciler.model.wanted import BridgeOptions
 from tests.fakes.desired import network
 from tests.kernel import frames
-from tests.kernel.firewall_host import BLOCKED_S, FirewallHost, address
+from tests.kernel.firewall_host import BLOCKED_S, HOST, OUTSIDE, FirewallHost, address, converge, firewall_host
 from tests.kernel.frames import PROTOCOLS, arp, arrivals, frame, link_mac, neighbour_message, packet, send
 from tests.machine import Machine
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
 
-OUTSIDE = {4: "192.0.2.2", 6: "2001:db8::2"}
-HOST = {4: "192.0.2.1", 6: "2001:db8::1"}
 VERSIONS = pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
 RP_FILTERS = {4: (0, 1, 2), 6: (0,)}
 """`rp_filter` (ip-sysctl.rst); IPv6 has none."""
@@ -35,15 +32,8 @@ EVERYBODY = "33:33:00:00:00:01"
 
 @pytest.fixture
 def host(machine: Machine, host_ns: str, uplink: str) -> Iterator[FirewallHost]:
-    """A forwarding host without firewall, networks a and b; what comes to a closed port is answered by nobody."""
-    machine.run(host_ns, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-    for version, net in ((4, "172.30.0.0/16"), (6, "fd30::/16")):
-        machine.run("", "ip", "-n", uplink, "route", "add", net, "via", HOST[version])
-    with machine.inside(host_ns):
-        nft = Nft()
-        nft.list_table("inet", "reconciler")
-    yield FirewallHost(machine=machine, ns=host_ns, nft=nft)
-    nft.close()
+    with firewall_host(machine, host_ns, uplink) as host:
+        yield host
 
 
 def add(host: FirewallHost, name: str, net: int, options: BridgeOptions | None = None, members: int = 2) -> None:
@@ -59,11 +49,6 @@ def _keep_silent(machine: Machine, ns: str) -> None:
     """Drop resets: a forger does not let his own kernel end the connection."""
     rules = "table inet silent { chain output { type filter hook output priority 0; tcp flags & rst == rst drop; }; }"
     machine.run(ns, "nft", rules)
-
-
-def converge(host: FirewallHost) -> None:
-    assert [outcome.error for outcome in host.converge() if outcome.error] == []
-    assert host.plan().operations == ()
 
 
 def set_rp_filter(host: FirewallHost, value: int) -> None:

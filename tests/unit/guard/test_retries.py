@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
+from reconciler.guard import retries
 from reconciler.guard.retries import ask_to_retry, is_meant, take_retries
+from reconciler.guard.state_file import read_fields
 from reconciler.model.objects import HOST_UNIT, Unit
 
 
@@ -14,6 +19,23 @@ def test_what_was_asked_for_is_read_once(tmp_path: Path) -> None:
 
     assert take_retries(tmp_path) == {"lan", "web"}
     assert take_retries(tmp_path) == frozenset()
+
+
+def test_a_request_that_comes_while_the_file_is_read_stays_for_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_slowly(path: Path) -> Mapping[str, object] | None:
+        found = read_fields(path)
+        monkeypatch.setattr(retries, "read_fields", read_fields)
+        ask_to_retry(tmp_path, ["web"])
+        return found
+
+    ask_to_retry(tmp_path, ["lan"])
+    monkeypatch.setattr(retries, "read_fields", read_slowly)
+
+    assert take_retries(tmp_path) == {"lan"}
+    assert take_retries(tmp_path) == {"web"}
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_damaged_request_asks_for_nothing_and_goes(tmp_path: Path) -> None:
