@@ -26,12 +26,10 @@ def explained(error: Exception | str, files: TlsFiles | None) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted ({error.verify_message}): see that kv.cacertfile names who signed it"
     if isinstance(error, ssl.SSLError) and files is not None:
+        if isinstance(error, ssl.SSLEOFError):  # what it said of our certificate may be lost, as we were sending
+            return f"{text}; perhaps {_remedy(files)}; at a port without TLS leave out kv.cacertfile, kv.certfile and kv.keyfile"
         if any(word in (error.reason or "") for word in _REFUSALS):
             return f"the server said: {_said(error)}; {_remedy(files)}"
-        if isinstance(
-            error, ssl.SSLEOFError
-        ):  # it hung up; what it said of our certificate may be lost with what we were sending
-            return f"{text}; perhaps {_remedy(files)}; at a port without TLS leave out kv.cacertfile, kv.certfile and kv.keyfile"
         return f"{text}; is that a port without TLS? Then leave out kv.cacertfile, kv.certfile and kv.keyfile"
     if isinstance(error, http.client.RemoteDisconnected) and files is None:
         return f"{text}; if the server expects TLS, give kv.cacertfile"
