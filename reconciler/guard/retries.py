@@ -8,14 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.errors import KernelError
-from reconciler.guard.state_file import mapping_of, read_fields, remove, write_fields
+from reconciler.guard.state_file import alone, mapping_of, read_fields, remove, write_fields
 from reconciler.model.objects import Unit
 
 
 def ask_to_retry(state_dir: Path, names: Iterable[str]) -> None:
     """Ask that networks and attachments of these names are tried again at once. Adds to what was asked for and not read yet."""
-    asked = mapping_of(read_fields(_file(state_dir)) or {}, "names")
-    write_fields(_file(state_dir), {"names": {**asked, **dict.fromkeys(names, True)}})
+    with alone(state_dir):
+        asked = mapping_of(read_fields(_file(state_dir)) or {}, "names")
+        write_fields(_file(state_dir), {"names": {**asked, **dict.fromkeys(names, True)}})
 
 
 def take_retries(state_dir: Path) -> frozenset[str]:

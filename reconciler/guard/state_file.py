@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import logging
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -74,6 +75,21 @@ def remove(path: Path) -> None:
     except OSError as error:
         raise kernel_error(error.errno or errno.EIO, f"remove {path}") from error
     _flush_folder(path.parent)
+
+
+@contextmanager
+def alone(state_dir: Path) -> Iterator[None]:
+    """Let one process at a time read a file of the folder and write it changed. Raises KernelError."""
+    try:
+        state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise kernel_error(error.errno or errno.EIO, f"open {state_dir}") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _flush_folder(folder: Path) -> None:

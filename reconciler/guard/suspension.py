@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import Suspended, kernel_error
-from reconciler.guard.state_file import mapping_of, number_of, read_fields, remove, text_of, write_fields
+from reconciler.errors import Suspended
+from reconciler.guard.state_file import alone, mapping_of, number_of, read_fields, remove, text_of, write_fields
 from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
 from reconciler.model.objects import Unit
 
@@ -74,13 +71,13 @@ def suspended_at(state_dir: Path) -> tuple[int, ...]:
 
 def suspend(state_dir: Path, new: Iterable[Suspension], now: float) -> None:
     """Add suspensions; one for the same network is replaced."""
-    with _alone(state_dir):
+    with alone(state_dir):
         _write(state_dir, {**_by_network(suspensions(state_dir, now)), **_by_network(new)})
 
 
 def resume(state_dir: Path, networks: Iterable[str], now: float) -> tuple[str, ...]:
     """End the suspensions of `networks`, of all when none is named; give those that were in force."""
-    with _alone(state_dir):
+    with alone(state_dir):
         present = _by_network(suspensions(state_dir, now))
         ended = tuple(name for name in (tuple(networks) or tuple(present)) if name in present)
         if ended:
@@ -116,18 +113,3 @@ def _read(file: Path) -> Iterator[Suspension]:
                 since=number_of(fields, "since"),
                 until=number_of(fields, "until"),
             )
-
-
-@contextmanager
-def _alone(state_dir: Path) -> Iterator[None]:
-    """Let one process at a time change the file."""
-    try:
-        state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-        folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise kernel_error(error.errno or 0, f"open {state_dir}") from error
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_a_request_that_comes_while_the_file_is_read_stays_for_the_next_time(
     assert take_retries(tmp_path) == {"lan"}
     assert take_retries(tmp_path) == {"web"}
     assert not any(tmp_path.iterdir())
+
+
+def test_requests_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    names = [f"lan{number}" for number in range(64)]
+
+    with ThreadPoolExecutor(8) as pool:
+        tuple(pool.map(lambda name: ask_to_retry(tmp_path, [name]), names))
+
+    assert take_retries(tmp_path) == set(names)
 
 
 def test_a_damaged_request_asks_for_nothing_and_goes(tmp_path: Path) -> None:
