@@ -64,7 +64,8 @@ def anothers_host(
 ) -> AnothersHost | None:
     """Say why a pass with `wanted` may not be made on this host; None when it may. Reads the store and writes nothing."""
     error = anothers_state(host.marks, settings, orders)
-    if error is not None or any(mark.is_of_specs(settings.specs_folder) for mark in host.marks):
+    is_ours = not host.marks or any(mark.is_of_specs(settings.specs_folder) for mark in host.marks)
+    if error is not None or is_ours:
         return error
     entries = [*kv.list("network/"), *kv.list("endpoint/")]
     promises, _ = decode_promises({entry.key: entry.value.decode(errors="replace") for entry in entries})
