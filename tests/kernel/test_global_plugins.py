@@ -15,7 +15,7 @@ from reconciler.cluster.records import member_record
 from tests.cluster import DEADLINE_S, SHORT_LIFE, Cluster, ClusterHost, are_watched, cluster_of, put_raw
 from tests.fakes.scripted_plugin import ScriptedPlugin
 from tests.kernel.reference_plugin import ReferencePlugin, reference_plugin
-from tests.kernel.test_pass_killed import every_death
+from tests.kernel.test_pass_killed import Way, every_death
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
 from tests.waiting import eventually
@@ -417,9 +417,15 @@ def test_pass_killed_anywhere_is_completed_and_nothing_is_told_or_claimed_twice(
         assert plugins["alpha"].counted_twice() == [], where
         assert forked(*alpha.options).writes == (), where
 
-    def down() -> None:
-        assert forked(*alpha.options, "down").exit_code == 0
+    def gone(where: str) -> None:
+        assert forked(*alpha.options, "down").exit_code == 0, where
 
-    assert every_death(lambda number: forked(*alpha.options, die_before=number), down, judge, parts=3) > 40
+    count = every_death(
+        Way(run=lambda number: forked(*alpha.options, die_before=number), judge=judge, share=(0, 4)),
+        Way(run=lambda number: forked(*alpha.options, "down", die_before=number), judge=gone, share=(2, 8)),
+        ("client", "SqliteStore"),
+    )
+    assert count > 10
+    alpha.ok()
     beta.ok()
     assert beta.endpoints("fabric") == {"one": "10.0.0.2", "two": "10.0.0.3"}

@@ -18,7 +18,7 @@ from reconciler.model.objects import DeadEnd, Macvlan
 from tests.command_line import Reconcile
 from tests.examples.test_examples import everything
 from tests.kernel.engine import Engine
-from tests.kernel.test_pass_killed import every_death
+from tests.kernel.test_pass_killed import Way, every_death
 from tests.kernel.test_watch import Watched, start
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
@@ -584,36 +584,30 @@ attachments:
 
 
 @pytest.mark.long
-def test_a_pass_killed_anywhere_is_completed_by_the_next_also_in_a_foreign_sandbox(
+def test_pass_and_down_killed_anywhere_are_completed_by_the_next_also_in_a_foreign_sandbox(
     forked: ForkedReconcile, machine: Machine, uplink: str
 ) -> None:
     machine.add_namespace("two")
     before = everything(machine, "H")
     forked.write(specs=KILLED)
 
-    def judge(where: str) -> None:
+    def built(where: str) -> None:
         forked.ok()
         assert machine.links("one") == ["eth0", "eth1", "lo"], where
         assert machine.links("two") == ["eth0", "lo"], where
         assert forked.ok().writes == (), where
 
-    assert every_death(lambda number: forked(die_before=number), lambda: forked.ok("down"), judge, parts=2) > 15
-    forked.ok("down")
-    assert everything(machine, "H") == before
-    assert machine.links("two") == ["lo"]
-
-
-@pytest.mark.long
-def test_down_killed_anywhere_leaves_nothing_after_the_next(
-    forked: ForkedReconcile, machine: Machine, uplink: str
-) -> None:
-    machine.add_namespace("two")
-    before = everything(machine, "H")
-    forked.write(specs=KILLED)
-
-    def judge(where: str) -> None:
+    def gone(where: str) -> None:
         forked.ok("down")
         assert everything(machine, "H") == before, where
         assert machine.links("two") == ["lo"], where
 
-    assert every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge, parts=2) > 5
+    count = every_death(
+        Way(run=lambda number: forked(die_before=number), judge=built, share=(0, 3)),
+        Way(run=lambda number: forked("down", die_before=number), judge=gone, share=(1, 3)),
+        ("netlink",),
+    )
+
+    assert count > 8
+    assert everything(machine, "H") == before
+    assert machine.links("two") == ["lo"]

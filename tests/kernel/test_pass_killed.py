@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from dataclasses import dataclass
+from itertools import islice, zip_longest
 from typing import Any
 
 import pytest
@@ -39,7 +40,6 @@ attachments:
 """
 
 SANDBOXES = ("one", "two", "three", "four")
-Prepare = Callable[[], object]
 
 
 def look(machine: Machine) -> dict[str, Any]:
@@ -67,105 +67,107 @@ def telling(writes: Sequence[str], closely: tuple[str, ...]) -> Iterator[int]:
             yield number
 
 
-def every_death(
-    run: Callable[[int | None], Forked],
-    prepare: Prepare,
-    judge: Callable[[str], None],
-    *,
-    part: int = 0,
-    parts: int = 1,
-    closely: tuple[str, ...] = CLOSELY,
-) -> int:
-    """Run again and again from the state that `prepare` makes, killed before each write in turn; give how many there were.
-
-    part: only every `parts`th death, see `EVEN`. closely: see `CLOSELY`; for what has to do with some kinds of writes only, as
-    the others die in the tests here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One way between two states of a host. run: go, killed before the write of that number; judge: heal what that left, and judge
+    it; told where it was killed. share: of its deaths only every so-manieth is tried, from which one on.
     """
-    prepare()
-    writes = run(None).writes
-    for number in islice(telling(writes, closely), part, None, parts):
-        prepare()
-        done = run(number)
-        if done.was_killed:
-            judge(f"killed before write {number}: {writes[number]}")
+
+    run: Callable[[int | None], Forked]
+    judge: Callable[[str], None]
+    share: tuple[int, int] = (0, 1)
+
+    def deaths(self, closely: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+        """Go it whole, and give the writes before which to die."""
+        done = self.run(None)
+        assert done.exit_code == 0, done.text
+        first, step = self.share
+        return ((number, done.writes[number]) for number in islice(telling(done.writes, closely), first, None, step))
+
+    def die(self, death: tuple[int, str] | None) -> None:
+        """Go it killed there, or whole, and so arrive."""
+        done = self.run(death and death[0])
+        if death and done.was_killed:
+            self.judge(f"killed before write {death[0]}: {death[1]}")
         else:
             assert done.exit_code == 0, done.text
-    return len(writes)
 
 
-PARTS = 4
-EVEN, ODD = (pytest.mark.parametrize("part", range(first, PARTS, 2)) for first in (0, 1))
-"""For tests of deaths, in parts so that several processes share the work. Two tests of much the same writes share the deaths."""
+def every_death(there: Way, back: Way, closely: tuple[str, ...] = CLOSELY) -> int:
+    """Go there and back again and again from the state that the host is in, killed before another write each time, on both ways.
+
+    Give how often. closely: see `CLOSELY`; for what has to do with some kinds of writes only, as the others die in the tests here.
+    """
+    deaths = [list(way.deaths(closely)) for way in (there, back)]
+    for on_the_way_there, on_the_way_back in zip_longest(*deaths):
+        there.die(on_the_way_there)
+        back.die(on_the_way_back)
+    return sum(map(len, deaths))
 
 
-def tidy(forked: ForkedReconcile) -> None:
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(2))
+def test_first_pass_and_down_killed_anywhere_are_completed_by_the_next(
+    part: int, forked: ForkedReconcile, machine: Machine, uplink: str
+) -> None:
+    before = everything(machine, "H")
+    forked.write(specs=FIRST)
+    forked.ok()
+    whole = settled(lambda: look(machine))
     forked.ok("down")
 
-
-@pytest.mark.long
-@EVEN
-def test_first_pass_killed_anywhere_is_completed_by_the_next(
-    part: int, forked: ForkedReconcile, machine: Machine, uplink: str
-) -> None:
-    before = everything(machine, "H")
-    forked.write(specs=FIRST)
-    forked.ok()
-    whole = settled(lambda: look(machine))
-
-    def judge(where: str) -> None:
+    def built(where: str) -> None:
         forked.ok()
         assert look_soon(machine, whole) == whole, where
         assert leftovers(machine) == [], where
         assert forked.ok().writes == (), where
 
-    count = every_death(lambda number: forked(die_before=number), lambda: tidy(forked), judge, part=part, parts=PARTS)
-
-    assert count > 40
-    tidy(forked)
-    assert everything(machine, "H") == before
-
-
-@pytest.mark.long
-@ODD
-def test_change_killed_anywhere_is_completed_by_the_next(
-    part: int, forked: ForkedReconcile, machine: Machine, uplink: str
-) -> None:
-    def prepare() -> None:
-        forked.write(specs=FIRST)
-        forked.ok("--allow-prune")
-        forked.write(specs=SECOND)
-
-    prepare()
-    forked.ok()
-    whole = settled(lambda: look(machine))
-
-    def judge(where: str) -> None:
-        forked.ok()
-        assert look_soon(machine, whole) == whole, where
-        assert leftovers(machine) == [], where
-        assert forked.ok().writes == (), where
-
-    assert every_death(lambda number: forked(die_before=number), prepare, judge, part=part, parts=PARTS) > 40
-
-
-@pytest.mark.long
-@EVEN
-def test_down_killed_anywhere_is_completed_by_the_next(
-    part: int, forked: ForkedReconcile, machine: Machine, uplink: str
-) -> None:
-    before = everything(machine, "H")
-    forked.write(specs=FIRST)
-
-    def judge(where: str) -> None:
+    def gone(where: str) -> None:
         forked.ok("down")
         assert everything(machine, "H") == before, where
         assert (records(machine), leftovers(machine)) == ({}, []), where
         assert forked.ok("down").writes == (), where
 
     count = every_death(
-        lambda number: forked("down", die_before=number), lambda: forked.ok(), judge, part=part, parts=PARTS
+        Way(run=lambda number: forked(die_before=number), judge=built, share=(2 * part, 4)),
+        Way(run=lambda number: forked("down", die_before=number), judge=gone, share=(2 * part, 4)),
     )
-    assert count > 20
+
+    assert count > 15
+    assert everything(machine, "H") == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(2))
+def test_change_killed_anywhere_is_completed_by_the_next(
+    part: int, forked: ForkedReconcile, machine: Machine, uplink: str
+) -> None:
+    whole = {}
+    for specs in (SECOND, FIRST):
+        forked.write(specs=specs)
+        forked.ok("--allow-prune")
+        whole[specs] = settled(lambda: look(machine))
+
+    def change(specs: str) -> Callable[[int | None], Forked]:
+        def run(number: int | None) -> Forked:
+            forked.write(specs=specs)
+            return forked("--allow-prune", die_before=number)
+
+        return run
+
+    def judge(specs: str) -> Callable[[str], None]:
+        def changed(where: str) -> None:
+            forked.ok("--allow-prune")
+            assert look_soon(machine, whole[specs]) == whole[specs], where
+            assert leftovers(machine) == [], where
+            assert forked.ok().writes == (), where
+
+        return changed
+
+    # The halves that the first pass leaves out.
+    there = Way(run=change(SECOND), judge=judge(SECOND), share=(2 * part + 1, 4))
+    back = Way(run=change(FIRST), judge=judge(FIRST), share=(2 * part + 1, 4))
+    assert every_death(there, back) > 15
 
 
 def test_down_killed_anywhere_is_undone_by_a_pass(forked: ForkedReconcile, machine: Machine, uplink: str) -> None:
@@ -177,7 +179,10 @@ def test_down_killed_anywhere_is_undone_by_a_pass(forked: ForkedReconcile, machi
         forked.ok()
         assert look_soon(machine, whole) == whole, where
 
-    every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge, parts=5)
+    down = Way(run=lambda number: forked("down", die_before=number), judge=judge, share=(0, 5))
+    for death in down.deaths(CLOSELY):
+        forked.ok()
+        down.die(death)
 
 
 def look_soon(machine: Machine, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tests.command_line import Reconcile
 from tests.fakes.scripted_ipam import ScriptedIpam
 from tests.fakes.scripted_plugin import ScriptedPlugin, hang, http
 from tests.kernel.reference_plugin import SOCKETS
-from tests.kernel.test_pass_killed import ODD, PARTS, every_death
+from tests.kernel.test_pass_killed import Way
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
 from tests.pipeline.host_view import records
@@ -269,7 +269,7 @@ def test_running_network_stays_when_its_ipam_plugin_is_down_and_its_records_are_
 
 
 @pytest.mark.long
-@ODD
+@pytest.mark.parametrize("part", range(2))
 def test_pass_killed_anywhere_is_completed_and_leaks_no_address(
     part: int, forked: ForkedReconcile, machine: Machine, host_ns: str, plugin: ScriptedPlugin, books: ScriptedIpam
 ) -> None:
@@ -284,15 +284,16 @@ def test_pass_killed_anywhere_is_completed_and_leaks_no_address(
         assert books.taken == complete, where
         assert forked.ok().writes == (), where
 
+    up = Way(run=lambda number: forked(die_before=number), judge=judge, share=(2 * part + 1, 4))
+
     def prepare() -> None:
         forked.ok("down")
         books.forget()
 
-    calls = ("client", "SqliteStore")
-    assert (
-        every_death(lambda number: forked(die_before=number), prepare, judge, part=part, parts=PARTS, closely=calls)
-        > 30
-    )
+    prepare()
+    for death in up.deaths(("client", "SqliteStore")):
+        prepare()
+        up.die(death)
 
 
 _EXPLICIT = "config: [{subnet: 10.90.0.0/24, gateway: 10.90.0.254}]"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.command_line import Reconcile
 from tests.kernel.reference_plugin import ReferencePlugin, reference_plugin
-from tests.kernel.test_pass_killed import EVEN, ODD, PARTS, every_death, leftovers
+from tests.kernel.test_pass_killed import Way, every_death, leftovers
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
 from tests.pipeline.host_view import everything, records, settled
@@ -261,54 +261,34 @@ CALLS = ("client", "SqliteStore")
 
 
 @pytest.mark.long
-@ODD
-def test_pass_killed_anywhere_is_completed_and_nothing_is_made_twice(
+@pytest.mark.parametrize("part", range(2))
+def test_pass_and_down_killed_anywhere_are_completed_and_nothing_is_made_twice(
     part: int, forked: ForkedReconcile, machine: Machine, uplink: str, plugin: ReferencePlugin
 ) -> None:
     before = everything(machine, "H")
     forked.write(specs=SPECS)
-    forked.ok()
 
-    def judge(where: str) -> None:
+    def built(where: str) -> None:
         forked.ok()
         assert machine.ping("left", "10.70.0.11"), where
         assert plugin.counted_twice() == [], where
         assert leftovers(machine) == [], where
         assert forked.ok().writes == (), where
 
-    def prepare() -> None:
-        forked.ok("down")
-
-    count = every_death(lambda number: forked(die_before=number), prepare, judge, part=part, parts=PARTS, closely=CALLS)
-
-    assert count > 40
-    forked.ok("down")
-    assert settled(lambda: everything(machine, "H")) == before
-
-
-@pytest.mark.long
-@EVEN
-def test_down_killed_anywhere_is_completed(
-    part: int, forked: ForkedReconcile, machine: Machine, uplink: str, plugin: ReferencePlugin
-) -> None:
-    before = everything(machine, "H")
-    forked.write(specs=SPECS)
-
-    def judge(where: str) -> None:
+    def gone(where: str) -> None:
         forked.ok("down")
         assert everything(machine, "H") == before, where
         assert records(machine) == {}, where
         assert plugin.counted_twice() == [], where
 
-    down = every_death(
-        lambda number: forked("down", die_before=number),
-        lambda: forked.ok(),
-        judge,
-        part=part,
-        parts=PARTS,
-        closely=CALLS,
+    count = every_death(
+        Way(run=lambda number: forked(die_before=number), judge=built, share=(2 * part + 1, 4)),
+        Way(run=lambda number: forked("down", die_before=number), judge=gone, share=(2 * part, 4)),
+        CALLS,
     )
-    assert down > 20
+
+    assert count > 15
+    assert settled(lambda: everything(machine, "H")) == before
 
 
 @pytest.mark.long
@@ -324,4 +304,7 @@ def test_down_killed_anywhere_is_undone_by_a_pass(
         assert plugin.counted_twice() == [], where
         assert forked.ok().writes == (), where
 
-    every_death(lambda number: forked("down", die_before=number), lambda: forked.ok(), judge, parts=4, closely=CALLS)
+    down = Way(run=lambda number: forked("down", die_before=number), judge=judge, share=(1, 4))
+    for death in down.deaths(CALLS):
+        forked.ok()
+        down.die(death)

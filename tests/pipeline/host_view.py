@@ -92,11 +92,20 @@ def shape(machine: Machine, ns: str, *sandboxes: str) -> dict[str, Any]:
     """Give what two hosts that were brought to the same specs have in common: all but indexes, handles and random things."""
     return {
         "namespaces": machine.namespaces(),
-        "firewall": re.sub(r" # handle \d+", "", machine.run(ns, "nft", "list", "ruleset").stdout),
+        "firewall": _in_order(machine.run(ns, "nft", "list", "ruleset").stdout),
         "etc": _files(machine.etc_netns_dir),
         "run": _files(machine.run_dir / "sandboxes"),
         **{each or "own": _shape_of(machine, each) for each in (ns, *sandboxes)},
     }
+
+
+def _in_order(ruleset: str) -> str:
+    """Sort the elements of each set: how they are listed is the kernel's business."""
+
+    def sort(found: re.Match[str]) -> str:
+        return "elements = {" + ",".join(sorted(" ".join(each.split()) for each in found[1].split(","))) + "}"
+
+    return re.sub(r"elements = \{([^}]*)\}", sort, ruleset)
 
 
 def _shape_of(machine: Machine, ns: str) -> dict[str, Any]:
