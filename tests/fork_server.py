@@ -322,6 +322,15 @@ def _import_everything() -> None:
         importlib.import_module(name)
 
 
+def _warm_up() -> None:
+    """Have patterns, validators and the like made once, for all forks."""
+    from reconciler.cli.root import reconcile
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
+        reconcile(["--specs", str(ROOT / "specs"), "--dry-run", "--against", "empty"], prog_name="reconcile")
+
+
 def main() -> int:
     door, asker, owner = map(int, sys.argv[1:])
     try:
@@ -329,6 +338,7 @@ def main() -> int:
         for fd in (door, asker):
             os.set_inheritable(fd, False)
         _import_everything()
+        _warm_up()
         gc.collect()
         gc.freeze()
         _Parent(socket.socket(fileno=door), socket.socket(fileno=asker), life).serve()

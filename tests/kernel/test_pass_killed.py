@@ -84,25 +84,29 @@ class Way:
         first, step = self.share
         return ((number, done.writes[number]) for number in islice(telling(done.writes, closely), first, None, step))
 
-    def die(self, death: tuple[int, str] | None) -> None:
-        """Go it killed there, or whole, and so arrive."""
+    def die(self, death: tuple[int, str] | None) -> bool:
+        """Go it killed there, or whole, and so arrive; say whether it was killed."""
         done = self.run(death and death[0])
         if death and done.was_killed:
             self.judge(f"killed before write {death[0]}: {death[1]}")
         else:
             assert done.exit_code == 0, done.text
+        return done.was_killed
 
 
 def every_death(there: Way, back: Way, closely: tuple[str, ...] = CLOSELY) -> int:
     """Go there and back again and again from the state that the host is in, killed before another write each time, on both ways.
 
-    Give how often. closely: see `CLOSELY`; for what has to do with some kinds of writes only, as the others die in the tests here.
+    Give how often it was killed. closely: see `CLOSELY`; for what has to do with some kinds of writes only, as the others die in
+    the tests here.
     """
+    there.die(None)  # the first time makes what is there for good: folders, the state database
+    back.die(None)
     deaths = [list(way.deaths(closely)) for way in (there, back)]
-    for on_the_way_there, on_the_way_back in zip_longest(*deaths):
-        there.die(on_the_way_there)
-        back.die(on_the_way_back)
-    return sum(map(len, deaths))
+    return sum(
+        there.die(on_the_way_there) + back.die(on_the_way_back)
+        for on_the_way_there, on_the_way_back in zip_longest(*deaths)
+    )
 
 
 @pytest.mark.long
@@ -148,26 +152,20 @@ def test_change_killed_anywhere_is_completed_by_the_next(
         forked.ok("--allow-prune")
         whole[specs] = settled(lambda: look(machine))
 
-    def change(specs: str) -> Callable[[int | None], Forked]:
+    def change(specs: str, *arguments: str) -> Way:
         def run(number: int | None) -> Forked:
             forked.write(specs=specs)
-            return forked("--allow-prune", die_before=number)
+            return forked(*arguments, die_before=number)
 
-        return run
-
-    def judge(specs: str) -> Callable[[str], None]:
         def changed(where: str) -> None:
-            forked.ok("--allow-prune")
+            forked.ok(*arguments)
             assert look_soon(machine, whole[specs]) == whole[specs], where
             assert leftovers(machine) == [], where
             assert forked.ok().writes == (), where
 
-        return changed
+        return Way(run=run, judge=changed, share=(2 * part + 1, 4))  # the halves that the first pass leaves out
 
-    # The halves that the first pass leaves out.
-    there = Way(run=change(SECOND), judge=judge(SECOND), share=(2 * part + 1, 4))
-    back = Way(run=change(FIRST), judge=judge(FIRST), share=(2 * part + 1, 4))
-    assert every_death(there, back) > 15
+    assert every_death(change(SECOND), change(FIRST, "--allow-prune")) > 15
 
 
 def test_down_killed_anywhere_is_undone_by_a_pass(forked: ForkedReconcile, machine: Machine, uplink: str) -> None:

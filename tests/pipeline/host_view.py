@@ -126,8 +126,13 @@ def _shape_of(machine: Machine, ns: str) -> dict[str, Any]:
         "routes6": sorted(
             f"{r['dst']} {r.get('gateway')} {r['dev']}" for r in machine.ip_json(ns, "-6", "route", "show")
         ),
-        "ip_forward": sysctls(machine, ns)["/proc/sys/net/ipv4/ip_forward"],
+        "ip_forward": _ip_forward(machine, ns),
     }
+
+
+def _ip_forward(machine: Machine, ns: str) -> str:
+    with machine.inside(ns):
+        return Path("/proc/sys/net/ipv4/ip_forward").read_text()
 
 
 def records(machine: Machine) -> dict[str, Any]:
