@@ -114,6 +114,7 @@ class HttpClient:
         self._idle: list[_Connection] = []
         self._waiting: set[_Connection] = set()
         self._is_shaken = False
+        self._is_closed = False
 
     def send(
         self, request: Request, *, timeout_s: float | None = None, cancellation: Cancellation | None = None
@@ -173,7 +174,9 @@ class HttpClient:
             raise failure.as_unavailable() from failure.__cause__
 
     def close(self) -> None:
+        """Close the connections; those that other threads use at this moment as soon as they have their answers."""
         with self._lock:
+            self._is_closed = True
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.discard()
@@ -229,11 +232,11 @@ class HttpClient:
         return _Connection(self._endpoints[self._preferred], self._tls, self._files)
 
     def _give_back(self, connection: _Connection) -> None:
-        if connection.is_reusable:
-            with self._lock:
+        with self._lock:
+            if connection.is_reusable and not self._is_closed:
                 self._idle.append(connection)
-        else:
-            connection.discard()
+                return
+        connection.discard()
 
     def _prefer_next(self, failed: _Connection) -> None:
         """Whom we left ourselves says nothing of a server."""
