@@ -328,7 +328,7 @@ def _inode(path: Path) -> int:
 
 
 def _is_damage(error: Exception) -> bool:
-    """A misuse of SQLite is none: that is our own fault, as are statements of ours that it refuses in a file of ours."""
+    """Any error of the file that is not one of the moment. A misuse of SQLite, which has no code, is our own fault."""
     if isinstance(error, (Damaged, UnicodeDecodeError)):
         return True
     code = getattr(error, "sqlite_errorcode", 0)

@@ -50,6 +50,8 @@ def rendered(
     try:
         with open(reading, encoding="ascii") as lines:
             for template, line in zip(templates, lines, strict=False):
+                if not line.endswith("\n"):
+                    break  # it ended while it was saying this
                 said = json.loads(line)
                 done += 1
                 faults += [SpecError(*fault) for fault in said["faults"]]

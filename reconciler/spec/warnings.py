@@ -15,6 +15,7 @@ from reconciler.spec.macvlan_options import SUBLINK_OPTIONS
 from reconciler.spec.network import Fault, NetworkSpec
 
 _VARIABLE: Final = "${"
+_JINJA_BRACES: Final = re.compile(r"(\{[{%]|[%}]\})")
 _LEVELS_MAX: Final = 12
 """Of the models of spec files, and some: what is deeper is a fault already."""
 
@@ -47,10 +48,20 @@ def variables_warnings(document: Document, templates: Iterable[str]) -> Iterator
     """Look at a file of variables. templates: the texts that may use them."""
     data = document.data if isinstance(document.data, dict) else {}
     for section in SECTIONS:
-        used = re.compile(rf"\{{[{{%](?:(?![%}}]\}}).)*\b{section}\b", re.DOTALL)
-        if isinstance(data.get(section), dict) and not any(used.search(text) for text in templates):
+        if isinstance(data.get(section), dict) and not any(_uses(text, section) for text in templates):
             message = f"'{section}' is only a variable here, for templates: declare {section} in another file"
             yield _warning(document, (section,), message, at_key=True)
+
+
+def _uses(template: str, name: str) -> bool:
+    """Say whether the name stands in an expression or a statement. In one walk, however many are never closed."""
+    is_inside = False
+    for part in _JINJA_BRACES.split(template):
+        if part in ("{{", "{%", "}}", "%}"):
+            is_inside = part[0] == "{"
+        elif is_inside and re.search(rf"\b{name}\b", part):
+            return True
+    return False
 
 
 def network_warnings(entry: Declared[NetworkSpec]) -> Iterator[SpecWarning]:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
@@ -192,3 +193,16 @@ def test_a_template_that_no_signal_stops_is_ended_and_told(tmp_path: Path, monke
 
     assert {Path(fault.file).name for fault in loaded.faults} >= {"b.yaml.j2"}
     assert "lan" in {network.name for network in loaded.wanted.networks}
+
+
+def test_a_child_that_ends_in_the_middle_of_a_word_costs_its_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.spec.rendering._write_all", lambda pipe, text: os.write(pipe, text[:10]))
+    (tmp_path / "fine.yaml").write_text("networks: {plain: {}}")
+
+    loaded = load(tmp_path, "networks: {lan: {}}")
+
+    (fault,) = loaded.faults
+    assert fault.file.endswith("a.yaml.j2")
+    assert "plain" in {network.name for network in loaded.wanted.networks}
