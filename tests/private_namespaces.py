@@ -119,10 +119,17 @@ def _leave_no_process_behind() -> None:
 def _mount_over_shared_places() -> None:
     mount("none", "/", None, MS_REC | MS_PRIVATE)
     _mount_tmpfs_with_copy(Path("/etc"))
+    _set_name_server(Path("/etc/resolv.conf"))
     mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
     for name in ("netns", "lock"):
         Path("/run", name).mkdir()
     mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV)
+
+
+def _set_name_server(path: Path) -> None:
+    """Name one that tests refuse at once, as where the real machine's is never answers: a name that nobody has would take 10 s."""
+    path.unlink(missing_ok=True)
+    path.write_text("nameserver 192.0.2.2\n")
 
 
 def _mount_tmpfs_with_copy(folder: Path) -> None:

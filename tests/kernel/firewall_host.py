@@ -136,6 +136,7 @@ def address(version: int, net: int, number: int) -> str:
 def firewall_host(machine: Machine, ns: str, uplink: str) -> Iterator[FirewallHost]:
     """A forwarding host without firewall. Outside knows the way to container networks, as a hostile neighbour would."""
     machine.run(ns, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    machine.detect_no_duplicates(ns)
     for version, net in ((4, "172.30.0.0/16"), (6, "fd30::/16")):
         machine.run("", "ip", "-n", uplink, "route", "add", net, "via", HOST[version])
     with machine.inside(ns):

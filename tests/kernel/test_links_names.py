@@ -15,6 +15,7 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.kernel
 
 DB, WEB, STRANGER = "172.17.0.2", "172.17.0.4", "172.17.0.3"
+ONE_TRY = ("env", "RES_OPTIONS=timeout:1 attempts:1")
 
 
 def specs(
@@ -42,8 +43,8 @@ def test_linked_name_is_found_in_the_hosts_file(reconcile: Reconcile, machine: M
 
     assert hosts_lines(machine, "web")[6] == f"{DB}\tdatabase dbhost db"
     for name in ("database", "dbhost", "db"):
-        assert machine.run("web", "getent", "hosts", name).stdout.split()[0] == DB
-    assert machine.run("stranger", "getent", "ahostsv4", "database", check=False).returncode != 0
+        assert machine.run("web", "getent", "ahostsv4", name).stdout.split()[0] == DB
+    assert machine.run("stranger", *ONE_TRY, "getent", "ahostsv4", "database", check=False).returncode != 0
 
 
 def test_variables_of_links_are_in_a_file_and_in_commands(reconcile: Reconcile, machine: Machine) -> None:
