@@ -108,15 +108,24 @@ def full(place: Callable[[Machine], Path], machine: Machine) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_only(place: Callable[[Machine], Path], machine: Machine) -> Iterator[None]:
-    path = place(machine)
-    subprocess.run(["mount", "--bind", path, path], check=True)
+    """Make it read-only for whoever opens it from now on. What is open for writing there would refuse that (EBUSY,
+    mount_setattr(2)), so a mount elsewhere becomes so first: its twin is as it is.
+    """
+    path, elsewhere = place(machine), machine.state_dir.with_name("read-only")
+    elsewhere.mkdir() if path.is_dir() else elsewhere.touch()
+    for command in (
+        ["mount", "--bind", path, elsewhere],
+        ["mount", "-o", "remount,bind,ro", elsewhere],
+        ["mount", "--bind", elsewhere, path],
+        ["umount", elsewhere],
+    ):
+        subprocess.run(command, check=True)
+    assert not os.access(path, os.W_OK)
     try:
-        # Busy (EBUSY, mount_setattr(2)) for as long as somebody writes there: the watcher may be at it.
-        remount = ["mount", "-o", "remount,bind,ro", path]
-        assert eventually(lambda: subprocess.run(remount, capture_output=True, check=False).returncode == 0)
         yield
     finally:
         subprocess.run(["umount", "-l", path], check=True)
+        elsewhere.rmdir() if elsewhere.is_dir() else elsewhere.unlink()
 
 
 def state(name: str) -> Callable[[Machine], Path]:
