@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
 	@echo 'make demo-overlay   play examples/overlay: three hosts, one network, with Consul, etcd and ZooKeeper in turn'
-	@echo 'make test    every test, in some twelve minutes on two cores; TEST_PATIENCE=3 gives a slow machine three times as long'
+	@echo 'make test    every test, in some seven minutes on two cores; TEST_PATIENCE=3 gives a slow machine three times as long'
 	@echo 'make test-quick   the pure tests and a handful on the kernel: what one runs after each change'
 	@echo 'make lint    formatter, linter, types; make check: these and the quick tests; make format: mend what the formatter can'
 	@echo 'make coverage   every test, with branch coverage of all processes'

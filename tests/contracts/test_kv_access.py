@@ -21,7 +21,7 @@ from tests.contracts.conftest import CONTRACTS, missing
 from tests.contracts.follower import Follower
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server, ServerMissing, Tls, make_tls, running
-from tests.waiting import until
+from tests.waiting import patient, until
 
 pytestmark = [
     *CONTRACTS,
@@ -37,8 +37,11 @@ TOKEN = "5e0a1d3c-0000-4000-8000-c0ffee000001"
 
 @pytest.fixture(autouse=True)
 def _leave_no_socket_to_others() -> Iterator[None]:
-    """Have what kazoo leaves open told here, where it is expected."""
+    """Have what kazoo leaves open told here, where it is expected: once its thread has ended, which holds it till then."""
     yield
+    for thread in threading.enumerate():
+        if "zk_loop" in thread.name:
+            thread.join(patient(10))
     gc.collect()
 
 
