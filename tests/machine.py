@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -121,11 +122,7 @@ class Machine:
             return
         own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            other = os.open(self.path(ns), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                set_network_namespace(other)
-            finally:
-                os.close(other)
+            until(lambda: _enter(self.path(ns)), every_s=0.002)
             try:
                 yield
             finally:
@@ -208,6 +205,20 @@ class Machine:
         if Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() != "0":
             found.append("net.ipv4.ip_forward is on")
         return found + [f"open file {target}" for target in _open_namespaces()]
+
+
+def _enter(path: Path) -> bool:
+    """Move this thread into the namespace; say no while the file is there and the namespace is not yet mounted on it."""
+    other = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        set_network_namespace(other)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    finally:
+        os.close(other)
+    return True
 
 
 def _runs(ifname: str) -> bool:

@@ -41,6 +41,12 @@ class Watched:
         found: dict[str, Any] = json.loads((self.machine.status_dir / "summary.json").read_text())
         return found
 
+    def is_ready(self) -> bool:
+        """Say whether the first pass is over and verified: until then nothing that is broken has drifted."""
+        return (self.machine.status_dir / "summary.json").exists() and all(
+            each["conditions"][0]["status"] == "True" for each in self.summary()["attachments"].values()
+        )
+
     def network(self, name: str) -> dict[str, Any]:
         entry: dict[str, Any] = self.summary()["networks"][name]
         return entry
@@ -78,7 +84,7 @@ def watched(start: Callable[[], Watched], reconcile: Reconcile) -> Watched:
     reconcile.write(lan=LAN, web=WEB)
     found = start()
     assert eventually(lambda: found.answers("10.5.0.10"), DEADLINE_S)
-    assert eventually((found.machine.status_dir / "summary.json").exists, DEADLINE_S)
+    assert eventually(found.is_ready, DEADLINE_S)
     return found
 
 
