@@ -282,18 +282,26 @@ class SqliteFile:
 
 
 def _check_kind(path: Path) -> None:
-    """Raise Damaged where something else than a file stands: opening a pipe would wait, and a folder is none."""
+    """Raise Damaged where something else than a file stands: opening a pipe would wait, and a folder is none.
+
+    Each place is looked at once: the journal of another process's transaction comes and goes at any moment.
+    """
     for place in (path, _journal(path)):
         try:
-            kind = os.stat(place).st_mode
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ELOOP):
-                raise
-            if os.path.lexists(place):
-                raise Damaged(f"{place.name} leads nowhere") from error
+            kind = os.lstat(place).st_mode
+        except FileNotFoundError:
             continue
-        if not stat.S_ISREG(kind):
+        if not stat.S_ISREG(_leads_to(place) if stat.S_ISLNK(kind) else kind):
             raise Damaged(f"{place.name} is no file")
+
+
+def _leads_to(link: Path) -> int:
+    try:
+        return os.stat(link).st_mode
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
+        raise Damaged(f"{link.name} leads nowhere") from error
 
 
 def _connect(uri: str, timeout_s: float) -> Database:

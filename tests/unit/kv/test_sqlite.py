@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -273,6 +274,7 @@ def test_store_locked_by_another_process_is_unavailable_after_the_deadline(path:
 WRITER = """
 import sys
 from pathlib import Path
+from typing import Any
 from reconciler.kv.protocol import Put
 from reconciler.kv.sqlite import open_sqlite
 store = open_sqlite(Path(sys.argv[1]))
@@ -348,3 +350,30 @@ def test_session_does_not_outlive_a_reboot(path: Path, monkeypatch: pytest.Monke
     assert store.get("nodes/a") is None
     with pytest.raises(KvConflict):
         session.renew()
+
+
+def test_journal_that_comes_while_the_file_is_looked_at_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, journal = tmp_path / "state.db", tmp_path / "state.db-journal"
+    open_sqlite(path).close()
+
+    def but_then_comes(look: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def looked(place: Any, *arguments: Any, **named: Any) -> os.stat_result:
+            try:
+                return look(place, *arguments, **named)
+            except FileNotFoundError:
+                if str(place) == str(journal):
+                    journal.touch()
+                raise
+
+        return looked
+
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, but_then_comes(getattr(os, name)))
+
+    open_sqlite(path).close()
+
+    assert journal.exists()
+    assert not list(tmp_path.glob("*set-aside*"))
+    assert caplog.messages == []
