@@ -147,12 +147,14 @@ def _call(name: str, arguments: list[nodes.Expr], line: int) -> nodes.Call:
 
 def _bounded(chunks: Generator[str, None, None], *, is_marked: bool) -> Iterator[str]:
     size, limit = 0, BYTES_MAX * (8 if is_marked else 1)
-    for chunk in chunks:
-        size += len(chunk)
-        if size > limit:
-            # thrown into the template, so that the traceback knows its line
-            chunks.throw(TooMuch(f"the rendered text is larger than {BYTES_MAX >> 20} MiB"))
-        yield chunk
+    try:
+        for chunk in chunks:
+            size += len(chunk)
+            if size > limit:
+                raise TooMuch(f"the rendered text is larger than {BYTES_MAX >> 20} MiB")
+            yield chunk
+    except TooMuch as error:  # this one, or the time is up just here
+        chunks.throw(error)  # into the template, so that the traceback knows its line
 
 
 def _with_marks(text: str, line: int) -> str:

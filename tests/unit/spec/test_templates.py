@@ -1,10 +1,12 @@
 import os
+from collections.abc import Generator
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
 import pytest
 
 from reconciler.spec.load import LoadedSpecs, load_specs
+from reconciler.spec.templates import TooMuch, _bounded
 
 
 def load(folder: Path, template: str, *, host: str = "alpha") -> LoadedSpecs:
@@ -112,7 +114,7 @@ def test_a_place_that_cannot_be_told_is_given_in_the_rendered_text(tmp_path: Pat
 def test_templates_that_break_out_or_blow_up_are_faults_on_their_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str
 ) -> None:
-    monkeypatch.setattr("reconciler.spec.rendering.SECONDS_MAX", 0.5)
+    monkeypatch.setattr("reconciler.spec.rendering.SECONDS_MAX", 1.5)
     loaded = load(tmp_path, f"# first line\n{template}\n")
 
     assert loaded.faults
@@ -181,6 +183,27 @@ def test_a_bomb_costs_its_own_file(
     assert said in fault.message
     assert "lan" in {network.name for network in loaded.wanted.networks}
     assert getrusage(RUSAGE_CHILDREN).ru_maxrss - before < 400 << 10
+
+
+def test_time_that_is_up_between_two_pieces_of_text_has_its_line() -> None:
+    pieces = 0
+
+    class Slow(str):
+        def __len__(self) -> int:
+            nonlocal pieces
+            pieces += 1
+            if pieces == 3:
+                raise TooMuch("time is up")
+            return 1
+
+    def generate() -> Generator[str, None, None]:
+        for _ in range(9):
+            yield Slow("x")
+
+    with pytest.raises(TooMuch) as caught:
+        list(_bounded(generate(), is_marked=False))
+
+    assert "generate" in [entry.name for entry in caught.traceback]
 
 
 def test_a_template_that_no_signal_stops_is_ended_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
