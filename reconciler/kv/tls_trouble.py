@@ -16,6 +16,8 @@ _VALIDITY: Final = re.compile(
 )
 """The two moments of a certificate (RFC 5280, section 4.1.2.5), as they lie in its DER form."""
 
+_TLS_FILES: Final = "kv.cacertfile, kv.certfile and kv.keyfile"
+
 _REFUSALS: Final = ("CERTIFICATE", "ACCESS_DENIED", "UNKNOWN_CA", "HANDSHAKE_FAILURE")
 """In the names of the alerts that a server ends a connection with for our certificate's sake (RFC 8446, section 6.2)."""
 
@@ -27,10 +29,10 @@ def explained(error: Exception | str, files: TlsFiles | None) -> str:
         return f"its certificate is not accepted ({error.verify_message}): see that kv.cacertfile names who signed it"
     if isinstance(error, ssl.SSLError) and files is not None:
         if isinstance(error, ssl.SSLEOFError):  # what it said of our certificate may be lost, as we were sending
-            return f"{text}; perhaps {_remedy(files)}; at a port without TLS leave out kv.cacertfile, kv.certfile and kv.keyfile"
+            return f"{text}; perhaps {_remedy(files)}; at a port without TLS leave out {_TLS_FILES}"
         if any(word in (error.reason or "") for word in _REFUSALS):
             return f"the server said: {_said(error)}; {_remedy(files)}"
-        return f"{text}; is that a port without TLS? Then leave out kv.cacertfile, kv.certfile and kv.keyfile"
+        return f"{text}; is that a port without TLS? Then leave out {_TLS_FILES}"
     if isinstance(error, http.client.RemoteDisconnected) and files is None:
         return f"{text}; if the server expects TLS, give kv.cacertfile"
     return text
