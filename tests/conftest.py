@@ -11,7 +11,6 @@ Kernel tests (marker `kernel`) are skipped with the reason where that is not all
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import shutil
 import signal
@@ -175,12 +174,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def _log_as_before() -> Iterator[None]:
-    """Put back what the command line makes of our logger, when it is called in this process."""
-    log = logging.getLogger("reconciler")
-    handlers, level, propagate = log.handlers, log.level, log.propagate
-    yield
-    log.handlers, log.propagate = handlers, propagate
-    log.setLevel(level)
+    with fork_server.log_as_before():
+        yield
 
 
 @pytest.fixture

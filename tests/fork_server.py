@@ -15,6 +15,7 @@ import gc
 import importlib
 import io
 import json
+import logging
 import os
 import pkgutil
 import platform
@@ -26,7 +27,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -322,12 +323,29 @@ def _import_everything() -> None:
         importlib.import_module(name)
 
 
+@contextlib.contextmanager
+def log_as_before() -> Iterator[None]:
+    """Put back what the command line makes of our logger, when it is called in this process."""
+    log = logging.getLogger("reconciler")
+    handlers, level, propagate = log.handlers, log.level, log.propagate
+    try:
+        yield
+    finally:
+        log.handlers, log.propagate = handlers, propagate
+        log.setLevel(level)
+
+
 def _warm_up() -> None:
     """Have patterns, validators and the like made once, for all forks."""
     from reconciler.cli.root import reconcile
 
     said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
+    with (
+        log_as_before(),
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+        contextlib.suppress(SystemExit),
+    ):
         reconcile(["--specs", str(ROOT / "specs"), "--dry-run", "--against", "empty"], prog_name="reconcile")
 
 

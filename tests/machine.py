@@ -74,6 +74,7 @@ class Machine:
         self.raise_veth(ns, ifname, peer_ns, peer_ifname)
 
     def raise_veth(self, ns: str, ifname: str, peer_ns: str, peer_ifname: str) -> None:
+        """Set both ends of a pair up, and wait until they run; their link-local addresses are ready at once."""
         for end_ns, end in ((ns, ifname), (peer_ns, peer_ifname)):
             with self.inside(end_ns):
                 Path(f"/proc/sys/net/ipv6/conf/{end}/accept_dad").write_text("0")

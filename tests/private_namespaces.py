@@ -127,7 +127,7 @@ def _mount_over_shared_places() -> None:
 
 
 def _set_name_server(path: Path) -> None:
-    """Name one that tests refuse at once, as where the real machine's is never answers: a name that nobody has would take 10 s."""
+    """Name a server that no test reaches by chance. The real machine's never answers in here: an unknown name would take 10 s."""
     path.unlink(missing_ok=True)
     path.write_text("nameserver 192.0.2.2\n")
 

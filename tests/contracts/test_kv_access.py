@@ -43,7 +43,7 @@ def _leave_no_socket_to_others(caplog: pytest.LogCaptureFixture) -> Iterator[Non
         if "zk_loop" in thread.name:
             thread.join(patient(10))
     for phase in ("setup", "call"):
-        caplog.get_records(phase).clear()  # type: ignore[arg-type,unused-ignore]
+        caplog.get_records(phase).clear()
     caplog.clear()
     gc.collect()
 

@@ -12,7 +12,7 @@ from tests.command_line import Reconcile
 from tests.fakes.scripted_ipam import ScriptedIpam
 from tests.fakes.scripted_plugin import ScriptedPlugin, hang, http
 from tests.kernel.reference_plugin import SOCKETS
-from tests.kernel.test_pass_killed import Way
+from tests.kernel.test_pass_killed import Way, each_death
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
 from tests.pipeline.host_view import records
@@ -290,10 +290,7 @@ def test_pass_killed_anywhere_is_completed_and_leaks_no_address(
         forked.ok("down")
         books.forget()
 
-    prepare()
-    for death in up.deaths(("client", "SqliteStore")):
-        prepare()
-        up.die(death)
+    assert each_death(up, prepare, ("client", "SqliteStore")) > 15
 
 
 _EXPLICIT = "config: [{subnet: 10.90.0.0/24, gateway: 10.90.0.254}]"

@@ -274,7 +274,6 @@ def test_store_locked_by_another_process_is_unavailable_after_the_deadline(path:
 WRITER = """
 import sys
 from pathlib import Path
-from typing import Any
 from reconciler.kv.protocol import Put
 from reconciler.kv.sqlite import open_sqlite
 store = open_sqlite(Path(sys.argv[1]))
