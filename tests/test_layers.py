@@ -118,6 +118,7 @@ ONE_FILE_ONLY = (
 HOMES = {
     "click": ("cli",),
     "jinja2": ("spec", "cli"),
+    "prometheus_client": ("watch",),
     "pydantic": ("spec", "kv", "plugin"),
     "rich": ("cli",),
     "ruamel": ("spec",),

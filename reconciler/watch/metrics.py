@@ -1,6 +1,7 @@
-"""Figures about the watcher, in Prometheus' text format, and whether it is well. Opens nothing: `watch.metrics_server` serves it.
+"""Figures about the watcher, which `prometheus_client` renders, and whether it is well. `watch.metrics_server` serves them.
 
-Written by hand: the format is a dozen lines, and the usual library would be a good part of the watcher's memory.
+Counted here, since a pass tells all of its figures at once and series of networks that are gone must go; collected per scrape.
+Imported only where metrics are wanted: the library is 2 MB of the watcher's memory, mostly for servers that are not used here.
 """
 
 from __future__ import annotations
@@ -9,9 +10,20 @@ import platform
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
+
+from prometheus_client import PROCESS_COLLECTOR
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 
 from reconciler import __version__
 from reconciler.errors import ReconcilerError
@@ -21,14 +33,14 @@ from reconciler.model.report import Report
 from reconciler.model.words import counted
 from reconciler.status.verdict import OTHERS_IN_FORCE, Unsettled, unsettled
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _STATES: Final = ("ready", "reconciling", "stalled", "suspended", "drifted")
 _MESSAGE_MAX: Final = 500
+_VERSION: Final = "1.0.0"
+"""Of both formats that are rendered on request, OpenMetrics and Prometheus' text; without one it is the text of old, 0.0.4."""
 
-Labels = tuple[tuple[str, str], ...]
-Sample = tuple[str, Labels, float]
-"""Suffix of the family's name, labels, value."""
+_Counts = Mapping[str, int] | Mapping[tuple[str, str], int] | Mapping[tuple[str, str, str], int]
+"""Numbers by the values of labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,48 +137,48 @@ class Metrics:
             return _one_line(f"degraded: {len(issues)} not as declared: {issues[0].unit}: {issues[0].message}")
         return ""
 
-    def text(self) -> str:
-        """Give everything, families and labels in a fixed order."""
-        return "".join(line for family in self._families() for line in family)
+    def page(self, accept: str = "") -> tuple[str, bytes]:
+        """Give a content type that suits the client's Accept header, and all figures in it, in a fixed order."""
+        render, content_type = choose_encoder(",".join(filter(_is_rendered, accept.replace('"', "").split(","))))
+        return content_type, render(self)
 
-    def _families(self) -> Iterator[Iterable[str]]:
-        build = (("python", platform.python_version()), ("version", __version__))
-        yield _family("build_info", "gauge", "The version that runs.", [("", build, 1)])
-        yield _family("passes_total", "counter", "Passes, by how they ended.", _counted(("result",), self._passes))
-        yield _family("pass_duration_seconds", "histogram", "How long passes took.", self._durations())
+    def collect(self) -> Iterator[Metric]:
+        """A collector of `prometheus_client`. Figures of the process are left out where /proc does not show it."""
+        build = InfoMetricFamily("reconciler_build", "The version that runs.")
+        build.add_metric((), {"python": platform.python_version(), "version": __version__})
+        yield build
+        yield _counter("passes", "Passes, by how they ended.", ("result",), self._passes)
+        yield HistogramMetricFamily(
+            "reconciler_pass_duration_seconds",
+            "How long passes took.",
+            buckets=tuple(zip((*map(str, _BUCKETS_S), "+Inf"), accumulate(self._buckets), strict=True)),
+            sum_value=self._duration_s,
+        )
         heads = ("kind", "action", "result")
-        yield _family("operations_total", "counter", "Changes carried out or tried.", _counted(heads, self._operations))
-        yield _family("failures_total", "counter", "Failures that appeared.", _counted(("reason",), self._failures))
+        yield _counter("operations", "Changes carried out or tried.", heads, self._operations)
+        yield _counter("failures", "Failures that appeared.", ("reason",), self._failures)
         help_ = 'Changes by others that were put back; "": of the host, or of a sandbox.'
-        yield _family("drift_repaired_total", "counter", help_, _counted(("network",), self._repaired))
+        yield _counter("drift_repaired", help_, ("network",), self._repaired)
         help_ = "When a pass last left everything as declared."
-        yield _family("last_success_timestamp_seconds", "gauge", help_, [("", (), self._success_time)])
-        yield from self._state_families()
+        yield _gauge("last_success_timestamp_seconds", help_, self._success_time)
+        yield from self._states()
+        yield from PROCESS_COLLECTOR.collect()
 
-    def _state_families(self) -> Iterator[Iterable[str]]:
+    def _states(self) -> Iterator[Metric]:
         desired = self._report.desired if self._report else None
         networks = Counter(self._network_states())
-        samples = [("", (("state", state),), float(networks[state])) for state in _STATES]
-        yield _family("networks", "gauge", "Networks, by state.", samples)
+        yield _gauges("networks", "Networks, by state.", ("state",), {state: networks[state] for state in _STATES})
         attachments = desired.members if desired else ()
+        yield _gauge("attachments", "Attachments of this host.", len(attachments))
         count = sum(len(attachment.endpoints) for attachment in attachments)
-        yield _family("attachments", "gauge", "Attachments of this host.", [("", (), len(attachments))])
-        yield _family("endpoints", "gauge", "Attachments' places on networks.", [("", (), count)])
+        yield _gauge("endpoints", "Attachments' places on networks.", count)
         help_ = "Networks and attachments that wait for a person, by what is in the way."
-        yield _family("stalled", "gauge", help_, sorted(set(map(_stalled_sample, filter(_is_stalled, self._issues)))))
+        stalled = Counter({(str(issue.unit), issue.reason) for issue in self._issues if _is_stalled(issue)})
+        yield _gauges("stalled", help_, ("unit", "reason"), stalled)
         unwritten = any(issue.unit == STATUS_UNIT for issue in self._issues)
         help_ = "Whether files of the status or state folder could not be written after the last pass."
-        yield _family("status_unwritten", "gauge", help_, [("", (), int(unwritten))])
-        faults = len(self._report.spec_faults) if self._report else 0
-        yield _family("spec_faults", "gauge", "Faults in the specs.", [("", (), faults)])
-
-    def _durations(self) -> Iterator[Sample]:
-        total = 0
-        for bound, count in zip((*map(str, _BUCKETS_S), "+Inf"), self._buckets, strict=True):
-            total += count
-            yield "_bucket", (("le", bound),), total
-        yield "_sum", (), self._duration_s
-        yield "_count", (), total
+        yield _gauge("status_unwritten", help_, unwritten)
+        yield _gauge("spec_faults", "Faults in the specs.", len(self._report.spec_faults) if self._report else 0)
 
     def _network_states(self) -> Iterator[str]:
         by_unit = {issue.unit: issue for issue in sorted(self._issues, key=lambda issue: not issue.is_retryable)}
@@ -193,10 +205,6 @@ def _is_stalled(issue: Unsettled) -> bool:
     return not issue.is_on_purpose and not issue.is_retryable
 
 
-def _stalled_sample(issue: Unsettled) -> Sample:
-    return "", (("unit", str(issue.unit)), ("reason", issue.reason)), 1
-
-
 def _operation_labels(outcome: Outcome) -> tuple[str, str, str]:
     operation = outcome.operation
     result = "skipped" if outcome.skipped else "done" if outcome.error is None else "failed"
@@ -209,25 +217,34 @@ def _repaired_networks(outcomes: Iterable[Outcome]) -> Iterator[str]:
             yield outcome.operation.unit.network
 
 
-def _counted(heads: Sequence[str], counts: Counter[str] | Counter[tuple[str, str, str]]) -> list[Sample]:
-    rows = [((key,) if isinstance(key, str) else key, count) for key, count in counts.items()]
-    return [("", tuple(zip(heads, values, strict=True)), count) for values, count in sorted(rows)]
+def _is_rendered(media: str) -> bool:
+    """Say whether `prometheus_client` may see this: it claims to render each later version, and fails on one that is no number."""
+    parameters = (part.strip().partition("=") for part in media.split(";"))
+    return {value for key, _, value in parameters if key == "version"} <= {_VERSION}
 
 
-def _family(name: str, kind: str, help_: str, samples: Iterable[Sample]) -> Iterator[str]:
-    """Give one family's lines (prometheus.io, "Text-based format")."""
-    yield f"# HELP reconciler_{name} {help_}\n# TYPE reconciler_{name} {kind}\n"
-    for suffix, labels, value in samples:
-        inner = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels)
-        yield f"reconciler_{name}{suffix}{f'{{{inner}}}' if inner else ''} {_number(value)}\n"
+def _counter(name: str, help_: str, heads: Sequence[str], counts: _Counts) -> Metric:
+    family = CounterMetricFamily(f"reconciler_{name}", help_, labels=heads)
+    for labels, count in _by_labels(counts):
+        family.add_metric(labels, count)
+    return family
 
 
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(value)
+def _gauges(name: str, help_: str, heads: Sequence[str], counts: _Counts) -> Metric:
+    family = GaugeMetricFamily(f"reconciler_{name}", help_, labels=heads)
+    for labels, count in _by_labels(counts):
+        family.add_metric(labels, count)
+    return family
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def _gauge(name: str, help_: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"reconciler_{name}", help_, value=value)
+
+
+def _by_labels(counts: _Counts) -> Iterator[tuple[list[str], int]]:
+    """Sort. No text, however it came, may keep all figures from being rendered."""
+    for labels, count in sorted(((key,) if isinstance(key, str) else key, count) for key, count in counts.items()):
+        yield [label.encode(errors="replace").decode() for label in labels], count
 
 
 def _one_line(text: str) -> str:

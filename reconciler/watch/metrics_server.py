@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import ConfigError
-from reconciler.watch.metrics import CONTENT_TYPE, Metrics
+from reconciler.watch.metrics import Metrics
 
 CLIENTS_MAX: Final = 16
 REQUEST_MAX: Final = 4096
@@ -131,7 +131,7 @@ class MetricsServer:
         if not data:
             self._drop(client)
         elif len(client.request) > REQUEST_MAX:
-            self._answer(client, _response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, ""))
+            self._answer(client, _response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
         elif b"\r\n\r\n" in client.request or b"\n\n" in client.request:
             self._answer(client, self._response(client.request))
 
@@ -157,19 +157,20 @@ class MetricsServer:
     def _response(self, request: bytes) -> bytes:
         words = request.split(b"\n", 1)[0].split()
         if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
-            return _response(HTTPStatus.BAD_REQUEST, "")
+            return _response(HTTPStatus.BAD_REQUEST)
         if words[0] not in (b"GET", b"HEAD"):
-            return _response(HTTPStatus.METHOD_NOT_ALLOWED, "")
-        status, body = self._page(words[1].split(b"?", 1)[0])
-        return _response(status, body, is_head=words[0] == b"HEAD")
+            return _response(HTTPStatus.METHOD_NOT_ALLOWED)
+        return self._page(words[1].split(b"?", 1)[0], is_head=words[0] == b"HEAD")
 
-    def _page(self, path: bytes) -> tuple[HTTPStatus, str]:
+    def _page(self, path: bytes, *, is_head: bool) -> bytes:
         if path == b"/metrics":
-            return HTTPStatus.OK, self._metrics.text()
+            content_type, content = self._metrics.page()
+            return _response(HTTPStatus.OK, content, content_type, is_head=is_head)
         if path == b"/healthz":
             health = self._metrics.health()
-            return HTTPStatus.OK if health.is_well else HTTPStatus.SERVICE_UNAVAILABLE, f"{health.reason}\n"
-        return HTTPStatus.NOT_FOUND, ""
+            status = HTTPStatus.OK if health.is_well else HTTPStatus.SERVICE_UNAVAILABLE
+            return _response(status, f"{health.reason}\n".encode(errors="replace"), is_head=is_head)
+        return _response(HTTPStatus.NOT_FOUND, is_head=is_head)
 
     def _keep_time(self) -> None:
         now = self._clock()
@@ -207,11 +208,13 @@ class ServedMetrics(Metrics):
         self._server.close()
 
 
-def _response(status: HTTPStatus, body: str, *, is_head: bool = False) -> bytes:
-    content = (body or f"{status.value} {status.phrase}\n").encode(errors="replace")
+def _response(
+    status: HTTPStatus, content: bytes = b"", content_type: str = "text/plain; charset=utf-8", *, is_head: bool = False
+) -> bytes:
+    content = content or f"{status.value} {status.phrase}\n".encode()
     lines = [
         f"HTTP/1.1 {status.value} {status.phrase}",
-        f"Content-Type: {CONTENT_TYPE}",
+        f"Content-Type: {content_type}",
         f"Content-Length: {len(content)}",
         "Cache-Control: no-store",
         "Connection: close",

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
 from dataclasses import dataclass, field
 
 import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import parser as open_metrics
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from reconciler.errors import (
     FightingWriter,
@@ -39,10 +45,21 @@ class Watched:
     def __post_init__(self) -> None:
         self.metrics = Metrics(quiet_max_s=600, clock=self.clock, wall=lambda: 1_800_000_000.5)
 
-    def samples(self) -> dict[str, str]:
-        """Give the values by name and labels, without the prefix."""
-        lines = [line for line in self.metrics.text().splitlines() if not line.startswith("#")]
-        return dict(line.removeprefix("reconciler_").rsplit(" ", 1) for line in lines)
+    def families(self) -> list[Metric]:
+        """Read the page as Prometheus does."""
+        return list(text_string_to_metric_families(self.metrics.page()[1].decode()))
+
+    def samples(self) -> dict[str, float]:
+        """Give our values by name and labels, without the prefix."""
+        ours = [
+            sample for family in self.families() for sample in family.samples if sample.name.startswith("reconciler_")
+        ]
+        return {sample.name.removeprefix("reconciler_") + _labels(sample): sample.value for sample in ours}
+
+
+def _labels(sample: Sample) -> str:
+    inner = ",".join(f'{label}="{value}"' for label, value in sample.labels.items())
+    return f"{{{inner}}}" if inner else ""
 
 
 @pytest.fixture
@@ -50,13 +67,98 @@ def watched() -> Watched:
     return Watched()
 
 
-def test_every_family_is_explained_once_and_ends_with_a_line_break(watched: Watched) -> None:
-    text = watched.metrics.text()
+NAMES = """
+build_info gauge: build_info{python,version}
+passes_total counter: passes_total{result}
+pass_duration_seconds histogram: pass_duration_seconds_bucket{le} pass_duration_seconds_count pass_duration_seconds_sum
+operations_total counter: operations_total{action,kind,result}
+failures_total counter: failures_total{reason}
+drift_repaired_total counter: drift_repaired_total{network}
+last_success_timestamp_seconds gauge: last_success_timestamp_seconds
+networks gauge: networks{state}
+attachments gauge: attachments
+endpoints gauge: endpoints
+stalled gauge: stalled{reason,unit}
+status_unwritten gauge: status_unwritten
+spec_faults gauge: spec_faults
+"""
+"""What dashboards and alerts go by: each family, its type, its samples and their labels. Names stay."""
 
-    heads = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")]
-    assert len(heads) == len(set(heads)) == text.count("# HELP ")
-    assert all(head.startswith("reconciler_") for head in heads)
+
+def something_of_everything(watched: Watched) -> None:
+    watched.metrics.passed(report(made()), 0.1, is_drift=True)
+    watched.metrics.passed(report(problems=((FRONT, NameConflict("taken")),)), 0.1, is_drift=False)
+
+
+def test_names_types_and_labels_stay(watched: Watched) -> None:
+    something_of_everything(watched)
+
+    text = watched.metrics.page()[1].decode()
+    found: dict[str, set[str]] = {}
+    for line in text.replace("reconciler_", "").splitlines():
+        if line.startswith("# TYPE "):
+            found[line.removeprefix("# TYPE ")] = names = set()
+        elif not line.startswith("#"):
+            name, _, labels = line.rpartition(" ")[0].partition("{")
+            heads = ",".join(sorted(re.findall(r'(\w+)="', labels)))
+            names.add(f"{name}{{{heads}}}" if heads else name)
+
+    ours = [f"{head}: {' '.join(sorted(names))}" for head, names in found.items() if not head.startswith("process_")]
+    assert ours == NAMES.strip().splitlines()
+    assert text.count("# HELP ") == text.count("# TYPE ") == len(found)
     assert text.endswith("\n")
+
+
+def test_the_process_is_told_of_under_the_names_that_all_programs_have(watched: Watched) -> None:
+    samples = {sample.name: sample.value for family in watched.families() for sample in family.samples}
+
+    assert 0 < samples["process_resident_memory_bytes"] <= samples["process_virtual_memory_bytes"]
+    assert 0 < samples["process_open_fds"] <= samples["process_max_fds"]
+    assert samples["process_cpu_seconds_total"] > 0
+    assert 0 < samples["process_start_time_seconds"] <= time.time()
+
+
+OPEN_METRICS = "application/openmetrics-text"
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        (PROMETHEUS_3, f"{OPEN_METRICS}; version=1.0.0; charset=utf-8; escaping=allow-utf-8"),
+        (f'{OPEN_METRICS}; version="1.0.0"', f"{OPEN_METRICS}; version=1.0.0; charset=utf-8; escaping=underscores"),
+        (OPEN_METRICS, f"{OPEN_METRICS}; version=1.0.0; charset=utf-8"),
+        ("text/plain;version=1.0.0", "text/plain; version=1.0.0; charset=utf-8; escaping=underscores"),
+        (f"{OPEN_METRICS};version=9.9.9", "text/plain; version=0.0.4; charset=utf-8"),
+        (f"{OPEN_METRICS};version=one,text/plain", "text/plain; version=0.0.4; charset=utf-8"),
+        (f"{OPEN_METRICS};version=9.\xe9;version", "text/plain; version=0.0.4; charset=utf-8"),
+    ],
+    ids=["none", "any", "Prometheus 3", "quoted", "no version", "text 1.0", "of the future", "no number", "no text"],
+)
+def test_client_gets_the_format_that_it_accepts(watched: Watched, accept: str, content_type: str) -> None:
+    something_of_everything(watched)
+
+    found, page = watched.metrics.page(accept)
+
+    assert found == content_type
+    assert page.endswith(b"\n# EOF\n") == found.startswith(OPEN_METRICS)
+
+
+def test_open_metrics_are_the_same_figures(watched: Watched) -> None:
+    """The parser is strict: order, suffixes, units, the bounds of a histogram."""
+    something_of_everything(watched)
+
+    strict = open_metrics.text_string_to_metric_families(watched.metrics.page(OPEN_METRICS)[1].decode())
+
+    ours = [sample for family in strict for sample in family.samples if not sample.name.startswith("process_")]
+    assert {
+        sample.name.removeprefix("reconciler_") + _labels(sample): sample.value for sample in ours
+    } == watched.samples()
 
 
 def test_passes_and_operations_are_counted_by_how_they_ended(watched: Watched) -> None:
@@ -68,10 +170,10 @@ def test_passes_and_operations_are_counted_by_how_they_ended(watched: Watched) -
 
     samples = watched.samples()
     for result in ("fine", "degraded", "failed"):
-        assert samples[f'passes_total{{result="{result}"}}'] == "1"
+        assert samples[f'passes_total{{result="{result}"}}'] == 1
     for result in ("done", "failed", "skipped"):
-        assert samples[f'operations_total{{kind="Bridge",action="create",result="{result}"}}'] == "1"
-    assert samples["last_success_timestamp_seconds"] == "1800000000.5"
+        assert samples[f'operations_total{{action="create",kind="Bridge",result="{result}"}}'] == 1
+    assert samples["last_success_timestamp_seconds"] == 1800000000.5
 
 
 def test_durations_are_a_cumulative_histogram(watched: Watched) -> None:
@@ -82,9 +184,9 @@ def test_durations_are_a_cumulative_histogram(watched: Watched) -> None:
     found = [
         samples[f'pass_duration_seconds_bucket{{le="{bound}"}}'] for bound in ("0.005", "0.1", "0.25", "60.0", "+Inf")
     ]
-    assert found == ["1", "1", "2", "2", "3"]
-    assert samples["pass_duration_seconds_count"] == "3"
-    assert samples["pass_duration_seconds_sum"] == "100.205"
+    assert found == [1, 1, 2, 2, 3]
+    assert samples["pass_duration_seconds_count"] == 3
+    assert samples["pass_duration_seconds_sum"] == 100.205
 
 
 def test_a_failure_counts_when_it_appears_and_again_after_it_was_mended(watched: Watched) -> None:
@@ -93,9 +195,9 @@ def test_a_failure_counts_when_it_appears_and_again_after_it_was_mended(watched:
     for found in (failing, failing, report(), failing):
         watched.metrics.passed(found, 0.1, is_drift=False)
 
-    assert watched.samples()['failures_total{reason="OwnershipConflict"}'] == "2"
-    assert watched.samples()['failures_total{reason="ValidationFailed"}'] == "2"
-    assert watched.samples()["spec_faults"] == "1"
+    assert watched.samples()['failures_total{reason="OwnershipConflict"}'] == 2
+    assert watched.samples()['failures_total{reason="ValidationFailed"}'] == 2
+    assert watched.samples()["spec_faults"] == 1
 
 
 def test_repaired_drift_is_counted_by_network_but_not_our_own_records(watched: Watched) -> None:
@@ -104,7 +206,7 @@ def test_repaired_drift_is_counted_by_network_but_not_our_own_records(watched: W
     watched.metrics.passed(report(made()), 0.1, is_drift=False)
     watched.metrics.passed(report(made(), made(), record), 0.1, is_drift=True)
 
-    assert watched.samples()['drift_repaired_total{network="front"}'] == "2"
+    assert watched.samples()['drift_repaired_total{network="front"}'] == 2
 
 
 def test_series_of_networks_that_are_gone_do_not_pile_up(watched: Watched) -> None:
@@ -132,14 +234,14 @@ def test_networks_are_counted_by_state(watched: Watched, unit: Unit, error: Reco
     watched.metrics.passed(report(problems=((unit, error),) if error else ()), 0.1, is_drift=False)
 
     found = {name: value for name, value in watched.samples().items() if name.startswith("networks{")}
-    assert found.pop(f'networks{{state="{state}"}}') == "1"
-    assert set(found.values()) == {"0"}
+    assert found.pop(f'networks{{state="{state}"}}') == 1
+    assert set(found.values()) == {0}
 
 
 def test_endpoints_and_attachments_are_those_of_the_last_pass(watched: Watched) -> None:
     watched.metrics.passed(report(), 0.1, is_drift=False)
 
-    assert (watched.samples()["attachments"], watched.samples()["endpoints"]) == ("1", "1")
+    assert (watched.samples()["attachments"], watched.samples()["endpoints"]) == (1, 1)
 
 
 def test_watcher_is_not_well_before_its_first_pass(watched: Watched) -> None:
@@ -178,17 +280,18 @@ def test_impossible_passes_are_not_well_until_one_is_possible(watched: Watched) 
     assert watched.metrics.health().is_well
 
 
-def test_labels_are_escaped(watched: Watched) -> None:
-    evil = 'a"b\\c\nd'
-
-    watched.metrics.passed(
-        report(made(KvRecord(unit=Unit(network=evil), path="p", value="")), made(), networks=("front",)),
-        0.1,
-        is_drift=True,
-    )
+@pytest.mark.parametrize(
+    ("evil", "told"), [('a"b\\c\nd', 'a"b\\c\nd'), ("a\udcffb", "a?b")], ids=["what is escaped", "what has no bytes"]
+)
+@pytest.mark.parametrize("accept", ["", OPEN_METRICS])
+def test_no_text_spoils_the_page(watched: Watched, evil: str, told: str, accept: str) -> None:
     watched.metrics._repaired[evil] = 1  # no name can look so; the format is safe all the same
 
-    assert 'drift_repaired_total{network="a\\"b\\\\c\\nd"} 1' in watched.metrics.text()
+    page = watched.metrics.page(accept)[1].decode()
+
+    parse = open_metrics.text_string_to_metric_families if accept else text_string_to_metric_families
+    labels = [sample.labels for family in parse(page) for sample in family.samples if "drift" in sample.name]
+    assert labels == [{"network": told}]
 
 
 def test_what_waits_for_a_person_is_named_with_its_reason(watched: Watched) -> None:
@@ -200,6 +303,6 @@ def test_what_waits_for_a_person_is_named_with_its_reason(watched: Watched) -> N
     stalled = {name: value for name, value in watched.samples().items() if name.startswith("stalled")}
 
     assert stalled == {
-        'stalled{unit="network front",reason="OwnershipConflict"}': "1",
-        'stalled{unit="attachment web",reason="FightingWriter"}': "1",
+        'stalled{reason="OwnershipConflict",unit="network front"}': 1,
+        'stalled{reason="FightingWriter",unit="attachment web"}': 1,
     }
