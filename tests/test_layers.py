@@ -122,6 +122,7 @@ HOMES = {
     "pydantic": ("spec", "kv", "plugin"),
     "rich": ("cli",),
     "ruamel": ("spec",),
+    "watchfiles": ("kernel",),
 }
 
 

@@ -1,10 +1,19 @@
-"""Being told that something was mounted or unmounted: /proc/PID/mountinfo polls as exceptional then (proc_pid_mountinfo(5))."""
+"""Being told that something was mounted or unmounted: /proc/PID/mountinfo polls as exceptional then (proc_pid_mountinfo(5)).
+
+And what statfs(2) says of a file system, of which Python's `os.statvfs` leaves out the type.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 from typing import Final
+
+_STATFS_SIZE: Final = 256
+"""More than struct statfs of any architecture; its first member is the type."""
+
+_libc = ctypes.CDLL(None)
 
 _PATH: Final = "/proc/thread-self/mountinfo"
 
@@ -33,3 +42,11 @@ class MountEvents:
     def close(self) -> None:
         os.close(self._waiting)
         os.close(self._asking)
+
+
+def filesystem_type(path: str) -> int:
+    """Give the magic number (linux/magic.h) of the file system that `path` is on, 0 when there is no such path."""
+    buffer = ctypes.create_string_buffer(_STATFS_SIZE)
+    if _libc.statfs(os.fsencode(path), buffer) != 0:
+        return 0
+    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF

@@ -134,7 +134,7 @@ class Watcher:
         self._containers = ContainerEvents(ContainerEngine(settings.container_engine))
         self._settings, self._listeners = settings, listeners
         self._backends = replace(backends, containers=self._containers)
-        self._specs, self._host_files = PathEvents(settings.specs_dir), PathEvents(*HOST_FILES)
+        self._files = PathEvents(settings.specs_dir, *HOST_FILES)
         self._kernel = KernelEvents(backends.namespaces)
         self._names = NamesEvents(settings.run_dir)
         self._cluster = None if backends.cluster is None else ClusterEvents(backends.cluster, backends.cluster.kv)
@@ -151,7 +151,7 @@ class Watcher:
     def run(self) -> None:
         """Watch. Raises LockHeld when another watcher is at work on this host."""
         with HostLock(WATCHER) as lock, _Signals() as signals, selectors.DefaultSelector() as selector:
-            for source in (signals, self._specs, self._host_files, self._kernel, self._names, self._containers):
+            for source in (signals, self._files, self._kernel, self._names, self._containers):
                 selector.register(source, selectors.EVENT_READ, source)
             if self._cluster is not None:
                 selector.register(self._cluster, selectors.EVENT_READ, self._cluster)
@@ -178,8 +178,7 @@ class Watcher:
             self._presence.close()
         if self._cluster is not None:
             self._cluster.close()
-        self._specs.close()
-        self._host_files.close()
+        self._files.close()
         self._kernel.close()
         self._names.close()
         self._containers.close()
@@ -207,10 +206,10 @@ class Watcher:
         return cause
 
     def _take(self, source: object, cause: _Cause, signals: _Signals) -> None:
-        if source is self._specs:
-            cause.is_spec |= self._specs.drain()
-        elif source is self._host_files:
-            cause.is_host_file |= self._host_files.drain()
+        if source is self._files:
+            told = self._files.drain()
+            cause.is_spec |= self._settings.specs_dir in told
+            cause.is_host_file |= not told.isdisjoint(HOST_FILES)
         elif source is self._kernel:
             dirty = self._kernel.drain()
             cause.namespaces |= dirty.namespaces
@@ -400,7 +399,7 @@ class Watcher:
         missing = (ns for ns, found in self._backends.memory.sandboxes.items() if not found.fact.inode)
         if not all(ns.startswith(_CONTAINER) for ns in missing):  # of those their engine tells
             self._due.setdefault("missing", now + _MISSING_POLL_S)
-        if self._specs.needs_polling:
+        if self._files.needs_polling:
             self._due.setdefault("specs", now + _SPEC_POLL_S)
         release_s = self._brake.next_release_s()
         if release_s is not None:

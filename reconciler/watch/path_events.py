@@ -2,71 +2,74 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import logging
 import os
 import select
+import socket
 import stat
-from collections import deque
-from collections.abc import Iterable, Iterator
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from reconciler.errors import KernelError
-from reconciler.kernel.inotify import Event, Inotify, Mask, filesystem_type
+from reconciler.kernel.leases import has_writer
 from reconciler.kernel.mounts import MountEvents
-from reconciler.spec.files import FOLDERS_DEEP_MAX
+from reconciler.kernel.notifier import MODIFIED, Hint, Notifier
+from reconciler.watch.path_look import Inode, Look, look
 
-_ENTRIES: Final = Mask.CREATE | Mask.DELETE | Mask.MOVED_FROM | Mask.MOVED_TO | Mask.ONLY_DIRECTORY
-_CONTENT: Final = Mask.CLOSE_WRITE | Mask.ATTRIB
-"""Not IN_MODIFY: half a file is not to be read, so it counts as changed when its writer closes it."""
+log = logging.getLogger(__name__)
 
-_HOPS_MAX: Final = 40
-"""Symbolic links on one path (path_resolution(7))."""
+LOOK_S: Final = 4.0
+"""How often to look without being told of anything: the kernel's queue may have run over, and nobody tells of that."""
 
-_FOLDERS_MAX: Final = 4096
+QUIET_S: Final = 0.25
+"""A file of which nobody can say whether it is still being written counts as whole when it has not changed for so long."""
 
-_WITHOUT_EVENTS: Final = frozenset(
-    {
-        0x6969,  # NFS
-        0xFF534D42,  # CIFS
-        0xFE534D42,  # SMB2
-        0x517B,  # SMB
-        0x01021997,  # 9p
-        0x65735546,  # FUSE, virtiofs too
-        0x00C36400,  # Ceph
-        0x5346414F,  # AFS
-        0x6B414653,  # kAFS
-        0x47504653,  # GPFS
-        0x0BD00BD0,  # Lustre
-        0x786F4256,  # vboxsf
-        0xBACBACBC,  # vmhgfs
-    }
-)
-"""File systems that others change without this kernel knowing (linux/magic.h). Not overlayfs: who writes to its lower folder
-while it is mounted gets undefined results in every respect (Documentation/filesystems/overlayfs.rst)."""
+_HELD_BACK_MAX_S: Final = 1.0
+"""Other changes wait for a file that is being written, as half of it would be read with them; no longer than this."""
 
-_ALL: Final = ""
-"""Stands for all names but hidden ones."""
+_ASKED_FIRST_S: Final = 0.02
+_ASKED_MAX_S: Final = 1.0
+"""How often to see whether who writes a file has closed it, of which nobody tells."""
+
+_ARMS_MAX: Final = 5
+"""How often to watch and look again while folders come and go; the next hint, or look, goes on."""
+
+_CLOSE_S: Final = 2.0
 
 
 class PathEvents:
-    """Waits for changes of folders and files: `fileno()` is readable when there may be some.
+    """Waits for changes of what is read at paths: `fileno()` is readable when there may be some. Raises KernelError.
 
-    Watched are: every folder that a path leads through, symbolic links resolved, for the entry that leads on, so that what it
-    leads to may be missing, be swapped, removed and made again; a file itself; a folder and those below, for everything in them;
-    and where symbolic links in them lead. Raises KernelError.
+    One thread follows all of them. It begins here, so in the caller's namespaces, and whatever it begins stays in these.
     """
 
     def __init__(self, *paths: Path) -> None:
-        self._roots = tuple(os.path.abspath(path) for path in paths)
-        self._inotify = Inotify()
+        self._roots = [_Root(path, os.path.abspath(path)) for path in paths]
+        self._notifier: Notifier | None = None
+        self._watched: dict[str, Inode] = {}
+        self._is_refused = False
+        for root in self._roots:
+            root.look()
+        self._arm()
+        for root in self._roots:
+            root.changed.clear()  # who reads what is there does so later
+        self._look_at = time.monotonic() + LOOK_S
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
         self._mounts = MountEvents()
         self._epoll = select.epoll()
-        self._epoll.register(self._inotify.fileno(), select.EPOLLIN)
+        self._epoll.register(self._reader.fileno(), select.EPOLLIN)
         self._epoll.register(self._mounts.fileno(), select.EPOLLPRI)
-        self._watched: dict[int, set[str]] = {}
-        self._needs_polling = False
-        self._arm()
+        self._wake = threading.Event()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="path-events", daemon=True)
+        self._thread.start()
 
     def fileno(self) -> int:
         return self._epoll.fileno()
@@ -74,135 +77,176 @@ class PathEvents:
     @property
     def needs_polling(self) -> bool:
         """Say whether changes may come without an event: on a network file system, or where the kernel refused a watch."""
-        return self._needs_polling
+        is_refused = self._is_refused or not self._thread.is_alive()
+        return is_refused or any(root.seen.is_blind for root in self._roots)
 
-    def drain(self) -> bool:
-        """Take what is there; say whether it may mean a change. Whoever reads the files afterwards misses nothing."""
-        relevant = [event for event in self._inotify.read() if self._is_relevant(event)]
-        has_moved = self._mounts.has_changed()
-        if not has_moved and all(event.mask == Mask.CLOSE_WRITE for event in relevant):
-            return bool(relevant)
-        before = self._watched.keys()
-        self._arm()
-        return bool(relevant) or self._watched.keys() != before
+    def drain(self) -> frozenset[Path]:
+        """Take what is there; give the paths at which something may have changed. Who reads there afterwards misses nothing."""
+        if self._mounts.has_changed():
+            self._wake.set()
+        try:
+            told = self._reader.recv(1 << 16)
+        except BlockingIOError:
+            return frozenset()
+        return frozenset(self._roots[number].path for number in told)
 
     def close(self) -> None:
+        self._is_closing = True
+        self._wake.set()
+        self._thread.join(_CLOSE_S)  # no longer: a network file system may have it
+        if self._notifier is not None:
+            self._notifier.close()
         self._epoll.close()
         self._mounts.close()
-        self._inotify.close()
+        self._reader.close()
+        self._writer.close()
 
-    def _is_relevant(self, event: Event) -> bool:
-        if event.mask & Mask.OVERFLOW:
+    # ---- the thread
+
+    def _run(self) -> None:
+        while not self._is_closing:
+            hints = self._wait()
+            if not self._is_closing:
+                self._work(hints)
+
+    def _wait(self) -> set[Hint]:
+        dues = [self._look_at, *(due for root in self._roots for due in root.dues())]
+        idle_s = max(0.0, min(dues) - time.monotonic())
+        if self._notifier is None:
+            self._wake.wait(idle_s)
+            return set()
+        try:
+            return self._notifier.wait(idle_s, self._wake)
+        except KernelError as error:
+            log.debug("another notifier takes over: %s", error)
+            self._notifier.close()
+            self._notifier = None
+            return set()
+
+    def _work(self, hints: set[Hint]) -> None:
+        """Look where something may have changed, watch what came, and tell."""
+        has_mounts = self._wake.is_set()
+        if has_mounts:
+            self._wake.clear()
+        is_due = has_mounts or self._notifier is None or time.monotonic() >= self._look_at
+        if is_due:
+            self._look_at = time.monotonic() + LOOK_S
+        for root in self._roots:
+            root.take(hints, self._watched, is_due=is_due)
+        if has_mounts or self._must_arm(hints, is_due=is_due):
+            self._try_to_arm()
+        for root in self._roots:
+            root.settle()
+            self._tell(root)
+
+    def _must_arm(self, hints: set[Hint], *, is_due: bool) -> bool:
+        """Say whether what is watched is not what has to be, or may be so no more."""
+        if self._notifier is None or self._places() != self._watched:
             return True
-        if event.watch not in self._watched:
-            return False
-        if event.mask & (Mask.IGNORED | Mask.UNMOUNT) or not event.name:
-            return True
-        names = self._watched[event.watch]
-        return event.name in names or (_ALL in names and not event.name.startswith("."))
+        if any(path in self._watched for change, path in hints if change != MODIFIED):
+            return True  # what is there is watched no longer, though it looks the same
+        # Where nobody told of what a look sees, there may be more that it does not see.
+        return is_due and (self._is_refused or any(root.changed for root in self._roots))
+
+    def _places(self) -> dict[str, Inode]:
+        return {place: inode for root in self._roots for place, inode in root.seen.places.items()}
+
+    def _try_to_arm(self) -> None:
+        try:
+            self._arm()
+        except KernelError as error:
+            if not self._is_refused:
+                log.warning("changes of specs are looked for every %.0f s: %s", LOOK_S, error)
+            self._is_refused = True
 
     def _arm(self) -> None:
-        """Bring the watches in line with what is there now.
+        """Watch what the last look saw and look again, until that sees the same: what came in between is seen, or told of."""
+        for _ in range(_ARMS_MAX):
+            places = self._places()
+            notifier = Notifier(places)
+            before, self._notifier, self._watched = self._notifier, notifier, places
+            self._is_refused = notifier.is_partial
+            if before is not None:
+                before.close()
+            for root in self._roots:
+                root.look()
+            if self._places() == places:
+                return
 
-        Each folder is watched before it is read: what comes between is told by an event. Nothing is ever watched for less
-        than before, or events would be lost meanwhile.
-        """
-        walk = _Walk(self._inotify)
-        walk.follow(self._roots)
-        for watch in self._watched.keys() - walk.watched.keys():
-            self._inotify.remove(watch)
-        self._watched, self._needs_polling = walk.watched, walk.is_blind
+    def _tell(self, root: _Root) -> None:
+        if root.is_ready():
+            with contextlib.suppress(OSError):  # full of what nobody took yet: the next time
+                self._writer.send(bytes([self._roots.index(root)]))
+                root.has_news = False
 
 
-class _Walk:
-    """One look at everything that decides what is read at the paths, leaving watches behind.
+@dataclass(slots=True)
+class Unfinished:
+    """A file that may still be being written. since: when that began; changed: when it was last seen to; due: when to ask again."""
 
-    watched: the names that matter, by watch. is_blind: some changes will come without an event.
-    """
+    since: float
+    changed: float
+    due: float
+    wait_s: float = _ASKED_FIRST_S
+    times: tuple[int, int] | None = None
 
-    def __init__(self, inotify: Inotify) -> None:
-        self._inotify = inotify
-        self._folders: set[tuple[int, int]] = set()
-        self._led: set[tuple[str, str]] = set()
-        self.watched: dict[int, set[str]] = {}
-        self.is_blind = False
 
-    def follow(self, roots: Iterable[str]) -> None:
-        waiting = [(root, 0) for root in roots]
-        while waiting:
-            path, depth = waiting.pop()
-            waiting += [(further, depth + 1) for further in self._look(path, depth)]
+@dataclass(slots=True, eq=False)
+class _Root:
+    """What is known of one path. changed: paths not looked into yet; has_news: there is something to tell."""
 
-    def _look(self, path: str, depth: int) -> Iterator[str]:
-        """Watch what a path leads to; give what in there has to be looked at as well."""
-        place = self._resolve(path)
-        if place is None:
-            return
-        try:
-            status = os.stat(place)
-        except OSError:
-            return  # gone again: an event says so
-        self.is_blind |= filesystem_type(place) in _WITHOUT_EVENTS
-        if not stat.S_ISDIR(status.st_mode):
-            self._watch(place, _CONTENT)
-        elif (status.st_dev, status.st_ino) not in self._folders and depth <= FOLDERS_DEEP_MAX:
-            self._folders.add((status.st_dev, status.st_ino))
-            self.is_blind |= len(self._folders) > _FOLDERS_MAX
-            if len(self._folders) <= _FOLDERS_MAX and self._watch(place, _ENTRIES | _CONTENT):
-                yield from _leads_on(place)
+    path: Path
+    text: str
+    seen: Look = field(default_factory=Look)
+    changed: set[str] = field(default_factory=set)
+    has_news: bool = False
+    _unfinished: dict[str, Unfinished] = field(default_factory=dict)
 
-    def _resolve(self, path: str) -> str | None:
-        """Watch every folder on the way for the entry that leads on. Give the end of the way, None where it breaks off."""
-        parts, place, hops = deque(path.split("/")), "/", 0
-        while parts:
-            part = parts.popleft()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                place = os.path.dirname(place)
-                continue
-            self._lead(place, part)
-            place_before, place = place, os.path.join(place, part)
-            target = _link_target(place)
-            if target is None:
-                continue
-            hops += 1
-            if hops > _HOPS_MAX:
-                return None
-            parts.extendleft(reversed(target.split("/")))
-            place = "/" if target.startswith("/") else place_before
-        return place if os.path.lexists(place) else None
+    def look(self) -> None:
+        before, self.seen = self.seen, look(self.text)
+        self.changed |= self.seen.changed_since(before)
 
-    def _lead(self, place: str, part: str) -> None:
-        if (place, part) not in self._led:  # a hundred links into one folder share their way
-            self._led.add((place, part))
-            self._watch(place, _ENTRIES, part)
+    def take(self, hints: Iterable[Hint], watched: Mapping[str, Inode], *, is_due: bool) -> None:
+        hinted = {hint[1] for hint in hints if self.seen.concerns(hint, watched)}
+        self.changed |= hinted
+        if hinted or is_due:
+            self.look()
 
-    def _watch(self, place: str, mask: int, name: str = _ALL) -> bool:
-        """Say whether there is something to watch."""
-        try:
-            watch = self._inotify.add(place, mask)
-        except KernelError as error:
-            # What is not there is told of by the folder above.
-            self.is_blind |= error.errno not in (errno.ENOENT, errno.ENOTDIR)
-            return False
-        self.watched.setdefault(watch, set()).add(name)
+    def settle(self) -> None:
+        """Make news of what changed as soon as nobody writes it."""
+        now = time.monotonic()
+        for path in self.changed:
+            self._unfinished.setdefault(path, Unfinished(now, now, now)).due = now
+            self._unfinished[path].wait_s = _ASKED_FIRST_S
+        self.changed.clear()
+        for path, file in list(self._unfinished.items()):
+            if file.due <= now and is_whole(path, file, now):
+                del self._unfinished[path]
+                self.has_news = True
+            elif file.due <= now:
+                file.due, file.wait_s = now + file.wait_s, min(1.5 * file.wait_s, _ASKED_MAX_S)
+
+    def is_ready(self) -> bool:
+        """Say whether there is something to tell, and nothing that it has to wait for."""
+        now = time.monotonic()
+        return self.has_news and all(now - file.since >= _HELD_BACK_MAX_S for file in self._unfinished.values())
+
+    def dues(self) -> Iterator[float]:
+        """Give when to settle again."""
+        for file in self._unfinished.values():
+            yield file.due
+
+
+def is_whole(path: str, file: Unfinished, now: float) -> bool:
+    """Say whether nobody writes the file any more. What is no file, or gone, is whole."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return True  # gone
+    if not stat.S_ISREG(status.st_mode):
         return True
-
-
-def _link_target(path: str) -> str | None:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return None
-
-
-def _leads_on(folder: str) -> Iterator[str]:
-    """Give the folders and symbolic links in a folder, hidden ones left out."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith(".") and (entry.is_symlink() or entry.is_dir(follow_symlinks=False)):
-                    yield entry.path
-    except OSError:
-        return  # gone again: an event says so
+    times = (status.st_size, status.st_mtime_ns)
+    if times != file.times:
+        file.times, file.changed = times, now
+    is_written = has_writer(path)
+    return now - file.changed >= QUIET_S if is_written is None else not is_written

@@ -681,7 +681,7 @@ def test_help_imports_nothing_heavy() -> None:
 
     code = (
         "import sys; from reconciler.cli import main; main(['--help'])\n"
-        "heavy = {'rich', 'jinja2', 'pydantic', 'ruamel', 'pyroute2', 'requests'} & set(sys.modules)\n"
+        "heavy = {'rich', 'jinja2', 'pydantic', 'ruamel', 'pyroute2', 'requests', 'watchfiles'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
 
