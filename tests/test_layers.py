@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("settings",),
     ("spec", "ipam", "drivers", "plan", "firewall", "sandbox", "ports"),
     ("announcements", "flows", "cluster", "host_settings"),
+    ("http",),
     ("kernel", "kv", "plugin"),
     ("dns", "container_engine"),
     ("observe", "apply", "status", "compile"),
@@ -117,6 +118,7 @@ ONE_FILE_ONLY = (
 
 HOMES = {
     "click": ("cli",),
+    "h11": ("http",),
     "jinja2": ("spec", "cli"),
     "prometheus_client": ("watch",),
     "pydantic": ("spec", "kv", "plugin"),

@@ -97,11 +97,12 @@ def _metrics(address: str | None) -> Iterator[tuple[ServedMetrics, ...]]:
     if not address:
         yield ()
         return
+    from reconciler.http.listening import parse_address
     from reconciler.watch.loop import RESYNC_S
-    from reconciler.watch.metrics_server import ServedMetrics, parse_address
+    from reconciler.watch.metrics_server import SETTING, ServedMetrics
 
     # A quiet watcher looks at everything every RESYNC_S: twice is late, and one pass may be a long one.
-    served = ServedMetrics(parse_address(address), quiet_max_s=3 * RESYNC_S)
+    served = ServedMetrics(parse_address(address, SETTING), quiet_max_s=3 * RESYNC_S)
     try:
         yield (served,)
     finally:
