@@ -2,7 +2,7 @@
 # missing (installed when we are root, named otherwise).
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 6
+WORKERS ?= 7
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retries 5 --timeout 60
 
 # Whoever sets it pays for compiling the same modules at each start of Python.
@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
 	@echo 'make demo-overlay   play examples/overlay: three hosts, one network, with Consul, etcd and ZooKeeper in turn'
-	@echo 'make test    every test, in some seven minutes on two cores; TEST_PATIENCE=3 gives a slow machine three times as long'
+	@echo 'make test    every test, in some five minutes on two cores; TEST_PATIENCE=3 gives a slow machine three times as long'
 	@echo 'make test-quick   the pure tests and a handful on the kernel: what one runs after each change'
 	@echo 'make lint    formatter, linter, types; make check: these and the quick tests; make format: mend what the formatter can'
 	@echo 'make coverage   every test, with branch coverage of all processes'
@@ -31,11 +31,11 @@ demo-overlay: .venv/run.stamp
 
 # Each worker plays a machine of its own, and most tests wait for packets: more workers than cores. .ci/run does the same.
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 # Properties are tried on few examples here.
 test-quick: .venv/dev.stamp
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m 'not long and (quick or not kernel)' --hypothesis-profile=quick
+	$(BIN)/python -m pytest -q -n 4 --dist loadgroup --no-loadscope-reorder -m 'not long and (quick or not kernel)' --hypothesis-profile=quick
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check
@@ -47,7 +47,7 @@ check: lint test-quick
 # Processes that SIGKILL ends tell nothing. Coverage makes everything two or three times slower.
 coverage: .venv/dev.stamp
 	rm -rf build/coverage && mkdir -p build/coverage
-	TEST_PATIENCE=$${TEST_PATIENCE:-3} $(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadgroup
+	TEST_PATIENCE=$${TEST_PATIENCE:-3} $(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --sort=cover
 

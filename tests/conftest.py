@@ -75,10 +75,12 @@ def pytest_collection() -> Generator[None, object, object]:
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Longest first. A module whose tests share something goes to one worker, as do modules that say so by the same `xdist_group`;
-    other kernel tests and those of properties go one by one.
+    other kernel tests, those of properties and those marked `apart` go one by one.
     """
     for item in items:
-        is_short = item.get_closest_marker("kernel") is None and not _is_of_properties(item)
+        is_short = not (
+            item.get_closest_marker("kernel") or item.get_closest_marker("apart") or _is_of_properties(item)
+        )
         if item.get_closest_marker("xdist_group") is None and (is_short or _shares_something(item)):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=_turn)

@@ -25,8 +25,12 @@ from tests.kv_servers import servers
 from tests.kv_servers.servers import Server, ServerMissing
 from tests.waiting import until
 
-CONTRACTS, OUTAGES = ([pytest.mark.kernel, pytest.mark.xdist_group(name)] for name in ("contracts", "outages"))
-"""Marks of modules that share servers: one set of these for all where nothing befalls a server, one for the others."""
+CONTRACTS, OUTAGES = ([pytest.mark.kernel, pytest.mark.servers(name)] for name in ("contracts", "outages"))
+"""Marks of modules that share servers: one set of these for all where nothing befalls a server, one for the others. A test that
+is not tried with each provider in turn names its own: `servers("contracts", "zk")`.
+"""
+
+_BACKENDS = ("backend", "clustered", "over_http")
 
 SESSION_TTL_S = 2
 """A short life, for any provider."""
@@ -36,6 +40,20 @@ STARTERS: dict[str, Callable[[Path], Server]] = {
     "etcd": servers.etcd,
     "zk": servers.zookeeper,
 }
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests/conftest.py makes groups of modules
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give one set's tests of one provider to one worker: each server is started twice, and no provider waits for another."""
+    for item in items:
+        mark = item.get_closest_marker("servers")
+        if mark is not None and (provider := _provider(item, *mark.args)):
+            item.add_marker(pytest.mark.xdist_group(f"{mark.args[0]}-{provider}"))
+
+
+def _provider(item: pytest.Item, kind: str, named: str = "") -> str:
+    parameters: dict[str, str] = item.callspec.params if hasattr(item, "callspec") else {}
+    return next((parameters[name] for name in _BACKENDS if name in parameters), named)
 
 
 def missing(reason: str) -> None:
@@ -166,7 +184,7 @@ def over_http(request: pytest.FixtureRequest, make_backend: Callable[[str], Back
 @pytest.fixture
 def area(request: pytest.FixtureRequest) -> str:
     """Give a part of the store that no other test uses."""
-    name = next(name for name in ("backend", "clustered", "over_http") if name in request.fixturenames)
+    name = next(name for name in _BACKENDS if name in request.fixturenames)
     made: Backend = request.getfixturevalue(name)
     return made.area()
 

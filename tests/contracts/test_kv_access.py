@@ -261,6 +261,7 @@ def test_etcd_that_refuses_says_why(guarded_etcd: Server, opened, secret: str, m
     assert "other-pw" not in str(caught.value)
 
 
+@pytest.mark.servers("contracts", "zk")
 def test_zookeeper_nodes_are_for_the_user_who_made_them(make_backend, opened) -> None:
     backend = make_backend("zk")
     area = backend.area()

@@ -210,6 +210,7 @@ def test_answer_that_makes_no_sense_is_unavailability(over_http: Backend, area: 
             CALLS[call](store)
 
 
+@pytest.mark.servers("outages", "etcd")
 def test_answer_that_is_not_the_stores_is_told_in_the_servers_words(make_backend: Callable[[str], Backend]) -> None:
     consul, etcd = make_backend("consul"), make_backend("etcd")
     assert consul.server is not None
@@ -301,6 +302,7 @@ def test_confirmation_fails_where_no_server_answers(clustered: Backend, area: st
     until(lambda: store.confirm(3.0) is None, 30)
 
 
+@pytest.mark.servers("outages", "etcd")
 def test_etcd_watch_lists_again_when_its_past_was_compacted(make_backend, tmp_path: Path) -> None:
     backend = make_backend("etcd")
     area = backend.area()
@@ -323,6 +325,7 @@ def test_etcd_watch_lists_again_when_its_past_was_compacted(make_backend, tmp_pa
     backend.close_all()
 
 
+@pytest.mark.servers("outages", "etcd")
 def test_etcd_watch_that_went_silent_is_opened_anew(make_backend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reconciler.kv.etcd.SILENCE_MAX_S", 0.3)
     backend = make_backend("etcd")

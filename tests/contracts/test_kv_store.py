@@ -350,6 +350,7 @@ def test_what_others_wrote_under_impossible_names_is_passed_over(over_http: Back
     follower.watch.close()
 
 
+@pytest.mark.servers("contracts", "zk")
 def test_zookeeper_nodes_of_others_are_passed_over(make_backend) -> None:
     backend = make_backend("zk")
     area = backend.area()
@@ -527,6 +528,7 @@ def test_keys_of_a_killed_process_vanish_after_the_ttl_and_not_before(backend: B
     follower.watch.close()
 
 
+@pytest.mark.servers("contracts", "consul")
 @pytest.mark.parametrize("ttl_s", [0.1, 9, 100_000])
 def test_consul_says_which_session_ttl_it_takes(make_backend, monkeypatch: pytest.MonkeyPatch, ttl_s: float) -> None:
     monkeypatch.undo()

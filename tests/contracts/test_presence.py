@@ -224,6 +224,7 @@ def test_end_does_not_wait_for_a_store_that_hangs(clustered: Backend, area: str)
         presence.close()
 
 
+@pytest.mark.servers("outages", "consul")
 def test_what_cannot_be_given_is_said_once(make_backend, caplog: pytest.LogCaptureFixture) -> None:
     backend = make_backend("consul")
 

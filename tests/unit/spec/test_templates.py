@@ -8,6 +8,8 @@ import pytest
 from reconciler.spec.load import LoadedSpecs, load_specs
 from reconciler.spec.templates import TooMuch, _bounded
 
+pytestmark = pytest.mark.apart
+
 
 def load(folder: Path, template: str, *, host: str = "alpha") -> LoadedSpecs:
     (folder / "a.yaml.j2").write_text(template)
@@ -67,11 +69,16 @@ def test_a_place_that_cannot_be_told_is_given_in_the_rendered_text(tmp_path: Pat
         pytest.param("{% include '/etc/passwd' %}", id="include"),
         pytest.param("{% import 'x' as x %}", id="import"),
         pytest.param("{{ range(100000) | list }}", id="range"),
-        pytest.param("{% for i in range(999) %}{% for j in range(999) %}{% endfor %}{% endfor %}", id="loops"),
+        pytest.param(
+            "{% for i in range(999) %}{% for j in range(999) %}{% endfor %}{% endfor %}",
+            id="loops",
+            marks=pytest.mark.long,
+        ),
         pytest.param("{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}", id="endless-macro"),
         pytest.param(
             "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
             id="exploding-macro",
+            marks=pytest.mark.long,
         ),
         pytest.param("{{ 'a' * 10**9 }}", id="text-times"),
         pytest.param("{{ 10**9 * 'a' }}", id="times-text"),
@@ -166,6 +173,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("text", "line", "said"), BOMBS.values(), ids=BOMBS)
 def test_a_bomb_costs_its_own_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, line: int, said: str
