@@ -209,7 +209,7 @@ class _Root:
     def take(self, hints: Iterable[Hint], watched: Mapping[str, Inode], *, is_due: bool) -> None:
         hinted = {hint[1] for hint in hints if self.seen.concerns(hint, watched)}
         self.changed |= hinted
-        if hinted or is_due:
+        if is_due or not all(self.seen.renew(path) for path in hinted):
             self.look()
 
     def settle(self) -> None:

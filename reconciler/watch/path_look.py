@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections import deque
@@ -67,6 +68,19 @@ class Look:
         folder, name = os.path.split(path)
         names = self._names_of(watched.get(folder))
         return (_ALL in names and not name.startswith(".")) or (name in names and change != MODIFIED)
+
+    def renew(self, path: str) -> bool:
+        """Note what became of a path; no when that takes another look: it is, or was, a folder or link, or leads to one."""
+        folder, name = os.path.split(path)
+        inode = self.places.get(folder)
+        if inode is None or name in self.names[inode] or path in self.places:
+            return False
+        self.stamps.pop(path, None)
+        with contextlib.suppress(OSError):
+            status = os.lstat(path)
+            self.stamps[path] = _stamp(status)
+            return stat.S_ISREG(status.st_mode)
+        return True
 
     def _names_of(self, inode: Inode | None) -> Collection[str]:
         return () if inode is None else self.names.get(inode, ())
@@ -159,25 +173,29 @@ class _Walk:
 
     def _leads_on(self, folder: str) -> Iterator[str]:
         """Stamp what is in a folder, hidden entries left out; give the folders and symbolic links among it."""
-        for name in _names(folder):
-            status = None if name.startswith(".") else self._stamp(os.path.join(folder, name))
-            if status is not None and (stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-                yield os.path.join(folder, name)
+        for entry in _entries(folder):
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue  # gone: that it is not among the stamps says so
+            self.found.stamps[entry.path] = _stamp(status)
+            if stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode):
+                yield entry.path
 
 
-def _names(folder: str) -> list[str]:
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
-        return os.listdir(folder)
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError:
         return []  # gone again, which the folder above tells
 
 
 def _stamp(status: os.stat_result) -> int:
-    """Give what is different after a change. A folder's times are not: they tell of hidden entries too."""
-    itself = (status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid)
+    """Give what is another number after a change. A folder's times are not in it: they tell of hidden entries too."""
     if stat.S_ISDIR(status.st_mode):
-        return hash(itself)
-    return hash((*itself, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+        return hash((status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid))
+    return hash((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
 
 
 def _link_target(path: str) -> str | None:
