@@ -122,6 +122,7 @@ HOMES = {
     "jinja2": ("spec", "cli"),
     "prometheus_client": ("watch",),
     "pydantic": ("spec", "kv", "plugin"),
+    "pyroute2": ("kernel",),
     "rich": ("cli",),
     "ruamel": ("spec",),
     "watchfiles": ("kernel",),

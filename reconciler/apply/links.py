@@ -16,7 +16,7 @@ from reconciler.apply.scripts import (
     own_link,
 )
 from reconciler.errors import NameConflict
-from reconciler.kernel.links import ADDR_GEN_EUI64, ADDR_GEN_NONE, Change, Link, new_bridge, new_veth
+from reconciler.kernel.links import ADDR_GEN_EUI64, ADDR_GEN_NONE, Change, Link, new_veth
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.sysctl import write_sysctl
 from reconciler.model.objects import Bridge, LinkUp, VethPair
@@ -24,6 +24,8 @@ from reconciler.model.objects import Bridge, LinkUp, VethPair
 
 def create_bridge(bridge: Bridge, namespaces: Namespaces) -> Script:
     """Make it down, then give it what must be set before it comes up."""
+    from reconciler.kernel.rare import new_bridge
+
     what = f"create {bridge.describe()}"
     reply = yield Ask(bridge.ns, new_bridge(bridge.ifname, bridge.mac))
     if reply.errno == errno.EEXIST:

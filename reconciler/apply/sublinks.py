@@ -7,11 +7,11 @@ import errno
 from reconciler.apply.ipv6 import set_ipv6
 from reconciler.apply.scripts import Ask, Script, change, check, foreign, found_link, needed_link, own_link
 from reconciler.errors import NameConflict, kernel_error
-from reconciler.kernel.links import ADDR_GEN_NONE, NSID_NOT_ASSIGNED, Change, Link, new_bridge
+from reconciler.kernel.links import ADDR_GEN_NONE, NSID_NOT_ASSIGNED, Change, Link
 from reconciler.kernel.netlink import Reply
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.rtnetlink import Request
-from reconciler.kernel.sublinks import Place, ipvlan_mode, macvlan_mode, new_ipvlan, new_macvlan, new_vlan, vlan_id
+from reconciler.kernel.sublinks import Place, ipvlan_mode, macvlan_mode, new_ipvlan, new_macvlan, vlan_id
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import DeadEnd, Ipvlan, Macvlan, Vlan
 
@@ -21,6 +21,8 @@ _KINDS: dict[type[Sublink | Vlan], str] = {Macvlan: "macvlan", Ipvlan: "ipvlan",
 
 
 def create_dead_end(end: DeadEnd, namespaces: Namespaces) -> Script:
+    from reconciler.kernel.rare import new_bridge
+
     what = f"create {end.describe()}"
     reply = yield Ask(end.ns, new_bridge(end.ifname))
     if reply.errno == errno.EEXIST:
@@ -47,6 +49,8 @@ def _set_up(link: DeadEnd | Vlan, namespaces: Namespaces, what: str) -> Script:
 
 
 def create_vlan(vlan: Vlan, namespaces: Namespaces) -> Script:
+    from reconciler.kernel.rare import new_vlan
+
     what = f"create {vlan.describe()}"
     parent = yield from needed_link(vlan.ns, vlan.parent, what)
     reply = yield Ask(vlan.ns, new_vlan(vlan.ifname, parent.ifindex, vlan.vlan_id))

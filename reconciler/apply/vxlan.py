@@ -8,13 +8,15 @@ from reconciler.apply.scripts import Ask, Script, change, check, foreign, found_
 from reconciler.errors import kernel_error
 from reconciler.kernel.links import ADDR_GEN_NONE, Change
 from reconciler.kernel.netns import Namespaces
-from reconciler.kernel.vxlan import VxlanData, new_vxlan, vxlan_data
+from reconciler.kernel.vxlan import VxlanData, vxlan_data
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import Vxlan
 
 
 def create_vxlan(vxlan: Vxlan, namespaces: Namespaces) -> Script:
     """Make it by one message from the host's namespace; a second one, inside its own, sets it up."""
+    from reconciler.kernel.rare import new_vxlan
+
     what = f"create {vxlan.describe()}"
     master = yield from needed_link(vxlan.ns, vxlan.master, what)
     wanted = _data(vxlan)

@@ -166,21 +166,6 @@ def mark_loopback(alias: str) -> Request:
 _OUR_GROUP: Final = u32_attribute(_IFLA_GROUP, LINK_GROUP)
 
 
-def new_bridge(ifname: str, mac: str = "") -> Request:
-    """Make a bridge that is down, in our group. mac "": the kernel chooses one.
-
-    Its MTU is not set here: one given on creation counts as not chosen, and the bridge would follow its ports (br_mtu_auto_adjust).
-    """
-    body = (
-        _IFINFO.pack(0, 0, 0, 0, 0)
-        + text_attribute(_IFLA_IFNAME, ifname)
-        + (_mac_attribute(mac) if mac else b"")
-        + _OUR_GROUP
-        + nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"bridge"))
-    )
-    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
-
-
 def new_veth(ifname: str, master: int, mtu: int, peer_ns_fd: int, peer_ifname: str, peer_mac: str) -> Request:
     """Make a veth pair in our group, near side a port of link `master` and down, the peer in the namespace behind `peer_ns_fd`.
 

@@ -1,4 +1,4 @@
-"""Macvlan, ipvlan and VLAN links as rtnetlink messages (linux/if_link.h). Pure."""
+"""Macvlan and ipvlan links as rtnetlink messages, VLAN links as a dump tells of them (linux/if_link.h). Pure."""
 
 from __future__ import annotations
 
@@ -71,22 +71,14 @@ def new_ipvlan(place: Place, mode: str, flag: str) -> Request:
     return _new(place, b"ipvlan", b"", data)
 
 
-def new_vlan(ifname: str, parent: int, vlan_id: int) -> Request:
-    """Make a VLAN link in our group, down, beside its parent and with its MTU."""
-    return _on_parent(ifname, parent, b"vlan", b"", attribute(_IFLA_VLAN_ID, _U16.pack(vlan_id)))
-
-
 def _new(place: Place, kind: bytes, address: bytes, data: bytes) -> Request:
-    inside = u32_attribute(_IFLA_MTU, place.mtu) + u32_attribute(_IFLA_NET_NS_FD, place.ns_fd)
-    return _on_parent(place.ifname, place.parent, kind, address + inside, data)
-
-
-def _on_parent(ifname: str, parent: int, kind: bytes, more: bytes, data: bytes) -> Request:
     body = (
         _IFINFO.pack(0, 0, 0, 0, 0)
-        + text_attribute(_IFLA_IFNAME, ifname)
-        + more
-        + u32_attribute(_IFLA_LINK, parent)
+        + text_attribute(_IFLA_IFNAME, place.ifname)
+        + address
+        + u32_attribute(_IFLA_MTU, place.mtu)
+        + u32_attribute(_IFLA_NET_NS_FD, place.ns_fd)
+        + u32_attribute(_IFLA_LINK, place.parent)
         + u32_attribute(_IFLA_GROUP, LINK_GROUP)
         + nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, kind), nested(_IFLA_INFO_DATA, data))
     )

@@ -30,7 +30,6 @@ from reconciler.kernel.links import (
     get_nsid,
     ipv6_of,
     mark_loopback,
-    new_bridge,
     new_veth,
     sysctl_values,
 )
@@ -65,20 +64,6 @@ def at(found: Any, *path: str) -> Any:
     for name in path:
         found = attrs(found)[name]
     return found
-
-
-def test_bridge_request_reads_as_meant() -> None:
-    request = new_bridge("br-1", "02:42:0a:00:00:01")
-
-    found = understood(request, ifinfmsg)
-
-    assert request.flags == 0x600  # create, exclusive
-    assert found.get("ifname") == "br-1"
-    assert found.get("address") == "02:42:0a:00:00:01"
-    assert found.get("group") == LINK_GROUP
-    assert at(found, "IFLA_LINKINFO", "IFLA_INFO_KIND") == "bridge"
-    assert found["flags"] == 0
-    assert found.get("mtu") is None
 
 
 def test_veth_request_reads_as_meant() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from reconciler.kernel.links import Link, decode_link, new_bridge
+from reconciler.kernel.links import Link, decode_link
 from reconciler.kernel.rtnetlink import CodecError, Request, attribute, messages, packed
 from reconciler.kernel.sublinks import (
     UNKNOWN,
@@ -20,7 +20,6 @@ from reconciler.kernel.sublinks import (
     macvlan_mode,
     new_ipvlan,
     new_macvlan,
-    new_vlan,
     vlan_id,
 )
 from reconciler.model.identifiers import LINK_GROUP
@@ -112,17 +111,6 @@ def test_ipvlan_is_read_as_it_was_written(number: int, mode: str, bits: int, fla
     assert ipvlan_mode(link._replace(sublink=link.sublink + flags_attribute(bits))) == (mode, flag)
 
 
-@pytest.mark.parametrize("number", [1, 10, 4094])
-def test_vlan_request_reads_as_meant_and_is_read_as_it_was_written(number: int) -> None:
-    found = understood(new_vlan("eth0.10", 7, number))
-
-    assert (found.get("ifname"), found.get("link"), found.get("group")) == ("eth0.10", 7, LINK_GROUP)
-    assert (found.get("mtu"), found.get("net_ns_fd"), found["flags"]) == (None, None, 0)
-    assert at(found, "IFLA_LINKINFO", "IFLA_INFO_KIND") == "vlan"
-    assert at(found, "IFLA_LINKINFO", "IFLA_INFO_DATA", "IFLA_VLAN_ID") == number
-    assert vlan_id(written(index=2, attrs=info("vlan", ("IFLA_VLAN_ID", number)))) == number
-
-
 def test_what_older_kernels_do_not_tell_has_its_default() -> None:
     assert ipvlan_mode(written(index=2, attrs=info("ipvlan"))) == ("l2", "bridge")
     assert macvlan_mode(written(index=2, attrs=info("macvlan"))) == UNKNOWN
@@ -130,10 +118,6 @@ def test_what_older_kernels_do_not_tell_has_its_default() -> None:
 
 def test_other_kinds_carry_nothing_along() -> None:
     assert written(index=2, attrs=info("veth")).sublink == b""
-
-
-def test_a_bridge_may_be_left_to_choose_its_address() -> None:
-    assert understood(new_bridge("dm-0123456789ab")).get("address") is None
 
 
 @given(raw=st.binary(max_size=40))

@@ -1,0 +1,104 @@
+"""Making links that come by the dozen, one or two per network: bridges, VLAN links and VXLAN devices, by pyroute2's messages.
+
+The rule: what comes by the dozen is written with pyroute2, which knows every attribute by name; what comes by the thousand (ends of
+attachments, marks and numbers of namespaces, changes, addresses, routes, neighbours, all dumps and events) with our own codec. The
+sockets are ours for both: one batch per round, the kernel's own words, every write counted.
+
+Measured on 2026-11-29, pyroute2 0.9.7 beside our codec, CPU time of Python 3.11 on one core:
+
+| what | pyroute2 | ours |
+| --- | --- | --- |
+| write a bridge, a VXLAN device, a veth pair | 107, 249, 280 us | 2, 9, 8 us |
+| read a link, an address, a route | 462, 54, 79 us | 28, 4, 5 us |
+| import, whole | 120 ms, 10.6 MB | |
+| import, messages of links alone, as here | 20 ms, 1.4 MB | |
+
+With 1,000 attachments reading alone would cost a pass with nothing to do more than a second. This module is imported by who makes
+such a link, when he makes it: what makes none, as a pass with nothing to do, a dry run or a listing, does not pay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec, module_from_spec
+from typing import Any, Final
+
+from reconciler.kernel.links import RTM_NEWLINK
+from reconciler.kernel.rtnetlink import NLM_F_CREATE, NLM_F_EXCL, Request
+from reconciler.kernel.vxlan import VxlanData
+from reconciler.model.identifiers import LINK_GROUP
+
+
+@contextlib.contextmanager
+def _uninitialised(package: str) -> Iterator[None]:
+    """Let the body import modules of a package without running its own `__init__`, which imports all others."""
+    spec = None if package in sys.modules else find_spec(package)
+    if spec is None:
+        yield
+        return
+    sys.modules[package] = module_from_spec(spec)
+    try:
+        yield
+    finally:
+        del sys.modules[package]  # who imports it later gets it whole
+
+
+with _uninitialised("pyroute2"):
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+_HEADER_SIZE: Final = 16
+
+_Attribute = tuple[str, object]
+
+
+def new_bridge(ifname: str, mac: str = "") -> Request:
+    """Make a bridge that is down, in our group. mac "": the kernel chooses one.
+
+    Its MTU is not set here: one given on creation counts as not chosen, and the bridge would follow its ports (br_mtu_auto_adjust).
+    """
+    return _new_link("bridge", ("IFLA_IFNAME", ifname), *([("IFLA_ADDRESS", mac)] if mac else ()))
+
+
+def new_vlan(ifname: str, parent: int, vlan_id: int) -> Request:
+    """Make a VLAN link in our group, down, beside its parent and with its MTU."""
+    return _new_link("vlan", ("IFLA_IFNAME", ifname), ("IFLA_LINK", parent), data=[("IFLA_VLAN_ID", vlan_id)])
+
+
+def new_vxlan(ifname: str, master: int, mtu: int, ns_fd: int, data: VxlanData) -> Request:
+    """Make a VXLAN device in our group in the namespace behind `ns_fd`, there a port of link `master`, and down.
+
+    For a socket in the underlay: that is where the device's own socket opens and stays, so it never exists in the host's
+    namespace under any name (`src_net` of vxlan_newlink in drivers/net/vxlan/vxlan_core.c). It cannot come up in this message: it
+    must first be told not to make itself an address, which is no part of creation (EAFNOSUPPORT).
+    """
+    return _new_link(
+        "vxlan",
+        ("IFLA_IFNAME", ifname),
+        ("IFLA_MTU", mtu),
+        ("IFLA_MASTER", master),
+        ("IFLA_NET_NS_FD", ns_fd),
+        data=[
+            ("IFLA_VXLAN_ID", data.vni),
+            *_local(data),
+            ("IFLA_VXLAN_PORT", data.port),
+            ("IFLA_VXLAN_LEARNING", data.is_learning),
+            ("IFLA_VXLAN_PROXY", data.is_proxy),
+        ],
+    )
+
+
+def _local(data: VxlanData) -> Iterator[_Attribute]:
+    if data.local is not None:
+        yield "IFLA_VXLAN_LOCAL" if data.local.version == 4 else "IFLA_VXLAN_LOCAL6", str(data.local)
+
+
+def _new_link(kind: str, *attributes: _Attribute, data: list[_Attribute] | None = None) -> Request:
+    info: list[_Attribute] = [("IFLA_INFO_KIND", kind)]
+    if data:
+        info.append(("IFLA_INFO_DATA", {"attrs": data}))
+    message: Any = ifinfmsg()
+    message["attrs"] = [*attributes, ("IFLA_GROUP", LINK_GROUP), ("IFLA_LINKINFO", {"attrs": info})]
+    message.encode()
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, bytes(message.data[_HEADER_SIZE:]))
