@@ -119,7 +119,7 @@ class _Cause:
 
 
 class Watcher:
-    """Keeps one host converged until SIGTERM or SIGINT. One thread; nothing is torn down at the end."""
+    """Keeps one host converged until SIGTERM or SIGINT. One thread makes all passes; nothing is torn down at the end."""
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -59,6 +60,14 @@ class Watched:
 
     def ip(self, ns: str, *words: str) -> None:
         self.machine.run(ns, "ip", *words)
+
+    def namespaces_of_threads(self) -> set[int]:
+        """Give the network namespaces of all but the first, which enters others."""
+        found = set()
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # ended meanwhile
+                found.add((thread / "ns/net").stat().st_ino if int(thread.name) != self.process.pid else 0)
+        return found - {0}
 
     def near_end(self) -> str:
         return next(name for name in self.machine.links("H") if name.startswith("rcv"))
@@ -138,6 +147,7 @@ def test_folder_that_is_gone_keeps_what_runs_repaired_and_is_followed_when_it_co
     watched.reconcile.write(lan=LAN, web=WEB, db=DB)
 
     assert eventually(lambda: watched.answers("10.5.0.20"), DEADLINE_S)
+    assert watched.namespaces_of_threads() == {watched.machine.path("H").stat().st_ino}, "none was begun in a sandbox"
 
 
 def test_watcher_without_a_folder_builds_nothing_and_waits_for_it(
