@@ -42,7 +42,8 @@
         Superseded         others were confirmed on trial in their place, and are in force (exit 4)
 
 Adapters translate at the border with `raise ... from cause`. `is_retryable` says whether the same pass, run again
-without a person's help, may succeed. A bug is none of these: it surfaces.
+without a person's help, may succeed. `is_gone` says that something is not there which a look may have seen just before: what a look
+saw need not all be of one moment, so it is a reason to look again. A bug is none of these: it surfaces.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class ReconcilerError(Exception):
 
     exit_code: ExitCode = ExitCode.FAILED
     is_retryable: bool = False
+    is_gone: bool = False
 
 
 class SpecError(ReconcilerError):
@@ -115,6 +117,7 @@ class NameConflict(PlanError):
 
 class SandboxMissing(PlanError):
     is_retryable = True
+    is_gone = True
 
 
 class NetworkDiffers(PlanError):
@@ -146,6 +149,11 @@ class KernelError(ReconcilerError):
         super().__init__(f"{operation}: {reason} ({_errno.errorcode.get(errno, errno)})")
         self.errno, self.operation, self.detail = errno, operation, detail
         self.is_retryable = errno in (_errno.EBUSY, _errno.EAGAIN, _errno.EINTR, _errno.ENOBUFS, _errno.ETIMEDOUT)
+        self.is_gone = errno in _GONE
+
+
+_GONE = (_errno.ENODEV, _errno.ENOENT, _errno.ESRCH, _errno.ENETDOWN, _errno.ENETUNREACH, _errno.EHOSTUNREACH)
+"""A link, a setting of one; a link that went down, or lost the address that the way to a gateway came with."""
 
 
 class PrivilegeError(KernelError):

@@ -7,7 +7,7 @@ the appliers touch the world. Observing comes before assigning because addresses
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -200,28 +200,31 @@ def _converge(
 ) -> Report:
     """Apply, undo what failed half-way, look again until nothing is left to do.
 
-    A unit that failed is left alone for the rest of the pass, unless its error says that trying again may help.
+    A unit that failed is left alone for the rest of the pass, unless its error says that trying again may help. One that missed
+    something is looked at once more before that counts: it may have gone between two dumps of one look, so that the plan lacked it.
     """
-    first = view = look(wanted, settings, backends, blocked)
+    first = announced = view = look(wanted, settings, backends, blocked)
     outcomes: list[Outcome] = []
     failed = list(blocked)
+    missed: dict[Unit, View] = {}
     for _ in range(_ROUNDS):
         if not view.plan.operations:
             break
         done = _apply(view.plan.operations, settings, backends, progress)
-        outcomes += done
         new = failures(done)
-        failed += [(unit, error) for unit, error in new if _is_final(unit, error)]
-        # What could not be removed is not built up again: the next pass removes the rest.
-        half_made = failures(outcome for outcome in done if outcome.operation.action is not Action.DELETE)
-        undone = [
-            (unit, error) for unit, error in half_made if unit != NAMES_UNIT and not isinstance(error, PluginError)
-        ]
-        if undone:
-            _undo(view, undone, settings, backends, wanted)
+        again = {unit: error for unit, error in new if error.is_gone and unit not in missed}
+        if again:
+            missed.update(dict.fromkeys(again, view))
+            backends.memory.forget_all()
+            done = _without(done, again)
+        outcomes += done
+        failed += [(unit, error) for unit, error in new if unit not in again and _is_final(unit, error)]
+        _undo_half_made(done, view, missed, settings, backends, wanted)
         before, view = view, look(wanted, settings, backends, failed)
         forget_stale_flows(stale_flows(before.observed.seen, view.observed.seen), backends.namespaces)
-        announce_addresses(announcements(before.observed.seen, view.observed.seen), backends.namespaces)
+        if not again:  # else what is there by now may be half of it, such as an address on a link that is down
+            announce_addresses(announcements(announced.observed.seen, view.observed.seen), backends.namespaces)
+            announced = view
     for unit, remark in view.desired.remarks if outcomes else ():
         log.warning("%s: %s", unit, remark)
     return _report(replace(view, plan=first.plan), loaded, tuple(outcomes), view.plan)
@@ -249,15 +252,38 @@ def _apply(
     return done
 
 
+def _without(done: Sequence[Outcome], again: Mapping[Unit, ReconcilerError]) -> tuple[Outcome, ...]:
+    """Leave out what failed of units that are looked at again, and what was skipped for that: the next round tells of it."""
+    causes = {id(error) for error in again.values()}
+    return tuple(o for o in done if o.error is None or (o.operation.unit not in again and id(o.error) not in causes))
+
+
+def _undo_half_made(
+    done: Sequence[Outcome],
+    view: View,
+    missed: Mapping[Unit, View],
+    settings: Settings,
+    backends: Backends,
+    wanted: WantedState,
+) -> None:
+    """Bring units that failed back to what they were before they were first tried."""
+    # What could not be removed is not built up again: the next pass removes the rest.
+    half_made = failures(outcome for outcome in done if outcome.operation.action is not Action.DELETE)
+    undone = [unit for unit, error in half_made if unit != NAMES_UNIT and not isinstance(error, PluginError)]
+    for before in {id(found): found for found in (missed.get(unit, view) for unit in undone)}.values():
+        units = [unit for unit in undone if missed.get(unit, view) is before]
+        _undo(before, units, settings, backends, wanted)
+
+
 def _undo(
     before: View,
-    failed: Sequence[tuple[Unit, ReconcilerError]],
+    failed: Sequence[Unit],
     settings: Settings,
     backends: Backends,
     wanted: WantedState,
 ) -> None:
     """Bring the units that failed back to what they were: the same engine, towards what was seen before."""
-    blocked = Blocked(unit for unit, _ in failed)
+    blocked = Blocked(failed)
     now = look(wanted, settings, backends)
     target: dict[Key, Object] = {}
     for view, is_failed in ((now, False), (before, True)):

@@ -208,8 +208,7 @@ def test_firewall_that_others_flushed_is_put_back(watched: Watched) -> None:
 
 
 def test_repaired_drift_is_counted_in_the_status(watched: Watched) -> None:
-    # One change of one object: of a link that goes, a look that is under way may see a part only, and its repair fails at first.
-    watched.ip("H", "link", "set", watched.near_end(), "nomaster")
+    watched.ip("H", "link", "delete", watched.near_end())
     assert eventually(lambda: watched.answers("10.5.0.10"), DEADLINE_S)
 
     assert eventually(

@@ -1,4 +1,4 @@
-"""What a command line may lack: functions for `prepare` of `tests.pipeline.forked`, called in its process."""
+"""What a command line may lack or meet: called in its process, by `prepare` of `tests.pipeline.forked` or as a hook."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import atexit
 import ctypes
 import os
 import shutil
+import subprocess
 import sys
+from collections.abc import Sequence
+from typing import Any
+
+from reconciler.kernel.netlink import RouteSocket
 
 
 def as_nobody() -> None:
@@ -30,3 +35,18 @@ def without_nft() -> None:
         return load(name, *arguments, **named)  # type: ignore[arg-type]
 
     ctypes.CDLL = missing  # type: ignore[assignment,misc]
+
+
+def broken_before_dump(number: int, command: Sequence[str], log: int) -> None:
+    """Let somebody run `command` just before the dump of that number, from 0; tell in `log` that it was run."""
+    dump, count = RouteSocket.dump, 0
+
+    def broken(self: RouteSocket, request: Any, decode: Any) -> Any:
+        nonlocal count
+        if count == number:
+            subprocess.run(command, check=True)
+            os.write(log, b"broken")
+        count += 1
+        return dump(self, request, decode)
+
+    RouteSocket.dump = broken  # type: ignore[method-assign]
