@@ -23,14 +23,13 @@ a step of 10 ms would halve that, and cost twice the CPU time of a quiet host.
 _GROUPED_MS: Final = 50
 """Changes that follow each other without a pause are told after this long."""
 
+_FEW_WATCHES: Final = "if there are too few inotify watches, raise the sysctl fs.inotify.max_user_watches"
 _FEW_INSTANCES: Final = "if these are inotify instances, raise the sysctl fs.inotify.max_user_instances"
 
 Hint = tuple[int, str]
 """What happened (ADDED, MODIFIED, DELETED) to which path: of what is watched, or of something directly in it."""
 
-ADDED: Final = int(Change.added)
 MODIFIED: Final = int(Change.modified)
-DELETED: Final = int(Change.deleted)
 
 
 class Wake(Protocol):
@@ -42,17 +41,19 @@ class Wake(Protocol):
 class Notifier:
     """Watches paths, and what is directly in those that are folders. A thread of Rust's begins here, in the caller's namespaces.
 
-    is_partial: something could not be watched, or is gone. Raises KernelError when nothing can be.
+    is_partial: something could not be watched; refusal: why, "" when it is gone. Raises KernelError when nothing can be.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
         wanted = list(paths)
         taken = [path for path in wanted if _is_text(path)]
         self.is_partial = len(taken) < len(wanted)
+        self.refusal = "a folder's name is no UTF-8" if self.is_partial else ""
         try:
             self._rust = _watch(taken, must_all=not self.is_partial)
-        except OSError:  # too few watches, no permission, gone
-            self.is_partial = True
+        except OSError as error:
+            is_gone = isinstance(error, FileNotFoundError)
+            self.is_partial, self.refusal = True, "" if is_gone else f"{error}; {_FEW_WATCHES}"
             self._rust = _watch(taken, must_all=False)
 
     def wait(self, timeout_s: float, wake: Wake) -> set[Hint]:

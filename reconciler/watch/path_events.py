@@ -155,9 +155,13 @@ class PathEvents:
         try:
             self._arm()
         except KernelError as error:
-            if not self._is_refused:
-                log.warning("changes of specs are looked for every %.0f s: %s", LOOK_S, error)
-            self._is_refused = True
+            self._note(is_refused=True, reason=str(error))
+
+    def _note(self, *, is_refused: bool, reason: str) -> None:
+        """Say so when not all changes will be told of from now on."""
+        if is_refused and reason and not self._is_refused:
+            log.warning("some changes of files are only noticed by a look every %.0f s: %s", LOOK_S, reason)
+        self._is_refused = is_refused
 
     def _arm(self) -> None:
         """Watch what the last look saw and look again, until that sees the same: what came in between is seen, or told of."""
@@ -165,7 +169,7 @@ class PathEvents:
             places = self._places()
             notifier = Notifier(places)
             before, self._notifier, self._watched = self._notifier, notifier, places
-            self._is_refused = notifier.is_partial
+            self._note(is_refused=notifier.is_partial, reason=notifier.refusal)
             if before is not None:
                 before.close()
             for root in self._roots:

@@ -430,14 +430,18 @@ class FewWatches:
 
 
 @pytest.mark.usefixtures("soon")
-def test_refused_watch_asks_for_polling_and_looks(specs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_watch_asks_for_polling_and_looks(
+    specs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(notifier, "RustNotify", FewWatches)
         events = PathEvents(specs)
         assert events.needs_polling
-        save_in_place(specs)
-        assert tells(events)
+        for _ in range(2):
+            save_in_place(specs)
+            assert tells(events)
 
+    assert [record.getMessage().count("fs.inotify.max_user_watches") for record in caplog.records] == [1]
     assert eventually(lambda: not events.needs_polling), "there are watches again"
     events.close()
 
@@ -478,6 +482,15 @@ def test_folder_whose_name_is_no_text_is_looked_at(tmp_path: Path) -> None:
     save_in_place(specs)
     assert tells(events)
     events.close()
+
+
+@pytest.mark.kernel
+def test_mount_over_the_folder_is_told_with_what_is_in_it(specs: Path, events: PathEvents) -> None:
+    for command in (["mount", "-t", "tmpfs", "none", specs], ["umount", specs]):
+        subprocess.run(command, check=True)
+        assert tells(events)
+        save_in_place(specs)
+        assert tells(events)
 
 
 def test_nothing_stays_open(specs: Path) -> None:
