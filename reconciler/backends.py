@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from reconciler.apply.cluster_records import apply_cluster_records
+from reconciler.apply.cluster_records import apply_cluster_records, withdrawn
 from reconciler.apply.container_files import apply_container_files
 from reconciler.apply.executor import Handler
 from reconciler.apply.files import apply_files
@@ -78,6 +78,7 @@ from reconciler.model.objects import (
     Vlan,
     Vxlan,
 )
+from reconciler.model.plan import Operation
 from reconciler.model.plugins import PLUGIN_RECORDS
 from reconciler.model.wanted import WantedState
 from reconciler.observe.cluster import ClusterStore
@@ -136,15 +137,19 @@ class Backends:
     memory: Memory = field(default_factory=Memory)
     answers: Answers = field(default_factory=Answers)
 
-    def handlers(self, settings: Settings) -> Mapping[type[Object], Handler]:
-        """Say who carries out operations on which kind of object."""
+    def handlers(self, settings: Settings, operations: Sequence[Operation]) -> Mapping[type[Object], Handler]:
+        """Say who carries out operations on which kind of object. operations: all that are to be carried out."""
+        shared: dict[type[Object], Handler] = {}
+        if self.cluster is not None:
+            leaving = withdrawn(operations)
+            shared[ClusterRecord] = partial(apply_cluster_records, store=self.cluster, leaving=leaving)
         rtnetlink = partial(apply_rtnetlink, namespaces=self.namespaces)
         neighbours = partial(apply_neighbours, namespaces=self.namespaces)
         firewall = partial(apply_firewalls, nft=self.nft, namespaces=self.namespaces)
         ipam_plugins = partial(apply_ipam_plugins, plugins=self.plugins, kv=self.kv)
         plugins = partial(apply_plugins, plugins=self.plugins, kv=self.kv, namespaces=self.namespaces)
         return {
-            **({} if self.cluster is None else {ClusterRecord: partial(apply_cluster_records, store=self.cluster)}),
+            **shared,
             KvRecord: partial(apply_records, kv=self.kv),
             FirewallRules: firewall,
             FirewallElement: firewall,

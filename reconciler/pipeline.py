@@ -239,7 +239,7 @@ def _apply(
     operations: Sequence[Operation], settings: Settings, backends: Backends, progress: Progress | None = None
 ) -> tuple[Outcome, ...]:
     """Carry out operations, and forget what was seen where they took place."""
-    done = carry_out(operations, backends.handlers(settings), progress)
+    done = carry_out(operations, backends.handlers(settings, operations), progress)
     memory = backends.memory
     memory.forget(ns for operation in operations for ns in operation.namespaces())
     if any(isinstance(operation.object, SandboxFile) for operation in operations):

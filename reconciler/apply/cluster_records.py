@@ -3,7 +3,7 @@
 Every write is a compare-and-swap by the version that was looked at, in one transaction with the claims of the record: the keys
 that stand for an address, a VNI or a pool, whose value is the path of the record they belong to. So there never are two
 endpoints with one address, whatever hosts, connections or processes fail in between. A claim whose record is not there, or
-does not need it any more, is stale and can be taken over.
+does not need it any more, is stale and can be taken over; so can one of a record that this pass takes back in the end.
 
 The last host that leaves a network takes the network along, in the same step. All that leave write one key of the network's, so
 that of two who leave at the same time one comes second, and sees that it is the last.
@@ -59,8 +59,15 @@ class LookedAtStore(Protocol):
     def suffer(self, outage: KvError) -> None: ...
 
 
-def apply_cluster_records(operations: Sequence[Operation], store: LookedAtStore) -> list[Outcome]:
-    """Carry out operations on ClusterRecord. A repeat is harmless.
+def withdrawn(operations: Iterable[Operation]) -> frozenset[str]:
+    """Give the paths of the records that these operations take back."""
+    return frozenset(o.object.path for o in operations if o.after is None and isinstance(o.object, ClusterRecord))
+
+
+def apply_cluster_records(
+    operations: Sequence[Operation], store: LookedAtStore, leaving: frozenset[str] = frozenset()
+) -> list[Outcome]:
+    """Carry out operations on ClusterRecord. A repeat is harmless. leaving: what the pass takes back, as `withdrawn` gives it.
 
     Many go into one transaction; when that is lost each is tried alone, so that only those fail that lost something. Once the
     store does not answer the others fail at once, those of later steps too: the next look tells what became of them.
@@ -69,7 +76,7 @@ def apply_cluster_records(operations: Sequence[Operation], store: LookedAtStore)
     errors: list[KvError | None] = []
     outage = store.outage
     for batch in _batches(changes):
-        found = [outage] * len(batch) if outage else _write_batch(batch, store)
+        found = [outage] * len(batch) if outage else _write_batch(batch, store, leaving)
         outage = next((error for error in found if isinstance(error, KvUnavailable)), outage)
         errors += found
     if outage is not None:
@@ -136,10 +143,10 @@ def _batches(changes: Sequence[_Change]) -> Iterator[list[_Change]]:
         yield batch
 
 
-def _write_batch(batch: Sequence[_Change], store: LookedAtStore) -> list[KvError | None]:
+def _write_batch(batch: Sequence[_Change], store: LookedAtStore, leaving: frozenset[str]) -> list[KvError | None]:
     """Give for each change why it was not written."""
     if batch[0].is_leaving:
-        return _write_each(batch, store)
+        return _write_each(batch, store, leaving)
     try:
         transaction = _Transaction()
         for change in batch:
@@ -149,17 +156,17 @@ def _write_batch(batch: Sequence[_Change], store: LookedAtStore) -> list[KvError
     except KvUnavailable as error:
         return [error] * len(batch)
     except KvError:
-        return _write_each(batch, store)
+        return _write_each(batch, store, leaving)
     return [None] * len(batch)
 
 
-def _write_each(batch: Sequence[_Change], store: LookedAtStore) -> list[KvError | None]:
+def _write_each(batch: Sequence[_Change], store: LookedAtStore, leaving: frozenset[str]) -> list[KvError | None]:
     errors: list[KvError | None] = []
     outage: KvUnavailable | None = None
     for change in batch:
         try:
             if outage is None:
-                _write_alone(change, store)
+                _write_alone(change, store, leaving)
             errors.append(outage)
         except KvUnavailable as error:
             outage = error
@@ -169,7 +176,7 @@ def _write_each(batch: Sequence[_Change], store: LookedAtStore) -> list[KvError 
     return errors
 
 
-def _write_alone(change: _Change, store: LookedAtStore) -> None:
+def _write_alone(change: _Change, store: LookedAtStore, leaving: frozenset[str]) -> None:
     """Write one record, reading before what its transaction depends on. Raises KvConflict saying what was lost to whom."""
     attempts = _LEAVING_ATTEMPTS_MAX if change.is_leaving else _ATTEMPTS_MAX
     for attempt in range(1, attempts + 1):
@@ -180,7 +187,7 @@ def _write_alone(change: _Change, store: LookedAtStore) -> None:
             raise KvConflict(f"record {change.path} was changed{_by(entry)} meanwhile")
         _refuse_to_delete_from_under_others(change, store.kv)
         transaction = _Transaction()
-        transaction.add(change, store.kv, _held(change, store))
+        transaction.add(change, store.kv, _held(change, store, leaving))
         if change.is_leaving:
             _leave(change, transaction, store.kv)
         try:
@@ -237,7 +244,7 @@ def _leave(change: _Change, transaction: _Transaction, kv: KvStore) -> None:
         transaction.add(end, kv)
 
 
-def _held(change: _Change, store: LookedAtStore) -> Iterator[Check]:
+def _held(change: _Change, store: LookedAtStore, leaving: frozenset[str]) -> Iterator[Check]:
     """Give the state of claims that are not free but can be had. Raises KvConflict for one that another record needs."""
     for claim in change.claimed:
         entry = store.kv.get(claim)
@@ -248,7 +255,8 @@ def _held(change: _Change, store: LookedAtStore) -> Iterator[Check]:
         if owner == change.path or not is_key(owner):
             continue
         record = store.kv.get(owner)
-        if record is not None and claim in claims(_record(record)):
+        is_leaving = record is not None and owner in leaving and record.version == store.version(owner)
+        if record is not None and not is_leaving and claim in claims(_record(record)):
             store.contend(_network(change.path))
             raise KvConflict(f"{claimed(claim)} was taken by {_whose(record)}")
         yield Check(key=owner, version=MUST_NOT_EXIST if record is None else record.version)

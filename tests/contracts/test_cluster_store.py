@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from reconciler.apply.cluster_records import apply_cluster_records
+from reconciler.apply.cluster_records import apply_cluster_records, withdrawn
 from reconciler.cluster.records import claims, info_record, member_record, network_record
 from reconciler.errors import KvConflict, KvUnavailable
 from reconciler.kv.address import Discovery
@@ -228,6 +228,31 @@ STALE = {
     "of nothing": "//",
     "not text": "\x00\ufffd",
 }
+
+
+def test_what_a_pass_takes_back_in_the_end_it_has_for_others_from_the_start(hosts: list[Host]) -> None:
+    alpha, beta = hosts
+    old, new = placed("old", "10.0.9.5/24"), placed("new", "10.0.9.5/24")
+    assert fine(alpha.write(old))
+    plan = [operation(None, new), operation(old, None)]
+    steps = [[each] for each in plan]
+    alpha.look()
+
+    outcomes = [o for step in steps for o in apply_cluster_records(step, alpha.store, withdrawn(plan))]
+
+    assert fine(outcomes)
+    claim = next(iter(claims(new)))
+    assert held(alpha.kv)[claim] == new.path
+    assert old.path not in held(alpha.kv)
+    assert not alpha.look().contended
+    # Another host's record that took the name meanwhile is none that we take back.
+    assert fine(alpha.write(placed("old", "10.0.9.6/24")))
+    alpha.look()
+    assert fine(beta.delete(old.path))
+    assert fine(beta.write(placed("old", "10.0.9.6/24", host="beta")))
+    heir = operation(None, placed("heir", "10.0.9.6/24"))
+    (lost,) = apply_cluster_records([heir], alpha.store, frozenset({old.path}))
+    assert isinstance(lost.error, KvConflict)
 
 
 def test_stale_claim_is_taken_over(hosts: list[Host]) -> None:

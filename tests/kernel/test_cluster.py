@@ -108,9 +108,16 @@ def test_two_hosts_share_a_network_by_single_passes(make_cluster: MakeCluster) -
         assert plan.exit_code == 0, plan.text
     assert nodes(alpha) == ["alpha", "beta"]
 
+    cluster.declare(NET + PAIR.replace("two: ", "new: "))
+    replaced = beta.ok("--allow-prune")
+    assert "taken" not in replaced.text
+    assert beta.endpoints("net") == {"one": "10.0.9.2", "new": "10.0.9.3"}
+    alpha.ok()
+    assert cluster.ping("one", "10.0.9.3")
+
     alpha.ok("down")
     beta.ok()
-    assert beta.endpoints("net") == {"two": "10.0.9.3"}
+    assert beta.endpoints("net") == {"new": "10.0.9.3"}
     beta.ok("down")
     assert nodes(alpha) == []
 
