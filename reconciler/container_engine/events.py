@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from reconciler.container_engine.exchange import Reply, asked, parsed
+from reconciler.container_engine.exchange import advance, asked
 from reconciler.errors import ContainerEngineError
+from reconciler.http.client_protocol import AnswerTooLong
+from reconciler.http.lines import Lines
 
 _TARGET: Final = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%7D"
-_HEAD_MAX: Final = 1 << 16
 _LINE_MAX: Final = 1 << 20
-_PIECE: Final = 1 << 16
 
 _TELLING: Final = frozenset(
     {"create", "start", "restart", "die", "died", "stop", "unpause", "rename", "destroy", "remove", "cleanup"}
@@ -44,55 +44,46 @@ class EventStream:
 
     def __init__(self, path: Path, timeout_s: float) -> None:
         self.path = path
-        self._rest = b""
-        self._socket = asked(path, _TARGET)
+        self._lines = Lines(_LINE_MAX)
+        self._exchange = asked(path, _TARGET)
         try:
             self._begin(time.monotonic() + timeout_s)
         except ContainerEngineError:
-            self._socket.close()
+            self._exchange.close()
             raise
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        return self._exchange.fileno()
 
     def close(self) -> None:
-        self._socket.close()
+        self._exchange.close()
 
     def read(self) -> list[ContainerEvent]:
         """Give what has come. Raises ContainerEngineError when nothing will come any more."""
-        *lines, self._rest = (self._rest + self._received()).split(b"\n")
-        if len(self._rest) > _LINE_MAX:
-            raise ContainerEngineError(f"{self.path}: an event over {_LINE_MAX} bytes; this is no container engine")
-        return [event for line in lines for event in _events(line)]
+        advance(self.path, self._exchange)
+        self._see_that_it_goes_on()
+        self._lines.add(self._exchange.answering.take())
+        try:
+            return [event for line in self._lines.whole() for event in _events(line)]
+        except AnswerTooLong as cause:
+            raise ContainerEngineError(
+                f"{self.path}: an event over {_LINE_MAX} bytes; this is no container engine"
+            ) from cause
 
     def _begin(self, deadline: float) -> None:
-        while b"\r\n\r\n" not in self._rest:
-            if len(self._rest) > _HEAD_MAX:
-                raise ContainerEngineError(f"{self.path}: no answer of a container engine")
+        while (head := self._exchange.answering.head) is None:
             readable = select.poll()
-            readable.register(self._socket, select.POLLIN)
+            readable.register(self._exchange, select.POLLIN)
             if not readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 raise ContainerEngineError(f"{self.path}: it does not tell of events in time")
-            self._rest += self._received()
-        head, _, self._rest = self._rest.partition(b"\r\n\r\n")
-        if b"\r\ntransfer-encoding:" in head.lower():
-            raise ContainerEngineError(f"{self.path}: it answers HTTP/1.0 in chunks")
-        begun = parsed(self.path, head.split(b"\r\n")[0] + b"\r\nContent-Length: 0\r\n\r\n")
-        if not isinstance(begun, Reply):
-            raise begun
-        if begun.status != 200:
-            raise ContainerEngineError(f"{self.path}: it answers {begun.status} when asked for events")
+            advance(self.path, self._exchange)
+        if head.status != 200:
+            raise ContainerEngineError(f"{self.path}: it answers {head.status} when asked for events")
+        self._see_that_it_goes_on()
 
-    def _received(self) -> bytes:
-        try:
-            piece = self._socket.recv(_PIECE)
-        except BlockingIOError:
-            return b""
-        except OSError as cause:
-            raise ContainerEngineError(f"{self.path}: {cause.strerror}") from cause
-        if not piece:
+    def _see_that_it_goes_on(self) -> None:
+        if self._exchange.answering.is_over:
             raise ContainerEngineError(f"{self.path}: the engine has hung up")
-        return piece
 
 
 def _events(line: bytes) -> Iterator[ContainerEvent]:

@@ -1,44 +1,25 @@
-"""Questions to an engine at its socket: several at once, all over by one deadline, whatever the engine does.
-
-HTTP/1.0, so that an answer ends with its connection and comes without chunk frames.
-"""
+"""Questions to an engine at its socket: several at once, all over by one deadline, whatever the engine does."""
 
 from __future__ import annotations
 
-import http.client
-import io
 import selectors
-import socket
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from reconciler.errors import ContainerEngineError
+from reconciler.http.client_protocol import Answer as HttpAnswer
+from reconciler.http.client_protocol import AnswerTooLong, BadAnswer, Request
+from reconciler.http.exchange import Exchange
 
 ANSWER_BYTES_MAX: Final = 4 << 20
 """Of one answer, of which an engine's are some 10 kB; what is longer is refused rather than held in memory."""
 
 _AT_ONCE: Final = 16
-_PIECE: Final = 1 << 16
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    status: int
-    body: bytes
-
-
-Answer = Reply | ContainerEngineError
-
-
-@dataclass(slots=True)
-class _Question:
-    number: int
-    socket: socket.socket
-    received: bytearray = field(default_factory=bytearray)
+Answer = HttpAnswer | ContainerEngineError
 
 
 def ask(path: Path, targets: Sequence[str], timeout_s: float) -> list[Answer]:
@@ -47,85 +28,54 @@ def ask(path: Path, targets: Sequence[str], timeout_s: float) -> list[Answer]:
     too_late = ContainerEngineError(f"{path}: no answer within {timeout_s:g} s; look after the container engine there")
     answers: list[Answer] = [too_late] * len(targets)
     waiting = list(reversed(list(enumerate(targets))))
-    with selectors.DefaultSelector() as selector, ExitStack() as sockets:
+    with selectors.DefaultSelector() as selector, ExitStack() as opened:
         while waiting or selector.get_map():
             while waiting and len(selector.get_map()) < _AT_ONCE:
                 number, target = waiting.pop()
                 try:
-                    question = _Question(number, sockets.enter_context(asked(path, target)))
-                    selector.register(question.socket, selectors.EVENT_READ, question)
+                    exchange = opened.enter_context(closing(asked(path, target, ANSWER_BYTES_MAX)))
+                    selector.register(exchange, selectors.EVENT_READ, number)
                 except ContainerEngineError as error:
                     answers[number] = error
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 break
             for key, _ in selector.select(left_s):
-                answer = _received(path, key.data)
+                assert isinstance(key.fileobj, Exchange)
+                answer = _answer(path, key.fileobj)
                 if answer is not None:
-                    answers[key.data.number] = answer
+                    answers[key.data] = answer
                     selector.unregister(key.fileobj)
-                    key.data.socket.close()
+                    key.fileobj.close()
     return answers
 
 
-def asked(path: Path, target: str) -> socket.socket:
-    """Send a request, and give the socket that the answer will come from, which does not block. Raises ContainerEngineError."""
-    request = f"GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode("ascii")
-    connection = connected(path)
+def asked(path: Path, target: str, body_max: int | None = None) -> Exchange:
+    """Ask, and give what the answer will come by. Raises ContainerEngineError."""
     try:
-        if connection.send(request) != len(request):
-            raise ContainerEngineError(f"{path}: it does not take a request")
-    except OSError as cause:
-        connection.close()
-        raise ContainerEngineError(f"{path}: {cause.strerror or cause}") from cause
-    except ContainerEngineError:
-        connection.close()
-        raise
-    return connection
-
-
-def connected(path: Path) -> socket.socket:
-    """Give a connection that does not block. Raises ContainerEngineError."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        connection.connect(str(path))
+        return Exchange(path, Request(method="GET", target=target), body_max)
     except (OSError, ValueError) as cause:
-        connection.close()
         reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
         advice = "start it, or name its socket with --container-engine"
         raise ContainerEngineError(f"no container engine answers at {path}: {reason}; {advice}") from cause
-    return connection
 
 
-def _received(path: Path, question: _Question) -> Answer | None:
+def advance(path: Path, exchange: Exchange) -> None:
+    """Take what has come. Raises ContainerEngineError."""
+    try:
+        exchange.advance()
+    except AnswerTooLong as cause:
+        raise ContainerEngineError(f"{path}: {cause}; this is no container engine") from cause
+    except BadAnswer as cause:
+        raise ContainerEngineError(f"{path}: no answer of a container engine: {cause}") from cause
+    except OSError as cause:
+        raise ContainerEngineError(f"{path}: {cause.strerror}") from cause
+
+
+def _answer(path: Path, exchange: Exchange) -> Answer | None:
     """Take what has come; None while there is more to come."""
     try:
-        piece = question.socket.recv(_PIECE)
-    except BlockingIOError:
-        return None
-    except OSError as cause:
-        return ContainerEngineError(f"{path}: {cause.strerror}")
-    question.received += piece
-    if len(question.received) > ANSWER_BYTES_MAX:
-        return ContainerEngineError(f"{path}: an answer over {ANSWER_BYTES_MAX} bytes; this is no container engine")
-    return None if piece else parsed(path, bytes(question.received))
-
-
-def parsed(path: Path, message: bytes) -> Answer:
-    """Read a whole answer, or the head of one as if it had no body."""
-    response = http.client.HTTPResponse(cast(socket.socket, _Received(message)))
-    try:
-        response.begin()
-        return Reply(status=response.status, body=response.read())
-    except (http.client.HTTPException, OSError, ValueError) as cause:
-        return ContainerEngineError(f"{path}: no answer of a container engine ({type(cause).__name__})")
-
-
-class _Received:
-    """All that HTTPResponse asks of a socket."""
-
-    def __init__(self, message: bytes) -> None:
-        self._message = message
-
-    def makefile(self, _: str) -> io.BytesIO:
-        return io.BytesIO(self._message)
+        advance(path, exchange)
+    except ContainerEngineError as error:
+        return error
+    return exchange.answering.answer() if exchange.answering.is_over else None

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import quote
 
-from reconciler.container_engine.exchange import Reply
 from reconciler.errors import ContainerEngineError
+from reconciler.http.client_protocol import Answer
 from reconciler.model.containers import NoContainer
 
 _ID: Final = re.compile(r"[0-9a-f]{64}\Z")
@@ -41,7 +41,7 @@ def inspect_target(name: str) -> str:
     return f"/containers/{quote(name, safe='')}/json"
 
 
-def described(engine: Path, name: str, reply: Reply) -> Running | NoContainer:
+def described(engine: Path, name: str, reply: Answer) -> Running | NoContainer:
     """Read what the engine at this socket says of a container. Raises ContainerEngineError when that makes no sense."""
     missing = NoContainer(
         reason=f"the engine at {engine} has no container {name}; create and start it with --network none"

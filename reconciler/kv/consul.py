@@ -33,7 +33,7 @@ from consul.base import (  # type: ignore[import-untyped, unused-ignore]  # the 
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.backoff import Backoff
 from reconciler.kv.config import StoreConfig
-from reconciler.kv.http import Cancellation, HttpClient, Request, ServerLeft
+from reconciler.kv.fail_over import Cancellation, HttpClient, Request, ServerLeft
 from reconciler.kv.protocol import (
     MUST_NOT_EXIST,
     Batch,

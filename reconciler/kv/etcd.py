@@ -22,7 +22,7 @@ from typing import Any, Final
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.backoff import Backoff
 from reconciler.kv.config import StoreConfig
-from reconciler.kv.http import Cancellation, HttpClient, LineStream, Reply, Request, ServerLeft
+from reconciler.kv.fail_over import Cancellation, HttpClient, LineStream, Reply, Request, ServerLeft
 from reconciler.kv.protocol import (
     Batch,
     Check,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 import ssl
 from datetime import UTC, datetime
 from typing import Final
 
+from reconciler.http.client_protocol import HungUp
 from reconciler.kv.config import TlsFiles
 
 _VALIDITY: Final = re.compile(
@@ -33,7 +33,7 @@ def explained(error: Exception | str, files: TlsFiles | None) -> str:
         if any(word in (error.reason or "") for word in _REFUSALS):
             return f"the server said: {_said(error)}; {_remedy(files)}"
         return f"{text}; is that a port without TLS? Then leave out {_TLS_FILES}"
-    if isinstance(error, http.client.RemoteDisconnected) and files is None:
+    if isinstance(error, HungUp) and files is None:
         return f"{text}; if the server expects TLS, give kv.cacertfile"
     return text
 

@@ -6,21 +6,21 @@ plugin is left alone for a while that doubles: whoever runs passes tries again, 
 
 from __future__ import annotations
 
-import http.client
-import io
 import json
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
 from reconciler.errors import PluginError, PluginMissing, PluginRefused, PluginUnavailable
+from reconciler.http.client_protocol import Answer, AnswerTooLong, BadAnswer, Request
+from reconciler.http.connection import Connection, Origin
 from reconciler.plugin.discovery import PluginAddress, find_plugin, tls_context
 from reconciler.plugin.messages import (
     ActivateReply,
@@ -30,9 +30,6 @@ from reconciler.plugin.messages import (
     faults_of,
     shown,
 )
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 ACCEPT: Final = "application/vnd.docker.plugins.v1.2+json"
 REPLY_BYTES_MAX: Final = 1024 * 1024
@@ -47,7 +44,6 @@ _WAIT_PER_SECOND_LOST: Final = 9
 _INTRODUCTION_S_MAX: Final = 5.0
 """What asking a plugin what it is may take; one that hangs does so there, once it failed."""
 
-_NOT_IMPLEMENTED: Final = 404
 _INTRODUCTIONS: Final = ("Plugin.Activate", "NetworkDriver.GetCapabilities", "IpamDriver.GetCapabilities")
 """Calls that say nothing of whether the plugin does its work."""
 
@@ -75,12 +71,6 @@ class _Known:
     failures: int = 0
     not_before: float = 0.0
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _HttpAnswer:
-    status: int
-    body: bytes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -169,11 +159,11 @@ class Plugins:
         except PluginMissing:
             self._known[plugin] = _Known()
             raise
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, BadAnswer) as error:
             raise self._failed(plugin, f"{path} failed: {_reason(error)}", self.clock() - began) from error
         if path not in _INTRODUCTIONS:
             known.failures = 0
-        if len(reply.body) > REPLY_BYTES_MAX:
+        if reply is None:
             raise PluginError(f"plugin {plugin!r}: {path} answered more than {REPLY_BYTES_MAX} bytes")
         return _read(plugin, path, reply, answer)
 
@@ -187,10 +177,10 @@ class Plugins:
         return PluginUnavailable(f"plugin {plugin!r}: {reason}")
 
 
-def _read(plugin: str, path: str, reply: _HttpAnswer, answer: type[R]) -> R:
-    if reply.status != http.HTTPStatus.OK:
+def _read(plugin: str, path: str, reply: Answer, answer: type[R]) -> R:
+    if reply.status != HTTPStatus.OK:
         text = f"plugin {plugin!r}: {path} answered {reply.status}{_told(reply.body)}"
-        raise NotImplementedByPlugin(text) if reply.status == _NOT_IMPLEMENTED else PluginRefused(text)
+        raise NotImplementedByPlugin(text) if reply.status == HTTPStatus.NOT_FOUND else PluginRefused(text)
     try:
         told = Reply.model_validate_json(reply.body)
         if told.error or told.ipam_error:
@@ -213,85 +203,21 @@ def _told(body: bytes) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, http.client.HTTPException):
-        return f"no whole HTTP answer ({type(error).__name__})"
+    if isinstance(error, BadAnswer):
+        return f"no whole HTTP answer: {error}"
     return shown(str(error)) or type(error).__name__
 
 
-def _post(address: PluginAddress, path: str, body: bytes, deadline: float, clock: Callable[[], float]) -> _HttpAnswer:
-    """Send one request on a connection of its own and read at most REPLY_BYTES_MAX + 1 bytes of the answer.
-
-    Raises OSError, HTTPException. A body that ends early is an error, not a short answer.
-    """
-
-    def left_s() -> float:
-        if (left := deadline - clock()) <= 0:
-            raise TimeoutError
-        return left
-
-    with _connected(address, left_s) as connected:
-        connected.settimeout(left_s())
-        connected.sendall(_head(path, body) + body)
-        with http.client.HTTPResponse(cast(socket.socket, _Readable(connected, left_s)), method="POST") as response:
-            response.begin()
-            content = response.read(REPLY_BYTES_MAX + 1)
-            announced = response.length
-        if len(content) <= REPLY_BYTES_MAX and announced:
-            raise http.client.IncompleteRead(content, announced)
-        return _HttpAnswer(status=response.status, body=content)
-
-
-def _connected(address: PluginAddress, left_s: Callable[[], float]) -> socket.socket:
-    if address.path:
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        try:
-            made.settimeout(left_s())
-            made.connect(address.path)
-        except BaseException:
-            made.close()
-            raise
-        return made
-    plain = socket.create_connection((address.host, address.port), timeout=left_s())
-    if address.tls is None:
-        return plain
+def _post(address: PluginAddress, path: str, body: bytes, deadline: float, clock: Callable[[], float]) -> Answer | None:
+    """Send one request on a connection of its own; None for an answer over REPLY_BYTES_MAX. Raises OSError, BadAnswer."""
+    request = Request(method="POST", target=f"/{path}", headers={"Accept": ACCEPT}, body=body)
+    tls = tls_context(address.tls) if address.tls else None
+    origin = Origin(name="plugin.localhost", unix=address.path, host=address.host, port=address.port, tls=tls)
+    connection = Connection(origin, clock)
+    connection.deadline = deadline
     try:
-        plain.settimeout(left_s())
-        return tls_context(address.tls).wrap_socket(plain, server_hostname=address.host)
-    except BaseException:
-        plain.close()
-        raise
-
-
-def _head(path: str, body: bytes) -> bytes:
-    lines = (
-        f"POST /{path} HTTP/1.1",
-        "Host: plugin.localhost",
-        f"Accept: {ACCEPT}",
-        f"Content-Length: {len(body)}",
-        "Connection: close",
-    )
-    return "\r\n".join((*lines, "", "")).encode("ascii")
-
-
-class _Readable:
-    """All that HTTPResponse asks of a socket: its reading side, here one that minds a deadline for all that is read."""
-
-    def __init__(self, connected: socket.socket, left_s: Callable[[], float]) -> None:
-        self._raw = _RawReader(connected, left_s)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        assert mode == "rb"
-        return io.BufferedReader(self._raw, 65536)
-
-
-class _RawReader(io.RawIOBase):
-    def __init__(self, connected: socket.socket, left_s: Callable[[], float]) -> None:
-        self._connected = connected
-        self._left_s = left_s
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        self._connected.settimeout(self._left_s())
-        return self._connected.recv_into(memoryview(buffer))
+        return connection.exchange(request, body_max=REPLY_BYTES_MAX, is_last=True)
+    except AnswerTooLong:
+        return None
+    finally:
+        connection.discard()

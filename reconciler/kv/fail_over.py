@@ -1,29 +1,25 @@
-"""Requests to one of several HTTP servers, each over within its deadline, whatever the server does.
+"""Requests to one of several servers of a store: which of them is asked, and what becomes of those who wait.
 
-Knows nothing of stores. The deadline covers a whole exchange, not each read: a server that sends a byte now and then
-gets no longer. Secrets travel in headers, never in targets, so that no access log or error text shows them.
+Knows nothing of stores. Each call is over within its deadline, whatever the servers do. Secrets travel in headers, never
+in targets, so that no access log shows them.
 """
 
 from __future__ import annotations
 
-import http.client
-import io
-import select
-import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, TypeVar
 
 from reconciler.errors import KvError, KvUnavailable
+from reconciler.http import client_protocol
+from reconciler.http.client_protocol import AnswerTooLong, BadAnswer, Head
+from reconciler.http.connection import Connection, Origin
+from reconciler.http.lines import Lines
 from reconciler.kv.config import Endpoint, TlsFiles
 from reconciler.kv.tls_trouble import explained
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of one answer: 50,000 records with room to spare; what is longer is refused rather than held in memory."""
@@ -33,17 +29,15 @@ _NOT_TLS: Final = b"HTTP request to an HTTPS server"
 
 _SHOWN_MAX: Final = 120
 
+A = TypeVar("A")
+
 _SERVER_TROUBLE: Final = frozenset({429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(client_protocol.Request):
     """is_repeatable: asking two servers, or twice, does no harm."""
 
-    method: str
-    target: str
-    body: bytes = b""
-    headers: Mapping[str, str]
     is_repeatable: bool
 
 
@@ -51,7 +45,7 @@ class Request:
 class Reply:
     server: Endpoint
     status: int
-    headers: http.client.HTTPMessage
+    headers: Mapping[str, str]
     body: bytes
 
     def is_of_another_kind(self) -> bool:
@@ -167,7 +161,7 @@ class HttpClient:
         self._begin_to_wait(connection)
         try:
             connection.deadline = time.monotonic() + self._timeout_s
-            return LineStream(connection, connection.open_stream(request), self._end_waiting)
+            return LineStream(connection, connection.stream_head(request), self._end_waiting)
         except _Failed as failure:
             self._end_waiting(connection)
             self._prefer_next(connection)
@@ -188,7 +182,7 @@ class HttpClient:
             cancellation.hold(connection)
             self._begin_to_wait(connection)
         try:
-            reply = connection.exchange(request)
+            reply = connection.reply(request)
         except _Failed:
             self._prefer_next(connection)
             raise
@@ -248,36 +242,31 @@ class HttpClient:
 class LineStream:
     """An answer without an end. Belongs to one thread."""
 
-    def __init__(
-        self, connection: _Connection, response: http.client.HTTPResponse, closed: Callable[[_Connection], None]
-    ) -> None:
-        self.status = response.status
+    def __init__(self, connection: _Connection, head: Head, closed: Callable[[_Connection], None]) -> None:
+        self.status = head.status
         self._closed = closed
         self._connection = connection
-        self._response = response
-        self._buffer = bytearray()
-        self._searched = 0
+        self._lines = Lines(REPLY_BYTES_MAX)
 
     def line(self, timeout_s: float) -> bytes | None:
         """Give the next line; None if none came within `timeout_s`. Raises KvUnavailable when the server hung up."""
-        deadline = time.monotonic() + max(timeout_s, 0.001)  # what has arrived already is read even without patience
-        while (end := self._buffer.find(b"\n", self._searched)) < 0:
-            self._searched = len(self._buffer)
-            if self._searched > REPLY_BYTES_MAX:
-                raise KvError(f"{self._connection.endpoint}: a message over {REPLY_BYTES_MAX} bytes")
-            self._connection.deadline = deadline
-            try:
-                piece = self._response.read1(65536)
-            except TimeoutError:
-                return None
-            except (OSError, http.client.HTTPException) as error:
-                raise self._connection.failed(error, was_sent=True).as_unavailable() from error
-            if not piece:
-                raise self._connection.failed("the connection was closed", was_sent=True).as_unavailable()
-            self._buffer += piece
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        self._searched = 0
+        self._connection.deadline = time.monotonic() + max(
+            timeout_s, 0.001
+        )  # what has come is read without patience too
+        try:
+            return self._next()
+        except TimeoutError:
+            return None
+        except (OSError, BadAnswer) as error:
+            raise self._connection.failed(error, was_sent=True).as_unavailable() from error
+        except AnswerTooLong as error:
+            raise KvError(f"{self._connection.endpoint}: {error}") from error
+
+    def _next(self) -> bytes:
+        while (line := self._lines.next()) is None:
+            if not (piece := self._connection.more()):
+                raise BadAnswer("the connection was closed")
+            self._lines.add(piece)
         return line
 
     def close(self) -> None:
@@ -297,128 +286,39 @@ class _Failed(Exception):
         return (ServerLeft if self._was_left else KvUnavailable)(str(self))
 
 
-class _Connection:
-    """One TCP connection, made when first needed. deadline: on the monotonic clock, for all that follows."""
+class _Connection(Connection):
+    """To one of the servers. is_left: we end it, as the server is no good any more."""
 
     def __init__(self, endpoint: Endpoint, tls: ssl.SSLContext | None, files: TlsFiles | None) -> None:
+        super().__init__(Origin(name=str(endpoint), host=endpoint.host, port=endpoint.port, tls=tls))
         self.endpoint = endpoint
-        self.deadline = 0.0
-        self.is_reusable = True
         self.is_left = False
-        self._tls = tls
         self._files = files
-        self._socket: socket.socket | None = None
-        self._is_interrupted = False
 
-    def exchange(self, request: Request) -> Reply:
-        response = self._answer(request, "HTTP/1.1")
+    def reply(self, request: Request) -> Reply:
         try:
-            body = response.read(REPLY_BYTES_MAX + 1)
-        except (OSError, http.client.HTTPException) as error:
-            raise self.failed(error, was_sent=True) from error
-        self.is_reusable = response.isclosed() and not response.will_close
-        if len(body) > REPLY_BYTES_MAX:
-            self.discard()
-            raise KvError(f"{self.endpoint}: an answer over {REPLY_BYTES_MAX} bytes")
-        return Reply(server=self.endpoint, status=response.status, headers=response.headers, body=body)
+            answer = self._asked(lambda: self.exchange(request, body_max=REPLY_BYTES_MAX))
+        except AnswerTooLong as error:
+            raise KvError(f"{self.endpoint}: {error}") from error
+        return Reply(server=self.endpoint, status=answer.status, headers=answer.headers, body=answer.body)
 
-    def open_stream(self, request: Request) -> http.client.HTTPResponse:
-        """HTTP/1.0, so that the answer comes without chunk frames, and a wait that timed out loses no part of one."""
-        return self._answer(request, "HTTP/1.0")
-
-    def is_fresh(self) -> bool:
-        """Say whether the server has left the idle connection open: a closed one is readable."""
-        if self._socket is None:
-            return False
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return not poll.poll(0)
-
-    def interrupt(self) -> None:
-        """End a wait in another thread. The descriptor stays until that thread discards it."""
-        self._is_interrupted = True
-        if self._socket is not None:
-            with suppress(OSError):
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-
-    def discard(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def seconds_left(self) -> float:
-        left_s = self.deadline - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("no answer in time")
-        return left_s
-
-    def _answer(self, request: Request, version: str) -> http.client.HTTPResponse:
-        try:
-            connected = self._connected()
-        except OSError as error:
-            raise self.failed(error, was_sent=False) from error
-        try:
-            connected.settimeout(self.seconds_left())
-            connected.sendall(_head(request, version, self.endpoint) + request.body)
-            response = http.client.HTTPResponse(cast(socket.socket, _Readable(connected, self)), method=request.method)
-            response.begin()
-        except (OSError, http.client.HTTPException) as error:
-            raise self.failed(error, was_sent=True) from error
-        return response
-
-    def _connected(self) -> socket.socket:
-        if self._socket is None:
-            plain = socket.create_connection((self.endpoint.host, self.endpoint.port), timeout=self.seconds_left())
-            self._socket = plain
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is not None:
-                plain.settimeout(self.seconds_left())
-                self._socket = self._tls.wrap_socket(plain, server_hostname=self.endpoint.host)
-        if self._is_interrupted:
-            raise OSError("closed")
-        return self._socket
+    def stream_head(self, request: Request) -> Head:
+        return self._asked(lambda: self.begin(request))
 
     def failed(self, reason: Exception | str, *, was_sent: bool) -> _Failed:
         self.discard()
         text = explained(reason, self._files)
         return _Failed(self.endpoint, text, was_sent=was_sent, was_left=self.is_left)
 
-
-class _Readable:
-    """All that HTTPResponse asks of a socket: its reading side, here one that minds the connection's deadline.
-
-    Closing the file leaves the connection open for the next request.
-    """
-
-    def __init__(self, connected: socket.socket, connection: _Connection) -> None:
-        self._connected = connected
-        self._connection = connection
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        assert mode == "rb"
-        return io.BufferedReader(_RawReader(self._connected, self._connection), 65536)
-
-
-class _RawReader(io.RawIOBase):
-    def __init__(self, connected: socket.socket, connection: _Connection) -> None:
-        self._connected = connected
-        self._connection = connection
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        self._connected.settimeout(self._connection.seconds_left())
-        return self._connected.recv_into(memoryview(buffer))
-
-
-def _head(request: Request, version: str, endpoint: Endpoint) -> bytes:
-    lines = [
-        f"{request.method} {request.target} {version}",
-        f"Host: {endpoint}",
-        f"Content-Length: {len(request.body)}",
-        *(f"{name}: {value}" for name, value in request.headers.items()),
-    ]
-    if any("\r" in line or "\n" in line for line in lines):
-        raise ValueError("a line break in a request's target or headers")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+    def _asked(self, ask: Callable[[], A]) -> A:
+        try:
+            self.connect()
+        except OSError as error:
+            raise self.failed(error, was_sent=False) from error
+        try:
+            return ask()
+        except (OSError, BadAnswer) as error:
+            raise self.failed(error, was_sent=True) from error
+        except (AnswerTooLong, ValueError):
+            self.discard()
+            raise

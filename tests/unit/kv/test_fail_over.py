@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from reconciler.kv.config import Endpoint
-from reconciler.kv.http import HttpClient, Request
+from reconciler.kv.fail_over import HttpClient, Request
 from tests.waiting import patient
 
 

@@ -1,0 +1,179 @@
+"""A client's side of HTTP/1.1 on one connection, without its socket: requests in, bytes out; bytes in, answers out.
+
+h11 speaks the protocol (RFC 9112). Ours are the sizes that an answer may have, and the words for one that is none: h11's quote
+what was sent and what came, and a request's headers and body may hold secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import h11
+
+HEAD_MAX: Final = 1 << 16
+"""Bytes of an answer's head."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked for. headers: but for Host, Content-Length and Connection, which are added."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+class Headers(Mapping[str, str]):
+    """Of an answer: by name in any case; several of one name are joined by commas."""
+
+    def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
+        self._values: dict[str, str] = {}
+        for name, value in ((name.decode("ascii"), value.decode("latin-1")) for name, value in raw):
+            self._values[name] = f"{self._values[name]}, {value}" if name in self._values else value
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    status: int
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """All of one: none is ever shorter than its server said."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class BadAnswer(Exception):
+    """What came is no whole HTTP answer. Nothing more can be read from the server."""
+
+
+class HungUp(BadAnswer):
+    """The connection ended before the answer began."""
+
+
+class AnswerTooLong(Exception):
+    def __init__(self, body_max: int) -> None:
+        super().__init__(f"an answer over {body_max} bytes")
+
+
+class ClientProtocol:
+    """One exchange after the other: `asked` begins one, then `receive` what comes until `is_over`.
+
+    head: of the answer, None before it came. body: what came of it and nobody took yet. body_max: bytes of it.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX)
+        self._is_silent = True
+        self._body_max: int | None = None
+        self.head: Head | None = None
+        self.body = bytearray()
+        self.is_over = False
+
+    @property
+    def is_reusable(self) -> bool:
+        """Say whether another exchange may follow: both sides agree, and nothing came that nobody asked for."""
+        states = (self._connection.our_state, self._connection.their_state)
+        return states in ((h11.DONE, h11.DONE), (h11.IDLE, h11.IDLE)) and self._connection.trailing_data == (b"", False)
+
+    def asked(self, request: Request, *, is_last: bool = False, body_max: int | None = None) -> bytes:
+        """Give the bytes of a request. body_max None: no matter how much, as it is taken while it comes.
+
+        Raises ValueError, which names what has no place in a request, never its value.
+        """
+        if self._connection.our_state is h11.DONE:
+            self._connection.start_next_cycle()
+        self.head, self.body, self.is_over = None, bytearray(), False
+        self._is_silent, self._body_max = True, body_max
+        head = self._head(request, is_last=is_last)
+        events = (head, *((h11.Data(data=request.body),) if request.body else ()), h11.EndOfMessage())
+        return b"".join(self._connection.send(event) or b"" for event in events)
+
+    def receive(self, data: bytes) -> None:
+        """Take what came; nothing is the end of the connection. Raises BadAnswer, AnswerTooLong."""
+        self._is_silent = self._is_silent and not data
+        try:
+            self._connection.receive_data(data)
+            while not self.is_over:
+                event = self._connection.next_event()
+                if event is h11.NEED_DATA:
+                    return
+                self._take(event)
+        except h11.RemoteProtocolError as error:
+            raise self._bad_answer(is_cut=not data, status_hint=error.error_status_hint) from None
+
+    def take(self) -> bytes:
+        """Give what came of the body since it was asked for the last time."""
+        taken = bytes(self.body)
+        self.body.clear()
+        return taken
+
+    def answer(self) -> Answer:
+        """Give the whole answer once it is over."""
+        assert self.is_over
+        assert self.head is not None
+        return Answer(self.head.status, self.head.headers, self.take())
+
+    def _head(self, request: Request, *, is_last: bool) -> h11.Request:
+        headers = [("Host", self._host), *((name, value.strip(" \t")) for name, value in request.headers.items())]
+        if request.body or request.method != "GET":
+            headers.append(("Content-Length", str(len(request.body))))
+        if is_last:
+            headers.append(("Connection", "close"))
+        try:
+            return h11.Request(method=request.method, target=request.target, headers=headers)
+        except (h11.LocalProtocolError, UnicodeEncodeError):  # their texts, and what they come from, show the value
+            pass
+        raise ValueError("a line break or another sign that HTTP does not allow in a request's target or headers")
+
+    def _take(self, event: object) -> None:
+        match event:
+            case h11.Response(status_code=status, headers=raw):
+                if sum(len(name) + len(value) for name, value in raw) > HEAD_MAX:
+                    raise BadAnswer(f"the head of the answer is over {HEAD_MAX} bytes")
+                self.head = Head(status, Headers(raw))
+                self._check_length(self._announced(raw))
+            case h11.Data(data=data):
+                self.body += data
+                self._check_length(len(self.body))
+            case h11.EndOfMessage():
+                self.is_over = True
+
+    def _announced(self, raw: Sequence[tuple[bytes, bytes]]) -> int:
+        """Give the length that is said of the body: h11 lets one such header through, with few digits."""
+        if b"transfer-encoding" in dict(raw):
+            return 0
+        return int(dict(raw).get(b"content-length", b"0"))
+
+    def _check_length(self, length: int) -> None:
+        if self._body_max is not None and length > self._body_max:
+            raise AnswerTooLong(self._body_max)
+
+    def _bad_answer(self, *, is_cut: bool, status_hint: int) -> BadAnswer:
+        if is_cut and self._is_silent:
+            return HungUp("the server hung up without an answer")
+        if is_cut:
+            return BadAnswer("the server hung up in the middle of its answer")
+        if status_hint == 431:
+            return BadAnswer(f"the head of the answer is over {HEAD_MAX} bytes")
+        return BadAnswer("that is no HTTP" if self.head is None else "the answer breaks the rules of HTTP")

@@ -1,0 +1,151 @@
+"""A connection to a server, over TCP, TLS or a Unix socket: each exchange is over within its deadline, whatever the server does.
+
+The deadline covers all of it, not each read: a server that sends or takes a byte now and then gets no longer.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.http.client_protocol import Answer, ClientProtocol, Head, Request
+
+_PIECE: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Whom to ask: at `unix`, a path, or at host (name or address, IPv6 without brackets) and port. name: what it is told."""
+
+    name: str
+    unix: str = ""
+    host: str = ""
+    port: int = 0
+    tls: ssl.SSLContext | None = None
+
+
+class Connection:
+    """Made when first needed. Belongs to one thread; `interrupt` is for the others.
+
+    deadline: on the clock, for all that follows; what takes longer is a TimeoutError.
+    """
+
+    def __init__(self, origin: Origin, clock: Callable[[], float] = time.monotonic) -> None:
+        self._origin, self._clock = origin, clock
+        self._socket: socket.socket | None = None
+        self._protocol = ClientProtocol(origin.name)
+        self._is_interrupted = False
+        self.deadline = 0.0
+
+    def connect(self) -> socket.socket:
+        """Raises OSError: nothing of a request was sent."""
+        if self._socket is None:
+            self._socket = plain = self._dial_unix() if self._origin.unix else self._dial()
+            if self._origin.tls is not None:
+                self._socket = self._secured(plain, self._origin.tls)
+        if self._is_interrupted:
+            raise OSError("closed")
+        return self._socket
+
+    def exchange(self, request: Request, *, body_max: int, is_last: bool = False) -> Answer:
+        """Ask, and give all of the answer. Raises OSError, BadAnswer, AnswerTooLong. is_last: tell the server so."""
+        self._send(self._protocol.asked(request, is_last=is_last, body_max=body_max))
+        while not self._protocol.is_over:
+            self._receive()
+        return self._protocol.answer()
+
+    def begin(self, request: Request) -> Head:
+        """Ask, and give the head of an answer that goes on and on. Raises OSError, BadAnswer."""
+        self._send(self._protocol.asked(request))
+        while self._protocol.head is None:
+            self._receive()
+        return self._protocol.head
+
+    def more(self) -> bytes:
+        """Give what comes next of the answer; nothing when that is over. Raises OSError, BadAnswer.
+
+        A wait that timed out can be begun again: nothing is lost.
+        """
+        while not self._protocol.body and not self._protocol.is_over:
+            self._receive()
+        return self._protocol.take()
+
+    @property
+    def is_reusable(self) -> bool:
+        return self._protocol.is_reusable
+
+    def is_fresh(self) -> bool:
+        """Say whether the server has left the idle connection open: a closed one is readable."""
+        if self._socket is None or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def interrupt(self) -> None:
+        """End a wait in another thread. The descriptor stays until that thread discards it."""
+        self._is_interrupted = True
+        if self._socket is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def discard(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _seconds_left(self) -> float:
+        left_s = self.deadline - self._clock()
+        if left_s <= 0:
+            raise TimeoutError("no answer in time")
+        return left_s
+
+    def _send(self, data: bytes) -> None:
+        """Not by sendall, which with TLS takes its timeout for each piece."""
+        connected, rest = self.connect(), memoryview(data)
+        while rest:
+            connected.settimeout(self._seconds_left())
+            rest = rest[connected.send(rest) :]
+
+    def _receive(self) -> None:
+        connected = self.connect()
+        connected.settimeout(self._seconds_left())
+        self._protocol.receive(connected.recv(_PIECE))
+
+    def _dial_unix(self) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            made.settimeout(self._seconds_left())
+            made.connect(self._origin.unix)
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def _dial(self) -> socket.socket:
+        """Try one address after the other, each for its share of the time."""
+        found = socket.getaddrinfo(self._origin.host, self._origin.port, type=socket.SOCK_STREAM)
+        for left, (family, kind, number, _, address) in zip(range(len(found), 0, -1), found, strict=True):
+            made = socket.socket(family, kind, number)
+            try:
+                made.settimeout(self._seconds_left() / left)
+                made.connect(address)
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError:
+                made.close()
+                if left == 1:
+                    raise
+            else:
+                return made
+        raise OSError("the name has no address")
+
+    def _secured(self, plain: socket.socket, tls: ssl.SSLContext) -> socket.socket:
+        """An end without a word of TLS is an error: what came before it may not be all."""
+        plain.settimeout(self._seconds_left())
+        return tls.wrap_socket(plain, server_hostname=self._origin.host, suppress_ragged_eofs=False)
