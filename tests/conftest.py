@@ -26,14 +26,16 @@ from tests import fork_server, waiting
 from tests.command_line import Reconcile
 from tests.machine import Machine
 from tests.private_namespaces import NoPrivateMachine, enter_private_machine
+from tests.underlay import add_uplink
 
 TOOLS = ("ip", "nft", "ping")
 IN_CI = bool(os.environ.get("CI"))
 
-# How long an example takes is the machine's business. "quick" is of `make test-quick`.
+# How long an example takes is the machine's business. "quick" is of `make test-quick`, "thorough" for who changes what is tried so.
 settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 settings.register_profile("quick", settings(), max_examples=15)
+settings.register_profile("thorough", settings(), max_examples=2000)
 
 _reason_without_machine = pytest.StashKey[str]()
 
@@ -205,15 +207,7 @@ def uplink(machine: Machine, host_ns: str) -> str:
 
     Host 192.0.2.1/24 and 2001:db8::1/64, outside 192.0.2.2/24 and 2001:db8::2/64; outside has no route back, as on the internet.
     """
-    outside = "outside"
-    machine.add_namespace(outside)
-    machine.add_veth(host_ns, "uplink0", outside, "downlink0")
-    for ns, ifname, number in ((host_ns, "uplink0", 1), (outside, "downlink0", 2)):
-        machine.run("", "ip", "-n", ns, "address", "add", f"192.0.2.{number}/24", "dev", ifname)
-        machine.run("", "ip", "-n", ns, "address", "add", f"2001:db8::{number}/64", "dev", ifname, "nodad")
-    machine.run("", "ip", "-n", host_ns, "route", "add", "default", "via", "192.0.2.2")
-    machine.run("", "ip", "-n", host_ns, "-6", "route", "add", "default", "via", "2001:db8::2")
-    return outside
+    return add_uplink(machine, host_ns)
 
 
 @pytest.fixture

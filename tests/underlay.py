@@ -1,4 +1,4 @@
-"""Several hosts on one switch: namespaces that play them, joined by a namespace with a bridge. For tests, demo and bench."""
+"""What hosts are joined to, made of namespaces: the world outside, or a switch with other hosts. For tests, demo and bench."""
 
 from __future__ import annotations
 
@@ -35,3 +35,16 @@ def hosts_on_switch(
 def port_of(number: int) -> str:
     """Name the switch's port of the host with that number, counted from 1."""
     return f"port{number}"
+
+
+def add_uplink(machine: Machine, host_ns: str) -> str:
+    """Join a host to a new namespace that plays the world outside, and give its name; see the fixture `uplink`."""
+    outside = "outside"
+    machine.add_namespace(outside)
+    machine.add_veth(host_ns, "uplink0", outside, "downlink0")
+    for ns, ifname, number in ((host_ns, "uplink0", 1), (outside, "downlink0", 2)):
+        machine.run("", "ip", "-n", ns, "address", "add", f"192.0.2.{number}/24", "dev", ifname)
+        machine.run("", "ip", "-n", ns, "address", "add", f"2001:db8::{number}/64", "dev", ifname, "nodad")
+    machine.run("", "ip", "-n", host_ns, "route", "add", "default", "via", "192.0.2.2")
+    machine.run("", "ip", "-n", host_ns, "-6", "route", "add", "default", "via", "2001:db8::2")
+    return outside

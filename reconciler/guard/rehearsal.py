@@ -64,9 +64,7 @@ def foreseen(loaded: LoadedSpecs, settings: Settings) -> tuple[tuple[SpecError, 
     """
     if loaded.faults:
         return (), ()
-    desired = _assigned(
-        loaded.wanted, host_facts(settings, View(links=(), addresses=(), routes=()), _now()), Promises(), {}
-    )
+    desired = on_empty_host(loaded.wanted, settings)
     failed = [(unit, error) for unit, error in desired.failures if error.exit_code is not ExitCode.OK]
     lost = {network.name for network in loaded.wanted.networks if network.is_external}
     lost |= {unit.network for unit, _ in failed if not unit.attachment}
@@ -76,6 +74,11 @@ def foreseen(loaded: LoadedSpecs, settings: Settings) -> tuple[tuple[SpecError, 
     told = [(unit, f"{unit}: {text}") for unit, text in (*desired.remarks, *_without_cluster(loaded.wanted, settings))]
     warnings = {SpecWarning(place[found], text) for unit, text in told if (found := _declared(unit)) in place}
     return tuple(SpecError(at.file, at.line, at.column, text) for at, text in sorted(faults)), tuple(sorted(warnings))
+
+
+def on_empty_host(wanted: WantedState, settings: Settings) -> DesiredState:
+    """Make all choices as on a host where there is nothing."""
+    return _assigned(wanted, host_facts(settings, View(links=(), addresses=(), routes=()), _now()), Promises(), {})
 
 
 def _places(wanted: WantedState, untold: Container[str]) -> Mapping[Unit, Source]:

@@ -1,0 +1,183 @@
+"""One host's desired state, arranged for questions: who has an address, what is published where, who may be whose neighbour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from reconciler.model.desired import (
+    DesiredAttachment,
+    DesiredEndpoint,
+    DesiredNetwork,
+    DesiredState,
+    DesiredSubnet,
+    PortBinding,
+)
+from reconciler.model.identifiers import HOST
+from reconciler.model.objects import IPAddress, IPInterface
+from reconciler.model.wanted import BridgeOptions, GatewayMode, Source
+from reconciler.reach.values import Party, PartyKind
+
+_TRANSLATING = (GatewayMode.NAT, GatewayMode.NAT_UNPROTECTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A port of an endpoint that the host answers for, and where that is declared."""
+
+    attachment: DesiredAttachment
+    endpoint: DesiredEndpoint
+    binding: PortBinding
+
+    @property
+    def address(self) -> IPAddress:
+        found = interface_of(self.endpoint, self.binding.host_ip.version)
+        assert found is not None
+        return found.ip
+
+    @property
+    def source(self) -> Source:
+        return self.attachment.wanted.source
+
+
+def interface_of(endpoint: DesiredEndpoint, version: int) -> IPInterface | None:
+    return endpoint.ipv4 if version == 4 else endpoint.ipv6
+
+
+def default_of(endpoint: DesiredEndpoint, version: int) -> bool:
+    return endpoint.is_default_ipv4 if version == 4 else endpoint.is_default_ipv6
+
+
+def options_of(network: DesiredNetwork) -> BridgeOptions:
+    return network.wanted.bridge or BridgeOptions()
+
+
+def mode_of(network: DesiredNetwork, version: int) -> GatewayMode:
+    options = options_of(network)
+    return options.gateway_mode_ipv4 if version == 4 else options.gateway_mode_ipv6
+
+
+def is_translated(network: DesiredNetwork, version: int) -> bool:
+    """Say whether what members send leaves with an address of the host."""
+    is_masqueraded = options_of(network).is_masquerade_enabled and mode_of(network, version) in _TRANSLATING
+    return is_masqueraded and not network.wanted.is_internal
+
+
+def answers_on_bridge(network: DesiredNetwork, subnet: DesiredSubnet) -> bool:
+    """Say whether the host has the gateway address, and by that a route to the subnet."""
+    is_inhibited = options_of(network).is_ipv4_inhibited and subnet.subnet.version == 4
+    return subnet.gateway is not None and not is_inhibited
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One host. addresses: its own beside the gateways of its networks. is_bridge_filtered: br_netfilter is on, so that what one
+    member answers another is translated back even where it passes the bridge alone."""
+
+    desired: DesiredState
+    addresses: frozenset[IPAddress] = field(default_factory=frozenset)
+    is_bridge_filtered: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.desired.host.name
+
+    @cached_property
+    def members(self) -> dict[str, DesiredAttachment]:
+        return {attachment.name: attachment for attachment in self.desired.members}
+
+    @cached_property
+    def networks(self) -> dict[str, DesiredNetwork]:
+        return {network.name: network for network in (*self.desired.networks, *self.desired.held_networks)}
+
+    @cached_property
+    def bridged(self) -> tuple[DesiredNetwork, ...]:
+        """Give the networks whose bridge is on the host itself."""
+        return tuple(network for network in self.networks.values() if network.is_bridged and network.ns == HOST)
+
+    @cached_property
+    def _holders(self) -> dict[tuple[str, IPAddress], tuple[DesiredAttachment, DesiredEndpoint]]:
+        return {
+            (endpoint.network, interface.ip): (attachment, endpoint)
+            for attachment in self.desired.members
+            for endpoint in attachment.endpoints
+            for interface in (endpoint.ipv4, endpoint.ipv6)
+            if interface is not None
+        }
+
+    def holder(self, network: str, address: IPAddress) -> tuple[DesiredAttachment, DesiredEndpoint] | None:
+        """Give who has an address on a network."""
+        return self._holders.get((network, address))
+
+    def party(self, attachment: DesiredAttachment) -> Party:
+        """One in the host's own namespace is the host."""
+        if attachment.ns == HOST:
+            return Party(PartyKind.HOST, self.name)
+        return Party(PartyKind.ATTACHMENT, self.name, attachment.name)
+
+    def network_at(self, address: IPAddress) -> DesiredNetwork | None:
+        """Give the network to which the host has a route of its own for an address."""
+        for network in self.bridged:
+            if any(address in subnet.subnet and answers_on_bridge(network, subnet) for subnet in network.subnets):
+                return network
+        return None
+
+    def gateway(self, network: DesiredNetwork, address: IPAddress) -> IPAddress | None:
+        """Give the host's address in the subnet of an address of the network's."""
+        for subnet in network.subnets:
+            if address in subnet.subnet and answers_on_bridge(network, subnet):
+                return subnet.gateway
+        return None
+
+    def has(self, address: IPAddress) -> bool:
+        return address in self.addresses or address in self._gateways
+
+    @cached_property
+    def _gateways(self) -> frozenset[IPAddress]:
+        return frozenset(
+            subnet.gateway
+            for network in self.bridged
+            for subnet in network.subnets
+            if subnet.gateway is not None and answers_on_bridge(network, subnet)
+        )
+
+    @cached_property
+    def publications(self) -> tuple[Publication, ...]:
+        return tuple(_publications(self.desired.members))
+
+    @cached_property
+    def _published(self) -> dict[tuple[IPAddress, str, int], Publication]:
+        return {
+            (one.binding.host_ip, one.binding.protocol, one.binding.host_port): one
+            for one in self.publications
+            if one.binding.host_port
+        }
+
+    def published(self, address: IPAddress, protocol: str, port: int) -> Publication | None:
+        """Give to whom the host leads what comes to an address of its own."""
+        for host_ip in (address, type(address)(0)):
+            found = self._published.get((host_ip, protocol, port))
+            if found is not None:
+                return found
+        return None
+
+    @cached_property
+    def _targets(self) -> dict[tuple[IPAddress, str, int, bool], Publication]:
+        return {
+            (one.address, one.binding.protocol, one.binding.target, bool(one.binding.host_port)): one
+            for one in self.publications
+        }
+
+    def publication_of(
+        self, packet_address: IPAddress, protocol: str, port: int, *, is_translated: bool
+    ) -> Publication | None:
+        """Give what is published of an address of an endpoint: translated by the host, or reached as it is."""
+        return self._targets.get((packet_address, protocol, port, is_translated))
+
+
+def _publications(attachments: Iterable[DesiredAttachment]) -> Iterator[Publication]:
+    for attachment in attachments:
+        for endpoint in attachment.endpoints:
+            for binding in endpoint.ports:
+                yield Publication(attachment=attachment, endpoint=endpoint, binding=binding)

@@ -1,0 +1,71 @@
+"""What is asked and what is answered: parties, packets, answers with their reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from reconciler.model.objects import IPAddress
+from reconciler.model.wanted import Source
+
+
+class PartyKind(StrEnum):
+    ATTACHMENT = "attachment"
+    HOST = "host"
+    OUTSIDE = "outside"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Party:
+    """Who sends or answers. host: where it is. name: an attachment's, or the host's link that the outside is on, "" for any."""
+
+    kind: PartyKind
+    host: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name if self.kind is PartyKind.ATTACHMENT else str(self.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packet:
+    """The first packet of a flow. protocol: icmp (of either family), tcp, udp or sctp. port: 0 for icmp."""
+
+    client: Party
+    address: IPAddress
+    protocol: str
+    port: int = 0
+
+    @property
+    def version(self) -> int:
+        return self.address.version
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One reason, and the line of the specs that it stands on; None for what holds everywhere."""
+
+    text: str
+    source: Source | None = None
+
+    def __str__(self) -> str:
+        return self.text if self.source is None else f"{self.text} ({self.source.file}:{self.source.line})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Who answers, None for nobody; steps: the way there, the last one says why it ends.
+
+    seen_as: the client's address as the server sees it; None where it is one of the host's own addresses that no spec names.
+    """
+
+    server: Party | None
+    steps: tuple[Step, ...]
+    seen_as: IPAddress | None = None
+
+    def after(self, *steps: Step) -> Answer:
+        return replace(self, steps=(*steps, *self.steps))
+
+
+def refused(text: str, source: Source | None = None) -> Answer:
+    return Answer(server=None, steps=(Step(text, source),))

@@ -1,0 +1,376 @@
+"""Where one packet ends: the way there, the address that it comes with, and whether the answer comes back.
+
+In the order of the kernel: the sandbox's routes, neighbours, the host's translation, what the host forwards, the server's routes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from typing import Final, assert_never
+
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork
+from reconciler.model.objects import IPAddress
+from reconciler.model.wanted import GatewayMode, MacvlanMode
+from reconciler.reach.site import (
+    Publication,
+    Site,
+    answers_on_bridge,
+    default_of,
+    interface_of,
+    is_translated,
+    mode_of,
+    options_of,
+)
+from reconciler.reach.values import Answer, Packet, Party, PartyKind, Step, refused
+
+_LOOPBACK_6: Final = IPv6Address(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Arrival:
+    """A packet at the host. source: its address there, None for one of the host's own that no spec names. by: the network whose
+    bridge it came by, None from outside and from the host itself."""
+
+    packet: Packet
+    source: IPAddress | None
+    by: DesiredNetwork | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """Answers for packets between the parties of some hosts."""
+
+    sites: Mapping[str, Site]
+
+    def ask(self, packet: Packet) -> Answer:
+        """Say who answers a packet, and why."""
+        site = self.sites[packet.client.host]
+        match packet.client.kind:
+            case PartyKind.ATTACHMENT:
+                return self._from_attachment(site, packet, site.members[packet.client.name])
+            case PartyKind.HOST:
+                return self._from_host(site, packet)
+            case PartyKind.OUTSIDE:
+                return self._from_outside(site, packet)
+            case _ as never:
+                assert_never(never)
+
+    # --- out of a sandbox
+
+    def _from_attachment(self, site: Site, packet: Packet, attachment: DesiredAttachment) -> Answer:
+        version = packet.version
+        if packet.address.is_loopback or packet.address in _addresses(attachment):
+            return Answer(server=packet.client, seen_as=packet.address, steps=(Step("an address of its own"),))
+        for endpoint in attachment.endpoints:
+            interface = interface_of(endpoint, version)
+            if interface is not None and packet.address in interface.network:
+                return self._neighbour(site, packet, endpoint)
+        for endpoint in attachment.endpoints:
+            if default_of(endpoint, version):
+                return self._by_default(site, packet, endpoint)
+        text = f"{attachment.name} has no IPv{version} default route: none of its networks leads outside"
+        return refused(text, attachment.wanted.source)
+
+    def _neighbour(self, site: Site, packet: Packet, endpoint: DesiredEndpoint) -> Answer:
+        """To an address of a subnet that the client is on."""
+        network = site.networks[endpoint.network]
+        interface = interface_of(endpoint, packet.version)
+        assert interface is not None
+        if network in site.bridged and site.gateway(network, packet.address) == packet.address:
+            step = Step(f"the host's address on {network.name}", network.wanted.source)
+            return self._to_host(site, _Arrival(packet=packet, source=interface.ip, by=network)).after(step)
+        server = self._member(site, network, packet.address)
+        if server is None:
+            return self._on_parent(site, packet, network, interface.ip)
+        obstacle = self._between_neighbours(network, site, packet, interface.ip)
+        if obstacle is not None:
+            return refused(obstacle, network.wanted.source)
+        step = Step(f"both are on {network.name}", network.wanted.source)
+        return Answer(server=server, seen_as=interface.ip, steps=(step,))
+
+    def _member(self, site: Site, network: DesiredNetwork, address: IPAddress) -> Party | None:
+        """Give who has an address on a network, on whatever host when hosts share the network."""
+        sites = self.sites.values() if network.scope == "global" else (site,)
+        for one in sites:
+            found = one.holder(network.name, address)
+            if found is not None:
+                return one.party(found[0])
+        for remote in network.remote_endpoints:
+            if any(each is not None and each.ip == address for each in (remote.ipv4, remote.ipv6)):
+                return Party(PartyKind.ATTACHMENT, remote.host, remote.name)
+        return None
+
+    def _between_neighbours(self, network: DesiredNetwork, site: Site, packet: Packet, source: IPAddress) -> str | None:
+        """Say what keeps two members of a network apart, None when nothing does."""
+        if network.wanted.macvlan is not None and network.wanted.macvlan.mode is not MacvlanMode.BRIDGE:
+            return f"mode {network.wanted.macvlan.mode} of {network.name} keeps its members apart"
+        if network.wanted.bridge is None or options_of(network).is_icc_enabled:
+            return None
+        if self._is_linked(site, packet, source):
+            return None
+        return f"enable_icc is off on {network.name}: its members do not reach each other, but for ports they link to"
+
+    def _is_linked(self, site: Site, packet: Packet, source: IPAddress) -> bool:
+        client = site.members[packet.client.name]
+        return any(
+            packet.address in (link.ipv4, link.ipv6)
+            and any(
+                protocol == packet.protocol and first <= packet.port <= last for first, last, protocol in link.ports
+            )
+            for link in client.links
+            if source in _addresses(client)
+        )
+
+    def _by_default(self, site: Site, packet: Packet, endpoint: DesiredEndpoint) -> Answer:
+        """By the default route, which leads through `endpoint`."""
+        network, source = site.networks[endpoint.network], interface_of(endpoint, packet.version)
+        assert source is not None
+        step = Step(f"by the default route, on {network.name}", endpoint.wanted.source)
+        if network.wanted.sublink is not None:
+            return self._on_parent(site, packet, network, source.ip).after(step)
+        gateway = endpoint.gateway_ipv4 if packet.version == 4 else endpoint.gateway_ipv6
+        if gateway is None or site.gateway(network, gateway) != gateway:
+            text = f"the gateway {gateway} of {network.name} is not the host: who has it does not forward"
+            return refused(text, network.wanted.source).after(step)
+        arrival = _Arrival(packet=packet, source=source.ip, by=network)
+        if site.has(packet.address):
+            return self._to_host(site, arrival).after(step)
+        return self._forwarded(site, arrival).after(step)
+
+    def _on_parent(self, site: Site, packet: Packet, network: DesiredNetwork, source: IPAddress) -> Answer:
+        """To whoever has the address beyond the link that a macvlan or ipvlan network sits on; nobody elsewhere."""
+        if network.wanted.sublink is None or not network.wanted.leads_outside:
+            return refused(f"nobody on {network.name} has {packet.address}", network.wanted.source)
+        step = Step(f"beyond {network.wanted.sublink.parent}, with its own address", network.wanted.source)
+        return Answer(server=Party(PartyKind.OUTSIDE, site.name), seen_as=source, steps=(step,))
+
+    # --- from the host, from outside
+
+    def _from_host(self, site: Site, packet: Packet) -> Answer:
+        if packet.address.is_loopback or site.has(packet.address):
+            return self._to_host(site, _Arrival(packet=packet, source=packet.address))
+        network = site.network_at(packet.address)
+        if network is None:
+            if _subnet_of_ours(site, packet.address):
+                return refused(f"the host has no address in the subnet of {packet.address}")
+            return Answer(server=Party(PartyKind.OUTSIDE, site.name), steps=(Step("by the host's own routes"),))
+        step = Step(f"the host has an address on {network.name}", network.wanted.source)
+        found = site.holder(network.name, packet.address)
+        if found is None:
+            return refused(f"nobody on {network.name} has {packet.address}", network.wanted.source).after(step)
+        return Answer(server=site.party(found[0]), seen_as=site.gateway(network, packet.address), steps=(step,))
+
+    def _from_outside(self, site: Site, packet: Packet) -> Answer:
+        arrival = _Arrival(packet=packet, source=None)
+        if site.has(packet.address):
+            return self._to_host(site, arrival)
+        return self._forwarded(site, arrival)
+
+    # --- at the host
+
+    def _to_host(self, site: Site, arrival: _Arrival) -> Answer:
+        """To an address of the host: to whom it is published, else to the host itself."""
+        packet = arrival.packet
+        found = None if packet.address == _LOOPBACK_6 else site.published(packet.address, packet.protocol, packet.port)
+        if found is None:
+            step = Step("published to nobody: the host answers itself")
+            return Answer(server=Party(PartyKind.HOST, site.name), seen_as=_seen_by_host(site, arrival), steps=(step,))
+        network = site.networks[found.endpoint.network]
+        step = Step(f"published: {_place(found)} leads to {found.attachment.name}", found.source)
+        by = arrival.by
+        if by is not None and by.wanted.is_internal:
+            return refused(f"{by.name} is internal: nothing leaves it", by.wanted.source).after(step)
+        if site.gateway(network, found.address) is None:
+            return refused(f"the host has no address on {network.name}", network.wanted.source).after(step)
+        return self._delivered(site, arrival, (found.attachment, found.endpoint), step, is_published=True)
+
+    def _forwarded(self, site: Site, arrival: _Arrival) -> Answer:
+        """To an address that is not the host's: through its bridges, or out."""
+        packet, by = arrival.packet, arrival.by
+        network = site.network_at(packet.address)
+        if network is None:
+            return self._out(site, arrival)
+        for one in (by, network):
+            if one is not None and one.wanted.is_internal:
+                return refused(f"{one.name} is internal: nothing crosses its border", one.wanted.source)
+        step = self._let_in(site, arrival, network)
+        if step is None:
+            text = f"nobody from elsewhere reaches members of {network.name}, but for what they publish"
+            return refused(text, network.wanted.source)
+        found = site.holder(network.name, packet.address)
+        if found is None:
+            return refused(f"nobody on {network.name} has {packet.address}", network.wanted.source).after(step)
+        return self._delivered(site, arrival, found, step, is_published=False)
+
+    def _let_in(self, site: Site, arrival: _Arrival, network: DesiredNetwork) -> Step | None:
+        """Give what lets a packet to a member's own address in, None when nothing does."""
+        packet, by = arrival.packet, arrival.by
+        if by is network:
+            is_open = options_of(network).is_icc_enabled
+            return Step(f"from one subnet of {network.name} to another", network.wanted.source) if is_open else None
+        mode = mode_of(network, packet.version)
+        routed = site.publication_of(packet.address, packet.protocol, packet.port, is_translated=False)
+        if routed is not None:
+            return Step(f"{network.name} is routed, {_place(routed)} is published", routed.source)
+        if mode is GatewayMode.ROUTED and packet.protocol == "icmp":
+            return Step(f"{network.name} is routed: its members answer pings", network.wanted.source)
+        came_by = by.link_name if by is not None else packet.client.name
+        if came_by and came_by in options_of(network).trusted_host_interfaces:
+            published = site.publication_of(packet.address, packet.protocol, packet.port, is_translated=True)
+            if published is not None:
+                return Step(f"{network.name} trusts {came_by}, {_place(published)} is published", published.source)
+        if by is None and mode is GatewayMode.NAT_UNPROTECTED:
+            return Step(f"{network.name} is not protected: whoever has a route comes in", network.wanted.source)
+        return None
+
+    def _out(self, site: Site, arrival: _Arrival) -> Answer:
+        by, packet = arrival.by, arrival.packet
+        if _subnet_of_ours(site, packet.address):
+            return refused(f"the host has no address in the subnet of {packet.address}")
+        if by is None:
+            return refused("not for this host")
+        if by.wanted.is_internal:
+            return refused(f"{by.name} is internal: nothing leaves it", by.wanted.source)
+        server = Party(PartyKind.OUTSIDE, site.name)
+        if not is_translated(by, packet.version):
+            step = Step("with its own address: who is outside needs a route back", by.wanted.source)
+            return Answer(server=server, seen_as=arrival.source, steps=(step,))
+        step = Step("with an address of the host", by.wanted.source)
+        return Answer(server=server, seen_as=_given_source(by, packet.version), steps=(step,))
+
+    def _delivered(
+        self,
+        site: Site,
+        arrival: _Arrival,
+        found: tuple[DesiredAttachment, DesiredEndpoint],
+        step: Step,
+        *,
+        is_published: bool,
+    ) -> Answer:
+        """From the host to a member, and back."""
+        attachment, endpoint = found
+        source = self._source_at(site, arrival, endpoint, is_published=is_published)
+        obstacle = self._way_back(site, arrival, found, source, is_published=is_published)
+        if obstacle is not None:
+            return refused(obstacle, attachment.wanted.source).after(step)
+        return Answer(server=site.party(attachment), seen_as=source, steps=(step,))
+
+    def _source_at(
+        self, site: Site, arrival: _Arrival, endpoint: DesiredEndpoint, *, is_published: bool
+    ) -> IPAddress | None:
+        """Give the address that the member sees; None for the outside's own."""
+        source, version = arrival.source, arrival.packet.version
+        if source is None:
+            return None
+        network = site.networks[endpoint.network]
+        interface = interface_of(endpoint, version)
+        assert interface is not None
+        gateway = site.gateway(network, interface.ip)
+        if source.is_loopback:
+            return gateway
+        home = _home(site, source)
+        if home is network:
+            return gateway if is_published else source
+        if home is not None and is_translated(home, version):
+            return _given_source(home, version) or gateway
+        return source
+
+    def _way_back(
+        self,
+        site: Site,
+        arrival: _Arrival,
+        found: tuple[DesiredAttachment, DesiredEndpoint],
+        source: IPAddress | None,
+        *,
+        is_published: bool,
+    ) -> str | None:
+        """Say what keeps the answer from coming back, None when nothing does."""
+        attachment, endpoint = found
+        version = arrival.packet.version
+        if source in _addresses(attachment):
+            return f"{attachment.name} takes nothing from elsewhere that has its own address"
+        for other in attachment.endpoints:
+            interface = interface_of(other, version)
+            if interface is not None and source is not None and source in interface.network:
+                return self._by_other_link(site, arrival, endpoint, other, is_published=is_published, is_near=True)
+        for other in attachment.endpoints:
+            if default_of(other, version):
+                gateway = other.gateway_ipv4 if version == 4 else other.gateway_ipv6
+                network = site.networks[other.network]
+                if gateway is None or site.gateway(network, gateway) != gateway:
+                    return f"{attachment.name} answers by the gateway {gateway}, which is not the host"
+                return self._by_other_link(site, arrival, endpoint, other, is_published=is_published, is_near=False)
+        return f"{attachment.name} has no IPv{version} route back"
+
+    def _by_other_link(
+        self,
+        site: Site,
+        arrival: _Arrival,
+        came_to: DesiredEndpoint,
+        answered_by: DesiredEndpoint,
+        *,
+        is_published: bool,
+        is_near: bool,
+    ) -> str | None:
+        """Judge an answer that leaves by another link than the question came to.
+
+        is_near: its receiver has an address in the subnet of that link.
+        """
+        if answered_by.network == came_to.network:
+            return None
+        network = site.networks[answered_by.network]
+        text = f"{came_to.attachment} answers by {network.name}"
+        if network.wanted.is_source_validated:
+            return f"{text}, where it may not send from its address on {came_to.network}"
+        if arrival.by is None:
+            return None
+        is_recognized = not is_published or site.is_bridge_filtered
+        if is_near and is_recognized and options_of(network).is_icc_enabled:
+            return None
+        if not is_near and is_published:
+            return None
+        return f"{text}, not by the host"
+
+
+def _seen_by_host(site: Site, arrival: _Arrival) -> IPAddress | None:
+    """What the host sends to itself from a gateway address is translated as what leaves there; in IPv6 into the same."""
+    source, version = arrival.source, arrival.packet.version
+    home = None if source is None or arrival.by is not None else _home(site, source)
+    if home is None or not is_translated(home, version):
+        return source
+    return _given_source(home, version) or (None if version == 4 else source)
+
+
+def _addresses(attachment: DesiredAttachment) -> tuple[IPAddress, ...]:
+    return tuple(each.ip for one in attachment.endpoints for each in (one.ipv4, one.ipv6) if each is not None)
+
+
+def _home(site: Site, source: IPAddress) -> DesiredNetwork | None:
+    """Give the network in whose subnet an address is."""
+    for network in site.bridged:
+        if any(source in subnet.subnet for subnet in network.subnets):
+            return network
+    return None
+
+
+def _subnet_of_ours(site: Site, address: IPAddress) -> bool:
+    return any(
+        address in subnet.subnet and not answers_on_bridge(network, subnet)
+        for network in site.bridged
+        for subnet in network.subnets
+    )
+
+
+def _given_source(network: DesiredNetwork, version: int) -> IPAddress | None:
+    options = options_of(network)
+    return options.host_ipv4 if version == 4 else options.host_ipv6
+
+
+def _place(found: Publication) -> str:
+    binding = found.binding
+    if not binding.host_port:
+        return f"{binding.target}/{binding.protocol}"
+    ip = f"[{binding.host_ip}]" if binding.host_ip.version == 6 else binding.host_ip
+    return f"{ip}:{binding.host_port}/{binding.protocol}"

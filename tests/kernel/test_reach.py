@@ -1,0 +1,244 @@
+"""What `reach` says of random specs, beside packets: every party asks every address, and each cell is compared."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from reconciler.guard.rehearsal import on_empty_host
+from reconciler.model.desired import DesiredState
+from reconciler.reach.site import Site, answers_on_bridge
+from reconciler.reach.values import Answer, Packet, Party, PartyKind
+from reconciler.reach.walk import Walk
+from reconciler.settings import Settings
+from reconciler.spec.load import load_specs
+from tests.command_line import Reconcile
+from tests.container_engines import packets
+from tests.container_engines.packets import SILENT, Cell
+from tests.machine import Machine
+from tests.underlay import add_uplink
+from tests.waiting import Deadline
+
+pytestmark = pytest.mark.kernel
+
+EXAMPLES: Final = max(1, settings().max_examples // 12)
+QUIET_S: Final = 0.5
+"""How long to wait for what must not come, once all else is there."""
+
+HOST: Final = {4: "192.0.2.1", 6: "2001:db8::1"}
+OUTSIDE: Final = {4: "192.0.2.2", 6: "2001:db8::2"}
+ROUTES: Final = ("172.16.0.0/12", "fd30::/16")
+"""What `outside` knows to be behind the host, as a hostile neighbour would."""
+
+BRIDGE_NETFILTER: Final = Path("/proc/sys/net/bridge")
+
+PORTS: Final = (80, 81)
+"""What members serve."""
+
+_BRIDGE: Final = "com.docker.network.bridge."
+_MODES: Final = ("nat", "nat", "routed", "nat-unprotected")
+
+
+@st.composite
+def networks(draw: st.DrawFn, number: int) -> dict[str, Any]:
+    families = draw(st.sampled_from(("4", "46", "46", "6")))
+    is_internal = draw(st.integers(0, 4)) == 0
+    options: dict[str, str] = {}
+    for family in families:
+        mode = draw(st.sampled_from((*_MODES, "isolated") if is_internal else _MODES))
+        options[f"{_BRIDGE}gateway_mode_ipv{family}"] = mode
+    options[f"{_BRIDGE}enable_icc"] = draw(st.sampled_from(("true", "true", "false")))
+    options[f"{_BRIDGE}enable_ip_masquerade"] = draw(st.sampled_from(("true", "true", "true", "false")))
+    options["com.network-reconciler.source_validation"] = draw(st.sampled_from(("true", "true", "true", "false")))
+    if draw(st.integers(0, 3)) == 0:
+        options[f"{_BRIDGE}trusted_host_interfaces"] = "uplink0"
+    if draw(st.integers(0, 5)) == 0:
+        options["com.docker.network.host_ipv4"] = HOST[4]
+    if draw(st.integers(0, 7)) == 0 and "4" in families:
+        options[f"{_BRIDGE}inhibit_ipv4"] = "true"
+    if draw(st.integers(0, 7)) == 0:
+        options[f"{_BRIDGE}host_binding_ipv4"] = draw(st.sampled_from((HOST[4], "127.0.0.1")))
+    subnets = {"4": f"172.30.{number}.0/24", "6": f"fd30:{number}::/64"}
+    return {
+        "enable_ipv4": "4" in families,
+        "enable_ipv6": "6" in families,
+        "internal": is_internal,
+        "driver_opts": options,
+        "ipam": {"config": [{"subnet": subnets[family]} for family in families]},
+    }
+
+
+@st.composite
+def attachments(draw: st.DrawFn, number: int, names: Sequence[str]) -> dict[str, Any]:
+    joined = draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True))
+    published = []
+    for place in range(draw(st.integers(0, 2))):
+        ip = draw(st.sampled_from(("", "", "", "0.0.0.0:", "[::]:", "127.0.0.1:", f"{HOST[4]}:", f"[{HOST[6]}]:")))
+        protocol = draw(st.sampled_from(("tcp", "udp")))
+        published.append(f"{ip}{8000 + 10 * number + place}:{draw(st.sampled_from(PORTS))}/{protocol}")
+    links = []
+    if "bridge" in joined:
+        joined = ["bridge"]
+        links = [f"{target}:x{target}" for target in ("db",) if draw(st.booleans())]
+    wanted = {name: {"gw_priority": draw(st.integers(0, 1))} for name in joined}
+    return {"networks": wanted, "ports": published, "links": links}
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> dict[str, Any]:
+    declared = {f"n{number}": draw(networks(number)) for number in range(1, draw(st.integers(4, 7)))}
+    icc = {f"{_BRIDGE}enable_icc": draw(st.sampled_from(("true", "false")))}
+    declared["bridge"] = {"driver_opts": icc}
+    members: dict[str, Any] = {
+        f"a{number}": draw(attachments(number, tuple(declared))) for number in range(draw(st.integers(9, 12)))
+    }
+    members["db"] = {"networks": {"bridge": {}}, "ports": ["8900:81"], "expose": ["80"]}
+    return {"networks": declared, "attachments": members}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """One host with specs applied. names: of all addresses that are asked for."""
+
+    desired: DesiredState
+    walk: Walk
+    names: Mapping[str, str]
+
+    @property
+    def parties(self) -> dict[str, Party]:
+        host = self.desired.host.name
+        members = {each.name: Party(PartyKind.ATTACHMENT, host, each.name) for each in self.desired.attachments}
+        others = {"host": Party(PartyKind.HOST, host), "outside": Party(PartyKind.OUTSIDE, host, "uplink0")}
+        return {**members, **others}
+
+    def kinds(self, target: str) -> tuple[str, ...]:
+        if "@" in target or target.startswith("outside"):
+            return ("icmp", *(f"{protocol} {port}" for protocol in ("tcp", "udp") for port in PORTS))
+        return ("icmp", "tcp 80", "udp 80", *(f"{protocol} {port}" for protocol, port in self.published))
+
+    @property
+    def published(self) -> list[tuple[str, int]]:
+        site = self.walk.sites[self.desired.host.name]
+        return sorted(
+            {(one.binding.protocol, one.binding.host_port) for one in site.publications if one.binding.host_port}
+        )
+
+    def cells(self) -> list[Cell]:
+        return [
+            Cell(client, target, kind)
+            for client in self.parties
+            for target in self.names
+            if client == "host" or not target.startswith("lo/")
+            for kind in self.kinds(target)
+        ]
+
+    def answer(self, cell: Cell) -> Answer:
+        protocol, _, port = cell.kind.partition(" ")
+        address = ip_address(self.names[cell.target])
+        if cell.target.startswith("outside") and cell.client == "outside":
+            return Answer(server=self.parties["outside"], seen_as=address, steps=())
+        client = self.parties[cell.client]
+        return self.walk.ask(Packet(client=client, address=address, protocol=protocol, port=int(port or 0)))
+
+    def expected(self, cell: Cell) -> str:
+        found = self.answer(cell)
+        if found.server is None:
+            return SILENT
+        version = ip_address(self.names[cell.target]).version
+        names = {address: name for name, address in self.names.items()}
+        own = (OUTSIDE if cell.client == "outside" else HOST)[version]
+        return f"{found.server}<{names[own if found.seen_as is None else str(found.seen_as)]}"
+
+
+def scene_of(folder: Path, *, is_bridge_filtered: bool) -> Scene:
+    loaded = load_specs(folder, host="alpha", is_bridge_enabled=True, is_in_cluster=False)
+    assert not loaded.faults
+    desired = on_empty_host(loaded.wanted, Settings(host="alpha"))
+    assert not desired.failures
+    names = {}
+    for attachment in desired.attachments:
+        for one in attachment.endpoints:
+            for interface in filter(None, (one.ipv4, one.ipv6)):
+                names[f"{attachment.name}@{one.network}/{interface.version}"] = str(interface.ip)
+    for network in desired.networks:
+        for subnet in network.subnets:
+            if answers_on_bridge(network, subnet):
+                names[f"{network.name}/{subnet.subnet.version}"] = str(subnet.gateway)
+    for version, loopback in ((4, "127.0.0.1"), (6, "::1")):
+        names |= {f"host/{version}": HOST[version], f"lo/{version}": loopback, f"outside/{version}": OUTSIDE[version]}
+    own = frozenset(map(ip_address, HOST.values()))
+    site = Site(desired=desired, addresses=own, is_bridge_filtered=is_bridge_filtered)
+    return Scene(desired=desired, walk=Walk(sites={"alpha": site}), names=names)
+
+
+def ask_all(machine: Machine, scene: Scene, expected: Mapping[Cell, str]) -> dict[Cell, str]:
+    namespaces = {"host": "H"}
+    serves = {"host": (80, *sorted({port for _, port in scene.published})), "outside": PORTS}
+    parties = [
+        packets.Party(name=name, namespace=machine.path(namespaces.get(name, name)), serves=serves.get(name, PORTS))
+        for name in scene.parties
+    ]
+    waited_for = [cell for cell, answer in expected.items() if answer != SILENT]
+    deadline = Deadline(10)
+
+    def is_enough(found: Mapping[Cell, str], passed_s: float) -> bool:
+        while waited_for and found[waited_for[-1]] != SILENT:
+            waited_for.pop()
+        return deadline.is_over or (not waited_for and passed_s > QUIET_S)
+
+    found = packets.answers(parties, scene.names, list(expected), is_enough)
+    return {cell: SILENT if answer == "unreachable" else answer for cell, answer in found.items()}
+
+
+def fresh_host(machine: Machine, *, is_bridge_filtered: bool) -> None:
+    """What connection tracking remembers of one example must not speak in the next."""
+    machine.clean()
+    shutil.rmtree(machine.state_dir, ignore_errors=True)
+    machine.add_namespace("H")
+    outside = add_uplink(machine, "H")
+    machine.detect_no_duplicates("H")
+    machine.ip_batch(outside, *(f"route add {to} via {HOST[ip_network(to).version]}" for to in ROUTES))
+    if BRIDGE_NETFILTER.exists():
+        settings_ = (f"net.bridge.bridge-nf-call-ip{six}tables={int(is_bridge_filtered)}" for six in ("", "6"))
+        machine.run("H", "sysctl", "-qw", *settings_)
+
+
+def test_packets_go_where_reach_says(reconcile: Reconcile, machine: Machine) -> None:
+    compared = []
+
+    @settings(
+        max_examples=EXAMPLES,
+        phases=(Phase.explicit, Phase.reuse, Phase.generate),
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+        deadline=None,
+    )
+    @given(specs(), st.booleans() if BRIDGE_NETFILTER.exists() else st.just(False))
+    def each_cell_is_the_same(declared: dict[str, Any], is_bridge_filtered: bool) -> None:
+        fresh_host(machine, is_bridge_filtered=is_bridge_filtered)
+        reconcile.write(specs=json.dumps(declared, indent=1))
+        reconcile.ok()
+        scene = scene_of(reconcile.specs, is_bridge_filtered=is_bridge_filtered)
+        expected = {cell: scene.expected(cell) for cell in scene.cells()}
+
+        found = ask_all(machine, scene, expected)
+
+        different = [(cell, expected[cell], got) for cell, got in found.items() if expected[cell] != got]
+        told = [
+            f"{cell}: said {said}, got {got}; {'; '.join(map(str, scene.answer(cell).steps))}"
+            for cell, said, got in different[:8]
+        ]
+        assert not different, "\n".join([f"{len(different)} of {len(found)}", *told])
+        compared.append(len(expected))
+
+    each_cell_is_the_same()
+
+    print(f"{sum(compared)} cells compared, of {len(compared)} random sets of specs")
