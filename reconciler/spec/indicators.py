@@ -23,7 +23,7 @@ _TEXT: Final = re.compile(
     | ["'\]}] [ \t\r\n]* :  # so is the colon of a JSON-like key
     | (?P<colon> : (?=[^\s,\[\]{}]) )  # [8080:80], [::1]
     | (?P<closing> : (?=[,\]}]) )  # {a:, b: 1}: of a key without a value, when in brackets
-    | (?P<question> \? (?: (?<=[^\s,\[{]\?) | (?=[^\s,\[\]{}]) ) )
+    | (?P<question> \? (?: (?<=[^\s,\[{]\?) | (?<=[^\s,\[{:?-]\ \?) | (?=[^\s,\[\]{}]) ) )
     | (?P<next_line> \x85 ) | (?P<line_separator> \u2028 ) | (?P<paragraph_separator> \u2029 )
     )""",
     re.VERBOSE,

@@ -5,6 +5,7 @@ Where these two and YAML 1.2 differ (`{a:, b}`, `[?a]`), YAML 1.2 is followed.
 
 import json
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,7 @@ CASES = [
     ("[http://user@example.org:80/a?b=c#d]", ["http://user@example.org:80/a?b=c#d"]),
     ("[gw:host-gateway, v6=::1]", ["gw:host-gateway", "v6=::1"]),
     ("[a?, b?c, what?: no]", ["a?", "b?c", {"what?": "no"}]),
+    ("[a ? b, {c: d ? e}, ? f]", ["a ? b", {"c": "d ? e"}, {"f": None}]),
     # keys and values
     ("{a : b, c: d}", {"a": "b", "c": "d"}),
     ("{a: :b, c: ::d}", {"a": ":b", "c": "::d"}),
@@ -170,3 +172,32 @@ def test_marks_take_one_character_each_and_are_read_back(text: str) -> None:
 
     assert len(found.text) == len(text)
     assert found.read_back(found.text) == text
+
+
+SUITE = Path(__file__).parent / "golden" / "yaml-test-suite-flow.json"
+"""All cases with brackets of the YAML test suite (github.com/yaml/yaml-test-suite, MIT License, commit e5bb910f)."""
+
+DIFFERENT = {
+    "a key over more than one line, or its colon on the next: libyaml, and so PyYAML, refuses that too": (
+        *("4MUZ", "4MUZ-1", "4MUZ-2", "5MUD", "9SA2", "K3WX", "NJ66", "VJP3-1"),
+    ),
+    "a tab at the beginning of the file": ("6CA3", "Q5MG"),
+    "directives, and a tag that a comma ends": ("C4HZ", "WZ62"),
+    "a number that is no plain integer stays as it was typed": ("YD5X", "ZF4X"),
+    "no YAML, but libyaml takes it, and it says nothing else": ("9C9N", "9JBA", "CVW2", "G5U8", "Y79Y-3", "YJV2"),
+}
+
+
+def test_cases_of_the_yaml_test_suite_are_read_but_for_those_that_differ_on_purpose() -> None:
+    cases = json.loads(SUITE.read_text())
+    different = []
+    for case in cases:
+        document, faults = parse_document("a.yaml", case["yaml"])
+        assert (document is None) == bool(faults)
+        is_refused_rightly = document is None and case.get("fail", False)
+        is_read_rightly = document is not None and "value" in case and document.data == case["value"]
+        if ("fail" in case or "value" in case) and not is_refused_rightly and not is_read_rightly:
+            different.append(case["id"])
+
+    assert sorted(different) == sorted(name for names in DIFFERENT.values() for name in names)
+    assert len(cases) == 91
