@@ -37,11 +37,6 @@ networks:
 """
 
 
-@pytest.fixture(autouse=True)
-def _no_wait_for_link_local_addresses(machine: Machine, host_ns: str) -> None:
-    machine.detect_no_duplicates(host_ns)
-
-
 def specs(web: str, networks: str = NETWORKS, more: str = "") -> str:
     """One attachment `web` with the given keys; `near` is on the same network, `far` on another one."""
     return f"""{networks}

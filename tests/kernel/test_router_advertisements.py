@@ -172,3 +172,25 @@ def test_a_host_with_ipv6_switched_off_has_both_families_on_our_networks(
     assert machine.ping("six-member", "fd03::1")
     assert machine.ping("six-member", "10.3.0.1")
     assert machine.ping("plain-member", "10.1.0.1")
+
+
+def test_a_new_bridge_routes_ipv6_when_its_first_pass_ends_and_nobody_on_it_can_forbid_its_address(
+    forked: ForkedReconcile, machine: Machine, uplink: str
+) -> None:
+    machine.run(uplink, "ip", "route", "add", "fd03::/64", "via", "2001:db8::1")
+    routed = "com.docker.network.bridge.gateway_mode_ipv6: routed, com.docker.network.bridge.name: br-six"
+    forked.write(all=NETWORKS.replace("com.docker.network.bridge.name: br-six", routed))
+
+    forked.ok()
+
+    assert not tentative(machine, "br-six"), "a router asks for neighbours from its link-local address"
+    machine.run(uplink, "ping", "-6", "-n", "-c", "1", "fd03::2")
+    # Down and up again, as after a flap, it has its address at once too.
+    machine.ip_batch("H", "link set br-six down", "link set br-six up")
+    forked.ok()
+    assert eventually(lambda: any(local.startswith("fe80") for _, local in ipv6_state(machine, "H")[1]))
+    assert not tentative(machine, "br-six")
+
+
+def tentative(machine: Machine, ifname: str) -> str:
+    return machine.run("H", "ip", "-6", "address", "show", "dev", ifname, "tentative").stdout
