@@ -19,6 +19,7 @@ from tests.kernel import frames
 from tests.kernel.firewall_host import BLOCKED_S, HOST, OUTSIDE, FirewallHost, address, converge, firewall_host
 from tests.kernel.frames import PROTOCOLS, arp, arrivals, frame, link_mac, neighbour_message, packet, send
 from tests.machine import Machine
+from tests.pipeline.forked import ForkedReconcile
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernel
@@ -51,8 +52,8 @@ def _keep_silent(machine: Machine, ns: str) -> None:
     machine.run(ns, "nft", rules)
 
 
-def set_rp_filter(host: FirewallHost, value: int) -> None:
-    with host.machine.inside(host.ns):
+def set_rp_filter(machine: Machine, value: int) -> None:
+    with machine.inside("H"):
         for path in Path("/proc/thread-self/net/../../../sys/net/ipv4/conf").glob("*/rp_filter"):
             path.write_text(str(value))
 
@@ -98,7 +99,7 @@ def test_between_networks(host: FirewallHost, version: int, is_validated: bool) 
     add(host, "b", 2)
     victim = address(version, 2, 11)
     forged = list(attack(mac_of(host, "a1"), gateway_mac(host, "a"), victim, address(version, 1, 11), victim))
-    set_rp_filter(host, 0)
+    set_rp_filter(host.machine, 0)
     assert eventually(lambda: seen_protocols(host, "b1", forged, ("a1", "eth0")) == set(PROTOCOLS))
     host.publish(f"published{version}", address(version, 1, 11), "tcp", str(OWN_PORT))
     host.publish(f"published_any{version}", "tcp", "8080", value=f"{address(version, 1, 11)} . {OWN_PORT}")
@@ -108,7 +109,7 @@ def test_between_networks(host: FirewallHost, version: int, is_validated: bool) 
     by_port = packet("tcp", victim, HOST[version], (FOREIGN_PORT, 8080), b"forged")
     forged.insert(0, frame(mac_of(host, "a1"), gateway_mac(host, "a"), by_port))
     for value in RP_FILTERS[version]:
-        set_rp_filter(host, value)
+        set_rp_filter(host.machine, value)
         assert seen_protocols(host, "b1", forged, ("a1", "eth0")) == set(), f"rp_filter {value}"
 
 
@@ -121,13 +122,13 @@ def test_from_outside_to_unpublished_ports(host: FirewallHost, version: int, is_
     victim = address(version, 1, 11)
     ends = link_mac(machine, "outside", "downlink0"), link_mac(machine, "H", "uplink0")
     forged = list(attack(*ends, victim, own, victim, HOST[version]))
-    set_rp_filter(host, 0)
+    set_rp_filter(host.machine, 0)
     assert eventually(lambda: seen_protocols(host, "a1", forged, ("outside", "downlink0")) == set(PROTOCOLS))
 
     converge(host)
 
     for value in RP_FILTERS[version]:
-        set_rp_filter(host, value)
+        set_rp_filter(host.machine, value)
         assert seen_protocols(host, "a1", forged, ("outside", "downlink0")) == set(), f"rp_filter {value}"
 
 
@@ -139,7 +140,7 @@ def test_on_one_bridge(host: FirewallHost, version: int) -> None:
     claims = [(own, address(version, 1, 12)), (fellow, address(version, 1, 12)), (own, address(version, 1, 1))]
     claims += [(fellow, address(version, 1, 11)), (own, OUTSIDE[version]), (own, address(version, 1, 77))]
     for value in RP_FILTERS[version]:
-        set_rp_filter(host, value)
+        set_rp_filter(host.machine, value)
         for target, to_mac, ns, ifname in (
             (address(version, 1, 1), gateway, "H", host.networks["a"].link_name),
             (address(version, 1, 13), mac_of(host, "a3"), "a3", "eth0"),
@@ -232,6 +233,78 @@ def test_a_moved_address_is_taken_where_sources_are_not_checked(host: FirewallHo
 
     host.assert_reaches(("a1", "a2", moved["a"]), ("H", "a2", moved["a"]))
     host.assert_blocked(("b1", "b2", moved["b"]), ("H", "b2", moved["b"]))
+
+
+HONEST = """
+networks:
+  lan: {enable_ipv6: true, ipam: {config: [{subnet: 172.30.1.0/24}, {subnet: fd30:1::/64}]}}
+  far: {enable_ipv6: true, ipam: {config: [{subnet: 172.30.2.0/24}, {subnet: fd30:2::/64}]}}
+  free:
+    enable_ipv6: true
+    driver_opts: {com.network-reconciler.source_validation: "false"}
+    ipam: {config: [{subnet: 172.30.3.0/24}, {subnet: fd30:3::/64}]}
+  wire:
+    driver: macvlan
+    driver_opts: {parent: uplink0}
+    enable_ipv6: true
+    ipam: {config: [{subnet: 192.0.2.0/24, gateway: 192.0.2.2}, {subnet: 2001:db8::/64, gateway: 2001:db8::2}]}
+attachments:
+  web: {networks: {lan: {ipv4_address: 172.30.1.11, ipv6_address: fd30:1::11}}, ports: [8080:80, 8080:80/udp]}
+  near: {networks: [lan]}
+  distant: {networks: [far]}
+  first: {networks: [free]}
+  second: {networks: [free]}
+  client: {networks: [free]}
+  wired: {networks: {wire: {ipv4_address: 192.0.2.64, ipv6_address: 2001:db8::64}}}
+  wired-too: {networks: {wire: {ipv4_address: 192.0.2.65, ipv6_address: 2001:db8::65}}}
+"""
+
+
+WIRED = {4: "192.0.2.65", 6: "2001:db8::65"}
+
+
+def test_what_is_honest_passes_whatever_rp_filter_is(forked: ForkedReconcile, machine: Machine, uplink: str) -> None:
+    """Hairpin, published ports, the way out, macvlan, and an address that moves, as keepalived moves it, where it may."""
+    machine.detect_no_duplicates("H")
+    forked.write(all=HONEST)
+    forked.ok()
+
+    for value in (0, 1, 2):
+        set_rp_filter(machine, value)
+        holder, other = ("first", "second")[:: -1 if value == 1 else 1]
+        for version in (4, 6):
+            web, moved = address(version, 1, 11), address(version, 3, 100)
+            move_address(machine, version, moved, other, holder)
+            questions = [(client, HOST[version], 8080, "web") for client in (uplink, "H", "near", "web", "distant")]
+            questions += [("near", web, 80, "web"), ("web", OUTSIDE[version], 80, uplink)]
+            questions += [("client", moved, 80, holder), ("H", moved, 80, holder)]
+            questions += [
+                (client, {4: "192.0.2.65", 6: "2001:db8::65"}[version], 80, "wired-too") for client in ("wired", uplink)
+            ]
+            unanswered = [place for place in questions if not is_answered(machine, *place)]
+            assert unanswered == [], f"rp_filter {value}"
+            pinged = [("near", web), ("web", OUTSIDE[version]), ("client", moved), ("wired", OUTSIDE[version])]
+            assert [place for place in pinged if not machine.ping(*place)] == [], f"rp_filter {value}"
+
+
+def move_address(machine: Machine, version: int, moved: str, other: str, holder: str) -> None:
+    """Take it from `other`, if that has it, and give it to `holder`, who tells."""
+    interface = f"{moved}/{24 if version == 4 else 64}"
+    machine.run("", "ip", "-n", other, "address", "delete", interface, "dev", "eth0", check=False)
+    machine.run("", "ip", "-n", holder, "address", "add", interface, "dev", "eth0", *(["nodad"] * (version == 6)))
+    mac = link_mac(machine, holder, "eth0")
+    if version == 4:
+        told = frame(mac, frames.BROADCAST, arp(mac, moved, moved, is_reply=True))
+    else:
+        told = frame(mac, EVERYBODY, neighbour_message(136, moved, "ff02::1", moved, mac))
+    send(machine, holder, "eth0", told)
+
+
+def is_answered(machine: Machine, client: str, target: str, port: int, server: str) -> bool:
+    """Say whether TCP and UDP from `client` to this address and port come to `server`, and the answers back."""
+    own = "::" if port == 8080 else target
+    with machine.tcp_server(server, own, 80), machine.udp_server(server, own, 80):
+        return all(ask(client, target, port) is not None for ask in (machine.tcp, machine.udp))
 
 
 def test_a_port_of_ours_without_elements_sends_nothing_and_one_of_others_is_free(host: FirewallHost) -> None:

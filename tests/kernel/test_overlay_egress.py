@@ -32,7 +32,7 @@ from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 from tests.fakes.desired import HERE
 from tests.kernel.firewall_host import BLOCKED_S
-from tests.kernel.frames import arrivals, frame, link_mac, packet, send
+from tests.kernel.frames import PROTOCOLS, arrivals, frame, link_mac, packet, send
 from tests.machine import Machine
 
 pytestmark = pytest.mark.kernel
@@ -119,34 +119,44 @@ def test_neighbours_meet_on_the_overlay_only(converge: Pass, machine: Machine) -
 
 def test_nobody_on_an_overlay_sends_as_somebody_else(converge: Pass, machine: Machine) -> None:
     attachments = [attachment(name, "zone") for name in ("db", "log", "web")]
-    converge((HIDDEN,), *attachments)
+    both = replace(
+        HIDDEN, is_ipv6_enabled=True, subnets=(*HIDDEN.subnets, SubnetWanted(subnet=ip_network("fd09::/64")))
+    )
+    converge((both,), *attachments)
     (overlay,) = (name for name in machine.namespaces() if name.startswith("ov-"))
     macs = {name: link_mac(machine, name, "eth0") for name in ("db", "log", "web")}
-    ips = {name: _ipv4(machine, name) for name in macs}
+    ips, ips6 = ({name: _address(machine, name, family) for name in macs} for family in ("-4", "-6"))
     honest, forged = (
-        frame(macs["web"], macs["log"], packet("udp", ips[name], ips["log"], (1, 2), name.encode()))
+        [
+            frame(macs["web"], macs["log"], packet(protocol, found[name], found["log"], (1, 2), name.encode()))
+            for protocol in PROTOCOLS
+            for found in (ips, ips6)
+        ]
         for name in ("web", "db")
     )
 
-    def arrived() -> set[bool]:
+    def arrived() -> tuple[int, int]:
+        """How many of the honest and of the forged."""
         with arrivals(machine, "log", "eth0") as wait:
-            send(machine, "web", "eth0", forged, honest)
+            send(machine, "web", "eth0", *forged, *honest)
             got = wait(BLOCKED_S)
-        return {each == forged for each in got if each in (honest, forged)}
+        return sum(each in got for each in honest), sum(each in got for each in forged)
 
-    assert arrived() == {False}
+    assert arrived() == (6, 0)
     machine.run(overlay, "nft", "flush", "ruleset")
-    assert arrived() == {True, False}, "nothing but the table in there stopped it"
+    assert arrived() == (6, 6), "nothing but the table in there stopped it"
 
-    assert converge((HIDDEN,), *attachments).outcomes
-    assert arrived() == {False}
-    free = replace(HIDDEN, overlay=OverlayOptions(is_source_validated=False))
+    assert converge((both,), *attachments).outcomes
+    assert arrived() == (6, 0)
+    free = replace(both, overlay=OverlayOptions(is_source_validated=False))
     converge((free,), *attachments)
-    assert arrived() == {True, False}
+    assert arrived() == (6, 6)
 
 
-def _ipv4(machine: Machine, ns: str) -> str:
-    return str(machine.ip_json(ns, "-4", "address", "show", "dev", "eth0")[0]["addr_info"][0]["local"])
+def _address(machine: Machine, ns: str, family: str) -> str:
+    return str(
+        machine.ip_json(ns, family, "address", "show", "dev", "eth0", "scope", "global")[0]["addr_info"][0]["local"]
+    )
 
 
 def test_an_internal_overlay_has_no_way_out(converge: Pass, machine: Machine) -> None:
