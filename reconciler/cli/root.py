@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -17,6 +18,13 @@ from reconciler.errors import ExitCode, PrivilegeError, ReconcilerError, surroun
 
 _INTERRUPTED: Final = 130
 """What a shell reports for a command that SIGINT ended: 128 + 2."""
+
+_COLLECTOR: Final = (50_000, 20, 50)
+"""When the cyclic garbage collector goes through what is young, older and old.
+
+A pass makes hundreds of thousands of values that stay to its end. Looking among them as often as Python does by itself is a seventh
+of a pass with nothing to do at 1,000 attachments (measured 2026-11-29: 2.51 s of CPU time, now 2.17).
+"""
 
 _COMMANDS: Final = {
     "attachment": "inspection",
@@ -190,6 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give the exit code. A bug is no error of the tree and surfaces with its traceback."""
     keep_streams_usable()
     configure_logs(0, "text")
+    gc.set_threshold(*_COLLECTOR)
     try:
         result = reconcile.main(args=arguments, prog_name="reconcile", standalone_mode=False)
     except click.UsageError as error:

@@ -435,7 +435,6 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _corrections(report: Report, last: Report) -> Iterator[Outcome]:
