@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Final, NamedTuple
 
-from reconciler.kernel.multicast import BUFFER_BYTES, listen, received
+from reconciler.kernel.multicast import ANCILLARY_SIZE, BUFFER_BYTES, listen, listen_everywhere, nsid_of, received
 from reconciler.kernel.rtnetlink import CodecError, Message, attributes, messages, text
 
 _AF_NETLINK: Final = 16
@@ -31,9 +31,10 @@ _NFTA_TABLE: Final = 1
 
 
 class FirewallEvents:
-    """Listens to changes of nftables in the namespace of the calling thread. Raises KernelError."""
+    """Listens to changes of nftables in the namespace of the calling thread, and where it is told to. Raises KernelError."""
 
     def __init__(self, *, buffer_bytes: int = BUFFER_BYTES) -> None:
+        self._nsids: frozenset[int] = frozenset()
         self._socket = listen(_NETLINK_NETFILTER, (_NFNLGRP_NFTABLES,), buffer_bytes=buffer_bytes)
 
     def fileno(self) -> int:
@@ -42,17 +43,34 @@ class FirewallEvents:
     def close(self) -> None:
         self._socket.close()
 
+    def follow(self, nsids: frozenset[int]) -> bool:
+        """Listen in these namespaces too, by their numbers here, and in no others from now on. Raises KernelError.
+
+        Say whether some are new: what happened there before was told to nobody.
+        """
+        if bool(nsids) != bool(self._nsids):  # sandboxes wake nobody where none of these is
+            listen_everywhere(self._socket, is_on=bool(nsids))
+        is_any_new = not nsids <= self._nsids
+        self._nsids = nsids
+        return is_any_new
+
     def concern(self, table: str) -> bool:
         """Take what is there; say whether others than this process changed what is in tables of that name, or anybody's chains.
 
         True as well when some was lost. Raises KernelError.
         """
-        got = list(received(self._socket, _RECEIVE_SIZE))
+        got = [
+            (each and each[0], each and nsid_of(each[1]))
+            for each in received(self._socket, _RECEIVE_SIZE, ANCILLARY_SIZE)
+        ]
+        got = [(buffer, nsid) for buffer, nsid in got if nsid is None or nsid in self._nsids]
         if not got:
             return False
         own = _own_addresses(_NETLINK_NETFILTER)
+        # A socket that was opened elsewhere, and is closed by now, had this address there.
+        elsewhere = own | {os.getpid()}
         try:
-            return any(each is None or _is_concerned(each[0], table, own) for each in got)
+            return any(b is None or _is_concerned(b, table, own if nsid is None else elsewhere) for b, nsid in got)
         except CodecError:
             return True
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator, Sequence
+from struct import Struct
 from typing import Final
 
 from reconciler.errors import kernel_error
 
-SOL_NETLINK: Final = 270
+_SOL_NETLINK: Final = 270
 _AF_NETLINK: Final = 16
 _ADD_MEMBERSHIP: Final = 1
+_LISTEN_ALL_NSID: Final = 8
 _SO_RCVBUFFORCE: Final = 33
 
 BUFFER_BYTES: Final = 8 << 20
@@ -21,6 +23,8 @@ _RECEIVED_MAX: Final = 8192
 """Taken at once, so that no flood keeps us; what is left makes the descriptor readable again."""
 
 Ancillary = list[tuple[int, int, bytes]]
+_NSID: Final = Struct("=i")
+ANCILLARY_SIZE: Final = socket.CMSG_SPACE(_NSID.size)
 
 
 def listen(protocol: int, groups: Sequence[int], *, buffer_bytes: int = BUFFER_BYTES) -> socket.socket:
@@ -32,13 +36,30 @@ def listen(protocol: int, groups: Sequence[int], *, buffer_bytes: int = BUFFER_B
             # An address first: to those who have none the kernel tells nothing of its own doing.
             opened.bind((0, 0))
             for group in groups:
-                opened.setsockopt(SOL_NETLINK, _ADD_MEMBERSHIP, group)
+                opened.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         except OSError:
             opened.close()
             raise
     except OSError as cause:
         raise kernel_error(cause.errno or errno.EIO, f"listen to netlink protocol {protocol}") from cause
     return opened
+
+
+def listen_everywhere(listener: socket.socket, *, is_on: bool = True) -> None:
+    """Hear also of the namespaces that the socket's own has numbers for, or no longer. Needs CAP_NET_BROADCAST. Raises KernelError.
+
+    It keeps no namespace alive, as a socket inside would.
+    """
+    try:
+        listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, int(is_on))
+    except OSError as cause:
+        detail = "Operation not permitted; it takes CAP_NET_BROADCAST" if cause.errno == errno.EPERM else ""
+        raise kernel_error(cause.errno or errno.EIO, "listen to network namespaces", detail) from cause
+
+
+def nsid_of(ancillary: Ancillary) -> int | None:
+    """Give the number of the namespace where it happened, None for the socket's own."""
+    return next((_NSID.unpack(data)[0] for level, _, data in ancillary if level == _SOL_NETLINK), None)
 
 
 def received(listener: socket.socket, size: int, ancillary_size: int = 0) -> Iterator[tuple[bytes, Ancillary] | None]:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import errno
-import socket
 from collections.abc import Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
-from reconciler.errors import kernel_error
-from reconciler.kernel.multicast import BUFFER_BYTES, SOL_NETLINK, Ancillary, listen, received
+from reconciler.errors import KernelError, kernel_error
+from reconciler.kernel.multicast import (
+    ANCILLARY_SIZE,
+    BUFFER_BYTES,
+    Ancillary,
+    listen,
+    listen_everywhere,
+    nsid_of,
+    received,
+)
 from reconciler.kernel.route_filter import Kind, attach
 from reconciler.kernel.rtnetlink import CodecError, Request, attributes, s32, u32_attribute
 
 _NETLINK_ROUTE: Final = 0
-_LISTEN_ALL_NSID: Final = 8
 
 _GROUPS: Final = (1, 3, 5, 7, 9, 11, 28)
 """RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NSID of linux/rtnetlink.h."""
@@ -34,7 +40,6 @@ _HEAD_SIZE: Final = 64
 
 _HEADER: Final = Struct("=IH")
 _HEADER_SIZE: Final = 16
-_NSID: Final = Struct("=i")
 
 
 class RouteEvent(NamedTuple):
@@ -53,19 +58,20 @@ class RouteEvent(NamedTuple):
 class RouteEvents:
     """Listens in the namespace of the calling thread and in all that it has numbers for (ip-netns(8), `list-id`).
 
-    It keeps no namespace alive, as a socket inside would, and hears of the end of each. Needs CAP_NET_BROADCAST.
-    Raises KernelError.
+    It hears of the end of each. Needs CAP_NET_BROADCAST. Raises KernelError.
     """
 
     def __init__(self, *, buffer_bytes: int = BUFFER_BYTES) -> None:
         self._socket = listen(_NETLINK_ROUTE, _GROUPS, buffer_bytes=buffer_bytes)
         try:
             attach(self._socket)
-            self._socket.setsockopt(SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+            listen_everywhere(self._socket)
         except OSError as cause:
             self._socket.close()
-            detail = "Operation not permitted; it takes CAP_NET_BROADCAST" if cause.errno == errno.EPERM else ""
-            raise kernel_error(cause.errno or errno.EIO, "listen to network namespaces", detail) from cause
+            raise kernel_error(cause.errno or errno.EIO, "listen to network namespaces") from cause
+        except KernelError:
+            self._socket.close()
+            raise
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -75,7 +81,7 @@ class RouteEvents:
 
     def read(self) -> Iterator[RouteEvent | None]:
         """Give what is there. None: some was lost, so anything may have changed. Raises KernelError."""
-        for got in received(self._socket, _HEAD_SIZE, socket.CMSG_SPACE(_NSID.size)):
+        for got in received(self._socket, _HEAD_SIZE, ANCILLARY_SIZE):
             yield None if got is None else _route_event(*got)
 
 
@@ -85,7 +91,7 @@ def new_nsid(fd: int) -> Request:
 
 
 def _route_event(head: bytes, ancillary: Ancillary) -> RouteEvent | None:
-    nsid: int | None = next((_NSID.unpack(data)[0] for level, _, data in ancillary if level == SOL_NETLINK), None)
+    nsid = nsid_of(ancillary)
     length, kind = _HEADER.unpack_from(head)
     if kind in (_NEW_LINK, _DELETE_LINK) and len(head) >= _IFINDEX_END:
         return RouteEvent(nsid, link=s32(head, (_IFINDEX_END - 4, _IFINDEX_END)))

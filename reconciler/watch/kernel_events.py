@@ -18,7 +18,7 @@ from reconciler.kernel.multicast import BUFFER_BYTES
 from reconciler.kernel.netlink import Reply
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.route_events import RouteEvents, new_nsid
-from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.identifiers import HOST, OVERLAY_PREFIX, NsRef
 
 _OPEN_MAX: Final = 256
 """Namespaces opened at once to ask for their numbers."""
@@ -58,6 +58,7 @@ class KernelEvents:
         self._watched: dict[NsRef, _Watched] = {}
         self._by_nsid: dict[int | None, set[NsRef]] = {}
         self._unseen: set[NsRef] = set()
+        self._is_firewall_unseen = False
         with contextlib.ExitStack() as stack:
             self._routes = RouteEvents(buffer_bytes=buffer_bytes)
             stack.callback(self._routes.close)
@@ -98,14 +99,21 @@ class KernelEvents:
         self._unseen.update(ref for ref, inode in present.items() if ref != HOST and inode != refs[ref])
         for start in range(0, len(new), _OPEN_MAX):
             self._listen(new[start : start + _OPEN_MAX])
-        if self._unseen:
+        self._is_firewall_unseen |= self._firewall.follow(self._guarded())
+        if self._unseen or self._is_firewall_unseen:
             os.eventfd_write(self._unseen_fd, 1)
+
+    def _guarded(self) -> frozenset[int]:
+        """Give the numbers of namespaces that tables of ours stand in, besides the host's."""
+        found = (seen.nsid for ref, seen in self._watched.items() if ref.startswith(f"{_NAMED}{OVERLAY_PREFIX}"))
+        return frozenset(nsid for nsid in found if nsid is not None)
 
     def drain(self) -> Dirty:
         """Take what is there."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._unseen_fd)
         found, self._unseen = self._unseen, set()
+        is_firewall, self._is_firewall_unseen = self._is_firewall_unseen, False
         links: set[int] = set()
         is_any_link = HOST in found
         for event in self._routes.read():
@@ -122,7 +130,7 @@ class KernelEvents:
             found |= self._moved()
         return Dirty(
             namespaces=frozenset(found),
-            is_firewall=self._firewall.concern(TABLE),
+            is_firewall=self._firewall.concern(TABLE) or is_firewall,
             host_links=None if is_any_link else frozenset(links),
         )
 

@@ -166,6 +166,10 @@ def what_is_changed_by_hand_is_put_back(cluster: Cluster) -> None:
     machine.run("", "ip", "-n", ns, "link", "del", "vxlan0")
 
     assert soon(lambda: "vxlan0" in machine.links(ns))
+    tables = machine.run(ns, "nft", "list", "ruleset").stdout
+    assert "elements" in tables
+    machine.run(ns, "nft", "flush", "ruleset")
+    assert soon(lambda: machine.run(ns, "nft", "list", "ruleset").stdout == tables)
     assert cluster.ping("one", "two")
     assert cluster.ping("two", "one")
 

@@ -15,7 +15,7 @@ from reconciler.kernel.addresses import new_address
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
 from reconciler.kernel.route_events import new_nsid
-from reconciler.model.identifiers import HOST, PROTOCOL, NsRef
+from reconciler.model.identifiers import HOST, OVERLAY_PREFIX, PROTOCOL, NsRef
 from reconciler.watch.kernel_events import Dirty, KernelEvents
 from tests.machine import Machine
 from tests.waiting import eventually, is_readable
@@ -355,6 +355,28 @@ def test_own_firewall_transactions_are_not_told(events: Watching) -> None:
         nft.run(f"add element inet {TABLE} s {{ 80 }}")
 
         assert told(events) == CLEAN
+
+
+def test_firewall_in_an_overlay_networks_namespace_is_told_like_the_hosts(machine: Machine, events: Watching) -> None:
+    overlay = NsRef(f"netns:{OVERLAY_PREFIX}one")
+    machine.add_namespace(overlay.removeprefix("netns:"))
+    told(events)
+    events.watch_now({HOST, WEB, DB, overlay})
+    assert told(events).is_firewall, "what happened there until now was told to nobody"
+
+    with machine.inside(overlay.removeprefix("netns:")), Nft() as nft:
+        nft.run(OURS)
+    machine.run("web", "nft", "-f", "-", stdin=OURS)
+    assert told(events) == CLEAN, "neither our own doing nor a sandbox's"
+
+    machine.run(overlay.removeprefix("netns:"), "nft", "flush", "table", "inet", TABLE)
+    assert told(events) == Dirty(namespaces=frozenset(), is_firewall=True)
+
+    machine.delete_namespace(overlay.removeprefix("netns:"))
+    assert told(events) == dirty_in(overlay)
+    events.watch_now({HOST, WEB, DB})
+    machine.run("web", "nft", "flush", "ruleset")
+    assert not is_readable(events, QUIET_S), "where there is no overlay network, no sandbox's firewall wakes anybody"
 
 
 def test_others_firewall_transactions_are_told_among_own(machine: Machine, host_ns: str, events: Watching) -> None:
