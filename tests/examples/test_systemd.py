@@ -98,6 +98,24 @@ def test_unit_has_no_mounts_of_its_own(unit: str) -> None:
     assert not {key for key, _ in settings(unit)} & MOUNTING
 
 
+@pytest.mark.parametrize("unit", UNITS)
+def test_unit_starts_what_the_readme_installs(unit: str) -> None:
+    """And leaves every setting to config.yaml: an option in a unit would win over it."""
+    readme = (FOLDER.parent.parent / "README.md").read_text()
+    steps = readme.partition("## Install")[2].split("```")[1]
+    found = dict(settings(unit))
+    prefix = re.search(r"python3 -m venv (\S+)", steps)
+    start = found["ExecStart"].split()
+
+    assert prefix
+    assert found["Environment"].startswith(f"PATH={prefix[1]}/bin:")
+    assert start[:2] == ["/usr/bin/env", "reconcile"]
+    assert [word for word in start if word.startswith("-")] == []
+    folder = found["WorkingDirectory"]
+    assert f"mkdir -p {folder} && cp -r specs {folder}/ " in steps
+    assert f"cp {prefix[1]}/lib/systemd/system/{UNITS[-1]} " in steps
+
+
 def test_both_units_are_confined_alike() -> None:
     keys = ("Capability", "Restrict", "SystemCall", "Protect", "Lock", "Memory", "NoNew", "Device", "Keyring", "UMask")
     first, second = ([pair for pair in settings(unit) if pair[0].startswith(keys)] for unit in UNITS)

@@ -107,10 +107,15 @@ def test_text_shows_control_characters_of_names_as_escapes() -> None:
     assert "br\\x1b[2J\\n" in shown
 
 
-def test_text_names_few_of_many_attachments() -> None:
-    many = replace(CHANGE_MTU, affects=tuple(f"a{number}" for number in range(9)))
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(9, "a0, a1, a2, a3, a4 and 4 more"), (7, "a0, a1, a2, a3, a4 and 2 more"), (6, "a0, a1, a2, a3, a4, a5")],
+)
+def test_text_names_few_of_many_attachments_and_never_leaves_out_one(count: int, told: str) -> None:
+    many = replace(CHANGE_MTU, affects=tuple(f"a{number}" for number in range(count)))
 
-    assert "for a0, a1, a2, a3, a4 and 4 more" in text(report(many))
+    assert f"for {told}" in text(report(many))
+    assert "1 more" not in text(report(many))
 
 
 def document(of: Report) -> dict[str, object]:
