@@ -1,8 +1,9 @@
-"""Which addresses answer at another MAC than before, so that neighbours who remember must be told. Pure.
+"""Which addresses answer at a MAC at which they did not before, so that neighbours who remember must be told. Pure.
 
 They would find out by themselves, but only after asking the old one in vain for up to a minute (neigh_timer_handler in
 net/core/neighbour.c). Seen in what was there before a change and after it: a MAC that was changed, an address that moved to another
-member, here or on another host.
+member, here or on another host, and one that is new on a segment that was there: who had it when it was there before is not known,
+and neighbours remember that longer than we do.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ class Announcement:
 
 
 def announcements(before: Mapping[Key, Seen], after: Mapping[Key, Seen]) -> tuple[Announcement, ...]:
-    """Compare what was seen before a change with what was seen after it; on a segment that is new nobody remembers anything."""
+    """Compare what was seen before a change with what was seen after it.
+
+    On a segment that is new nobody remembers anything; an address that only went is told to nobody.
+    """
     if before is after:
         return ()
     old, new = _answers(before), _answers(after)

@@ -297,9 +297,9 @@ def _observe(wanted: WantedState, settings: Settings, backends: Backends, own: _
     seen.update(backends.answers.seen_records(own.texts))
     failed = [*observed.failures, *_unusable(wanted, observed)]
     try:
-        units = [Unit(network=network, attachment=attachment) for network, attachment in promises.endpoints]
-        units += [Unit(network=e.network, attachment=a.name) for a in wanted.attachments for e in a.endpoints]
         if memory.firewall is None or memory.firewall_in != memory.overlays.keys():
+            units = [Unit(network=network, attachment=attachment) for network, attachment in promises.endpoints]
+            units += [Unit(network=e.network, attachment=a.name) for a in wanted.attachments for e in a.endpoints]
             overlays = [overlay.ns for overlay in memory.overlays.values() if overlay is not None]
             memory.firewall = keyed(observe_firewalls(backends.nft, backends.namespaces, overlays, units))
             memory.firewall_in = frozenset(memory.overlays)

@@ -69,8 +69,9 @@ def _link_local(network: DesiredNetwork, mac: str) -> FirewallElement:
 def _without(subnet: IPNetwork, destinations: Iterable[IPNetwork]) -> Iterable[IPNetwork]:
     """Leave out of a subnet what the host has a route to of its own: who is there comes by that."""
     parts = [subnet]
-    for hole in destinations:
-        if hole.version == subnet.version and hole != subnet and hole.subnet_of(subnet):  # type: ignore[arg-type]
+    kind, size, first, last = type(subnet), subnet.prefixlen, int(subnet[0]), int(subnet[-1])
+    for hole in destinations:  # of which a router has thousands: `subnet_of` takes ten times as long
+        if hole.prefixlen > size and type(hole) is kind and first <= int(hole.network_address) <= last:
             parts = [rest for part in parts for rest in _cut(part, hole)]
     return parts
 

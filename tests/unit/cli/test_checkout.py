@@ -36,6 +36,18 @@ def test_a_line_of_an_older_text_is_not_pointed_at(file: Path, tmp_path: Path) -
     assert found == Source("specs/a.yaml", 0, 0)
 
 
+def test_a_file_is_read_once_for_all_that_is_said_of_it_and_again_when_it_changes(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("builtins.open", lambda path, mode: opened.append(path) or Path(path).open(mode))  # noqa: SIM115
+
+    assert [in_checkout(Source(str(file), line, 1)).line for line in (1, 2, 3, 2)] == [1, 2, 0, 2]
+    assert opened == [str(file)]
+    file.write_text("networks:\n  a: {}\n  b: {}\n")
+    assert in_checkout(Source(str(file), 3, 1)).line == 3
+
+
 def test_a_file_that_cannot_be_read_keeps_its_line(tmp_path: Path) -> None:
     found = in_checkout(Source(str(tmp_path / "gone.yaml"), 2, 3), {"GITHUB_WORKSPACE": str(tmp_path)})
 
