@@ -192,6 +192,9 @@ _POSTROUTING: Final = (
     # Through a published port to a neighbour or to itself: the answer must come back here to be translated.
     "ct status dnat ip saddr . oifname @own4 masquerade",
     "ct status dnat ip6 saddr . oifname @own6 masquerade",
+    # From another network of ours: as the engine's proxy, whatever that network does with what leaves for the outside.
+    "ct status dnat oifname @bridges ip saddr @subnets4 fib saddr type != local masquerade",
+    "ct status dnat oifname @bridges ip6 saddr @subnets6 fib saddr type != local masquerade",
     # From the host through a port published to 127.0.0.1: no container could answer to that source.
     "ip saddr 127.0.0.0/8 oifname @bridges masquerade",
     "ip saddr . oifname @own4 return",

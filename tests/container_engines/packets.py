@@ -34,6 +34,14 @@ _UNLIMITED: Final = {
     "ipv6/icmp/ratemask": "255",  # a list of kinds, of which there must be one
 }
 _ANCILLARY: Final = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
+_NOBODY_SAID: Final = (errno.EPERM, errno.ETIMEDOUT, errno.EHOSTUNREACH)
+"""Dropped on the way out; no answer; nobody has the address, which takes seconds to find out."""
+
+_TOLD_UNREACHABLE: Final = [(True, 3, code) for code in range(16) if code != 1] + [
+    (False, 1, code) for code in range(3)
+]
+"""Kinds and codes of ICMP messages of IPv4 or not; missing: nobody has the address, redirects, and packets that go round."""
+
 _PING: Final = re.compile(rb"ping number (\d+)")
 _SO_RCVBUFFORCE: Final = 33
 _PONG: Final = "somebody"
@@ -199,23 +207,20 @@ class Questions:
 
     def _answered(self, cell: Cell, client: socket.socket) -> None:
         try:
-            answer = client.recv(100).decode() or "closed"
+            self.answers[cell] = client.recv(100).decode() or "closed"
         except BlockingIOError:
             return
         except ConnectionResetError:
-            answer = "closed"
+            self.answers[cell] = "closed"
         except OSError as error:
             self._failed(cell, error)
-            answer = self.answers[cell]
-        self.answers[cell] = answer
-        if answer != SILENT:
-            self._poll.unregister(client.fileno())
-            client.close()
+        self._poll.unregister(client.fileno())
+        client.close()
 
     def _failed(self, cell: Cell, error: OSError) -> None:
         if error.errno == errno.ECONNREFUSED:
             self.answers[cell] = "refused"
-        elif error.errno not in (errno.EPERM, errno.ETIMEDOUT):  # dropped on the way out; nobody answered
+        elif error.errno not in _NOBODY_SAID:
             self.answers[cell] = "unreachable"
 
     # --- pings: raw sockets see requests as well, in which the server finds whom it saw
@@ -243,14 +248,15 @@ class Questions:
                     continue
                 number = int(found[1])
                 cell = self._cells[number]
-                kind = packet[(packet[0] & 15) * 4] if one.family == socket.AF_INET else packet[0]
+                is_v4 = one.family == socket.AF_INET
+                kind, code = packet[(packet[0] & 15) * 4 :][:2] if is_v4 else packet[:2]
                 if kind in (_V4_REQUEST, _V6_REQUEST):
                     self._pinged[number] = self._seen(party, source[0])
                 elif cell.client != party.name or self.answers[cell] != SILENT:
                     continue
                 elif kind in (_V4_REPLY, _V6_REPLY):
                     self.answers[cell] = _PONG
-                else:
+                elif (is_v4, kind, code) in _TOLD_UNREACHABLE:
                     self.answers[cell] = "unreachable"
 
 
@@ -307,18 +313,24 @@ def answers(
     return found
 
 
-def to_rows(found: Mapping[Cell, str]) -> dict[str, str]:
-    """Give a matrix as people read it: who asks whom, and the answers in the order of the kinds."""
-    rows: dict[str, list[str]] = {}
+def to_rows(found: Mapping[Cell, str]) -> dict[str, dict[str, str]]:
+    """Give a matrix as people read it: for each client answers, in the order of the kinds, and at which addresses they came."""
+    by_row: dict[tuple[str, str], list[str]] = {}
     for cell, answer in found.items():
-        rows.setdefault(f"{cell.client} > {cell.target}", []).append(answer)
-    return {name: " ".join(row) for name, row in rows.items()}
+        by_row.setdefault((cell.client, cell.target), []).append(answer)
+    rows: dict[str, dict[str, str]] = {}
+    for (client, target), answers_ in by_row.items():
+        row, same = " ".join(answers_), rows.setdefault(client, {})
+        same[row] = f"{same[row]} {target}" if row in same else target
+    return rows
 
 
-def from_rows(rows: Mapping[str, str], kinds: Callable[[str], Sequence[str]]) -> dict[Cell, str]:
+def from_rows(rows: Mapping[str, Mapping[str, str]], kinds: Callable[[str], Sequence[str]]) -> dict[Cell, str]:
     """Read what to_rows gave; kinds: those that an address was asked."""
     found = {}
-    for name, row in rows.items():
-        client, target = name.split(" > ")
-        found |= {Cell(client, target, kind): answer for kind, answer in zip(kinds(target), row.split(), strict=True)}
+    for client, same in rows.items():
+        for row, targets in same.items():
+            for target in targets.split():
+                cells = (Cell(client, target, kind) for kind in kinds(target))
+                found.update(zip(cells, row.split(), strict=True))
     return found

@@ -2,14 +2,15 @@
 # Record what the Docker Engine of a Debian release prints of networks and containers. For Debian, as root.
 #
 #   tests/container_engines/record.sh RELEASE FILE      as `forky tests/unit/status/golden/engine-28.5.2.json`
-#   tests/container_engines/record.sh RELEASE FILE packets      who reaches whom, as `forky tests/kernel/golden/packets-28.5.2.json`
+#   tests/container_engines/record.sh RELEASE FILE SCENE      who reaches whom in one of packet_scenes.py, as
+#                                                             `forky tests/kernel/golden/packets-networks-28.5.2.json networks`
 #
 # The packages are unpacked into a temporary tree and run there, with its own network, mounts and processes: nothing is installed,
 # nothing of this machine is touched, and nothing stays. The engine makes its own bridges and firewall there; record.py or
 # record_packets.py asks it.
 set -euo pipefail
 
-release=$1 file=$(realpath "$2") what=record${3:+_$3} here=$(cd "$(dirname "$0")" && pwd)
+release=$1 file=$(realpath "$2") scene=${3:-} here=$(cd "$(dirname "$0")" && pwd)
 packages="docker.io containerd runc iptables busybox-static libc6 libgcc-s1 libsystemd0 libseccomp2 libcap2 libdevmapper1.02.1
     libudev1 libselinux1 libpcre2-8-0 libgcrypt20 libgpg-error0 liblz4-1 liblzma5 libzstd1 libnftnl11 libmnl0 libxtables12
     libip4tc2 libip6tc2 libnetfilter-conntrack3 libnfnetlink0"
@@ -84,8 +85,8 @@ serve() { # in namespaces of its own: a host with an uplink and the engine
 }
 
 unpack
-# Engines before 27 filter IPv6 only when asked to.
-if [ "$what" = record_packets ]; then options="--experimental --ip6tables=true"; else options=; fi
+cd "$here/../.."
+if [ -n "$scene" ]; then options=$(python3 -m tests.container_engines.record_packets "$scene"); else options=; fi
 export tree groups options
 export -f serve
 unshare --net --mount --pid --uts --ipc --cgroup --fork --kill-child bash -euc serve >"$work/log" 2>&1 &
@@ -95,7 +96,7 @@ for _ in $(seq 120); do
     ! grep -q "API listen on" "$work/log" || break
     sleep 0.5
 done
-cd "$here/../.."
-python3 -m "tests.container_engines.$what" "$tree/run/docker.sock" "$tree/usr/bin/busybox" "$(pgrep --parent "$engine")" >"$work/recorded" || { tail -n 30 "$work/log" >&2; exit 1; }
+set -- "$tree/run/docker.sock" "$tree/usr/bin/busybox" "$(pgrep --parent "$engine")" "$scene"
+python3 -m "tests.container_engines.record${scene:+_packets}" "$@" >"$work/recorded" || { tail -n 30 "$work/log" >&2; exit 1; }
 mv "$work/recorded" "$file"
 echo "recorded in $file"
