@@ -93,7 +93,7 @@ def _files(container_id: str, document: Mapping[str, object]) -> Iterator[tuple[
                 yield name, str(path)
 
 
-def _parsed(name: str, body: bytes) -> object:
+def _parsed(name: str, body: bytes | bytearray) -> object:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as cause:

@@ -27,12 +27,14 @@ class Request:
 
 
 class Headers(Mapping[str, str]):
-    """Of an answer: by name in any case; several of one name are joined by commas."""
+    """Of an answer: by name in any case; several of one name are joined by commas. size: in characters."""
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self._values: dict[str, str] = {}
+        self.size = 0
         for name, value in ((name.decode("ascii"), value.decode("latin-1")) for name, value in raw):
             self._values[name] = f"{self._values[name]}, {value}" if name in self._values else value
+            self.size += len(name) + len(value)
 
     def __getitem__(self, name: str) -> str:
         return self._values[name.lower()]
@@ -59,7 +61,7 @@ class Answer:
 
     status: int
     headers: Headers
-    body: bytes
+    body: bytes | bytearray
 
 
 class BadAnswer(Exception):
@@ -132,7 +134,8 @@ class ClientProtocol:
         """Give the whole answer once it is over."""
         assert self.is_over
         assert self.head is not None
-        return Answer(self.head.status, self.head.headers, self.take())
+        body, self.body = self.body, bytearray()
+        return Answer(self.head.status, self.head.headers, body)
 
     def _head(self, request: Request, *, is_last: bool) -> h11.Request:
         headers = [("Host", self._host), *((name, value.strip(" \t")) for name, value in request.headers.items())]
@@ -148,22 +151,19 @@ class ClientProtocol:
 
     def _take(self, event: object) -> None:
         match event:
-            case h11.Response(status_code=status, headers=raw):
-                if sum(len(name) + len(value) for name, value in raw) > HEAD_MAX:
+            case h11.Response(status_code=status, headers=raw, http_version=version):
+                if not version.startswith(b"1."):
+                    raise BadAnswer("the answer is of another version of HTTP")
+                headers = Headers(raw)
+                if headers.size > HEAD_MAX:
                     raise BadAnswer(f"the head of the answer is over {HEAD_MAX} bytes")
-                self.head = Head(status, Headers(raw))
-                self._check_length(self._announced(raw))
+                self.head = Head(status, headers)
+                self._check_length(_announced(headers))
             case h11.Data(data=data):
                 self.body += data
                 self._check_length(len(self.body))
             case h11.EndOfMessage():
                 self.is_over = True
-
-    def _announced(self, raw: Sequence[tuple[bytes, bytes]]) -> int:
-        """Give the length that is said of the body: h11 lets one such header through, with few digits."""
-        if b"transfer-encoding" in dict(raw):
-            return 0
-        return int(dict(raw).get(b"content-length", b"0"))
 
     def _check_length(self, length: int) -> None:
         if self._body_max is not None and length > self._body_max:
@@ -177,3 +177,8 @@ class ClientProtocol:
         if status_hint == 431:
             return BadAnswer(f"the head of the answer is over {HEAD_MAX} bytes")
         return BadAnswer("that is no HTTP" if self.head is None else "the answer breaks the rules of HTTP")
+
+
+def _announced(headers: Headers) -> int:
+    """Give the length that is said of the body: h11 lets one such header through, with few digits."""
+    return 0 if "transfer-encoding" in headers else int(headers.get("content-length", "0"))

@@ -180,7 +180,10 @@ class EtcdStore:
                 user, _, password = self._secret.partition(":")
                 request = _request("auth/authenticate", {"name": user, "password": password}, "", is_repeatable=True)
                 with _translated():
-                    self._token = str(_answer(self._http.send(request))["token"])
+                    token = str(_answer(self._http.send(request))["token"])
+                    if not (token.isascii() and token.isprintable()):
+                        raise ValueError("a token that cannot be sent")
+                    self._token = token
             return self._token
 
 

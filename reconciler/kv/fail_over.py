@@ -46,7 +46,7 @@ class Reply:
     server: Endpoint
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | bytearray
 
     def is_of_another_kind(self) -> bool:
         """Say whether the server has no such page as is asked for, or expects TLS: it is not the one that was meant."""

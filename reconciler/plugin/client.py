@@ -190,7 +190,7 @@ def _read(plugin: str, path: str, reply: Answer, answer: type[R]) -> R:
         raise PluginError(f"plugin {plugin!r}: {path} gave an answer that cannot be used: {faults_of(error)}") from None
 
 
-def _told(body: bytes) -> str:
+def _told(body: bytes | bytearray) -> str:
     """Give the error that an answer carries: as JSON member, or its raw text."""
     try:
         found = Reply.model_validate_json(body)

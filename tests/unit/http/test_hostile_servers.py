@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.container_engine.exchange import ask
-from reconciler.errors import ContainerEngineError, KvError, PluginError, ReconcilerError
-from reconciler.kv.config import Endpoint
+from reconciler.errors import ContainerEngineError, KvError, KvUnavailable, PluginError, ReconcilerError
+from reconciler.kv.config import Endpoint, Provider, StoreConfig
+from reconciler.kv.etcd import EtcdStore
 from reconciler.kv.fail_over import Cancellation, HttpClient, Request
 from reconciler.plugin.client import Interface, Plugins
 from reconciler.plugin.messages import Reply
@@ -162,6 +163,21 @@ def test_whole_answer_in_any_form_is_taken(caller: str, message: bytes) -> None:
         found = call(path, at)
 
     assert found in (b"{}\n", b"{}", Reply())
+
+
+def test_token_that_cannot_be_sent_is_not_taken_from_a_server() -> None:
+    body = b'{"token": "s3cret\\r\\nX: y"}'
+    message = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+    with serving(saying(message)) as (_, at):
+        config = StoreConfig(provider=Provider.ETCD, endpoints=(at,), secret="user:password", timeout_s=patient(5))
+        with (
+            closing(EtcdStore(config)) as store,
+            pytest.raises(KvUnavailable, match="a token that cannot be sent") as told,
+        ):
+            store.watch("").poll(1)
+
+    assert SECRET not in str(told.value)
 
 
 @contextmanager
