@@ -21,6 +21,9 @@ _HOSTS = Path("/etc/hosts")
 HOST_FILES = (_RESOLV_CONF, _RESOLVED_CONF, _HOSTS)
 """What sandboxes are given depends on these."""
 
+_OF_HARDWARE = ("", "bond", "team", "vlan")
+"""Kinds of links that lead out of this machine: cards, which have none, several in one, and parts of one."""
+
 _MACHINE_ID = Path("/etc/machine-id")
 _IPV6 = Path("/proc/sys/net/ipv6")
 _FILE_MAX = 1 << 20
@@ -74,11 +77,14 @@ def _needed(settings: Settings, host: View) -> Iterator[tuple[IPAddress, str]]:
 
 
 def _uplinks(host: View) -> Iterator[str]:
-    """Give the links on which routers may speak to this host: those where they do, and hardware that none spoke on yet."""
+    """Give the links on which routers may speak to this host: those where they do, and those of hardware that none spoke on yet.
+
+    Not bridges and pairs, on which sandboxes and machines of others are.
+    """
     advertised = advertised_indexes(host.routes)
     for link in host.links:
-        is_hardware = not link.kind and not link.master and link.ifname != "lo"
-        if not link.is_ours and (link.ifindex in advertised or is_hardware):
+        is_of_hardware = link.kind in _OF_HARDWARE and not link.master and link.ifname != "lo"
+        if not link.is_ours and (link.ifindex in advertised or is_of_hardware):
             yield link.ifname
 
 

@@ -129,7 +129,10 @@ def _choices(wanted: PortWanted, offset: int) -> tuple[int, int] | None:
 
 
 def _host_ips(found: Demands, wanted: PortWanted, ways: Mapping[int, DesiredNetwork]) -> Iterator[IPAddress]:
-    """Give the host addresses to publish on: as declared, else the network's binding, else all of each family."""
+    """Give the host addresses to publish on: as declared, else as the network binds that leads in by a family, else all of that.
+
+    `0.0.0.0` of a network stands for both families, as in the engine; another address, `::` too, for its own alone.
+    """
     if wanted.host_ip is not None:
         if wanted.host_ip.version in ways:
             yield wanted.host_ip
@@ -137,12 +140,12 @@ def _host_ips(found: Demands, wanted: PortWanted, ways: Mapping[int, DesiredNetw
             family = f"IPv{wanted.host_ip.version}"
             found.remark(f"nothing is published on {wanted.host_ip}: no {family} default route leads into the sandbox")
         return
-    binding = next((b for network in ways.values() if (b := _options(network).host_binding) is not None), None)
-    if binding is not None and not binding.is_unspecified:
-        if binding.version in ways:
+    for version, network in ways.items():
+        binding = _options(network).host_binding
+        if binding is None or binding == ANY[4]:
+            yield ANY[version]
+        elif binding.version == version:
             yield binding
-        return
-    yield from (ANY[version] for version in ways)
 
 
 def _is_reachable(found: Demands, host_ip: IPAddress) -> bool:

@@ -139,8 +139,8 @@ def test_an_address_means_its_family_alone(host_ip: str, expected: list[str]) ->
 
 @pytest.mark.parametrize(
     ("host_binding", "expected"),
-    [("127.0.0.1", ["127.0.0.1"]), ("0.0.0.0", ["0.0.0.0", "::"])],
-    ids=["one address", "all"],
+    [("127.0.0.1", ["127.0.0.1"]), ("0.0.0.0", ["0.0.0.0", "::"]), ("::", ["::"]), ("2001:db8::1", ["2001:db8::1"])],
+    ids=["one address", "all", "all of IPv6", "one address of IPv6"],
 )
 def test_the_network_says_where_its_ports_are_published(host_binding: str, expected: list[str]) -> None:
     net = front(BridgeOptions(host_binding=ip_address(host_binding)))
@@ -148,6 +148,24 @@ def test_the_network_says_where_its_ports_are_published(host_binding: str, expec
     state = assigned(desired(web("a", port(80, 8080), has_ipv6=True), net=net))
 
     assert [ip for _, ip, _, _ in bindings(state, "a")] == expected
+
+
+def test_where_families_lead_through_two_networks_each_binds_its_own_family() -> None:
+    endpoints = [
+        endpoint("a", "front", "172.30.1.2/24", gateway="172.30.1.1"),
+        replace(endpoint("a", "back", "fd02::2/64"), is_default_ipv6=True),
+    ]
+
+    def published(front_binds: str, back_binds: str) -> list[str]:
+        options = [BridgeOptions(host_binding=ip_address(text) if text else None) for text in (front_binds, back_binds)]
+        networks = (front(options[0]), network("back", "fd02::/64", options=options[1]))
+        one = attachment("a", endpoints, wanted=wanting("a", port(80, 8080)))
+        state = assigned(DesiredState(host=host_facts(), networks=networks, attachments=(one,)))
+        return [ip for _, ip, _, _ in bindings(state, "a")]
+
+    assert published("127.0.0.1", "") == ["127.0.0.1", "::"]
+    assert published("", "2001:db8::1") == ["0.0.0.0", "2001:db8::1"]
+    assert published("", "192.0.2.1") == ["0.0.0.0"]
 
 
 def test_ports_go_to_the_endpoint_with_the_default_route_each_family_by_itself() -> None:
