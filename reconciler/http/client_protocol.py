@@ -6,11 +6,13 @@ what was sent and what came, and a request's headers and body may hold secrets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import h11
+
+from reconciler.http.headers import Headers
 
 HEAD_MAX: Final = 1 << 16
 """Bytes of an answer's head."""
@@ -24,29 +26,6 @@ class Request:
     target: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
-
-
-class Headers(Mapping[str, str]):
-    """Of an answer: by name in any case; several of one name are joined by commas. size: in characters."""
-
-    def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
-        self._values: dict[str, str] = {}
-        self.size = 0
-        for name, value in ((name.decode("ascii"), value.decode("latin-1")) for name, value in raw):
-            self._values[name] = f"{self._values[name]}, {value}" if name in self._values else value
-            self.size += len(name) + len(value)
-
-    def __getitem__(self, name: str) -> str:
-        return self._values[name.lower()]
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
 
 
 @dataclass(frozen=True, slots=True)

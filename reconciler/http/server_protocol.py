@@ -14,13 +14,15 @@ from typing import Final
 
 import h11
 
+from reconciler.http.headers import Headers
+
 _TEXT: Final = "text/plain; charset=utf-8"
 _WITHOUT_BODY: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client wants. target: as sent, path and query. headers: by lower-case name, several of one name joined by commas."""
+    """What a client wants. target: as sent, path and query. headers: by name in any case, several of one name joined by commas."""
 
     method: str
     target: str
@@ -134,8 +136,6 @@ class ServerProtocol:
 
     def _whole(self) -> Request:
         assert self._head is not None
-        headers: dict[str, str] = {}
-        for name, value in ((name.decode(), value.decode("latin-1")) for name, value in self._head.headers):
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        headers = Headers(self._head.headers)
         target = self._head.target.decode("latin-1")
-        return Request(self._head.method.decode(), target, MappingProxyType(headers), bytes(self._body))
+        return Request(self._head.method.decode(), target, headers, bytes(self._body))
