@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any, Final
 
-from tests.container_engines.packets import Cell, Party
+from tests.container_engines.packet_matrix import Cell
+from tests.container_engines.packets import Party
 
 HOST: Final = {"4": "192.0.2.1", "6": "2001:db8::1"}
 OTHER: Final = {"4": "192.0.2.77", "6": "2001:db8::77"}

@@ -8,21 +8,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import resource
 import select
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
+from tests.container_engines.packet_matrix import SILENT, Cell
+from tests.container_engines.pings import Heard, echo_request, read_ping
 from tests.private_namespaces import set_network_namespace
-
-SILENT: Final = "."
-"""The other answers: `refused`, `unreachable`, `closed` (taken and dropped), `SERVER<SOURCE`."""
 
 _AGAIN_S: Final = 0.25
 """What needs no connection is sent again meanwhile: a link that came up just now may have lost it."""
@@ -37,24 +34,8 @@ _ANCILLARY: Final = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
 _NOBODY_SAID: Final = (errno.EPERM, errno.ETIMEDOUT, errno.EHOSTUNREACH)
 """Dropped on the way out; no answer; nobody has the address, which takes seconds to find out."""
 
-_TOLD_UNREACHABLE: Final = [(True, 3, code) for code in range(16) if code != 1] + [
-    (False, 1, code) for code in range(3)
-]
-"""Kinds and codes of ICMP messages of IPv4 or not; missing: nobody has the address, redirects, and packets that go round."""
-
-_PING: Final = re.compile(rb"ping number (\d+)")
 _SO_RCVBUFFORCE: Final = 33
 _PONG: Final = "somebody"
-_V4_REQUEST, _V4_REPLY, _V6_REQUEST, _V6_REPLY = 8, 0, 128, 129
-
-
-class Cell(NamedTuple):
-    client: str
-    target: str
-    """The name of an address."""
-
-    kind: str
-    """`icmp`, or protocol and port."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +216,7 @@ class Questions:
         return found
 
     def _send_ping(self, cell: Cell, sender: socket.socket, address: str, number: int) -> None:
-        packet = _echo_request(number, is_v4=sender.family == socket.AF_INET)
+        packet = echo_request(number, is_v4=sender.family == socket.AF_INET)
         self._datagrams[cell] = lambda: _send(sender, packet, (address, 0))
         self._datagrams[cell]()
 
@@ -243,21 +224,15 @@ class Questions:
         with contextlib.suppress(BlockingIOError):
             while True:
                 packet, source = one.recvfrom(2048)
-                found = _PING.search(packet)
-                if found is None:
+                told = read_ping(packet, is_v4=one.family == socket.AF_INET)
+                if told is None:
                     continue
-                number = int(found[1])
+                number, heard = told
                 cell = self._cells[number]
-                is_v4 = one.family == socket.AF_INET
-                kind, code = packet[(packet[0] & 15) * 4 :][:2] if is_v4 else packet[:2]
-                if kind in (_V4_REQUEST, _V6_REQUEST):
+                if heard is Heard.REQUEST:
                     self._pinged[number] = self._seen(party, source[0])
-                elif cell.client != party.name or self.answers[cell] != SILENT:
-                    continue
-                elif kind in (_V4_REPLY, _V6_REPLY):
-                    self.answers[cell] = _PONG
-                elif (is_v4, kind, code) in _TOLD_UNREACHABLE:
-                    self.answers[cell] = "unreachable"
+                elif cell.client == party.name and self.answers[cell] == SILENT:
+                    self.answers[cell] = _PONG if heard is Heard.REPLY else "unreachable"
 
 
 def _send(sender: socket.socket, data: bytes = b"who am I?", target: tuple[str, int] | None = None) -> None:
@@ -267,18 +242,6 @@ def _send(sender: socket.socket, data: bytes = b"who am I?", target: tuple[str, 
             sender.send(data)
         else:
             sender.sendto(data, target)
-
-
-def _echo_request(number: int, *, is_v4: bool) -> bytes:
-    payload = b"ping number %d" % number
-    payload += bytes(len(payload) % 2)
-    kind = _V4_REQUEST if is_v4 else _V6_REQUEST
-    head = struct.pack(">BBHHH", kind, 0, 0, number & 0xFFFF, 1)
-    if not is_v4:
-        return head + payload  # the kernel adds the checksum
-    total = sum(struct.unpack(f">{(8 + len(payload)) // 2}H", head + payload))
-    total = (total & 0xFFFF) + (total >> 16)
-    return struct.pack(">BBHHH", kind, 0, ~(total + (total >> 16)) & 0xFFFF, number & 0xFFFF, 1) + payload
 
 
 @contextlib.contextmanager
@@ -310,27 +273,4 @@ def answers(
     finally:
         found = questions.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    return found
-
-
-def to_rows(found: Mapping[Cell, str]) -> dict[str, dict[str, str]]:
-    """Give a matrix as people read it: for each client answers, in the order of the kinds, and at which addresses they came."""
-    by_row: dict[tuple[str, str], list[str]] = {}
-    for cell, answer in found.items():
-        by_row.setdefault((cell.client, cell.target), []).append(answer)
-    rows: dict[str, dict[str, str]] = {}
-    for (client, target), answers_ in by_row.items():
-        row, same = " ".join(answers_), rows.setdefault(client, {})
-        same[row] = f"{same[row]} {target}" if row in same else target
-    return rows
-
-
-def from_rows(rows: Mapping[str, Mapping[str, str]], kinds: Callable[[str], Sequence[str]]) -> dict[Cell, str]:
-    """Read what to_rows gave; kinds: those that an address was asked."""
-    found = {}
-    for client, same in rows.items():
-        for row, targets in same.items():
-            for target in targets.split():
-                cells = (Cell(client, target, kind) for kind in kinds(target))
-                found.update(zip(cells, row.split(), strict=True))
     return found

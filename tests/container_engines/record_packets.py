@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from tests.container_engines.packet_matrix import to_rows
 from tests.container_engines.packet_scene import HOST, OTHER, OUTSIDE, ROUTES, Scene
 from tests.container_engines.packet_scenes import SCENES
-from tests.container_engines.packets import Party, answers, to_rows
+from tests.container_engines.packets import Party, answers
 from tests.container_engines.record import Engine
 from tests.private_namespaces import CLONE_NEWNET, unshare
 

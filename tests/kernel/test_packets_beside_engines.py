@@ -14,9 +14,10 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests.command_line import Reconcile
+from tests.container_engines.packet_matrix import SILENT, Cell, from_rows
 from tests.container_engines.packet_scene import HOST, OTHER, ROUTES, Scene
 from tests.container_engines.packet_scenes import SCENES
-from tests.container_engines.packets import SILENT, Cell, Party, answers, from_rows
+from tests.container_engines.packets import Party, answers
 from tests.machine import Machine
 from tests.waiting import patient
 
