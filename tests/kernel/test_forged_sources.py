@@ -294,7 +294,7 @@ def move_address(machine: Machine, version: int, moved: str, other: str, holder:
     machine.run("", "ip", "-n", holder, "address", "add", interface, "dev", "eth0", *(["nodad"] * (version == 6)))
     mac = link_mac(machine, holder, "eth0")
     if version == 4:
-        told = frame(mac, frames.BROADCAST, arp(mac, moved, moved, is_reply=True))
+        told = frame(mac, frames.BROADCAST, arp(mac, moved, moved))  # a request: it counts within a second too
     else:
         told = frame(mac, EVERYBODY, neighbour_message(136, moved, "ff02::1", moved, mac))
     send(machine, holder, "eth0", told)

@@ -445,7 +445,9 @@ def typed(tree: object) -> str:
     return json.dumps(tree)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=200, deadline=None
+)
 @given(networks=st.dictionaries(WORDS, TREES, max_size=4), attachments=st.dictionaries(WORDS, TREES, max_size=4))
 def test_any_tree_of_known_words_gives_nothing_but_faults(
     tmp_path: Path, networks: object, attachments: object
@@ -458,7 +460,9 @@ def test_any_tree_of_known_words_gives_nothing_but_faults(
     assert all(str(fault).isprintable() or "\n" not in str(fault) for fault in loaded.faults)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=100, deadline=None
+)
 @given(content=st.binary(max_size=200), name=st.sampled_from(["a.yaml", "a.yaml.j2", "vars.yaml"]))
 def test_any_bytes_give_nothing_but_faults(tmp_path: Path, content: bytes, name: str) -> None:
     for path in tmp_path.iterdir():
