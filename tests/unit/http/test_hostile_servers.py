@@ -20,43 +20,46 @@ from reconciler.plugin.client import Interface, Plugins
 from reconciler.plugin.messages import Reply
 from tests.waiting import patient, within
 
-TIMEOUT_S = 0.4
+TIMEOUT_S = 0.2
 SECRET = "s3cret"
 STORES_MAX = 1 << 20
 """Instead of the true limit, to which an answer takes a second."""
 
 Behaviour = Callable[[socket.socket, threading.Event], None]
-Caller = Callable[[Path, Endpoint], object]
-"""Asks the server that is at a Unix socket and a TCP port, and gives the body of its answer. Raises ReconcilerError."""
+Caller = Callable[[Path, Endpoint, float], object]
+"""Asks the server that is at a Unix socket and a TCP port, and gives the body of its answer. Raises ReconcilerError.
+
+The number is the seconds that it may take.
+"""
 
 
-def ask_store(_: Path, at: Endpoint) -> bytes:
-    with closing(HttpClient([at], None, TIMEOUT_S)) as client:
+def ask_store(_: Path, at: Endpoint, timeout_s: float) -> bytes:
+    with closing(HttpClient([at], None, timeout_s)) as client:
         return client.send(stores_request()).body
 
 
-def confirm_store(_: Path, at: Endpoint) -> bytes:
-    with closing(HttpClient([at], None, TIMEOUT_S)) as client:
-        return client.confirm(stores_request(), TIMEOUT_S).body
+def confirm_store(_: Path, at: Endpoint, timeout_s: float) -> bytes:
+    with closing(HttpClient([at], None, timeout_s)) as client:
+        return client.confirm(stores_request(), timeout_s).body
 
 
-def follow_store(_: Path, at: Endpoint) -> bytes:
-    with closing(HttpClient([at], None, TIMEOUT_S)) as client:
+def follow_store(_: Path, at: Endpoint, timeout_s: float) -> bytes:
+    with closing(HttpClient([at], None, timeout_s)) as client:
         with closing(client.stream(stores_request(), Cancellation())) as stream:
-            line = stream.line(TIMEOUT_S)
+            line = stream.line(timeout_s)
         if line is None:
             raise KvError("127.0.0.1: nothing in time")
         return line
 
 
-def call_plugin(path: Path, _: Endpoint) -> object:
-    return Plugins(root=path.parents[3], timeout_s=TIMEOUT_S).call(
+def call_plugin(path: Path, _: Endpoint, timeout_s: float) -> object:
+    return Plugins(root=path.parents[3], timeout_s=timeout_s).call(
         "net", Interface.NETWORK, "Join", {"S": SECRET}, Reply
     )
 
 
-def ask_engine(path: Path, _: Endpoint) -> bytes:
-    [found] = ask(path, ["/"], TIMEOUT_S)
+def ask_engine(path: Path, _: Endpoint, timeout_s: float) -> bytes:
+    [found] = ask(path, ["/"], timeout_s)
     if isinstance(found, ContainerEngineError):
         raise found
     return found.body
@@ -138,7 +141,7 @@ def test_answer_that_is_not_whole_in_time_is_an_error(
     call, kind = CALLERS[caller]
 
     with serving(SERVERS[server]) as (path, at), within(5), pytest.raises(kind) as told:
-        call(path, at)
+        call(path, at, TIMEOUT_S)
 
     assert SECRET not in str(told.value)
     assert str(told.value).isprintable()
@@ -160,7 +163,7 @@ def test_whole_answer_in_any_form_is_taken(caller: str, message: bytes) -> None:
     call, _ = CALLERS[caller]
 
     with serving(saying(message)) as (path, at):
-        found = call(path, at)
+        found = call(path, at, patient(10))
 
     assert found in (b"{}\n", b"{}", Reply())
 
