@@ -88,8 +88,8 @@ class Bench:
     workload: Workload
     scripts: Path
 
-    def compare(self, say: Callable[[str], None]) -> tuple[Comparison, Comparison]:
-        """Let both take turns, three times after a round that is not counted: the script is written from what that one made."""
+    def compare(self, rounds: int, say: Callable[[str], None]) -> tuple[Comparison, Comparison]:
+        """Let both take turns, after a round that is not counted: the script is written from what that one made."""
         first, idle = (
             Comparison(name="first pass", limit=FIRST_PASS_LIMIT),
             Comparison(name="nothing to do", limit=IDLE_PASS_LIMIT),
@@ -99,8 +99,8 @@ class Bench:
         build = building_script(self.machine, HOST, self.workload, self.scripts)
         listing = listing_script(HOST, self.workload, self.scripts)
         wanted = self._objects()
-        for number in range(ROUNDS):
-            say(f"round {number + 1} of {ROUNDS}")
+        for number in range(rounds):
+            say(f"round {number + 1} of {rounds}")
             self._fresh_host()
             first.scripts.append(measured("sh", str(build)))
             idle.scripts.append(measured("sh", str(listing)))
@@ -152,13 +152,17 @@ def report(first: Comparison, idle: Comparison, workload: Workload) -> bool:
     return first.ratio <= first.limit and idle.ratio <= idle.limit and peak_mb < MEMORY_LIMIT_MB
 
 
-def bench(folder: Path, workload: Workload, say: Callable[[str], None]) -> tuple[Comparison, Comparison]:
+def bench(
+    folder: Path, workload: Workload, say: Callable[[str], None], rounds: int = ROUNDS
+) -> tuple[Comparison, Comparison]:
     """Measure in the private machine that this process has entered before."""
     machine = Machine(state_dir=folder / "state")
     workload.write_specs(folder / "specs")
     reconcile = Reconcile(machine=machine, host_ns=HOST, specs=folder / "specs")
     try:
-        return Bench(machine=machine, reconcile=reconcile, workload=workload, scripts=folder / "scripts").compare(say)
+        return Bench(machine=machine, reconcile=reconcile, workload=workload, scripts=folder / "scripts").compare(
+            rounds, say
+        )
     finally:
         machine.clean()  # the name server ends with its folder
 
