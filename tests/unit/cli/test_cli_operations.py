@@ -206,21 +206,21 @@ def test_events_of_one_network(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("since", "count"),
     [
-        ("90m", 1),
-        ("3d", 2),
-        ((datetime.now(UTC) - timedelta(minutes=90)).isoformat(), 1),
-        ((datetime.now(UTC) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ"), 2),
-        ((datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S"), 0),
+        (lambda _: "90m", 1),
+        (lambda _: "3d", 2),
+        (lambda now: (now - timedelta(minutes=90)).isoformat(), 1),
+        (lambda now: (now - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ"), 2),
+        (lambda now: (now + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S"), 0),
     ],
     ids=["minutes", "days", "with a zone", "Z", "without a zone"],
 )
-def test_events_since_a_time(run: Run, tmp_path: Path, since: str, count: int) -> None:
+def test_events_since_a_time(run: Run, tmp_path: Path, since: Callable[[datetime], str], count: int) -> None:
     now = datetime.now(UTC)
     times = [now - timedelta(hours=2), now - timedelta(minutes=5)]
     lines = [json.dumps({"time": time.isoformat(), "event": "applied"}) for time in times]
     (tmp_path / "events.ndjson").write_text("\n".join([*lines, '{"event": "without a time"}', ""]))
 
-    code, out, _ = run("events", "--since", since)
+    code, out, _ = run("events", "--since", since(now))
 
     assert (code, len(out.splitlines())) == (ExitCode.OK, count)
 

@@ -168,7 +168,7 @@ BOMBS = {
     "text times a number": ("\n{{ 'a' * 10**9 }}", 2, "too large"),
     "a long range": ("\n{% for i in range(10**9) %}{% endfor %}", 2, "range"),
     "loops in loops": ("\n{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", 2, "turns"),
-    "a macro that calls itself": ("{% macro f() %}\n{{ f() }}{% endmacro %}{{ f() }}", 2, "without end"),
+    "a macro that calls itself": ("\n{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", 2, "without end"),
     "nested without end": ("{% if 1 %}" * 5000 + "{% endif %}" * 5000, 0, "nested too deeply"),
 }
 
