@@ -34,7 +34,6 @@ _ANCILLARY: Final = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
 _NOBODY_SAID: Final = (errno.EPERM, errno.ETIMEDOUT, errno.EHOSTUNREACH)
 """Dropped on the way out; no answer; nobody has the address, which takes seconds to find out."""
 
-_SO_RCVBUFFORCE: Final = 33
 _PONG: Final = "somebody"
 
 
@@ -210,7 +209,6 @@ class Questions:
         found = {}
         for family, protocol in ((socket.AF_INET, socket.IPPROTO_ICMP), (socket.AF_INET6, socket.IPPROTO_ICMPV6)):
             made = self._made(family, socket.SOCK_RAW, lambda one: self._heard(party, one), protocol)
-            made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 4 << 20)
             self._watch(made)
             found[int(family)] = made
         return found
