@@ -7,9 +7,10 @@ the appliers touch the world. Observing comes before assigning because addresses
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from reconciler.announcements import announcements
@@ -83,8 +84,8 @@ def reconcile(
     Raises LockHeld when another pass works on this host or specs are on trial, KvUnavailable without a store, AnothersHost when
     the host is run from other folders; all else is in the report.
     """
-    report = run_pass(load(settings), settings, backends, progress=progress, orders=orders)
-    return told_status(settings, report)
+    tell = partial(told_status, settings)
+    return run_pass(load(settings), settings, backends, progress=progress, orders=orders, tell=tell)
 
 
 def run_pass(
@@ -95,20 +96,22 @@ def run_pass(
     progress: Progress | None = None,
     blocked: Sequence[tuple[Unit, ReconcilerError]] = (),
     orders: Orders = NO_ORDERS,
+    tell: Callable[[Report], Report],
 ) -> Report:
-    """Do all of a pass but reading the specs before it and writing the status after it.
+    """Do all of a pass but reading the specs before it.
 
-    blocked: units to be left alone from the start, with the reason.
+    blocked: units to be left alone from the start, with the reason. tell: writes the status, before another pass can, whose would
+    be overwritten else; gives the report, with what could not be written as a problem.
     """
     with _at_work(settings, backends, orders):
-        return recovered_pass(loaded, settings, orders, _runner(settings, backends, progress, blocked))
+        return tell(recovered_pass(loaded, settings, orders, _runner(settings, backends, progress, blocked)))
 
 
 def revert(settings: Settings, backends: Backends, trial_id: str, reason: str) -> Report | None:
     """Take specs on trial back; None when that was done before or they were confirmed. Raises as `reconcile`."""
     with _at_work(settings, backends, NO_ORDERS):
         report = take_back(settings, trial_id, reason, _runner(settings, backends))
-    return None if report is None else told_status(settings, report)
+        return None if report is None else told_status(settings, report)
 
 
 def tear_down(
@@ -122,8 +125,7 @@ def tear_down(
     with _at_work(settings, backends, orders):
         refuse_when_suspended(settings.state_dir)
         report = _runner(settings, backends, progress)(nothing, replace(orders, is_prune_allowed=True))
-        report = forget(settings, report)
-    return told_status(settings, report)
+        return told_status(settings, forget(settings, report))
 
 
 def _runner(

@@ -22,7 +22,7 @@ from reconciler.errors import LockHeld, ReconcilerError
 from reconciler.guard.last_good import read_rejected
 from reconciler.guard.recovery import confirm
 from reconciler.guard.trial_record import Trial, read_trial
-from reconciler.kernel.lock import HostLock
+from reconciler.kernel.lock import PASS, HostLock, holder
 from reconciler.model.report import Report
 from reconciler.settings import Settings
 
@@ -133,6 +133,8 @@ def await_answer(settings: Settings, trial: Trial, signals: TrialSignals) -> Ans
             return Answer(True)
         if present.left_s() < -_GRACE_S:
             return Answer(False, take_back(settings, trial.id, "nobody confirmed them in time"))
+    while holder(PASS):  # who ended it has the host's lock until the status says so too
+        time.sleep(_POLL_S)
     return Answer(not _is_rejected(settings, trial))
 
 

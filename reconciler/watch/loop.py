@@ -328,7 +328,12 @@ class Watcher:
             assert self._loaded is not None
             blocked = self._brake.braked(began)
             report = pipeline.run_pass(
-                self._loaded, self._settings, self._backends, blocked=blocked, progress=self._progress
+                self._loaded,
+                self._settings,
+                self._backends,
+                blocked=blocked,
+                progress=self._progress,
+                tell=self._told,
             )
             ended = time.monotonic()
             if cause.is_cluster:
@@ -361,6 +366,12 @@ class Watcher:
             for listener in self._listeners:
                 listener.failed(error)
 
+    def _told(self, report: Report) -> Report:
+        """Write the status where it may differ from the last."""
+        if report.outcomes or self._last is None or _essence(report) != _essence(self._last):
+            return told_status(self._settings, report)
+        return report
+
     def _passed(self, report: Report, elapsed_s: float, cause: _Cause, *, is_new: bool) -> None:
         now = time.monotonic()
         is_drift = not is_new and bool(report.outcomes) and self._wants_the_same(report)
@@ -374,8 +385,6 @@ class Watcher:
         if self._cluster is not None and self._backends.cluster is not None:
             self._cluster.follow(self._backends.cluster.followed)
         self._containers.follow(memory.containers)
-        if report.outcomes or self._last is None or _essence(report) != _essence(self._last):
-            report = told_status(self._settings, report)
         self._last = report
         self._plan_ahead(report, now, elapsed_s)
         for listener in self._listeners:

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from reconciler.errors import ExitCode
-from tests.command_line import Reconcile
+from tests.command_line import Reconcile, run_command
+from tests.fork_server import Hook
 from tests.machine import Machine
 from tests.waiting import eventually, exit_code_of, patient
 
@@ -215,13 +216,15 @@ def test_enter_on_a_terminal_confirms(converged: Reconcile, machine: Machine) ->
 
 def test_unconfirmed_specs_are_taken_back_in_time(converged: Reconcile, machine: Machine, host_ns: str) -> None:
     converged.write(all=NEW)
+    arguments = (*converged.options(), "try", "--timeout", "1")
 
-    done = converged("try", "--timeout", "2")
+    done = run_command(arguments, hooks=[Hook("tests.pipeline.handicaps:tells_late")])
 
     assert done.exit_code == ExitCode.ROLLED_BACK, done.text
     assert is_good(machine, host_ns)
-    # Who took them back writes the status a moment after the trial has ended.
-    assert eventually(lambda: summary(machine)["conditions"][0]["reason"] == "RolledBack")
+    assert summary(machine)["conditions"][0]["reason"] == "RolledBack", (
+        "whoever waits for the end finds it in the status"
+    )
     assert converged().exit_code == ExitCode.ROLLED_BACK
     assert is_good(machine, host_ns)
     assert converged("try", "--confirm").exit_code == ExitCode.FAILED

@@ -8,10 +8,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
+from reconciler import pipeline
 from reconciler.kernel.netlink import RouteSocket
+from reconciler.model.report import Report
+from reconciler.settings import Settings
+from reconciler.status.write import told_status
 
 
 def as_nobody() -> None:
@@ -50,3 +55,15 @@ def broken_before_dump(number: int, command: Sequence[str], log: int) -> None:
         return dump(self, request, decode)
 
     RouteSocket.dump = broken  # type: ignore[method-assign]
+
+
+def tells_late() -> None:
+    """Have every process that comes of this one take its time to write the status."""
+    starter = os.getpid()
+
+    def late(settings: Settings, report: Report) -> Report:
+        if os.getpid() != starter:
+            time.sleep(0.5)
+        return told_status(settings, report)
+
+    vars(pipeline)["told_status"] = late
