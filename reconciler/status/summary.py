@@ -21,6 +21,9 @@ from reconciler.status.verdict import OTHERS_IN_FORCE, Unsettled, unsettled
 
 READY_MESSAGE: Final = "as declared"
 _FAULTS_SHOWN: Final = 3
+_FAILED: Final = ("ApplyFailed", "VerifyFailed")
+"""Why something is not as declared although nothing that it needs is missing."""
+
 _SERVICES: Final = {NAMES_UNIT: "names", CLUSTER_UNIT: "cluster"}
 """Where the document tells of what is neither a network nor an attachment."""
 
@@ -58,6 +61,7 @@ def summary_document(report: Report, revision: Revision, previous: Mapping[str, 
         "host": report.desired.host.name,
         "observedRevision": {"commit": revision.commit, "dirty": revision.is_dirty},
         "specDigest": report.digest,
+        "verifiedDigest": writer.verified_digest(whole, previous),
         "conditions": writer.conditions(whole, previous),
         "driftRepaired": writer.drift_repaired("", previous),
         "lastError": writer.last_error(whole, previous),
@@ -87,6 +91,7 @@ class _Writer:
             "conditions": self.conditions(issue, before, self.remarks.get(unit, "")),
             "observedRevision": self.revision,
             "specDigest": self.digest,
+            "verifiedDigest": self.verified_digest(issue, before),
             "driftRepaired": self.drift_repaired(str(unit), before),
             "lastError": self.last_error(issue, before),
         }
@@ -113,6 +118,10 @@ class _Writer:
             "message": message,
             "lastTransitionTime": _transition_time(kind, status, before) or self.now,
         }
+
+    def verified_digest(self, issue: Unsettled | None, before: Mapping[str, object]) -> str:
+        """Give the digest of the specs with which it was last found as declared, "" if it never was."""
+        return self.digest if issue is None else _text(before, "verifiedDigest")
 
     def drift_repaired(self, name: str, before: Mapping[str, object]) -> int:
         return _count(before) + self.repaired.get(name, 0)
@@ -162,11 +171,11 @@ def _kept(writer: _Writer, before: Mapping[str, object]) -> dict[str, Json]:
         is_retryable=False,
         exit_code=ExitCode.BAD_SPECS,
     )
-    revision, digest = before.get("observedRevision"), before.get("specDigest")
     return {
         "conditions": writer.conditions(issue, before),
-        "observedRevision": revision if isinstance(revision, str) else "",
-        "specDigest": digest if isinstance(digest, str) else "",
+        "observedRevision": _text(before, "observedRevision"),
+        "specDigest": _text(before, "specDigest"),
+        "verifiedDigest": writer.verified_digest(issue, before),
         "driftRepaired": _count(before),
         "lastError": writer.last_error(issue, before),
     }
@@ -227,13 +236,15 @@ def _by_unit(issues: Iterable[Unsettled]) -> dict[Unit, Unsettled]:
 
 
 def _repaired(report: Report, previous: Mapping[str, object]) -> Counter[str]:
-    """Count per entry, and under "" for all, the changes that put something back: same specs as before, and it was ready then."""
+    """Count per entry, and under "" for all, the changes that put something back: same specs as when it was last verified, and in
+    between nothing was in the way but what passes could not do.
+    """
     is_rolled_back = any(isinstance(error, RolledBack) for _, error in report.drift.problems)
     if previous.get("specDigest") != report.digest or is_rolled_back:
         return Counter()
     counts: Counter[str] = Counter()
     for unit in _changed_units(report):
-        if _is_ready(_entry_of(unit, previous)):
+        if _was_verified(_entry_of(unit, previous), report.digest):
             counts.update((str(_entry_unit(unit)), ""))
     return counts
 
@@ -258,17 +269,31 @@ def _entry_unit(unit: Unit) -> Unit:
     return Unit(attachment=unit.attachment) if unit.attachment else unit
 
 
-def _is_ready(entry: Mapping[str, object]) -> bool:
-    return _transition_time("Ready", "True", entry) is not None
+def _was_verified(entry: Mapping[str, object], digest: str) -> bool:
+    """Say whether it was as declared by these specs, and passes only failed since: a sandbox that was missing then comes new."""
+    if _transition_time("Ready", "True", entry) is not None:
+        return True
+    return _text(entry, "verifiedDigest") == digest and any(
+        each.get("reason") in _FAILED for each in _conditions(entry)
+    )
 
 
 def _transition_time(kind: str, status: str, entry: Mapping[str, object]) -> str | None:
-    conditions = entry.get("conditions")
-    for condition in conditions if isinstance(conditions, list) else ():
-        if isinstance(condition, Mapping) and condition.get("type") == kind and condition.get("status") == status:
+    for condition in _conditions(entry):
+        if condition.get("type") == kind and condition.get("status") == status:
             time = condition.get("lastTransitionTime")
             return time if isinstance(time, str) else None
     return None
+
+
+def _conditions(entry: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    conditions = entry.get("conditions")
+    return (each for each in (conditions if isinstance(conditions, list) else ()) if isinstance(each, Mapping))
+
+
+def _text(entry: Mapping[str, object], key: str) -> str:
+    found = entry.get(key)
+    return found if isinstance(found, str) else ""
 
 
 def _count(entry: Mapping[str, object]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -187,6 +188,23 @@ def test_change_of_what_was_not_ready_is_no_drift() -> None:
     before = summary(report(problems=((FRONT, NameConflict("in the way")),)))
 
     assert repaired(summary(report(outcomes=(Outcome(operation=created(BRIDGE)),)), before)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "count"),
+    [(KernelError(errno.ENOBUFS, "create bridge br-front"), 1), (SandboxMissing("it is gone"), 0)],
+    ids=["a pass failed", "something was missing"],
+)
+def test_drift_counts_against_the_last_verified_state(error: ReconcilerError, count: int) -> None:
+    done = (Outcome(operation=created(BRIDGE)),)
+    failed = report(problems=((FRONT, error),))
+    verified = summary(report())
+    tried = summary(failed, summary(failed, verified))
+
+    assert verified["networks"]["front"]["verifiedDigest"] == "d1"  # type: ignore[index]
+    assert repaired(summary(report(outcomes=done), tried))[1] == count
+    never = summary(replace(failed, digest="d2"), verified)
+    assert repaired(summary(report(outcomes=done, digest="d2"), never)) == (0, 0), "it was never brought about"
 
 
 def test_what_cannot_be_read_any_more_is_kept_as_last_good() -> None:
