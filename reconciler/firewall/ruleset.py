@@ -3,11 +3,12 @@
 What differs from host to host (bridges, subnets, pairs, ports) are elements of the sets and maps declared here; `elements` makes
 them. So the packet path is as long for a thousand networks as for one, and a change of the specs is a change of elements.
 
-Order of the forward chain, and why (docker-networking sections 3.6 to 3.11): internal networks first, as nothing crosses their
-border, established or not; then what does not enter one of our bridges, for which we have no opinion; then replies from outside,
-and both ways of what was translated; then new traffic to a published port, before ICC, since publishing is to anybody, neighbours
-on the same bridge included; then links and ICC, for packets that hairpin through the host or that br_netfilter shows us; what may
-come in without having been translated; and the default deny, which isolates networks from each other too.
+Order of the forward chain, and why (docker-networking sections 3.6 to 3.11): VXLAN of sandboxes to other hosts first, which is
+dropped whatever else may be; internal networks, as nothing crosses their border, established or not; then what does not enter one
+of our bridges, for which we have no opinion; then replies from outside, and both ways of what was translated; then new traffic to a
+published port, before ICC, since publishing is to anybody, neighbours on the same bridge included; then links and ICC, for packets
+that hairpin through the host or that br_netfilter shows us; what may come in without having been translated; and the default deny,
+which isolates networks from each other too.
 
 Between bridges of ours nothing passes for being a reply alone: each rule that lets something in has one beside it for what comes
 back. And before connection tracking sees a packet its source is checked, since whoever can send as another makes entries in that
@@ -143,6 +144,7 @@ _NEIGHBOUR_MESSAGES: Final = "icmpv6 type { 135, 136 } ip6 hoplimit 255"
 (RFC 4861, section 3.1)."""
 
 _FORWARD: Final = (
+    "meta l4proto udp iifname @bridges jump tunnel_forward",
     "iifname @internal jump inside",
     "oifname @internal jump inside",
     "oifname != @bridges accept",
@@ -229,18 +231,10 @@ _TUNNEL: Final = (
 _TUNNEL_CHAINS: Final = (
     ChainSpec(name="tunnel", rules=_TUNNEL),
     ChainSpec(name="input", type="filter", hook="input", priority=0, rules=("udp dport @tunnel_ports jump tunnel",)),
-    # What a sandbox sends would arrive at the other host with our own address, as masqueraded.
-    ChainSpec(
-        name="tunnel_forward",
-        type="filter",
-        hook="forward",
-        priority=-1,
-        rules=(
-            "iifname @bridges ip daddr . udp dport @peers4 drop",
-            "iifname @bridges ip6 daddr . udp dport @peers6 drop",
-        ),
-    ),
 )
+
+_TUNNEL_FORWARD: Final = ("ip daddr . udp dport @peers4 drop", "ip6 daddr . udp dport @peers6 drop")
+"""For what sandboxes send to other hosts, where it would arrive with our own address, as masqueraded."""
 
 _INET: Final = TableSpec(
     family="inet",
@@ -261,6 +255,7 @@ _INET: Final = TableSpec(
     chains=(
         ChainSpec(name="inside", rules=("iifname . oifname vmap @icc", "drop")),
         ChainSpec(name="others", rules=_OTHERS),
+        ChainSpec(name="tunnel_forward", rules=_TUNNEL_FORWARD),
         ChainSpec(name="forward", type="filter", hook="forward", priority=0, rules=_FORWARD),
         ChainSpec(name="sources", type="filter", hook="prerouting", priority=-300, rules=_SOURCES),
         # IPv6 makes every bridge reachable without an address of the network's; what answers there is the link itself.
