@@ -176,7 +176,8 @@ class VethPair(_Object):
         return (self.kind, self.ns, self.ifname)
 
     def describe(self) -> str:
-        return f"veth {self.ifname} on {self.master} to {self.peer_ifname} in {self.peer_ns} (mtu {self.mtu})"
+        peer = f"{self.peer_ifname} in {self.peer_ns}" if self.peer_ifname else "a peer out of sight"
+        return f"veth {self.ifname} on {self.master} to {peer} (mtu {self.mtu})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

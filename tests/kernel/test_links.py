@@ -251,6 +251,7 @@ def test_pair_whose_peer_is_out_of_sight_has_an_unknown_peer(engine: Engine) -> 
     assert seen is not None
     assert isinstance(seen.object, VethPair)
     assert (seen.object.peer_ns, seen.object.peer_ifname) == ("?", "")
+    assert "to a peer out of sight (" in seen.object.describe()
 
 
 def test_links_are_deleted_together_and_strangers_stay(engine: Engine) -> None:
