@@ -85,6 +85,7 @@ class Compiler:
     def __init__(self) -> None:
         self._parts: dict[tuple[str, str], tuple[tuple[object, ...], _Part]] = {}
         self._remotes: dict[str, _Remotes] = {}
+        self._host: HostFacts | None = None
 
     def __call__(self, desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> dict[Key, Object]:
         endpoints = _endpoints_by_network(desired.attachments)
@@ -94,13 +95,14 @@ class Compiler:
         known, self._parts = self._parts, {}
         remotes, self._remotes = self._remotes, {}
         objects: dict[Key, Object] = {}
+        host = self._same_host(desired.host)
         for network in desired.networks:
             home = replace(network, remote_endpoints=())
             staying = tuple(endpoint for endpoint in held[network.name] if _is_in_pools(endpoint, network))
-            inputs = (home, tuple(endpoints[network.name]), staying, desired.host)
+            inputs = (home, tuple(endpoints[network.name]), staying, host)
             objects.update(self._part(known, "network", network.name, _network_objects, inputs))
             if network.remote_endpoints and network.wanted.driver in REMOTE and not network.wanted.is_listed:
-                local = (home, (*endpoints[network.name], *staying), desired.host)
+                local = (home, (*endpoints[network.name], *staying), host)
                 self._remotes[network.name] = _remotes(remotes.get(network.name), local, network.remote_endpoints)
                 objects.update(self._remotes[network.name].objects())
         for attachment in desired.attachments:
@@ -109,7 +111,7 @@ class Compiler:
             links_on = default_bridge if attachment.links else None
             fact = sandboxes.get(attachment.ns)
             container = None if fact is None else fact.container
-            given = (attachment, desired.host, gateway, is_ours, links_on, container)
+            given = (attachment, host, gateway, is_ours, links_on, container)
             objects.update(self._part(known, "attachment", attachment.name, _attachment_objects, given))
         between_hosts = tuple(tunnel_elements(desired.tunnels))
         is_held = any(unit == CLUSTER_UNIT for unit, _ in desired.failures)  # what they are is not known, they stay
@@ -122,6 +124,12 @@ class Compiler:
         _add(objects, _forwarding(desired.networks, has_ipv6=desired.host.has_ipv6))
         _add(objects, name_tables(desired, sandboxes))
         return objects
+
+    def _same_host(self, host: HostFacts) -> HostFacts:
+        """Give the very value of before where it is equal: a host may have thousands of routes, and each part compares them"""
+        if self._host is None or self._host != host:
+            self._host = host
+        return self._host
 
     def _part(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import IPv4Interface, ip_address
+from ipaddress import IPv4Interface, ip_address, ip_network
 
 from reconciler.compile import Compiler, compile_objects
 from reconciler.model.desired import DesiredNetwork, DesiredState, RemoteEndpoint
@@ -81,6 +81,30 @@ def test_a_kernel_without_ipv6_gets_all_of_a_network_but_that() -> None:
     ((unit, text),) = ipv6_remarks(desired)
     assert unit == Unit(network="lan")
     assert "no IPv6" in text
+
+
+def test_the_hosts_routes_are_compared_once_not_for_each_member() -> None:
+    compared = []
+
+    class Told(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            compared.append(self)
+            return str.__eq__(self, other)
+
+    def desired(count: int) -> DesiredState:
+        members = [attachment(f"m{n}", [endpoint(f"m{n}", "lan", f"172.18.0.{n + 2}/16")]) for n in range(count)]
+        routes = ((ip_network((0x0A000000, 8)), Told("vpn0")),)
+        host = replace(host_facts(), routes=routes)
+        return DesiredState(host=host, networks=(network("lan", "172.18.0.0/16"),), attachments=tuple(members))
+
+    compiler = Compiler()
+    compiler(desired(20), {})
+    compared.clear()
+
+    assert compiler(desired(19), {}) == compile_objects(desired(19), {})
+    assert len(compared) == 1
 
 
 def test_what_all_links_of_a_sandbox_shall_heed_its_own_links_do() -> None:
