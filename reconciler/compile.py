@@ -126,7 +126,7 @@ class Compiler:
         return objects
 
     def _same_host(self, host: HostFacts) -> HostFacts:
-        """Give the very value of before where it is equal: a host may have thousands of routes, and each part compares them"""
+        """Give the very value of before where it is equal: a host may have thousands of routes, and each part compares them."""
         if self._host is None or self._host != host:
             self._host = host
         return self._host
