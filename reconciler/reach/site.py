@@ -72,12 +72,10 @@ def answers_on_bridge(network: DesiredNetwork, subnet: DesiredSubnet) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """One host. addresses: its own beside the gateways of its networks. is_bridge_filtered: br_netfilter is on, so that what one
-    member answers another is translated back even where it passes the bridge alone."""
+    """One host. addresses: its own beside the gateways of its networks."""
 
     desired: DesiredState
     addresses: frozenset[IPAddress] = field(default_factory=frozenset)
-    is_bridge_filtered: bool = False
 
     @property
     def name(self) -> str:

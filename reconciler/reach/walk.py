@@ -252,7 +252,7 @@ class Walk:
         """From the host to a member, and back."""
         attachment, endpoint = found
         source = self._source_at(site, arrival, endpoint, is_published=is_published)
-        obstacle = self._way_back(site, arrival, found, source, is_published=is_published)
+        obstacle = self._way_back(site, arrival, found, source)
         if obstacle is not None:
             return refused(obstacle, attachment.wanted.source).after(step)
         return Answer(server=site.party(attachment), seen_as=source, steps=(step,))
@@ -268,7 +268,7 @@ class Walk:
         interface = interface_of(endpoint, version)
         assert interface is not None
         gateway = site.gateway(network, interface.ip)
-        if source.is_loopback:
+        if source.is_loopback or (is_published and arrival.by is not None):
             return gateway
         home = _home(site, source)
         if home is network:
@@ -283,8 +283,6 @@ class Walk:
         arrival: _Arrival,
         found: tuple[DesiredAttachment, DesiredEndpoint],
         source: IPAddress | None,
-        *,
-        is_published: bool,
     ) -> str | None:
         """Say what keeps the answer from coming back, None when nothing does."""
         attachment, endpoint = found
@@ -294,14 +292,14 @@ class Walk:
         for other in attachment.endpoints:
             interface = interface_of(other, version)
             if interface is not None and source is not None and source in interface.network:
-                return self._by_other_link(site, arrival, endpoint, other, is_published=is_published, is_near=True)
+                return self._by_other_link(site, arrival, endpoint, other, is_near=True)
         for other in attachment.endpoints:
             if default_of(other, version):
                 gateway = other.gateway_ipv4 if version == 4 else other.gateway_ipv6
                 network = site.networks[other.network]
                 if gateway is None or site.gateway(network, gateway) != gateway:
                     return f"{attachment.name} answers by the gateway {gateway}, which is not the host"
-                return self._by_other_link(site, arrival, endpoint, other, is_published=is_published, is_near=False)
+                return self._by_other_link(site, arrival, endpoint, other, is_near=False)
         return f"{attachment.name} has no IPv{version} route back"
 
     def _by_other_link(
@@ -311,7 +309,6 @@ class Walk:
         came_to: DesiredEndpoint,
         answered_by: DesiredEndpoint,
         *,
-        is_published: bool,
         is_near: bool,
     ) -> str | None:
         """Judge an answer that leaves by another link than the question came to.
@@ -326,10 +323,7 @@ class Walk:
             return f"{text}, where it may not send from its address on {came_to.network}"
         if arrival.by is None:
             return None
-        is_recognized = not is_published or site.is_bridge_filtered
-        if is_near and is_recognized and options_of(network).is_icc_enabled:
-            return None
-        if not is_near and is_published:
+        if is_near and options_of(network).is_icc_enabled:
             return None
         return f"{text}, not by the host"
 

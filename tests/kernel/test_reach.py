@@ -159,7 +159,7 @@ class Scene:
         return f"{found.server}<{names[own if found.seen_as is None else str(found.seen_as)]}"
 
 
-def scene_of(folder: Path, *, is_bridge_filtered: bool) -> Scene:
+def scene_of(folder: Path) -> Scene:
     loaded = load_specs(folder, host="alpha", is_bridge_enabled=True, is_in_cluster=False)
     assert not loaded.faults
     desired = on_empty_host(loaded.wanted, Settings(host="alpha"))
@@ -176,7 +176,7 @@ def scene_of(folder: Path, *, is_bridge_filtered: bool) -> Scene:
     for version, loopback in ((4, "127.0.0.1"), (6, "::1")):
         names |= {f"host/{version}": HOST[version], f"lo/{version}": loopback, f"outside/{version}": OUTSIDE[version]}
     own = frozenset(map(ip_address, HOST.values()))
-    site = Site(desired=desired, addresses=own, is_bridge_filtered=is_bridge_filtered)
+    site = Site(desired=desired, addresses=own)
     return Scene(desired=desired, walk=Walk(sites={"alpha": site}), names=names)
 
 
@@ -226,7 +226,7 @@ def test_packets_go_where_reach_says(reconcile: Reconcile, machine: Machine) -> 
         fresh_host(machine, is_bridge_filtered=is_bridge_filtered)
         reconcile.write(specs=json.dumps(declared, indent=1))
         reconcile.ok()
-        scene = scene_of(reconcile.specs, is_bridge_filtered=is_bridge_filtered)
+        scene = scene_of(reconcile.specs)
         expected = {cell: scene.expected(cell) for cell in scene.cells()}
 
         found = ask_all(machine, scene, expected)
