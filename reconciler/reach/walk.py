@@ -323,7 +323,8 @@ class Walk:
             return f"{text}, where it may not send from its address on {came_to.network}"
         if arrival.by is None:
             return None
-        if is_near and options_of(network).is_icc_enabled:
+        # Near, or translated by the host and back: either way the answer goes to a neighbour on that link.
+        if (is_near or arrival.by is network) and options_of(network).is_icc_enabled:
             return None
         return f"{text}, not by the host"
 
