@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -45,6 +46,9 @@ def _leave_no_socket_to_others(caplog: pytest.LogCaptureFixture) -> Iterator[Non
     for phase in ("setup", "call"):
         caplog.get_records(phase).clear()
     caplog.clear()
+    for each in gc.get_objects():
+        if type(each) is ssl.SSLSocket:  # whoever still holds it, as a traceback of a thread that is ending does
+            each.close()
     gc.collect()
 
 
