@@ -236,6 +236,17 @@ def test_a_limit_of_the_process_ends_it_with_an_error_and_nothing_is_lost(
     assert is_repaired(machine)
 
 
+def test_down_leaves_nothing_whatever_became_of_the_state_database(built: ForkedReconcile, machine: Machine) -> None:
+    for fault in (binary, text, folder, pipe):
+        with in_place(state("state.db"), fault, machine):
+            done = built("down")
+
+            assert done.exit_code == 0, f"{fault.__name__}: {done.text}"
+            assert "br-lan" not in machine.links("H"), f"{fault.__name__}: {done.text}"
+        built.ok()
+        assert "br-lan" in machine.links("H")
+
+
 def test_a_watcher_repairs_and_comes_to_rest_whatever_becomes_of_its_files(
     built: ForkedReconcile, machine: Machine
 ) -> None:
