@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_interface
 
 from reconciler.drivers.sandbox_side import sandbox_side
-from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet, HostFacts
+from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, HostFacts
 from reconciler.model.identifiers import HOST, bridge_mac
 from reconciler.model.marks import Mark
 from reconciler.model.objects import Address, Bridge, Object, Sysctl, VethPair
@@ -51,7 +51,7 @@ def _bridge(network: DesiredNetwork, host: HostFacts) -> Iterator[Object]:
         mark=_mark(network, host),
     )
     for subnet in network.subnets:
-        if _answers(network, subnet):
+        if network.holds_gateway(subnet):
             interface = ip_interface(f"{subnet.gateway}/{subnet.subnet.prefixlen}")
             yield Address(unit=unit, ns=HOST, ifname=ifname, interface=interface)
 
@@ -61,13 +61,6 @@ def _mark(network: DesiredNetwork, host: HostFacts) -> str:
         return ""
     is_protected = network.wanted.is_protected
     return Mark(network=network.name, state=host.state, specs=host.specs, is_protected=is_protected).text()
-
-
-def _answers(network: DesiredNetwork, subnet: DesiredSubnet) -> bool:
-    """Say whether the bridge itself holds the gateway address."""
-    options = network.wanted.bridge
-    is_inhibited = options is not None and options.is_ipv4_inhibited and subnet.subnet.version == 4
-    return subnet.gateway is not None and not is_inhibited
 
 
 def _endpoint(network: DesiredNetwork, endpoint: DesiredEndpoint, host: HostFacts) -> Iterator[Object]:

@@ -8,10 +8,9 @@ from reconciler.firewall.notation import VALUE_SEPARATOR
 from reconciler.firewall.ruleset import TABLE, TABLES, rules
 from reconciler.model.desired import DesiredEndpoint, DesiredLink, DesiredNetwork, DesiredSubnet, PortBinding
 from reconciler.model.identifiers import bridge_mac
-from reconciler.model.objects import FirewallElement, FirewallRules, IPAddress, Unit
+from reconciler.model.objects import FirewallElement, FirewallRules, Unit
 from reconciler.model.wanted import BridgeOptions, GatewayMode
 
-_TRANSLATING = (GatewayMode.NAT, GatewayMode.NAT_UNPROTECTED)
 _SETS_OF_MODE = {GatewayMode.ROUTED: "routed", GatewayMode.NAT_UNPROTECTED: "unprotected"}
 
 
@@ -22,7 +21,7 @@ def firewall_rules() -> Iterable[FirewallRules]:
 
 def network_elements(network: DesiredNetwork) -> Iterable[FirewallElement]:
     """Give what makes a bridge known, isolated, translated or internal. The network must have a bridge device."""
-    unit, bridge, options = network.unit, network.link_name, network.wanted.bridge or BridgeOptions()
+    unit, bridge, options = network.unit, network.link_name, network.wanted.bridge_options
     yield _inet(unit, "bridges", bridge)
     yield _inet(unit, "icc", bridge, bridge, value="accept" if options.is_icc_enabled else "drop")
     if not options.is_icc_enabled:
@@ -35,7 +34,7 @@ def network_elements(network: DesiredNetwork) -> Iterable[FirewallElement]:
     for subnet in network.subnets:
         yield from _translation(network, subnet, options)
     for version in sorted({subnet.subnet.version for subnet in network.subnets}):
-        named_set = _SETS_OF_MODE.get(_mode(options, version))
+        named_set = _SETS_OF_MODE.get(options.gateway_mode(version))
         if named_set:
             yield _inet(unit, named_set, f"ipv{version}", bridge)
     for ifname in options.trusted_host_interfaces:
@@ -92,21 +91,13 @@ def _is_icc_enabled(network: DesiredNetwork) -> bool:
 
 def _translation(network: DesiredNetwork, subnet: DesiredSubnet, options: BridgeOptions) -> Iterator[FirewallElement]:
     unit, version, text = network.unit, subnet.subnet.version, str(subnet.subnet)
-    if _mode(options, version) not in _TRANSLATING or not options.is_masquerade_enabled:
+    if not options.is_translated(version):
         return
-    source = _source_address(options, version)
+    source = options.source_address(version)
     if source is None:
         yield _inet(unit, f"masquerade{version}", text)
     else:
         yield _inet(unit, f"snat{version}", text, value=str(source))
-
-
-def _mode(options: BridgeOptions, version: int) -> GatewayMode:
-    return options.gateway_mode_ipv4 if version == 4 else options.gateway_mode_ipv6
-
-
-def _source_address(options: BridgeOptions, version: int) -> IPAddress | None:
-    return options.host_ipv4 if version == 4 else options.host_ipv6
 
 
 def _inet(unit: Unit, set_name: str, *element: str, value: str = "") -> FirewallElement:

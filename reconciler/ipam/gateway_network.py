@@ -76,8 +76,7 @@ def _is_way_out(network: NetworkWanted, answer: JoinAnswer | None) -> bool:
         return network.is_ipv4_enabled and network.leads_outside and has_gateway
     if answer is not None:
         return answer.leads_outside and not network.is_internal
-    options = network.bridge or BridgeOptions()
-    is_isolated = options.gateway_mode_ipv4 is GatewayMode.ISOLATED
+    is_isolated = network.bridge_options.gateway_mode_ipv4 is GatewayMode.ISOLATED
     return network.driver == "bridge" and network.is_ipv4_enabled and not network.is_internal and not is_isolated
 
 

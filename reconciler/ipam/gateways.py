@@ -10,7 +10,7 @@ from reconciler.ipam.addresses import Pool
 from reconciler.ipam.promises import NetworkPromise
 from reconciler.model.desired import DesiredSubnet
 from reconciler.model.objects import IPAddress, IPNetwork
-from reconciler.model.wanted import BridgeOptions, GatewayMode, NetworkWanted, SubnetWanted
+from reconciler.model.wanted import GatewayMode, NetworkWanted, SubnetWanted
 
 DEFAULT_GATEWAY_AUX: Final = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
 """Auxiliary addresses of these names are the containers' default route (docker-networking section 2.5)."""
@@ -52,11 +52,9 @@ def _has_gateway(network: NetworkWanted, entry: SubnetWanted) -> bool:
     """
     if network.sublink is not None:
         return entry.gateway is not None
-    options = network.bridge or BridgeOptions()
-    is_ipv4 = entry.subnet.version == 4
-    mode = options.gateway_mode_ipv4 if is_ipv4 else options.gateway_mode_ipv6
-    is_needless = is_ipv4 and options.is_ipv4_inhibited and network.is_internal and entry.gateway is None
-    return mode is not GatewayMode.ISOLATED and not is_needless
+    options, version = network.bridge_options, entry.subnet.version
+    is_needless = version == 4 and options.is_ipv4_inhibited and network.is_internal and entry.gateway is None
+    return options.gateway_mode(version) is not GatewayMode.ISOLATED and not is_needless
 
 
 def _gateway(network: NetworkWanted, entry: SubnetWanted, promised: IPAddress | None) -> IPAddress:

@@ -9,7 +9,7 @@ from reconciler.errors import NameConflict, PlanError
 from reconciler.model.desired import DesiredNetwork
 from reconciler.model.identifiers import LINK_NAME_MAX, is_link_name
 from reconciler.model.plugins import JoinAnswer
-from reconciler.model.wanted import BridgeOptions, EndpointWanted
+from reconciler.model.wanted import EndpointWanted
 
 IFNAME_OPTION: Final = "com.docker.network.endpoint.ifname"
 
@@ -60,7 +60,7 @@ def declared_ifname(endpoint: EndpointWanted) -> str:
 def _prefix(network: DesiredNetwork, answer: JoinAnswer | None) -> str:
     if answer is not None and answer.dst_prefix:
         return answer.dst_prefix
-    return (network.wanted.bridge or BridgeOptions()).container_iface_prefix
+    return network.wanted.bridge_options.container_iface_prefix
 
 
 def _fits(name: str, prefix: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from reconciler.model.desired import DesiredNetwork, HostFacts
 from reconciler.model.objects import IPNetwork, Unit
-from reconciler.model.wanted import BridgeOptions, GatewayMode, NetworkWanted
+from reconciler.model.wanted import GatewayMode, NetworkWanted
 
 _EVERYTHING_BELOW: Final = 8
 """Routes with a shorter prefix speak of the whole internet (OpenVPN's 0.0.0.0/1 and 128.0.0.0/1), not of a network."""
@@ -59,9 +59,9 @@ def hidden_by(network: NetworkWanted, pools: Iterable[IPNetwork], host: HostFact
 
 
 def _has_address(network: NetworkWanted, version: int) -> bool:
-    options = network.bridge or BridgeOptions()
-    mode = options.gateway_mode_ipv4 if version == 4 else options.gateway_mode_ipv6
-    return mode is not GatewayMode.ISOLATED and not (version == 4 and options.is_ipv4_inhibited)
+    options = network.bridge_options
+    is_inhibited = version == 4 and options.is_ipv4_inhibited
+    return options.gateway_mode(version) is not GatewayMode.ISOLATED and not is_inhibited
 
 
 def reach_remarks(

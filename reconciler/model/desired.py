@@ -151,6 +151,11 @@ class DesiredNetwork:
     def unit(self) -> Unit:
         return Unit(network=self.name)
 
+    def holds_gateway(self, subnet: DesiredSubnet) -> bool:
+        """Say whether the bridge itself has the gateway address, and by that the host a route to the subnet."""
+        is_inhibited = self.wanted.bridge_options.is_ipv4_inhibited and subnet.subnet.version == 4
+        return subnet.gateway is not None and not is_inhibited
+
     @property
     def is_bridged(self) -> bool:
         """What passes its bridge is for the host's firewall to judge; nothing of a macvlan comes that way."""

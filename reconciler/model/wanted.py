@@ -69,9 +69,21 @@ class BridgeOptions:
     host_ipv6: IPv6Address | None = None
     is_source_validated: bool = True
 
+    def gateway_mode(self, version: int) -> GatewayMode:
+        return self.gateway_mode_ipv4 if version == 4 else self.gateway_mode_ipv6
+
+    def source_address(self, version: int) -> IPAddress | None:
+        """Give the address of the host that members' packets leave with, None for that of the link they leave by."""
+        return self.host_ipv4 if version == 4 else self.host_ipv6
+
+    def is_translated(self, version: int) -> bool:
+        """Say whether what members send leaves with an address of the host, where anything leaves."""
+        is_nat = self.gateway_mode(version) in (GatewayMode.NAT, GatewayMode.NAT_UNPROTECTED)
+        return is_nat and self.is_masquerade_enabled
+
     def hides(self, version: int) -> bool:
         """Say whether the members' addresses of this family are translated on the way out, or have none."""
-        mode = self.gateway_mode_ipv4 if version == 4 else self.gateway_mode_ipv6
+        mode = self.gateway_mode(version)
         return mode is GatewayMode.ISOLATED or (mode is not GatewayMode.ROUTED and self.is_masquerade_enabled)
 
 
@@ -178,6 +190,11 @@ class NetworkWanted:
     is_shared: bool = False
     is_listed: bool = False
     is_awaiting: bool = False
+
+    @property
+    def bridge_options(self) -> BridgeOptions:
+        """Give the driver's defaults where none are given."""
+        return self.bridge or BridgeOptions()
 
     @property
     def sublink(self) -> MacvlanOptions | IpvlanOptions | None:

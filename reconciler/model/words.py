@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 _LEFT_OUT_MAX: Final = 100
@@ -18,6 +19,11 @@ def without(text: str, *names: str) -> str:
 def counted(number: int, noun: str) -> str:
     """Give a number with its noun, whose plural ends in -s."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def before_port(address: IPv4Address | IPv6Address) -> str:
+    """Give an address as it stands before a colon and a port (RFC 3986, section 3.2.2)."""
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 def some(items: Sequence[str], shown_max: int) -> str:

@@ -11,6 +11,7 @@ from reconciler.errors import PlanError, PortTaken
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, PortBinding
 from reconciler.model.objects import IPAddress, Unit
 from reconciler.model.observed import HostPorts
+from reconciler.model.words import before_port
 from reconciler.ports.demands import Demands, PortDemand, default_families, demands, ports_needed
 from reconciler.ports.promises import Promised
 from reconciler.ports.taken import Sockets, TakenPorts
@@ -162,8 +163,7 @@ class _Choice:
         for host_ip in demand.host_ips:
             obstacle = self._obstacle(name, demand.protocol, host_ip, port)
             if obstacle is not None:
-                where = f"[{host_ip}]" if host_ip.version == 6 else host_ip
-                text = f"Bind for {where}:{port} failed: port is already allocated: {obstacle}"
+                text = f"Bind for {before_port(host_ip)}:{port} failed: port is already allocated: {obstacle}"
                 return PortTaken(f"attachment {name}: {text}; choose another port")
         self._take(name, demand, port)
         return None

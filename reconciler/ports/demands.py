@@ -11,7 +11,7 @@ from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, Desired
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress
 from reconciler.model.plugins import is_plugin
-from reconciler.model.wanted import BridgeOptions, GatewayMode, NetworkMode, PortWanted
+from reconciler.model.wanted import GatewayMode, NetworkMode, PortWanted
 
 ANY: Final[Mapping[int, IPAddress]] = {4: IPv4Address(0), 6: IPv6Address(0)}
 """The unspecified address of each family."""
@@ -141,7 +141,7 @@ def _host_ips(found: Demands, wanted: PortWanted, ways: Mapping[int, DesiredNetw
             found.remark(f"nothing is published on {wanted.host_ip}: no {family} default route leads into the sandbox")
         return
     for version, network in ways.items():
-        binding = _options(network).host_binding
+        binding = network.wanted.bridge_options.host_binding
         if binding is None or binding == ANY[4]:
             yield ANY[version]
         elif binding.version == version:
@@ -169,9 +169,4 @@ def _add_routed(found: Demands, wanted: PortWanted, host_ip: IPAddress, network:
 
 
 def _mode(ways: Mapping[int, DesiredNetwork], host_ip: IPAddress) -> GatewayMode:
-    options = _options(ways[host_ip.version])
-    return options.gateway_mode_ipv4 if host_ip.version == 4 else options.gateway_mode_ipv6
-
-
-def _options(network: DesiredNetwork) -> BridgeOptions:
-    return network.wanted.bridge or BridgeOptions()
+    return ways[host_ip.version].wanted.bridge_options.gateway_mode(host_ip.version)

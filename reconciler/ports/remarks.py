@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from reconciler.model.desired import DesiredState, HostFacts, PortBinding
 from reconciler.model.objects import IPAddress, Unit
+from reconciler.model.words import before_port
 
 
 def forwarding_remarks(desired: DesiredState, foreign_drops: Sequence[str]) -> Iterator[tuple[Unit, str]]:
@@ -50,7 +51,7 @@ def address_remarks(desired: DesiredState, absent: Collection[IPAddress]) -> Ite
     """Tell who publishes on an address that the host lacks; once it comes, packets to it are led on without a further pass."""
     for attachment, port in _bound(desired) if absent else ():
         if port.host_ip in absent:
-            where = f"[{port.host_ip}]" if port.host_ip.version == 6 else f"{port.host_ip}"
+            where = before_port(port.host_ip)
             text = f"{where}:{port.host_port}/{port.protocol} leads nowhere as long as the host has no address {port.host_ip}"
             yield Unit(attachment=attachment), text
 

@@ -11,15 +11,12 @@ from reconciler.model.desired import (
     DesiredEndpoint,
     DesiredNetwork,
     DesiredState,
-    DesiredSubnet,
     PortBinding,
 )
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress, IPInterface
-from reconciler.model.wanted import BridgeOptions, GatewayMode, Source
+from reconciler.model.wanted import Source
 from reconciler.reach.values import Party, PartyKind
-
-_TRANSLATING = (GatewayMode.NAT, GatewayMode.NAT_UNPROTECTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,25 +46,13 @@ def default_of(endpoint: DesiredEndpoint, version: int) -> bool:
     return endpoint.is_default_ipv4 if version == 4 else endpoint.is_default_ipv6
 
 
-def options_of(network: DesiredNetwork) -> BridgeOptions:
-    return network.wanted.bridge or BridgeOptions()
-
-
-def mode_of(network: DesiredNetwork, version: int) -> GatewayMode:
-    options = options_of(network)
-    return options.gateway_mode_ipv4 if version == 4 else options.gateway_mode_ipv6
+def gateway_of(endpoint: DesiredEndpoint, version: int) -> IPAddress | None:
+    return endpoint.gateway_ipv4 if version == 4 else endpoint.gateway_ipv6
 
 
 def is_translated(network: DesiredNetwork, version: int) -> bool:
     """Say whether what members send leaves with an address of the host."""
-    is_masqueraded = options_of(network).is_masquerade_enabled and mode_of(network, version) in _TRANSLATING
-    return is_masqueraded and not network.wanted.is_internal
-
-
-def answers_on_bridge(network: DesiredNetwork, subnet: DesiredSubnet) -> bool:
-    """Say whether the host has the gateway address, and by that a route to the subnet."""
-    is_inhibited = options_of(network).is_ipv4_inhibited and subnet.subnet.version == 4
-    return subnet.gateway is not None and not is_inhibited
+    return network.wanted.bridge_options.is_translated(version) and not network.wanted.is_internal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +102,14 @@ class Site:
     def network_at(self, address: IPAddress) -> DesiredNetwork | None:
         """Give the network to which the host has a route of its own for an address."""
         for network in self.bridged:
-            if any(address in subnet.subnet and answers_on_bridge(network, subnet) for subnet in network.subnets):
+            if any(address in subnet.subnet and network.holds_gateway(subnet) for subnet in network.subnets):
                 return network
         return None
 
     def gateway(self, network: DesiredNetwork, address: IPAddress) -> IPAddress | None:
         """Give the host's address in the subnet of an address of the network's."""
         for subnet in network.subnets:
-            if address in subnet.subnet and answers_on_bridge(network, subnet):
+            if address in subnet.subnet and network.holds_gateway(subnet):
                 return subnet.gateway
         return None
 
@@ -137,7 +122,7 @@ class Site:
             subnet.gateway
             for network in self.bridged
             for subnet in network.subnets
-            if subnet.gateway is not None and answers_on_bridge(network, subnet)
+            if subnet.gateway is not None and network.holds_gateway(subnet)
         )
 
     @cached_property

@@ -13,15 +13,14 @@ from typing import Final, assert_never
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork
 from reconciler.model.objects import IPAddress
 from reconciler.model.wanted import GatewayMode, MacvlanMode
+from reconciler.model.words import before_port
 from reconciler.reach.site import (
     Publication,
     Site,
-    answers_on_bridge,
     default_of,
+    gateway_of,
     interface_of,
     is_translated,
-    mode_of,
-    options_of,
 )
 from reconciler.reach.values import Answer, Packet, Party, PartyKind, Step, refused
 
@@ -106,7 +105,7 @@ class Walk:
         """Say what keeps two members of a network apart, None when nothing does."""
         if network.wanted.macvlan is not None and network.wanted.macvlan.mode is not MacvlanMode.BRIDGE:
             return f"mode {network.wanted.macvlan.mode} of {network.name} keeps its members apart"
-        if network.wanted.bridge is None or options_of(network).is_icc_enabled:
+        if network.wanted.bridge is None or network.wanted.bridge_options.is_icc_enabled:
             return None
         if self._is_linked(site, packet, source):
             return None
@@ -130,7 +129,7 @@ class Walk:
         step = Step(f"by the default route, on {network.name}", endpoint.wanted.source)
         if network.wanted.sublink is not None:
             return self._on_parent(site, packet, network, source.ip).after(step)
-        gateway = endpoint.gateway_ipv4 if packet.version == 4 else endpoint.gateway_ipv6
+        gateway = gateway_of(endpoint, packet.version)
         if gateway is None or site.gateway(network, gateway) != gateway:
             text = f"the gateway {gateway} of {network.name} is not the host: who has it does not forward"
             return refused(text, network.wanted.source).after(step)
@@ -208,16 +207,16 @@ class Walk:
         """Give what lets a packet to a member's own address in, None when nothing does."""
         packet, by = arrival.packet, arrival.by
         if by is network:
-            is_open = options_of(network).is_icc_enabled
+            is_open = network.wanted.bridge_options.is_icc_enabled
             return Step(f"from one subnet of {network.name} to another", network.wanted.source) if is_open else None
-        mode = mode_of(network, packet.version)
+        mode = network.wanted.bridge_options.gateway_mode(packet.version)
         routed = site.publication_of(packet.address, packet.protocol, packet.port, is_translated=False)
         if routed is not None:
             return Step(f"{network.name} is routed, {_place(routed)} is published", routed.source)
         if mode is GatewayMode.ROUTED and packet.protocol == "icmp":
             return Step(f"{network.name} is routed: its members answer pings", network.wanted.source)
         came_by = by.link_name if by is not None else packet.client.name
-        if came_by and came_by in options_of(network).trusted_host_interfaces:
+        if came_by and came_by in network.wanted.bridge_options.trusted_host_interfaces:
             published = site.publication_of(packet.address, packet.protocol, packet.port, is_translated=True)
             if published is not None:
                 return Step(f"{network.name} trusts {came_by}, {_place(published)} is published", published.source)
@@ -238,7 +237,7 @@ class Walk:
             step = Step("with its own address: who is outside needs a route back", by.wanted.source)
             return Answer(server=server, seen_as=arrival.source, steps=(step,))
         step = Step("with an address of the host", by.wanted.source)
-        return Answer(server=server, seen_as=_given_source(by, packet.version), steps=(step,))
+        return Answer(server=server, seen_as=by.wanted.bridge_options.source_address(packet.version), steps=(step,))
 
     def _delivered(
         self,
@@ -274,7 +273,7 @@ class Walk:
         if home is network:
             return gateway if is_published else source
         if home is not None and is_translated(home, version):
-            return _given_source(home, version) or gateway
+            return home.wanted.bridge_options.source_address(version) or gateway
         return source
 
     def _way_back(
@@ -295,7 +294,7 @@ class Walk:
                 return self._by_other_link(site, arrival, endpoint, other, is_near=True)
         for other in attachment.endpoints:
             if default_of(other, version):
-                gateway = other.gateway_ipv4 if version == 4 else other.gateway_ipv6
+                gateway = gateway_of(other, version)
                 network = site.networks[other.network]
                 if gateway is None or site.gateway(network, gateway) != gateway:
                     return f"{attachment.name} answers by the gateway {gateway}, which is not the host"
@@ -324,7 +323,7 @@ class Walk:
         if arrival.by is None:
             return None
         # Near, or translated by the host and back: either way the answer goes to a neighbour on that link.
-        if (is_near or arrival.by is network) and options_of(network).is_icc_enabled:
+        if (is_near or arrival.by is network) and network.wanted.bridge_options.is_icc_enabled:
             return None
         return f"{text}, not by the host"
 
@@ -335,7 +334,7 @@ def _seen_by_host(site: Site, arrival: _Arrival) -> IPAddress | None:
     home = None if source is None or arrival.by is not None else _home(site, source)
     if home is None or not is_translated(home, version):
         return source
-    return _given_source(home, version) or (None if version == 4 else source)
+    return home.wanted.bridge_options.source_address(version) or (None if version == 4 else source)
 
 
 def _addresses(attachment: DesiredAttachment) -> tuple[IPAddress, ...]:
@@ -352,20 +351,14 @@ def _home(site: Site, source: IPAddress) -> DesiredNetwork | None:
 
 def _subnet_of_ours(site: Site, address: IPAddress) -> bool:
     return any(
-        address in subnet.subnet and not answers_on_bridge(network, subnet)
+        address in subnet.subnet and not network.holds_gateway(subnet)
         for network in site.bridged
         for subnet in network.subnets
     )
-
-
-def _given_source(network: DesiredNetwork, version: int) -> IPAddress | None:
-    options = options_of(network)
-    return options.host_ipv4 if version == 4 else options.host_ipv6
 
 
 def _place(found: Publication) -> str:
     binding = found.binding
     if not binding.host_port:
         return f"{binding.target}/{binding.protocol}"
-    ip = f"[{binding.host_ip}]" if binding.host_ip.version == 6 else binding.host_ip
-    return f"{ip}:{binding.host_port}/{binding.protocol}"
+    return f"{before_port(binding.host_ip)}:{binding.host_port}/{binding.protocol}"

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from reconciler.model.desired import DesiredAttachment, DesiredLink
 from reconciler.model.objects import IPAddress
+from reconciler.model.words import before_port
 
 _Port = tuple[int, str]
 
@@ -64,5 +65,5 @@ def _port_variables(name: str, port: _Port, address: IPAddress) -> Iterator[str]
 
 
 def _url(port: _Port, address: IPAddress) -> str:
-    host = f"[{address}]" if address.version == 6 else str(address)
+    host = before_port(address)
     return f"{port[1]}://{host}:{port[0]}"

@@ -75,7 +75,7 @@ def _options(network: DesiredNetwork) -> dict[str, Json]:
     """As typed; the default bridge shows what is in force, as the engine always sends its own settings for it."""
     options: dict[str, Json] = dict(network.wanted.options)
     if network.name == "bridge":
-        options |= _default_bridge_options(network, network.wanted.bridge or BridgeOptions())
+        options |= _default_bridge_options(network, network.wanted.bridge_options)
     return dict(sorted(options.items()))
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from reconciler.guard.rehearsal import on_empty_host
 from reconciler.model.desired import DesiredState
-from reconciler.reach.site import Site, answers_on_bridge
+from reconciler.reach.site import Site
 from reconciler.reach.values import Answer, Packet, Party, PartyKind
 from reconciler.reach.walk import Walk
 from reconciler.settings import Settings
@@ -174,7 +174,7 @@ def scene_of(folder: Path) -> Scene:
                 names[f"{attachment.name}@{one.network}/{interface.version}"] = str(interface.ip)
     for network in desired.networks:
         for subnet in network.subnets:
-            if answers_on_bridge(network, subnet):
+            if network.holds_gateway(subnet):
                 names[f"{network.name}/{subnet.subnet.version}"] = str(subnet.gateway)
     for version, loopback in ((4, "127.0.0.1"), (6, "::1")):
         names |= {f"host/{version}": HOST[version], f"lo/{version}": loopback, f"outside/{version}": OUTSIDE[version]}

@@ -18,19 +18,12 @@ import pytest
 from reconciler.http.listening import Address, Listener
 from reconciler.http.server import Limits, Server
 from reconciler.http.server_protocol import Request, Response
+from tests.fakes.clock import Clock
 from tests.waiting import patient
 
 LIMITS = Limits(clients=16, head_max=1000, body_max=2000, timeout_s=5.0)
 GET = b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-
-
-@dataclass
-class Clock:
-    now_s: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @dataclass

@@ -12,20 +12,11 @@ import pytest
 from reconciler.errors import PluginError, PluginMissing, PluginRefused, PluginUnavailable
 from reconciler.plugin.client import REPLY_BYTES_MAX, Interface, NotImplementedByPlugin, Plugins
 from reconciler.plugin.messages import CreateEndpointReply, JoinReply, RequestPoolReply
+from tests.fakes.clock import Clock
 from tests.fakes.scripted_plugin import Answer, ScriptedPlugin, drip, flood, hang, http, raw
 
 NETWORK = Interface.NETWORK
 JOIN = "NetworkDriver.Join"
-
-
-class Clock:
-    """Seconds that pass when the test says so, on top of those that pass."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -161,11 +152,11 @@ def test_plugin_that_is_down_is_left_alone_for_longer_and_longer(root: Path) -> 
             with pytest.raises(PluginUnavailable, match="no whole HTTP answer"):
                 join(plugins)
             before = len(plugin.calls)
-            clock.now += wait_s - 0.1
+            clock.now_s += wait_s - 0.1
             with pytest.raises(PluginUnavailable, match="no whole HTTP answer"):
                 join(plugins)
             assert len(plugin.calls) == before
-            clock.now += 0.2
+            clock.now_s += 0.2
         plugin.answers[JOIN] = {}
         join(plugins)
         # Another one may be behind the name by now: it was introduced to anew after each failure.

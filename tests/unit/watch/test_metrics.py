@@ -24,17 +24,10 @@ from reconciler.errors import (
 )
 from reconciler.model.objects import HOST_UNIT, KvRecord, Unit
 from reconciler.watch.metrics import Metrics
+from tests.fakes.clock import Clock
 from tests.fakes.reports import FRONT, WEB, made, report
 
 FAULT = SpecError("a.yaml", 3, 1, "what is this?")
-
-
-@dataclass
-class Clock:
-    now_s: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @dataclass
