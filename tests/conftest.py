@@ -16,6 +16,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Generator, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import fork_server, waiting
 from tests.command_line import Reconcile
+from tests.differences import differences
 from tests.machine import Machine
 from tests.private_namespaces import NoPrivateMachine, enter_private_machine
 from tests.underlay import add_uplink
@@ -61,6 +63,14 @@ def _enter() -> str:
     except NoPrivateMachine as error:
         return str(error)
     return ""
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Of two views of a host, which are long, show where they differ."""
+    if op != "==" or not (isinstance(left, dict) and isinstance(right, dict)):
+        return None
+    found = [f"{place or 'all'}: {a!r:.300} != {b!r:.300}" for place, a, b in islice(differences(left, right), 20)]
+    return ["two dicts differ", *found]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -105,6 +105,18 @@ class Machine:
         found: list[dict[str, Any]] = json.loads(self.run("", "ip", *option, "-json", *arguments).stdout or "[]")
         return found
 
+    def ip_jsons(self, ns: str, *commands: str, options: tuple[str, ...] = ("-details",)) -> list[list[dict[str, Any]]]:
+        """Give what `ip -json COMMAND` lists for each, in one process. options: as ("-details", "-6"), for all of them."""
+        named = ("-n", ns) if ns else ()
+        listed = self.run("", "ip", *named, "-json", *options, "-batch", "-", stdin="\n".join(commands)).stdout
+        found, at = [], 0
+        while listed[at:].strip():
+            document, at = json.JSONDecoder().raw_decode(listed, at)
+            found.append(document)
+            at += len(listed[at:]) - len(listed[at:].lstrip())
+        assert len(found) == len(commands), f"{commands}: {listed}"
+        return found
+
     def links(self, ns: str) -> list[str]:
         """Names of all links, sorted."""
         with self.inside(ns):

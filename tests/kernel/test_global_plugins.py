@@ -415,13 +415,17 @@ def test_pass_killed_anywhere_is_completed_and_nothing_is_told_or_claimed_twice(
         assert cluster.ping("one", "10.0.0.1"), where
         assert alpha.endpoints("fabric") == {"one": "10.0.0.2"}, where
         assert plugins["alpha"].counted_twice() == [], where
-        assert forked(*alpha.options).writes == (), where
 
     def gone(where: str) -> None:
         assert forked(*alpha.options, "down").exit_code == 0, where
 
     count = every_death(
-        Way(run=lambda number: forked(*alpha.options, die_before=number), judge=judge, share=(0, 4)),
+        Way(
+            run=lambda number: forked(*alpha.options, die_before=number),
+            judge=judge,
+            again=lambda: forked.ok(*alpha.options),
+            share=(0, 4),
+        ),
         Way(run=lambda number: forked(*alpha.options, "down", die_before=number), judge=gone, share=(2, 8)),
         ("client", "SqliteStore"),
     )

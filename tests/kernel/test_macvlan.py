@@ -595,7 +595,6 @@ def test_pass_and_down_killed_anywhere_are_completed_by_the_next_also_in_a_forei
         forked.ok()
         assert machine.links("one") == ["eth0", "eth1", "lo"], where
         assert machine.links("two") == ["eth0", "lo"], where
-        assert forked.ok().writes == (), where
 
     def gone(where: str) -> None:
         forked.ok("down")
@@ -603,7 +602,7 @@ def test_pass_and_down_killed_anywhere_are_completed_by_the_next_also_in_a_forei
         assert machine.links("two") == ["lo"], where
 
     count = every_death(
-        Way(run=lambda number: forked(die_before=number), judge=built, share=(0, 3)),
+        Way(run=lambda number: forked(die_before=number), judge=built, again=forked.ok, share=(0, 3)),
         Way(run=lambda number: forked("down", die_before=number), judge=gone, share=(1, 3)),
         ("netlink",),
     )

@@ -273,7 +273,6 @@ def test_pass_and_down_killed_anywhere_are_completed_and_nothing_is_made_twice(
         assert machine.ping("left", "10.70.0.11"), where
         assert plugin.counted_twice() == [], where
         assert leftovers(machine) == [], where
-        assert forked.ok().writes == (), where
 
     def gone(where: str) -> None:
         forked.ok("down")
@@ -282,7 +281,7 @@ def test_pass_and_down_killed_anywhere_are_completed_and_nothing_is_made_twice(
         assert plugin.counted_twice() == [], where
 
     count = every_death(
-        Way(run=lambda number: forked(die_before=number), judge=built, share=(2 * part + 1, 4)),
+        Way(run=lambda number: forked(die_before=number), judge=built, again=forked.ok, share=(2 * part + 1, 4)),
         Way(run=lambda number: forked("down", die_before=number), judge=gone, share=(2 * part, 4)),
         CALLS,
     )
@@ -302,7 +301,6 @@ def test_down_killed_anywhere_is_undone_by_a_pass(
         forked.ok()
         assert machine.ping("left", "10.70.0.11"), where
         assert plugin.counted_twice() == [], where
-        assert forked.ok().writes == (), where
 
-    down = Way(run=lambda number: forked("down", die_before=number), judge=judge, share=(1, 4))
+    down = Way(run=lambda number: forked("down", die_before=number), judge=judge, again=forked.ok, share=(1, 4))
     assert each_death(down, forked.ok, CALLS) > 10

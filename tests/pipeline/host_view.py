@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,12 +39,15 @@ def settled(look: Callable[[], T], deadline_s: float = 5.0) -> T:
 
 def namespace(machine: Machine, ns: str) -> dict[str, Any]:
     """Give links, addresses, routes, firewall and forwarding of one namespace."""
+    addresses, routes, neighbours = machine.ip_jsons(
+        ns, "address show", "route show table all", "neighbour show nud permanent"
+    )
+    (routes6,) = machine.ip_jsons(ns, "route show table all", options=("-6",))
     return {
-        "links": [_plain_link(link) for link in machine.ip_json(ns, "-details", "link", "show")],
-        "addresses": [_plain_link(link) for link in machine.ip_json(ns, "address", "show")],
-        "routes": machine.ip_json(ns, "route", "show", "table", "all"),
-        "routes6": machine.ip_json(ns, "-6", "route", "show", "table", "all"),
-        "neighbours": machine.ip_json(ns, "neighbour", "show", "nud", "permanent"),
+        "links": [_plain_link(link) for link in addresses],
+        "routes": routes,
+        "routes6": routes6,
+        "neighbours": neighbours,
         "firewall": machine.run(ns, "nft", "-a", "list", "ruleset").stdout,
         "sysctls": sysctls(machine, ns),
     }
@@ -109,25 +112,29 @@ def _in_order(ruleset: str) -> str:
 
 
 def _shape_of(machine: Machine, ns: str) -> dict[str, Any]:
-    links = machine.ip_json(ns, "-details", "address", "show")
+    links, routes = machine.ip_jsons(ns, "address show", "route show")
+    (routes6,) = machine.ip_jsons(ns, "route show", options=("-6",))
     return {
         "links": sorted(
             (
                 link["ifname"],
                 link.get("master", ""),
                 link.get("mtu", 0),
-                link["operstate"],
+                _operstate(link),
                 "" if link.get("master") else link.get("address", ""),
                 tuple(sorted(f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"] if a["scope"] == "global")),
             )
             for link in links
         ),
-        "routes": sorted(f"{r['dst']} {r.get('gateway')} {r['dev']}" for r in machine.ip_json(ns, "route", "show")),
-        "routes6": sorted(
-            f"{r['dst']} {r.get('gateway')} {r['dev']}" for r in machine.ip_json(ns, "-6", "route", "show")
-        ),
+        "routes": sorted(f"{r['dst']} {r.get('gateway')} {r['dev']}" for r in routes),
+        "routes6": sorted(f"{r['dst']} {r.get('gateway')} {r['dev']}" for r in routes6),
         "ip_forward": _ip_forward(machine, ns),
     }
+
+
+def _operstate(link: Mapping[str, Any]) -> str:
+    """Of a bridge "": the kernel makes it follow its ports, but at most once a second (net/core/link_watch.c)."""
+    return "" if link.get("linkinfo", {}).get("info_kind") == "bridge" else str(link["operstate"])
 
 
 def _ip_forward(machine: Machine, ns: str) -> str:
