@@ -24,7 +24,10 @@ from reconciler.watch.path_look import Inode, Look, look
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 4.0
-"""How often to look without being told of anything: the kernel's queue may have run over, and nobody tells of that."""
+"""How often to see whether something may have been lost, of which nobody tells, and to look then."""
+
+UNASKED_LOOK_S: Final = 60.0
+"""How often to look though nothing can have been lost but what came in the very instant in which waiting ended."""
 
 QUIET_S: Final = 0.25
 """A file of which nobody can say whether it is still being written counts as whole when it has not changed for so long."""
@@ -58,7 +61,9 @@ class PathEvents:
         self._arm()
         for root in self._roots:
             root.changed.clear()  # who reads what is there does so later
-        self._look_at = time.monotonic() + LOOK_S
+        self._looked_at = time.monotonic()
+        self._look_at = self._looked_at + LOOK_S
+        self._has_hints = False
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -128,9 +133,8 @@ class PathEvents:
         has_mounts = self._wake.is_set()
         if has_mounts:
             self._wake.clear()
-        is_due = has_mounts or self._notifier is None or time.monotonic() >= self._look_at
-        if is_due:
-            self._look_at = time.monotonic() + LOOK_S
+        self._has_hints |= bool(hints)
+        is_due = has_mounts or self._notifier is None or self._is_look_due()
         for root in self._roots:
             root.take(hints, self._watched, is_due=is_due)
         if has_mounts or self._must_arm(hints, is_due=is_due):
@@ -138,6 +142,19 @@ class PathEvents:
         for root in self._roots:
             root.settle()
             self._tell(root)
+
+    def _is_look_due(self) -> bool:
+        """Say whether to look without being told of anything."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return False
+        self._look_at = now + LOOK_S
+        is_due = now - self._looked_at >= UNASKED_LOOK_S or self.needs_polling
+        is_due |= self._has_hints  # while it tells of something it may lose something else
+        is_due |= self._notifier is None or self._notifier.may_have_lost()
+        if is_due:
+            self._looked_at, self._has_hints = now, False
+        return is_due
 
     def _must_arm(self, hints: set[Hint], *, is_due: bool) -> bool:
         """Say whether what is watched is not what has to be, or may be so no more."""

@@ -155,6 +155,8 @@ class _Walk:
             status = os.stat(place)
         except OSError:
             return  # what is not there is told of by the folder above
+        if place not in self.found.places:
+            self.found.is_blind |= filesystem_type(place) in _WITHOUT_EVENTS
         self._watch(place, status, part)
         self._stamp(os.path.join(place, part))
 

@@ -334,6 +334,7 @@ def test_name_that_is_no_text_is_told_and_ends_nothing(specs: Path, events: Path
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """It looks often without being told of anything."""
     monkeypatch.setattr(path_events, "LOOK_S", 0.05)
+    monkeypatch.setattr(notifier, "_READ_S", 0.0)  # something may always have been lost
 
 
 @pytest.mark.usefixtures("soon")
@@ -353,6 +354,32 @@ def test_what_nobody_told_of_is_seen(specs: Path, monkeypatch: pytest.MonkeyPatc
         assert tells(events)
     write_hidden(specs)
     assert not tells(events, 4 * path_events.LOOK_S)
+    events.close()
+
+
+def test_quiet_files_are_not_looked_at(specs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(path_events, "LOOK_S", 0.01)
+    asked, looks = list[bool](), list[str]()
+    own_look, own_ask = path_events.look, notifier.Notifier.may_have_lost
+
+    def ask(self: notifier.Notifier) -> bool:
+        asked.append(own_ask(self))
+        return asked[-1]
+
+    def count(root: str) -> path_look.Look:
+        looks.append(root)
+        return own_look(root)
+
+    monkeypatch.setattr(notifier.Notifier, "may_have_lost", ask)
+    monkeypatch.setattr(path_events, "look", count)
+    events = PathEvents(specs)
+    assert eventually(lambda: asked[-2:] == [False, False]), "it has looked once since it watches"
+    before = len(asked), len(looks)
+
+    assert eventually(lambda: len(asked) >= before[0] + 5)
+    assert len(looks) == before[1]
+    monkeypatch.setattr(path_events, "UNASKED_LOOK_S", 0.0)
+    assert eventually(lambda: len(looks) > before[1])
     events.close()
 
 
