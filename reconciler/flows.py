@@ -6,13 +6,16 @@ Connection tracking keeps a translation as long as packets come, so a peer that 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_interface
+from ipaddress import IPv4Interface, IPv6Interface
 
 from reconciler.firewall.published import Translation, translations
+from reconciler.ipam.promises import RECORD_MAX
 from reconciler.model.objects import IPAddress, Key, KvRecord, Seen
+from reconciler.records.document import Misfit
+from reconciler.records.fields import Fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +53,7 @@ def _addresses(seen: Mapping[Key, Seen]) -> Iterator[IPAddress]:
     """Read the addresses that endpoints were promised; a record that is damaged has none."""
     for found in seen.values():
         if isinstance(found.object, KvRecord) and found.object.path.startswith("endpoint/"):
-            try:
-                record = json.loads(found.object.value)
-                texts = [text for key in ("ipv4", "ipv6") if isinstance(text := record[key], str)]
-                yield from [ip_interface(text).ip for text in texts]
-            except (ValueError, TypeError, LookupError, RecursionError):
-                continue
+            with suppress(Misfit):
+                fields = Fields.of(found.object.value, RECORD_MAX)
+                both = fields.interface("ipv4", IPv4Interface), fields.interface("ipv6", IPv6Interface)
+                yield from [interface.ip for interface in both if interface is not None]

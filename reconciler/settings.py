@@ -12,6 +12,7 @@ from typing import Final
 from reconciler.errors import ConfigError
 from reconciler.model.identifiers import instance_id, is_link_name
 from reconciler.model.objects import IPAddress
+from reconciler.model.subnets import is_unicast
 
 _ADVERTISED: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[a-zA-Z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?\Z")
 
@@ -59,8 +60,7 @@ def advertised(text: str) -> Advertised:
 
 
 def _is_reachable(address: IPAddress) -> bool:
-    is_nobody = address.is_multicast or address.is_loopback or address.is_unspecified
-    return not is_nobody and not (address.version == 6 and address.is_link_local)
+    return is_unicast(address) and not (address.version == 6 and address.is_link_local)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

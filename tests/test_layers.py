@@ -18,6 +18,7 @@ PACKAGE = "reconciler"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("model", "last_answer"),
+    ("records",),
     ("settings",),
     ("spec", "ipam", "drivers", "plan", "firewall", "sandbox", "ports", "reach"),
     ("announcements", "flows", "cluster", "host_settings"),
@@ -37,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 PURE = (
     "model",
     "last_answer",
+    "records",
     "spec",
     "ipam",
     "drivers",
@@ -62,11 +64,11 @@ PURE = (
 )
 
 DOORS = (
+    "records.file",
     "spec.files",
     "spec.load",
     "spec.rendering",
     "spec.export_schema",
-    "status.content",
     "status.files",
     "status.read",
     "status.revision",

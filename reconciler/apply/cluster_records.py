@@ -30,7 +30,7 @@ from reconciler.kv.protocol import (
     Write,
     is_key,
 )
-from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
+from reconciler.model.identifiers import is_name
 from reconciler.model.objects import ClusterRecord, Object
 from reconciler.model.plan import Operation, Outcome
 
@@ -297,4 +297,4 @@ def _whose(entry: Entry) -> str:
 
 def _host(entry: Entry) -> str:
     host = endpoint_host(entry.value.decode(errors="replace"))
-    return host if NAME_PATTERN.match(host) and len(host) <= NAME_MAX else "?"
+    return host if is_name(host) else "?"

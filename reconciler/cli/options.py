@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 
 from reconciler.errors import ConfigError
-from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
+from reconciler.model.identifiers import is_name
 from reconciler.settings import PruneLimit, Settings, advertised
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def _seconds(text: str) -> float:
 
 def _check_host(name: str) -> None:
     """The name is part of the path of a spec file, `hosts/<host>.yaml`."""
-    if not NAME_PATTERN.match(name) or len(name) > NAME_MAX:
+    if not is_name(name):
         raise ConfigError(
             f"{name!r} is no host name: letters, digits, dots, dashes, not beginning with a dash or a dot"
         )

@@ -22,16 +22,7 @@ def seconds_since(moment: str, now: str) -> float:
     return (_parsed(now) - _parsed(moment)).total_seconds()
 
 
-def _parsed(moment: str) -> datetime:
-    """Nanoseconds are cut to what datetime holds."""
-    whole, point, rest = moment.partition(".")
-    if not point:
-        return _with_zone(moment)
-    digits = rest.rstrip("Z").partition("+")[0].partition("-")[0]
-    return _with_zone(f"{whole}.{digits[:6].ljust(6, '0')}{rest[len(digits) :]}")
-
-
-def _with_zone(text: str) -> datetime:
+def _parsed(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a moment without a time zone")

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from reconciler.cluster.reading import Misfit, endpoint_host, read_life, read_revision
+from reconciler.cluster.reading import endpoint_host, read_life, read_revision
 from reconciler.cluster.records import REVISIONS_FOLDER, info_path, left_path, life_path
 from reconciler.cluster.state import decode_state
 from reconciler.model.objects import ClusterRecord
+from reconciler.records.document import Misfit
 
 _MOMENT = "2000-01-01T00:00:00Z"
 """Any will do: what depends on the time is not asked for here."""

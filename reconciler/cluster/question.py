@@ -8,18 +8,18 @@ from typing import Final
 
 from reconciler.cluster.reading import (
     Info,
-    Misfit,
     endpoint_host,
     read_endpoint,
     read_info,
     read_left,
     read_life,
     read_member,
-    read_name,
     read_network,
 )
 from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
 from reconciler.model.objects import ClusterRecord, Key, Seen
+from reconciler.records.document import Misfit
+from reconciler.records.fields import checked_name
 
 Content = Info | Member | GlobalNetwork | ClusterEndpoint | str | Misfit
 
@@ -85,7 +85,7 @@ def _content(path: str, text: str, nodes_folder: str) -> Content:
             case ["networks", name]:
                 return read_network(name, text)
             case ["network", network, "members", host]:
-                read_name(network)
+                checked_name(network)
                 return read_member(host, text)
             case ["network", network, "endpoints", name]:
                 return read_endpoint(network, name, text)
@@ -100,7 +100,7 @@ _OF_NODES: Final[Mapping[str, Callable[[str], Info | str]]] = {"info": read_info
 def _node_content(segments: list[str], text: str) -> Info | str:
     match segments:
         case [host, kind] if kind in _OF_NODES:
-            read_name(host)
+            checked_name(host)
             return _OF_NODES[kind](text)
     return ""
 

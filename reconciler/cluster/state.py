@@ -10,10 +10,10 @@ from typing import Final
 from reconciler.cluster.hosts import Hosts
 from reconciler.cluster.networks import Folder, folder, with_seen
 from reconciler.cluster.question import Question, Reading, read_record
-from reconciler.cluster.reading import Misfit
 from reconciler.model.cluster import ClusterState, GlobalNetwork
 from reconciler.model.objects import Key, Seen
-from reconciler.model.words import left_out
+from reconciler.records.document import Misfit
+from reconciler.records.faults import left_out
 
 _SHORT_ID: Final = 12
 """Hex digits of an id that go into names of links and namespaces: two networks that agree in them would share one."""

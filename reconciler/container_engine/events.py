@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import select
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from reconciler.container_engine.exchange import advance, asked
 from reconciler.errors import ContainerEngineError
 from reconciler.http.client_protocol import AnswerTooLong
 from reconciler.http.lines import Lines
+from reconciler.records.document import Misfit, json_value
 
 _TARGET: Final = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%7D"
 _LINE_MAX: Final = 1 << 20
@@ -89,11 +89,11 @@ class EventStream:
 def _events(line: bytes) -> Iterator[ContainerEvent]:
     """Read one line; nothing for what is none of our business or makes no sense."""
     try:
-        match json.loads(line):
+        match json_value(line, _LINE_MAX):
             case {"Action": str(action), "Actor": {"ID": str(container), "Attributes": dict(attributes)}}:
                 if action in _TELLING:
                     yield ContainerEvent(id=container, names=frozenset(_names(attributes)))
-    except (ValueError, RecursionError):
+    except Misfit:
         return
 
 

@@ -16,6 +16,8 @@ from typing import Final
 
 from reconciler.errors import NameConflict, kernel_error
 from reconciler.model.identifiers import NsRef
+from reconciler.records.document import Misfit, json_value
+from reconciler.records.file import content
 
 _FILE_MAX: Final = 1 << 20
 _NOTE_MAX: Final = 8 << 20
@@ -96,12 +98,11 @@ def write_note(run_dir: Path, attachment: str, name: str, note: Note) -> None:
 def read_note(run_dir: Path, attachment: str, name: str) -> Note | None:
     """Give it; None when there is none that makes sense."""
     try:
-        fd = os.open(notes_folder(run_dir) / attachment / name, os.O_RDONLY | _FLAGS)
-        with open(fd, "rb") as file:
-            match json.loads(file.read(_NOTE_MAX)):
-                case {"path": str(path), "process": str(process), "before": str(before), "ours": [str(), *_] as ours}:
-                    return Note(path=path, process=NsRef(process), before=before, ours=tuple(map(str, ours)))
-    except (OSError, ValueError, RecursionError):
+        text = content(notes_folder(run_dir) / attachment / name, flags=os.O_NOFOLLOW, bytes_max=_NOTE_MAX)
+        match json_value(text, _NOTE_MAX):
+            case {"path": str(path), "process": str(process), "before": str(before), "ours": [str(), *_] as ours}:
+                return Note(path=path, process=NsRef(process), before=before, ours=tuple(map(str, ours)))
+    except (OSError, Misfit):
         return None
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,9 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import quote
 
+from reconciler.container_engine.exchange import ANSWER_BYTES_MAX
 from reconciler.errors import ContainerEngineError
 from reconciler.http.client_protocol import Answer
 from reconciler.model.containers import NoContainer
+from reconciler.records.document import Misfit, json_object
+from reconciler.records.lenient import mapping_of
 
 _ID: Final = re.compile(r"[0-9a-f]{64}\Z")
 _PID_MAX: Final = 1 << 22
@@ -50,17 +52,17 @@ def described(engine: Path, name: str, reply: Answer) -> Running | NoContainer:
         return missing
     if reply.status != 200:
         raise ContainerEngineError(f"{engine}: the engine answers {reply.status} when asked for container {name}")
-    document = _mapping(_parsed(name, reply.body))
+    document = _document(name, reply.body)
     if not _is_meant(name, document):
         return missing
-    mode = _mapping(document.get("HostConfig")).get("NetworkMode")
+    mode = mapping_of(document, "HostConfig").get("NetworkMode")
     if mode != "none":
         return NoContainer(
             reason=f"container {name} has the network mode {_shown(mode)}, which is the engine's own business; "
             "create it with --network none",
             may_come=False,
         )
-    state = _mapping(document.get("State"))
+    state = mapping_of(document, "State")
     if state.get("Running") is not True or state.get("Pid") == 0:
         return NoContainer(reason=f"container {name} is not running; start it")
     return _running(name, document, state.get("Pid"))
@@ -93,15 +95,11 @@ def _files(container_id: str, document: Mapping[str, object]) -> Iterator[tuple[
                 yield name, str(path)
 
 
-def _parsed(name: str, body: bytes | bytearray) -> object:
+def _document(name: str, body: bytes | bytearray) -> Mapping[str, object]:
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as cause:
-        raise ContainerEngineError(f"what the engine says of container {name} is no JSON") from cause
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
+        return json_object(body, ANSWER_BYTES_MAX)
+    except Misfit as cause:
+        raise ContainerEngineError(f"what the engine says of container {name} is {cause}") from cause
 
 
 def _shown(value: object) -> str:

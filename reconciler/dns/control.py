@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import ResolverError
+from reconciler.records.document import Misfit, json_object
 
 FOLDER: Final = "dns"
 ZONES_FILE: Final = "zones.json"
@@ -89,12 +90,9 @@ def encode(document: Document) -> bytes:
 def decode(message: bytes) -> Document:
     """Read one message. Raises ResolverError."""
     try:
-        document = json.loads(message)
-    except ValueError as cause:
+        return json_object(message, MESSAGE_MAX)
+    except Misfit as cause:
         raise ResolverError(f"{message[:80]!r} is no message between the engine and its DNS server") from cause
-    if not isinstance(document, dict):
-        raise ResolverError(f"{message[:80]!r} is no message between the engine and its DNS server")
-    return document
 
 
 def is_own_user(connection: socket.socket) -> bool:

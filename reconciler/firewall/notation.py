@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from reconciler.errors import FirewallError
 from reconciler.firewall.ruleset import SetSpec
-from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
+from reconciler.model.identifiers import is_name
 from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, FirewallElement, Unit
 
 COMMENT_MAX: Final = 128
@@ -201,7 +201,7 @@ def comment_unit(comment: str, long_units: Mapping[str, Unit]) -> Unit:
     if comment == CLUSTER_UNIT.network:
         return CLUSTER_UNIT
     network, _, attachment = comment.partition("/")
-    is_valid = all(not name or (len(name) <= NAME_MAX and NAME_PATTERN.match(name)) for name in (network, attachment))
+    is_valid = all(not name or is_name(name) for name in (network, attachment))
     return Unit(network=network, attachment=attachment) if is_valid else HOST_UNIT
 
 

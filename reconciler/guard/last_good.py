@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from reconciler.guard.state_file import mapping_of, read_fields, remove, text_of, texts_of, write_fields
+from reconciler.guard.state_file import read_fields, remove, write_fields
 from reconciler.model.identifiers import NsRef
+from reconciler.records.lenient import items_of, mapping_of, text_of, texts_of
 from reconciler.settings import Settings
 from reconciler.spec.files import SpecText
 from reconciler.spec.load import LoadedSpecs, load_texts
@@ -129,7 +130,6 @@ def fields_of(texts: Texts) -> Mapping[str, object]:
 
 
 def texts_from(fields: Mapping[str, object]) -> Texts:
-    files = fields.get("files")
     return tuple(
         SpecText(
             text_of(file, "name"),
@@ -137,7 +137,7 @@ def texts_from(fields: Mapping[str, object]) -> Texts:
             file.get("is_template") is True,
             file.get("is_variables") is True,
         )
-        for file in (files if isinstance(files, list) else ())
+        for file in items_of(fields, "files")
         if isinstance(file, dict)
     )
 
@@ -146,11 +146,11 @@ def read_verified(state_dir: Path) -> Verified | None:
     fields = read_fields(state_dir / "verified.json")
     if fields is None:
         return None
-    inodes, kept = mapping_of(fields, "sandboxes"), fields.get("kept")
+    inodes = mapping_of(fields, "sandboxes")
     return Verified(
         digest=text_of(fields, "digest"),
         place=text_of(fields, "place"),
-        kept=tuple(map(str, kept)) if isinstance(kept, list) else (),
+        kept=tuple(map(str, items_of(fields, "kept"))),
         specs=text_of(fields, "specs"),
         sandboxes={NsRef(ns): inode for ns, inode in inodes.items() if isinstance(inode, int)},
     )

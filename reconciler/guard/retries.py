@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.errors import KernelError
-from reconciler.guard.state_file import alone, mapping_of, read_fields, remove, write_fields
+from reconciler.guard.state_file import alone, read_fields, remove, write_fields
 from reconciler.model.objects import Unit
+from reconciler.records.lenient import mapping_of
 
 
 def ask_to_retry(state_dir: Path, names: Iterable[str]) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import kernel_error
-from reconciler.status.content import content
+from reconciler.records.document import Misfit, json_object
+from reconciler.records.file import content
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +33,10 @@ def read_fields(path: Path) -> Mapping[str, object] | None:
         _complain(f"{path} cannot be read ({error.strerror}) and is left out: move away what stands there")
         return None
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if isinstance(found, dict):
-        return found
-    _complain(f"{path} is damaged and left out; it is written anew when it is needed")
-    return None
+        return json_object(text, BYTES_MAX)
+    except Misfit:
+        _complain(f"{path} is damaged and left out; it is written anew when it is needed")
+        return None
 
 
 @lru_cache(maxsize=64)
@@ -98,24 +96,3 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def text_of(fields: Mapping[str, object], key: str) -> str:
-    """Give a text; "" for anything else."""
-    value = fields.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def number_of(fields: Mapping[str, object], key: str) -> float:
-    """Give a number; 0 for anything else."""
-    value = fields.get(key)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0.0
-
-
-def mapping_of(fields: Mapping[str, object], key: str) -> Mapping[str, object]:
-    value = fields.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def texts_of(fields: Mapping[str, object], key: str) -> Mapping[str, str]:
-    return {name: value for name, value in mapping_of(fields, key).items() if isinstance(value, str)}

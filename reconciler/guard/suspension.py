@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import Suspended
-from reconciler.guard.state_file import alone, mapping_of, number_of, read_fields, remove, text_of, write_fields
-from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
+from reconciler.guard.state_file import alone, read_fields, remove, write_fields
+from reconciler.model.identifiers import is_name
 from reconciler.model.objects import Unit
+from reconciler.records.lenient import mapping_of, number_of, text_of
 
 EVERYTHING: Final = ""
 """Stands for all networks; no network can be called so."""
@@ -105,7 +106,7 @@ def _read(file: Path) -> Iterator[Suspension]:
     entries = mapping_of(read_fields(file) or {}, "suspensions")
     for name in sorted(entries):
         fields = mapping_of(entries, name)
-        if name == EVERYTHING or (NAME_PATTERN.match(name) and len(name) <= NAME_MAX):
+        if name == EVERYTHING or is_name(name):
             yield Suspension(
                 network=name,
                 actor=text_of(fields, "actor"),

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from reconciler.guard.last_good import Texts, fields_of, place, texts_from
-from reconciler.guard.state_file import mapping_of, number_of, read_fields, remove, text_of, texts_of, write_fields
+from reconciler.guard.state_file import read_fields, remove, write_fields
+from reconciler.records.lenient import mapping_of, number_of, text_of, texts_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

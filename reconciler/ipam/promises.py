@@ -10,22 +10,18 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import (
-    IPv4Interface,
-    IPv6Interface,
-    ip_address,
-    ip_interface,
-    ip_network,
-)
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import Final
 from urllib.parse import quote, unquote
 
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet
-from reconciler.model.identifiers import HOST, NAME_MAX, NAME_PATTERN, VNI_MAX, NsRef, is_link_name
+from reconciler.model.identifiers import HOST, VNI_MAX, NsRef
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, KvRecord, Unit
 from reconciler.model.plugins import JoinAnswer
-from reconciler.model.subnets import unusable_part
-from reconciler.model.words import left_out
+from reconciler.model.subnets import is_unicast
+from reconciler.records.document import Misfit
+from reconciler.records.faults import left_out
+from reconciler.records.fields import Fields, checked_name
 
 SubnetPromise = tuple[IPNetwork, IPAddress | None]
 """A pool and the gateway in it, None where nobody answers."""
@@ -37,10 +33,6 @@ _SUBNETS_MAX: Final = 64
 _NS_MAX: Final = 4096 + 16
 """PATH_MAX (linux/limits.h) and the reference's kind."""
 
-_ID: Final = re.compile(r"[0-9a-f]{64}\Z")
-_CREATED: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
-_UNICAST_MAC: Final = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
-_NO_MAC: Final = "00:00:00:00:00:00"
 _SYSCTL: Final = re.compile(r"net(/(?!\.{1,2}(/|\Z))[A-Za-z0-9_.@-]+)+\Z")
 _SYSCTL_VALUE: Final = re.compile(r"[ -~\t]{0,4096}\Z")
 _SHORT_ID: Final = 12
@@ -187,10 +179,6 @@ _HOST_SEGMENT = "host"
 """Stands for the host's namespace, whose reference is empty; all others hold a colon."""
 
 
-class _Misfit(Exception):
-    """A record is not what it should be; the text says why, without repeating its content."""
-
-
 class _Reader:
     def __init__(self) -> None:
         self.networks: dict[str, NetworkPromise] = {}
@@ -204,81 +192,58 @@ class _Reader:
         try:
             match path.split("/"):
                 case ["network", name]:
-                    self._add_network(_name(name), _fields(text))
+                    self._add_network(checked_name(name), Fields.of(text, RECORD_MAX))
                 case ["endpoint", network, attachment]:
-                    self._add_endpoint(_name(network), _name(attachment), _fields(text))
+                    self._add_endpoint(checked_name(network), checked_name(attachment), Fields.of(text, RECORD_MAX))
                 case ["sandbox", attachment, ns]:
-                    self._add_sandbox(_name(attachment), _ns(ns))
+                    self._add_sandbox(checked_name(attachment), _ns(ns))
                 case ["sysctl", ns, *parts]:
-                    self._add_sysctl(_ns(ns), "/".join(parts), _fields(text))
-        except _Misfit as misfit:
+                    self._add_sysctl(_ns(ns), "/".join(parts), Fields.of(text, RECORD_MAX))
+        except Misfit as misfit:
             self.faults.append((path, str(misfit)))
 
-    def _add_network(self, name: str, fields: Mapping[str, object]) -> None:
+    def _add_network(self, name: str, fields: Fields) -> None:
+        subnets = fields.objects("subnets", _SUBNETS_MAX)
         self.networks[name] = NetworkPromise(
             name=name,
-            created=_matching(fields, "created", _CREATED, or_empty=True),
-            subnets=_subnets(fields.get("subnets")),
-            vnis=_vnis(fields.get("subnets")),
-            link_name=_link(fields, "link_name"),
-            is_protected=fields.get("protected") is True,
-            is_shared=fields.get("shared") is True,
+            created=fields.text("created") and fields.moment("created"),
+            subnets=tuple(map(_subnet, subnets)),
+            vnis={entry.pool("subnet"): entry.number("vni", VNI_MAX) for entry in subnets if "vni" in entry},
+            link_name=fields.link_name("link_name"),
+            is_protected=fields.value("protected") is True,
+            is_shared=fields.value("shared") is True,
             id=self._new_id(fields),
         )
 
-    def _add_endpoint(self, network: str, attachment: str, fields: Mapping[str, object]) -> None:
-        ipv4, ipv6 = _interface(fields, "ipv4"), _interface(fields, "ipv6")
-        if isinstance(ipv4, IPv6Interface) or isinstance(ipv6, IPv4Interface):
-            raise _Misfit("an address of the wrong family")
-        mac = _matching(fields, "mac", _UNICAST_MAC, or_empty=True)
-        if mac == _NO_MAC:
-            raise _Misfit("mac is all zero")
+    def _add_endpoint(self, network: str, attachment: str, fields: Fields) -> None:
         self.endpoints[network, attachment] = EndpointPromise(
             network=network,
             attachment=attachment,
-            ifname=_link(fields, "ifname"),
-            link_name=_link(fields, "link_name"),
-            ipv4=ipv4,
-            ipv6=ipv6,
-            mac=mac,
+            ifname=fields.link_name("ifname"),
+            link_name=fields.link_name("link_name"),
+            ipv4=fields.interface("ipv4", IPv4Interface),
+            ipv6=fields.interface("ipv6", IPv6Interface),
+            mac=fields.mac("mac"),
             id=self._new_id(fields),
         )
 
-    def _add_sysctl(self, ns: NsRef, name: str, fields: Mapping[str, object]) -> None:
+    def _add_sysctl(self, ns: NsRef, name: str, fields: Fields) -> None:
         if not _SYSCTL.match(name):
-            raise _Misfit("not a setting below net/")
-        before = _matching(fields, "before", _SYSCTL_VALUE)
+            raise Misfit("not a setting below net/")
+        before = fields.matching("before", _SYSCTL_VALUE)
         self.sysctls[ns, name] = SysctlPromise(ns=ns, name=name, before=before)
 
     def _add_sandbox(self, attachment: str, ns: NsRef) -> None:
         if ns == HOST:
-            raise _Misfit("not a sandbox")
+            raise Misfit("not a sandbox")
         self.sandboxes[ns] = attachment
 
-    def _new_id(self, fields: Mapping[str, object]) -> str:
-        found = _matching(fields, "id", _ID)
+    def _new_id(self, fields: Fields) -> str:
+        found = fields.id("id")
         if found[:_SHORT_ID] in self._ids:
-            raise _Misfit("another record has its id")
+            raise Misfit("another record has its id")
         self._ids.add(found[:_SHORT_ID])
         return found
-
-
-def _fields(text: str) -> Mapping[str, object]:
-    if len(text) > RECORD_MAX:
-        raise _Misfit(f"longer than {RECORD_MAX} characters")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise _Misfit("not JSON") from None
-    if not isinstance(value, dict):
-        raise _Misfit("not a JSON object")
-    return value
-
-
-def _name(text: str) -> str:
-    if len(text) > NAME_MAX or not NAME_PATTERN.match(text):
-        raise _Misfit("not a name")
-    return text
 
 
 def _ns(quoted: str) -> NsRef:
@@ -286,80 +251,13 @@ def _ns(quoted: str) -> NsRef:
         return HOST
     text = unquote(quoted, errors="replace")
     if len(text) > _NS_MAX or quote(text, safe="") != quoted or any(ord(c) < 32 for c in text):
-        raise _Misfit("not a namespace")
+        raise Misfit("not a namespace")
     return NsRef(text)
 
 
-def _string(fields: Mapping[str, object], key: str) -> str:
-    value = fields.get(key)
-    if not isinstance(value, str):
-        raise _Misfit(f"{key} is not a string")
-    return value
-
-
-def _matching(fields: Mapping[str, object], key: str, pattern: re.Pattern[str], *, or_empty: bool = False) -> str:
-    value = _string(fields, key)
-    if not pattern.match(value) and not (or_empty and not value):
-        raise _Misfit(f"{key} is malformed")
-    return value
-
-
-def _link(fields: Mapping[str, object], key: str) -> str:
-    value = _string(fields, key)
-    if value and not is_link_name(value):
-        raise _Misfit(f"{key} is not a link name")
-    return value
-
-
-def _interface(fields: Mapping[str, object], key: str) -> IPInterface | None:
-    if fields.get(key) is None:
-        return None
-    try:
-        found = ip_interface(_address_text(fields, key))
-    except ValueError:
-        raise _Misfit(f"{key} is not an address") from None
-    if not _is_unicast(found.ip):
-        raise _Misfit(f"{key} is not an endpoint's address")
-    return found
-
-
-def _is_unicast(address: IPAddress) -> bool:
-    return not (address.is_multicast or address.is_loopback or address.is_unspecified)
-
-
-def _address_text(fields: Mapping[str, object], key: str) -> str:
-    """Give the text of an address; one with a scope belongs to a link and is no choice of ours."""
-    text = _string(fields, key)
-    if "%" in text:
-        raise _Misfit(f"{key} has a scope")
-    return text
-
-
-def _subnets(value: object) -> tuple[SubnetPromise, ...]:
-    if not isinstance(value, list) or len(value) > _SUBNETS_MAX:
-        raise _Misfit("subnets is not a short list")
-    return tuple(_subnet(entry) for entry in value)
-
-
-def _vnis(value: object) -> Mapping[IPNetwork, int]:
-    """Give the VNIs of subnets that were read before."""
-    entries = value if isinstance(value, list) else []
-    given = {ip_network(entry["subnet"]): entry["vni"] for entry in entries if "vni" in entry}
-    if not all(type(vni) is int and 0 < vni <= VNI_MAX for vni in given.values()):
-        raise _Misfit("a vni is out of range")
-    return given
-
-
-def _subnet(entry: object) -> SubnetPromise:
-    if not isinstance(entry, dict):
-        raise _Misfit("a subnet is not an object")
-    try:
-        subnet = ip_network(_address_text(entry, "subnet"))
-        gateway = None if entry.get("gateway") is None else ip_address(_address_text(entry, "gateway"))
-    except ValueError:
-        raise _Misfit("a subnet or gateway is malformed") from None
-    if unusable_part(subnet):
-        raise _Misfit("a subnet is not a pool")
-    if gateway is not None and (gateway not in subnet or not _is_unicast(gateway)):
-        raise _Misfit("a gateway lies outside its subnet")
+def _subnet(entry: Fields) -> SubnetPromise:
+    subnet = entry.pool("subnet")
+    gateway = entry.address("gateway") if entry.has("gateway") else None
+    if gateway is not None and (gateway not in subnet or not is_unicast(gateway)):
+        raise Misfit("a gateway lies outside its subnet")
     return subnet, gateway

@@ -17,12 +17,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.backoff import Backoff
 from reconciler.kv.config import StoreConfig
-from reconciler.kv.fail_over import Cancellation, HttpClient, LineStream, Reply, Request, ServerLeft
+from reconciler.kv.fail_over import REPLY_BYTES_MAX, Cancellation, HttpClient, LineStream, Reply, Request, ServerLeft
 from reconciler.kv.protocol import (
     Batch,
     Check,
@@ -38,6 +38,7 @@ from reconciler.kv.protocol import (
     conflict,
     is_key,
 )
+from reconciler.records.document import Misfit, json_object
 
 SILENCE_MAX_S: Final = 20.0
 """After so long without a word a watch is opened anew, from where it was: a stream can go dead (etcd issue 8980)."""
@@ -271,7 +272,7 @@ class EtcdWatch:
             return None
         self._heard_s = time.monotonic()
         with _translated():
-            return self._understood(json.loads(line))
+            return self._understood(_object(line))
 
     def _understood(self, message: Json) -> Batch | None:
         """Take in one message of the stream: events, or that the watch was ended by the server."""
@@ -335,12 +336,10 @@ def _request(method: str, message: Json, token: str, *, is_repeatable: bool) -> 
 
 def _answer(reply: Reply) -> Json:
     try:
-        content = json.loads(reply.body)
-    except ValueError:
+        content = _object(reply.body)
+    except Misfit:
         raise reply.foreign("etcd") from None
     with _translated():
-        if not isinstance(content, dict):
-            raise reply.foreign("etcd")
         if reply.status == 200 and "error" not in content:
             return content
         reason = _reason(content)
@@ -351,6 +350,10 @@ def _answer(reply: Reply) -> Json:
         if "lease not found" in reason:
             raise KvConflict("the session has ended")
         raise (KvUnavailable if reply.is_server_trouble else KvError)(f"etcd: {reason}")
+
+
+def _object(text: bytes | bytearray) -> Json:
+    return cast("Json", json_object(text, REPLY_BYTES_MAX))
 
 
 def _reason(content: Json) -> str:
@@ -367,7 +370,7 @@ def _translated() -> Iterator[None]:
     """Translate what decoding makes of answers that are not etcd's."""
     try:
         yield
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (Misfit, LookupError, TypeError, AttributeError, ValueError) as error:
         raise KvUnavailable(f"the server's answer is not etcd's: {type(error).__name__} {error}") from error
 
 

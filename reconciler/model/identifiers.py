@@ -51,6 +51,11 @@ GATEWAY_NETWORK: Final = "docker_gwbridge"
 """The local bridge network by which attachments on overlay networks reach everything else (the engine's name)."""
 
 
+def is_name(text: str) -> bool:
+    """True for what networks, attachments, hosts and plugins may be called."""
+    return len(text) <= NAME_MAX and NAME_PATTERN.match(text) is not None
+
+
 def is_link_name(name: str) -> bool:
     """True for what the kernel takes as a link name (dev_valid_name in net/core/dev.c) and a shell reads without quotes."""
     return (

@@ -52,6 +52,11 @@ def usable_in_range(subnet: IPNetwork, ip_range: IPNetwork | None) -> tuple[int,
     return max(first, int(ip_range.network_address)), min(last, int(ip_range.broadcast_address))
 
 
+def is_unicast(address: IPAddress) -> bool:
+    """Say whether packets can be sent to an address of another host."""
+    return not (address.is_multicast or address.is_loopback or address.is_unspecified)
+
+
 def unusable_part(subnet: IPNetwork) -> str:
     """Name the block in a subnet that is not for links, "" where there is none."""
     for block, meaning in _UNUSABLE.items():

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
-
-_LEFT_OUT_MAX: Final = 100
 
 
 def without(text: str, *names: str) -> str:
@@ -31,10 +28,3 @@ def some(items: Sequence[str], shown_max: int) -> str:
     if len(items) <= shown_max + 1:
         return ", ".join(items)
     return f"{', '.join(items[:shown_max])} and {len(items) - shown_max} more"
-
-
-def left_out(records: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """Say why records are left out, a line each, and of the many how many more there are. records: path and reason."""
-    lines = [f"record {path[:200]!r} left out: {reason}" for path, reason in records[:_LEFT_OUT_MAX]]
-    more = len(records) - _LEFT_OUT_MAX
-    return (*lines, f"{counted(more, 'more record')} left out") if more > 0 else tuple(lines)

@@ -22,14 +22,8 @@ from reconciler.errors import PluginError, PluginMissing, PluginRefused, PluginU
 from reconciler.http.client_protocol import Answer, AnswerTooLong, BadAnswer, Request
 from reconciler.http.connection import Connection, Origin
 from reconciler.plugin.discovery import PluginAddress, find_plugin, tls_context
-from reconciler.plugin.messages import (
-    ActivateReply,
-    CapabilitiesReply,
-    IpamCapabilitiesReply,
-    Reply,
-    faults_of,
-    shown,
-)
+from reconciler.plugin.messages import ActivateReply, CapabilitiesReply, IpamCapabilitiesReply, Reply, faults_of
+from reconciler.records.faults import shown
 
 ACCEPT: Final = "application/vnd.docker.plugins.v1.2+json"
 REPLY_BYTES_MAX: Final = 1024 * 1024

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from reconciler.errors import PluginError, PluginMissing
-from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
+from reconciler.model.identifiers import NAME_MAX, is_name
 from reconciler.plugin.messages import PluginSpec, TlsConfig, faults_of
+from reconciler.records.file import content
 
 _SOCKETS: Final = Path("run/docker/plugins")
 _SPECS: Final = (Path("etc/docker/plugins"), Path("usr/lib/docker/plugins"))
@@ -44,7 +45,7 @@ def find_plugin(name: str, root: Path) -> PluginAddress:
 
     Raises PluginMissing, PluginError for a file that is found and cannot be used.
     """
-    if not NAME_PATTERN.match(name) or len(name) > NAME_MAX:
+    if not is_name(name):
         raise PluginError(f"{name[:NAME_MAX]!r} is no name of a plugin")
     for socket in _places(root / _SOCKETS, name, ".sock"):
         if _is_socket(socket):
@@ -93,20 +94,13 @@ def _is_socket(path: Path) -> bool:
 
 
 def _text(path: Path) -> str | None:
-    """Give the content of a small regular file; None when there is none. A pipe put there would never end."""
+    """Give the content of a small regular file; None when there is none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return content(path, bytes_max=_SPEC_BYTES_MAX).decode(errors="replace")
     except _MISSING:
         return None
     except OSError as cause:
         raise PluginError(f"{path}: {cause.strerror}") from cause
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise PluginError(f"{path}: expected a file")
-        content = file.read(_SPEC_BYTES_MAX + 1)
-    if len(content) > _SPEC_BYTES_MAX:
-        raise PluginError(f"{path}: longer than {_SPEC_BYTES_MAX} bytes")
-    return content.decode(errors="replace")
 
 
 def _from_spec(file: Path, text: str) -> PluginAddress:

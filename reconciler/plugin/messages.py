@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 
 from reconciler.model.identifiers import LINK_NAME_MAX, is_link_name
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork
-from reconciler.model.subnets import unusable_part
+from reconciler.model.subnets import is_unicast, unusable_part
+from reconciler.records.faults import shown
 
 _TEXT_MAX: Final = 4096
 _ROUTES_MAX: Final = 1024
 _ID_MAX: Final = 1024
 _FAULTS_SHOWN: Final = 3
-_ERROR_SHOWN: Final = 300
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def _parsed(parse: Callable[[str], T], expected: str) -> PlainValidator:
 
 
 def _unicast(address: IPAddress) -> IPAddress:
-    if address.is_multicast or address.is_loopback or address.is_unspecified:
+    if not is_unicast(address):
         raise ValueError
     return address
 
@@ -251,10 +251,3 @@ def faults_of(error: ValidationError) -> str:
 def _plain(message: str) -> str:
     """Take off what pydantic puts before the messages of our own checks."""
     return message.removeprefix("Value error, ")
-
-
-def shown(text: str) -> str:
-    """Give a stranger's text for a message: one line, nothing that a terminal would obey, not too long."""
-    line = "".join(char if char.isprintable() else " " for char in text[: _ERROR_SHOWN * 4])
-    line = " ".join(line.split())
-    return line if len(line) <= _ERROR_SHOWN else f"{line[:_ERROR_SHOWN]}…"

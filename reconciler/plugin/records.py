@@ -26,7 +26,7 @@ from reconciler.model.objects import (
     PluginScope,
 )
 from reconciler.model.plugins import PLUGIN_RECORDS, JoinAnswer, PluginFacts, PoolLease, Scope
-from reconciler.model.words import left_out
+from reconciler.records.faults import left_out
 
 _RECORD_MAX: Final = 1024 * 1024
 

@@ -11,9 +11,10 @@ from ipaddress import ip_address
 from typing import Final
 
 from reconciler.model.desired import DesiredAttachment, PortBinding
-from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
 from reconciler.model.objects import IPAddress, KvRecord
-from reconciler.model.words import left_out
+from reconciler.records.document import Misfit
+from reconciler.records.faults import left_out
+from reconciler.records.fields import Fields, checked_name
 
 RECORD_MAX: Final = 256 * 1024
 """Characters of one record."""
@@ -59,30 +60,36 @@ def decode_ports(records: Mapping[str, str]) -> tuple[Promised, tuple[str, ...]]
     for path in sorted(records):
         if path.startswith(_PREFIX):
             try:
-                promised[_name(path.removeprefix(_PREFIX))] = tuple(_bindings(records[path]))
-            except (ValueError, TypeError, KeyError, RecursionError):
-                faults.append((path, "it is no record of ports"))
+                promised[checked_name(path.removeprefix(_PREFIX))] = tuple(_bindings(records[path]))
+            except Misfit as misfit:
+                faults.append((path, str(misfit)))
     return promised, left_out(faults)
 
 
-def _name(text: str) -> str:
-    if len(text) > NAME_MAX or not NAME_PATTERN.match(text):
-        raise ValueError("not a name")
-    return text
-
-
 def _bindings(text: str) -> Iterator[PortBinding]:
-    """Raises ValueError, TypeError, KeyError or RecursionError for what is not as `ports_record` writes it."""
-    if len(text) > RECORD_MAX:
-        raise ValueError("too long")
+    """Raises Misfit for what is not as `ports_record` writes it."""
     left = _BINDINGS_MAX
-    for protocol, host_ip, first, last, target in json.loads(text)["ports"]:
-        count = last - first + 1
-        left -= count
-        is_number = all(type(number) is int for number in (first, last, target))
-        is_in_bounds = 0 < first <= last <= _PORT_MAX and 0 < target <= _PORT_MAX - count + 1 and left >= 0
-        if protocol not in _PROTOCOLS or not isinstance(host_ip, str) or not (is_number and is_in_bounds):
-            raise ValueError("not a run of ports")
-        ip = ip_address(host_ip)
-        for offset in range(count):
+    for row in Fields.of(text, RECORD_MAX).items("ports", _BINDINGS_MAX):
+        protocol, ip, first, last, target = _run(row)
+        left -= last - first + 1
+        if left < 0:
+            raise Misfit(f"more than {_BINDINGS_MAX} ports")
+        for offset in range(last - first + 1):
             yield PortBinding(protocol=protocol, host_ip=ip, host_port=first + offset, target=target + offset)
+
+
+def _run(row: object) -> _Run:
+    match row:
+        case [str(protocol), str(host_ip), int(first), int(last), int(target)]:
+            is_number = bool not in (type(first), type(last), type(target))
+            is_in_bounds = 0 < first <= last <= _PORT_MAX and 0 < target <= _PORT_MAX - (last - first)
+            if protocol in _PROTOCOLS and is_number and is_in_bounds:
+                return protocol, _host_ip(host_ip), first, last, target
+    raise Misfit("ports holds what is not a run of ports")
+
+
+def _host_ip(text: str) -> IPAddress:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise Misfit("ports holds what is not an address") from None

@@ -14,6 +14,11 @@ from typing import Final
 
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Key, KvRecord, Object, Seen, Sysctl
+from reconciler.records.document import Misfit
+from reconciler.records.fields import Fields
+
+RECORD_MAX: Final = 64 * 1024
+"""Characters of one record: two values, a page each at most (proc(5)), and escapes."""
 
 _READINGS: Final = "reading/"
 _FIELDS: Final = ("given", "name", "ns", "typed")
@@ -49,12 +54,10 @@ def decode_readings(records: Mapping[str, str]) -> tuple[Reading, ...]:
 
 def _reading(text: str) -> Reading | None:
     try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError):
+        given, name, ns, typed = map(Fields.of(text, RECORD_MAX).text, _FIELDS)
+    except Misfit:
         return None
-    if not isinstance(fields, dict) or not all(isinstance(fields.get(field), str) for field in _FIELDS):
-        return None
-    return Reading(ns=NsRef(fields["ns"]), name=fields["name"], typed=fields["typed"], given=fields["given"])
+    return Reading(ns=NsRef(ns), name=name, typed=typed, given=given)
 
 
 def seen_as_typed(seen: Mapping[Key, Seen], readings: tuple[Reading, ...]) -> Mapping[Key, Seen]:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from pydantic import BeforeValidator, GetJsonSchemaHandler, PlainValidator, Strict, WithJsonSchema
 from pydantic_core import CoreSchema
 
-from reconciler.model.identifiers import LINK_NAME_MAX, NAME_MAX, NAME_PATTERN, is_link_name
+from reconciler.model.identifiers import LINK_NAME_MAX, NAME_MAX, is_link_name, is_name
 from reconciler.model.objects import IPAddress, IPNetwork
 from reconciler.model.subnets import unusable_part
 from reconciler.model.wanted import Pairs
@@ -72,7 +72,7 @@ def parse_line(value: Tree) -> str:
 
 def parse_name(value: Tree) -> str:
     text = parse_text(value)
-    if not NAME_PATTERN.match(text) or len(text) > NAME_MAX:
+    if not is_name(text):
         raise ValueError(
             f"{shown(text)} is no name: it begins with a letter or digit, goes on with letters, digits, '_', '.' and '-', "
             f"and has at most {NAME_MAX} characters"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.identifiers import NAME_PATTERN
-from reconciler.status.content import content
+from reconciler.records.document import Misfit, json_value
+from reconciler.records.file import BYTES_MAX, content
 from reconciler.status.json_text import Json
 
 Document = dict[str, Json]
@@ -76,15 +76,14 @@ def _natural_order(file: Path) -> list[tuple[bool, int, str]]:
 def _document(file: Path) -> Document | None:
     """Give the one item of a file; None when it was removed since it was listed."""
     try:
-        found = json.loads(content(file))
+        found = json_value(content(file), BYTES_MAX)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, Misfit) as error:
         raise ReconcilerError(
             f"{file} is damaged ({error}): remove it, the next `reconcile` writes it again"
         ) from error
     match found:
-        case [{"Name": str(), "Id": str()}]:
-            document: Document = found[0]
-            return document
+        case [{"Name": str(), "Id": str()} as document]:
+            return cast("Document", document)
     raise ReconcilerError(f"{file} is no status file of this tool: remove it, the next `reconcile` writes it again")

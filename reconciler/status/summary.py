@@ -15,6 +15,7 @@ from reconciler.errors import ExitCode, RolledBack
 from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, NAMES_UNIT, SERVICES, Unit
 from reconciler.model.report import Report
 from reconciler.model.words import some
+from reconciler.records.lenient import items_of, mapping_of, text_of
 from reconciler.sandbox.resolv_conf import uses_embedded_server
 from reconciler.status.json_text import Json
 from reconciler.status.verdict import OTHERS_IN_FORCE, Unsettled, unsettled
@@ -66,10 +67,10 @@ def summary_document(report: Report, revision: Revision, previous: Mapping[str, 
         "driftRepaired": writer.drift_repaired("", previous),
         "lastError": writer.last_error(whole, previous),
         "specFaults": [str(fault) for fault in report.spec_faults],
-        "networks": _entries(report, writer, _of_networks(report, issues), _mapping(previous, "networks")),
-        "attachments": _entries(report, writer, _of_attachments(report, issues), _mapping(previous, "attachments")),
-        "names": _names_entry(report, writer, issues, _mapping(previous, "names")),
-        "cluster": _cluster_entry(report, writer, issues, _mapping(previous, "cluster")),
+        "networks": _entries(report, writer, _of_networks(report, issues), mapping_of(previous, "networks")),
+        "attachments": _entries(report, writer, _of_attachments(report, issues), mapping_of(previous, "attachments")),
+        "names": _names_entry(report, writer, issues, mapping_of(previous, "names")),
+        "cluster": _cluster_entry(report, writer, issues, mapping_of(previous, "cluster")),
     }
 
 
@@ -121,7 +122,7 @@ class _Writer:
 
     def verified_digest(self, issue: Unsettled | None, before: Mapping[str, object]) -> str:
         """Give the digest of the specs with which it was last found as declared, "" if it never was."""
-        return self.digest if issue is None else _text(before, "verifiedDigest")
+        return self.digest if issue is None else text_of(before, "verifiedDigest")
 
     def drift_repaired(self, name: str, before: Mapping[str, object]) -> int:
         return _count(before) + self.repaired.get(name, 0)
@@ -129,7 +130,7 @@ class _Writer:
     def last_error(self, issue: Unsettled | None, before: Mapping[str, object]) -> Json:
         """Give the latest error with the time when it was first seen; it stays when all is well again."""
         issue = None if issue is not None and issue.is_on_purpose else issue
-        kept = _mapping(before, "lastError")
+        kept = mapping_of(before, "lastError")
         message, time = kept.get("message"), kept.get("time")
         if isinstance(message, str) and isinstance(time, str) and (issue is None or issue.message == message):
             return {"message": message, "time": time}
@@ -142,9 +143,9 @@ def _entries(
     entries: dict[str, Json] = {}
     for unit, issue in found.items():
         name = unit.attachment or unit.network
-        entries[name] = writer.entry(unit, issue, _mapping(previous, name))
+        entries[name] = writer.entry(unit, issue, mapping_of(previous, name))
     if report.desired.has_faults:
-        entries |= {name: _kept(writer, _mapping(previous, name)) for name in previous.keys() - entries.keys()}
+        entries |= {name: _kept(writer, mapping_of(previous, name)) for name in previous.keys() - entries.keys()}
     return dict(sorted(entries.items()))
 
 
@@ -173,8 +174,8 @@ def _kept(writer: _Writer, before: Mapping[str, object]) -> dict[str, Json]:
     )
     return {
         "conditions": writer.conditions(issue, before),
-        "observedRevision": _text(before, "observedRevision"),
-        "specDigest": _text(before, "specDigest"),
+        "observedRevision": text_of(before, "observedRevision"),
+        "specDigest": text_of(before, "specDigest"),
         "verifiedDigest": writer.verified_digest(issue, before),
         "driftRepaired": _count(before),
         "lastError": writer.last_error(issue, before),
@@ -253,9 +254,9 @@ def _entry_of(unit: Unit, document: Mapping[str, object]) -> Mapping[str, object
     if unit == HOST_UNIT:
         return document
     if unit in _SERVICES:
-        return _mapping(document, _SERVICES[unit])
+        return mapping_of(document, _SERVICES[unit])
     kind, name = ("attachments", unit.attachment) if unit.attachment else ("networks", unit.network)
-    return _mapping(_mapping(document, kind), name)
+    return mapping_of(mapping_of(document, kind), name)
 
 
 def _changed_units(report: Report) -> Iterator[Unit]:
@@ -273,7 +274,7 @@ def _was_verified(entry: Mapping[str, object], digest: str) -> bool:
     """Say whether it was as declared by these specs, and passes only failed since: a sandbox that was missing then comes new."""
     if _transition_time("Ready", "True", entry) is not None:
         return True
-    return _text(entry, "verifiedDigest") == digest and any(
+    return text_of(entry, "verifiedDigest") == digest and any(
         each.get("reason") in _FAILED for each in _conditions(entry)
     )
 
@@ -287,20 +288,9 @@ def _transition_time(kind: str, status: str, entry: Mapping[str, object]) -> str
 
 
 def _conditions(entry: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    conditions = entry.get("conditions")
-    return (each for each in (conditions if isinstance(conditions, list) else ()) if isinstance(each, Mapping))
-
-
-def _text(entry: Mapping[str, object], key: str) -> str:
-    found = entry.get(key)
-    return found if isinstance(found, str) else ""
+    return (each for each in items_of(entry, "conditions") if isinstance(each, Mapping))
 
 
 def _count(entry: Mapping[str, object]) -> int:
     count = entry.get("driftRepaired")
     return count if isinstance(count, int) and not isinstance(count, bool) else 0
-
-
-def _mapping(value: Mapping[str, object], key: str) -> Mapping[str, object]:
-    found = value.get(key)
-    return found if isinstance(found, Mapping) else {}

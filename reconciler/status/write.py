@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -14,12 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import KernelError, ReconcilerError, StatusError, kernel_error
-from reconciler.model.identifiers import NAME_MAX, NAME_PATTERN
+from reconciler.model.identifiers import NAME_PATTERN, is_name
 from reconciler.model.objects import STATUS_UNIT
 from reconciler.model.report import Report
+from reconciler.records.document import Misfit, json_object
+from reconciler.records.file import BYTES_MAX, content
 from reconciler.settings import Settings
 from reconciler.status.attachment_document import HOST_SANDBOX
-from reconciler.status.content import content
 from reconciler.status.files import StatusFiles, status_files
 from reconciler.status.revision import specs_revision
 
@@ -108,10 +108,9 @@ def write_files(status_dir: Path, files: StatusFiles) -> Written:
 def read_summary(status_dir: Path) -> Mapping[str, object]:
     """Give the summary of the pass before; an empty one when there is none that can be read."""
     try:
-        found = json.loads(content(status_dir / f"{SUMMARY}{_SUFFIX}"))
-    except (OSError, ValueError, RecursionError):
+        return json_object(content(status_dir / f"{SUMMARY}{_SUFFIX}"), BYTES_MAX)
+    except (OSError, Misfit):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _write_folder(folder: Path, texts: Mapping[str, str], kept: frozenset[str] | None) -> Written:
@@ -129,7 +128,7 @@ def _write_folder(folder: Path, texts: Mapping[str, str], kept: frozenset[str] |
 
 def _checked(name: str) -> str:
     """Refuse what could leave the folder; names were checked when they were read, this is the last door."""
-    if not NAME_PATTERN.match(name) or len(name) > NAME_MAX:
+    if not is_name(name):
         raise ReconcilerError(f"no status file for {name!r}: not a name of a network or an attachment")
     return name
 

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import ReconcilerError, kernel_error
-from reconciler.guard.state_file import read_fields, text_of, write_fields
+from reconciler.guard.state_file import read_fields, write_fields
 from reconciler.model.objects import SERVICES, Unit
 from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
+from reconciler.records.lenient import items_of, text_of
 from reconciler.status.verdict import unsettled
 from reconciler.watch.journal_reader import BEFORE, CURRENT
 
@@ -206,13 +207,14 @@ def _short(text: str) -> str:
 
 def _read_told(path: Path) -> Told:
     fields = read_fields(path) or {}
-    issues = fields.get("issues")
-    found = [tuple(issue) for issue in issues if _is_issue(issue)] if isinstance(issues, list) else []
-    return Told(digest=text_of(fields, "digest"), issues=frozenset(found))
+    return Told(digest=text_of(fields, "digest"), issues=frozenset(_told_issues(fields)))
 
 
-def _is_issue(issue: object) -> bool:
-    return isinstance(issue, list) and len(issue) == 4 and all(isinstance(part, str) for part in issue)
+def _told_issues(fields: Mapping[str, object]) -> Iterator[tuple[str, str, str, str]]:
+    for issue in items_of(fields, "issues"):
+        match issue:
+            case [str(network), str(attachment), str(reason), str(message)]:
+                yield network, attachment, reason, message
 
 
 def _append(state_dir: Path, events: list[Fields], file_max: int) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from reconciler.errors import ReconcilerError
+from reconciler.records.document import Misfit, json_object
+from reconciler.records.file import BYTES_MAX
 
 CURRENT: Final = "events.ndjson"
 BEFORE: Final = "events.ndjson.1"
@@ -85,7 +86,6 @@ def _opened(path: Path) -> BinaryIO | None:
 def _event(line: bytes) -> Event | None:
     """Read one line; one that was cut off, or is none of ours, counts as none."""
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        return json_object(line, BYTES_MAX)
+    except Misfit:
         return None
-    return found if isinstance(found, dict) else None

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from reconciler.cluster.reading import Misfit, read_info, read_life
+from reconciler.cluster.reading import read_info, read_life
 from reconciler.cluster.records import info_path, info_record, life_path, life_value
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.address import Discovery
 from reconciler.kv.backoff import Backoff
 from reconciler.kv.protocol import MUST_NOT_EXIST, Check, Entry, KvStore, Put, Session
 from reconciler.model.cluster import ClusterNode
+from reconciler.records.document import Misfit
 
 log = logging.getLogger(__name__)
 

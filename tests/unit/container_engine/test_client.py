@@ -105,14 +105,14 @@ def test_file_outside_of_the_containers_folder_is_none_of_its_engines(tmp_path: 
     [
         pytest.param(b"", "no answer of a container engine", id="hangs up"),
         pytest.param(b"220 smtp.example.com ESMTP\r\n", "no answer of a container engine", id="mail server"),
-        pytest.param(answer(container(1))[:-20], "is no JSON", id="hangs up in the middle"),
+        pytest.param(answer(container(1))[:-20], "is not JSON", id="hangs up in the middle"),
         pytest.param(
             b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}", "no answer of a container engine", id="less than said"
         ),
-        pytest.param(answer(b"{'"), "is no JSON", id="no JSON"),
-        pytest.param(answer(b"[" * 200_000), "is no JSON", id="deep JSON"),
-        pytest.param(answer(b"\xff\xfe\xff"), "is no JSON", id="no text"),
-        pytest.param(answer([]), "network mode None", id="list"),
+        pytest.param(answer(b"{'"), "is not JSON", id="no JSON"),
+        pytest.param(answer(b"[" * 200_000), "is not JSON", id="deep JSON"),
+        pytest.param(answer(b"\xff\xfe\xff"), "is not JSON", id="no text"),
+        pytest.param(answer([]), "is not a JSON object", id="list"),
         pytest.param(answer({"message": "boom"}, "500 Internal Server Error"), "answers 500", id="trouble"),
         pytest.param(answer({"message": "?"}, "404 Not Found"), "has no container web", id="not found"),
         pytest.param(b"HTTP/1.0 200 OK\r\n" + b"A: b\r\n" * 10_000, "no answer of a container engine", id="headers"),

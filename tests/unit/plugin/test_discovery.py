@@ -131,7 +131,7 @@ def test_pipe_in_place_of_a_file_is_refused_instead_of_waited_for(root: Path) ->
     path.parent.mkdir(parents=True)
     os.mkfifo(path)
 
-    with pytest.raises(PluginError, match="expected a file"):
+    with pytest.raises(PluginError, match="expected a regular file"):
         find_plugin("net", root)
 
 
