@@ -1,6 +1,7 @@
 """The arrows of the architecture point one way: read from the import statements, also those inside functions.
 
-CONTRIBUTING draws the layers. A package may import itself and what stands on a lower line, nothing that stands beside it.
+docs/design/architecture.md draws the layers. A package may import itself and what stands on a lower line, nothing that
+stands beside it.
 """
 
 from __future__ import annotations

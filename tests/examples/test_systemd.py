@@ -99,10 +99,10 @@ def test_unit_has_no_mounts_of_its_own(unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_unit_starts_what_the_readme_installs(unit: str) -> None:
+def test_unit_starts_what_the_install_page_installs(unit: str) -> None:
     """And leaves every setting to config.yaml: an option in a unit would win over it."""
-    readme = (FOLDER.parent.parent / "README.md").read_text()
-    steps = readme.partition("## Install")[2].split("```")[1]
+    page = FOLDER.parent.parent / "docs" / "operate" / "install.md"
+    steps = page.read_text().split("```")[1]
     found = dict(settings(unit))
     prefix = re.search(r"python3 -m venv (\S+)", steps)
     start = found["ExecStart"].split()

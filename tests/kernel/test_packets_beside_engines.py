@@ -76,7 +76,7 @@ LIMITS: Final[Mapping[str, Limits]] = {
         ),
     },
 }
-"""README's limits. None may be without a cell."""
+"""docs/limits.md. None may be without a cell."""
 
 
 def limit(scene: str, different: Different) -> str | None:

@@ -40,7 +40,7 @@ KINDS: Final = ("networks", "containers")
 Documents = dict[str, dict[str, Any]]
 
 _NO_PROXY: Final = {("container2", "Ports", "80/tcp"), ("web", "Ports", "81/tcp")}
-"""README's limits: nothing listens on `[::1]`, nor for IPv6 clients of a sandbox without IPv6, and inspect shows what there is."""
+"""docs/limits.md: nothing listens on `[::1]`, nor for IPv6 clients of a sandbox without IPv6, and inspect shows what there is."""
 
 _OLD_VALUE_KEPT: Final = {
     ("none", "IPAM", "Config"),
