@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from operator import attrgetter
+from functools import partialmethod
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -31,25 +31,11 @@ from consul.base import (  # type: ignore[import-untyped, unused-ignore]  # the 
 )
 
 from reconciler.errors import KvConflict, KvError, KvUnavailable
-from reconciler.kv.backoff import Backoff
 from reconciler.kv.config import StoreConfig
-from reconciler.kv.fail_over import Cancellation, HttpClient, Request, ServerLeft
-from reconciler.kv.protocol import (
-    MUST_NOT_EXIST,
-    Batch,
-    Check,
-    Entry,
-    Put,
-    Session,
-    Step,
-    Write,
-    checked_key,
-    checked_prefix,
-    checked_steps,
-    conflict,
-    is_key,
-)
-from reconciler.kv.snapshot import Snapshot
+from reconciler.kv.fail_over import Cancellation, HttpClient, Request
+from reconciler.kv.polling import PollingWatch, Snapshot
+from reconciler.kv.protocol import MUST_NOT_EXIST, Batch, Entry, Put, Session, checked_key, checked_prefix, keys_sorted
+from reconciler.kv.steps import Step, StepStore, conflict
 
 SESSION_TTL_S: Final = range(10, 86_401)
 """What Consul takes as a session's TTL; it ends one after once to twice that."""
@@ -59,7 +45,7 @@ _WAIT_MAX_S: Final = 300.0
 """Of one blocking query. Consul would take up to 10 minutes, and adds up to a sixteenth by chance."""
 
 
-class ConsulStore:
+class ConsulStore(StepStore):
     """See `reconciler.kv.protocol.KvStore`."""
 
     def __init__(self, config: StoreConfig) -> None:
@@ -79,30 +65,22 @@ class ConsulStore:
         return self._folder(self._consul, checked_prefix(prefix))[1]
 
     def put(self, key: str, value: bytes, session: Session | None = None) -> None:
-        step = Step.put(key, value, session)
+        """Not as a transaction, which has no room for the largest values."""
         if session is not None:
-            self._transact((step,))
+            super().put(key, value, session)
             return
-        path = self._path(key)
+        step = Step.put(key, value, None)
         with _translated():
-            _verdict(self._consul.kv.put(path, value))
-
-    def delete(self, key: str) -> None:
-        path = self._path(checked_key(key))
-        with _translated():
-            _verdict(self._consul.kv.delete(path))
+            _verdict(self._consul.kv.put(self._path(step.key), value))
 
     def compare_and_swap(self, key: str, value: bytes | None, version: int) -> None:
         step = Step.swap(key, value, version)
         if value is None:
-            self._transact((step,))
+            self.carry_out((step,))
             return
         with _translated():
             if not _verdict(self._consul.kv.put(self._path(key), value, cas=version)):
                 raise conflict(key)
-
-    def transact(self, checks: Sequence[Check], writes: Sequence[Write]) -> None:
-        self._transact(checked_steps(checks, writes))
 
     def watch(self, prefix: str) -> ConsulWatch:
         return ConsulWatch(self, checked_prefix(prefix))
@@ -149,7 +127,7 @@ class ConsulStore:
                 self._consul.kv.get(
                     self._path(f"{prefix}nodes")
                 )  # who may read nothing is shown empty folders, but refused a key
-            return int(index), _sorted(map(self._entry, found or ()))
+            return int(index), keys_sorted(map(self._entry, found or ()))
 
     def _path(self, key: str) -> str:
         return self._prefix + key
@@ -158,7 +136,7 @@ class ConsulStore:
         key = str(item["Key"]).removeprefix(self._prefix)
         return Entry(key=key, value=item["Value"] or b"", version=int(item["ModifyIndex"]))
 
-    def _transact(self, steps: Sequence[Step]) -> None:
+    def carry_out(self, steps: Sequence[Step]) -> None:
         operations = [{"KV": operation} for step in steps for operation in self._operations(step)]
         if not operations:
             return
@@ -194,12 +172,8 @@ class ConsulSession:
 
     def __init__(self, client: _Client, identity: str, ttl_s: float) -> None:
         self._client = client
-        self._ttl_s = ttl_s
         self.identity = identity
-
-    @property
-    def ttl_s(self) -> float:
-        return self._ttl_s
+        self.ttl_s = ttl_s
 
     def renew(self) -> None:
         try:
@@ -221,50 +195,29 @@ class ConsulSession:
             self._client.session.destroy(self.identity)
 
 
-class ConsulWatch:
+class ConsulWatch(PollingWatch):
     """See `reconciler.kv.protocol.Watch`: blocking queries."""
 
     def __init__(self, store: ConsulStore, prefix: str) -> None:
+        self._cancellation = Cancellation()
+        super().__init__(self._cancellation.event)
         self._store = store
         self._prefix = prefix
         self._index = 0
         self._known = Snapshot()
-        self._backoff = Backoff()
-        self._cancellation = Cancellation()
-
-    def poll(self, timeout_s: float) -> Batch | None:
-        deadline = time.monotonic() + timeout_s
-        self._cancellation.event.wait(min(timeout_s, self._backoff.delay_s()))
-        while not self._cancellation.event.is_set():
-            left_s = max(0.0, deadline - time.monotonic())
-            batch = self._look(min(left_s, _WAIT_MAX_S))
-            if batch is not None or time.monotonic() >= deadline:
-                return batch
-        return None
 
     def close(self) -> None:
         self._cancellation.cancel()
 
-    def _look(self, wait_s: float) -> Batch | None:
-        try:
-            index, entries = self._store.changed_folder(self._prefix, self._index, wait_s, self._cancellation)
-        except ServerLeft:
-            self._begin_anew()
-            return None
-        except KvUnavailable:
-            if self._cancellation.event.is_set():
-                return None
-            self._begin_anew()
-            self._backoff.failed()
-            raise
-        self._backoff.succeeded()
+    def look(self, deadline: float) -> Batch | None:
+        wait_s = min(max(0.0, deadline - time.monotonic()), _WAIT_MAX_S)
+        index, entries = self._store.changed_folder(self._prefix, self._index, wait_s, self._cancellation)
         if index < self._index:
             self._known.forget()  # the servers' state was restored: an index says nothing about one from before
         self._index = max(1, index)
         return self._known.take(entries)
 
-    def _begin_anew(self) -> None:
-        """Whoever answers next may be a restored server, whose indexes are not those we know."""
+    def begin_anew(self) -> None:
         self._index = 0
         self._known.forget()
 
@@ -279,10 +232,6 @@ class _Rejected(KvError):
 
 class _Gone(KvError):
     """What was asked for is not there."""
-
-
-def _sorted(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    return tuple(sorted((entry for entry in entries if is_key(entry.key)), key=attrgetter("key")))
 
 
 def _verdict(answer: object) -> bool:
@@ -318,9 +267,6 @@ def _translated() -> Iterator[None]:
         raise KvUnavailable(f"the server's answer is not Consul's: {type(error).__name__} {error}") from error
 
 
-_Params = Sequence[tuple[str, object]] | None
-
-
 class _Client:
     """The parts of python-consul that we use, on our transport.
 
@@ -353,24 +299,13 @@ class _Transport(HTTPClient):  # type: ignore[misc]  # the library has no types
         self._timeout_s = timeout_s
         self._cancellation = cancellation
 
-    def get(self, callback: Callable[[Response], Any], path: str, params: _Params = None) -> Any:
-        return self._request("GET", callback, path, params, "")
-
-    def put(
-        self, callback: Callable[[Response], Any], path: str, params: _Params = None, data: str | bytes = ""
-    ) -> Any:
-        return self._request("PUT", callback, path, params, data)
-
-    def delete(self, callback: Callable[[Response], Any], path: str, params: _Params = None) -> Any:
-        return self._request("DELETE", callback, path, params, "")
-
-    def post(
-        self, callback: Callable[[Response], Any], path: str, params: _Params = None, data: str | bytes = ""
-    ) -> Any:
-        return self._request("POST", callback, path, params, data)
-
     def _request(
-        self, method: str, callback: Callable[[Response], Any], path: str, params: _Params, data: str | bytes
+        self,
+        method: str,
+        callback: Callable[[Response], Any],
+        path: str,
+        params: Sequence[tuple[str, object]] | None = None,
+        data: str | bytes = "",
     ) -> Any:
         request = Request(
             method=method,
@@ -387,3 +322,8 @@ class _Transport(HTTPClient):  # type: ignore[misc]  # the library has no types
         if reply.is_server_trouble:
             raise KvUnavailable(f"Consul: {reply.status} {text[:200].strip()}")
         return callback(Response(reply.status, reply.headers, text))
+
+    get = partialmethod(_request, "GET")
+    put = partialmethod(_request, "PUT")
+    delete = partialmethod(_request, "DELETE")
+    post = partialmethod(_request, "POST")

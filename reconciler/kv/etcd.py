@@ -16,28 +16,25 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from operator import attrgetter
 from typing import Any, Final, cast
 
 from reconciler.errors import KvConflict, KvError, KvUnavailable
-from reconciler.kv.backoff import Backoff
 from reconciler.kv.config import StoreConfig
-from reconciler.kv.fail_over import REPLY_BYTES_MAX, Cancellation, HttpClient, LineStream, Reply, Request, ServerLeft
+from reconciler.kv.fail_over import REPLY_BYTES_MAX, Cancellation, HttpClient, LineStream, Reply, Request
+from reconciler.kv.polling import PollingWatch
 from reconciler.kv.protocol import (
     Batch,
-    Check,
     Delete,
     Entry,
     Put,
     Session,
-    Step,
     Write,
     checked_key,
     checked_prefix,
-    checked_steps,
-    conflict,
     is_key,
+    keys_sorted,
 )
+from reconciler.kv.steps import Step, StepStore, conflict, own_session
 from reconciler.records.document import Misfit, json_object
 
 SILENCE_MAX_S: Final = 20.0
@@ -52,7 +49,7 @@ _TOKEN_TROUBLE: Final = ("invalid auth token", "user name is empty", "revision o
 Json = Mapping[str, Any]
 
 
-class EtcdStore:
+class EtcdStore(StepStore):
     """See `reconciler.kv.protocol.KvStore`."""
 
     def __init__(self, config: StoreConfig) -> None:
@@ -70,18 +67,6 @@ class EtcdStore:
 
     def list(self, prefix: str) -> tuple[Entry, ...]:
         return self.folder(checked_prefix(prefix))[1]
-
-    def put(self, key: str, value: bytes, session: Session | None = None) -> None:
-        self._transact((Step.put(key, value, session),))
-
-    def delete(self, key: str) -> None:
-        self._transact((Step.delete(key),))
-
-    def compare_and_swap(self, key: str, value: bytes | None, version: int) -> None:
-        self._transact((Step.swap(key, value, version),))
-
-    def transact(self, checks: Sequence[Check], writes: Sequence[Write]) -> None:
-        self._transact(checked_steps(checks, writes))
 
     def watch(self, prefix: str) -> EtcdWatch:
         return EtcdWatch(self, checked_prefix(prefix))
@@ -110,8 +95,7 @@ class EtcdStore:
         """Give the store's revision and all below the prefix at that revision, sorted by key."""
         with _translated():
             found = self.call("kv/range", self.range_of(prefix), is_repeatable=True)
-            entries = [entry for entry in map(self.entry, found.get("kvs", ())) if is_key(entry.key)]
-            return int(found["header"]["revision"]), tuple(sorted(entries, key=attrgetter("key")))
+            return int(found["header"]["revision"]), keys_sorted(map(self.entry, found.get("kvs", ())))
 
     def call(self, method: str, message: Json, *, is_repeatable: bool = False) -> Json:
         """Give the answer to one call. Raises KvUnavailable, KvError; signs in again when the server forgot us."""
@@ -150,7 +134,7 @@ class EtcdStore:
     def _encoded(self, key: str) -> str:
         return _base64(self._prefix + key)
 
-    def _transact(self, steps: Sequence[Step]) -> None:
+    def carry_out(self, steps: Sequence[Step]) -> None:
         compare = [
             {"key": self._encoded(step.key), "target": "MOD", "result": "EQUAL", "mod_revision": str(step.version)}
             for step in steps
@@ -193,12 +177,8 @@ class EtcdSession:
 
     def __init__(self, store: EtcdStore, lease: str, ttl_s: float) -> None:
         self._store = store
-        self._ttl_s = ttl_s
         self.lease = lease
-
-    @property
-    def ttl_s(self) -> float:
-        return self._ttl_s
+        self.ttl_s = ttl_s
 
     def renew(self) -> None:
         with _translated():
@@ -211,51 +191,34 @@ class EtcdSession:
             self._store.call("lease/revoke", {"ID": self.lease})
 
 
-class EtcdWatch:
+class EtcdWatch(PollingWatch):
     """See `reconciler.kv.protocol.Watch`: a stream, opened anew where it was when it breaks or goes silent."""
 
     def __init__(self, store: EtcdStore, prefix: str) -> None:
+        self._cancellation = Cancellation()
+        super().__init__(self._cancellation.event)
         self._store = store
         self._prefix = prefix
         self._next_revision = 0
         self._in_use = threading.Lock()
         self._stream: LineStream | None = None
         self._heard_s = 0.0
-        self._backoff = Backoff()
-        self._cancellation = Cancellation()
 
     def poll(self, timeout_s: float) -> Batch | None:
-        deadline = time.monotonic() + timeout_s
-        self._cancellation.event.wait(min(timeout_s, self._backoff.delay_s()))
         with self._in_use:
-            while not self._cancellation.event.is_set():
-                batch = self._look(deadline)
-                if batch is not None or time.monotonic() >= deadline:
-                    return batch
-        return None
+            return super().poll(timeout_s)
 
     def close(self) -> None:
         self._cancellation.cancel()
         with self._in_use:
             self._hang_up()
 
-    def _look(self, deadline: float) -> Batch | None:
-        try:
-            batch = self._resync() if self._next_revision == 0 else self._next_batch(deadline)
-        except ServerLeft:
-            self._hang_up()
-            self._next_revision = 0
-            return None
-        except KvUnavailable:
-            self._hang_up()
-            if self._cancellation.event.is_set():
-                return None
-            # Whoever answers next may be a restored server, whose revisions are not those we know.
-            self._next_revision = 0
-            self._backoff.failed()
-            raise
-        self._backoff.succeeded()
-        return batch
+    def look(self, deadline: float) -> Batch | None:
+        return self._resync() if self._next_revision == 0 else self._next_batch(deadline)
+
+    def begin_anew(self) -> None:
+        self._hang_up()
+        self._next_revision = 0
 
     def _resync(self) -> Batch:
         revision, entries = self._store.folder(self._prefix)
@@ -281,15 +244,13 @@ class EtcdWatch:
             raise KvUnavailable(f"etcd: {_reason(message)}")
         result = message["result"]
         if result.get("created", False) and int(result["header"]["revision"]) < self._next_revision - 1:
-            self._hang_up()
-            self._next_revision = 0  # the store was restored from a backup: what comes next is not what we wait for
+            self.begin_anew()  # the store was restored from a backup: what comes next is not what we wait for
             return None
         if result.get("canceled", False):
-            self._hang_up()
-            if int(result.get("compact_revision", 0)) == 0:
+            self.begin_anew()
+            if int(result.get("compact_revision", 0)) == 0:  # else what lies between is gone
                 self._store.forget_token()
                 raise KvUnavailable(f"etcd ended the watch: {result.get('cancel_reason', 'without a reason')}")
-            self._next_revision = 0  # what lies between is gone: list again
             return None
         events = result.get("events", ())
         if not events:
@@ -375,11 +336,8 @@ def _translated() -> Iterator[None]:
 
 
 def _lease(session: Session | None) -> dict[str, str]:
-    if session is None:
-        return {}
-    if not isinstance(session, EtcdSession):
-        raise ValueError("the session is another store's")
-    return {"lease": session.lease}
+    own = own_session(session, EtcdSession)
+    return {} if own is None else {"lease": own.lease}
 
 
 def _base64(text: str) -> str:

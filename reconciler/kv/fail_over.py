@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -19,6 +19,7 @@ from reconciler.http.client_protocol import AnswerTooLong, BadAnswer, Head
 from reconciler.http.connection import Connection, Origin
 from reconciler.http.lines import Lines
 from reconciler.kv.config import Endpoint, TlsFiles
+from reconciler.kv.polling import ServerLeft
 from reconciler.kv.tls_trouble import explained
 
 REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -42,11 +43,8 @@ class Request(client_protocol.Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(client_protocol.Answer):
     server: Endpoint
-    status: int
-    headers: Mapping[str, str]
-    body: bytes | bytearray
 
     def is_of_another_kind(self) -> bool:
         """Say whether the server has no such page as is asked for, or expects TLS: it is not the one that was meant."""
@@ -68,10 +66,6 @@ class Reply:
     def is_server_trouble(self) -> bool:
         """Say whether the server, not the request, is the matter: another one, or the same later, may answer."""
         return self.status in _SERVER_TROUBLE
-
-
-class ServerLeft(KvUnavailable):
-    """A call that was meant to take long was ended, as its server is no good any more: ask again, another one answers."""
 
 
 class Cancellation:
@@ -300,7 +294,7 @@ class _Connection(Connection):
             answer = self._asked(lambda: self.exchange(request, body_max=REPLY_BYTES_MAX))
         except AnswerTooLong as error:
             raise KvError(f"{self.endpoint}: {error}") from error
-        return Reply(server=self.endpoint, status=answer.status, headers=answer.headers, body=answer.body)
+        return Reply(answer.status, answer.headers, answer.body, server=self.endpoint)
 
     def stream_head(self, request: Request) -> Head:
         return self._asked(lambda: self.begin(request))

@@ -25,11 +25,9 @@ at a time; only their `close` may come from another one, and ends a `poll` that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
-
-from reconciler.errors import KvConflict, KvError
 
 CALL_TIMEOUT_S: Final = 5.0
 """How long a call may take unless the store was opened with another figure."""
@@ -44,8 +42,7 @@ TRANSACTION_KEYS_MAX: Final = 32
 """Of different keys in one transaction: Consul takes 64 operations, and a key may need two of them; etcd takes 128."""
 
 TRANSACTION_BYTES_MAX: Final = 256 * 1024
-"""Of all values in one transaction: Consul's 512 KiB are for the whole request, where values stand as base64 in JSON.
-"""
+"""Of all values in one transaction: Consul's 512 KiB are for the whole request, where values stand as base64 in JSON."""
 
 MUST_NOT_EXIST: Final = 0
 """The version of a key that is not there."""
@@ -212,6 +209,11 @@ def is_key(text: str) -> bool:
     )
 
 
+def keys_sorted(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Give the entries whose names are keys, sorted by them."""
+    return tuple(sorted((entry for entry in entries if is_key(entry.key)), key=lambda entry: entry.key))
+
+
 def checked_key(key: str) -> str:
     """Give `key` back, or raise ValueError."""
     if not is_key(key):
@@ -229,64 +231,3 @@ def checked_prefix(prefix: str) -> str:
             raise ValueError(f"{prefix!r} is not a prefix: expected a folder, '{prefix}/'")
         checked_key(prefix[:-1])
     return prefix
-
-
-def checked_value(key: str, value: bytes) -> bytes:
-    """Give `value` back, or raise KvError when it is over the limit that all stores share."""
-    if len(value) > VALUE_BYTES_MAX:
-        raise KvError(f"value of {key} has {len(value)} bytes, a key-value store takes {VALUE_BYTES_MAX}")
-    return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What a transaction does about one key.
-
-    version: to be checked, None if it does not matter. write: None to check only.
-    """
-
-    key: str
-    version: int | None
-    write: Write | None
-
-    @classmethod
-    def put(cls, key: str, value: bytes, session: Session | None) -> Step:
-        write = Put(key=key, value=checked_value(key, value), session=session)
-        return cls(key=checked_key(key), version=None, write=write)
-
-    @classmethod
-    def delete(cls, key: str) -> Step:
-        return cls(key=checked_key(key), version=None, write=Delete(key=key))
-
-    @classmethod
-    def swap(cls, key: str, value: bytes | None, version: int) -> Step:
-        write = Delete(key=key) if value is None else Put(key=key, value=checked_value(key, value))
-        return cls(key=checked_key(key), version=version, write=write)
-
-    def check(self, version: int) -> None:
-        """Raise KvConflict if the key's present `version` is not the one to be checked."""
-        if self.version not in (None, version):
-            raise conflict(self.key)
-
-
-def conflict(key: str) -> KvConflict:
-    return KvConflict(f"{key} was changed by somebody else meanwhile")
-
-
-def checked_steps(checks: Sequence[Check], writes: Sequence[Write]) -> tuple[Step, ...]:
-    """Bring a transaction into one step per key, sorted; raise ValueError or KvError if it breaks the rules of
-    `transact`.
-    """
-    versions = {check.key: check.version for check in checks}
-    written = {write.key: write for write in writes}
-    if len(versions) < len(checks) or len(written) < len(writes):
-        raise ValueError("a key appears twice in one transaction")
-    if len({id(write.session) for write in writes if isinstance(write, Put) and write.session}) > 1:
-        raise ValueError("a transaction writes with two sessions")
-    keys = sorted(versions.keys() | written.keys())
-    if len(keys) > TRANSACTION_KEYS_MAX:
-        raise KvError(f"a transaction over {len(keys)} keys, a key-value store takes {TRANSACTION_KEYS_MAX}")
-    size = sum(len(write.value) for write in writes if isinstance(write, Put))
-    if size > TRANSACTION_BYTES_MAX:
-        raise KvError(f"a transaction of {size} bytes, a key-value store takes {TRANSACTION_BYTES_MAX}")
-    return tuple(Step(key=checked_key(key), version=versions.get(key), write=written.get(key)) for key in keys)

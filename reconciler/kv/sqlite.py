@@ -7,7 +7,6 @@ What a file held that had to be given up is adopted from the kernel.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,22 +15,20 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from reconciler.errors import KvConflict, KvError
+from reconciler.kv.polling import PollingWatch, Snapshot
 from reconciler.kv.protocol import (
     CALL_TIMEOUT_S,
     Batch,
-    Check,
     Entry,
     Put,
     Session,
-    Step,
     Write,
     checked_key,
     checked_prefix,
-    checked_steps,
     is_key,
 )
-from reconciler.kv.snapshot import Snapshot
 from reconciler.kv.sqlite_file import Damaged, Database, SqliteFile
+from reconciler.kv.steps import Step, StepStore, own_session
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +61,7 @@ def open_sqlite(path: Path, *, read_only: bool = False, timeout_s: float = CALL_
     return SqliteStore(SqliteFile(path, _SCHEMA, SCHEMA_VERSION, read_only=read_only, timeout_s=timeout_s))
 
 
-class SqliteStore:
+class SqliteStore(StepStore):
     """See `reconciler.kv.protocol.KvStore`."""
 
     def __init__(self, file: SqliteFile) -> None:
@@ -80,18 +77,6 @@ class SqliteStore:
             return self._select(_IS_ALIVE, {})
         after = prefix[:-1] + chr(ord("/") + 1)
         return self._select(f"key > :first AND key < :after AND {_IS_ALIVE}", {"first": prefix, "after": after})
-
-    def put(self, key: str, value: bytes, session: Session | None = None) -> None:
-        self._write((Step.put(key, value, session),))
-
-    def delete(self, key: str) -> None:
-        self._write((Step.delete(key),))
-
-    def compare_and_swap(self, key: str, value: bytes | None, version: int) -> None:
-        self._write((Step.swap(key, value, version),))
-
-    def transact(self, checks: Sequence[Check], writes: Sequence[Write]) -> None:
-        self._write(checked_steps(checks, writes))
 
     def watch(self, prefix: str) -> SqliteWatch:
         return SqliteWatch(self, checked_prefix(prefix))
@@ -147,7 +132,7 @@ class SqliteStore:
                 self._damaged.add(key)
                 log.warning("the store's row %s is damaged and left out", ascii(name[:80]))
 
-    def _write(self, steps: Sequence[Step]) -> None:
+    def carry_out(self, steps: Sequence[Step]) -> None:
         self.commit(lambda database: _apply(database, steps))
 
 
@@ -156,16 +141,12 @@ class SqliteSession:
 
     def __init__(self, store: SqliteStore, number: int, ttl_s: float) -> None:
         self._store = store
-        self._ttl_s = ttl_s
         self.number = number
-
-    @property
-    def ttl_s(self) -> float:
-        return self._ttl_s
+        self.ttl_s = ttl_s
 
     def renew(self) -> None:
         sql = "UPDATE session SET expires_s = ? WHERE id = ?"
-        parameters = (_now_s() + self._ttl_s, self.number)
+        parameters = (_now_s() + self.ttl_s, self.number)
         if not self._store.commit(lambda database: database.execute(sql, parameters).rowcount):
             raise KvConflict("the session has ended")
 
@@ -178,38 +159,30 @@ class SqliteSession:
             self._store.commit(end)
 
 
-class SqliteWatch:
+class SqliteWatch(PollingWatch):
     """See `reconciler.kv.protocol.Watch`: asks whether the file changed, compares when it did."""
 
     def __init__(self, store: SqliteStore, prefix: str) -> None:
+        super().__init__()
         self._store = store
         self._prefix = prefix
-        self._closed = threading.Event()
         self._mark: tuple[int, int, int] | None = None
         self._expiry_s = 0.0
         self._known = Snapshot()
 
-    def poll(self, timeout_s: float) -> Batch | None:
-        deadline = time.monotonic() + timeout_s
-        while not self._closed.is_set():
-            batch = self._look()
-            left_s = deadline - time.monotonic()
-            if batch is not None or left_s <= 0:
-                return batch
-            self._closed.wait(min(left_s, _POLL_INTERVAL_S))
-        return None
-
-    def close(self) -> None:
-        self._closed.set()
-
-    def _look(self) -> Batch | None:
+    def look(self, deadline: float) -> Batch | None:
         mark = self._store.change_mark()
         if mark == self._mark and _now_s() < self._expiry_s:
+            self._closed.wait(min(max(0.0, deadline - time.monotonic()), _POLL_INTERVAL_S))
             return None
         self._expiry_s = self._store.next_expiry_s()
         batch = self._known.take(self._store.list(self._prefix))
         self._mark = mark
         return batch
+
+    def begin_anew(self) -> None:
+        self._mark = None
+        self._known.forget()
 
 
 def _apply(database: Database, steps: Sequence[Step]) -> None:
@@ -245,13 +218,12 @@ def _changes(write: Write, version: int, value: bytes, session: int | None) -> b
 
 
 def _session_number(database: Database, session: Session | None) -> int | None:
-    if session is None:
+    own = own_session(session, SqliteSession)
+    if own is None:
         return None
-    if not isinstance(session, SqliteSession):
-        raise ValueError("the session is another store's")
-    if database.execute("SELECT 1 FROM session WHERE id = ?", (session.number,)).fetchone() is None:
+    if database.execute("SELECT 1 FROM session WHERE id = ?", (own.number,)).fetchone() is None:
         raise KvConflict("the session has ended")
-    return session.number
+    return own.number
 
 
 def _next_number(database: Database) -> int:

@@ -16,24 +16,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from weakref import WeakSet
 
-from reconciler.errors import KvConflict, KvError, KvUnavailable
-from reconciler.kv.backoff import Backoff
+from reconciler.errors import KvConflict, KvError
 from reconciler.kv.config import StoreConfig
-from reconciler.kv.protocol import (
-    MUST_NOT_EXIST,
-    Batch,
-    Check,
-    Delete,
-    Entry,
-    Put,
-    Session,
-    Step,
-    Write,
-    checked_key,
-    checked_prefix,
-    checked_steps,
-)
-from reconciler.kv.snapshot import Snapshot
+from reconciler.kv.polling import PollingWatch, Snapshot
+from reconciler.kv.protocol import MUST_NOT_EXIST, Batch, Delete, Entry, Put, checked_key, checked_prefix
+from reconciler.kv.steps import Step, StepStore, own_session
 from reconciler.kv.zookeeper_connection import Connection, Request, Stat
 from reconciler.kv.zookeeper_tree import Tree, entry_of, folder_path, leaf_path
 
@@ -41,7 +28,7 @@ _ATTEMPTS_MAX: Final = 50
 """Of one transaction while others make keys in the same folders; each failure means that somebody else succeeded."""
 
 
-class ZooKeeperStore:
+class ZooKeeperStore(StepStore):
     """See `reconciler.kv.protocol.KvStore`."""
 
     def __init__(self, config: StoreConfig) -> None:
@@ -59,18 +46,6 @@ class ZooKeeperStore:
     def list(self, prefix: str) -> tuple[Entry, ...]:
         tree = Tree(self._connection, self._config.timeout_s)
         return tree.read(self._folder(checked_prefix(prefix)), checked_prefix(prefix))
-
-    def put(self, key: str, value: bytes, session: Session | None = None) -> None:
-        self._transact((Step.put(key, value, session),))
-
-    def delete(self, key: str) -> None:
-        self._transact((Step.delete(key),))
-
-    def compare_and_swap(self, key: str, value: bytes | None, version: int) -> None:
-        self._transact((Step.swap(key, value, version),))
-
-    def transact(self, checks: Sequence[Check], writes: Sequence[Write]) -> None:
-        self._transact(checked_steps(checks, writes))
 
     def watch(self, prefix: str) -> ZooKeeperWatch:
         folder = self._folder(checked_prefix(prefix))
@@ -91,13 +66,9 @@ class ZooKeeperStore:
             session.close()  # one that nobody ended would keep kazoo's threads for as long as the process runs
         self._connection.close(self._config.timeout_s)
 
-    def _transact(self, steps: Sequence[Step]) -> None:
+    def carry_out(self, steps: Sequence[Step]) -> None:
         deadline = self._deadline()
-        session = next(
-            (step.write.session for step in steps if isinstance(step.write, Put) and step.write.session), None
-        )
-        if session is not None and not isinstance(session, ZooKeeperSession):
-            raise ValueError("the session is another store's")
+        session = own_session(next((step.session for step in steps if step.session), None), ZooKeeperSession)
         connection = self._connection if session is None else session.live_connection(deadline)
         owner = 0 if session is None else session.identity
         for _ in range(_ATTEMPTS_MAX):
@@ -146,17 +117,13 @@ class ZooKeeperSession:
     def __init__(self, connection: Connection, ttl_s: float, timeout_s: float) -> None:
         self._connection = connection
         self._is_closed = False
-        self._ttl_s = ttl_s
+        self.ttl_s = ttl_s
         self._timeout_s = timeout_s
         try:
             self.identity = connection.session(time.monotonic() + timeout_s)
         except KvError:
             connection.close(timeout_s)
             raise
-
-    @property
-    def ttl_s(self) -> float:
-        return self._ttl_s
 
     def renew(self) -> None:
         self.live_connection(time.monotonic() + self._timeout_s)
@@ -172,57 +139,44 @@ class ZooKeeperSession:
         self._connection.close(self._timeout_s)
 
 
-class ZooKeeperWatch:
+class ZooKeeperWatch(PollingWatch):
     """See `reconciler.kv.protocol.Watch`: a watch on each node of the folder, set again whenever it went off."""
 
     def __init__(self, connection: Connection, folder: str, prefix: str, timeout_s: float) -> None:
+        super().__init__()
         self._connection = connection
         self._folder = folder
         self._prefix = prefix
         self._timeout_s = timeout_s
         self._tree = Tree(connection, timeout_s, self._went_off)
         self._known = Snapshot()
-        self._backoff = Backoff()
         self._lock = threading.Lock()
         self._stale: set[str] = set()
         self._wake = threading.Event()
         self._wake.set()
         self._is_stale_throughout = True
-        self._closed = threading.Event()
-
-    def poll(self, timeout_s: float) -> Batch | None:
-        deadline = time.monotonic() + timeout_s
-        self._closed.wait(min(timeout_s, self._backoff.delay_s()))
-        while not self._closed.is_set():
-            if not self._wake.wait(max(0.0, deadline - time.monotonic())):
-                return None
-            batch = None if self._closed.is_set() else self._look()
-            if batch is not None or time.monotonic() >= deadline:
-                return batch
-        return None
 
     def close(self) -> None:
-        self._closed.set()
+        super().close()
         self._wake.set()
 
-    def _look(self) -> Batch | None:
+    def look(self, deadline: float) -> Batch | None:
+        if not self._wake.wait(max(0.0, deadline - time.monotonic())) or self._closed.is_set():
+            return None
         with self._lock:
             self._wake.clear()
             stale, self._stale = self._stale, set()
             throughout, self._is_stale_throughout = self._is_stale_throughout, False
-        try:
-            if throughout:
-                self._known.forget()  # whoever answers now may be a restored server
-                self._connection.make_folder(self._folder, time.monotonic() + self._timeout_s)
-                self._tree.read(self._folder, self._prefix)
-            else:
-                self._tree.read_again(stale)
-        except KvUnavailable:
-            self._went_off(None)
-            self._backoff.failed()
-            raise
-        self._backoff.succeeded()
+        if throughout:
+            self._known.forget()
+            self._connection.make_folder(self._folder, time.monotonic() + self._timeout_s)
+            self._tree.read(self._folder, self._prefix)
+        else:
+            self._tree.read_again(stale)
         return self._known.take(self._tree.entries())
+
+    def begin_anew(self) -> None:
+        self._went_off(None)
 
     def _went_off(self, path: str | None) -> None:
         """Note that a node changed; None: the connection was lost and all watches with it. On kazoo's thread."""

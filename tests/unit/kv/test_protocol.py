@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import KvConflict, KvError
 from reconciler.kv.backoff import MAX_S, Backoff
+from reconciler.kv.polling import Snapshot
 from reconciler.kv.protocol import (
     KEY_BYTES_MAX,
     TRANSACTION_KEYS_MAX,
@@ -16,12 +17,10 @@ from reconciler.kv.protocol import (
     Delete,
     Entry,
     Put,
-    Step,
     checked_prefix,
-    checked_steps,
     is_key,
 )
-from reconciler.kv.snapshot import Snapshot
+from reconciler.kv.steps import Step, checked_steps
 
 
 @given(st.text(max_size=500))
