@@ -42,9 +42,10 @@ def add_uplink(machine: Machine, host_ns: str) -> str:
     outside = "outside"
     machine.add_namespace(outside)
     machine.add_veth(host_ns, "uplink0", outside, "downlink0")
-    for ns, ifname, number in ((host_ns, "uplink0", 1), (outside, "downlink0", 2)):
-        machine.run("", "ip", "-n", ns, "address", "add", f"192.0.2.{number}/24", "dev", ifname)
-        machine.run("", "ip", "-n", ns, "address", "add", f"2001:db8::{number}/64", "dev", ifname, "nodad")
-    machine.run("", "ip", "-n", host_ns, "route", "add", "default", "via", "192.0.2.2")
-    machine.run("", "ip", "-n", host_ns, "-6", "route", "add", "default", "via", "2001:db8::2")
+    for ns, ifname, number, others in (
+        (host_ns, "uplink0", 1, ("route add default via 192.0.2.2", "route add default via 2001:db8::2")),
+        (outside, "downlink0", 2, ()),
+    ):
+        addresses = (f"192.0.2.{number}/24", f"2001:db8::{number}/64 nodad")
+        machine.ip_batch(ns, *(f"address add dev {ifname} {each}" for each in addresses), *others)
     return outside
