@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -296,37 +298,36 @@ def test_networks_beyond_the_default_pools_are_reported(
     assert machine.ping("fine", "10.1.0.3")
 
 
+@pytest.fixture
+def everyones(forked: ForkedReconcile) -> Iterator[ForkedReconcile]:
+    """As `forked`, in a folder that any user may enter. Pytest's is for one user, and each pytest that starts makes it so again."""
+    with TemporaryDirectory(prefix="reconciler-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield replace(forked, machine=replace(forked.machine, state_dir=folder / "state"), specs=folder / "specs")
+
+
 @pytest.mark.quick
 def test_pass_without_privilege_is_told_and_changes_nothing(
-    forked: ForkedReconcile, machine: Machine, host_ns: str, tmp_path: Path
+    everyones: ForkedReconcile, machine: Machine, host_ns: str
 ) -> None:
-    forked.write(good=GOOD)
+    everyones.write(good=GOOD)
     before = everything(machine, host_ns)
-    _open_to_everybody(tmp_path)
 
     for arguments in ((), ("--dry-run",), ("down",)):
-        ran = forked(*arguments, prepare=as_nobody)
+        ran = everyones(*arguments, prepare=as_nobody)
         assert ran.exit_code == ExitCode.NO_PRIVILEGE, ran.text
         assert "Traceback" not in ran.stderr
         assert "CAP_NET_ADMIN" in ran.stderr
     assert everything(machine, host_ns) == before
-    assert forked("validate", prepare=as_nobody).exit_code == ExitCode.OK
+    assert everyones("validate", prepare=as_nobody).exit_code == ExitCode.OK
 
 
-def _open_to_everybody(folder: Path) -> None:
-    for each in (folder, *folder.parents):
-        if "pytest" in str(each):
-            each.chmod(0o755)
-
-
-def test_pass_without_privilege_on_the_own_host_is_told(
-    machine: Machine, forked: ForkedReconcile, tmp_path: Path
-) -> None:
+def test_pass_without_privilege_on_the_own_host_is_told(everyones: ForkedReconcile) -> None:
     """As a plain user who leaves --host-netns out: the namespace is ours already, but nothing may be changed in it."""
-    forked.write(good=GOOD)
-    _open_to_everybody(tmp_path)
+    everyones.write(good=GOOD)
 
-    ran = forked("--host-netns", "/proc/self/ns/net", "--state-dir", "/tmp/nobody-has-this/state", prepare=as_nobody)
+    ran = everyones("--host-netns", "/proc/self/ns/net", "--state-dir", "/tmp/nobody-has-this/state", prepare=as_nobody)
 
     assert ran.exit_code == ExitCode.NO_PRIVILEGE, ran.text
     assert "Traceback" not in ran.stderr
