@@ -50,6 +50,8 @@ from __future__ import annotations
 
 import errno as _errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -188,6 +190,15 @@ def kernel_error(errno: int, operation: str, detail: str = "") -> KernelError:
     if errno in _REFUSALS and is_privilege_missing():
         return PrivilegeError(errno, operation, detail)
     return KernelError(errno or _errno.EIO, operation, detail or _REFUSALS.get(errno, ""))
+
+
+@contextmanager
+def kernel_errors(operation: str) -> Iterator[None]:
+    """Raise the member of the tree that fits an OSError of the body. operation: what the body does."""
+    try:
+        yield
+    except OSError as cause:
+        raise kernel_error(cause.errno or 0, operation) from cause
 
 
 def netlink_error(errno: int, operation: str, detail: str = "") -> KernelError:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import NameConflict, kernel_error
+from reconciler.errors import NameConflict, kernel_errors
 from reconciler.model.identifiers import NsRef
 from reconciler.records.document import Misfit, json_value
 from reconciler.records.file import content
@@ -42,21 +42,14 @@ class Note:
 
 def content_of(path: str) -> str | None:
     """Give the text of an engine's file; None when there is none, or it is none of the engine's."""
-    try:
-        fd = os.open(path, os.O_RDONLY | _FLAGS)
-    except OSError:
-        return None
-    try:
-        return os.read(fd, _FILE_MAX).decode(errors="replace") if _is_plain(fd) else None
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
+    with contextlib.suppress(OSError), open(os.open(path, os.O_RDONLY | _FLAGS), "rb", buffering=0) as file:
+        return file.read(_FILE_MAX).decode(errors="replace") if _is_plain(file.fileno()) else None
+    return None
 
 
 def overwrite(path: str, content: str) -> None:
     """Raises NameConflict when there is something that no engine puts there, KernelError."""
-    try:
+    with kernel_errors(f"write {path}"):
         fd = os.open(path, os.O_WRONLY | _FLAGS)
         try:
             if not _is_plain(fd):
@@ -66,8 +59,6 @@ def overwrite(path: str, content: str) -> None:
             os.ftruncate(fd, len(data))
         finally:
             os.close(fd)
-    except OSError as cause:
-        raise kernel_error(cause.errno or 0, f"write {path}") from cause
 
 
 def _is_plain(fd: int) -> bool:
@@ -85,14 +76,12 @@ def write_note(run_dir: Path, attachment: str, name: str, note: Note) -> None:
     folder = notes_folder(run_dir) / attachment
     draft = folder / f".{name}.new"
     text = json.dumps({"path": note.path, "process": note.process, "before": note.before, "ours": note.ours})
-    try:
+    with kernel_errors(f"write {draft}"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600)
         with open(fd, "w", encoding="utf-8") as file:
             file.write(text)
         draft.replace(folder / name)
-    except OSError as cause:
-        raise kernel_error(cause.errno or 0, f"write {draft}") from cause
 
 
 def read_note(run_dir: Path, attachment: str, name: str) -> Note | None:
@@ -120,11 +109,9 @@ def noted(run_dir: Path) -> Iterator[tuple[str, str, Note]]:
 def remove_note(run_dir: Path, attachment: str, name: str) -> None:
     """Raises KernelError. Gone already is fine."""
     folder = notes_folder(run_dir) / attachment
-    try:
+    with kernel_errors(f"remove {folder / name}"):
         for each in (folder / name, folder / f".{name}.new"):
             each.unlink(missing_ok=True)
-    except OSError as cause:
-        raise kernel_error(cause.errno or 0, f"remove {folder / name}") from cause
     for empty in (folder, folder.parent):
         with contextlib.suppress(OSError):
             empty.rmdir()

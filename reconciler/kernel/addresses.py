@@ -7,6 +7,8 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from reconciler.kernel.rtnetlink import (
+    ADDRESS_SIZES,
+    FAMILIES,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
@@ -34,9 +36,6 @@ _KERNEL_MADE: Final = (1, 2, 3)
 
 _KERNEL_MADE_PREFIXES: Final = (b"\x7f\0\0\1", bytes(15) + b"\1", b"\xfe\x80")
 
-_AF_INET: Final = 2
-_AF_INET6: Final = 10
-_SIZES: Final = {_AF_INET: 4, _AF_INET6: 16}
 _IFADDR: Final = Struct("=BBBBI")
 
 
@@ -82,8 +81,8 @@ def delete_address(ifindex: int, interface: IPInterface) -> Request:
 
 
 def _header(ifindex: int, interface: IPInterface) -> bytes:
-    family, local = (_AF_INET if interface.version == 4 else _AF_INET6), interface.ip.packed
-    fixed = _IFADDR.pack(family, interface.network.prefixlen, 0, 0, ifindex)
+    local = interface.ip.packed
+    fixed = _IFADDR.pack(FAMILIES[interface.version], interface.network.prefixlen, 0, 0, ifindex)
     return fixed + attribute(_IFA_LOCAL, local) + attribute(_IFA_ADDRESS, local)
 
 
@@ -92,7 +91,7 @@ def decode_address(buffer: bytes, start: int, end: int) -> AddressEntry | None:
     if end - start < 8:
         raise CodecError(f"netlink: an address in {end - start} bytes")
     family, prefix_length, _, _, ifindex = _IFADDR.unpack_from(buffer, start)
-    size = _SIZES.get(family)
+    size = ADDRESS_SIZES.get(family)
     if size is None:
         return None
     found = attributes(buffer, start + 8, end)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from reconciler.errors import kernel_error
+from reconciler.errors import kernel_errors
 from reconciler.model.objects import IPAddress
 
 _ARP: Final = 0x0806
@@ -28,14 +28,12 @@ _HOP_LIMIT: Final = 255
 
 def announce(ifname: str, answers: Iterable[tuple[IPAddress, str]]) -> None:
     """Send it by a link of the namespace that the calling thread is in. answers: addresses and their MACs. Raises KernelError."""
-    try:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC) as sender:
-            sender.bind((ifname, 0))
-            for address, mac in answers:
-                for frame in frames(address, bytes.fromhex(mac.replace(":", ""))):
-                    sender.send(frame)
-    except OSError as cause:
-        raise kernel_error(cause.errno or 0, f"announce addresses on {ifname}") from cause
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    with kernel_errors(f"announce addresses on {ifname}"), socket.socket(socket.AF_PACKET, kind) as sender:
+        sender.bind((ifname, 0))
+        for address, mac in answers:
+            for frame in frames(address, bytes.fromhex(mac.replace(":", ""))):
+                sender.send(frame)
 
 
 def frames(address: IPAddress, mac: bytes) -> tuple[bytes, ...]:

@@ -8,16 +8,25 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Address, IPv6Address
+from contextlib import closing
 from struct import Struct
 from typing import Final, NamedTuple
 
 from reconciler.errors import kernel_error
-from reconciler.kernel.netlink import RouteSocket
-from reconciler.kernel.rtnetlink import NLM_F_DUMP, Request, attribute, attributes, nested, nested_attributes
+from reconciler.kernel.netlink import NETLINK_NETFILTER, RouteSocket
+from reconciler.kernel.rtnetlink import (
+    NLM_F_DUMP,
+    Request,
+    address_of,
+    attribute,
+    attributes,
+    nested,
+    nested_attributes,
+    port,
+    raw,
+)
 from reconciler.model.objects import IPAddress
 
-_NETLINK_NETFILTER: Final = 12
 _CTNETLINK: Final = 1 << 8
 _GET: Final = _CTNETLINK | 1
 _DELETE: Final = _CTNETLINK | 2
@@ -33,7 +42,6 @@ _PROTO_NUMBER: Final = 1
 _PROTO_SOURCE_PORT: Final = 2
 _PROTO_DESTINATION_PORT: Final = 3
 _NFGENMSG: Final = Struct("=BBH")
-_PORT: Final = Struct(">H")
 _PROTOCOLS: Final = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
 
 
@@ -58,11 +66,7 @@ class Flow(NamedTuple):
 
 def forget_flows(is_stale: Callable[[Flow], bool]) -> int:
     """Delete the connections that `is_stale` says are; give how many. Those gone meanwhile are fine. Raises KernelError."""
-    try:
-        connection = RouteSocket(_NETLINK_NETFILTER)
-    except OSError as cause:
-        raise kernel_error(cause.errno or errno.EIO, "ask for tracked connections") from cause
-    try:
+    with closing(RouteSocket(NETLINK_NETFILTER)) as connection:
         flows: list[Flow] = []
         for family in (socket.AF_INET, socket.AF_INET6):
             request = Request(_GET, NLM_F_DUMP, _NFGENMSG.pack(family, 0, 0))
@@ -70,8 +74,6 @@ def forget_flows(is_stale: Callable[[Flow], bool]) -> int:
                 request, lambda *span: flow if (flow := decode_flow(*span)) and is_stale(flow) else None
             )
         return _delete(connection, flows)
-    finally:
-        connection.close()
 
 
 def _delete(connection: RouteSocket, flows: Iterable[Flow]) -> int:
@@ -91,7 +93,7 @@ def decode_flow(buffer: bytes, start: int, end: int) -> Flow | None:
     number, original = _direction(buffer, found[_ORIGINAL], 4 if family == socket.AF_INET else 6)
     _, reply = _direction(buffer, found[_REPLY], 4 if family == socket.AF_INET else 6)
     handle = b"".join(
-        nested(kind, buffer[slice(*found[kind])]) if kind == _ORIGINAL else attribute(kind, buffer[slice(*found[kind])])
+        (nested if kind == _ORIGINAL else attribute)(kind, raw(buffer, found[kind]))
         for kind in (_ORIGINAL, _ID, _ZONE)
         if kind in found
     )
@@ -103,18 +105,10 @@ def _direction(buffer: bytes, span: tuple[int, int], version: int) -> tuple[int,
     parts = attributes(buffer, *span)
     addresses = nested_attributes(buffer, parts.get(_TUPLE_IP))
     ports = nested_attributes(buffer, parts.get(_TUPLE_PROTO))
-    make = IPv4Address if version == 4 else IPv6Address
     number = buffer[ports[_PROTO_NUMBER][0]] if _PROTO_NUMBER in ports else 0
     return number, Direction(
-        make(buffer[slice(*addresses[_IP_SOURCE[version]])]),
-        _port(buffer, ports.get(_PROTO_SOURCE_PORT)),
-        make(buffer[slice(*addresses[_IP_DESTINATION[version]])]),
-        _port(buffer, ports.get(_PROTO_DESTINATION_PORT)),
+        address_of(raw(buffer, addresses[_IP_SOURCE[version]])),
+        port(buffer, ports.get(_PROTO_SOURCE_PORT)),
+        address_of(raw(buffer, addresses[_IP_DESTINATION[version]])),
+        port(buffer, ports.get(_PROTO_DESTINATION_PORT)),
     )
-
-
-def _port(buffer: bytes, span: tuple[int, int] | None) -> int:
-    if span is None:
-        return 0
-    port: int = _PORT.unpack_from(buffer, span[0])[0]
-    return port

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterable
 from struct import Struct
 from typing import Final, NamedTuple
 
 from reconciler.kernel.multicast import ANCILLARY_SIZE, BUFFER_BYTES, listen, listen_everywhere, nsid_of, received
+from reconciler.kernel.netlink import NETLINK_NETFILTER
 from reconciler.kernel.rtnetlink import CodecError, Message, attributes, messages, text
 
-_AF_NETLINK: Final = 16
-_NETLINK_NETFILTER: Final = 12
 _NFNLGRP_NFTABLES: Final = 7
 _RECEIVE_SIZE: Final = 1 << 16
 _SUBSYSTEM: Final = 10
@@ -35,7 +33,7 @@ class FirewallEvents:
 
     def __init__(self, *, buffer_bytes: int = BUFFER_BYTES) -> None:
         self._nsids: frozenset[int] = frozenset()
-        self._socket = listen(_NETLINK_NETFILTER, (_NFNLGRP_NFTABLES,), buffer_bytes=buffer_bytes)
+        self._socket = listen(NETLINK_NETFILTER, (_NFNLGRP_NFTABLES,), buffer_bytes=buffer_bytes)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -66,7 +64,7 @@ class FirewallEvents:
         got = [(buffer, nsid) for buffer, nsid in got if nsid is None or nsid in self._nsids]
         if not got:
             return False
-        own = _own_addresses(_NETLINK_NETFILTER)
+        own = _own_addresses(NETLINK_NETFILTER)
         # A socket that was opened elsewhere, and is closed by now, had this address there.
         elsewhere = own | {os.getpid()}
         try:
@@ -104,17 +102,13 @@ def _change(message: Message) -> _Change | None:
 def _own_addresses(protocol: int) -> frozenset[int]:
     """Give the netlink addresses of this process' sockets, those of libraries too."""
     found = set()
-    for fd in _descriptors():
+    for fd in map(int, os.listdir("/proc/self/fd")):
         with contextlib.suppress(OSError):
             if os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):
                 borrowed = socket.socket(fileno=fd)
                 try:
-                    if (borrowed.family, borrowed.proto) == (_AF_NETLINK, protocol):
+                    if (borrowed.family, borrowed.proto) == (socket.AF_NETLINK, protocol):
                         found.add(borrowed.getsockname()[0])
                 finally:
                     borrowed.detach()
     return frozenset(found)
-
-
-def _descriptors() -> Iterable[int]:
-    return (int(name) for name in os.listdir("/proc/self/fd"))

@@ -7,6 +7,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from reconciler.kernel.rtnetlink import (
+    FAMILIES,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
@@ -15,8 +16,10 @@ from reconciler.kernel.rtnetlink import (
     Span,
     attribute,
     attributes,
+    mac_attribute,
     nested,
     nested_attributes,
+    raw,
     s32,
     text,
     text_attribute,
@@ -32,20 +35,20 @@ _RTM_GETLINK: Final = 18
 _RTM_GETNSID: Final = 90
 _RTEXT_FILTER_SKIP_STATS: Final = 8
 
-_IFLA_ADDRESS: Final = 1
-_IFLA_IFNAME: Final = 3
-_IFLA_MTU: Final = 4
-_IFLA_LINK: Final = 5
+IFLA_ADDRESS: Final = 1
+IFLA_IFNAME: Final = 3
+IFLA_MTU: Final = 4
+IFLA_LINK: Final = 5
 _IFLA_MASTER: Final = 10
-_IFLA_LINKINFO: Final = 18
+IFLA_LINKINFO: Final = 18
 _IFLA_IFALIAS: Final = 20
 _IFLA_AF_SPEC: Final = 26
-_IFLA_GROUP: Final = 27
-_IFLA_NET_NS_FD: Final = 28
+IFLA_GROUP: Final = 27
+IFLA_NET_NS_FD: Final = 28
 _IFLA_EXT_MASK: Final = 29
 _IFLA_LINK_NETNSID: Final = 37
-_IFLA_INFO_KIND: Final = 1
-_IFLA_INFO_DATA: Final = 2
+IFLA_INFO_KIND: Final = 1
+IFLA_INFO_DATA: Final = 2
 _IFLA_INFO_SLAVE_KIND: Final = 4
 _IFLA_INFO_SLAVE_DATA: Final = 5
 _VETH_INFO_PEER: Final = 1
@@ -55,11 +58,9 @@ _IFLA_INET_CONF: Final = 1
 _IFLA_INET6_CONF: Final = 2
 _IFLA_INET6_ADDR_GEN_MODE: Final = 8
 _IPV4_DEVCONF_PROMOTE_SECONDARIES: Final = 20
-_NETNSA_NSID: Final = 1
-_NETNSA_FD: Final = 3
+NETNSA_NSID: Final = 1
+NETNSA_FD: Final = 3
 
-_AF_INET: Final = 2
-_AF_INET6: Final = 10
 _IFF_UP: Final = 1
 _IFF_LOWER_UP: Final = 1 << 16
 _LOOPBACK_INDEX: Final = 1
@@ -75,7 +76,8 @@ _PLUGIN_GROUP: Final = LINK_GROUP ^ 2
 
 _NO_GROUP: Final = 0
 
-_IFINFO: Final = Struct("=BxHiII")
+_AF_INET, _AF_INET6 = FAMILIES[4], FAMILIES[6]
+IFINFO: Final = Struct("=BxHiII")
 _RTGEN: Final = Struct("=Bxxx")
 
 _DEVCONF_ACCEPT_RA: Final = 3
@@ -138,20 +140,20 @@ class Link(NamedTuple):
 
 def dump_links() -> Request:
     """Ask for every link, without its counters."""
-    return Request(_RTM_GETLINK, NLM_F_DUMP, _IFINFO.pack(0, 0, 0, 0, 0) + _SKIP_STATS)
+    return Request(_RTM_GETLINK, NLM_F_DUMP, IFINFO.pack(0, 0, 0, 0, 0) + _SKIP_STATS)
 
 
 def get_link(ifname: str) -> Request:
-    return Request(_RTM_GETLINK, 0, _IFINFO.pack(0, 0, 0, 0, 0) + text_attribute(_IFLA_IFNAME, ifname) + _SKIP_STATS)
+    return Request(_RTM_GETLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + text_attribute(IFLA_IFNAME, ifname) + _SKIP_STATS)
 
 
 def get_link_at(ifindex: int) -> Request:
-    return Request(_RTM_GETLINK, 0, _IFINFO.pack(0, 0, ifindex, 0, 0) + _SKIP_STATS)
+    return Request(_RTM_GETLINK, 0, IFINFO.pack(0, 0, ifindex, 0, 0) + _SKIP_STATS)
 
 
 def get_loopback() -> Request:
     """Ask for `lo`, which has ifindex 1 in every namespace (LOOPBACK_IFINDEX in net/flow.h)."""
-    return Request(_RTM_GETLINK, 0, _IFINFO.pack(0, 0, _LOOPBACK_INDEX, 0, 0) + _SKIP_STATS)
+    return Request(_RTM_GETLINK, 0, IFINFO.pack(0, 0, _LOOPBACK_INDEX, 0, 0) + _SKIP_STATS)
 
 
 _SKIP_STATS: Final = u32_attribute(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
@@ -159,11 +161,11 @@ _SKIP_STATS: Final = u32_attribute(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
 
 def mark_loopback(alias: str) -> Request:
     """Put our group and `alias` on `lo`, and bring it up."""
-    body = _IFINFO.pack(0, 0, _LOOPBACK_INDEX, _IFF_UP, _IFF_UP)
+    body = IFINFO.pack(0, 0, _LOOPBACK_INDEX, _IFF_UP, _IFF_UP)
     return Request(RTM_NEWLINK, 0, body + _OUR_GROUP + text_attribute(_IFLA_IFALIAS, alias))
 
 
-_OUR_GROUP: Final = u32_attribute(_IFLA_GROUP, LINK_GROUP)
+_OUR_GROUP: Final = u32_attribute(IFLA_GROUP, LINK_GROUP)
 
 
 def new_veth(ifname: str, master: int, mtu: int, peer_ns_fd: int, peer_ifname: str, peer_mac: str) -> Request:
@@ -172,23 +174,23 @@ def new_veth(ifname: str, master: int, mtu: int, peer_ns_fd: int, peer_ifname: s
     Neither end can come up in this message: the kernel opens the peer before the two are joined (ENOTCONN), and the near
     side must first be told not to make itself an address, which is no part of creation (EAFNOSUPPORT).
     """
-    mtu_attribute = u32_attribute(_IFLA_MTU, mtu)
+    mtu_attribute = u32_attribute(IFLA_MTU, mtu)
     peer = (
-        _IFINFO.pack(0, 0, 0, 0, 0)
-        + text_attribute(_IFLA_IFNAME, peer_ifname)
-        + _mac_attribute(peer_mac)
+        IFINFO.pack(0, 0, 0, 0, 0)
+        + text_attribute(IFLA_IFNAME, peer_ifname)
+        + mac_attribute(IFLA_ADDRESS, peer_mac)
         + mtu_attribute
         + _OUR_GROUP
-        + u32_attribute(_IFLA_NET_NS_FD, peer_ns_fd)
+        + u32_attribute(IFLA_NET_NS_FD, peer_ns_fd)
     )
-    pair = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer))
+    pair = nested(IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer))
     body = (
-        _IFINFO.pack(0, 0, 0, 0, 0)
-        + text_attribute(_IFLA_IFNAME, ifname)
+        IFINFO.pack(0, 0, 0, 0, 0)
+        + text_attribute(IFLA_IFNAME, ifname)
         + mtu_attribute
         + u32_attribute(_IFLA_MASTER, master)
         + _OUR_GROUP
-        + nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"veth"), pair)
+        + nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, b"veth"), pair)
     )
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
 
@@ -216,13 +218,13 @@ def change_link(link: int | str, change: Change) -> Request:
     promotes_secondaries: losing an IPv4 address then takes no other one of its subnet along.
     """
     ifindex = link if isinstance(link, int) else 0
-    body = _IFINFO.pack(0, 0, ifindex, _IFF_UP if change.is_up else 0, 0 if change.is_up is None else _IFF_UP)
+    body = IFINFO.pack(0, 0, ifindex, _IFF_UP if change.is_up else 0, 0 if change.is_up is None else _IFF_UP)
     if isinstance(link, str):
-        body += text_attribute(_IFLA_IFNAME, link)
+        body += text_attribute(IFLA_IFNAME, link)
     if change.mac is not None:
-        body += _mac_attribute(change.mac)
+        body += mac_attribute(IFLA_ADDRESS, change.mac)
     if change.mtu is not None:
-        body += u32_attribute(_IFLA_MTU, change.mtu)
+        body += u32_attribute(IFLA_MTU, change.mtu)
     if change.master is not None:
         body += u32_attribute(_IFLA_MASTER, change.master)
     if change.alias is not None:
@@ -242,7 +244,7 @@ def _af_spec(change: Change) -> bytes:
 _PROMOTE: Final = nested(_AF_INET, nested(_IFLA_INET_CONF, u32_attribute(_IPV4_DEVCONF_PROMOTE_SECONDARIES, 1)))
 _PORT: Final = {
     (is_hairpin, forgets): nested(
-        _IFLA_LINKINFO,
+        IFLA_LINKINFO,
         attribute(_IFLA_INFO_SLAVE_KIND, b"bridge"),
         nested(
             _IFLA_INFO_SLAVE_DATA,
@@ -261,7 +263,7 @@ def move_in(ifindex: int, ns_fd: int, ifname: str, alias: str, mac: str) -> Requ
     mac: "" leaves it. The kernel moves first (do_setlink in net/core/rtnetlink.c), down and without its addresses; where the name
     is taken it has moved all the same, and answers EEXIST.
     """
-    return _moved(ifindex, ns_fd, ifname, _PLUGIN_GROUP, alias, _mac_attribute(mac) if mac else b"")
+    return _moved(ifindex, ns_fd, ifname, _PLUGIN_GROUP, alias, mac_attribute(IFLA_ADDRESS, mac) if mac else b"")
 
 
 def move_back(ifindex: int, ns_fd: int, ifname: str) -> Request:
@@ -271,10 +273,10 @@ def move_back(ifindex: int, ns_fd: int, ifname: str) -> Request:
 
 def _moved(ifindex: int, ns_fd: int, ifname: str, group: int, alias: str, more: bytes = b"") -> Request:
     body = (
-        _IFINFO.pack(0, 0, ifindex, 0, _IFF_UP)
-        + u32_attribute(_IFLA_NET_NS_FD, ns_fd)
-        + text_attribute(_IFLA_IFNAME, ifname)
-        + u32_attribute(_IFLA_GROUP, group)
+        IFINFO.pack(0, 0, ifindex, 0, _IFF_UP)
+        + u32_attribute(IFLA_NET_NS_FD, ns_fd)
+        + text_attribute(IFLA_IFNAME, ifname)
+        + u32_attribute(IFLA_GROUP, group)
         + attribute(_IFLA_IFALIAS, alias.encode())
         + more
     )
@@ -283,57 +285,57 @@ def _moved(ifindex: int, ns_fd: int, ifname: str, group: int, alias: str, more: 
 
 def doom_link(ifindex: int) -> Request:
     """Put a link where `delete_doomed` finds it. It stays recognisable as ours."""
-    return Request(RTM_NEWLINK, 0, _IFINFO.pack(0, 0, ifindex, 0, 0) + u32_attribute(_IFLA_GROUP, _DOOMED_GROUP))
+    return Request(RTM_NEWLINK, 0, IFINFO.pack(0, 0, ifindex, 0, 0) + u32_attribute(IFLA_GROUP, _DOOMED_GROUP))
 
 
 def spare_link(ifindex: int) -> Request:
     """Take a link back from where `doom_link` put it."""
-    return Request(RTM_NEWLINK, 0, _IFINFO.pack(0, 0, ifindex, 0, 0) + _OUR_GROUP)
+    return Request(RTM_NEWLINK, 0, IFINFO.pack(0, 0, ifindex, 0, 0) + _OUR_GROUP)
 
 
 def delete_doomed() -> Request:
     """Delete all doomed links together: one by one each waits for the whole machine (synchronize_net), 20 ms for a veth pair."""
-    return Request(_RTM_DELLINK, 0, _IFINFO.pack(0, 0, 0, 0, 0) + u32_attribute(_IFLA_GROUP, _DOOMED_GROUP))
+    return Request(_RTM_DELLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + u32_attribute(IFLA_GROUP, _DOOMED_GROUP))
 
 
 def get_nsid(fd: int) -> Request:
     """Ask how the socket's namespace numbers the one behind `fd`."""
-    return Request(_RTM_GETNSID, 0, _RTGEN.pack(0) + u32_attribute(_NETNSA_FD, fd))
+    return Request(_RTM_GETNSID, 0, _RTGEN.pack(0) + u32_attribute(NETNSA_FD, fd))
 
 
 def decode_link(buffer: bytes, start: int, end: int) -> Link:
     """Read the payload of an RTM_NEWLINK. Raises CodecError."""
     if end - start < 16:
         raise CodecError(f"netlink: a link in {end - start} bytes")
-    _, _, ifindex, flags, _ = _IFINFO.unpack_from(buffer, start)
+    _, _, ifindex, flags, _ = IFINFO.unpack_from(buffer, start)
     found = attributes(buffer, start + 16, end)
-    info = nested_attributes(buffer, found.get(_IFLA_LINKINFO))
+    info = nested_attributes(buffer, found.get(IFLA_LINKINFO))
     is_port = _IFLA_INFO_SLAVE_DATA in info and text(buffer, info.get(_IFLA_INFO_SLAVE_KIND)) == "bridge"
     port = nested_attributes(buffer, info[_IFLA_INFO_SLAVE_DATA]) if is_port else {}
-    kind = text(buffer, info.get(_IFLA_INFO_KIND))
+    kind = text(buffer, info.get(IFLA_INFO_KIND))
     return Link(
         ifindex=ifindex,
-        ifname=text(buffer, found.get(_IFLA_IFNAME)),
+        ifname=text(buffer, found.get(IFLA_IFNAME)),
         kind=kind,
         is_up=bool(flags & _IFF_UP),
-        mac=_raw(buffer, found.get(_IFLA_ADDRESS)).hex(":"),
-        mtu=u32(buffer, found.get(_IFLA_MTU)),
-        group=u32(buffer, found.get(_IFLA_GROUP)),
+        mac=raw(buffer, found.get(IFLA_ADDRESS)).hex(":"),
+        mtu=u32(buffer, found.get(IFLA_MTU)),
+        group=u32(buffer, found.get(IFLA_GROUP)),
         master=u32(buffer, found.get(_IFLA_MASTER)),
-        peer=u32(buffer, found.get(_IFLA_LINK)),
+        peer=u32(buffer, found.get(IFLA_LINK)),
         peer_nsid=s32(buffer, found.get(_IFLA_LINK_NETNSID), NSID_NOT_ASSIGNED),
         is_hairpin=bool(u8(buffer, port.get(_IFLA_BRPORT_MODE))),
         alias=text(buffer, found.get(_IFLA_IFALIAS)),
-        af_spec=_raw(buffer, found.get(_IFLA_AF_SPEC)),
-        vxlan=_raw(buffer, info.get(_IFLA_INFO_DATA)) if kind == "vxlan" else b"",
-        sublink=_raw(buffer, info.get(_IFLA_INFO_DATA)) if kind in ("macvlan", "ipvlan", "vlan") else b"",
+        af_spec=raw(buffer, found.get(_IFLA_AF_SPEC)),
+        vxlan=raw(buffer, info.get(IFLA_INFO_DATA)) if kind == "vxlan" else b"",
+        sublink=raw(buffer, info.get(IFLA_INFO_DATA)) if kind in ("macvlan", "ipvlan", "vlan") else b"",
         has_carrier=bool(flags & _IFF_LOWER_UP),
     )
 
 
 def decode_nsid(buffer: bytes, start: int, end: int) -> int:
     """Read the answer to `get_nsid`: -1 when the namespace has no number here. Raises CodecError."""
-    return s32(buffer, attributes(buffer, start + 4, end).get(_NETNSA_NSID), NSID_NOT_ASSIGNED)
+    return s32(buffer, attributes(buffer, start + 4, end).get(NETNSA_NSID), NSID_NOT_ASSIGNED)
 
 
 def sysctl_values(link: Link, settings: Mapping[str, tuple[int, int, int]] = SYSCTLS) -> dict[str, str]:
@@ -377,11 +379,3 @@ def ipv6_of(link: Link) -> Ipv6:
 def _devconf(af_spec: bytes, conf: Span, place: int) -> int:
     at = conf[0] + 4 * place
     return s32(af_spec, (at, min(at + 4, conf[1])) if at < conf[1] else None)
-
-
-def _mac_attribute(mac: str) -> bytes:
-    return attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
-
-
-def _raw(buffer: bytes, span: Span | None) -> bytes:
-    return buffer[span[0] : span[1]] if span else b""

@@ -6,10 +6,10 @@ import contextlib
 import errno
 import socket
 import struct
-from pathlib import Path
 from typing import Final
 
 from reconciler.errors import LockHeld, kernel_error
+from reconciler.kernel.processes import command_line
 
 PASS: Final = "\0network-reconciler"
 WATCHER: Final = "\0network-reconciler-watch"
@@ -62,13 +62,6 @@ def holder(address: str) -> str:
         except OSError:
             return "another process"
     pid, uid, _ = _CREDENTIALS.unpack(raw)
-    return f"process {pid} of user {uid} ({_command(pid)})" if pid > 0 else f"a process of user {uid} out of our sight"
-
-
-def _command(pid: int) -> str:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes()[:200].decode(errors="replace").split("\0")
-    except OSError:
-        return "gone"
-    line = " ".join(filter(None, words)) or "no command line"
-    return "".join(c if c.isprintable() else "?" for c in line)
+    return (
+        f"process {pid} of user {uid} ({command_line(pid)})" if pid > 0 else f"a process of user {uid} out of our sight"
+    )

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from struct import Struct
 from typing import Final
 
-from reconciler.errors import kernel_error
+from reconciler.errors import kernel_error, kernel_errors
+from reconciler.kernel.netlink import SOL_NETLINK
 
-_SOL_NETLINK: Final = 270
-_AF_NETLINK: Final = 16
 _ADD_MEMBERSHIP: Final = 1
 _LISTEN_ALL_NSID: Final = 8
 _SO_RCVBUFFORCE: Final = 33
@@ -29,19 +28,18 @@ ANCILLARY_SIZE: Final = socket.CMSG_SPACE(_NSID.size)
 
 def listen(protocol: int, groups: Sequence[int], *, buffer_bytes: int = BUFFER_BYTES) -> socket.socket:
     """Open a socket in the namespace of the calling thread and join groups, by their numbers. Raises KernelError."""
-    try:
-        opened = socket.socket(_AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol)
+    with kernel_errors(f"listen to netlink protocol {protocol}"):
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        opened = socket.socket(socket.AF_NETLINK, kind, protocol)
         try:
             _set_buffer(opened, buffer_bytes)
             # An address first: to those who have none the kernel tells nothing of its own doing.
             opened.bind((0, 0))
             for group in groups:
-                opened.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+                opened.setsockopt(SOL_NETLINK, _ADD_MEMBERSHIP, group)
         except OSError:
             opened.close()
             raise
-    except OSError as cause:
-        raise kernel_error(cause.errno or errno.EIO, f"listen to netlink protocol {protocol}") from cause
     return opened
 
 
@@ -51,7 +49,7 @@ def listen_everywhere(listener: socket.socket, *, is_on: bool = True) -> None:
     It keeps no namespace alive, as a socket inside would.
     """
     try:
-        listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, int(is_on))
+        listener.setsockopt(SOL_NETLINK, _LISTEN_ALL_NSID, int(is_on))
     except OSError as cause:
         detail = "Operation not permitted; it takes CAP_NET_BROADCAST" if cause.errno == errno.EPERM else ""
         raise kernel_error(cause.errno or errno.EIO, "listen to network namespaces", detail) from cause
@@ -59,7 +57,7 @@ def listen_everywhere(listener: socket.socket, *, is_on: bool = True) -> None:
 
 def nsid_of(ancillary: Ancillary) -> int | None:
     """Give the number of the namespace where it happened, None for the socket's own."""
-    return next((_NSID.unpack(data)[0] for level, _, data in ancillary if level == _SOL_NETLINK), None)
+    return next((_NSID.unpack(data)[0] for level, _, data in ancillary if level == SOL_NETLINK), None)
 
 
 def received(listener: socket.socket, size: int, ancillary_size: int = 0) -> Iterator[tuple[bytes, Ancillary] | None]:

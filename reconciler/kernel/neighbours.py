@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from typing import Final, NamedTuple
 
 from reconciler.kernel.rtnetlink import (
+    FAMILIES,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_REPLACE,
     CodecError,
     Request,
+    address_of,
     attribute,
     attributes,
+    mac_attribute,
+    raw,
 )
 from reconciler.model.identifiers import PROTOCOL
 from reconciler.model.objects import IPAddress
@@ -33,9 +36,7 @@ _NTF_SELF: Final = 0x02
 _NTF_MASTER: Final = 0x04
 _NUD_PERMANENT: Final = 0x80
 
-_AF_INET: Final = 2
 _AF_BRIDGE: Final = 7
-_AF_INET6: Final = 10
 _NDMSG: Final = Struct("=BxxxiHBB")
 _MAC_SIZE: Final = 6
 _ATTRIBUTE: Final = Struct("=HH")
@@ -64,7 +65,7 @@ def dump_fdb() -> Request:
 
 def put_neighbour(ifindex: int, address: IPAddress, mac: str) -> Request:
     """Set a neighbour entry, whatever was there before."""
-    body = _neighbour(ifindex, address) + _mac(mac) + _PROTOCOL
+    body = _neighbour(ifindex, address) + mac_attribute(_NDA_LLADDR, mac) + _PROTOCOL
     return Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body)
 
 
@@ -88,20 +89,17 @@ def delete_fdb(ifindex: int, mac: str) -> Request:
 
 def forget_learned(ifindex: int, mac: str) -> Request:
     """Have the bridge that a device is a port of forget that it saw the MAC there."""
-    return Request(_RTM_DELNEIGH, 0, _NDMSG.pack(_AF_BRIDGE, ifindex, 0, _NTF_MASTER, 0) + _mac(mac))
+    return Request(
+        _RTM_DELNEIGH, 0, _NDMSG.pack(_AF_BRIDGE, ifindex, 0, _NTF_MASTER, 0) + mac_attribute(_NDA_LLADDR, mac)
+    )
 
 
 def _neighbour(ifindex: int, address: IPAddress) -> bytes:
-    family = _AF_INET if address.version == 4 else _AF_INET6
-    return _NDMSG.pack(family, ifindex, _NUD_PERMANENT, 0, 0) + attribute(_NDA_DST, address.packed)
+    return _NDMSG.pack(FAMILIES[address.version], ifindex, _NUD_PERMANENT, 0, 0) + attribute(_NDA_DST, address.packed)
 
 
 def _fdb(ifindex: int, mac: str) -> bytes:
-    return _NDMSG.pack(_AF_BRIDGE, ifindex, _NUD_PERMANENT, _NTF_SELF, 0) + _mac(mac)
-
-
-def _mac(mac: str) -> bytes:
-    return attribute(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+    return _NDMSG.pack(_AF_BRIDGE, ifindex, _NUD_PERMANENT, _NTF_SELF, 0) + mac_attribute(_NDA_LLADDR, mac)
 
 
 def decode_neighbour(buffer: bytes, start: int, end: int) -> NeighbourEntry | None:
@@ -117,7 +115,7 @@ def decode_neighbour(buffer: bytes, start: int, end: int) -> NeighbourEntry | No
     if lower is None or upper is None or lower[1] - lower[0] != _MAC_SIZE:
         return None  # a bridge's own multicast addresses; a neighbour on a link without MAC addresses
     is_plain = not is_fdb or found.keys().isdisjoint((_NDA_PORT, _NDA_VNI, _NDA_IFINDEX))
-    address = _address(buffer[upper[0] : upper[1]]) if is_plain else None
+    address = address_of(raw(buffer, upper)) if is_plain else None
     return NeighbourEntry(ifindex, buffer[lower[0] : lower[1]].hex(":"), address, is_fdb)
 
 
@@ -149,9 +147,3 @@ def _without_age(buffer: bytes, start: int, end: int) -> bytes:
             return buffer[start:place] + buffer[after:end]
         place = max(after, place + 4)
     return buffer[start:end]
-
-
-def _address(packed: bytes) -> IPAddress:
-    if len(packed) not in (4, 16):
-        raise CodecError(f"netlink: a neighbour's address of {len(packed)} bytes")
-    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from reconciler.errors import kernel_error
+from reconciler.errors import kernel_error, kernel_errors
 from reconciler.kernel.rtnetlink import (
     NLM_F_ACK,
     NLM_F_DUMP_INTR,
@@ -25,9 +25,9 @@ T = TypeVar("T")
 Decode = Callable[[bytes, int, int], T]
 """Reads a payload at buffer[start:end]; None skips it."""
 
-_AF_NETLINK: Final = 16
-_NETLINK_ROUTE: Final = 0
-_SOL_NETLINK: Final = 270
+NETLINK_SOCK_DIAG: Final = 4
+NETLINK_NETFILTER: Final = 12
+SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
 _NETLINK_EXT_ACK: Final = 11
 _NETLINK_GET_STRICT_CHK: Final = 12
@@ -62,16 +62,15 @@ class RouteSocket:
     writes: how many changing requests were sent, so that a test can prove a pass that changes nothing.
     """
 
-    def __init__(self, protocol: int = _NETLINK_ROUTE) -> None:
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         self._protocol = protocol
-        self._socket = socket.socket(_AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        with kernel_errors("open a netlink socket"):
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._sequence = 0
         self.writes = 0
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
-            with contextlib.suppress(
-                OSError
-            ):  # kernels before 4.20 lack some: answers are longer then, dumps less exact
-                self._socket.setsockopt(_SOL_NETLINK, option, 1)
+            with contextlib.suppress(OSError):  # kernels before 4.20 lack some: longer answers then, dumps less exact
+                self._socket.setsockopt(SOL_NETLINK, option, 1)
         self._socket.settimeout(_TIMEOUT_S)
 
     def close(self) -> None:
@@ -119,10 +118,14 @@ class RouteSocket:
 
         Gives one reply each, in the same order. Raises KernelError only when the socket itself fails.
         """
-        return [reply for some in self._fitting(requests) for reply in self._batch_once(some)]
+        return [reply for some in self._fitting(requests) for reply in self.batch_unbroken(some)]
 
-    def _batch_once(self, requests: Sequence[Request]) -> list[Reply]:
-        """Ask only for the last acknowledgement: errors come unasked, so when it is there the silent ones succeeded."""
+    def batch_unbroken(self, requests: Sequence[Request]) -> list[Reply]:
+        """As `batch`, in one datagram: once the kernel has it, nothing that happens to us stops it half way.
+
+        For at most `UNBROKEN_MAX` small requests that are seldom refused. Only the last acknowledgement is asked for: errors come
+        unasked, so when it is there the silent ones succeeded.
+        """
         first = self._sequence + 1
         self._sequence = last = self._sequence + len(requests)
         self.writes += sum(not self._is_question(request) for request in requests)
@@ -145,21 +148,12 @@ class RouteSocket:
             for sequence in range(first, last + 1)
         ]
 
-    def batch_unbroken(self, requests: Sequence[Request]) -> list[Reply]:
-        """As `batch`, in one datagram: once the kernel has it, nothing that happens to us stops it half way.
-
-        For at most `UNBROKEN_MAX` small requests that are seldom refused.
-        """
-        return self._batch_once(requests)
-
     def request(self, request: Request) -> Reply:
         return self.batch((request,))[0]
 
     def _send(self, datagram: bytes) -> None:
-        try:
+        with kernel_errors("send to rtnetlink"):
             self._socket.send(datagram)
-        except OSError as cause:
-            raise kernel_error(cause.errno or errno.EIO, "send to rtnetlink") from cause
 
     def _receive(self) -> bytes:
         """Raises BlockingIOError when answers were lost for want of room; what came is thrown away then."""
@@ -195,7 +189,7 @@ class RouteSocket:
 
     def _is_question(self, request: Request) -> bool:
         """rtnetlink types come in fours: new, delete, get, set (RTM_BASE in linux/rtnetlink.h)."""
-        return self._protocol == _NETLINK_ROUTE and request.kind & 3 == 2
+        return self._protocol == socket.NETLINK_ROUTE and request.kind & 3 == 2
 
     def _drain(self) -> None:
         self._socket.settimeout(0)

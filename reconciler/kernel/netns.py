@@ -16,7 +16,6 @@ from reconciler.errors import KernelError, NameConflict, PlanError, ReconcilerEr
 from reconciler.kernel.links import Link, decode_link, get_loopback, mark_loopback
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.netns_mounts import (
-    command,
     enter,
     is_left_over,
     is_network_namespace,
@@ -27,7 +26,7 @@ from reconciler.kernel.netns_mounts import (
     unmount,
     unshare,
 )
-from reconciler.kernel.processes import started_at
+from reconciler.kernel.processes import command, started_at
 from reconciler.model.containers import Container, ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
 

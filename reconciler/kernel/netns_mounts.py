@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import NameConflict, kernel_error
+from reconciler.errors import NameConflict, kernel_error, kernel_errors
 
 _CLONE_NEWNET: Final = 0x40000000
 _MS_BIND: Final = 0x1000
@@ -52,10 +52,8 @@ def unmount(path: Path) -> None:
 def prepare_folder(path: Path) -> None:
     """Make the folder a shared mount as ip-netns(8) does, so that namespaces show in every mount namespace."""
     folder = os.fsencode(path)
-    try:
+    with kernel_errors(f"make {path}"):
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
-    except OSError as cause:
-        raise kernel_error(cause.errno or errno.EIO, f"make {path}") from cause
     if _libc.mount(b"", folder, b"none", _MS_SHARED | _MS_REC, None) == 0:
         return
     if ctypes.get_errno() != errno.EINVAL:
@@ -109,17 +107,6 @@ def occupants() -> dict[int, int]:
                 for thread in os.listdir(f"/proc/{entry.name}/task"):
                     found.setdefault(os.stat(f"/proc/{entry.name}/task/{thread}/ns/net").st_ino, int(entry.name))
     return found
-
-
-def command(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return _printable(Path(f"/proc/{pid}/comm").read_text(errors="replace").strip())
-    return "gone"
-
-
-def _printable(text: str) -> str:
-    """A process chooses its name; it shall not choose what a terminal does."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _call(what: str, function: str, *arguments: object) -> None:

@@ -20,6 +20,24 @@ def started_at(pid: str) -> str | None:
         return None
 
 
+def command(pid: int) -> str:
+    """Give the name of the program that runs in a process."""
+    return _told_by(pid, "comm")
+
+
+def command_line(pid: int) -> str:
+    return _told_by(pid, "cmdline") or "no command line"
+
+
+def _told_by(pid: int, file: str) -> str:
+    """A process chooses what stands there; it shall not choose what a terminal does."""
+    try:
+        text = Path(f"/proc/{pid}/{file}").read_bytes()[:200].decode(errors="replace")
+    except OSError:
+        return "gone"
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.replace("\0", " ").split()))
+
+
 def process_ref(pid: int) -> NsRef | None:
     """Give the reference to a process's network namespace that holds for this process alone; None when there is none."""
     ticks = started_at(str(pid))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import errno
+import socket
 from collections.abc import Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
-from reconciler.errors import KernelError, kernel_error
+from reconciler.errors import KernelError, kernel_errors
+from reconciler.kernel.links import NETNSA_FD, NETNSA_NSID
 from reconciler.kernel.multicast import (
     ANCILLARY_SIZE,
     BUFFER_BYTES,
@@ -20,18 +21,12 @@ from reconciler.kernel.multicast import (
 from reconciler.kernel.route_filter import Kind, attach
 from reconciler.kernel.rtnetlink import CodecError, Request, attributes, s32, u32_attribute
 
-_NETLINK_ROUTE: Final = 0
-
 _GROUPS: Final = (1, 3, 5, 7, 9, 11, 28)
 """RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NSID of linux/rtnetlink.h."""
 
-_NEW_LINK: Final = 16
-_DELETE_LINK: Final = 17
 _IFINDEX_END: Final = 16 + 8
 """Where the index ends in struct ifinfomsg, behind the message's header."""
 
-_NETNSA_NSID: Final = 1
-_NETNSA_FD: Final = 3
 _RTGENMSG: Final = bytes(4)
 _ANY_NSID: Final = 0xFFFFFFFF
 
@@ -62,13 +57,11 @@ class RouteEvents:
     """
 
     def __init__(self, *, buffer_bytes: int = BUFFER_BYTES) -> None:
-        self._socket = listen(_NETLINK_ROUTE, _GROUPS, buffer_bytes=buffer_bytes)
+        self._socket = listen(socket.NETLINK_ROUTE, _GROUPS, buffer_bytes=buffer_bytes)
         try:
-            attach(self._socket)
-            listen_everywhere(self._socket)
-        except OSError as cause:
-            self._socket.close()
-            raise kernel_error(cause.errno or errno.EIO, "listen to network namespaces") from cause
+            with kernel_errors("listen to network namespaces"):
+                attach(self._socket)
+                listen_everywhere(self._socket)
         except KernelError:
             self._socket.close()
             raise
@@ -87,19 +80,19 @@ class RouteEvents:
 
 def new_nsid(fd: int) -> Request:
     """Have the socket's namespace number that behind `fd`; refused with EEXIST where it has a number."""
-    return Request(Kind.NEW_NSID, 0, _RTGENMSG + u32_attribute(_NETNSA_FD, fd) + u32_attribute(_NETNSA_NSID, _ANY_NSID))
+    return Request(Kind.NEW_NSID, 0, _RTGENMSG + u32_attribute(NETNSA_FD, fd) + u32_attribute(NETNSA_NSID, _ANY_NSID))
 
 
 def _route_event(head: bytes, ancillary: Ancillary) -> RouteEvent | None:
     nsid = nsid_of(ancillary)
     length, kind = _HEADER.unpack_from(head)
-    if kind in (_NEW_LINK, _DELETE_LINK) and len(head) >= _IFINDEX_END:
+    if kind in (Kind.NEW_LINK, Kind.DELETE_LINK) and len(head) >= _IFINDEX_END:
         return RouteEvent(nsid, link=s32(head, (_IFINDEX_END - 4, _IFINDEX_END)))
     if kind not in (Kind.NEW_NSID, Kind.DELETE_NSID) or nsid is not None:
         return RouteEvent(nsid)
     try:
         found = attributes(head, _HEADER_SIZE + len(_RTGENMSG), min(length, len(head)))
-        number = s32(head, found.get(_NETNSA_NSID))
+        number = s32(head, found.get(NETNSA_NSID))
     except CodecError:
         return None
     return RouteEvent(None, gone=number) if kind == Kind.DELETE_NSID else RouteEvent(None, numbered=number)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from struct import Struct
 from typing import Final, NamedTuple
 
 from reconciler.kernel.rtnetlink import (
+    ADDRESS_SIZES,
+    FAMILIES,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
@@ -15,8 +17,10 @@ from reconciler.kernel.rtnetlink import (
     CodecError,
     Request,
     Span,
+    address_of,
     attribute,
     attributes,
+    raw,
     u32,
     u32_attribute,
 )
@@ -41,9 +45,6 @@ _RTPROT_KERNEL: Final = 2
 _RTPROT_RA: Final = 9
 _RTM_F_CLONED: Final = 0x200
 
-_AF_INET: Final = 2
-_AF_INET6: Final = 10
-_SIZES: Final = {_AF_INET: 4, _AF_INET6: 16}
 _RTMSG: Final = Struct("=BBBBBBBBI")
 _NEXTHOP: Final = Struct("=HBBi")
 
@@ -80,7 +81,7 @@ class RouteEntry(NamedTuple):
         return _network(self.destination, self.prefix_length)
 
     def gateway_address(self) -> IPAddress | None:
-        return _address(self.gateway) if self.gateway else None
+        return address_of(self.gateway) if self.gateway else None
 
 
 def dump_routes() -> Request:
@@ -90,8 +91,7 @@ def dump_routes() -> Request:
 
 def get_route(destination: IPAddress) -> Request:
     """Ask which way packets to an address take."""
-    family = _AF_INET if destination.version == 4 else _AF_INET6
-    fixed = _RTMSG.pack(family, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    fixed = _RTMSG.pack(FAMILIES[destination.version], destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
     return Request(_RTM_GETROUTE, 0, fixed + attribute(_RTA_DST, destination.packed))
 
 
@@ -107,24 +107,23 @@ def new_route(
 ) -> Request:
     """Put our route into the main table. is_replacing: in place of the one with this destination, without a gap."""
     scope = _RT_SCOPE_UNIVERSE if gateway is not None or destination.version == 6 else _RT_SCOPE_LINK
-    body = _header(destination, scope, PROTOCOL, _RTN_UNICAST) + u32_attribute(_RTA_OIF, ifindex)
-    if gateway is not None:
-        body += attribute(_RTA_GATEWAY, gateway.packed)
+    body = _route(destination, gateway, ifindex, scope)
     return Request(RTM_NEWROUTE, NLM_F_CREATE | (NLM_F_REPLACE if is_replacing else NLM_F_EXCL), body)
 
 
 def delete_route(destination: IPNetwork, gateway: IPAddress | None, ifindex: int) -> Request:
     """Delete a route of ours that is exactly this one."""
-    body = _header(destination, _RT_SCOPE_NOWHERE, PROTOCOL, _RTN_UNICAST) + u32_attribute(_RTA_OIF, ifindex)
-    if gateway is not None:
-        body += attribute(_RTA_GATEWAY, gateway.packed)
-    return Request(_RTM_DELROUTE, 0, body)
+    return Request(_RTM_DELROUTE, 0, _route(destination, gateway, ifindex, _RT_SCOPE_NOWHERE))
 
 
-def _header(destination: IPNetwork, scope: int, protocol: int, kind: int) -> bytes:
-    family = _AF_INET if destination.version == 4 else _AF_INET6
-    fixed = _RTMSG.pack(family, destination.prefixlen, 0, 0, _RT_TABLE_MAIN, protocol, scope, kind, 0)
-    return fixed + (attribute(_RTA_DST, destination.network_address.packed) if destination.prefixlen else b"")
+def _route(destination: IPNetwork, gateway: IPAddress | None, ifindex: int, scope: int) -> bytes:
+    family, length = FAMILIES[destination.version], destination.prefixlen
+    return (
+        _RTMSG.pack(family, length, 0, 0, _RT_TABLE_MAIN, PROTOCOL, scope, _RTN_UNICAST, 0)
+        + (attribute(_RTA_DST, destination.network_address.packed) if length else b"")
+        + u32_attribute(_RTA_OIF, ifindex)
+        + (b"" if gateway is None else attribute(_RTA_GATEWAY, gateway.packed))
+    )
 
 
 def decode_route(buffer: bytes, start: int, end: int) -> RouteEntry | None:
@@ -132,12 +131,12 @@ def decode_route(buffer: bytes, start: int, end: int) -> RouteEntry | None:
     if end - start < 12:
         raise CodecError(f"netlink: a route in {end - start} bytes")
     family, prefix_length, _, _, table, protocol, _, kind, flags = _RTMSG.unpack_from(buffer, start)
-    size = _SIZES.get(family)
+    size = ADDRESS_SIZES.get(family)
     if size is None or table != _RT_TABLE_MAIN or flags & _RTM_F_CLONED:
         return None
     found = attributes(buffer, start + 12, end)
     ifindex, gateway = _first_hop(buffer, found)
-    destination = _packed(buffer, found.get(_RTA_DST)) or bytes(size)
+    destination = raw(buffer, found.get(_RTA_DST)) or bytes(size)
     if len(destination) != size or len(gateway) not in (0, size) or prefix_length > size * 8:
         raise CodecError(f"netlink: no proper destination and gateway of family {family} in RTM_NEWROUTE")
     is_unicast = kind == _RTN_UNICAST
@@ -149,26 +148,17 @@ def _first_hop(buffer: bytes, found: dict[int, Span]) -> tuple[int, bytes]:
     """Give link and gateway of a route, of its first next hop when it has several."""
     hops = found.get(_RTA_MULTIPATH)
     if hops is None:
-        return u32(buffer, found.get(_RTA_OIF)), _packed(buffer, found.get(_RTA_GATEWAY))
+        return u32(buffer, found.get(_RTA_OIF)), raw(buffer, found.get(_RTA_GATEWAY))
     if hops[1] - hops[0] < 8:
         raise CodecError("netlink: a multipath route without a next hop")
     length, _, _, ifindex = _NEXTHOP.unpack_from(buffer, hops[0])
     if length < 8 or hops[0] + length > hops[1]:
         raise CodecError(f"netlink: a next hop of {length} bytes")
     hop = attributes(buffer, hops[0] + 8, hops[0] + length)
-    return ifindex, _packed(buffer, hop.get(_RTA_GATEWAY))
-
-
-def _packed(buffer: bytes, span: Span | None) -> bytes:
-    return buffer[span[0] : span[1]] if span else b""
+    return ifindex, raw(buffer, hop.get(_RTA_GATEWAY))
 
 
 @lru_cache(maxsize=4096)
 def _network(packed: bytes, prefix_length: int) -> IPNetwork:
     kind = IPv4Network if len(packed) == 4 else IPv6Network
     return kind((packed, prefix_length), strict=False)
-
-
-@lru_cache(maxsize=4096)
-def _address(packed: bytes) -> IPAddress:
-    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+from socket import AF_INET, AF_INET6
 from struct import Struct
 from typing import Final, NamedTuple
 
 from reconciler.errors import ReconcilerError
+from reconciler.model.objects import IPAddress
 
 # linux/netlink.h
 NLMSG_ERROR: Final = 2
@@ -27,8 +31,15 @@ _NLA_F_NESTED: Final = 0x8000
 
 _HEADER: Final = Struct("=IHHII")
 _ATTRIBUTE: Final = Struct("=HH")
+_U16: Final = Struct("=H")
+_PORT: Final = Struct("!H")
 _U32: Final = Struct("=I")
 _S32: Final = Struct("=i")
+
+FAMILIES: Final = {4: int(AF_INET), 6: int(AF_INET6)}
+"""By version of IP."""
+
+ADDRESS_SIZES: Final = {FAMILIES[4]: 4, FAMILIES[6]: 16}
 
 Span = tuple[int, int]
 """Where a payload begins and ends in its buffer."""
@@ -79,6 +90,11 @@ def u32_attribute(kind: int, value: int) -> bytes:
     return _ATTRIBUTE.pack(8, kind) + _U32.pack(value)
 
 
+def mac_attribute(kind: int, mac: str) -> bytes:
+    """mac: lower case with colons."""
+    return attribute(kind, bytes.fromhex(mac.replace(":", "")))
+
+
 def text_attribute(kind: int, value: str) -> bytes:
     return attribute(kind, os.fsencode(value) + b"\0")
 
@@ -124,17 +140,28 @@ def nested_attributes(buffer: bytes, span: Span | None) -> dict[int, Span]:
 
 def u32(buffer: bytes, span: Span | None, default: int = 0) -> int:
     """Read an unsigned number. Raises CodecError when there is not room for one."""
-    if span is None:
-        return default
-    if span[1] - span[0] < 4:
-        raise CodecError(f"netlink: {span[1] - span[0]} bytes where a number of 4 was expected")
-    value: int = _U32.unpack_from(buffer, span[0])[0]
-    return value
+    return default if span is None else _number(_U32, buffer, span)
 
 
 def s32(buffer: bytes, span: Span | None, default: int = 0) -> int:
     value = u32(buffer, span, default & 0xFFFFFFFF)
     return value - (1 << 32) if value & 0x80000000 else value
+
+
+def u16(buffer: bytes, span: Span | None) -> int:
+    return 0 if span is None else _number(_U16, buffer, span)
+
+
+def port(buffer: bytes, span: Span | None) -> int:
+    """Read a port, which has the network's byte order."""
+    return 0 if span is None else _number(_PORT, buffer, span)
+
+
+def _number(size: Struct, buffer: bytes, span: Span) -> int:
+    if span[1] - span[0] < size.size:
+        raise CodecError(f"netlink: {span[1] - span[0]} bytes where a number of {size.size} was expected")
+    value: int = size.unpack_from(buffer, span[0])[0]
+    return value
 
 
 def u8(buffer: bytes, span: Span | None, default: int = 0) -> int:
@@ -143,6 +170,18 @@ def u8(buffer: bytes, span: Span | None, default: int = 0) -> int:
     if span[1] <= span[0]:
         raise CodecError("netlink: nothing where a number of 1 byte was expected")
     return buffer[span[0]]
+
+
+def raw(buffer: bytes, span: Span | None) -> bytes:
+    return buffer[span[0] : span[1]] if span else b""
+
+
+@lru_cache(maxsize=4096)
+def address_of(packed: bytes) -> IPAddress:
+    """Give the address of 4 or 16 bytes. Raises CodecError."""
+    if len(packed) not in (4, 16):
+        raise CodecError(f"netlink: an address of {len(packed)} bytes")
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
 
 
 def text(buffer: bytes, span: Span | None) -> str:

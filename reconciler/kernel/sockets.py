@@ -5,18 +5,18 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from typing import Final
 
-from reconciler.errors import KernelError, kernel_error
-from reconciler.kernel.netlink import RouteSocket
+from reconciler.errors import KernelError
+from reconciler.kernel.netlink import NETLINK_SOCK_DIAG, RouteSocket
 from reconciler.kernel.rtnetlink import NLM_F_DUMP, CodecError, Request, attributes, u8
 from reconciler.model.objects import IPAddress
 from reconciler.model.observed import BoundSocket
 
-_NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
 _INET_DIAG_SKV6ONLY: Final = 11
 _TCP_CLOSE: Final = 7
@@ -41,12 +41,12 @@ def bound_sockets() -> Iterator[BoundSocket]:
     A protocol that the kernel lacks has none; a kernel without sock_diag tells of none.
     """
     try:
-        with_diag = RouteSocket(_NETLINK_SOCK_DIAG)
-    except OSError as cause:
-        if cause.errno == errno.EPROTONOSUPPORT:
+        opened = RouteSocket(NETLINK_SOCK_DIAG)
+    except KernelError as error:
+        if error.errno == errno.EPROTONOSUPPORT:
             return
-        raise kernel_error(cause.errno or errno.EIO, "ask for the sockets of the host") from cause
-    try:
+        raise
+    with closing(opened) as with_diag:
         for protocol, (number, states) in _PROTOCOLS.items():
             for family in (socket.AF_INET, socket.AF_INET6):
                 body = _REQUEST.pack(family, number, 0, states, bytes(48))
@@ -58,8 +58,6 @@ def bound_sockets() -> Iterator[BoundSocket]:
                         raise
                     found = []
                 yield from (bound for bound in found if bound is not None)
-    finally:
-        with_diag.close()
 
 
 def _decode(protocol: str, buffer: bytes, start: int, end: int) -> BoundSocket | None:

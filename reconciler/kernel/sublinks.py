@@ -5,31 +5,35 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, NamedTuple
 
-from reconciler.kernel.links import RTM_NEWLINK, Link
+from reconciler.kernel.links import (
+    IFINFO,
+    IFLA_ADDRESS,
+    IFLA_GROUP,
+    IFLA_IFNAME,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_LINK,
+    IFLA_LINKINFO,
+    IFLA_MTU,
+    IFLA_NET_NS_FD,
+    RTM_NEWLINK,
+    Link,
+)
 from reconciler.kernel.rtnetlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
-    CodecError,
     Request,
-    Span,
     attribute,
     attributes,
+    mac_attribute,
     nested,
     text_attribute,
+    u16,
     u32,
     u32_attribute,
 )
 from reconciler.model.identifiers import LINK_GROUP
 
-_IFLA_ADDRESS: Final = 1
-_IFLA_IFNAME: Final = 3
-_IFLA_MTU: Final = 4
-_IFLA_LINK: Final = 5
-_IFLA_LINKINFO: Final = 18
-_IFLA_GROUP: Final = 27
-_IFLA_NET_NS_FD: Final = 28
-_IFLA_INFO_KIND: Final = 1
-_IFLA_INFO_DATA: Final = 2
 _IFLA_MACVLAN_MODE: Final = 1
 _IFLA_IPVLAN_MODE: Final = 1
 _IFLA_IPVLAN_FLAGS: Final = 2
@@ -41,7 +45,6 @@ _IPVLAN_FLAGS: Final = {"bridge": 0, "private": 1, "vepa": 2}
 UNKNOWN: Final = "?"
 """A mode that is none of these."""
 
-_IFINFO: Final = Struct("=BxHiII")
 _U16: Final = Struct("=H")
 
 
@@ -59,7 +62,7 @@ def new_macvlan(place: Place, mac: str, mode: str) -> Request:
 
     In mode passthru it takes its parent's MAC address whatever is said here (macvlan_common_newlink).
     """
-    address = attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+    address = mac_attribute(IFLA_ADDRESS, mac)
     return _new(place, b"macvlan", address, u32_attribute(_IFLA_MACVLAN_MODE, _MACVLAN_MODES[mode]))
 
 
@@ -73,14 +76,14 @@ def new_ipvlan(place: Place, mode: str, flag: str) -> Request:
 
 def _new(place: Place, kind: bytes, address: bytes, data: bytes) -> Request:
     body = (
-        _IFINFO.pack(0, 0, 0, 0, 0)
-        + text_attribute(_IFLA_IFNAME, place.ifname)
+        IFINFO.pack(0, 0, 0, 0, 0)
+        + text_attribute(IFLA_IFNAME, place.ifname)
         + address
-        + u32_attribute(_IFLA_MTU, place.mtu)
-        + u32_attribute(_IFLA_NET_NS_FD, place.ns_fd)
-        + u32_attribute(_IFLA_LINK, place.parent)
-        + u32_attribute(_IFLA_GROUP, LINK_GROUP)
-        + nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, kind), nested(_IFLA_INFO_DATA, data))
+        + u32_attribute(IFLA_MTU, place.mtu)
+        + u32_attribute(IFLA_NET_NS_FD, place.ns_fd)
+        + u32_attribute(IFLA_LINK, place.parent)
+        + u32_attribute(IFLA_GROUP, LINK_GROUP)
+        + nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, kind), nested(IFLA_INFO_DATA, data))
     )
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
 
@@ -95,23 +98,14 @@ def ipvlan_mode(link: Link) -> tuple[str, str]:
     """Read mode and flag from what the dump of an ipvlan link carried. Raises CodecError."""
     raw = link.sublink
     found = attributes(raw, 0, len(raw))
-    mode, flag = (_u16(raw, found.get(kind)) for kind in (_IFLA_IPVLAN_MODE, _IFLA_IPVLAN_FLAGS))
+    mode, flag = (u16(raw, found.get(kind)) for kind in (_IFLA_IPVLAN_MODE, _IFLA_IPVLAN_FLAGS))
     return _name(_IPVLAN_MODES, mode), _name(_IPVLAN_FLAGS, flag)
 
 
 def vlan_id(link: Link) -> int:
     """Read what the dump of a VLAN link carried. Raises CodecError."""
-    return _u16(link.sublink, attributes(link.sublink, 0, len(link.sublink)).get(_IFLA_VLAN_ID))
+    return u16(link.sublink, attributes(link.sublink, 0, len(link.sublink)).get(_IFLA_VLAN_ID))
 
 
 def _name(numbers: dict[str, int], number: int) -> str:
     return next((name for name, known in numbers.items() if known == number), UNKNOWN)
-
-
-def _u16(raw: bytes, span: Span | None) -> int:
-    if span is None:
-        return 0
-    if span[1] - span[0] < 2:
-        raise CodecError("netlink: no room for a number of 2 bytes")
-    value: int = _U16.unpack_from(raw, span[0])[0]
-    return value

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
-from struct import Struct
 from typing import Final, NamedTuple
 
 from reconciler.kernel.links import Link
-from reconciler.kernel.rtnetlink import (
-    CodecError,
-    Span,
-    attributes,
-    u8,
-    u32,
-)
+from reconciler.kernel.rtnetlink import address_of, attributes, port, raw, u8, u32
 from reconciler.model.objects import IPAddress
 
 _IFLA_VXLAN_ID: Final = 1
@@ -22,8 +14,6 @@ _IFLA_VXLAN_LEARNING: Final = 7
 _IFLA_VXLAN_PROXY: Final = 11
 _IFLA_VXLAN_PORT: Final = 15
 _IFLA_VXLAN_LOCAL6: Final = 17
-
-_PORT: Final = Struct("!H")
 
 
 class VxlanData(NamedTuple):
@@ -38,29 +28,13 @@ class VxlanData(NamedTuple):
 
 def vxlan_data(link: Link) -> VxlanData:
     """Read what the dump of a VXLAN device carried. Raises CodecError."""
-    raw = link.vxlan
-    found = attributes(raw, 0, len(raw))
+    data = link.vxlan
+    found = attributes(data, 0, len(data))
     local = found.get(_IFLA_VXLAN_LOCAL) or found.get(_IFLA_VXLAN_LOCAL6)
     return VxlanData(
-        vni=u32(raw, found.get(_IFLA_VXLAN_ID)),
-        local=_address(raw, local) if local else None,
-        port=_port(raw, found.get(_IFLA_VXLAN_PORT)),
-        is_learning=bool(u8(raw, found.get(_IFLA_VXLAN_LEARNING))),
-        is_proxy=bool(u8(raw, found.get(_IFLA_VXLAN_PROXY))),
+        vni=u32(data, found.get(_IFLA_VXLAN_ID)),
+        local=address_of(raw(data, local)) if local else None,
+        port=port(data, found.get(_IFLA_VXLAN_PORT)),
+        is_learning=bool(u8(data, found.get(_IFLA_VXLAN_LEARNING))),
+        is_proxy=bool(u8(data, found.get(_IFLA_VXLAN_PROXY))),
     )
-
-
-def _address(raw: bytes, span: Span) -> IPAddress:
-    packed = raw[span[0] : span[1]]
-    if len(packed) not in (4, 16):
-        raise CodecError(f"netlink: a VTEP of {len(packed)} bytes")
-    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
-
-
-def _port(raw: bytes, span: Span | None) -> int:
-    if span is None:
-        return 0
-    if span[1] - span[0] < 2:
-        raise CodecError("netlink: no room for a port")
-    port: int = _PORT.unpack_from(raw, span[0])[0]
-    return port

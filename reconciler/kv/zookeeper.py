@@ -21,7 +21,7 @@ from reconciler.kv.config import StoreConfig
 from reconciler.kv.polling import PollingWatch, Snapshot
 from reconciler.kv.protocol import MUST_NOT_EXIST, Batch, Delete, Entry, Put, checked_key, checked_prefix
 from reconciler.kv.steps import Step, StepStore, own_session
-from reconciler.kv.zookeeper_connection import Connection, Request, Stat
+from reconciler.kv.zookeeper_connection import Connection, Stat, Transaction
 from reconciler.kv.zookeeper_tree import Tree, entry_of, folder_path, leaf_path
 
 _ATTEMPTS_MAX: Final = 50
@@ -191,7 +191,7 @@ class ZooKeeperWatch(PollingWatch):
 class _Transaction:
     """Turns steps into ZooKeeper's operations. owner: the session that writes, 0 for none."""
 
-    def __init__(self, request: Request, owner: int) -> None:
+    def __init__(self, request: Transaction, owner: int) -> None:
         self._request = request
         self._owner = owner
         self._guarded: set[str] = set()

@@ -6,10 +6,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeAlias
 
-from kazoo.client import KazooClient  # type: ignore[import-untyped, unused-ignore]  # the library has no types
+from kazoo.client import KazooClient, TransactionRequest  # type: ignore[import-untyped, unused-ignore]  # the library has no types
 from kazoo.exceptions import (  # type: ignore[import-untyped, unused-ignore]
     AuthFailedError,
     ConnectionClosedError,
@@ -23,6 +22,7 @@ from kazoo.exceptions import (  # type: ignore[import-untyped, unused-ignore]
     SessionMovedError,
 )
 from kazoo.handlers.threading import KazooTimeoutError  # type: ignore[import-untyped, unused-ignore]
+from kazoo.protocol.states import ZnodeStat  # type: ignore[import-untyped, unused-ignore]
 from kazoo.security import make_digest_acl  # type: ignore[import-untyped, unused-ignore]
 
 from reconciler.errors import KvError, KvUnavailable
@@ -42,37 +42,16 @@ _NOT_REACHED: Final = (
 )
 
 
-class Stat(Protocol):
-    @property
-    def mzxid(self) -> int: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def ephemeralOwner(self) -> int: ...  # noqa: N802  # kazoo's name
-
-
-class Request(Protocol):
-    """A transaction that is being put together (kazoo.client.TransactionRequest)."""
-
-    operations: list[Any]
-
-    def create(self, path: str, value: bytes, *, ephemeral: bool = False) -> None: ...
-    def delete(self, path: str, version: int = -1) -> None: ...
-    def set_data(self, path: str, value: bytes, version: int = -1) -> None: ...
-    def check(self, path: str, version: int) -> None: ...
-    def commit_async(self) -> Any: ...
-
-
 _RESTORED_AFTER_S: Final = 2.0
 """A server refuses whoever has seen later changes than it has ("client must try another server", ZooKeeperServer.java): one that
 lags behind others catches up, one that was restored from a backup never does. After so long what was seen no longer counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A call under way."""
+Stat: TypeAlias = ZnodeStat
+Transaction: TypeAlias = TransactionRequest
 
-    result: Any
+Answer = Any
+"""What a call that is under way gives one day (kazoo.interfaces.IAsyncResult)."""
 
 
 class Connection:
@@ -100,12 +79,12 @@ class Connection:
     def begin(self, method: str, deadline: float, path: str, **options: object) -> Answer:
         """Start a call without waiting for its answer; answers come in the order of calls."""
         self._connect(deadline)
-        return Answer(getattr(self._client, f"{method}_async")(path, **options))
+        return getattr(self._client, f"{method}_async")(path, **options)
 
     def answer(self, call: Answer, deadline: float) -> Any:
         """Wait for an answer. kazoo's errors about nodes pass, the rest are ours."""
         with self._translated():
-            return call.result.get(timeout=max(0.001, deadline - time.monotonic()))
+            return call.get(timeout=max(0.001, deadline - time.monotonic()))
 
     def found(self, call: Answer, deadline: float) -> Any:
         """Wait for an answer; None if there is no such node."""
@@ -114,14 +93,13 @@ class Connection:
         except NoNodeError:
             return None
 
-    def transaction(self) -> Request:
-        request: Request = self._client.transaction()
-        return request
+    def transaction(self) -> Transaction:
+        return self._client.transaction()
 
-    def commit(self, transaction: Request, deadline: float) -> bool:
+    def commit(self, transaction: Transaction, deadline: float) -> bool:
         """Say whether all operations were carried out; otherwise none was."""
         self._connect(deadline)
-        results = self.answer(Answer(transaction.commit_async()), deadline)
+        results = self.answer(transaction.commit_async(), deadline)
         refused = next((result for result in results if isinstance(result, NoAuthError)), None)
         with self._translated():
             if refused is not None:
@@ -131,7 +109,7 @@ class Connection:
     def make_folder(self, folder: str, deadline: float) -> None:
         if folder != "/":
             self._connect(deadline)
-            self.answer(Answer(self._client.ensure_path_async(folder)), deadline)
+            self.answer(self._client.ensure_path_async(folder), deadline)
 
     def session(self, deadline: float) -> int:
         """Give the id of the session, a new one if the last has ended."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from reconciler.kernel.netns import Namespaces
-from reconciler.kernel.netns_mounts import command, occupants
+from reconciler.kernel.netns_mounts import occupants
+from reconciler.kernel.processes import command
 from reconciler.model.identifiers import NsRef
 
 

@@ -107,7 +107,7 @@ def _watch_writes(on_write: OnWrite) -> None:
         (netns, "unshare"),
     ):
         _wrap(owner, name, on_write)
-    batch_once = RouteSocket._batch_once
+    batch_once = RouteSocket.batch_unbroken
 
     def counted(self: RouteSocket, requests: Sequence[Any]) -> Any:
         changes = sum(not self._is_question(request) for request in requests)
@@ -115,7 +115,7 @@ def _watch_writes(on_write: OnWrite) -> None:
             on_write(f"netlink {changes}")
         return batch_once(self, requests)
 
-    RouteSocket._batch_once = counted  # type: ignore[method-assign]
+    RouteSocket.batch_unbroken = counted  # type: ignore[method-assign]
 
 
 def _wrap(owner: Any, name: str, on_write: OnWrite) -> None:
