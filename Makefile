@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retrie
 # Whoever sets it pays for compiling the same modules at each start of Python.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-overlay test test-quick lint check format coverage bench soak clean
+.PHONY: help demo demo-overlay test test-quick lint check format reference coverage bench soak clean
 
 help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
@@ -16,6 +16,7 @@ help:
 	@echo 'make test    every test, in some five minutes on two cores; TEST_PATIENCE=3 gives a slow machine three times as long'
 	@echo 'make test-quick   the pure tests and a handful on the kernel: what one runs after each change'
 	@echo 'make lint    formatter, linter, types; make check: these and the quick tests; make format: mend what the formatter can'
+	@echo 'make reference   docs/reference, the manual page and the schema, made anew from the code'
 	@echo 'make coverage   every test, with branch coverage of all processes'
 	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there; many hosts'
 	@echo 'make soak    ten minutes of edits, drift and kill -9 against one watcher'
@@ -54,6 +55,11 @@ coverage: .venv/dev.stamp
 format: .venv/dev.stamp
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+reference: .venv/dev.stamp
+	$(BIN)/python -m tests.reference
+	$(BIN)/reconcile manual > examples/man/reconcile.1
+	$(BIN)/reconcile schema > schemas/reconciler.schema.json
 
 bench: .venv/run.stamp
 	@.ci/install-tools dnsperf:dnsperf

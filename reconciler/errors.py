@@ -13,6 +13,7 @@
         NetworkDiffers     other hosts of the cluster declare the network differently
         NetworkUndeclared  no host of the cluster declares an external network (yet)
         ParentMissing      the link that a macvlan or ipvlan network sits on does not exist (any more)
+        FightingWriter     somebody else keeps changing back what is corrected; it is left alone for a while
         AddressesAwaited   a plugin has not given its pool, address or scope yet: it is asked for them in this pass (exit 0)
       KernelError          a system call or netlink request was refused: errno and operation
         PrivilegeError     for want of a capability, not for any other reason (exit 77)
@@ -140,7 +141,7 @@ class ParentMissing(PlanError):
 
 
 class FightingWriter(PlanError):
-    """Somebody else keeps changing back what we correct; we stopped for a while."""
+    pass
 
 
 class KernelError(ReconcilerError):

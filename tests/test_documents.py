@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from reconciler import errors
+from reconciler.cli.root import reconcile
+from reconciler.errors import ReconcilerError
+from tests import reference
+
 ROOT = Path(__file__).parent.parent
+CONDITIONS = {"Ready", "Reconciling", "Stalled", "True", "False", "Unknown"}
 DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
@@ -66,3 +74,80 @@ def test_the_readme_is_short_and_begins_with_what_to_type() -> None:
     assert len(text.encode()) <= 7_000
     assert [line for line in first_screen if line.startswith("$ make demo ")] != []
     assert [line for line in first_screen if line.startswith("$ make test ")] != []
+
+
+@pytest.mark.parametrize("page", sorted(reference.PAGES.glob("*.md")), ids=name)
+def test_references_are_current(page: Path) -> None:
+    assert page.read_text() == reference.current(page.read_text()), "`make reference` makes it so"
+
+
+def test_every_reference_is_in_one_page() -> None:
+    regions = [
+        region
+        for page in reference.PAGES.glob("*.md")
+        for region in re.findall("<!-- begin (.*) -->", page.read_text())
+    ]
+
+    assert sorted(regions) == sorted(reference.REGIONS)
+
+
+def test_every_error_has_a_meaning() -> None:
+    kinds = {
+        kind.__name__ for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ReconcilerError)
+    }
+
+    assert set(reference.tree_of_errors()) == kinds - {"ReconcilerError"}
+
+
+def test_reasons_that_no_error_has_are_told_too() -> None:
+    page = (reference.PAGES / "status-reasons.md").read_text()
+    sources = [
+        (ROOT / "reconciler" / file).read_text()
+        for file in ("status/summary.py", "status/verdict.py", "watch/journal.py")
+    ]
+    reasons = {reason for text in sources for reason in re.findall(r'"([A-Z][a-zA-Z]+[a-z])"', text)} - CONDITIONS
+
+    assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
+
+
+def commands_in(text: str) -> Iterator[str]:
+    """Return what documents show of `reconcile`, in blocks and in prose, up to a comment, pipe or next command."""
+    blocks = re.findall(r"^(?:[#$] )+(?:\S+=\S+ )?(reconcile\b.*)$", text, flags=re.MULTILINE)
+    for command in (*blocks, *re.findall(r"(?<!`)`(reconcile(?: [^`]*)?)`(?!`)", text.replace("\n", " "))):
+        yield re.split(r" +# |\\?\||[;&>]", command)[0]
+
+
+def unknown_words(line: str) -> list[str]:
+    """Return the commands and options that `reconcile` does not have."""
+    command: click.Command = reconcile
+    context = click.Context(command)
+    unknown = []
+    words = iter(re.sub(r"[][]", "", line).split()[1:])
+    for word in words:
+        flag, _, value = word.partition("=")
+        if word == "--":
+            break
+        if word.startswith("-"):
+            option = next((option for option in command.params if flag in option.opts), None)
+            if isinstance(option, click.Option):
+                if not (option.is_flag or option.count or value):
+                    next(words, None)
+            elif flag not in ("--help", "--version"):
+                unknown.append(word)
+        elif isinstance(command, click.Group) and re.fullmatch("[a-z]+", word):
+            found = command.get_command(context, word)
+            unknown += [] if found else [word]
+            command = found or command
+    return unknown
+
+
+def test_a_command_that_is_not_there_is_found_out() -> None:
+    assert unknown_words("reconcile [--state-dir DIR] --dry-run network list --filtre name=x") == ["list", "--filtre"]
+    assert unknown_words("reconcile exec web -- env --no-such-option") == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_commands_that_are_shown_exist(document: Path) -> None:
+    found = {line: unknown_words(line) for line in commands_in(document.read_text())}
+
+    assert {line: words for line, words in found.items() if words} == {}

@@ -11,11 +11,11 @@ import click
 from reconciler.cli.options import DEFAULT_CONFIG, GLOBAL_OPTIONS
 from reconciler.errors import ExitCode
 
-_EXIT_CODES: Final = {
-    ExitCode.OK: "Fine; also a dry run with changes, and what was left as it is because somebody asked for that.",
+EXIT_CODES: Final = {
+    ExitCode.OK: "Fine; also a dry run with changes but without `--detailed-exitcode`, and what was left as it is on request.",
     ExitCode.FAILED: "Something failed; the rest was applied.",
     ExitCode.CHANGES: "There are changes (`--dry-run --detailed-exitcode`).",
-    ExitCode.GUARDED: "A guard refused; the rest was applied.",
+    ExitCode.GUARDED: "A guard refused to remove something, the rest was applied; or all, on a host run from other folders.",
     ExitCode.ROLLED_BACK: "The specs could not be verified, the last good ones are in force.",
     ExitCode.USAGE: "Bad usage.",
     ExitCode.BAD_SPECS: "Bad specs; what can be read is applied, nothing is removed.",
@@ -24,12 +24,26 @@ _EXIT_CODES: Final = {
     ExitCode.NO_PRIVILEGE: "A privilege is missing.",
     ExitCode.BAD_CONFIG: "Bad configuration.",
 }
-_FILES: Final = {
+FILES: Final = {
     str(DEFAULT_CONFIG): "The global options by name, in YAML.",
-    "/var/lib/reconciler": "State: promised addresses, the last good specs, suspensions. What is lost is found in the kernel.",
-    "/var/lib/reconciler/status": "What `network inspect` and `attachment inspect` print, and summary.json.",
-    "/var/lib/reconciler/events.ndjson": "What `events` prints, and events.ndjson.1, the file before.",
-    "/run/reconciler": "Each sandbox's hosts and resolv.conf.",
+    "/etc/reconciler/specs": "The specs, where the units of systemd run `watch`.",
+    "/var/lib/reconciler": "The folder of `--state-dir`. What is lost of it is found in the kernel.",
+    "/var/lib/reconciler/state.db": "Promised addresses and ports, what plugins answered, settings of the host as they were.",
+    "/var/lib/reconciler/state.db.set-aside-TIME": "A database that was damaged, or of another format.",
+    "/var/lib/reconciler/last-good.json": "The texts of the last verified specs.",
+    "/var/lib/reconciler/verified.json": "What the last pass found to be as declared.",
+    "/var/lib/reconciler/rolled-back.json": "Specs that were taken back, until they change.",
+    "/var/lib/reconciler/trial.json": "A trial that waits to be confirmed; what its guardian has to say is in `trial.log`.",
+    "/var/lib/reconciler/suspensions.json": "What `suspend` was asked for.",
+    "/var/lib/reconciler/retry.json": "What `retry` asked for, until the watcher reads it.",
+    "/var/lib/reconciler/told.json": "What the journal said last, so that no pass says it again.",
+    "/var/lib/reconciler/events.ndjson": "What `events` prints, and `events.ndjson.1`, the file before.",
+    "/var/lib/reconciler/status": "The folder of `--status-dir`: what `inspect` prints, a file each, and `summary.json`.",
+    "/run/reconciler": "The folder of `--run-dir`.",
+    "/run/reconciler/sandboxes/NAME": "Each sandbox's `hosts`, `resolv.conf` and, with links, `environment`.",
+    "/run/reconciler/containers/NAME": "What an engine had written into the files of a container that has ours now.",
+    "/run/reconciler/dns": "Of the name server: `zones.json`, `control.sock`, `lock`, `server.log`.",
+    "/run/netns/NAME": "Namespaces, ours and those of others.",
 }
 _SIGNALS: Final = {
     "SIGTERM, SIGINT": "End `watch` after the pass that is under way; the networks stay up.",
@@ -54,9 +68,9 @@ def _lines(root: click.Group) -> Iterator[str]:
     for name in root.list_commands(context):
         yield from _command(context, root.get_command(context, name), name)
     yield from (".SH ENVIRONMENT", *_listed((option.variable, option.help) for option in GLOBAL_OPTIONS))
-    yield from (".SH FILES", *_listed(_FILES.items()))
+    yield from (".SH FILES", *_listed(FILES.items()))
     yield from (".SH SIGNALS", *_listed(_SIGNALS.items()))
-    yield from (".SH EXIT STATUS", *_listed((str(int(code)), text) for code, text in _EXIT_CODES.items()))
+    yield from (".SH EXIT STATUS", *_listed((str(int(code)), text) for code, text in EXIT_CODES.items()))
     yield from (".SH SEE ALSO", r".BR ip\-netns (8),", ".BR nft (8),", ".BR systemd.service (5)")
 
 
@@ -73,7 +87,7 @@ def _command(parent: click.Context, command: click.Command | None, name: str) ->
 
 
 def _usage(context: click.Context) -> str:
-    names = (f"\\fI{_escaped(_metavar(p))}\\fR" for p in context.command.params if isinstance(p, click.Argument))
+    names = (f"\\fI{_escaped(metavar(p))}\\fR" for p in context.command.params if isinstance(p, click.Argument))
     command = r" [\fICOMMAND\fR]" if isinstance(context.command, click.Group) else ""
     return " ".join((f"\\fB{_escaped(context.command_path)}\\fR", r"[\fIOPTIONS\fR]" + command, *names))
 
@@ -82,11 +96,11 @@ def _options(parameters: Iterable[click.Parameter]) -> Iterator[str]:
     for option in parameters:
         if isinstance(option, click.Option) and not option.hidden and option.help:
             flags = ", ".join(f"\\fB{_escaped(flag)}\\fR" for flag in sorted(option.opts, key=len))
-            value = "" if option.is_flag or option.count else f" \\fI{_escaped(_metavar(option))}\\fR"
+            value = "" if option.is_flag or option.count else f" \\fI{_escaped(metavar(option))}\\fR"
             yield from (".TP", flags + value, _text(option.help))
 
 
-def _metavar(parameter: click.Parameter) -> str:
+def metavar(parameter: click.Parameter) -> str:
     if parameter.metavar:
         return parameter.metavar
     if isinstance(parameter.type, click.Choice):

@@ -50,7 +50,7 @@ _PRECEDENCE: Final = (
 
 _SHOWN: Final = 3
 
-_REASONS: Final[tuple[tuple[type[ReconcilerError], str], ...]] = (
+REASONS: Final[tuple[tuple[type[ReconcilerError], str], ...]] = (
     (Protected, "Protected"),
     (PruneRefused, "PruneGuard"),
     (Suspended, "Suspended"),
@@ -130,7 +130,7 @@ def _problems(report: Report, plan: Plan) -> tuple[Unsettled, ...]:
 def _from_error(unit: Unit, error: ReconcilerError) -> Unsettled:
     return Unsettled(
         unit=unit,
-        reason=next((reason for kind, reason in _REASONS if isinstance(error, kind)), "ApplyFailed"),
+        reason=next((reason for kind, reason in REASONS if isinstance(error, kind)), "ApplyFailed"),
         message=without(str(error), *unit.names()),  # whoever shows it names the unit
         is_retryable=error.is_retryable,
         exit_code=error.exit_code,
