@@ -57,7 +57,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """DESIGN section 5; from 64 on they are those of sysexits.h."""
+    """docs/reference/exit-codes.md; from 64 on they are those of sysexits.h."""
 
     OK = 0
     FAILED = 1

@@ -65,11 +65,11 @@ def _is_reachable(address: IPAddress) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Field for field the global options of the command line (DESIGN section 5).
+    """Field for field the global options of the command line (docs/reference/cli.md#global-options).
 
     container_engine: its socket; None: Docker's or Podman's usual one.
     netns_dir, netns_etc_dir: where ip-netns(8) keeps named namespaces and the files it mounts for them.
-    plugin_root: what the folders of plugins' sockets and specs are below (docker-networking section 6.1). plugin_timeout_s: what
+    plugin_root: what the folders of plugins' sockets and specs are below (docs/design/docker.md#plugins). plugin_timeout_s: what
     one call to a plugin may take.
     is_bridge_enabled: False with `--bridge none`, then the network `bridge` has no device and its attachments no network.
     """

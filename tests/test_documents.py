@@ -56,6 +56,22 @@ def test_links_lead_to_what_is_there(document: Path) -> None:
     assert broken == []
 
 
+def test_what_sources_cite_is_in_the_repository() -> None:
+    """A file of docs/ and a heading in it; what a reader cannot open is no reason for anything."""
+    sources = [path for folder in ("reconciler", "tests") for path in (ROOT / folder).rglob("*.py")]
+    cited = {
+        cite
+        for path in sources
+        for cite in re.findall(r"(?<![/:])\b(docs/[\w/-]+\.md)(?:#([\w-]+))?", path.read_text())
+    }
+
+    missing = {
+        cite for cite in cited if not (ROOT / cite[0]).is_file() or (cite[1] and cite[1] not in anchors(ROOT / cite[0]))
+    }
+    assert len(cited) > 20
+    assert missing == set()
+
+
 def test_every_document_is_reached_from_the_readme() -> None:
     readme = ROOT / "README.md"
     reached, ahead = {readme}, [readme]

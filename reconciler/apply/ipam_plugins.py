@@ -1,4 +1,4 @@
-"""Ask IPAM plugins for pools and addresses and give them back, in the order of the engine (docker-networking section 6.5).
+"""Ask IPAM plugins for pools and addresses and give them back, in the order of the engine (docs/design/docker.md#plugins).
 
 As with networks, a record stands before and after each call. What was given before we were killed is in the first one as soon as it
 is known; of a pool asked for at that very moment only the plugin knows.

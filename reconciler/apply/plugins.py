@@ -1,6 +1,6 @@
 """Ask plugins for their scope, tell them of networks, endpoints, ports and nodes, in the engine's order.
 
-The order is that of docker-networking section 6.5.
+The order is that of docs/design/docker.md#plugins.
 
 Each call stands between two records of our store: that it is being made, and what was answered. Whatever the first of them is
 alone for is told to be deleted before it is told again.

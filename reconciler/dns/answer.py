@@ -107,7 +107,7 @@ def _is_usual(query: Query) -> bool:
 
 
 def _fitting(records: Sequence[bytes], room: int) -> list[bytes]:
-    """Drop answers from the end until the rest fits (docker-networking section 7.4)."""
+    """Drop answers from the end until the rest fits (docs/design/docker.md#forwarding)."""
     kept: list[bytes] = []
     for record in records:
         room -= len(record)

@@ -21,7 +21,7 @@ from reconciler.model.identifiers import HOST, NsRef, is_link_name
 
 PORT: Final = 53
 SERVER_TIMEOUT_S: Final = 4.0
-"""Per server, for all of connecting, asking and reading (docker-networking section 7.4)."""
+"""Per server, for all of connecting, asking and reading (docs/design/docker.md#forwarding)."""
 
 _GARBAGE_MAX: Final = 16
 """Datagrams that do not answer the question, after which a server is given up."""

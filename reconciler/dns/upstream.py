@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from reconciler.model.objects import IPAddress
 
 SERVERS_MAX: Final = 3
-"""As the engine and resolv.conf(5) (docker-networking section 7.4)."""
+"""As the engine and resolv.conf(5) (docs/design/docker.md#forwarding)."""
 
 IN_FLIGHT_MAX: Final = 1024
 """Of all sandboxes together, the engine's value; see FAIR_SHARE for who is served beyond."""

@@ -120,7 +120,7 @@ def holders(name: str, view: View) -> Iterator[Found]:
 
 
 def readings(name: str, view: View) -> Iterator[Iterator[Found]]:
-    """Give the ways to read a name, best first (libnetwork's ResolveName; docker-networking section 7.2).
+    """Give the ways to read a name, best first (libnetwork's ResolveName; docs/design/docker.md#names).
 
     `a.b.c` is that name on every network, else `a.b` on network `c`, else `a` on `b.c`; each first as a link's alias.
     """

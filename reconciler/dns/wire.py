@@ -19,7 +19,7 @@ UDP_SIZE_MAX: Final = 4096
 """What we send at most by UDP, however much the client claims to take, and what our own EDNS record says."""
 
 TTL_S: Final = 600
-"""Of every record of ours: the engine's value (docker-networking section 7.3)."""
+"""Of every record of ours: the engine's value (docs/design/docker.md#replies)."""
 
 _LABEL_MAX: Final = 63
 _NAME_MAX: Final = 255

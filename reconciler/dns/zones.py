@@ -58,7 +58,7 @@ class SandboxZone:
     servers: of the attachment itself, asked from inside the sandbox instead of the host's.
     is_external: one of its networks leads outside.
     is_ndots_set: its resolv.conf has `ndots` above 0 by somebody's wish, so its own search list comes before the world. (The engine
-    means that too, but takes 0 as well: docker-networking section 7.4.)
+    means that too, but takes 0 as well: docs/design/docker.md#forwarding.)
     subnets: those of its networks that nobody else knows anything of, so that the world is not asked whose their addresses are.
     """
 

@@ -3,7 +3,7 @@
 What differs from host to host (bridges, subnets, pairs, ports) are elements of the sets and maps declared here; `elements` makes
 them. So the packet path is as long for a thousand networks as for one, and a change of the specs is a change of elements.
 
-Order of the forward chain, and why (docker-networking sections 3.6 to 3.11): VXLAN of sandboxes to other hosts first, which is
+Order of the forward chain, and why (docs/design/docker.md#isolation): VXLAN of sandboxes to other hosts first, which is
 dropped whatever else may be; internal networks, as nothing crosses their border, established or not; then what does not enter one
 of our bridges, for which we have no opinion; then replies from outside, and both ways of what was translated; then new traffic to a
 published port, before ICC, since publishing is to anybody, neighbours on the same bridge included; then links and ICC, for packets

@@ -1,4 +1,4 @@
-"""Through which of its networks a sandbox reaches everything else (docker-networking section 9)."""
+"""Through which of its networks a sandbox reaches everything else (docs/design/docker.md#default-route)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The way out for attachments on overlay networks: a local bridge network that exists while somebody needs it.
 
-docker-networking section 5.5: containers there reach the world, and are reached by published ports, but not each other.
+docs/design/docker.md#docker_gwbridge: containers there reach the world, and are reached by published ports, but not each other.
 """
 
 from __future__ import annotations

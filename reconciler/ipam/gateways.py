@@ -13,7 +13,7 @@ from reconciler.model.objects import IPAddress, IPNetwork
 from reconciler.model.wanted import GatewayMode, NetworkWanted, SubnetWanted
 
 DEFAULT_GATEWAY_AUX: Final = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
-"""Auxiliary addresses of these names are the containers' default route (docker-networking section 2.5)."""
+"""Auxiliary addresses of these names are the containers' default route (docs/design/docker.md#gateways)."""
 
 
 def completed_subnets(

@@ -24,7 +24,7 @@ from reconciler.model.wanted import NetworkWanted, OverlayOptions
 
 _FIRST_POOL: Final = int(IPv4Network("10.0.0.0/24").network_address)
 _POOLS: Final = 1 << 16
-"""The engine's for global scope: 10.0.0.0/8 in pieces of 256 addresses (docker-networking section 2.1)."""
+"""The engine's for global scope: 10.0.0.0/8 in pieces of 256 addresses (docs/design/docker.md#subnets)."""
 
 _ULA_PREFIX: Final = 48
 _ULA_TRIES: Final = 64

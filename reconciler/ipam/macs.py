@@ -11,7 +11,7 @@ from reconciler.model.wanted import EndpointWanted
 
 
 def mac_of_ipv4(interface: IPv4Interface) -> str:
-    """Give 02:42 and the four bytes of the address, as the engine does (docker-networking section 2.7)."""
+    """Give 02:42 and the four bytes of the address, as the engine does (docs/design/docker.md#mac-addresses)."""
     return "02:42:" + interface.packed.hex(":")
 
 

@@ -1,4 +1,4 @@
-"""What the host's link below a macvlan or ipvlan network must be, and who may share it (docker-networking section 3.12)."""
+"""What the host's link below a macvlan or ipvlan network must be, and who may share it (docs/design/docker.md#macvlan)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ DEFAULT_POOLS: Final = (
     *(IPv4Network((f"172.{second}.0.0", 16)) for second in range(17, 32)),
     *(IPv4Network((f"192.168.{third}.0", 20)) for third in range(0, 256, 16)),
 )
-"""The engine's 31 for local scope, in its order (docker-networking section 2.1)."""
+"""The engine's 31 for local scope, in its order (docs/design/docker.md#subnets)."""
 
 _ULA_PIECES: Final = 1 << 16
 """/64 pieces of a /48."""

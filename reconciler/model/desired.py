@@ -200,7 +200,7 @@ class DesiredEndpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLink:
-    """A link on the default bridge (docker-networking section 8): `alias` leads to the attachment `target`.
+    """A link on the default bridge (docs/design/docker.md#links): `alias` leads to the attachment `target`.
 
     hostname: the target's own. ports: (first, last, protocol) of what it exposes or publishes.
     """
@@ -215,7 +215,7 @@ class DesiredLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredAttachment:
-    """One sandbox with its endpoints, in the order of default-route preference (docker-networking section 9).
+    """One sandbox with its endpoints, in the order of default-route preference (docs/design/docker.md#default-route).
 
     links: those on the default bridge, as declared; links on other networks are a matter of names alone. is_declared: False for one
     that is held, of which the specs that could be read say nothing.

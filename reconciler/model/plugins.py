@@ -1,4 +1,4 @@
-"""What network plugins are told and answer, and how drivers of ours are told from theirs (docker-networking section 6)."""
+"""What network plugins are told and answer, and how drivers of ours are told from theirs (docs/design/docker.md#plugins)."""
 
 from __future__ import annotations
 

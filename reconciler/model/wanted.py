@@ -40,7 +40,7 @@ class SpecWarning:
 
 
 class GatewayMode(StrEnum):
-    """`com.docker.network.bridge.gateway_mode_ipv4|6` (docker-networking section 3.8)."""
+    """`com.docker.network.bridge.gateway_mode_ipv4|6` (docs/design/docker.md#gateway-modes)."""
 
     NAT = "nat"
     NAT_UNPROTECTED = "nat-unprotected"

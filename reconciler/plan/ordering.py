@@ -77,7 +77,7 @@ _PLUGIN_RANKS: dict[type[Object], int] = {
     PluginEndpoint: 30,
     PluginPorts: 40,
 }
-"""Created upwards, deleted downwards (docker-networking section 6.5)."""
+"""Created upwards, deleted downwards (docs/design/docker.md#plugins)."""
 
 _INSIDE = 15
 """Of the firewall in a namespace of ours: when that is there, and before its links are."""

@@ -1,4 +1,4 @@
-"""Calls to plugins: one HTTP exchange each, over within its deadline whatever the plugin does (docker-networking section 6.2).
+"""Calls to plugins: one HTTP exchange each, over within its deadline whatever the plugin does (docs/design/docker.md#plugins).
 
 The engine waits up to 15 s for a plugin that is down, in the middle of everything else. Here a call fails at once, and that
 plugin is left alone for a while that doubles: whoever runs passes tries again, and nothing else waits meanwhile.

@@ -1,4 +1,4 @@
-"""Where a plugin is: from its name to an address, by the places and the order of the engine (docker-networking section 6.1)."""
+"""Where a plugin is: from its name to an address, by the places and the order of the engine (docs/design/docker.md#plugins)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wire: what plugins are asked, and models of what they answer (docker-networking sections 6.2 to 6.4).
+"""The wire: what plugins are asked, and models of what they answer (docs/design/docker.md#plugins).
 
 As the engine, written in Go, reads JSON: keys of any case, unknown ones passed over, null as good as absent. What is known
 must be of its type and within bounds: an answer is input from outside.

@@ -1,4 +1,4 @@
-"""What an attachment's `ports` come to, given the networks that it is on (docker-networking section 3.10)."""
+"""What an attachment's `ports` come to, given the networks that it is on (docs/design/docker.md#published-ports)."""
 
 from __future__ import annotations
 

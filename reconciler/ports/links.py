@@ -1,4 +1,4 @@
-"""Links on the default bridge, where there is no name service: who they lead to (docker-networking section 8).
+"""Links on the default bridge, where there is no name service: who they lead to (docs/design/docker.md#links).
 
 On user-defined networks a link is a name of its own for somebody there, present or not: that is served, not chosen.
 """

@@ -1,4 +1,4 @@
-"""/etc/hosts of one sandbox, as the engine writes it (docker-networking section 7.6)."""
+"""/etc/hosts of one sandbox, as the engine writes it (docs/design/docker.md#hosts)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _extra_lines(attachment: DesiredAttachment, host_gateway: IPAddress | None) 
 
 
 def _link_lines(attachment: DesiredAttachment) -> Iterator[str]:
-    """Give what links on the default bridge lead to: alias, the other's hostname and its name (docker-networking section 8)."""
+    """Give what links on the default bridge lead to: alias, the other's hostname and its name (docs/design/docker.md#links)."""
     for link in attachment.links:
         names = " ".join(dict.fromkeys((link.alias, link.hostname, link.target)))
         for address in (link.ipv4, link.ipv6):

@@ -1,4 +1,4 @@
-"""/etc/resolv.conf of one sandbox, as the engine writes it (docker-networking section 7.5; syntax: resolv.conf(5))."""
+"""/etc/resolv.conf of one sandbox, as the engine writes it (docs/design/docker.md#resolvconf; syntax: resolv.conf(5))."""
 
 from __future__ import annotations
 

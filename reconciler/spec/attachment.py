@@ -1,4 +1,4 @@
-"""`attachments:` of a spec file: which sandbox joins which networks (DESIGN section 4, Compose's service keys)."""
+"""`attachments:` of a spec file: which sandbox joins which networks, in Compose's service keys (docs/guide/specs.md)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class EndpointSpec(SpecModel):
 
 
 def _parse_short_port(value: Tree) -> PortWanted:
-    """Parse `[HOST_IP:][HOST[-END]:]CONTAINER[-END][/PROTO]` (docker-networking section 3.10)."""
+    """Parse `[HOST_IP:][HOST[-END]:]CONTAINER[-END][/PROTO]` (docs/design/docker.md#published-ports)."""
     text, slash, protocol = parse_text(value).partition("/")
     rest, _, container = text.rpartition(":")
     host_ip, host = "", rest

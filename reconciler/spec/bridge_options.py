@@ -1,4 +1,4 @@
-"""`driver_opts` of a bridge network and of its endpoints: strings -> typed options (docker-networking section 3.1)."""
+"""`driver_opts` of a bridge network and of its endpoints: strings -> typed options (docs/design/docker.md#bridge-options)."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def parse_ip_range(value: Tree) -> IPNetwork:
 
 
 def _network(text: str, what: str, refusal: str) -> IPNetwork:
-    """Parse CIDR; the texts are the engine's (docker-networking section 2.3 and 2.4)."""
+    """Parse CIDR; the texts are the engine's (docs/design/docker.md#subnets)."""
     if "/" not in text:
         raise ValueError(f"{refusal}: {shown(text)} has no prefix length, expected something like 172.28.0.0/16")
     try:

@@ -1,4 +1,4 @@
-"""`driver_opts` of macvlan and ipvlan networks: strings -> typed options (docker-networking section 3.12)."""
+"""`driver_opts` of macvlan and ipvlan networks: strings -> typed options (docs/design/docker.md#macvlan)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`networks:` of a spec file: Compose's words for a network (docker-networking section 10.1)."""
+"""`networks:` of a spec file: Compose's words for a network (docs/design/docker.md#composes-words)."""
 
 from __future__ import annotations
 
@@ -337,7 +337,7 @@ def _ipam_faults(spec: NetworkSpec) -> Iterator[Fault]:
 
 
 def _subnet_faults(entry: SubnetSpec) -> Iterator[Fault]:
-    """Check range, gateway and auxiliary addresses; the texts are the engine's (docker-networking section 2.3)."""
+    """Check range, gateway and auxiliary addresses; the texts are the engine's (docs/design/docker.md#subnets)."""
     subnet = entry.subnet
     if entry.ip_range is not None:
         yield from ((("ip_range",), message) for message in _range_faults(entry.ip_range, subnet))

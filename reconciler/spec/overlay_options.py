@@ -1,4 +1,4 @@
-"""`driver_opts` of an overlay network: strings -> typed options (docker-networking section 5.1)."""
+"""`driver_opts` of an overlay network: strings -> typed options (docs/design/docker.md#overlay-networks)."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def test_foreign_route_in_the_way_stays(engine: Engine, web: NsRef) -> None:
 
 
 def test_route_that_others_put_on_our_link_makes_way(engine: Engine, web: NsRef) -> None:
-    """DESIGN section 3: a route is ours by its protocol number or by its link."""
+    """docs/design/ownership.md: a route is ours by its protocol number or by its link."""
     wanted = route(web, "0.0.0.0/0", "10.9.0.1")
     engine.create(address(web, "10.9.0.2/24"))
     engine.machine.run("", "ip", "-n", "web", "route", "add", "default", "via", "10.9.0.7")

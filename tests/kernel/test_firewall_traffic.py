@@ -1,4 +1,4 @@
-"""What the rules let through, with real packets: docker-networking section 3.11 and the gateway modes of section 3.8.
+"""What the rules let through, with real packets: docs/design/docker.md#isolation and #gateway-modes.
 
 Each test that something is stopped first shows that it passes without our tables.
 """

@@ -1,4 +1,4 @@
-"""Links on the default bridge and on user-defined networks, as a sandbox sees them (docker-networking section 8)."""
+"""Links on the default bridge and on user-defined networks, as a sandbox sees them (docs/design/docker.md#links)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published ports with real traffic: every form, from everywhere (docker-networking section 3.10)."""
+"""Published ports with real traffic: every form, from everywhere (docs/design/docker.md#published-ports)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replies of the embedded server, read by dnspython: what docker-networking section 7 says, and what hostile bytes get."""
+"""Replies of the embedded server, read by dnspython: what docs/design/docker.md#names says, and what hostile bytes get."""
 
 from __future__ import annotations
 
