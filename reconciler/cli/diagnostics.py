@@ -12,7 +12,7 @@ from reconciler.model.wanted import Source, SpecWarning
 from reconciler.status.json_text import Json
 
 ANNOTATIONS_MAX: Final = 10
-"""Of one level and one step; GitHub drops what is beyond (actions/toolkit, docs/problem-matchers.md)."""
+"""Of one level and one step; GitHub drops what is beyond (actions/toolkit:docs/problem-matchers.md)."""
 
 
 def diagnostics(faults: Sequence[SpecError], warnings: Sequence[SpecWarning] = ()) -> list[Json]:
