@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import KernelError, NameConflict, PlanError, ReconcilerError, SandboxMissing, kernel_error
+from reconciler.errors import NameConflict, PlanError, ReconcilerError, SandboxMissing, kernel_error
 from reconciler.kernel.links import Link, decode_link, get_loopback, mark_loopback
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.netns_mounts import (
@@ -56,6 +56,7 @@ class Namespaces:
 
     One thread at a time; that thread is back in the host's namespace whenever a call returns. What is open pins a namespace that
     others have deleted: call `release` when a pass ends. containers: what their engine said, for sandboxes of that kind.
+    capacity: how many stay open at once; a descriptor is good until so many others were asked for.
     """
 
     def __init__(self, netns_dir: Path, instance: str) -> None:
@@ -63,7 +64,7 @@ class Namespaces:
         self.containers: Mapping[str, ContainerAnswer] = {}
         self._instance = instance
         self._open: OrderedDict[NsRef, _Sandbox] = OrderedDict()
-        self._capacity = _descriptors() // 2
+        self.capacity = _descriptors() // 2
         self._writes_before = 0
         self._nsfs = os.stat("/proc/self/ns/net").st_dev
         self._host = _Sandbox(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
@@ -73,11 +74,6 @@ class Namespaces:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def capacity(self) -> int:
-        """How many namespaces stay open at once; a descriptor is good until so many others were asked for."""
-        return self._capacity
 
     @property
     def writes(self) -> int:
@@ -94,7 +90,21 @@ class Namespaces:
 
     def path(self, ns: NsRef) -> Path:
         """Give the file that a sandbox's reference leads to now. Raises SandboxMissing."""
-        return self._path(ns)
+        kind, _, value = ns.partition(":")
+        match kind:
+            case "netns":
+                return self.netns_dir / _checked_name(value)
+            case "path":
+                return Path(value)
+            case "pid":
+                return _process_path(ns, value)
+            case "pidfile":
+                return _process_path(ns, _pidfile_content(ns, value))
+            case "container":
+                return self._container_path(ns, value)
+        raise SandboxMissing(
+            f"sandbox {ns}: sandboxes of kind {kind!r} cannot be looked up; use netns, path, pid, pidfile or container"
+        )
 
     def socket(self, ns: NsRef) -> RouteSocket:
         """Give the rtnetlink socket inside a namespace. Raises SandboxMissing, KernelError."""
@@ -166,7 +176,7 @@ class Namespaces:
         kind, _, name = ns.partition(":")
         try:
             # Asked of every sandbox at every look: a plain string is several times cheaper than a Path.
-            path = f"{self.netns_dir}/{_checked_name(name)}" if kind == "netns" else self._path(ns)
+            path = f"{self.netns_dir}/{_checked_name(name)}" if kind == "netns" else self.path(ns)
             return os.stat(path).st_ino
         except (OSError, PlanError):
             return 0
@@ -200,7 +210,7 @@ class Namespaces:
         return sandbox
 
     def _remember(self, ns: NsRef, sandbox: _Sandbox) -> _Sandbox:
-        while len(self._open) >= self._capacity:
+        while len(self._open) >= self.capacity:
             self._close(self._open.popitem(last=False)[1])
         self._open[ns] = sandbox
         return sandbox
@@ -210,7 +220,7 @@ class Namespaces:
         sandbox.close()
 
     def _open_path(self, ns: NsRef) -> int:
-        path = self._path(ns)
+        path = self.path(ns)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except PermissionError as cause:
@@ -221,23 +231,6 @@ class Namespaces:
             return fd
         os.close(fd)
         raise _missing(ns, path, "it is not a network namespace")
-
-    def _path(self, ns: NsRef) -> Path:
-        kind, _, value = ns.partition(":")
-        match kind:
-            case "netns":
-                return self.netns_dir / _checked_name(value)
-            case "path":
-                return Path(value)
-            case "pid":
-                return _process_path(ns, value)
-            case "pidfile":
-                return _process_path(ns, _pidfile_content(ns, value))
-            case "container":
-                return self._container_path(ns, value)
-        raise SandboxMissing(
-            f"sandbox {ns}: sandboxes of kind {kind!r} cannot be looked up; use netns, path, pid, pidfile or container"
-        )
 
     def _container_path(self, ns: NsRef, name: str) -> Path:
         found = self.containers.get(name)
@@ -276,17 +269,12 @@ class Namespaces:
             return
         self.forget(ns)
         place_file(path, self._mark)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(path.unlink, missing_ok=True)
             sandbox = self._unshared()
-            try:
-                mount(sandbox.fd, path)
-            except KernelError:
-                sandbox.close()
-                raise
-        except KernelError:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            raise
+            undo.callback(sandbox.close)
+            mount(sandbox.fd, path)
+            undo.pop_all()
         self._remember(ns, sandbox)
 
     def _unshared(self) -> _Sandbox:
@@ -318,8 +306,7 @@ class Namespaces:
                     f"process {pid} ({command(pid)}) runs in it; stop it first",
                 )
             unmount(path)
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _descriptors() -> int:

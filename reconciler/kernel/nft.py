@@ -70,26 +70,26 @@ class Nft:
 
     def list_table(self, family: str, name: str) -> list[dict[str, Any]] | None:
         """Give the table's objects as `nft -j` lists them, None when there is no such table."""
-        reply = self._use(lambda backend: backend.list("table", family, name))
-        if reply.is_done:
-            return _objects(reply.output)
-        error = _refusal(f"to list table {family} {name}", reply.error)
-        if isinstance(error, PrivilegeError) or name in self._table_names(family):
-            raise error
-        return None
+        try:
+            return self._list(f"table {family} {name}", "table", family, name)
+        except FirewallError:
+            if name in self._table_names(family):
+                raise
+            return None
 
     def list_chains(self) -> list[dict[str, Any]]:
         """Give every chain of every table as `nft -j` lists them, without rules."""
-        reply = self._use(lambda backend: backend.list("chains"))
-        if not reply.is_done:
-            raise _refusal("to list the chains", reply.error)
-        return [item["chain"] for item in _objects(reply.output) if "chain" in item]
+        return [item["chain"] for item in self._list("the chains", "chains") if "chain" in item]
 
     def _table_names(self, family: str) -> set[str]:
-        reply = self._use(lambda backend: backend.list("tables", family))
+        found = self._list(f"the tables of {family}", "tables", family)
+        return {item["table"]["name"] for item in found if "table" in item}
+
+    def _list(self, meaning: str, *what: str) -> list[dict[str, Any]]:
+        reply = self._use(lambda backend: backend.list(*what))
         if not reply.is_done:
-            raise _refusal(f"to list the tables of {family}", reply.error)
-        return {item["table"]["name"] for item in _objects(reply.output) if "table" in item}
+            raise _refusal(f"to list {meaning}", reply.error)
+        return _objects(reply.output)
 
     def _use(self, call: Callable[[_Library | _Command], _Reply]) -> _Reply:
         with self._lock:
@@ -113,9 +113,19 @@ def _open(library: str, command: str) -> _Library | _Command:
 
 
 class _Library:
+    """The library's functions with their C types (nftables/libnftables.h), and one context."""
+
     def __init__(self, library: ctypes.CDLL) -> None:
-        self._functions = _Functions(library)
-        self._context = self._functions.new_context()
+        context, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+        self._new = _function(library, "nft_ctx_new", context, ctypes.c_uint32)
+        self._buffer_output = _function(library, "nft_ctx_buffer_output", number, context)
+        self._buffer_error = _function(library, "nft_ctx_buffer_error", number, context)
+        self._set_flags = _function(library, "nft_ctx_output_set_flags", None, context, ctypes.c_uint)
+        self._run = _function(library, "nft_run_cmd_from_buffer", number, context, text)
+        self._output = _function(library, "nft_ctx_get_output_buffer", text, context)
+        self._error = _function(library, "nft_ctx_get_error_buffer", text, context)
+        self._free = _function(library, "nft_ctx_free", None, context)
+        self._context = self._new_context()
         self._spent = 0
 
     def run(self, script: str) -> _Reply:
@@ -125,33 +135,18 @@ class _Library:
         return self._call(" ".join(("list", *what)).encode())
 
     def close(self) -> None:
-        self._functions.free(self._context)
+        self._free(self._context)
 
     def _call(self, script: bytes) -> _Reply:
         if self._spent > RECYCLE_BYTES:
-            stale, self._context, self._spent = self._context, self._functions.new_context(), 0
-            self._functions.free(stale)
-        done = self._functions.run(self._context, script) == 0
-        reply = _Reply(done, self._functions.output(self._context), self._functions.error(self._context))
+            stale, self._context, self._spent = self._context, self._new_context(), 0
+            self._free(stale)
+        done = self._run(self._context, script) == 0
+        reply = _Reply(done, self._output(self._context), self._error(self._context))
         self._spent += len(script) + len(reply.output)
         return reply
 
-
-class _Functions:
-    """The library's functions with their C types (nftables/libnftables.h)."""
-
-    def __init__(self, library: ctypes.CDLL) -> None:
-        context, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
-        self._new = _function(library, "nft_ctx_new", context, ctypes.c_uint32)
-        self._buffer_output = _function(library, "nft_ctx_buffer_output", number, context)
-        self._buffer_error = _function(library, "nft_ctx_buffer_error", number, context)
-        self._set_flags = _function(library, "nft_ctx_output_set_flags", None, context, ctypes.c_uint)
-        self.run: Callable[[int, bytes], int] = _function(library, "nft_run_cmd_from_buffer", number, context, text)
-        self.output: Callable[[int], bytes] = _function(library, "nft_ctx_get_output_buffer", text, context)
-        self.error: Callable[[int], bytes] = _function(library, "nft_ctx_get_error_buffer", text, context)
-        self.free: Callable[[int], None] = _function(library, "nft_ctx_free", None, context)
-
-    def new_context(self) -> int:
+    def _new_context(self) -> int:
         """Make a context whose messages come as buffers and whose listings are JSON, in the thread's network namespace."""
         context: int | None = self._new(0)
         if not context or self._buffer_output(context) or self._buffer_error(context):

@@ -139,16 +139,13 @@ def _folder(text: str, where: str) -> str:
 
 def _tls(options: Mapping[str, str]) -> TlsFiles | None:
     """As the engine, but an authority alone will do where the server asks for no certificate of ours."""
-    ca, certificate, key = (options.get(f"kv.{name}") for name in ("cacertfile", "certfile", "keyfile"))
-    if not (ca or certificate or key):
+    names = [options.get(f"kv.{name}") for name in ("cacertfile", "certfile", "keyfile")]
+    if not any(names):
         return None
-    if bool(certificate) != bool(key):
+    ca, certificate, key = (Path(name) if name else None for name in names)
+    if (certificate is None) != (key is None):
         raise ConfigError("kv.certfile and kv.keyfile belong together: one of them is missing")
-    return TlsFiles(
-        ca=Path(ca) if ca else None,
-        certificate=Path(certificate) if certificate else None,
-        key=Path(key) if key else None,
-    )
+    return TlsFiles(ca=ca, certificate=certificate, key=key)
 
 
 def _secret(provider: Provider, options: Mapping[str, str], environment: Mapping[str, str]) -> str:

@@ -65,7 +65,7 @@ class SqliteStore(StepStore):
     """See `reconciler.kv.protocol.KvStore`."""
 
     def __init__(self, file: SqliteFile) -> None:
-        self._file = file
+        self.file = file
         self._damaged: set[bytes] = set()
 
     def get(self, key: str) -> Entry | None:
@@ -93,7 +93,7 @@ class SqliteStore(StepStore):
         return SqliteSession(self, self.commit(insert), ttl_s)
 
     def close(self) -> None:
-        self._file.close()
+        self.file.close()
 
     def commit(self, work: Callable[[Database], T]) -> T:
         """Do `work` in one transaction, without what belongs to sessions that have ended."""
@@ -104,21 +104,17 @@ class SqliteStore(StepStore):
                 database.execute("DELETE FROM entry WHERE CAST(key AS BLOB) = ?", (key,))
             return work(database)
 
-        return self._file.commit(among_the_living)
-
-    def change_mark(self) -> tuple[int, int, int]:
-        """Give a value that differs after every change of the file, by whomever."""
-        return self._file.change_mark()
+        return self.file.commit(among_the_living)
 
     def next_expiry_s(self) -> float:
         """Give when the next session ends, on the clock of `_now_s`; infinity for never."""
         sql = "SELECT min(expires_s) FROM session WHERE boot = :boot AND expires_s > :now"
-        (first,) = self._file.run(lambda database: database.execute(sql, _moment()).fetchone())
+        (first,) = self.file.run(lambda database: database.execute(sql, _moment()).fetchone())
         return float(first) if isinstance(first, (int, float)) else float("inf")
 
     def _select(self, where: str, arguments: Mapping[str, str]) -> tuple[Entry, ...]:
         sql = f"SELECT key, value, version, typeof(key) = 'text' FROM entry WHERE {where} ORDER BY key"
-        rows = self._file.run(lambda database: database.execute(sql, {**arguments, **_moment()}).fetchall())
+        rows = self.file.run(lambda database: database.execute(sql, {**arguments, **_moment()}).fetchall())
         return tuple(self._readable(rows))
 
     def _readable(self, rows: Sequence[tuple[object, ...]]) -> Iterator[Entry]:
@@ -171,7 +167,7 @@ class SqliteWatch(PollingWatch):
         self._known = Snapshot()
 
     def look(self, deadline: float) -> Batch | None:
-        mark = self._store.change_mark()
+        mark = self._store.file.change_mark()
         if mark == self._mark and _now_s() < self._expiry_s:
             self._closed.wait(min(max(0.0, deadline - time.monotonic()), _POLL_INTERVAL_S))
             return None

@@ -166,18 +166,13 @@ class SqliteFile:
     def _open(self) -> Database:
         try:
             return self._open_reading() if self._read_only else self._open_writing()
-        except NotADirectoryError as error:
-            raise self._without_folder() from error
-        except FileExistsError as error:
-            raise self._without_folder() from error
+        except (NotADirectoryError, FileExistsError) as error:
+            raise KvUnavailable(
+                f"cannot open the store {self._path}: a file stands in the place of the folder {self._path.parent}, or above it; "
+                "move it away, or name another folder"
+            ) from error
         except OSError as error:
             raise KvUnavailable(f"cannot open the store {self._path}: {error.strerror}") from error
-
-    def _without_folder(self) -> KvUnavailable:
-        return KvUnavailable(
-            f"cannot open the store {self._path}: a file stands in the place of the folder {self._path.parent}, or above it; "
-            "move it away, or name another folder"
-        )
 
     def _open_reading(self) -> Database:
         if not os.path.lexists(self._path):

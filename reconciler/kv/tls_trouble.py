@@ -10,10 +10,7 @@ from typing import Final
 from reconciler.http.client_protocol import HungUp
 from reconciler.kv.config import TlsFiles
 
-_VALIDITY: Final = re.compile(
-    rb"\x30.(?:\x17\x0d(?P<from>\d{12})|\x18\x0f(?P<long_from>\d{14}))Z(?:\x17\x0d(?P<to>\d{12})|\x18\x0f(?P<long_to>\d{14}))Z",
-    re.DOTALL,
-)
+_VALIDITY: Final = re.compile(rb"\x30.[\x17\x18].(\d{12,14})Z[\x17\x18].(\d{12,14})Z", re.DOTALL)
 """The two moments of a certificate (RFC 5280, section 4.1.2.5), as they lie in its DER form."""
 
 _TLS_FILES: Final = "kv.cacertfile, kv.certfile and kv.keyfile"
@@ -63,15 +60,14 @@ def _validity(files: TlsFiles) -> tuple[datetime | None, datetime | None]:
         found = _VALIDITY.search(ssl.PEM_cert_to_DER_cert(pem[0])) if pem else None
     except (OSError, ValueError):
         return None, None
-    if found is None:
-        return None, None
-    return _moment(found["from"], found["long_from"]), _moment(found["to"], found["long_to"])
+    return (_moment(found[1]), _moment(found[2])) if found else (None, None)
 
 
-def _moment(short: bytes | None, long: bytes | None) -> datetime | None:
-    """Of two digits for the year, those from 50 on are of the last century."""
-    digits = long.decode() if long else f"{'19' if short and short[:2] >= b'50' else '20'}{(short or b'').decode()}"
+def _moment(digits: bytes) -> datetime | None:
+    """Those before 2050 have two digits for the year, which strptime(3) takes for one from 1969 on."""
     try:
-        return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        return datetime.strptime(digits.decode(), "%y%m%d%H%M%S" if len(digits) == 12 else "%Y%m%d%H%M%S").replace(
+            tzinfo=UTC
+        )
     except ValueError:
         return None

@@ -118,6 +118,12 @@ def _link_prefix(text: str) -> str:
 
 _Ipv4Cidr = Annotated[IPv4Interface | None, _parsed(_interface(4), "an IPv4 address with prefix length")]
 _Ipv6Cidr = Annotated[IPv6Interface | None, _parsed(_interface(6), "an IPv6 address with prefix length")]
+_Cidr = Annotated[IPInterface | None, _parsed(_any_interface, "an address with prefix length")]
+_Ipv4 = Annotated[IPv4Address | None, _parsed(_address(4), "an IPv4 address")]
+_Ipv6 = Annotated[IPv6Address | None, _parsed(_address(6), "an IPv6 address")]
+_Address = Annotated[IPAddress | None, _parsed(lambda text: _unicast(ip_address(text)), "an address")]
+_Network = Annotated[IPNetwork | None, _parsed(lambda text: ip_network(text, strict=False), "a network")]
+_LinkPrefix = Annotated[str | None, _parsed(_link_prefix, "the beginning of a link name")]
 _Mac = Annotated[str | None, _parsed(_mac, "a unicast MAC address")]
 _LinkName = Annotated[str | None, _parsed(_link_name, "a link name")]
 
@@ -149,9 +155,7 @@ class CreateEndpointReply(Reply):
 
 class InterfaceName(Reply):
     src_name: Annotated[_LinkName, Field(alias="SrcName")] = None
-    dst_prefix: Annotated[
-        Annotated[str | None, _parsed(_link_prefix, "the beginning of a link name")], Field(alias="DstPrefix")
-    ] = None
+    dst_prefix: Annotated[_LinkPrefix, Field(alias="DstPrefix")] = None
     dst_name: Annotated[_LinkName, Field(alias="DstName")] = None
 
 
@@ -166,15 +170,9 @@ _ON_LINK: Final = 1
 
 
 class RouteReply(Reply):
-    destination: Annotated[
-        Annotated[IPNetwork | None, _parsed(lambda text: ip_network(text, strict=False), "a network")],
-        Field(alias="Destination"),
-    ] = None
+    destination: Annotated[_Network, Field(alias="Destination")] = None
     kind: Annotated[int, PlainValidator(_route_type), Field(alias="RouteType")] = _VIA
-    next_hop: Annotated[
-        Annotated[IPAddress | None, _parsed(lambda text: _unicast(ip_address(text)), "an address")],
-        Field(alias="NextHop"),
-    ] = None
+    next_hop: Annotated[_Address, Field(alias="NextHop")] = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> RouteReply:
@@ -191,12 +189,8 @@ class RouteReply(Reply):
 
 class JoinReply(Reply):
     interface_name: Annotated[InterfaceName, Field(alias="InterfaceName")] = InterfaceName()
-    gateway_ipv4: Annotated[
-        Annotated[IPv4Address | None, _parsed(_address(4), "an IPv4 address")], Field(alias="Gateway")
-    ] = None
-    gateway_ipv6: Annotated[
-        Annotated[IPv6Address | None, _parsed(_address(6), "an IPv6 address")], Field(alias="GatewayIPv6")
-    ] = None
+    gateway_ipv4: Annotated[_Ipv4, Field(alias="Gateway")] = None
+    gateway_ipv6: Annotated[_Ipv6, Field(alias="GatewayIPv6")] = None
     routes: Annotated[list[RouteReply], Field(alias="StaticRoutes", max_length=_ROUTES_MAX)] = []
     is_gateway_service_disabled: Annotated[bool, Field(alias="DisableGatewayService")] = False
 
@@ -217,14 +211,12 @@ class AddressSpacesReply(Reply):
 
 class RequestPoolReply(Reply):
     pool_id: Annotated[str, Field(alias="PoolID", min_length=1, max_length=_ID_MAX)]
-    pool: Annotated[Annotated[IPNetwork, _parsed(_pool, "a network in CIDR notation")], Field(alias="Pool")]
+    pool: Annotated[IPNetwork, _parsed(_pool, "a network in CIDR notation"), Field(alias="Pool")]
     data: Annotated[dict[str, Any], Field(alias="Data", max_length=64)] = {}
 
 
 class RequestAddressReply(Reply):
-    address: Annotated[
-        Annotated[IPInterface | None, _parsed(_any_interface, "an address with prefix length")], Field(alias="Address")
-    ] = None
+    address: Annotated[_Cidr, Field(alias="Address")] = None
 
 
 class TlsConfig(Reply):

@@ -8,29 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, get_args
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from reconciler.model.identifiers import is_link_name
-from reconciler.model.objects import (
-    IPInterface,
-    PluginAddress,
-    PluginCall,
-    PluginEndpoint,
-    PluginNetwork,
-    PluginNode,
-    PluginPool,
-    PluginPorts,
-    PluginScope,
-)
+from reconciler.model.objects import IPInterface, PluginCall, PluginEndpoint, PluginScope
 from reconciler.model.plugins import PLUGIN_RECORDS, JoinAnswer, PluginFacts, PoolLease, Scope
 from reconciler.records.faults import left_out
 
 _RECORD_MAX: Final = 1024 * 1024
 
-Told = TypeVar("Told", PluginScope, PluginNetwork, PluginEndpoint, PluginPorts, PluginNode, PluginPool, PluginAddress)
+Told = TypeVar("Told", bound=PluginCall)
 
 
 class _Record(BaseModel, Generic[Told]):
@@ -63,24 +53,8 @@ class _Record(BaseModel, Generic[Told]):
         return answer
 
 
-_AnyRecord = (
-    _Record[PluginScope]
-    | _Record[PluginNetwork]
-    | _Record[PluginEndpoint]
-    | _Record[PluginPorts]
-    | _Record[PluginNode]
-    | _Record[PluginPool]
-    | _Record[PluginAddress]
-)
-_RECORDS: Final[Mapping[str, type[_AnyRecord]]] = {
-    PluginScope.kind: _Record[PluginScope],
-    PluginNetwork.kind: _Record[PluginNetwork],
-    PluginEndpoint.kind: _Record[PluginEndpoint],
-    PluginPorts.kind: _Record[PluginPorts],
-    PluginNode.kind: _Record[PluginNode],
-    PluginPool.kind: _Record[PluginPool],
-    PluginAddress.kind: _Record[PluginAddress],
-}
+_AnyRecord = _Record[Any]
+_RECORDS: Final[Mapping[str, type[_AnyRecord]]] = {kind.kind: _Record[kind] for kind in get_args(PluginCall)}  # type: ignore[valid-type]  # a class
 
 
 def record_path(told: PluginCall) -> str:

@@ -244,7 +244,7 @@ def test_namespace_that_others_replaced_is_seen_anew(engine: Engine) -> None:
 
 
 def test_few_descriptors_are_enough_for_many_namespaces(engine: Engine) -> None:
-    engine.namespaces._capacity = 2
+    engine.namespaces.capacity = 2
 
     sandboxes = [engine.make_sandbox(f"c{number}") for number in range(5)]
     engine.create(BRIDGE, *(pair_to(ns, number) for number, ns in enumerate(sandboxes)))
