@@ -53,7 +53,7 @@ _NO_SUCH_NAME: Final = _Ours(rcode=Rcode.NXDOMAIN)
 
 
 def answer(message: bytes, view: View, shuffled: Shuffle, *, is_stream: bool = False) -> bytes | Forward | None:
-    """Give the reply, or say that somebody else must be asked; None for what gets no reply. Never raises.
+    """Return the reply, or say that somebody else must be asked; None for what gets no reply. Never raises.
 
     An answer given by UDP is kept in `view.ready` if its question is of a usual form, so that the next asker costs one look-up;
     in lower case because names compare so; the one other byte of a kept query that is a letter is that of HTTPS, of which we
@@ -80,7 +80,7 @@ def answer(message: bytes, view: View, shuffled: Shuffle, *, is_stream: bool = F
 
 
 def ready_reply(message: bytes, ready: Ready, shuffled: Shuffle) -> bytes:
-    """Give the kept answer with the asker's own id and spelling."""
+    """Return the kept answer with the asker's own id and spelling."""
     records = ready.records
     body = records[0] if len(records) == 1 else b"".join(shuffled(records))
     return message[:2] + ready.head + message[12 : ready.question_end] + body + ready.edns
@@ -118,7 +118,7 @@ def _fitting(records: Sequence[bytes], room: int) -> list[bytes]:
 
 
 def _ours(query: Query, view: View) -> _Ours | None:
-    """Give what is said of a name of ours, None for what is not ours. Such a name has no more than we know, whatever the type."""
+    """Return what is said of a name of ours, None for what is not ours. Such a name has no more than we know, whatever the type."""
     name = query.name
     if not name:
         return None
@@ -132,7 +132,7 @@ def _ours(query: Query, view: View) -> _Ours | None:
 
 
 def _records(name: str, rtype: int, view: View) -> tuple[bytes, ...] | None:
-    """Give the records of the types that we have any of; None when no name of ours is meant, or it is of another type."""
+    """Return the records of the types that we have any of; None when no name of ours is meant, or it is of another type."""
     match rtype:
         case RecordType.A | RecordType.AAAA:
             records = _address_records(name, _FAMILY[RecordType(rtype)], view)
@@ -146,7 +146,7 @@ def _records(name: str, rtype: int, view: View) -> tuple[bytes, ...] | None:
 
 
 def _is_known(name: str, view: View) -> bool:
-    """Say whether the name, or what its leading labels with an underscore say something of (RFC 8552), is somebody's of ours."""
+    """Return whether the name, or what its leading labels with an underscore say something of (RFC 8552), is somebody's of ours."""
     while True:
         if any(True for _ in holders(name, view)) or any(True for _ in pointed_at(name, view)):
             return True

@@ -23,7 +23,7 @@ from reconciler.sandbox.resolv_conf import ndots, uses_embedded_server
 def compile_zones(
     desired: DesiredState, host_servers: Sequence[IPAddress] = (), host_options: Sequence[str] = ()
 ) -> Zones:
-    """Give what shall be served, sorted by name. The built-in networks have no names, a sandbox on those alone no server.
+    """Return what shall be served, sorted by name. The built-in networks have no names, a sandbox on those alone no server.
 
     host_servers, host_options: of the host's own resolv.conf.
     """
@@ -97,7 +97,7 @@ def _private_subnets(network: DesiredNetwork) -> Iterator[IPNetwork]:
 
 
 def _is_private(network: DesiredNetwork, version: int) -> bool:
-    """Say whether addresses of this family mean nothing outside the network, so that no other server can name them.
+    """Return whether addresses of this family mean nothing outside the network, so that no other server can name them.
 
     What is part of the physical network, is routed as it is, or is a plugin's may well have names elsewhere.
     """

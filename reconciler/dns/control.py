@@ -47,7 +47,7 @@ def folder(run_dir: Path) -> Path:
 
 @contextlib.contextmanager
 def address(run_dir: Path) -> Iterator[str]:
-    """Give the control socket's address, short enough for a unix socket however deep the folder lies (unix(7): 107 bytes)."""
+    """Return the control socket's address, short enough for a unix socket however deep the folder lies (unix(7): 107 bytes)."""
     fd = os.open(folder(run_dir), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{fd}/{SOCKET_FILE}"
@@ -56,7 +56,7 @@ def address(run_dir: Path) -> Iterator[str]:
 
 
 def connect(run_dir: Path, timeout_s: float = REPLY_TIMEOUT_S) -> socket.socket:
-    """Give a connection to the server. Raises OSError when none listens."""
+    """Return a connection to the server. Raises OSError when none listens."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.settimeout(timeout_s)
     try:
@@ -96,6 +96,6 @@ def decode(message: bytes) -> Document:
 
 
 def is_own_user(connection: socket.socket) -> bool:
-    """Say whether the process at the other end is one of our own user's, or root's."""
+    """Return whether the process at the other end is one of our own user's, or root's."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return _CREDENTIALS.unpack(raw)[1] in (0, os.geteuid())

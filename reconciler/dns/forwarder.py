@@ -214,7 +214,7 @@ class Forwarder:
             self.in_flight -= 1
 
     def connected(self, ns: NsRef, server: Upstream, kind: socket.SocketKind) -> socket.socket:
-        """Give a socket on its way to the server, made in `ns`. Raises OSError, SandboxMissing, KernelError."""
+        """Return a socket on its way to the server, made in `ns`. Raises OSError, SandboxMissing, KernelError."""
         family = socket.AF_INET if server.address.version == 4 else socket.AF_INET6
         inside = contextlib.nullcontext() if ns == HOST else self._namespaces.enter(ns)
         with inside:
@@ -228,7 +228,7 @@ class Forwarder:
 
 
 def destination(server: Upstream) -> tuple[str, int] | tuple[str, int, int, int]:
-    """Give the socket address, to be used in the namespace that this is called in: there its zone is the index of a link.
+    """Return the socket address, to be used in the namespace that this is called in: there its zone is the index of a link.
 
     Raises OSError where that link is not there.
     """

@@ -40,7 +40,7 @@ class RunningServer:
 
 
 def running_server(run_dir: Path) -> RunningServer | None:
-    """Give the server that listens to requests, of whatever version; None without one."""
+    """Return the server that listens to requests, of whatever version; None without one."""
     try:
         return _running(control.ask(run_dir, "status", _STATUS_TIMEOUT_S))
     except ResolverError:
@@ -48,7 +48,7 @@ def running_server(run_dir: Path) -> RunningServer | None:
 
 
 def is_current(running: RunningServer) -> bool:
-    """Say whether it is of this version and asks the world from the caller's network namespace."""
+    """Return whether it is of this version and asks the world from the caller's network namespace."""
     return running.version == __version__ and running.host == _own_namespace()
 
 
@@ -90,7 +90,7 @@ def run_server(arguments: Sequence[str], timeout_s: float) -> int:
 
 
 def server_environment() -> dict[str, str]:
-    """Give what the server gets of our environment: it lives long, and there may be tokens among the rest."""
+    """Return what the server gets of our environment: it lives long, and there may be tokens among the rest."""
     return {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
 
 
@@ -107,7 +107,7 @@ def follow_sandboxes(run_dir: Path) -> None:
 
 
 def published_zones(run_dir: Path) -> str:
-    """Give the text that was published last, "" when there is none that can be read."""
+    """Return the text that was published last, "" when there is none that can be read."""
     try:
         return (control.folder(run_dir) / control.ZONES_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -131,7 +131,7 @@ def stop_server(run_dir: Path) -> None:
 
 
 def server_life(pid: int) -> int | None:
-    """Give a descriptor of a server's process that can be read from once it has ended (pidfd_open(2)), for the caller to close;
+    """Return a descriptor of a server's process that can be read from once it has ended (pidfd_open(2)), for the caller to close;
     None when it has ended. Raises ResolverError.
     """
     try:

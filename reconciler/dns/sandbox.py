@@ -36,7 +36,7 @@ _IFREQ: Final = struct.Struct("16sH22x")
 
 
 def open_sockets(namespaces: Namespaces, ns: NsRef) -> tuple[socket.socket, socket.socket]:
-    """Give the UDP and the listening TCP socket inside a sandbox. Raises SandboxMissing, KernelError, OSError (port taken)."""
+    """Return the UDP and the listening TCP socket inside a sandbox. Raises SandboxMissing, KernelError, OSError (port taken)."""
     with namespaces.enter(ns):
         datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)

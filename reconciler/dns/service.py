@@ -103,7 +103,7 @@ class Service:
         gc.freeze()  # tables live long: the collector need not walk them while questions wait
 
     def _zones_text(self) -> str:
-        """Give the file's text, "" when there is none yet."""
+        """Return the file's text, "" when there is none yet."""
         path = control.folder(self._run_dir) / control.ZONES_FILE
         try:
             with open(path, "rb") as file:

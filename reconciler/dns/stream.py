@@ -28,7 +28,7 @@ class Answering(Protocol):
     """What is done with a question from a stream: `deliver` gets the reply now or later, or None if there shall be none."""
 
     def __call__(self, message: bytes, deliver: Callable[[bytes | None], None]) -> Callable[[], None] | None:
-        """Give what cancels a question that is not answered yet; None if it is."""
+        """Return what cancels a question that is not answered yet; None if it is."""
 
 
 class Stream:

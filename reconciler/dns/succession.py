@@ -37,7 +37,7 @@ class Inheritance:
     sockets: dict[Place, Sockets] = field(default_factory=dict)
 
     def is_in_place(self, run_dir: Path) -> bool:
-        """Say whether the lock is still the one that others would look for."""
+        """Return whether the lock is still the one that others would look for."""
         try:
             found = os.stat(control.folder(run_dir) / control.LOCK_FILE)
         except OSError:
@@ -119,7 +119,7 @@ def _receive(connection: socket.socket) -> tuple[control.Document, list[int]]:
 
 
 def hand_over(connection: socket.socket, inheritance: Inheritance, sockets: Sequence[tuple[Place, Sockets]]) -> bool:
-    """Give everything to the process at the other end; True when it said that it has taken it."""
+    """Hand everything to the process at the other end. Return whether it said that it has taken it."""
     connection.settimeout(TIMEOUT_S)
     try:
         _send(connection, {"sockets": []}, (inheritance.lock, inheritance.control.fileno()))
@@ -132,7 +132,7 @@ def hand_over(connection: socket.socket, inheritance: Inheritance, sockets: Sequ
 
 
 def _batches(sockets: Sequence[tuple[Place, Sockets]]) -> Iterator[Sequence[tuple[Place, Sockets]]]:
-    """Give slices; the last one is empty and ends the hand-over."""
+    """Yield slices; the last one is empty and ends the hand-over."""
     for start in range(0, len(sockets), _BATCH):
         yield sockets[start : start + _BATCH]
     yield ()

@@ -29,7 +29,7 @@ _IsKept = Callable[[str, str], bool]
 
 
 def name_tables(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> Iterator[NameTables]:
-    """Give what shall be in force; nothing where no sandbox is served.
+    """Yield what shall be in force; nothing where no sandbox is served.
 
     sandboxes: of a container the server is told the process, as it asks no engine.
     The host's servers are asked from its own namespace, so its file is taken as it is: a stub on loopback serves well.
@@ -48,7 +48,7 @@ def kept_tables(
     declared: frozenset[Unit] | None,
     ended: frozenset[Unit] = frozenset(),
 ) -> NameTables | None:
-    """Give `wanted` with what must stay as it is taken from the text in force.
+    """Return `wanted` with what must stay as it is taken from the text in force.
 
     failed: units that could not be decided or looked at. declared: all that specs speak of, when some of them cannot be read, so
     that what they do not speak of may be declared there; else None. ended: endpoints that go though their network failed.

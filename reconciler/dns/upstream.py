@@ -35,7 +35,7 @@ class Upstream:
 
 
 def upstreams(sandbox: SandboxZone, host_servers: tuple[IPAddress, ...]) -> tuple[Upstream, ...]:
-    """Give the servers to be asked in this order; none for a sandbox without its own that has no way outside."""
+    """Return the servers to be asked in this order; none for a sandbox without its own that has no way outside."""
     if sandbox.servers:
         return tuple(Upstream(address, is_inside=True) for address in sandbox.servers[:SERVERS_MAX])
     if not sandbox.is_external:
@@ -44,12 +44,12 @@ def upstreams(sandbox: SandboxZone, host_servers: tuple[IPAddress, ...]) -> tupl
 
 
 def is_over_limit(own: int, total: int) -> bool:
-    """Say whether a sandbox with `own` queries in flight, of `total` in the process, gets REFUSED for one more."""
+    """Return whether a sandbox with `own` queries in flight, of `total` in the process, gets REFUSED for one more."""
     return own >= IN_FLIGHT_SANDBOX_MAX or (total >= IN_FLIGHT_MAX and own >= FAIR_SHARE)
 
 
 def is_reply_to(asked: bytes, question_end: int, reply: bytes) -> bool:
-    """Say whether `reply` answers `asked`: same id, a reply to a standard query, same question in any spelling (RFC 5452)."""
+    """Return whether `reply` answers `asked`: same id, a reply to a standard query, same question in any spelling (RFC 5452)."""
     if len(reply) < max(HEADER_SIZE, question_end) or reply[:2] != asked[:2]:
         return False
     _, flags, questions = _FIRST_WORDS.unpack_from(reply)
@@ -58,12 +58,12 @@ def is_reply_to(asked: bytes, question_end: int, reply: bytes) -> bool:
 
 
 def is_final(reply: bytes) -> bool:
-    """Say whether the next server need not be asked."""
+    """Return whether the next server need not be asked."""
     return reply[3] & 0xF not in _TRY_NEXT
 
 
 def passed_on(reply: bytes, message: bytes, query: Query, *, is_stream: bool) -> bytes:
-    """Give the reply as the asker shall see it: own id and spelling; only its head, marked truncated, if it takes no more."""
+    """Return the reply as the asker shall see it: own id and spelling; only its head, marked truncated, if it takes no more."""
     end = query.question_end
     if is_stream or len(reply) <= query.udp_size:
         return query.id + reply[2:HEADER_SIZE] + message[HEADER_SIZE:end] + reply[end:]

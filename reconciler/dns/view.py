@@ -84,7 +84,7 @@ class View:
 
 
 def make_views(zones: Zones, previous: Iterable[NetworkTable] = ()) -> dict[str, View]:
-    """Give each sandbox's view by its name. previous: tables of before, taken over where the network has not changed."""
+    """Return each sandbox's view by its name. previous: tables of before, taken over where the network has not changed."""
     known = {table.name: table for table in previous}
     tables: dict[str, NetworkTable] = {}
     for zone in zones.networks:
@@ -114,13 +114,13 @@ def _view(key: _ViewKey, tables: Mapping[str, NetworkTable], ready_max: int) -> 
 
 
 def holders(name: str, view: View) -> Iterator[Found]:
-    """Give everybody who has the name in any reading, best first."""
+    """Yield everybody who has the name in any reading, best first."""
     for step in readings(name, view):
         yield from step
 
 
 def readings(name: str, view: View) -> Iterator[Iterator[Found]]:
-    """Give the ways to read a name, best first (libnetwork's ResolveName; docs/design/docker.md#names).
+    """Yield the ways to read a name, best first (libnetwork's ResolveName; docs/design/docker.md#names).
 
     `a.b.c` is that name on every network, else `a.b` on network `c`, else `a` on `b.c`; each first as a link's alias.
     """
@@ -153,7 +153,7 @@ def _listed(name: str, network: str, view: View) -> Iterator[Found]:
 
 
 def pointed_at(name: str, view: View) -> Iterator[Found]:
-    """Give whose address the reverse name (RFC 1035 section 3.5, RFC 3596 section 2.5) stands for, network after network."""
+    """Yield whose address the reverse name (RFC 1035 section 3.5, RFC 3596 section 2.5) stands for, network after network."""
     for table in view.tables:
         endpoint = table.by_pointer.get(name)
         if endpoint is not None:
@@ -184,7 +184,7 @@ def reverse_block(name: str) -> ReverseBlock | None:
 
 
 def _part(label: str, base: int, length: int) -> int:
-    """Give the label's value, -1 when it has none."""
+    """Return the label's value, -1 when it has none."""
     if not (0 < len(label) <= length and set(label) <= _DIGITS[base]):
         return -1
     value = int(label, base)

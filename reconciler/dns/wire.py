@@ -137,7 +137,7 @@ def parse_query(message: bytes) -> Query:
 
 
 def _labels(message: bytes, offset: int) -> tuple[list[bytes], int]:
-    """Give the labels of the name at `offset` and where it ends. A pointer has no place in a question."""
+    """Return the labels of the name at `offset` and where it ends. A pointer has no place in a question."""
     labels: list[bytes] = []
     start = offset
     while offset < len(message):
@@ -189,13 +189,13 @@ def _additional(message: bytes, offset: int, count: int) -> _Edns:
 def reply_head(
     query: Query, records: int, rcode: Rcode = Rcode.NOERROR, *, extra: int = 0, is_truncated: bool = False
 ) -> bytes:
-    """Give the header behind the id: bytes 2 to 12. records: in the answer section; extra: in the additional one, without EDNS."""
+    """Return the header behind the id: bytes 2 to 12. records: in the answer section; extra: in the additional one but EDNS."""
     flags = _QR | _RA | query.flags & (_RD | _CD) | rcode & 0xF | (_TC if is_truncated else 0)
     return struct.pack("!5H", flags, 1, records, 0, extra + (query.edns_version is not None))
 
 
 def edns_record(query: Query, rcode: Rcode = Rcode.NOERROR) -> bytes:
-    """Give our EDNS record, or nothing when the query has none (RFC 6891 section 7)."""
+    """Return our EDNS record, or nothing when the query has none (RFC 6891 section 7)."""
     if query.edns_version is None:
         return b""
     flags = rcode >> 4 << 24 | (_DO if query.is_dnssec_ok else 0)
@@ -203,19 +203,19 @@ def edns_record(query: Query, rcode: Rcode = Rcode.NOERROR) -> bytes:
 
 
 def error_reply(message: bytes, query: Query, rcode: Rcode, *, is_truncated: bool = False) -> bytes:
-    """Give a reply that repeats the question and has no answer."""
+    """Return a reply that repeats the question and has no answer."""
     head = reply_head(query, 0, rcode, is_truncated=is_truncated)
     return query.id + head + message[HEADER_SIZE : query.question_end] + edns_record(query, rcode)
 
 
 def header_reply(message: bytes, rcode: Rcode) -> bytes:
-    """Give a reply of a bare header, for a message of which only the header could be read."""
+    """Return a reply of a bare header, for a message of which only the header could be read."""
     flags = struct.unpack_from("!H", message, 2)[0]
     return message[:2] + struct.pack("!5H", _QR | _RA | flags & (_OPCODE | _RD) | rcode, 0, 0, 0, 0)
 
 
 def encode_name(name: str) -> bytes | None:
-    """Give the uncompressed wire form; None for what DNS cannot say (an empty label or one over 63 bytes, over 255 in all)."""
+    """Return the uncompressed wire form; None for what DNS cannot say (an empty label or one over 63 bytes, over 255 in all)."""
     labels = name.encode().split(b".")
     if not all(0 < len(label) <= _LABEL_MAX for label in labels):
         return None
@@ -224,7 +224,7 @@ def encode_name(name: str) -> bytes | None:
 
 
 def address_record(address: IPAddress, owner: bytes = _QUESTION_NAME) -> bytes:
-    """Give an A or AAAA record. owner: wire form, the question's name if not given."""
+    """Return an A or AAAA record. owner: wire form, the question's name if not given."""
     return _record(owner, RecordType.A if address.version == 4 else RecordType.AAAA, address.packed)
 
 
@@ -233,7 +233,7 @@ def pointer_record(target: bytes) -> bytes:
 
 
 def service_record(port: int, target: bytes) -> bytes:
-    """Give an SRV record with priority and weight 0; the target's name is not compressed (RFC 2782)."""
+    """Return an SRV record with priority and weight 0; the target's name is not compressed (RFC 2782)."""
     return _record(_QUESTION_NAME, RecordType.SRV, struct.pack("!3H", 0, 0, port) + target)
 
 

@@ -82,7 +82,7 @@ class Zones:
 
 
 def zones_text(zones: Zones) -> str:
-    """Give the text form: JSON, one network or sandbox a line, the same bytes for the same zones."""
+    """Return the text form: JSON, one network or sandbox a line, the same bytes for the same zones."""
     networks = ",\n".join(
         _json([network.name, [_endpoint_row(e) for e in network.endpoints]]) for network in zones.networks
     )
@@ -94,7 +94,7 @@ def zones_text(zones: Zones) -> str:
 
 
 def zones_digest(text: str) -> str:
-    """Tell texts apart: what a server says is in force can be compared with what shall be."""
+    """Return a digest of a text: what a server says is in force can be compared with what shall be."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -15,12 +15,12 @@ _SETS_OF_MODE = {GatewayMode.ROUTED: "routed", GatewayMode.NAT_UNPROTECTED: "unp
 
 
 def firewall_rules() -> Iterable[FirewallRules]:
-    """Give the constant part: both tables with their chains, sets and maps."""
+    """Return the constant part: both tables with their chains, sets and maps."""
     return tuple(rules(family) for family in TABLES)
 
 
 def network_elements(network: DesiredNetwork) -> Iterable[FirewallElement]:
-    """Give what makes a bridge known, isolated, translated or internal. The network must have a bridge device."""
+    """Return what makes a bridge known, isolated, translated or internal. The network must have a bridge device."""
     unit, bridge, options = network.unit, network.link_name, network.wanted.bridge_options
     yield _inet(unit, "bridges", bridge)
     yield _inet(unit, "icc", bridge, bridge, value="accept" if options.is_icc_enabled else "drop")
@@ -42,7 +42,7 @@ def network_elements(network: DesiredNetwork) -> Iterable[FirewallElement]:
 
 
 def endpoint_elements(network: DesiredNetwork, endpoint: DesiredEndpoint) -> Iterable[FirewallElement]:
-    """Give what publishes an endpoint's ports, and what bars it from its neighbours on the bridge when the network's ICC is off."""
+    """Return what publishes an endpoint's ports, and what bars it from its neighbours when the network's ICC is off."""
     if not _is_icc_enabled(network):
         yield _bridge(endpoint.unit, "isolated_ports", endpoint.link_name)
     addresses = {interface.version: str(interface.ip) for interface in (endpoint.ipv4, endpoint.ipv6) if interface}
@@ -67,7 +67,7 @@ def _port_elements(unit: Unit, port: PortBinding, address: str) -> Iterator[Fire
 def link_elements(
     network: DesiredNetwork, endpoint: DesiredEndpoint, links: Iterable[DesiredLink]
 ) -> Iterator[FirewallElement]:
-    """Give what lets an endpoint reach the ports that those exposes whom it links to, when the network's ICC is off.
+    """Yield what lets an endpoint reach the ports that those exposes whom it links to, when the network's ICC is off.
 
     Both tables must let it through: bridged packets meet the bridge's, and the other too where br_netfilter is on.
     """

@@ -36,7 +36,7 @@ class TableState:
 
 
 def inspect_table(spec: TableSpec, listing: Listing, long_units: Mapping[str, Unit], ns: NsRef = HOST) -> TableState:
-    """Say what became of our table. `long_units` is of `notation.digested`, `ns` is where the table was found.
+    """Return what became of our table. `long_units` is of `notation.digested`, `ns` is where the table was found.
 
     Ours is a table with a rule or a set that we made, or an empty one.
     """
@@ -109,7 +109,7 @@ def _joined(listed_type: Any) -> str:
 
 
 def _is_whole(spec: TableSpec, found: _Listed) -> bool:
-    """Say whether chains and rules are the spec's, none more. A dormant table is listed with `flags`."""
+    """Return whether chains and rules are the spec's, none more. A dormant table is listed with `flags`."""
     return (
         found.comments_by_chain() == _expected_comments(spec)
         and not found.others
@@ -133,7 +133,7 @@ def _is_hooked(chain: ChainSpec, listed: Mapping[str, Any]) -> bool:
 def _read_elements(
     family: str, ns: NsRef, sets: Sequence[tuple[SetSpec, Mapping[str, Any]]], long_units: Mapping[str, Unit]
 ) -> tuple[tuple[FirewallElement, ...], bool]:
-    """Give the elements, and whether there are any that we could not have made."""
+    """Return the elements, and whether there are any that we could not have made."""
     elements, has_strangers = [], False
     for spec, listed in sets:
         for item in listed.get("elem", ()):

@@ -176,7 +176,7 @@ def _read_verdict(data: Any) -> str:
 
 
 def unit_comment(unit: Unit) -> str:
-    """Give what says whose an element is: `network`, `network/attachment`, `/attachment`, or "" for the host.
+    """Return what says whose an element is: `network`, `network/attachment`, `/attachment`, or "" for the host.
 
     Two long names do not fit into a comment: then it is a digest, which only who knows the unit can read (`digested`).
     """
@@ -191,7 +191,7 @@ def _digest_comment(text: str) -> str:
 
 
 def comment_unit(comment: str, long_units: Mapping[str, Unit]) -> Unit:
-    """Give the unit that `unit_comment` wrote; the host's for a comment that it did not write.
+    """Return the unit that `unit_comment` wrote; the host's for a comment that it did not write.
 
     long_units: of `digested`. A digest that is not among them stands as a network's name, so that it is written again as it was.
     """
@@ -206,6 +206,6 @@ def comment_unit(comment: str, long_units: Mapping[str, Unit]) -> Unit:
 
 
 def digested(units: Iterable[Unit]) -> Mapping[str, Unit]:
-    """Give those of `units` whose comment is a digest, by that comment."""
+    """Return those of `units` whose comment is a digest, by that comment."""
     long = (unit for unit in units if len(unit.network) + len(unit.attachment) + 1 > COMMENT_MAX)
     return {unit_comment(unit): unit for unit in long if unit.attachment}

@@ -19,7 +19,7 @@ Translation = tuple[PortBinding, IPAddress]
 
 
 def translations(seen: Iterable[Seen]) -> Iterator[tuple[Unit, Translation]]:
-    """Give the endpoint of each published port, and where it leads to. Elements of nobody are passed over."""
+    """Yield the endpoint of each published port, and where it leads to. Elements of nobody are passed over."""
     for found in seen:
         element = found.object
         if isinstance(element, FirewallElement) and element.value and element.unit.attachment:
@@ -32,7 +32,7 @@ def translations(seen: Iterable[Seen]) -> Iterator[tuple[Unit, Translation]]:
 
 
 def _host_ip(element: FirewallElement) -> tuple[IPAddress | None, tuple[str, ...]]:
-    """Give the address that the port is published on, None for an element of another set, and the rest of the key."""
+    """Return the address that the port is published on, None for an element of another set, and the rest of the key."""
     if element.set_name in _ANY:
         return _ANY[element.set_name], element.element
     if element.set_name in _HOST:
@@ -41,7 +41,7 @@ def _host_ip(element: FirewallElement) -> tuple[IPAddress | None, tuple[str, ...
 
 
 def published_ports(seen: Iterable[Seen]) -> dict[Unit, tuple[PortBinding, ...]]:
-    """Give the published ports of each endpoint."""
+    """Return the published ports of each endpoint."""
     found: defaultdict[Unit, list[PortBinding]] = defaultdict(list)
     for unit, (binding, _) in translations(seen):
         found[unit].append(binding)
@@ -49,7 +49,7 @@ def published_ports(seen: Iterable[Seen]) -> dict[Unit, tuple[PortBinding, ...]]
 
 
 def of_attachments(published: Mapping[Unit, tuple[PortBinding, ...]]) -> dict[str, tuple[PortBinding, ...]]:
-    """Give the same by the attachments' names."""
+    """Return the same by the attachments' names."""
     found: defaultdict[str, tuple[PortBinding, ...]] = defaultdict(tuple)
     for unit, bindings in published.items():
         found[unit.attachment] += bindings

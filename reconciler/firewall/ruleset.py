@@ -118,12 +118,12 @@ _EXPRESSIONS: Final = {"ifname": "iifname", "ether_addr": "ether saddr", "intege
 
 
 def rule_comment(digest: str, number: int) -> str:
-    """Say which text a rule is of, and its place there: how `inspection` knows that none is missing, moved or added."""
+    """Return which text a rule is of, and its place there: how `inspection` knows that none is missing, moved or added."""
     return f"{digest} {number}"
 
 
 def _sets_of_version(version: int) -> tuple[SetSpec, ...]:
-    """Give the sets that exist once for each version of the Internet Protocol."""
+    """Return the sets that exist once for each version of the Internet Protocol."""
     address = f"ipv{version}_addr"
     service = ("inet_proto", "inet_service")
     return (
@@ -368,5 +368,5 @@ TABLES: Final = {spec.family: spec for spec in (_INET, _BRIDGE)}
 
 @cache
 def rules(family: str) -> FirewallRules:
-    """Give the object that says: our table of `family`, inet or bridge, stands as its text has it."""
+    """Return the object that says: our table of `family`, inet or bridge, stands as its text has it."""
     return FirewallRules(family=family, table=TABLE, digest=TABLES[family].digest)

@@ -13,7 +13,7 @@ from reconciler.model.objects import FirewallElement, FirewallRules, IPAddress, 
 
 
 def network_sources(network: DesiredNetwork, host: HostFacts) -> Iterator[FirewallElement]:
-    """Give what tells the addresses of a bridge network, and of its bridge, from others'."""
+    """Yield what tells the addresses of a bridge network, and of its bridge, from others'."""
     inet = partial(FirewallElement, unit=network.unit, family="inet", table=TABLE)
     for subnet in network.subnets:
         version, destinations = subnet.subnet.version, (destination for destination, _ in host.routes)
@@ -26,7 +26,7 @@ def network_sources(network: DesiredNetwork, host: HostFacts) -> Iterator[Firewa
 
 
 def overlay_sources(network: DesiredNetwork, host: HostFacts) -> Iterator[FirewallRules | FirewallElement]:
-    """Give what an overlay network's own namespace has of the firewall: nothing else in there is ours to judge."""
+    """Yield what an overlay network's own namespace has of the firewall: nothing else in there is ours to judge."""
     yield replace(rules("bridge"), unit=network.unit, ns=network.ns)
     if network.wanted.is_ipv6_enabled:
         is_one_segment = len({subnet.subnet.version for subnet in network.subnets}) > 1
@@ -35,7 +35,7 @@ def overlay_sources(network: DesiredNetwork, host: HostFacts) -> Iterator[Firewa
 
 
 def endpoint_sources(network: DesiredNetwork, endpoint: DesiredEndpoint) -> Iterator[FirewallElement]:
-    """Give what an endpoint may send: its own MAC and addresses, or anything where the network's sources are not checked."""
+    """Yield what an endpoint may send: its own MAC and addresses, or anything where the network's sources are not checked."""
     port, mac = endpoint.link_name, endpoint.mac
     bridge = partial(FirewallElement, unit=endpoint.unit, ns=network.ns, family="bridge", table=TABLE)
     if not network.wanted.is_source_validated:
@@ -49,7 +49,7 @@ def endpoint_sources(network: DesiredNetwork, endpoint: DesiredEndpoint) -> Iter
 
 
 def _addresses(endpoint: DesiredEndpoint) -> Iterator[IPAddress]:
-    """Give all that an endpoint's link has. One without an IPv6 address has IPv6 switched off."""
+    """Yield all that an endpoint's link has. One without an IPv6 address has IPv6 switched off."""
     yield from endpoint.wanted.link_local_ips
     if endpoint.ipv4 is not None:
         yield endpoint.ipv4.ip

@@ -15,7 +15,7 @@ from reconciler.model.objects import CLUSTER_UNIT, FirewallElement
 
 
 def tunnel_elements(tunnels: Tunnels | None) -> Iterator[FirewallElement]:
-    """Give the addresses and ports of the cluster's VXLAN; nothing where no network of it is known."""
+    """Yield the addresses and ports of the cluster's VXLAN; nothing where no network of it is known."""
     if tunnels is None or not tunnels.ports:
         return
     for port in tunnels.own_ports:

@@ -73,12 +73,12 @@ class ClientProtocol:
 
     @property
     def is_reusable(self) -> bool:
-        """Say whether another exchange may follow: both sides agree, and nothing came that nobody asked for."""
+        """Return whether another exchange may follow: both sides agree, and nothing came that nobody asked for."""
         states = (self._connection.our_state, self._connection.their_state)
         return states in ((h11.DONE, h11.DONE), (h11.IDLE, h11.IDLE)) and self._connection.trailing_data == (b"", False)
 
     def asked(self, request: Request, *, is_last: bool = False, body_max: int | None = None) -> bytes:
-        """Give the bytes of a request. body_max None: no matter how much, as it is taken while it comes.
+        """Return the bytes of a request. body_max None: no matter how much, as it is taken while it comes.
 
         Raises ValueError, which names what has no place in a request, never its value.
         """
@@ -104,13 +104,13 @@ class ClientProtocol:
             raise self._bad_answer(is_cut=not data, status_hint=error.error_status_hint) from None
 
     def take(self) -> bytes:
-        """Give what came of the body since it was asked for the last time."""
+        """Return what came of the body since it was asked for the last time."""
         taken = bytes(self.body)
         self.body.clear()
         return taken
 
     def answer(self) -> Answer:
-        """Give the whole answer once it is over."""
+        """Return the whole answer once it is over."""
         assert self.is_over
         assert self.head is not None
         body, self.body = self.body, bytearray()
@@ -159,5 +159,5 @@ class ClientProtocol:
 
 
 def _announced(headers: Headers) -> int:
-    """Give the length that is said of the body: h11 lets one such header through, with few digits."""
+    """Return the length that is said of the body: h11 lets one such header through, with few digits."""
     return 0 if "transfer-encoding" in headers else int(headers.get("content-length", "0"))

@@ -68,7 +68,7 @@ class Connection:
         return self._protocol.head
 
     def more(self) -> bytes:
-        """Give what comes next of the answer; nothing when that is over. Raises OSError, BadAnswer.
+        """Return what comes next of the answer; nothing when that is over. Raises OSError, BadAnswer.
 
         A wait that timed out can be begun again: nothing is lost.
         """
@@ -81,7 +81,7 @@ class Connection:
         return self._protocol.is_reusable
 
     def is_fresh(self) -> bool:
-        """Say whether the server has left the idle connection open: a closed one is readable."""
+        """Return whether the server has left the idle connection open: a closed one is readable."""
         if self._socket is None or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
             return False
         poll = select.poll()

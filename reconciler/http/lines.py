@@ -19,7 +19,7 @@ class Lines:
         self._rest += piece
 
     def next(self) -> bytes | None:
-        """Give the next line without its end; None when it is not whole yet. Raises AnswerTooLong."""
+        """Return the next line without its end; None when it is not whole yet. Raises AnswerTooLong."""
         end = self._rest.find(b"\n", self._searched)
         if end < 0:
             self._searched = len(self._rest)
@@ -32,6 +32,6 @@ class Lines:
         return line
 
     def whole(self) -> Iterator[bytes]:
-        """Give all lines that are whole."""
+        """Yield all lines that are whole."""
         while (line := self.next()) is not None:
             yield line

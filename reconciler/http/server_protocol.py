@@ -45,7 +45,7 @@ class Response:
 
     @staticmethod
     def of(status: HTTPStatus, *headers: tuple[str, str]) -> Response:
-        """Say no more than the status does."""
+        """Return no more than the status does."""
         return Response(status, f"{status.value} {status.phrase}\n".encode(), headers=headers)
 
 
@@ -68,32 +68,32 @@ class ServerProtocol:
 
     @property
     def is_idle(self) -> bool:
-        """Say whether nothing of a request was read since the last answer."""
+        """Return whether nothing of a request was read since the last answer."""
         return self._connection.our_state is h11.IDLE
 
     @property
     def is_over(self) -> bool:
-        """Say whether the last answer was the last one on this connection."""
+        """Return whether the last answer was the last one on this connection."""
         return self._connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE)
 
     def receive(self, data: bytes) -> None:
         self._connection.receive_data(data)
 
     def next_request(self) -> Request | None:
-        """Give the next request once all of it came. Raises Refused."""
+        """Return the next request once all of it came. Raises Refused."""
         try:
             return self._read()
         except h11.RemoteProtocolError as error:
             raise Refused(HTTPStatus(error.error_status_hint)) from error
 
     def go_ahead(self) -> bytes:
-        """Give what a client waits for before it sends its body; nothing when it does not."""
+        """Return what a client waits for before it sends its body; nothing when it does not."""
         if not self._connection.they_are_waiting_for_100_continue:
             return b""
         return self._connection.send(h11.InformationalResponse(status_code=HTTPStatus.CONTINUE, headers=[]))
 
     def answered(self, response: Response) -> bytes:
-        """Give the bytes of an answer to the last request; to HEAD without its body."""
+        """Return the bytes of an answer to the last request; to HEAD without its body."""
         is_head = self._head is not None and self._head.method == b"HEAD"
         headers = [("Date", formatdate(usegmt=True)), *response.headers]
         if response.status not in _WITHOUT_BODY:

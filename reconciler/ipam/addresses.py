@@ -60,7 +60,7 @@ class Pool:
         return self._bounds[0] <= address <= self._bounds[1]
 
     def obstacle(self, address: int) -> str | None:
-        """Say why an address of this subnet cannot be had, None if it can."""
+        """Return why an address of this subnet cannot be had, None if it can."""
         if not self._first <= address <= self._last:
             return f"it is a reserved address of {self.subnet}"
         return self._holders.get(address)
@@ -70,7 +70,7 @@ class Pool:
         self._holders.setdefault(address, holder)
 
     def may_keep(self, address: int) -> bool:
-        """Say whether an automatic choice of before still stands."""
+        """Return whether an automatic choice of before still stands."""
         return self._range_first <= address <= self._range_last and address not in self._holders
 
     def start_at(self, seed: int) -> None:
@@ -80,7 +80,7 @@ class Pool:
             self._rest = (self._range_first, self._next)
 
     def next_free(self) -> int | None:
-        """Give the lowest free address of the range, or the first after where it was started; None when there is none.
+        """Return the lowest free address of the range, or the first after where it was started; None when there is none.
 
         It is not taken yet.
         """
@@ -92,18 +92,18 @@ class Pool:
         return next((address for address in range(first, end) if address not in self._holders), None)
 
     def has_room_for(self, count: int) -> bool:
-        """Say whether the range has so many free addresses."""
+        """Return whether the range has so many free addresses."""
         free = (a for a in range(self._range_first, self._range_last + 1) if a not in self._holders)
         return sum(1 for _ in islice(free, count)) == count
 
     def interface(self, address: int) -> IPInterface:
-        """Give an address with the subnet's prefix length."""
+        """Return an address with the subnet's prefix length."""
         make = IPv4Interface if self.subnet.version == 4 else IPv6Interface
         return make((address, self.subnet.prefixlen))
 
 
 def open_pools(network: DesiredNetwork) -> dict[int, list[Pool]]:
-    """Give a network's pools by address family, what no endpoint may have already taken."""
+    """Return a network's pools by address family, what no endpoint may have already taken."""
     pools: dict[int, list[Pool]] = {4: [], 6: []}
     declared = {entry.subnet: entry.gateway for entry in network.wanted.subnets}
     for subnet in network.subnets:
@@ -126,7 +126,7 @@ def chosen_addresses(
     unread: Iterable[EndpointKey],
     failures: Failures,
 ) -> tuple[Mapping[EndpointKey, Chosen], Failures]:
-    """Give every endpoint's addresses, and why some can have none: their attachments keep what they were promised.
+    """Return every endpoint's addresses, and why some can have none: their attachments keep what they were promised.
 
     others: what other hosts' endpoints have. unread: promised endpoints of which nobody knows whether they are still wanted.
     failures: known before.
@@ -194,7 +194,7 @@ class _Round:
             self._macs.hold(promise.network, promise.mac)
 
     def _give_statics(self) -> None:
-        """Give declared addresses; who runs on one has it first."""
+        """Take declared addresses; who runs on one has it first."""
         for demand, address in sorted(_statics(self._open), key=lambda static: not self._runs_on(*static)):
             where = f"attachment {demand.attachment}: network {demand.wanted.network}"
             pool = self._pool_of(demand.wanted.network, address)
@@ -236,7 +236,7 @@ class _Round:
             self._give_all_or_nothing(list(undecided))
 
     def _give_all_or_nothing(self, undecided: Sequence[tuple[Demand, int]]) -> None:
-        """Give one attachment what it lacks. One that finds no room on one network takes nobody's place on another."""
+        """Take the addresses that one attachment lacks. One that finds no room on one network takes nobody's place on another."""
         found = [(demand, family, self._with_room(demand, family)) for demand, family in undecided]
         lacking = [(demand, family) for demand, family, pool in found if pool is None]
         for demand, family in lacking:
@@ -251,7 +251,7 @@ class _Round:
         return next((pool for pool in self._pools[demand.wanted.network][family] if pool.next_free() is not None), None)
 
     def _undecided(self) -> Iterator[tuple[Demand, int]]:
-        """Give the endpoints that still need an address, and of which family; each is looked at when its turn comes."""
+        """Yield the endpoints that still need an address, and of which family; each is looked at when its turn comes."""
         for demand in self._open:
             for family, pools in self._pools[demand.wanted.network].items():
                 is_needed = pools and (*demand.key, family) not in self._chosen
@@ -319,7 +319,7 @@ def _exhausted(attachment: str, network: DesiredNetwork, family: int) -> PoolExh
 
 
 def _room(subnet: DesiredSubnet) -> str:
-    """Say how many addresses a pool has, and how many of them no attachment can have."""
+    """Return how many addresses a pool has, and how many of them no attachment can have."""
     first, last = usable_in_range(subnet.subnet, subnet.ip_range)
     others = {subnet.gateway, *(address for _, address in subnet.aux_addresses)} - {None}
     held = sum(first <= int(address) <= last for address in others if address is not None)

@@ -64,7 +64,7 @@ def published_promises(cluster: ClusterState) -> Promises:
 
 
 def is_adoptable(wanted: WantedState, host: HostFacts, promises: Promises, seen: Mapping[Key, Seen]) -> bool:
-    """Say whether something wanted has no promise, but a link under the name that it would get."""
+    """Return whether something wanted has no promise, but a link under the name that it would get."""
     networks = (network for network in wanted.networks if network.name not in promises.networks)
     bridges = (link_name(network, network_id(host.name, network.name)) for network in networks)
     if any((Bridge.kind, HOST, name) in seen for name in bridges):
@@ -79,7 +79,7 @@ def is_adoptable(wanted: WantedState, host: HostFacts, promises: Promises, seen:
 
 
 def _has_forgotten_sublinks(wanted: WantedState, promises: Promises, seen: Mapping[Key, Seen]) -> bool:
-    """Say whether a sandbox that has no promise for a macvlan or ipvlan network has such a link."""
+    """Return whether a sandbox that has no promise for a macvlan or ipvlan network has such a link."""
     names = {network.name for network in wanted.networks if network.sublink is not None}
     forgotten = {
         attachment.sandbox.ns
@@ -124,14 +124,14 @@ class _OwnLinks:
                     self._addresses[address.ns, address.ifname].append(_Found(interface, found.is_ours))
 
     def interfaces(self, ns: NsRef, ifname: str) -> Sequence[IPInterface]:
-        """Give a link's addresses, those with our mark first, else in numeric order, IPv4 before IPv6."""
+        """Return a link's addresses, those with our mark first, else in numeric order, IPv4 before IPv6."""
         found = self._addresses.get((ns, ifname), ())
         per_family = ([f for f in found if f.interface.version == version] for version in (4, 6))
         return [f.interface for family in per_family for f in sorted(family, key=lambda f: f.rank)]
 
 
 def _is_choice(interface: IPInterface) -> bool:
-    """Say whether IPAM may have chosen the address; link-local ones come from the kernel or the specs."""
+    """Return whether IPAM may have chosen the address; link-local ones come from the kernel or the specs."""
     return not (interface.ip.is_link_local or interface.ip.is_loopback or interface.ip.is_multicast)
 
 
@@ -195,7 +195,7 @@ def _network(
 
 
 def _subnets(gateways: Iterable[IPInterface], members: Iterable[EndpointPromise]) -> Iterator[SubnetPromise]:
-    """Give pools, IPv4 first, per family the one with the most members first: a stray address weighs nothing.
+    """Yield pools, IPv4 first, per family the one with the most members first: a stray address weighs nothing.
 
     A bridge without an address (isolated, inhibited) still has its members' pool.
     """

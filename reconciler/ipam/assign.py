@@ -70,7 +70,7 @@ def _pools_before(promises: Promises) -> Mapping[str, frozenset[IPNetwork]]:
 
 
 def _joined(attachments: Sequence[DesiredAttachment], wanted: WantedState, promises: Promises) -> Iterator[str]:
-    """Give the networks that attachments are on here, or stay on as nothing could be decided for them."""
+    """Yield the networks that attachments are on here, or stay on as nothing could be decided for them."""
     yield from (endpoint.network for attachment in attachments for endpoint in attachment.endpoints)
     declared, decided = {each.name for each in wanted.attachments}, {each.name for each in attachments}
     for network, attachment in promises.endpoints:
@@ -79,7 +79,7 @@ def _joined(attachments: Sequence[DesiredAttachment], wanted: WantedState, promi
 
 
 def _nodes(cluster: ClusterState) -> tuple[Node, ...] | None:
-    """Give the hosts that are alive as plugins are told of them, None while the cluster's store never answered.
+    """Return the hosts that are alive as plugins are told of them, None while the cluster's store never answered.
 
     This one is alive whatever its own sign of life says, which a watcher that was started anew has yet to give.
     """
@@ -95,7 +95,7 @@ def _by_unit(errors: Mapping[EndpointKey, ReconcilerError]) -> list[tuple[Unit, 
 
 
 def _unread(wanted: WantedState, promises: Promises) -> Iterator[EndpointKey]:
-    """Give promised endpoints that may still be wanted by specs that could not be read.
+    """Yield promised endpoints that may still be wanted by specs that could not be read.
 
     A declared attachment says completely which networks it is on: what it left goes in this pass, as in `plan`.
     """
@@ -118,7 +118,7 @@ def _sandbox(
     others: Elsewhere,
     withdrawn: dict[EndpointKey, ReconcilerError],
 ) -> _Sandbox:
-    """Give the attachment with the endpoints that it may have here; the others are added to `withdrawn`."""
+    """Return the attachment with the endpoints that it may have here; the others are added to `withdrawn`."""
     if attachment.mode is not NetworkMode.NETWORKS:
         return _Sandbox(wanted=attachment, endpoints=())
     is_bridge_off = _DEFAULT_NETWORK not in networks and _DEFAULT_NETWORK not in lost
@@ -138,7 +138,7 @@ def _demands(sandbox: _Sandbox, host: HostFacts, promises: Promises) -> Iterator
 
 
 def _endpoint_id(network: str, attachment: str, host: HostFacts, promises: Promises) -> str:
-    """Give the promised id, which outlives a change of the host's name: the link is named after it."""
+    """Return the promised id, which outlives a change of the host's name: the link is named after it."""
     promise = promises.endpoints.get((network, attachment))
     return promise.id if promise else endpoint_id(host.name, network, attachment)
 
@@ -146,7 +146,7 @@ def _endpoint_id(network: str, attachment: str, host: HostFacts, promises: Promi
 def _ifnames(
     sandboxes: Sequence[_Sandbox], networks: Mapping[str, DesiredNetwork], lost: NetworkFailures, promises: Promises
 ) -> tuple[Mapping[EndpointKey, str], Mapping[EndpointKey, PlanError]]:
-    """Give interface names by endpoint, and the endpoints that fail before any address is chosen."""
+    """Return interface names by endpoint, and the endpoints that fail before any address is chosen."""
     names: dict[EndpointKey, str] = {}
     failures: dict[EndpointKey, PlanError] = {}
     for sandbox in sandboxes:
@@ -251,7 +251,7 @@ class _Made:
             )
 
     def _bare_endpoint(self, attachment: AttachmentWanted, ns: NsRef) -> DesiredEndpoint:
-        """Give the endpoint of mode none or host, which exists for inspect only: networks of these names."""
+        """Return the endpoint of mode none or host, which exists for inspect only: networks of these names."""
         wanted = EndpointWanted(network=attachment.mode.value, source=attachment.source)
         id_ = _endpoint_id(wanted.network, attachment.name, self.host, self.promises)
         return DesiredEndpoint(wanted=wanted, attachment=attachment.name, id=id_, ns=ns)

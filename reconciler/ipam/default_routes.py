@@ -30,7 +30,7 @@ class WayOut:
     is_internal: bool = False
 
     def leads(self, version: int) -> bool:
-        """Say whether it offers a default route for this address family."""
+        """Return whether it offers a default route for this address family."""
         return (self.ipv4 if version == 4 else self.ipv6) is not None or version in self.on_link
 
 
@@ -39,7 +39,7 @@ def ways_out(
     networks: Mapping[str, DesiredNetwork],
     answers: Mapping[str, JoinAnswer] = _NO_ANSWERS,
 ) -> tuple[WayOut, ...]:
-    """Give what each network of one sandbox offers, most preferred first: per family the first offer is the one to take.
+    """Return what each network of one sandbox offers, most preferred first: per family the first offer is the one to take.
 
     answers: of plugins, by network; it is they who say which way out their networks offer, and before they do there is none.
     """

@@ -24,14 +24,14 @@ class Elsewhere:
     seed: int = 0
 
     def addresses(self, network: str) -> Iterator[tuple[IPAddress, str]]:
-        """Give each address in use, and whose it is in words."""
+        """Yield each address in use, and whose it is in words."""
         for endpoint in self.endpoints.get(network, {}).values():
             for interface in (endpoint.ipv4, endpoint.ipv6):
                 if interface is not None:
                     yield interface.ip, f"attachment {endpoint.name} on host {endpoint.host} has it"
 
     def claim_on(self, wanted: EndpointWanted, attachment: str) -> PlanError | None:
-        """Say why an endpoint of ours cannot be, because another host has its name or the address that it declares."""
+        """Return why an endpoint of ours cannot be, because another host has its name or the address that it declares."""
         there = self.endpoints.get(wanted.network)
         if not there:
             return None
@@ -49,7 +49,7 @@ class Elsewhere:
 
 
 def elsewhere(cluster: ClusterState) -> Elsewhere:
-    """Give what the cluster's state says of other hosts."""
+    """Return what the cluster's state says of other hosts."""
     endpoints = {
         name: {endpoint.name: endpoint for endpoint in network.endpoints if endpoint.host != cluster.host}
         for name, network in cluster.networks.items()

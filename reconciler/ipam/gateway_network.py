@@ -70,7 +70,7 @@ def _needs_a_way_out(network: NetworkWanted, answer: JoinAnswer | None) -> bool:
 
 
 def _is_way_out(network: NetworkWanted, answer: JoinAnswer | None) -> bool:
-    """Say whether a network gives its sandboxes a default route for IPv4, as the gateway network would."""
+    """Return whether a network gives its sandboxes a default route for IPv4, as the gateway network would."""
     if network.sublink is not None:
         has_gateway = any(entry.gateway is not None and entry.subnet.version == 4 for entry in network.subnets)
         return network.is_ipv4_enabled and network.leads_outside and has_gateway

@@ -19,7 +19,7 @@ DEFAULT_GATEWAY_AUX: Final = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
 def completed_subnets(
     network: NetworkWanted, pools: Sequence[IPNetwork], promise: NetworkPromise | None
 ) -> tuple[DesiredSubnet, ...]:
-    """Give the pools with their gateways. Raises PoolExhausted where a pool has no room for one."""
+    """Return the pools with their gateways. Raises PoolExhausted where a pool has no room for one."""
     declared = {entry.subnet: entry for entry in network.subnets}
     promised = dict(promise.subnets) if promise else {}
     return tuple(_completed(network, pool, declared.get(pool), promised) for pool in pools)

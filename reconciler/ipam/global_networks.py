@@ -41,7 +41,7 @@ def global_subnets(
     promises: Mapping[str, NetworkPromise],
     avoided: Iterable[IPNetwork],
 ) -> tuple[Mapping[str, tuple[DesiredSubnet, ...]], Mapping[str, ReconcilerError]]:
-    """Give the subnets of each network, IPv4 first, those of overlay networks with their VNIs, and why some can have none.
+    """Return the subnets of each network, IPv4 first, those of overlay networks with their VNIs, and why some can have none.
 
     avoided: pools and routes of this host, which automatic choices keep away from.
     """
@@ -57,7 +57,7 @@ def global_subnets(
 
 
 def remote_endpoints(network: str, cluster: ClusterState) -> tuple[RemoteEndpoint, ...]:
-    """Give the endpoints on other hosts that can be reached, sorted by id: their hosts are alive as far as anybody knows."""
+    """Return the endpoints on other hosts that can be reached, sorted by id: their hosts are alive as far as anybody knows."""
     known = cluster.networks.get(network)
     found = []
     for endpoint in known.endpoints if known else ():
@@ -101,7 +101,7 @@ class _Choice:
                 self._vnis.setdefault(subnet.vni, name)
 
     def subnets(self, network: NetworkWanted) -> tuple[DesiredSubnet, ...]:
-        """Give a network's subnets. Raises PlanError."""
+        """Return a network's subnets. Raises PlanError."""
         known = self._cluster.networks.get(network.name)
         if known is not None and known.declaration == network.declaration:
             return known.subnets
@@ -148,7 +148,7 @@ class _Choice:
             yield replace(subnet, vni=vni)
 
     def _vni(self, name: str, had: int | None) -> int:
-        """Give the VNI of before, else one drawn anew. One network's segments have different ones."""
+        """Return the VNI of before, else one drawn anew. One network's segments have different ones."""
         if had is not None and self._vnis.get(had, name) == name:
             return had
         free = next((vni for vni in _drawn_vnis(self._cluster.seed, name) if vni not in self._vnis), None)
@@ -158,7 +158,7 @@ class _Choice:
 
 
 def _drawn_vnis(seed: str, network: str) -> Iterator[int]:
-    """Give VNIs out of all there are, which nobody can guess without the seed: frames are forged for a VNI that one knows.
+    """Yield VNIs out of all there are, which nobody can guess without the seed: frames are forged for a VNI that one knows.
 
     The same ones for the same host and network, so that a dry run says what the pass will do.
     """
@@ -168,7 +168,7 @@ def _drawn_vnis(seed: str, network: str) -> Iterator[int]:
 
 
 def _had(known: GlobalNetwork | None) -> NetworkPromise | None:
-    """Give what a network had until its declaration changed."""
+    """Return what a network had until its declaration changed."""
     if known is None:
         return None
     return NetworkPromise(
@@ -186,7 +186,7 @@ def _ipv4_pools() -> Iterator[IPv4Network]:
 
 
 def _ipv6_pools(name: str) -> Iterator[IPv6Network]:
-    """Give pieces of a unique local prefix that depends on the network's name alone (RFC 4193)."""
+    """Yield pieces of a unique local prefix that depends on the network's name alone (RFC 4193)."""
     digest = sha256(f"global pool\0{name}".encode()).digest()
     base = int.from_bytes(b"\xfd" + digest[:5], "big") << 80
     for number in range(_ULA_TRIES):

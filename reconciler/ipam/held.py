@@ -128,7 +128,7 @@ class _Holding:
         return (binding for binding in found if addresses[binding.host_ip.version] is not None)
 
     def stranded(self, held: tuple[DesiredAttachment, ...], lost: set[str]) -> Iterator[tuple[Unit, ReconcilerError]]:
-        """Give the networks that nobody declares any more, but a member stays on."""
+        """Yield the networks that nobody declares any more, but a member stays on."""
         members: dict[str, str] = {}
         for endpoint in chain.from_iterable(attachment.endpoints for attachment in held):
             members.setdefault(endpoint.network, endpoint.attachment)

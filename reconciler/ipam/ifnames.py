@@ -24,7 +24,7 @@ def chosen_ifnames(
     promised: Mapping[str, str],
     answers: Mapping[str, JoinAnswer] = _NO_ANSWERS,
 ) -> Mapping[str, str]:
-    """Give the interface name on each network: declared, promised, else the prefix and the lowest free number.
+    """Return the interface name on each network: declared, promised, else the prefix and the lowest free number.
 
     promised: by network. answers: of plugins, by network; they may ask for a name or a prefix. Raises PlanError where a name
     cannot be had.
@@ -53,7 +53,7 @@ def chosen_ifnames(
 
 
 def declared_ifname(endpoint: EndpointWanted) -> str:
-    """Give the name that the specs ask for, "" for none."""
+    """Return the name that the specs ask for, "" for none."""
     return endpoint.interface_name or dict(endpoint.options).get(IFNAME_OPTION, "")
 
 
@@ -64,7 +64,7 @@ def _prefix(network: DesiredNetwork, answer: JoinAnswer | None) -> str:
 
 
 def _fits(name: str, prefix: str) -> bool:
-    """Say whether an automatic choice of before would be one today."""
+    """Return whether an automatic choice of before would be one today."""
     number = name.removeprefix(prefix)
     return name.startswith(prefix) and number.isascii() and number.isdecimal()
 

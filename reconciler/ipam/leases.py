@@ -31,7 +31,7 @@ class Leased:
 
 
 def ipam_plugins(wanted: WantedState) -> frozenset[str]:
-    """Name the IPAM plugins that networks have their addresses from."""
+    """Return the IPAM plugins that networks have their addresses from."""
     return frozenset(network.ipam_driver for network in wanted.networks) - OWN_IPAM
 
 
@@ -47,7 +47,7 @@ def with_leases(wanted: WantedState, facts: PluginFacts, incarnations: Incarnati
 
 
 def as_declared(desired: DesiredState, wanted: WantedState) -> DesiredState:
-    """Give back to endpoints what the specs say of their addresses, which is what inspect shows as asked for."""
+    """Return the state with what the specs say of endpoints' addresses, which is what inspect shows as asked for."""
     if not ipam_plugins(wanted):
         return desired
     declared = {(e.network, attachment.name): e for attachment in wanted.attachments for e in attachment.endpoints}
@@ -153,7 +153,7 @@ class _Book:
         return replace(asked, incarnation=self._incarnation(asked, needs_replay=lease.needs_replay))
 
     def _incarnation(self, asked: PluginLease, *, needs_replay: bool) -> str:
-        """Give that of the plugin that runs, if it wants to be asked again; while none runs, that of the one asked last."""
+        """Return that of the plugin that runs, if it wants to be asked again; while none runs, that of the one asked last."""
         told = self._told.get(asked.key)
         before = told.incarnation if isinstance(told, (PluginPool, PluginAddress)) else ""
         return (self._incarnations.get(asked.driver) or before) if needs_replay else ""
@@ -171,7 +171,7 @@ class _Book:
 
 
 def asked_pools(network: NetworkWanted) -> Iterator[PluginPool]:
-    """Give what an IPAM plugin is asked for on behalf of a network: the declared pools, or any one of each family."""
+    """Yield what an IPAM plugin is asked for on behalf of a network: the declared pools, or any one of each family."""
     for version in families(network):
         declared = [entry for entry in network.subnets if entry.subnet.version == version]
         for number, entry in enumerate(declared or [None]):

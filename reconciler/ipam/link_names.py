@@ -11,7 +11,7 @@ DEFAULT_BRIDGE_LINK: Final = "docker0"
 
 
 def link_name(network: NetworkWanted, network_id: str) -> str:
-    """Give the bridge device's name: as declared, docker0 for the network `bridge`, else derived.
+    """Return the bridge device's name: as declared, docker0 for the network `bridge`, else derived.
 
     A macvlan or ipvlan network without a parent gets one; "" for other drivers.
     """

@@ -11,12 +11,12 @@ from reconciler.model.wanted import EndpointWanted
 
 
 def mac_of_ipv4(interface: IPv4Interface) -> str:
-    """Give 02:42 and the four bytes of the address, as the engine does (docs/design/docker.md#mac-addresses)."""
+    """Return 02:42 and the four bytes of the address, as the engine does (docs/design/docker.md#mac-addresses)."""
     return "02:42:" + interface.packed.hex(":")
 
 
 def derived_mac(endpoint_id: str, salt: int = 0) -> str:
-    """Give a locally administered unicast address that depends on the endpoint alone."""
+    """Return a locally administered unicast address that depends on the endpoint alone."""
     digest = hashlib.sha256(f"mac\0{endpoint_id}\0{salt}".encode()).digest()
     return bytes([(digest[0] & 0xFC) | 0x02, *digest[1:6]]).hex(":")
 
@@ -46,7 +46,7 @@ class Macs:
         return AddressTaken(f"{where}: mac_address {mac} is that of {holder}; choose another one")
 
     def choose(self, wanted: EndpointWanted, endpoint_id: str, ipv4: IPv4Interface | None, promised: str) -> str:
-        """Give the endpoint's MAC and take it. `promised` is "" when it no longer counts."""
+        """Choose the endpoint's MAC and take it. `promised` is "" when it no longer counts."""
         if wanted.mac_address is not None:
             return wanted.mac_address
         taken = self._taken[wanted.network]

@@ -39,7 +39,7 @@ def desired_networks(
     promises: Mapping[str, NetworkPromise],
     cluster: ClusterState,
 ) -> tuple[Mapping[str, DesiredNetwork], Failures]:
-    """Give the networks by name, and why some cannot be had; these keep what they were promised."""
+    """Return the networks by name, and why some cannot be had; these keep what they were promised."""
     choice = _Choice(wanted, host, promises, cluster)
     return settled(choice.attempt, {**choice.refused(), **cluster.refused})
 
@@ -70,7 +70,7 @@ class _Choice:
         return promise.id if promise else network_id(self._host.name, network.name)
 
     def refused(self) -> Failures:
-        """Give the networks that can be had under no circumstances."""
+        """Return the networks that can be had under no circumstances."""
         contradictions = {
             network.name: PlanError(f"network {network.name}: {reason}")
             for network in self._networks
@@ -121,7 +121,7 @@ class _Choice:
     def _link_names(
         self, networks: Iterable[NetworkWanted], held: Iterable[str]
     ) -> tuple[Mapping[str, str], dict[str, ReconcilerError]]:
-        """Give device names, each to one network: who has it keeps it, then who comes first."""
+        """Assign device names, each to one network: who has it keeps it, then who comes first."""
         owners = {self._promises[name].link_name: name for name in sorted(held) if name in self._promises}
         names: dict[str, str] = {}
         failures: dict[str, ReconcilerError] = {}
@@ -178,7 +178,7 @@ def _same_link(name: str, owner: str, device: str) -> NameConflict:
 
 
 def _mtu(network: NetworkWanted, host: HostFacts) -> int:
-    """Give the declared MTU, else that of the host's way out, at most Ethernet's."""
+    """Return the declared MTU, else that of the host's way out, at most Ethernet's."""
     if network.driver == "overlay":
         return _overlay_mtu(network, host)
     if network.sublink is not None:
@@ -191,7 +191,7 @@ def _mtu(network: NetworkWanted, host: HostFacts) -> int:
 
 
 def _overlay_mtu(network: NetworkWanted, host: HostFacts) -> int:
-    """Give what a packet between hosts has room for: the declared MTU is theirs, else that of the link to the others."""
+    """Return what a packet between hosts has room for: the declared MTU is theirs, else that of the link to the others."""
     declared = network.overlay.underlay_mtu if network.overlay else None
     underlay = declared or host.underlay_mtu or min(_ETHERNET_MTU, host.uplink_mtu or _ETHERNET_MTU)
     return underlay - _VXLAN_OVERHEAD[host.vtep.version if host.vtep else 4]

@@ -17,7 +17,7 @@ _ETHERNET_MTU: Final = 1500
 
 
 def parent_failures(wanted: WantedState, host: HostFacts, promised: Iterable[str]) -> Mapping[str, PlanError]:
-    """Give the networks whose parent cannot carry them, and why. promised: names of those that were there before.
+    """Return the networks whose parent cannot carry them, and why. promised: names of those that were there before.
 
     Of several that exclude each other one that was there before stays, else the first by name.
     """
@@ -39,7 +39,7 @@ def parent_failures(wanted: WantedState, host: HostFacts, promised: Iterable[str
 
 
 def _unusable(network: NetworkWanted, parent: str, host: HostFacts) -> PlanError | None:
-    """Say what is wrong with the link itself; nothing as long as nobody looked."""
+    """Return what is wrong with the link itself; nothing as long as nobody looked."""
     if host.parents is None:
         return None
     found = _base(parent, host.parents)
@@ -57,7 +57,7 @@ def _unusable(network: NetworkWanted, parent: str, host: HostFacts) -> PlanError
 
 
 def _base(parent: str, facts: Sequence[ParentFact]) -> ParentFact | None:
-    """Give the link of the host that is there already: the parent, or what a VLAN link of ours is or will be on."""
+    """Return the link of the host that is there already: the parent, or what a VLAN link of ours is or will be on."""
     known = {fact.ifname: fact for fact in facts}
     vlan = vlan_of(parent)
     found = known.get(parent)
@@ -87,7 +87,7 @@ def _excluded(network: NetworkWanted, holder: NetworkWanted) -> PlanError:
 
 
 def passthru_failures(wanted: WantedState, promises: Promises) -> Mapping[EndpointKey, PlanError]:
-    """Give the endpoints beyond the first on networks in mode passthru; who was there before comes first."""
+    """Return the endpoints beyond the first on networks in mode passthru; who was there before comes first."""
     alone = {network.name for network in wanted.networks if is_passthru(network)}
     holders: dict[str, str] = {}
     failures: dict[EndpointKey, PlanError] = {}
@@ -107,7 +107,7 @@ def _endpoints(attachments: Iterable[AttachmentWanted]) -> Iterator[EndpointKey]
 
 
 def parent_mtu(network: NetworkWanted, host: HostFacts) -> int:
-    """Give the declared MTU, else the parent's, else Ethernet's."""
+    """Return the declared MTU, else the parent's, else Ethernet's."""
     sublink = network.sublink
     assert sublink is not None, "only macvlan and ipvlan networks have a parent"
     found = _base(sublink.parent, host.parents or ())

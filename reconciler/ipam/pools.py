@@ -35,13 +35,13 @@ def pool_order(name: str) -> tuple[bool, bytes]:
 
 
 def families(network: NetworkWanted) -> tuple[int, ...]:
-    """Give the address families a network is to have."""
+    """Return the address families a network is to have."""
     wanted = ((4, network.is_ipv4_enabled), (6, network.is_ipv6_enabled))
     return tuple(family for family, is_enabled in wanted if is_enabled)
 
 
 def ula_prefix(instance: str) -> IPv6Network:
-    """Give the /48 that IPv6 pools are cut from: fd, then 40 bits of a hash, as the engine makes it of its host id."""
+    """Return the /48 that IPv6 pools are cut from: fd, then 40 bits of a hash, as the engine makes it of its host id."""
     low = hashlib.sha256(instance.encode()).digest()[3:8]
     return IPv6Network((int.from_bytes(b"\xfd" + low, "big") << 80, 48))
 
@@ -54,7 +54,7 @@ def chosen_pools(
     held: Iterable[str],
     avoided: Iterable[IPNetwork] = (),
 ) -> tuple[Mapping[str, tuple[IPNetwork, ...]], Mapping[str, PlanError]]:
-    """Give the pools of each network, IPv4 first, and why some can have none.
+    """Return the pools of each network, IPv4 first, and why some can have none.
 
     held: names of networks that are not to be decided here and keep what they were promised. avoided: pools in another address
     space, which automatic choices keep away from.
@@ -176,7 +176,7 @@ class _Choice:
         self._chosen[demand] = (pool,)
 
     def _first_free(self, candidates: Iterable[IPNetwork]) -> IPNetwork | None:
-        """Give the first free pool; one that a network leaves in this pass only when there is no other."""
+        """Return the first free pool; one that a network leaves in this pass only when there is no other."""
         last_resort = None
         for pool in filter(self._is_free, candidates):
             if self._leaving.overlapping(pool) is None:
@@ -188,7 +188,7 @@ class _Choice:
         return self._claims.overlapping(pool) is None and self._host_networks.overlapping(pool) is None
 
     def _ula_pieces(self, name: str) -> Iterator[IPNetwork]:
-        """Give a few pieces to try, from one that depends on the name alone: others come and go without moving it."""
+        """Yield a few pieces to try, from one that depends on the name alone: others come and go without moving it."""
         prefix = ula_prefix(self._host.instance)
         base, start = int(prefix.network_address), int.from_bytes(hashlib.sha256(name.encode()).digest()[:2], "big")
         for step in range(min(_ULA_PIECES, 2 * len(self._networks) + len(self._promises) + 64)):

@@ -18,7 +18,7 @@ Hidden = tuple[IPNetwork, str]
 
 
 def hidden_parts(host: HostFacts) -> Iterator[Hidden]:
-    """Give what no subnet of ours may hide, what hurts most first."""
+    """Yield what no subnet of ours may hide, what hurts most first."""
     for address, what in host.needed:
         yield ip_network(address), what
     for destination, ifname in host.routes:
@@ -27,7 +27,7 @@ def hidden_parts(host: HostFacts) -> Iterator[Hidden]:
 
 
 def host_networks(host: HostFacts) -> Iterator[IPNetwork]:
-    """Give what no automatic choice may hide: all that, and the host's name servers."""
+    """Yield what no automatic choice may hide: all that, and the host's name servers."""
     yield from (part for part, _ in hidden_parts(host))
     for text in (host.resolv_conf, host.resolved_conf):
         for line in text.splitlines():
@@ -44,7 +44,7 @@ def _single(address: str) -> Iterator[IPNetwork]:
 
 
 def hidden_by(network: NetworkWanted, pools: Iterable[IPNetwork], host: HostFacts) -> str:
-    """Say what of the world the pools of a network would hide from the host; "" for nothing, and for who insists on it.
+    """Return what of the world the pools of a network would hide from the host; "" for nothing, and for who insists on it.
 
     Only a bridge with an address brings a route to the host.
     """
@@ -67,7 +67,7 @@ def _has_address(network: NetworkWanted, version: int) -> bool:
 def reach_remarks(
     networks: Iterable[DesiredNetwork], before: Mapping[str, frozenset[IPNetwork]], host: HostFacts
 ) -> Iterator[tuple[Unit, str]]:
-    """Tell of networks that ran before they covered something: what the host has since must not take them away."""
+    """Yield remarks about networks that ran before they covered something: what the host has since must not take them away."""
     for network in networks:
         pools = [subnet.subnet for subnet in network.subnets if subnet.subnet in before.get(network.name, ())]
         if pools and (hidden := hidden_by(network.wanted, pools, host)):

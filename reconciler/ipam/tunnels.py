@@ -14,7 +14,7 @@ _OVERLAY = "overlay"
 def tunnels(
     host: HostFacts, networks: Iterable[NetworkWanted], joined: Iterable[str], cluster: ClusterState
 ) -> Tunnels | None:
-    """Give what the firewall lets through; None where nothing of the cluster's VXLAN is known.
+    """Return what the firewall lets through; None where nothing of the cluster's VXLAN is known.
 
     networks: that are declared or listed. joined: the names of those that have endpoints here, held ones too.
     Hosts count dead or alive: one that lost the store goes on sending. A network that this host cannot have as its specs declare it
@@ -35,7 +35,7 @@ def tunnels(
 
 
 def _published(cluster: ClusterState) -> Iterator[str]:
-    """Give the networks on which the cluster has endpoints of this host."""
+    """Yield the networks on which the cluster has endpoints of this host."""
     return (
         name
         for name, known in cluster.networks.items()

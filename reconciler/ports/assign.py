@@ -22,7 +22,7 @@ PORTS_MAX: Final = 1 << 18
 
 
 def assign_ports(desired: DesiredState, promised: Promised, published: Promised, host: HostPorts) -> DesiredState:
-    """Give every published port its host port; never raises for what one attachment cannot have.
+    """Return the state with a host port for every published port. Never raises for what one attachment cannot have.
 
     promised: what the store remembers. published: what the firewall does right now; a socket that was bound since is no reason to
     take a running port away. Attachments that fail are left out and told in `failures`; they stay as they run, so what they have
@@ -57,7 +57,7 @@ def _too_many(wanting: Sequence[DesiredAttachment]) -> Iterator[tuple[str, PlanE
 
 
 def _held(desired: DesiredState, known: Promised, failures: Mapping[str, PlanError]) -> Iterator[str]:
-    """Give the attachments that stay as they run: they failed, or they may stand in specs that cannot be read."""
+    """Yield the attachments that stay as they run: they failed, or they may stand in specs that cannot be read."""
     failed = {unit.attachment for unit, _ in desired.failures} | failures.keys()
     decided = {attachment.name for attachment in desired.attachments}
     return (name for name in sorted(known) if name in failed or (desired.has_faults and name not in decided))
@@ -214,7 +214,7 @@ class _Choice:
         return None
 
     def _candidates(self, demand: PortDemand) -> Iterator[int]:
-        """Give what will do, lowest first; ephemeral ports from where the last search for the same addresses ended."""
+        """Yield what will do, lowest first; ephemeral ports from where the last search for the same addresses ended."""
         if demand.choices is not None:
             yield from range(demand.choices[0], demand.choices[1] + 1)
             return

@@ -49,7 +49,7 @@ class Demands:
 
 
 def demands(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork]) -> Demands:
-    """Say what host ports an attachment needs: those of its `ports`, at the endpoints that provide its default routes.
+    """Return what host ports an attachment needs: those of its `ports`, at the endpoints that provide its default routes.
 
     So it is in the engine too: nothing is published through internal networks, and IPv4 and IPv6 may lead through different ones.
     """
@@ -65,14 +65,14 @@ def demands(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork
 
 
 def ports_needed(wanted: PortWanted) -> int:
-    """Say for how many ports of the sandbox this stands."""
+    """Return for how many ports of the sandbox this stands."""
     return wanted.target[1] - wanted.target[0] + 1
 
 
 def _ways_in(
     attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork]
 ) -> Iterator[tuple[int, DesiredNetwork]]:
-    """Give by address family the network through which the attachment is reached."""
+    """Yield by address family the network through which the attachment is reached."""
     for endpoint in attachment.endpoints:
         network = networks[endpoint.network]
         if network.is_bridged and network.ns == HOST and not network.wanted.is_internal:
@@ -80,13 +80,13 @@ def _ways_in(
 
 
 def _is_left_to_a_plugin(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork]) -> bool:
-    """Say whether the ports are told to the plugin of a network, which publishes them or not."""
+    """Return whether the ports are told to the plugin of a network, which publishes them or not."""
     found = (networks[endpoint.network].wanted for endpoint in attachment.endpoints)
     return any(is_plugin(network.driver) and not network.is_internal for network in found)
 
 
 def default_families(endpoint: DesiredEndpoint) -> Iterator[int]:
-    """Give the address families whose default route leads through here."""
+    """Yield the address families whose default route leads through here."""
     if endpoint.is_default_ipv4 and endpoint.ipv4 is not None:
         yield 4
     if endpoint.is_default_ipv6 and endpoint.ipv6 is not None:
@@ -129,7 +129,7 @@ def _choices(wanted: PortWanted, offset: int) -> tuple[int, int] | None:
 
 
 def _host_ips(found: Demands, wanted: PortWanted, ways: Mapping[int, DesiredNetwork]) -> Iterator[IPAddress]:
-    """Give the host addresses to publish on: as declared, else as the network binds that leads in by a family, else all of that.
+    """Yield the host addresses to publish on: as declared, else as the network binds that leads in by a family, else all of that.
 
     `0.0.0.0` of a network stands for both families, as in the engine; another address, `::` too, for its own alone.
     """

@@ -18,7 +18,7 @@ DEFAULT_NETWORK: Final = "bridge"
 
 
 def assign_links(desired: DesiredState) -> DesiredState:
-    """Give every attachment on the default bridge its links; never raises.
+    """Return the state with the links of every attachment on the default bridge. Never raises.
 
     One whose link leads nowhere is left out and told in `failures`, as is then who links to it; who is held is there to be linked
     to. `desired` itself comes back when nobody on the default bridge has a link.
@@ -99,6 +99,6 @@ def _links(attachment: DesiredAttachment, present: Mapping[str, DesiredAttachmen
 
 
 def exposed_ports(attachment: DesiredAttachment) -> tuple[tuple[int, int, str], ...]:
-    """Give what an attachment exposes or publishes, as (first, last, protocol), sorted."""
+    """Return what an attachment exposes or publishes, as (first, last, protocol), sorted."""
     published = ((*port.target, port.protocol) for port in attachment.wanted.ports)
     return tuple(sorted({*attachment.wanted.expose, *published}))

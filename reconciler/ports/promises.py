@@ -31,7 +31,7 @@ Promised = Mapping[str, tuple[PortBinding, ...]]
 
 
 def ports_record(attachment: DesiredAttachment) -> Iterator[KvRecord]:
-    """Give the record of an attachment's host ports; none for one that has no host port."""
+    """Yield the record of an attachment's host ports; none for one that has no host port."""
     bindings = [binding for endpoint in attachment.endpoints for binding in endpoint.ports if binding.host_port]
     if bindings:
         rows = [[protocol, str(ip), first, last, target] for protocol, ip, first, last, target in _runs(bindings)]

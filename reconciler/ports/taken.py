@@ -17,7 +17,7 @@ class TakenPorts:
         self._holders: defaultdict[tuple[str, int], dict[int, dict[IPAddress, str]]] = defaultdict(dict)
 
     def holder(self, protocol: str, host_ip: IPAddress, port: int) -> str | None:
-        """Name who has this port on this address, or one that excludes it; None when it is free."""
+        """Return who has this port on this address, or one that excludes it; None when it is free."""
         on_port = self._holders[protocol, host_ip.version].get(port)
         if not on_port:
             return None
@@ -38,7 +38,7 @@ class Sockets:
             self._by_port[socket.protocol, socket.port].append(socket)
 
     def holder(self, protocol: str, host_ip: IPAddress, port: int) -> BoundSocket | None:
-        """Give a socket that would lose packets to this port; None when there is none."""
+        """Return a socket that would lose packets to this port; None when there is none."""
         for socket in self._by_port.get((protocol, port), ()):
             if socket.address is None:
                 return socket

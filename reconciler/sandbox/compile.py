@@ -27,7 +27,7 @@ def compile_sandbox(
     is_made_by_us: bool,
     container: Container | None = None,
 ) -> Iterator[Object]:
-    """Give the namespace (when it is ours to make), its loopback, its sysctls and its files.
+    """Yield the namespace (when it is ours to make), its loopback, its sysctls and its files.
 
     container: that runs in there; those of its files that the engine mounts get the same text.
     """
@@ -78,5 +78,5 @@ def _heeded_routers(attachment: DesiredAttachment) -> Iterator[Sysctl]:
 
 
 def sysctl_path(name: str) -> str:
-    """Give the path below /proc/sys for a name with dots (sysctl(8)): a slash in the name stands for a dot in the path."""
+    """Return the path below /proc/sys for a name with dots (sysctl(8)): a slash in the name stands for a dot in the path."""
     return name.translate(str.maketrans("./", "/."))

@@ -13,7 +13,7 @@ _Port = tuple[int, str]
 
 
 def environment_text(attachment: DesiredAttachment) -> str:
-    """Give the variables of all links, one NAME=value a line; "" without a link."""
+    """Return the variables of all links, one NAME=value a line; "" without a link."""
     return "".join(f"{line}\n" for link in attachment.links for line in _variables(attachment, link))
 
 
@@ -34,13 +34,13 @@ def _prefix(alias: str, port: _Port) -> str:
 
 
 def _ports(link: DesiredLink) -> list[_Port]:
-    """Give single ports, those of TCP first, each protocol's in order."""
+    """Return single ports, those of TCP first, each protocol's in order."""
     ports = {(port, protocol) for first, last, protocol in link.ports for port in range(first, last + 1)}
     return sorted(ports, key=lambda port: (port[1] != "tcp", port[1], port[0]))
 
 
 def _ranges(ports: Sequence[_Port]) -> Iterator[tuple[_Port, _Port]]:
-    """Give the ends of runs of two ports and more (engines before 28 count from three)."""
+    """Yield the ends of runs of two ports and more (engines before 28 count from three)."""
     start = 0
     for index, (before, after) in enumerate(pairwise([*ports, (0, "")]), 1):
         if after != (before[0] + 1, before[1]):

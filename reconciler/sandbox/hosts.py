@@ -20,7 +20,7 @@ ff02::2\tip6-allrouters
 
 
 def hosts_text(attachment: DesiredAttachment, host: HostFacts, host_gateway: IPAddress | None) -> str:
-    """Give the file's text: the local names, extra hosts, links, then the sandbox's own names for each of its addresses.
+    """Return the file's text: the local names, extra hosts, links, then the sandbox's own names for each of its addresses.
 
     A sandbox on the host's stack gets the host's own file; with extra hosts the one that all others get, so that these count
     whatever the host's file says of the same names. host_gateway: what `host-gateway` in extra_hosts stands for; without one such a
@@ -34,7 +34,7 @@ def hosts_text(attachment: DesiredAttachment, host: HostFacts, host_gateway: IPA
 
 
 def own_names(attachment: DesiredAttachment) -> str:
-    """Give the full name and its first part, or the one name when there is no domain; the short id when no hostname was given.
+    """Return the full name and its first part, or the one name when there is no domain; the short id when no hostname was given.
 
     The domain may stand in the hostname, in `domainname`, or in both.
     """
@@ -55,7 +55,7 @@ def _extra_lines(attachment: DesiredAttachment, host_gateway: IPAddress | None) 
 
 
 def _link_lines(attachment: DesiredAttachment) -> Iterator[str]:
-    """Give what links on the default bridge lead to: alias, the other's hostname and its name (docs/design/docker.md#links)."""
+    """Yield what links on the default bridge lead to: alias, the other's hostname and its name (docs/design/docker.md#links)."""
     for link in attachment.links:
         names = " ".join(dict.fromkeys((link.alias, link.hostname, link.target)))
         for address in (link.ipv4, link.ipv6):
@@ -64,7 +64,7 @@ def _link_lines(attachment: DesiredAttachment) -> Iterator[str]:
 
 
 def _own_addresses(attachment: DesiredAttachment) -> Iterator[IPAddress]:
-    """Give them in the order of the interfaces, which is that in which the engine's containers join their networks.
+    """Yield them in the order of the interfaces, which is that in which the engine's containers join their networks.
 
     Left out is the way out of overlay networks, where nobody looks for the sandbox.
     """

@@ -7,7 +7,7 @@ from reconciler.model.identifiers import short_id
 
 
 def endpoint_names(attachment: DesiredAttachment, endpoint: DesiredEndpoint) -> tuple[str, ...]:
-    """Give all that it answers to, in lower case: name, aliases, short id, hostname (docs/design/docker.md#names)."""
+    """Return all that it answers to, in lower case: name, aliases, short id, hostname (docs/design/docker.md#names)."""
     short = short_id(attachment.id)
     names = (attachment.name, *endpoint.wanted.aliases, short, attachment.wanted.hostname or short)
     return tuple(dict.fromkeys(name.lower() for name in names))

@@ -61,7 +61,7 @@ def _reading(text: str) -> Reading | None:
 
 
 def seen_as_typed(seen: Mapping[Key, Seen], readings: tuple[Reading, ...]) -> Mapping[Key, Seen]:
-    """Give the settings that are still as they were read, as they were typed."""
+    """Return the settings that are still as they were read, as they were typed."""
     found: dict[Key, Seen] = {}
     for reading in readings:
         typed = reading.setting
@@ -72,7 +72,7 @@ def seen_as_typed(seen: Mapping[Key, Seen], readings: tuple[Reading, ...]) -> Ma
 
 
 def kept_readings(wanted: Mapping[Key, Object], readings: tuple[Reading, ...]) -> Iterator[KvRecord]:
-    """Give the records of settings that are still wanted as they were typed; the others go."""
+    """Yield the records of settings that are still wanted as they were typed; the others go."""
     for reading in readings:
         setting = wanted.get(reading.setting.key)
         if isinstance(setting, Sysctl) and setting.value == reading.typed:

@@ -42,13 +42,13 @@ def parse_resolv_conf(text: str) -> ResolvConf:
 
 
 def ndots(options: Sequence[str]) -> int | None:
-    """Give the last valid `ndots` of these options, None without one."""
+    """Return the last valid `ndots` of these options, None without one."""
     given = (option.removeprefix("ndots:") for option in reversed(options) if option.startswith("ndots:"))
     return next((int(number) for number in given if number.isascii() and number.isdecimal()), None)
 
 
 def _behind_the_stub(host: HostFacts) -> ResolvConf:
-    """Give the host's settings; where they name systemd-resolved's stub, which no sandbox reaches, those that it has itself."""
+    """Return the host's settings; where they name systemd-resolved's stub, which no sandbox reaches, those that it has itself."""
     own = parse_resolv_conf(host.resolv_conf)
     if own.nameservers == _STUB and host.resolved_conf:
         return parse_resolv_conf(host.resolved_conf)
@@ -56,13 +56,13 @@ def _behind_the_stub(host: HostFacts) -> ResolvConf:
 
 
 def uses_embedded_server(attachment: DesiredAttachment) -> bool:
-    """Say whether names are served in the sandbox: it is its own stack, on a user-defined network."""
+    """Return whether names are served in the sandbox: it is its own stack, on a user-defined network."""
     is_on_named_network = any(endpoint.network not in BUILTIN_NETWORKS for endpoint in attachment.endpoints)
     return attachment.wanted.mode is NetworkMode.NETWORKS and is_on_named_network
 
 
 def resolv_conf_text(attachment: DesiredAttachment, host: HostFacts) -> str:
-    """Give the file's text.
+    """Return the file's text.
 
     Host mode: the host's file. A user-defined network: the embedded server alone, which reaches a stub on the host's loopback, so
     that the rest of the host's file holds as well; `ndots:0` unless the options name one. Else the servers given for the
