@@ -289,7 +289,7 @@ def test_pass_killed_anywhere_is_completed_and_leaks_no_address(
         forked.ok("down")
         books.forget()
 
-    assert each_death(up, prepare, ("client", "SqliteStore")) > 15
+    assert each_death(up, prepare, ("client", "SqliteStore")) > 10
 
 
 _EXPLICIT = "config: [{subnet: 10.90.0.0/24, gateway: 10.90.0.254}]"
