@@ -14,12 +14,13 @@ from reconciler.cli.options import ENVIRONMENT_PREFIX, global_options
 from reconciler.errors import ExitCode, ReconcilerError
 from reconciler.model.report import Report
 from reconciler.status.verdict import unsettled
+from reconciler.watch.listener import Listener
 
 if TYPE_CHECKING:
     from reconciler.watch.metrics_server import ServedMetrics
 
 
-class PassLog:
+class PassLog(Listener):
     """Logs passes that did something or left something undone; says the same thing only once."""
 
     def __init__(self) -> None:
@@ -41,15 +42,6 @@ class PassLog:
         """The loop has logged it."""
         end_of_pass()
 
-    def beat(self) -> None:
-        """Nothing to tell."""
-
-    def reloading(self) -> None:
-        """The pass that follows tells."""
-
-    def stopping(self) -> None:
-        """The end of the process tells."""
-
 
 @click.command()
 @global_options()
@@ -68,8 +60,8 @@ def watch(context: click.Context, *, metrics: str | None) -> ExitCode:
     """
     from reconciler.backends import open_backends
     from reconciler.watch.journal import Journal
-    from reconciler.watch.loop import Listener, Watcher
     from reconciler.watch.notify import Notifier, ServiceListener
+    from reconciler.watch.watcher import watch as keep_watching
 
     invoked = begin(context)
     notifier = Notifier.from_environment()  # an abstract address leads nowhere from another network namespace
@@ -82,11 +74,9 @@ def watch(context: click.Context, *, metrics: str | None) -> ExitCode:
             Journal(invoked.settings.state_dir),
             *figures,
         ]
-        watcher = Watcher(invoked.settings, backends, listeners, servers=figures, progress=service.progress)
         try:
-            watcher.run()
+            keep_watching(invoked.settings, backends, listeners, servers=figures, progress=service.progress)
         finally:
-            watcher.close()
             notifier.close()
     return ExitCode.OK
 

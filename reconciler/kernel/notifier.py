@@ -7,6 +7,7 @@ was unmounted, and, once in ten million, what changes in the instant in which it
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from watchfiles import Change
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from reconciler.errors import kernel_error
+from reconciler.kernel.processes import command
 
 _STEP_MS: Final = 20
 """How often it is looked whether there was a change. What was is told when nothing came in a step after it, so within one to two;
@@ -58,7 +60,7 @@ class Notifier:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._thread_id: int | None = None
-        self._full_s = _queue_length() * _READ_S
+        self._full_s = int(_QUEUE_LENGTH.read_text()) * _READ_S
         self._worked_before_s: float | None = None
         wanted = list(paths)
         taken = [path for path in wanted if _is_text(path)]
@@ -80,7 +82,7 @@ class Notifier:
         return found if isinstance(found, set) else set()
 
     def may_have_lost(self) -> bool:
-        """Say whether the kernel's queue may have run over since this was last true: the caller looks then.
+        """Return whether the kernel's queue may have run over since this was last true: the caller looks then.
 
         All that is in a queue that runs over is read afterwards, so a thread that worked for less than that takes has lost nothing.
         """
@@ -91,7 +93,7 @@ class Notifier:
         return True
 
     def _worked_s(self) -> float | None:
-        """Give the CPU time that Rust's thread has taken; None when it is not found."""
+        """Return the CPU time that Rust's thread has taken; None when it is not found."""
         if self._thread_id is None:
             self._thread_id = _thread_id()
         if self._thread_id is None:
@@ -121,29 +123,14 @@ def _watch(paths: list[str], *, must_all: bool) -> RustNotify:
         raise kernel_error(errno.EMFILE, "watch files", f"{error}; {_FEW_INSTANCES}") from error
 
 
-def _queue_length() -> int:
-    """Give how many events a queue that is made now can hold, 0 when that cannot be known."""
-    try:
-        return int(_QUEUE_LENGTH.read_text())
-    except (OSError, ValueError):
-        return 0
-
-
 def _thread_id() -> int | None:
     """Find Rust's thread; None while there are several, as an earlier one ends a moment after it was closed."""
-    found = [task for task in Path("/proc/self/task").iterdir() if _name(task) == _THREAD]
-    return int(found[0].name) if len(found) == 1 else None
-
-
-def _name(task: Path) -> str:
-    try:
-        return (task / "comm").read_text().rstrip("\n")
-    except OSError:
-        return ""  # it has ended
+    found = [thread for thread in map(int, os.listdir("/proc/self/task")) if command(thread) == _THREAD]
+    return found[0] if len(found) == 1 else None
 
 
 def _is_text(path: str) -> bool:
-    """Say whether Rust takes the path: not one with bytes that are no UTF-8."""
+    """Return whether Rust takes the path: not one with bytes that are no UTF-8."""
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -11,6 +10,7 @@ from typing import Final
 from reconciler.errors import KvError, KvUnavailable
 from reconciler.kv.protocol import KvStore, Watch
 from reconciler.observe.cluster import ClusterStore
+from reconciler.watch.source import CLEAN, Bell, Dirty, Source, Watched
 
 _POLL_S: Final = 60.0
 _POLL_FAILING_S: Final = 1.0
@@ -29,63 +29,42 @@ _PULSE: Final = "pulse"
 """Stands among the folders whose watches fail; none can be called so."""
 
 
-class ClusterEvents:
+class ClusterEvents(Source):
     """`fileno()` can be read from when the next look will show something new: other records, an outage, or its end."""
 
     def __init__(self, store: ClusterStore, kv: KvStore) -> None:
         self._store = store
         self._kv = kv
-        self._news = _News()
+        self._bell = Bell()
         self._followers: dict[str, _Follower] = {}
-        self._pulse = _Pulse(store, kv, self._news.tell)
+        self._pulse = _Pulse(store, kv, self._tell)
 
     def fileno(self) -> int:
-        return self._news.descriptor
+        return self._bell.fileno()
 
-    def drain(self) -> None:
+    def drain(self) -> Dirty:
         """Take what is there; the next look shows it."""
-        self._news.drain()
+        return self._bell.drain()
 
-    def follow(self, networks: Collection[str]) -> None:
-        """Watch what every host watches, and these networks. Those watched before and not named are let go."""
-        wanted = self._store.folders(networks)
+    def arm(self, watched: Watched) -> Dirty:
+        """Watch what every host watches, and these networks; what changed meanwhile is told when it has been read."""
+        wanted = self._store.folders(watched.networks)
         gone = [self._followers.pop(folder) for folder in tuple(self._followers) if folder not in wanted]
         _end(gone, 0.0)
         for folder in wanted:
             if folder not in self._followers:
-                self._followers[folder] = _Follower(self._store, self._kv.watch(folder), folder, self._news.tell)
+                self._followers[folder] = _Follower(self._store, self._kv.watch(folder), folder, self._tell)
+        return CLEAN
+
+    def _tell(self) -> None:
+        self._bell.ring(Dirty(is_cluster=True))
 
     def close(self) -> None:
         """End all watching within about a second, whatever the store does."""
         self._pulse.begin_to_close()
         _end(tuple(self._followers.values()), _CLOSE_S)
         self._followers.clear()
-        self._news.close()
-
-
-class _News:
-    """A descriptor that threads make readable. Telling after `close` is harmless."""
-
-    def __init__(self) -> None:
-        self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._lock = threading.Lock()
-        self._is_closed = False
-
-    def tell(self) -> None:
-        with self._lock:
-            if not self._is_closed:
-                os.eventfd_write(self.descriptor, 1)
-
-    def drain(self) -> None:
-        try:
-            os.eventfd_read(self.descriptor)
-        except BlockingIOError:
-            return
-
-    def close(self) -> None:
-        with self._lock:
-            self._is_closed = True
-            os.close(self.descriptor)
+        self._bell.close()
 
 
 class _Pulse:
@@ -107,7 +86,7 @@ class _Pulse:
                 self._tell()
 
     def _beat(self) -> bool:
-        """Say whether it is news how it went. Who is refused is told so by what he asked for."""
+        """Return whether it is news how it went. Who is refused is told so by what he asked for."""
         try:
             self._kv.confirm(_PULSE_TIMEOUT_S)
         except KvUnavailable as error:

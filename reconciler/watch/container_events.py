@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import select
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Final
 
 from reconciler.container_engine.client import ContainerEngine
@@ -16,6 +15,7 @@ from reconciler.container_engine.events import ContainerEvent, EventStream
 from reconciler.errors import ContainerEngineError
 from reconciler.kv.backoff import Backoff
 from reconciler.model.containers import Container, ContainerAnswer, NoContainer
+from reconciler.watch.source import CLEAN, Bell, Dirty, Source, Watched
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _END_WAIT_S: Final = 5.0
 _NOT_YET: Final = NoContainer(reason="the container engine has not answered yet")
 
 
-class ContainerEvents:
+class ContainerEvents(Source):
     """Knows of the containers that it was asked for, and can be read from when that has changed.
 
     Its methods are for the watcher's thread. The other one, `_run`, starts with the first container that is asked for and ends
@@ -38,8 +38,8 @@ class ContainerEvents:
 
     def __init__(self, engine: ContainerEngine) -> None:
         self._engine = engine
-        self._changed_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._bell = Bell()
+        self._waking = Bell()
         self._thread: threading.Thread | None = None
         self._condition = threading.Condition()
         self._names: frozenset[str] = frozenset()
@@ -49,10 +49,10 @@ class ContainerEvents:
         self._is_ending = False
 
     def fileno(self) -> int:
-        return self._changed_fd
+        return self._bell.fileno()
 
     def find(self, names: Iterable[str]) -> Mapping[str, ContainerAnswer]:
-        """Give what is known, and follow these from now on."""
+        """Return what is known, and follow these from now on."""
         wanted = frozenset(names)
         assert self._thread is None or self._thread.is_alive(), (
             "the thread that follows the container engine has failed"
@@ -66,35 +66,36 @@ class ContainerEvents:
             self._changed -= wanted & self._answers.keys()
             return {name: self._answers.get(name, _NOT_YET) for name in wanted}
 
-    def follow(self, names: Iterable[str]) -> None:
-        """Follow exactly these from now on."""
+    def arm(self, watched: Watched) -> Dirty:
+        """Follow exactly these containers from now on."""
         with self._condition:
-            self._names = frozenset(names)
+            self._names = watched.containers
             self._answers = {name: found for name, found in self._answers.items() if name in self._names}
+        return CLEAN
 
-    def drain(self) -> frozenset[str]:
-        """Give the containers of which something else is known than `find` gave last."""
+    def drain(self) -> Dirty:
+        """Return the containers of which something else is known than `find` gave last."""
         with self._condition:
-            _clear(self._changed_fd)
+            self._bell.drain()
             changed, self._changed = self._names & self._changed, set()
-        return changed
+        return Dirty(containers=changed)
 
     def close(self) -> None:
         with self._condition:
             self._is_ending = True
         if self._thread is not None:
-            os.eventfd_write(self._wake_fd, 1)
+            self._waking.ring()
             self._thread.join(_END_WAIT_S)
             if self._thread.is_alive():
                 return  # it ends with the process, and must not find its descriptors in another's use
-        os.close(self._wake_fd)
-        os.close(self._changed_fd)
+        self._waking.close()
+        self._bell.close()
 
     def _wake(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="container-engine", daemon=True)
             self._thread.start()
-        os.eventfd_write(self._wake_fd, 1)
+        self._waking.ring()
 
     def _run(self) -> None:
         """Listen to the engine; where there is none, look for one now and then."""
@@ -134,12 +135,11 @@ class ContainerEvents:
     def _wait(self, stream: EventStream | None, wait_s: float) -> bool:
         """Wait until the other thread asks for more, or there is something to read, which it tells."""
         poll = select.poll()
-        poll.register(self._wake_fd, select.POLLIN)
+        poll.register(self._waking, select.POLLIN)
         if stream is not None:
             poll.register(stream, select.POLLIN)
         ready = [fd for fd, _ in poll.poll(wait_s * 1000)]
-        if self._wake_fd in ready:
-            _clear(self._wake_fd)
+        self._waking.drain()
         return stream is not None and stream.fileno() in ready
 
     def _unknown(self) -> frozenset[str]:
@@ -166,10 +166,5 @@ class ContainerEvents:
             self._changed |= changed
             self._is_late &= not (is_engines and answers)
             if changed and not self._is_ending:
-                os.eventfd_write(self._changed_fd, 1)
+                self._bell.ring()
             self._condition.notify_all()
-
-
-def _clear(eventfd: int) -> None:
-    with suppress(BlockingIOError):
-        os.eventfd_read(eventfd)

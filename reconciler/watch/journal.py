@@ -26,6 +26,7 @@ from reconciler.model.report import Report
 from reconciler.records.lenient import items_of, text_of
 from reconciler.status.verdict import unsettled
 from reconciler.watch.journal_reader import BEFORE, CURRENT
+from reconciler.watch.listener import Listener
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +79,8 @@ class Told:
         return frozenset(Unit(network=network, attachment=attachment) for network, attachment, *_ in self.issues)
 
 
-class Journal:
-    """Writes what passes did. A `watch.loop.Listener`; commands that make one pass call `record`.
+class Journal(Listener):
+    """Writes what passes did. Commands that make one pass call `record`.
 
     A journal that cannot be written is told in the log and never fails a pass.
     """
@@ -107,15 +108,6 @@ class Journal:
         others = {issue for issue in told.issues if issue[2] != _NO_PASS}
         now = Told(digest=told.digest, issues=frozenset({*others, ("", "", _NO_PASS, _short(str(error)))}))
         self._write(list(_changes(told, now)), told, now)
-
-    def beat(self) -> None:
-        """Not worth a line."""
-
-    def reloading(self) -> None:
-        """Not worth a line."""
-
-    def stopping(self) -> None:
-        """Not worth a line."""
 
     def _remembered(self) -> Told:
         """Read again each time: passes of other processes tell as well."""

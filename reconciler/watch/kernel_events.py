@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import KernelError, SandboxMissing
@@ -19,6 +19,7 @@ from reconciler.kernel.netlink import Reply
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.route_events import RouteEvents, new_nsid
 from reconciler.model.identifiers import HOST, OVERLAY_PREFIX, NsRef
+from reconciler.watch.source import Dirty, Source, Watched
 
 _OPEN_MAX: Final = 256
 """Namespaces opened at once to ask for their numbers."""
@@ -26,27 +27,15 @@ _OPEN_MAX: Final = 256
 _NAMED: Final = "netns:"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dirty:
-    """What is to be looked at again. namespaces: also names that came or went and nobody watches.
-
-    host_links: with HOST among the namespaces, which of its links are, by index, besides its addresses and routes; None: all.
-    """
-
-    namespaces: frozenset[NsRef]
-    is_firewall: bool
-    host_links: frozenset[int] | None = field(default=None, compare=False)
-
-
 @dataclass(frozen=True, slots=True)
-class _Watched:
+class _Followed:
     """nsid: the host's number for it, None for the host's own."""
 
     inode: int
     nsid: int | None
 
 
-class KernelEvents:
+class KernelEvents(Source):
     """Listens to the host's namespace and to sandboxes; `fileno()` is readable when something happened.
 
     Must be made by the thread and in the namespace of `namespaces`. Our own changes of links, addresses and routes are told like
@@ -55,10 +44,9 @@ class KernelEvents:
 
     def __init__(self, namespaces: Namespaces, *, buffer_bytes: int = BUFFER_BYTES) -> None:
         self._namespaces = namespaces
-        self._watched: dict[NsRef, _Watched] = {}
+        self._watched: dict[NsRef, _Followed] = {}
         self._by_nsid: dict[int | None, set[NsRef]] = {}
         self._unseen: set[NsRef] = set()
-        self._is_firewall_unseen = False
         with contextlib.ExitStack() as stack:
             self._routes = RouteEvents(buffer_bytes=buffer_bytes)
             stack.callback(self._routes.close)
@@ -66,12 +54,10 @@ class KernelEvents:
             stack.callback(self._firewall.close)
             self._mounts = MountEvents()
             stack.callback(self._mounts.close)
-            self._unseen_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            stack.callback(os.close, self._unseen_fd)
             self._epoll = select.epoll()
             stack.callback(self._epoll.close)
             self._close = stack.pop_all().close
-        for source in (self._routes, self._firewall, self._unseen_fd):
+        for source in (self._routes, self._firewall):
             self._epoll.register(source, select.EPOLLIN)
         self._epoll.register(self._mounts, select.EPOLLPRI)
         self._nsfs = os.stat("/proc/self/ns/net").st_dev
@@ -83,43 +69,44 @@ class KernelEvents:
     def close(self) -> None:
         self._close()
 
-    def watch(self, refs: Mapping[NsRef, int]) -> None:
-        """Listen to exactly these from now on; what is listened to already goes on without a gap.
+    def arm(self, watched: Watched) -> Dirty:
+        """Listen to exactly these namespaces from now on; what is listened to already goes on without a gap.
 
-        refs: each with the inode that the last look found behind it, 0 for the host. One whose events may have been missed since
-        that look, or that leads elsewhere by now, is in what `drain` gives next.
+        Return those whose events may have been missed since the last look, and those that lead elsewhere by now.
         """
+        refs = watched.namespaces
         present = {ref: self._namespaces.present_inode(ref) for ref in refs if ref != HOST}
         if HOST in refs:
             present[HOST] = self._namespaces.inode(HOST)
-        for ref, watched in tuple(self._watched.items()):
-            if present.get(ref) != watched.inode or ref == HOST:  # somebody may have numbered the host itself meanwhile
+        for ref, followed in tuple(self._watched.items()):
+            if (
+                present.get(ref) != followed.inode or ref == HOST
+            ):  # somebody may have numbered the host itself meanwhile
                 self._forget(ref)
         new = [ref for ref in present if ref not in self._watched]
         self._unseen.update(ref for ref, inode in present.items() if ref != HOST and inode != refs[ref])
         for start in range(0, len(new), _OPEN_MAX):
             self._listen(new[start : start + _OPEN_MAX])
-        self._is_firewall_unseen |= self._firewall.follow(self._guarded())
-        if self._unseen or self._is_firewall_unseen:
-            os.eventfd_write(self._unseen_fd, 1)
+        unseen, self._unseen = self._unseen, set()
+        return Dirty(
+            namespaces=frozenset(unseen),
+            are_all_links=HOST in unseen,
+            is_firewall=self._firewall.follow(self._guarded()),
+        )
 
     def _guarded(self) -> frozenset[int]:
-        """Give the numbers of namespaces that tables of ours stand in, besides the host's."""
+        """Return the numbers of namespaces that tables of ours stand in, besides the host's."""
         found = (seen.nsid for ref, seen in self._watched.items() if ref.startswith(f"{_NAMED}{OVERLAY_PREFIX}"))
         return frozenset(nsid for nsid in found if nsid is not None)
 
     def drain(self) -> Dirty:
-        """Take what is there."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._unseen_fd)
-        found, self._unseen = self._unseen, set()
-        is_firewall, self._is_firewall_unseen = self._is_firewall_unseen, False
+        found: set[NsRef] = set()
         links: set[int] = set()
-        is_any_link = HOST in found
+        are_all_links = False
         for event in self._routes.read():
             if event is None:
                 found |= self._lost()
-                is_any_link = True
+                are_all_links = True
             elif event.gone is not None:
                 found |= self._gone(event.gone)
             else:
@@ -130,8 +117,9 @@ class KernelEvents:
             found |= self._moved()
         return Dirty(
             namespaces=frozenset(found),
-            is_firewall=self._firewall.concern(TABLE) or is_firewall,
-            host_links=None if is_any_link else frozenset(links),
+            is_firewall=self._firewall.concern(TABLE),
+            host_links=frozenset(links),
+            are_all_links=are_all_links,
         )
 
     def _listen(self, refs: Sequence[NsRef]) -> None:
@@ -145,14 +133,14 @@ class KernelEvents:
         self._unseen.update(unnumbered)
         for ref, inode in inodes.items():
             if numbers[ref] is not None or inode == host_inode:
-                self._watched[ref] = _Watched(inode, numbers[ref])
+                self._watched[ref] = _Followed(inode, numbers[ref])
                 self._by_nsid.setdefault(numbers[ref], set()).add(ref)
                 self._by_nsid.setdefault(None, set()).update((ref,) if inode == host_inode else ())
             if ref != HOST:
                 self._namespaces.forget(ref)
 
     def _opened(self, refs: Iterable[NsRef]) -> dict[NsRef, int]:
-        """Give the inodes of those that can be opened."""
+        """Return the inodes of those that can be opened."""
         inodes = {}
         for ref in refs:
             try:
@@ -187,7 +175,7 @@ class KernelEvents:
         return found
 
     def _moved(self) -> set[NsRef]:
-        """Give the names of namespaces that came, went or lead elsewhere, and watched references of other kinds that do."""
+        """Return the names of namespaces that came, went or lead elsewhere, and watched references of other kinds that do."""
         before, self._names = self._names, self._names_now()
         found = {NsRef(f"{_NAMED}{name}") for name, _ in before.items() ^ self._names.items()}
         for ref, watched in self._watched.items():
@@ -198,7 +186,7 @@ class KernelEvents:
         return found
 
     def _names_now(self) -> dict[str, int]:
-        """Give the inode behind each name of a namespace."""
+        """Return the inode behind each name of a namespace."""
         try:
             with os.scandir(self._namespaces.netns_dir) as entries:
                 found = ((entry.name, _status(entry.path)) for entry in entries)

@@ -32,6 +32,7 @@ from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
 from reconciler.model.words import counted
 from reconciler.status.verdict import OTHERS_IN_FORCE, Unsettled, unsettled
+from reconciler.watch.listener import Listener
 
 _BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _STATES: Final = ("ready", "reconciling", "stalled", "suspended", "drifted")
@@ -51,8 +52,8 @@ class Health:
     reason: str
 
 
-class Metrics:
-    """Counts what the watcher does. A `watch.loop.Listener`.
+class Metrics(Listener):
+    """Counts what the watcher does.
 
     quiet_max_s: with no pass for so long the watcher counts as stuck. clock, wall: monotonic time, and seconds since the epoch.
     """
@@ -100,15 +101,6 @@ class Metrics:
         self._passes["failed"] += 1
         self._failures[type(error).__name__] += 1
         self._tried_s, self._error = self._clock(), str(error)
-
-    def beat(self) -> None:
-        """Being asked is proof enough."""
-
-    def reloading(self) -> None:
-        """The pass that follows counts."""
-
-    def stopping(self) -> None:
-        """Nothing to count."""
 
     def health(self) -> Health:
         quiet_s = self._clock() - self._tried_s

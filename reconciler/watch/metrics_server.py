@@ -5,29 +5,32 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from reconciler.http.listening import Address, Listener
+from reconciler.http.listening import Address
+from reconciler.http.listening import Listener as ListeningSocket
 from reconciler.http.server import Limits, Server
 from reconciler.http.server_protocol import Request, Response
 from reconciler.watch.metrics import Metrics
+from reconciler.watch.source import CLEAN, Dirty, Source
 
 SETTING: Final = "metrics"
 LIMITS: Final = Limits()
 _EACH: Final = (("Cache-Control", "no-store"), ("Connection", "close"))
 
 
-class ServedMetrics(Metrics):
+class ServedMetrics(Metrics, Source):
     """Counts, and serves what it counted each time the watcher's loop turns. Raises ConfigError when it cannot listen."""
 
     def __init__(self, address: Address, quiet_max_s: float) -> None:
         super().__init__(quiet_max_s)
-        self._server = Server(Listener(address, SETTING), lambda request: answer(self, request), LIMITS)
+        self._server = Server(ListeningSocket(address, SETTING), lambda request: answer(self, request), LIMITS)
 
     def fileno(self) -> int:
         return self._server.fileno()
 
-    def serve(self) -> None:
-        """Answer who asks, without waiting."""
+    def drain(self) -> Dirty:
+        """Answer who asks."""
         self._server.serve()
+        return CLEAN
 
     def beat(self) -> None:
         self._server.serve()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import select
@@ -10,51 +9,45 @@ from pathlib import Path
 
 from reconciler.dns.launch import running_server, server_life
 from reconciler.errors import ResolverError
+from reconciler.watch.source import CLEAN, Dirty, Source, Watched
 
 log = logging.getLogger(__name__)
 
 
-class NamesEvents:
+class NamesEvents(Source):
     """Can be read from once the server that is watched has ended. Its descriptor stays the same whichever server that is."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._lives = select.epoll()
-        self._missed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._lives.register(self._missed, select.EPOLLIN)
         self._life: int | None = None
 
     def fileno(self) -> int:
         return self._lives.fileno()
 
-    def watch(self, seen: int) -> None:
-        """Watch the server that the last look saw, by its process, 0 for none. Harmless when one is watched already.
-
-        Armed first, then looked at: one that has ended since that look is told of at once.
-        """
+    def arm(self, watched: Watched) -> Dirty:
+        """Watch the server that the last look saw, and say whether that is another by now. Harmless when one is watched already."""
+        seen = watched.name_server
         if self._life is not None or not seen:
-            return
+            return CLEAN
         try:
             self._life = server_life(seen)
         except ResolverError as error:
             log.warning("%s", error)
-            return
+            return CLEAN
         if self._life is not None:
             self._lives.register(self._life, select.EPOLLIN)
         running = running_server(self._run_dir)
-        if running is None or running.pid != seen:
-            os.eventfd_write(self._missed, 1)
+        return Dirty(is_other=running is None or running.pid != seen)
 
-    def drain(self) -> None:
+    def drain(self) -> Dirty:
         """Forget the server that has ended; `watch` is told of the next one."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._missed)
         if self._life is not None:
             self._lives.unregister(self._life)
             os.close(self._life)
             self._life = None
+        return Dirty(is_other=True)
 
     def close(self) -> None:
         self.drain()
         self._lives.close()
-        os.close(self._missed)

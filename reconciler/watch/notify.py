@@ -17,6 +17,7 @@ from reconciler.model.plan import Operation
 from reconciler.model.report import Report
 from reconciler.model.words import counted
 from reconciler.status.verdict import unsettled
+from reconciler.watch.listener import Listener
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +99,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:_STATUS_MAX]
 
 
-class ServiceListener:
-    """Translates what the watcher does for the service manager. A `watch.loop.Listener`; `progress` is for its passes."""
+class ServiceListener(Listener):
+    """Translates what the watcher does for the service manager. `progress` is for its passes."""
 
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier

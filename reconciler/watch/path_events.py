@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import select
-import socket
 import stat
 import threading
 import time
@@ -20,6 +18,7 @@ from reconciler.kernel.leases import has_writer
 from reconciler.kernel.mounts import MountEvents
 from reconciler.kernel.notifier import MODIFIED, Hint, Notifier
 from reconciler.watch.path_look import Inode, Look, look
+from reconciler.watch.source import Bell, Dirty, Source
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +44,14 @@ _ARMS_MAX: Final = 5
 _CLOSE_S: Final = 2.0
 
 
-class PathEvents:
-    """Waits for changes of what is read at paths: `fileno()` is readable when there may be some. Raises KernelError.
+class PathEvents(Source):
+    """Waits for changes of what is read at paths, each with what they make dirty. Raises KernelError.
 
     One thread follows all of them. It begins here, so in the caller's namespaces, and whatever it begins stays in these.
     """
 
-    def __init__(self, *paths: Path) -> None:
-        self._roots = [_Root(path, os.path.abspath(path)) for path in paths]
+    def __init__(self, paths: Mapping[Path, Dirty]) -> None:
+        self._roots = [_Root(os.path.abspath(path), dirty) for path, dirty in paths.items()]
         self._notifier: Notifier | None = None
         self._watched: dict[str, Inode] = {}
         self._is_refused = False
@@ -64,13 +63,11 @@ class PathEvents:
         self._looked_at = time.monotonic()
         self._look_at = self._looked_at + LOOK_S
         self._has_hints = False
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
+        self._bell = Bell()
         self._mounts = MountEvents()
         self._epoll = select.epoll()
-        self._epoll.register(self._reader.fileno(), select.EPOLLIN)
-        self._epoll.register(self._mounts.fileno(), select.EPOLLPRI)
+        self._epoll.register(self._bell, select.EPOLLIN)
+        self._epoll.register(self._mounts, select.EPOLLPRI)
         self._wake = threading.Event()
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="path-events", daemon=True)
@@ -81,19 +78,15 @@ class PathEvents:
 
     @property
     def needs_polling(self) -> bool:
-        """Say whether changes may come without an event: on a network file system, or where the kernel refused a watch."""
+        """Return whether changes may come without an event: on a network file system, or where the kernel refused a watch."""
         is_refused = self._is_refused or not self._thread.is_alive()
         return is_refused or any(root.seen.is_blind for root in self._roots)
 
-    def drain(self) -> frozenset[Path]:
-        """Take what is there; give the paths at which something may have changed. Who reads there afterwards misses nothing."""
+    def drain(self) -> Dirty:
+        """Take what is there: what may have changed. Who reads there afterwards misses nothing."""
         if self._mounts.has_changed():
             self._wake.set()
-        try:
-            told = self._reader.recv(1 << 16)
-        except BlockingIOError:
-            return frozenset()
-        return frozenset(self._roots[number].path for number in told)
+        return self._bell.drain()
 
     def close(self) -> None:
         self._is_closing = True
@@ -103,8 +96,7 @@ class PathEvents:
             self._notifier.close()
         self._epoll.close()
         self._mounts.close()
-        self._reader.close()
-        self._writer.close()
+        self._bell.close()
 
     # ---- the thread
 
@@ -141,10 +133,12 @@ class PathEvents:
             self._try_to_arm()
         for root in self._roots:
             root.settle()
-            self._tell(root)
+            if root.is_ready():
+                self._bell.ring(root.dirty)
+                root.has_news = False
 
     def _is_look_due(self) -> bool:
-        """Say whether to look without being told of anything."""
+        """Return whether to look without being told of anything."""
         now = time.monotonic()
         if now < self._look_at:
             return False
@@ -157,7 +151,7 @@ class PathEvents:
         return is_due
 
     def _must_arm(self, hints: set[Hint], *, is_due: bool) -> bool:
-        """Say whether what is watched is not what has to be, or may be so no more."""
+        """Return whether what is watched is not what has to be, or may be so no more."""
         if self._notifier is None or self._places() != self._watched:
             return True
         if any(path in self._watched for change, path in hints if change != MODIFIED):
@@ -194,12 +188,6 @@ class PathEvents:
             if self._places() == places:
                 return
 
-    def _tell(self, root: _Root) -> None:
-        if root.is_ready():
-            with contextlib.suppress(OSError):  # full of what nobody took yet: the next time
-                self._writer.send(bytes([self._roots.index(root)]))
-                root.has_news = False
-
 
 @dataclass(slots=True)
 class Unfinished:
@@ -216,15 +204,15 @@ class Unfinished:
 class _Root:
     """What is known of one path. changed: paths not looked into yet; has_news: there is something to tell."""
 
-    path: Path
-    text: str
+    path: str
+    dirty: Dirty
     seen: Look = field(default_factory=Look)
     changed: set[str] = field(default_factory=set)
     has_news: bool = False
     _unfinished: dict[str, Unfinished] = field(default_factory=dict)
 
     def look(self) -> None:
-        before, self.seen = self.seen, look(self.text)
+        before, self.seen = self.seen, look(self.path)
         self.changed |= self.seen.changed_since(before)
 
     def take(self, hints: Iterable[Hint], watched: Mapping[str, Inode], *, is_due: bool) -> None:
@@ -248,18 +236,18 @@ class _Root:
                 file.due, file.wait_s = now + file.wait_s, min(1.5 * file.wait_s, _ASKED_MAX_S)
 
     def is_ready(self) -> bool:
-        """Say whether there is something to tell, and nothing that it has to wait for."""
+        """Return whether there is something to tell, and nothing that it has to wait for."""
         now = time.monotonic()
         return self.has_news and all(now - file.since >= _HELD_BACK_MAX_S for file in self._unfinished.values())
 
     def dues(self) -> Iterator[float]:
-        """Give when to settle again."""
+        """Return when to settle again."""
         for file in self._unfinished.values():
             yield file.due
 
 
 def is_whole(path: str, file: Unfinished, now: float) -> bool:
-    """Say whether nobody writes the file any more. What is no file, or gone, is whole."""
+    """Return whether nobody writes the file any more. What is no file, or gone, is whole."""
     try:
         status = os.lstat(path)
     except OSError:

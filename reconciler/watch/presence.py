@@ -43,7 +43,6 @@ class Presence:
         self._backoff = Backoff()
         self._closing = threading.Event()
         self._waking = threading.Event()
-        self._conflict: str | None = None
         self._complaint = ""
         self._is_established = False
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
@@ -53,11 +52,6 @@ class Presence:
     def is_established(self) -> bool:
         """Say whether the sign has ever stood since we began: from then on this host's record may say that it is watched."""
         return self._is_established
-
-    @property
-    def conflict(self) -> str | None:
-        """Say which other host lives under our name; None as long as none does."""
-        return self._conflict
 
     def wake(self) -> None:
         """Look after the sign now: it was seen missing."""
@@ -104,9 +98,8 @@ class Presence:
             self._session.renew()
         entry = self._kv.get(self._path)
         other = _other_instance(entry, self._instance)
-        self._conflict = self._described(other) if other else None
         if other:
-            self._complain(str(self._conflict))
+            self._complain(self._described(other))
             self._give_up_session()
             return
         if self._session is None:

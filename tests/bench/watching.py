@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.watch.path_events import PathEvents
+from reconciler.watch.source import Dirty
 from tests.bench.echo import Echo
 from tests.command_line import Reconcile
 from tests.machine import Machine
@@ -87,7 +88,7 @@ def report(figures: Figures) -> bool:
 def _told_ms(specs: Path) -> list[float]:
     """Save as editors do, at any moment between two steps of the notifier."""
     specs.mkdir()
-    events, took = PathEvents(specs), []
+    events, took = PathEvents({specs: Dirty(is_specs=True)}), []
     for number in range(5 * ROUNDS):
         time.sleep(0.1 + number % 10 * 0.002)
         events.drain()

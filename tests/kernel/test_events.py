@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from ipaddress import IPv6Interface
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
 from reconciler.kernel.route_events import new_nsid
 from reconciler.model.identifiers import HOST, OVERLAY_PREFIX, PROTOCOL, NsRef
-from reconciler.watch.kernel_events import Dirty, KernelEvents
+from reconciler.watch.kernel_events import KernelEvents
+from reconciler.watch.source import CLEAN, Dirty, Watched
 from tests.machine import Machine
 from tests.waiting import eventually, is_readable
 
@@ -26,29 +27,30 @@ WEB, DB = NsRef("netns:web"), NsRef("netns:db")
 QUIET_S = 0.1
 SETTLE_S = 0.3
 SMALL_BUFFER_BYTES = 16 << 10
-CLEAN = Dirty(namespaces=frozenset(), is_firewall=False)
 
 
 class Watching(KernelEvents):
-    """Follows what was looked into just now."""
+    """Follows what was looked into just now. armed: what that told of at once."""
+
+    armed = CLEAN
 
     def watch_now(self, refs: Set[NsRef]) -> None:
         self.watch({ref: 0 if ref == HOST else self._namespaces.present_inode(ref) for ref in refs})
 
+    def watch(self, refs: Mapping[NsRef, int]) -> None:
+        self.armed |= self.arm(Watched(namespaces=refs))
+
 
 def told(events: Watching, quiet_s: float = QUIET_S) -> Dirty:
     """Give all that is told until nothing more comes for a moment."""
-    namespaces: frozenset[NsRef] = frozenset()
-    is_firewall = False
+    dirty, events.armed = events.armed, CLEAN
     while is_readable(events, quiet_s):
-        dirty = events.drain()
-        namespaces |= dirty.namespaces
-        is_firewall |= dirty.is_firewall
-    return Dirty(namespaces=namespaces, is_firewall=is_firewall)
+        dirty |= events.drain()
+    return dirty
 
 
 def dirty_in(*namespaces: NsRef) -> Dirty:
-    return Dirty(namespaces=frozenset(namespaces), is_firewall=False)
+    return Dirty(namespaces=frozenset(namespaces))
 
 
 @pytest.fixture
@@ -331,7 +333,7 @@ def test_firewall_changed_by_others_is_told(machine: Machine, host_ns: str, even
 
     machine.run(host_ns, "nft", "-f", "-", stdin=script)
 
-    assert told(events) == Dirty(namespaces=frozenset(), is_firewall=True)
+    assert told(events) == Dirty(is_firewall=True)
 
 
 def test_what_others_put_into_their_tables_is_not_told(machine: Machine, host_ns: str, events: Watching) -> None:
@@ -370,7 +372,7 @@ def test_firewall_in_an_overlay_networks_namespace_is_told_like_the_hosts(machin
     assert told(events) == CLEAN, "neither our own doing nor a sandbox's"
 
     machine.run(overlay.removeprefix("netns:"), "nft", "flush", "table", "inet", TABLE)
-    assert told(events) == Dirty(namespaces=frozenset(), is_firewall=True)
+    assert told(events) == Dirty(is_firewall=True)
 
     # While the namespace is there: the kernel takes one down in the background, and tells of that when it is done.
     events.watch_now({HOST, WEB, DB})

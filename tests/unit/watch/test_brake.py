@@ -1,16 +1,14 @@
-"""Two writers that fight over one object, and namespaces that talk too much."""
+"""Two writers that fight over one object."""
 
 from __future__ import annotations
 
 from reconciler.errors import KernelError
-from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.identifiers import HOST
 from reconciler.model.objects import Bridge, FirewallRules, Object, Unit
 from reconciler.model.plan import Action, Operation, Outcome
 from reconciler.watch.brake import CORRECTIONS_MAX, PAUSE_S, WINDOW_S, Brake
-from reconciler.watch.noise import Noise
 
 BRIDGE = Bridge(unit=Unit(network="lan"), ns=HOST, ifname="br-lan", mac="", mtu=1500)
-WEB = NsRef("netns:web")
 
 
 def correction(found: Object = BRIDGE, error: KernelError | None = None) -> Outcome:
@@ -86,32 +84,3 @@ def test_a_correction_that_failed_does_not_count() -> None:
         brake.corrected([correction(error=KernelError(16, "create"))], float(second))
 
     assert brake.braked(30.0) == ()
-
-
-def test_a_quiet_namespace_is_looked_at_immediately() -> None:
-    assert Noise().wait_s(WEB) == 0
-
-
-def test_a_namespace_that_cries_wolf_waits_longer_each_time_but_not_for_ever() -> None:
-    noise, waits = Noise(), []
-
-    for number in range(20):
-        noise.looked([WEB], number * 0.1, was_fruitful=False)
-        waits.append(noise.wait_s(WEB))
-
-    assert waits[0] == 0
-    assert waits == sorted(waits)
-    assert waits[-1] == 2.0
-
-
-def test_one_look_that_found_something_and_silence_both_restore_trust() -> None:
-    noise = Noise()
-    for number in range(5):
-        noise.looked([WEB], number * 0.1, was_fruitful=False)
-
-    noise.looked([WEB], 1.0, was_fruitful=True)
-    assert noise.wait_s(WEB) == 0
-    for number in range(5):
-        noise.looked([WEB], 2.0 + number * 0.1, was_fruitful=False)
-    noise.looked([], 60.0, was_fruitful=False)
-    assert noise.wait_s(WEB) == 0

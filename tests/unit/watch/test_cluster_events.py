@@ -17,6 +17,7 @@ from reconciler.kv.protocol import Batch, KvStore
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.observe.cluster import ClusterStore
 from reconciler.watch.cluster_events import ClusterEvents
+from reconciler.watch.source import Watched
 from tests.fakes.cluster import NOW, overlay, placed
 
 
@@ -43,7 +44,7 @@ def test_what_others_wrote_before_it_was_watched_is_told(kv: KvStore, store: Clu
     kv.put(record.path, record.value.encode())
 
     with closing(ClusterEvents(store, kv)) as events:
-        events.follow(("over",))
+        events.arm(Watched(networks=frozenset(("over",))))
 
         while "over" not in store.look(("over",), NOW).networks:
             assert is_told(events)
@@ -73,14 +74,14 @@ def test_an_outage_that_ends_with_its_watch_is_told(
     lost = network_folder("over")
     monkeypatch.setattr(kv, "watch", lambda folder: Unreachable() if folder == lost else watch(folder))
     with closing(ClusterEvents(store, kv)) as events:
-        events.follow(("over",))
+        events.arm(Watched(networks=frozenset(("over",))))
         while store.outage is None:
             assert is_told(events)
         store.look(("over",), NOW)
         while is_told(events, 0.3):
             pass
 
-        events.follow(())
+        events.arm(Watched(networks=frozenset(())))
 
         assert is_told(events)
         assert store.look((), NOW).outage is None
@@ -98,7 +99,7 @@ def test_an_outage_that_no_watch_hears_of_is_told_and_so_is_its_end(
     monkeypatch.setattr(kv, "confirm", confirm)
     monkeypatch.setattr("reconciler.watch.cluster_events._PULSE_S", 0.05)
     with closing(ClusterEvents(store, kv)) as events:
-        events.follow(("over",))
+        events.arm(Watched(networks=frozenset(("over",))))
         while store.look(("over",), NOW).outage is not None or not store.look(("over",), NOW).is_known:
             is_told(events, 0.1)
         trouble.append(KvUnavailable("no leader"))

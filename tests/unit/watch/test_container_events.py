@@ -18,6 +18,7 @@ import pytest
 from reconciler.container_engine.client import ContainerEngine
 from reconciler.model.containers import Container, NoContainer
 from reconciler.watch.container_events import ContainerEvents
+from reconciler.watch.source import Watched
 from tests.fakes.scripted_engine import CONTAINER_ID, answer, container, hang, scripted_engine
 from tests.waiting import eventually, patient
 
@@ -81,7 +82,7 @@ def test_first_answer_is_waited_for_and_not_told_again(tmp_path: Path, engine: T
     engine.containers = {"web": os.getpid()}
     with scripted_engine(tmp_path / "engine", engine.script):
         assert isinstance(events.find(["web"])["web"], Container)
-        assert events.drain() == frozenset()
+        assert not events.drain()
 
 
 def test_container_that_starts_is_told(tmp_path: Path, engine: Told, events: ContainerEvents) -> None:
@@ -93,7 +94,7 @@ def test_container_that_starts_is_told(tmp_path: Path, engine: Told, events: Con
         engine.tell("start", "web")
 
         assert eventually(lambda: is_readable(events))
-        assert events.drain() == {"web"}
+        assert events.drain().containers == {"web"}
         assert isinstance(events.find(["web"])["web"], Container)
         assert not is_readable(events)
 
@@ -111,7 +112,7 @@ def test_event_that_changes_nothing_is_not_told(tmp_path: Path, engine: Told, ev
         assert eventually(lambda: engine.asked.count("web") > before)
         assert "stranger" not in engine.asked
         events.find(["web"])
-        assert events.drain() == frozenset()
+        assert not events.drain()
 
 
 def test_container_that_was_renamed_is_told_although_only_its_new_name_is(
@@ -124,7 +125,7 @@ def test_container_that_was_renamed_is_told_although_only_its_new_name_is(
 
         engine.tell("rename", "retired")
 
-        assert eventually(lambda: "web" in events.drain())
+        assert eventually(lambda: "web" in events.drain().containers)
         assert isinstance(events.find(["web"])["web"], NoContainer)
 
 
@@ -138,7 +139,7 @@ def test_engine_that_comes_late_is_found_and_all_is_asked_for(
     engine.containers = {"web": os.getpid()}
 
     with scripted_engine(tmp_path / "engine", engine.script):
-        assert eventually(lambda: "web" in events.drain(), 10)
+        assert eventually(lambda: "web" in events.drain().containers, 10)
 
         assert isinstance(events.find(["web"])["web"], Container)
 
@@ -155,7 +156,7 @@ def test_what_was_known_outlasts_the_engine_and_is_asked_for_again(
     try:
         again = Told(containers={"web": other.pid})
         with scripted_engine(tmp_path / "engine", again.script):
-            assert eventually(lambda: "web" in events.drain(), 10)
+            assert eventually(lambda: "web" in events.drain().containers, 10)
             assert process(events.find(["web"])["web"]) != process(known)
             again.is_over.set()
     finally:
@@ -186,14 +187,14 @@ def test_what_nobody_wants_any_more_is_not_asked_for(tmp_path: Path, engine: Tol
     engine.containers = {"web": os.getpid(), "db": os.getpid()}
     with scripted_engine(tmp_path / "engine", engine.script):
         events.find(["web", "db"])
-        events.follow(["db"])
+        events.arm(Watched(containers=frozenset(["db"])))
         before = engine.asked.count("web")
 
         engine.tell("start", "web")
         engine.containers["db"] = os.getppid()
         engine.tell("start", "db")
 
-        assert eventually(lambda: "db" in events.drain())
+        assert eventually(lambda: "db" in events.drain().containers)
         assert engine.asked.count("web") == before
 
 

@@ -123,7 +123,7 @@ def test_what_is_told_of_a_socket_names_the_setting(served: Served) -> None:
 
 def test_a_watcher_whose_figures_nobody_wants_does_not_carry_what_renders_them() -> None:
     code = (
-        "import sys, reconciler.backends, reconciler.watch.journal, reconciler.watch.loop, reconciler.watch.notify\n"
+        "import sys, reconciler.backends, reconciler.watch.journal, reconciler.watch.watcher, reconciler.watch.notify\n"
         "from reconciler.cli.watching import _metrics\n"
         "with _metrics(None): sys.exit('prometheus_client' in sys.modules)"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ import pytest
 
 from reconciler.dns import control
 from reconciler.watch.names_events import NamesEvents
+from reconciler.watch.source import Watched
+from tests.waiting import is_readable
 
 
 @pytest.fixture
@@ -31,37 +32,30 @@ def ended_process() -> int:
         return process.pid
 
 
-def is_readable(events: NamesEvents) -> bool:
-    return bool(select.select([events], [], [], 0)[0])
-
-
 def test_server_that_ended_between_the_look_and_the_watch_is_told_at_once_and_once(events: NamesEvents) -> None:
-    events.watch(ended_process())
-    assert is_readable(events)
+    assert events.arm(Watched(name_server=ended_process())).is_other
 
-    events.drain()
-
-    assert not is_readable(events)
+    assert not is_readable(events, 0)
 
 
 def test_server_that_is_another_by_now_is_told_at_once(events: NamesEvents) -> None:
     with subprocess.Popen(["sleep", "60"]) as process:  # lives, and is not what answers in the folder
-        events.watch(process.pid)
-        assert is_readable(events)
+        assert events.arm(Watched(name_server=process.pid)).is_other
         process.kill()
+        assert is_readable(events, 10)
 
 
 def test_no_server_was_seen_and_nothing_is_told(events: NamesEvents) -> None:
-    events.watch(0)
+    assert not events.arm(Watched())
 
-    assert not is_readable(events)
+    assert not is_readable(events, 0)
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     events = NamesEvents(tmp_path)
     with subprocess.Popen(["sleep", "60"]) as process:
-        events.watch(process.pid)
+        events.arm(Watched(name_server=process.pid))
         process.send_signal(signal.SIGKILL)
     events.close()
 

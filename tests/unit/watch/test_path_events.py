@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from reconciler.errors import KernelError
 from reconciler.kernel import mounts, notifier
 from reconciler.watch import path_events, path_look
 from reconciler.watch.path_events import PathEvents
+from reconciler.watch.source import Dirty
 from tests.waiting import eventually, is_readable
 
+SPECS, HOSTS = Dirty(is_specs=True), Dirty(is_other=True)
 DEADLINE_S = 2.0
 STEP_MS, GROUPED_MS = 2, 10
 QUIET_S = 0.05
@@ -29,6 +33,10 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifier, "_STEP_MS", STEP_MS)
     monkeypatch.setattr(notifier, "_GROUPED_MS", GROUPED_MS)
     assert 2 * STEP_MS + GROUPED_MS < QUIET_S * 1000 / 2
+
+
+def watching(specs: Path) -> PathEvents:
+    return PathEvents({specs: SPECS})
 
 
 def tells(events: PathEvents, deadline_s: float = DEADLINE_S) -> bool:
@@ -58,7 +66,7 @@ def specs(place: Path) -> Path:
 
 @pytest.fixture
 def events(specs: Path) -> Iterator[PathEvents]:
-    made = PathEvents(specs)
+    made = watching(specs)
     yield made
     made.close()
 
@@ -131,7 +139,7 @@ def test_change_is_told_and_changes_after_it_too(
 
 def test_folder_that_comes_later_is_told_with_what_is_in_it(tmp_path: Path) -> None:
     specs = tmp_path / "a" / "b" / "specs"
-    events = PathEvents(specs)
+    events = watching(specs)
 
     for step in (tmp_path / "a", tmp_path / "a" / "b", specs):
         step.mkdir()
@@ -182,7 +190,7 @@ def test_swapped_link_on_the_way_is_told(tmp_path: Path, way: str) -> None:
     (tmp_path / "absolute").symlink_to(tmp_path / "current")
     (tmp_path / "twice").symlink_to("absolute")
     (tmp_path / "over").mkdir()
-    events = PathEvents(tmp_path / way)
+    events = watching(tmp_path / way)
 
     swap(tmp_path / "current", "r2")
 
@@ -200,7 +208,7 @@ def test_volume_of_the_kubelet_is_told_of_a_swap(tmp_path: Path) -> None:
         (tmp_path / name / "a.yaml").write_text(name)
     (tmp_path / "..data").symlink_to("..2026_01")
     (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
-    events = PathEvents(tmp_path)
+    events = watching(tmp_path)
 
     swap(tmp_path / "..data", "..2026_02")
 
@@ -219,7 +227,7 @@ def test_what_a_link_among_the_specs_leads_to_is_watched(
     elsewhere.mkdir()
     (elsewhere / "a.yaml").write_text("{}")
     (specs / "linked.yaml").symlink_to(elsewhere / "a.yaml" if kind == "file" else elsewhere)
-    events = PathEvents(specs)
+    events = watching(specs)
 
     for _ in range(2):
         save(elsewhere)
@@ -229,7 +237,7 @@ def test_what_a_link_among_the_specs_leads_to_is_watched(
 
 def test_link_into_nothing_is_told_when_something_comes(specs: Path, tmp_path: Path) -> None:
     (specs / "linked.yaml").symlink_to(tmp_path / "later" / "a.yaml")
-    events = PathEvents(specs)
+    events = watching(specs)
 
     (tmp_path / "later").mkdir()
     assert tells(events)
@@ -242,7 +250,7 @@ def test_links_in_circles_end(specs: Path) -> None:
     (specs / "self.yaml").symlink_to("self.yaml")
     (specs / "up").symlink_to("..")
     (specs / "here").symlink_to(".")
-    events = PathEvents(specs)
+    events = watching(specs)
 
     save_in_place(specs)
 
@@ -295,19 +303,19 @@ def test_what_changes_no_spec_is_not_told(specs: Path, events: PathEvents, work:
 
 def test_each_path_is_told_for_itself(specs: Path, place: Path) -> None:
     hosts = place / "hosts"
-    events = PathEvents(specs, hosts)
-    told = set[Path]()
+    events = PathEvents({specs: SPECS, hosts: HOSTS})
+    told = list[Dirty]()
 
     def are_told() -> bool:
-        told.update(events.drain())
-        return told == {specs, hosts}
+        told.append(events.drain())
+        return reduce(or_, told) == SPECS | HOSTS
 
     hosts.write_text("127.0.0.1 localhost")
     assert is_readable(events, DEADLINE_S)
-    assert events.drain() == {hosts}
+    assert events.drain() == HOSTS
     save_in_place(specs)
     assert is_readable(events, DEADLINE_S)
-    assert events.drain() == {specs}
+    assert events.drain() == SPECS
     save_in_place(specs)
     hosts.write_text("::1 localhost")
     assert eventually(are_told)
@@ -347,7 +355,7 @@ def test_what_nobody_told_of_is_seen(specs: Path, monkeypatch: pytest.MonkeyPatc
         return set()
 
     monkeypatch.setattr(notifier.Notifier, "wait", lose)
-    events = PathEvents(specs)
+    events = watching(specs)
 
     for save in (save_in_place, save_atomically):
         save(specs)
@@ -359,27 +367,24 @@ def test_what_nobody_told_of_is_seen(specs: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_quiet_files_are_not_looked_at(specs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(path_events, "LOOK_S", 0.01)
-    asked, looks = list[bool](), list[str]()
+    did = list[str]()
     own_look, own_ask = path_events.look, notifier.Notifier.may_have_lost
 
     def ask(self: notifier.Notifier) -> bool:
-        asked.append(own_ask(self))
-        return asked[-1]
+        did.append("ask")
+        return own_ask(self)
 
     def count(root: str) -> path_look.Look:
-        looks.append(root)
+        did.append("look")
         return own_look(root)
 
     monkeypatch.setattr(notifier.Notifier, "may_have_lost", ask)
     monkeypatch.setattr(path_events, "look", count)
-    events = PathEvents(specs)
-    assert eventually(lambda: asked[-2:] == [False, False]), "it has looked once since it watches"
-    before = len(asked), len(looks)
+    events = watching(specs)
 
-    assert eventually(lambda: len(asked) >= before[0] + 5)
-    assert len(looks) == before[1]
+    assert eventually(lambda: did[-5:] == ["ask"] * 5)
     monkeypatch.setattr(path_events, "UNASKED_LOOK_S", 0.0)
-    assert eventually(lambda: len(looks) > before[1])
+    assert eventually(lambda: did[-4:].count("look") == 2)
     events.close()
 
 
@@ -431,9 +436,9 @@ def test_file_system_without_events_asks_for_polling(specs: Path, monkeypatch: p
     own = mounts.filesystem_type(str(specs))
     assert own
 
-    with_events = PathEvents(specs)
+    with_events = watching(specs)
     monkeypatch.setattr(path_look, "_WITHOUT_EVENTS", frozenset({own}))
-    without_events = PathEvents(specs)
+    without_events = watching(specs)
 
     assert not with_events.needs_polling
     assert without_events.needs_polling
@@ -462,7 +467,7 @@ def test_refused_watch_asks_for_polling_and_looks(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(notifier, "RustNotify", FewWatches)
-        events = PathEvents(specs)
+        events = watching(specs)
         assert events.needs_polling
         for _ in range(2):
             save_in_place(specs)
@@ -479,11 +484,11 @@ def refuse_all(*_: object, **__: object) -> None:
 
 @pytest.mark.usefixtures("soon")
 def test_without_inotify_instances_it_does_not_begin_but_goes_on(specs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    events = PathEvents(specs)
+    events = watching(specs)
     with monkeypatch.context() as patch:
         patch.setattr(notifier, "RustNotify", refuse_all)
         with pytest.raises(KernelError, match=r"fs\.inotify\.max_user_instances"):
-            PathEvents(specs)
+            watching(specs)
         for _ in range(2):
             shutil.rmtree(specs / "team", ignore_errors=True)
             assert tells(events)
@@ -503,7 +508,7 @@ def test_without_inotify_instances_it_does_not_begin_but_goes_on(specs: Path, mo
 def test_folder_whose_name_is_no_text_is_looked_at(tmp_path: Path) -> None:
     specs = tmp_path / os.fsdecode(b"\xff")
     specs.mkdir()
-    events = PathEvents(specs)
+    events = watching(specs)
 
     assert events.needs_polling
     save_in_place(specs)
@@ -526,6 +531,6 @@ def test_nothing_stays_open(specs: Path) -> None:
 
     before = is_there()
 
-    PathEvents(specs).close()
+    watching(specs).close()
 
     assert eventually(lambda: is_there() <= before)

@@ -1,0 +1,57 @@
+"""The watcher of one host: its sources, its passes and the loop that joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+
+from reconciler.apply.executor import Progress
+from reconciler.backends import Backends
+from reconciler.container_engine.client import ContainerEngine
+from reconciler.kernel.lock import WATCHER, HostLock
+from reconciler.observe.host_facts import HOST_FILES
+from reconciler.settings import Settings
+from reconciler.watch.cluster_events import ClusterEvents
+from reconciler.watch.container_events import ContainerEvents
+from reconciler.watch.kernel_events import KernelEvents
+from reconciler.watch.listener import Listener
+from reconciler.watch.loop import Loop, waiting_for
+from reconciler.watch.names_events import NamesEvents
+from reconciler.watch.passes import Passes
+from reconciler.watch.path_events import PathEvents
+from reconciler.watch.presence import Presence
+from reconciler.watch.signals import Signals
+from reconciler.watch.source import Dirty, Source
+
+
+def watch(
+    settings: Settings,
+    backends: Backends,
+    listeners: Sequence[Listener],
+    *,
+    servers: Sequence[Source] = (),
+    progress: Progress | None = None,
+) -> None:
+    """Keep one host converged until SIGTERM or SIGINT. Raises LockHeld when another watcher is at work on this host.
+
+    servers: answer others from the loop; whoever made them closes them.
+    """
+    with HostLock(WATCHER) as lock, ExitStack() as stack:
+        containers = stack.enter_context(closing(ContainerEvents(ContainerEngine(settings.container_engine))))
+        backends = replace(backends, containers=containers)
+        specs, host_file = Dirty(is_specs=True), Dirty(is_other=True)
+        files = PathEvents({settings.specs_dir: specs, **dict.fromkeys(HOST_FILES, host_file)})
+        stack.callback(files.close)
+        sources: list[Source] = [containers, files]
+        for make in (lambda: NamesEvents(settings.run_dir), lambda: KernelEvents(backends.namespaces), Signals):
+            sources.append(stack.enter_context(closing(make())))
+        cluster, presence = backends.cluster, None
+        if cluster is not None:
+            sources.append(stack.enter_context(closing(ClusterEvents(cluster, cluster.kv))))
+        if cluster is not None and settings.cluster_advertise:  # others can reach it
+            presence = Presence(cluster.kv, settings.host, cluster.instance, cluster.discovery)
+            stack.callback(presence.close)
+        passes = Passes(settings, backends, files, presence, lock, progress)
+        wait = stack.enter_context(waiting_for([*sources, *servers]))
+        Loop(passes, sources, listeners, wait).run()
