@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from reconciler.cli.invocation import Invocation, invocation
 from reconciler.cli.logs import configure_logs
-from reconciler.cli.options import Invocation, invocation
 from reconciler.errors import ConfigError, SandboxMissing
 from reconciler.settings import Settings
 

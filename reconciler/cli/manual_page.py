@@ -25,7 +25,7 @@ EXIT_CODES: Final = {
     ExitCode.BAD_CONFIG: "Bad configuration.",
 }
 FILES: Final = {
-    str(DEFAULT_CONFIG): "The global options by name, in YAML.",
+    DEFAULT_CONFIG: "The global options by name, in YAML.",
     "/etc/reconciler/specs": "The specs, where the units of systemd run `watch`.",
     "/var/lib/reconciler": "The folder of `--state-dir`. What is lost of it is found in the kernel.",
     "/var/lib/reconciler/state.db": "Promised addresses and ports, what plugins answered, settings of the host as they were.",

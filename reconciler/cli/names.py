@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import click
 
-from reconciler.cli.options import invocation
+from reconciler.cli.invocation import invocation
 from reconciler.errors import ReconcilerError
 from reconciler.settings import Settings
 

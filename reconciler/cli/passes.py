@@ -7,9 +7,10 @@ import time
 
 import click
 
+from reconciler.cli.invocation import Invocation
 from reconciler.cli.invoked import begin, enter_host
-from reconciler.cli.logs import log_faults, log_pass, log_spec_warnings
-from reconciler.cli.options import Invocation, global_options
+from reconciler.cli.options import global_options
+from reconciler.cli.pass_log import log_faults, log_pass, log_spec_warnings
 from reconciler.cli.progress import progress_bar
 from reconciler.cli.terminal import has_colours, show
 from reconciler.errors import ExitCode

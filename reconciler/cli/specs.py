@@ -8,8 +8,9 @@ import click
 
 from reconciler import __version__
 from reconciler.cli.invoked import begin
-from reconciler.cli.logs import log, log_fault, log_spec_warnings
+from reconciler.cli.logs import log
 from reconciler.cli.options import global_options
+from reconciler.cli.pass_log import log_fault, log_spec_warnings
 from reconciler.cli.terminal import show
 from reconciler.errors import ConfigError, ExitCode
 from reconciler.model.words import counted

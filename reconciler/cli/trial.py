@@ -12,8 +12,9 @@ import click
 
 from reconciler.cli.durations import DURATION
 from reconciler.cli.invoked import begin, enter_host
-from reconciler.cli.logs import log, log_pass, log_spec_warnings
+from reconciler.cli.logs import log
 from reconciler.cli.options import global_options
+from reconciler.cli.pass_log import log_pass, log_spec_warnings
 from reconciler.errors import ExitCode, LockHeld, ReconcilerError, TrialPending
 from reconciler.model.report import Report
 from reconciler.settings import Settings

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.invoked import begin, enter_host
-from reconciler.cli.logs import end_of_pass, log_pass, log_spec_warnings
+from reconciler.cli.logs import end_of_pass
 from reconciler.cli.options import ENVIRONMENT_PREFIX, global_options
+from reconciler.cli.pass_log import log_pass, log_spec_warnings
 from reconciler.errors import ExitCode, ReconcilerError
 from reconciler.model.report import Report
 from reconciler.status.verdict import unsettled

@@ -28,7 +28,7 @@ T = TypeVar("T")
 class Reply(BaseModel):
     """An answer. error: by network plugins `Err`, by IPAM plugins `Error`."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, arbitrary_types_allowed=True, defer_build=True)
 
     error: Annotated[str, Field(alias="Err")] = ""
     ipam_error: Annotated[str, Field(alias="Error")] = ""
@@ -150,7 +150,7 @@ class EndpointInterface(Reply):
 
 
 class CreateEndpointReply(Reply):
-    interface: Annotated[EndpointInterface, Field(alias="Interface")] = EndpointInterface()
+    interface: Annotated[EndpointInterface, Field(alias="Interface", default_factory=EndpointInterface)]
 
 
 class InterfaceName(Reply):
@@ -188,7 +188,7 @@ class RouteReply(Reply):
 
 
 class JoinReply(Reply):
-    interface_name: Annotated[InterfaceName, Field(alias="InterfaceName")] = InterfaceName()
+    interface_name: Annotated[InterfaceName, Field(alias="InterfaceName", default_factory=InterfaceName)]
     gateway_ipv4: Annotated[_Ipv4, Field(alias="Gateway")] = None
     gateway_ipv6: Annotated[_Ipv6, Field(alias="GatewayIPv6")] = None
     routes: Annotated[list[RouteReply], Field(alias="StaticRoutes", max_length=_ROUTES_MAX)] = []

@@ -29,7 +29,7 @@ class _Record(BaseModel, Generic[Told]):
     lease, address: what an IPAM plugin gave; of a call that was not finished what is to be given back.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     told: Told
     scope: Scope | None = None

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 class SpecModel(BaseModel):
     """A mapping in a spec file. Keys that begin with `x-` are the user's own and ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -677,41 +677,6 @@ def test_network_of_another_name_order_is_natural(run: Run, tmp_path: Path) -> N
     assert run("network", "ls", "--format", "{{Name}}")[1] == "net1\nnet9\nnet10\n"
 
 
-def test_help_imports_nothing_heavy() -> None:
-
-    code = (
-        "import sys; from reconciler.cli import main; main(['--help'])\n"
-        "heavy = {'rich', 'jinja2', 'pydantic', 'ruamel', 'pyroute2', 'requests', 'watchfiles'} & set(sys.modules)\n"
-        "sys.exit(f'imported {heavy}' if heavy else 0)"
-    )
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize(
-    "command",
-    [["--help"], ["validate", "--specs", "examples/walkthrough"], ["network", "ls"]],
-    ids=lambda words: words[0],
-)
-def test_command_that_asks_nobody_imports_no_http(command: list[str], tmp_path: Path) -> None:
-    code = (
-        "import sys; from reconciler.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "except SystemExit as end: assert not end.code\n"
-        "found = {'h11', 'http.client'} & set(sys.modules)\n"
-        "sys.exit(f'imported {found}' if found else 0)"
-    )
-    environment = os.environ | {"RECONCILE_STATUS_DIR": str(tmp_path)}
-
-    done = subprocess.run(
-        [sys.executable, "-c", code, *command], env=environment, capture_output=True, text=True, check=False
-    )
-
-    assert done.returncode == 0, done.stderr
-
-
 def test_bridge_network_of_the_fakes_can_be_shown(run: Run, tmp_path: Path) -> None:
     desired = DesiredState(host=host_facts(), networks=(network("bridge", "172.17.0.0/16"),), attachments=())
     settings = Settings(host="alpha", specs_dir=tmp_path / "specs", status_dir=tmp_path / "status")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.options import GLOBAL_OPTIONS, Invocation, invocation
+from reconciler.cli.invocation import Invocation, invocation
+from reconciler.cli.options import GLOBAL_OPTIONS
 from reconciler.errors import ConfigError
 
 

@@ -7,7 +7,8 @@ import logging
 
 import pytest
 
-from reconciler.cli.logs import configure_logs, end_of_pass, log_pass
+from reconciler.cli.logs import configure_logs, end_of_pass
+from reconciler.cli.pass_log import log_pass
 from reconciler.errors import KernelError, KvConflict, NameConflict, ReconcilerError
 from reconciler.model.objects import ClusterRecord, Unit
 from reconciler.status.verdict import unsettled

@@ -1,0 +1,78 @@
+"""What each command may import, so that it starts at once: the layers, and of what takes long to import what it needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+from reconciler.cli.commands import COMMANDS
+from reconciler.cli.root import reconcile
+from tests.test_layers import HOMES, PACKAGE, ROOT, place
+
+SLOW = frozenset(HOMES) | {
+    "asyncio",
+    "ctypes",
+    "http.client",
+    "json",
+    "logging.config",
+    "pathlib",
+    "socket",
+    "sqlite3",
+    "ssl",
+}
+"""What takes milliseconds to import, and not every command needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A start of Python. layers, slow: what it may import of LAYERS and SLOW."""
+
+    code: str
+    layers: frozenset[str]
+    slow: frozenset[str]
+
+
+def _command(line: str, layers: str, slow: str) -> Start:
+    code = f"from reconciler.cli import main; main({line.split()!r})"
+    return Start(code, frozenset(layers.split()), frozenset(slow.split()))
+
+
+_READING = "cli errors model records settings status"
+_STARTS = {
+    "--version": _command("--version", "cli errors", "click"),
+    "--help": _command("--help", "cli errors", "click"),
+    "network ls": _command("network ls", _READING, "click json pathlib socket"),
+}
+
+
+def _imported(code: str, folder: Path) -> set[str]:
+    code = f"import sys\ntry: {code}\nexcept SystemExit as end: assert not end.code\nprint('imported', *sys.modules)"
+    environment = os.environ | {"RECONCILE_STATUS_DIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize("start", _STARTS.values(), ids=_STARTS)
+def test_command_imports_no_layer_and_no_slow_library_that_it_does_without(start: Start, tmp_path: Path) -> None:
+    found = _imported(start.code, tmp_path)
+
+    layers = {layer for name in found if name.startswith(f"{PACKAGE}.") and (layer := place(name)) is not None}
+    assert layers <= start.layers
+    assert found & SLOW <= start.slow
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_of_a_command_what_the_command_says_of_itself(name: str) -> None:
+    command = reconcile.get_command(click.Context(reconcile), name)
+
+    assert command is not None
+    assert click.Command(name, help=COMMANDS[name].summary).get_short_help_str(999) == command.get_short_help_str(999)
