@@ -45,7 +45,7 @@ def adopted_promises(wanted: WantedState, host: HostFacts, seen: Mapping[Key, Se
 
 
 def published_promises(cluster: ClusterState) -> Promises:
-    """Read promises from this host's own endpoints in the cluster's store; interface names are not told there."""
+    """Read promises from this host's own endpoints in the cluster's store; interface names do not stand there."""
     endpoints = {
         (network.name, endpoint.name): EndpointPromise(
             network=network.name,
@@ -93,7 +93,7 @@ def _has_forgotten_sublinks(wanted: WantedState, promises: Promises, seen: Mappi
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _AdoptableAddress:
     """An address and whether it is marked as ours; sorts ours first."""
 
     interface: IPInterface
@@ -111,7 +111,7 @@ class _OwnLinks:
         self.bridges: dict[str, Bridge] = {}
         self.pairs: dict[str, VethPair] = {}
         self.sublinks: defaultdict[NsRef, list[Macvlan | Ipvlan]] = defaultdict(list)
-        self._addresses: defaultdict[tuple[NsRef, str], list[_Found]] = defaultdict(list)
+        self._addresses: defaultdict[tuple[NsRef, str], list[_AdoptableAddress]] = defaultdict(list)
         for found in seen.values():
             match found.object:
                 case Bridge(ns=ns) as bridge if found.is_ours and ns == HOST:
@@ -121,7 +121,7 @@ class _OwnLinks:
                 case (Macvlan() | Ipvlan()) as link if found.is_ours:
                     self.sublinks[link.ns].append(link)
                 case Address(interface=interface) as address if _is_choice(interface):
-                    self._addresses[address.ns, address.ifname].append(_Found(interface, found.is_ours))
+                    self._addresses[address.ns, address.ifname].append(_AdoptableAddress(interface, found.is_ours))
 
     def interfaces(self, ns: NsRef, ifname: str) -> Sequence[IPInterface]:
         """Return a link's addresses, those with our mark first, else in numeric order, IPv4 before IPv6."""

@@ -30,33 +30,33 @@ _DEFAULT_NETWORK = "bridge"
 def assign(wanted: WantedState, host: HostFacts, promises: Promises, cluster: ClusterState = ALONE) -> DesiredState:
     """Choose pools, addresses, MACs, interface names and default routes; never raises for what one unit cannot have.
 
-    Such units are told in `failures` and left out; an attachment is left out as a whole. What they were promised stays
+    Such units stand in `failures` and are left out; an attachment is left out as a whole. What they were promised stays
     reserved, as they stay as they run. What another host of the cluster has is not for us: such endpoints are `withdrawn`.
     The order of anything in the input does not matter.
     """
     networks, lost = desired_networks(wanted, host, promises.networks, cluster)
     others = elsewhere(cluster)
     withdrawn: dict[EndpointKey, ReconcilerError] = {}
-    sandboxes = [
-        _sandbox(attachment, networks, lost, others, withdrawn)
+    joining = [
+        _joining(attachment, networks, lost, others, withdrawn)
         for attachment in sorted(wanted.attachments, key=lambda a: a.name)
     ]
-    ifnames, failures = _ifnames(sandboxes, networks, lost, promises)
+    ifnames, failures = _ifnames(joining, networks, lost, promises)
     failures = {**passthru_failures(wanted, promises), **failures}
-    demands = [demand for sandbox in sandboxes for demand in _demands(sandbox, host, promises)]
+    demands = [demand for member in joining for demand in _demands(member, host, promises)]
     unread = _unread(wanted, promises) if wanted.has_faults else ()
     chosen, failures = chosen_addresses(demands, networks, promises.endpoints, others, unread=unread, failures=failures)
     left_out = {attachment for _, attachment in failures}
     shown = tuple(networks[name] for name in sorted(networks))
     made = _Made(host=host, networks=networks, promises=promises, ifnames=ifnames, chosen=chosen)
-    told: list[tuple[Unit, ReconcilerError]] = [(Unit(network=name), error) for name, error in lost.items()]
-    told += _by_unit(failures)
-    attachments = tuple(made.attachment(s) for s in sandboxes if s.wanted.name not in left_out)
+    named: list[tuple[Unit, ReconcilerError]] = [(Unit(network=name), error) for name, error in lost.items()]
+    named += _by_unit(failures)
+    attachments = tuple(made.attachment(member) for member in joining if member.wanted.name not in left_out)
     return DesiredState(
         host=host,
         networks=shown,
         attachments=attachments,
-        failures=tuple(sorted(told, key=lambda failure: failure[0])),
+        failures=tuple(sorted(named, key=lambda failure: failure[0])),
         withdrawn=tuple(_by_unit(withdrawn)),
         nodes=_nodes(cluster),
         tunnels=tunnels(host, wanted.networks, _joined(attachments, wanted, promises), cluster),
@@ -104,23 +104,23 @@ def _unread(wanted: WantedState, promises: Promises) -> Iterator[EndpointKey]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sandbox:
+class _JoiningAttachment:
     """An attachment, and those of its endpoints that need choices."""
 
     wanted: AttachmentWanted
     endpoints: tuple[EndpointWanted, ...]
 
 
-def _sandbox(
+def _joining(
     attachment: AttachmentWanted,
     networks: Mapping[str, DesiredNetwork],
     lost: NetworkFailures,
     others: Elsewhere,
     withdrawn: dict[EndpointKey, ReconcilerError],
-) -> _Sandbox:
+) -> _JoiningAttachment:
     """Return the attachment with the endpoints that it may have here; the others are added to `withdrawn`."""
     if attachment.mode is not NetworkMode.NETWORKS:
-        return _Sandbox(wanted=attachment, endpoints=())
+        return _JoiningAttachment(wanted=attachment, endpoints=())
     is_bridge_off = _DEFAULT_NETWORK not in networks and _DEFAULT_NETWORK not in lost
     endpoints = [e for e in attachment.endpoints if not (is_bridge_off and e.network == _DEFAULT_NETWORK)]
     for endpoint in tuple(endpoints):
@@ -128,12 +128,12 @@ def _sandbox(
         if claim is not None:
             withdrawn[endpoint.network, attachment.name] = claim
             endpoints.remove(endpoint)
-    return _Sandbox(wanted=attachment, endpoints=tuple(endpoints))
+    return _JoiningAttachment(wanted=attachment, endpoints=tuple(endpoints))
 
 
-def _demands(sandbox: _Sandbox, host: HostFacts, promises: Promises) -> Iterator[Demand]:
-    name = sandbox.wanted.name
-    for endpoint in sandbox.endpoints:
+def _demands(member: _JoiningAttachment, host: HostFacts, promises: Promises) -> Iterator[Demand]:
+    name = member.wanted.name
+    for endpoint in member.endpoints:
         yield Demand(wanted=endpoint, attachment=name, id=_endpoint_id(endpoint.network, name, host, promises))
 
 
@@ -144,32 +144,35 @@ def _endpoint_id(network: str, attachment: str, host: HostFacts, promises: Promi
 
 
 def _ifnames(
-    sandboxes: Sequence[_Sandbox], networks: Mapping[str, DesiredNetwork], lost: NetworkFailures, promises: Promises
+    joining: Sequence[_JoiningAttachment],
+    networks: Mapping[str, DesiredNetwork],
+    lost: NetworkFailures,
+    promises: Promises,
 ) -> tuple[Mapping[EndpointKey, str], Mapping[EndpointKey, PlanError]]:
     """Return interface names by endpoint, and the endpoints that fail before any address is chosen."""
     names: dict[EndpointKey, str] = {}
     failures: dict[EndpointKey, PlanError] = {}
-    for sandbox in sandboxes:
-        attachment = sandbox.wanted.name
-        missing = [e.network for e in sandbox.endpoints if e.network not in networks]
+    for member in joining:
+        attachment = member.wanted.name
+        missing = [e.network for e in member.endpoints if e.network not in networks]
         if missing:
             failures |= {(network, attachment): _without_network(attachment, network, lost) for network in missing}
             continue
-        overlap = _overlap(attachment, [networks[e.network] for e in sandbox.endpoints])
+        overlap = _overlap(attachment, [networks[e.network] for e in member.endpoints])
         if overlap is not None:
             failures["", attachment] = overlap
             continue
-        if awaiting := [e.network for e in sandbox.endpoints if e.is_awaiting]:
+        if awaiting := [e.network for e in member.endpoints if e.is_awaiting]:
             failures |= {(network, attachment): _awaited_address(attachment, network) for network in awaiting}
             continue
         promised = {
             e.network: promise.ifname
-            for e in sandbox.endpoints
+            for e in member.endpoints
             if (promise := promises.endpoints.get((e.network, attachment))) is not None
         }
         try:
-            answers = {e.network: a for e in sandbox.endpoints if (a := promises.answers.get((e.network, attachment)))}
-            chosen = chosen_ifnames(attachment, sandbox.endpoints, networks, promised, answers)
+            answers = {e.network: a for e in member.endpoints if (a := promises.answers.get((e.network, attachment)))}
+            chosen = chosen_ifnames(attachment, member.endpoints, networks, promised, answers)
         except PlanError as error:
             failures["", attachment] = error
         else:
@@ -214,20 +217,20 @@ class _Made:
     ifnames: Mapping[EndpointKey, str]
     chosen: Mapping[EndpointKey, Chosen]
 
-    def attachment(self, sandbox: _Sandbox) -> DesiredAttachment:
-        wanted = sandbox.wanted
+    def attachment(self, member: _JoiningAttachment) -> DesiredAttachment:
+        wanted = member.wanted
         ns = HOST if wanted.mode is NetworkMode.HOST else wanted.sandbox.ns
         if wanted.mode is NetworkMode.NETWORKS:
-            endpoints = tuple(self._endpoints(sandbox, ns))
+            endpoints = tuple(self._endpoints(member, ns))
         else:
             endpoints = (self._bare_endpoint(wanted, ns),)
         id_ = attachment_id(self.host.name, wanted.name)
         return DesiredAttachment(wanted=wanted, id=id_, ns=ns, endpoints=endpoints)
 
-    def _endpoints(self, sandbox: _Sandbox, ns: NsRef) -> Iterator[DesiredEndpoint]:
-        name = sandbox.wanted.name
-        answers = {e.network: a for e in sandbox.endpoints if (a := self.promises.answers.get((e.network, name)))}
-        ways = ways_out(((e, self.chosen[e.network, name]) for e in sandbox.endpoints), self.networks, answers)
+    def _endpoints(self, member: _JoiningAttachment, ns: NsRef) -> Iterator[DesiredEndpoint]:
+        name = member.wanted.name
+        answers = {e.network: a for e in member.endpoints if (a := self.promises.answers.get((e.network, name)))}
+        ways = ways_out(((e, self.chosen[e.network, name]) for e in member.endpoints), self.networks, answers)
         best_ipv4 = next((way for way in ways if way.leads(4)), None)
         best_ipv6 = next((way for way in ways if way.leads(6)), None)
         for way in ways:

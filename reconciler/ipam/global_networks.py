@@ -45,12 +45,12 @@ def global_subnets(
 
     avoided: pools and routes of this host, which automatic choices keep away from.
     """
-    choice = _Choice(cluster, promises, avoided)
+    assignment = _GlobalAssignment(cluster, promises, avoided)
     subnets: dict[str, tuple[DesiredSubnet, ...]] = {}
     failures: dict[str, ReconcilerError] = {}
     for network in sorted(networks, key=lambda network: pool_order(network.name)):
         try:
-            subnets[network.name] = choice.subnets(network)
+            subnets[network.name] = assignment.subnets(network)
         except PlanError as error:
             failures[network.name] = error
     return subnets, failures
@@ -80,7 +80,7 @@ def remote_endpoints(network: str, cluster: ClusterState) -> tuple[RemoteEndpoin
     return tuple(sorted(found, key=lambda endpoint: endpoint.id))
 
 
-class _Choice:
+class _GlobalAssignment:
     """Made network by network; what one gets is taken for those after it."""
 
     def __init__(

@@ -40,11 +40,11 @@ def desired_networks(
     cluster: ClusterState,
 ) -> tuple[Mapping[str, DesiredNetwork], Failures]:
     """Return the networks by name, and why some cannot be had; these keep what they were promised."""
-    choice = _Choice(wanted, host, promises, cluster)
-    return settled(choice.attempt, {**choice.refused(), **cluster.refused})
+    assignment = _NetworkAssignment(wanted, host, promises, cluster)
+    return settled(assignment.attempt, {**assignment.refused(), **cluster.refused})
 
 
-class _Choice:
+class _NetworkAssignment:
     def __init__(
         self,
         wanted: WantedState,

@@ -59,9 +59,9 @@ def chosen_pools(
     held: names of networks that are not to be decided here and keep what they were promised. avoided: pools in another address
     space, which automatic choices keep away from.
     """
-    choice = _Choice(networks, host, promises, frozenset(held), tuple(avoided))
-    choice.make()
-    return choice.pools(), choice.failures
+    assignment = _PoolAssignment(networks, host, promises, frozenset(held), tuple(avoided))
+    assignment.make()
+    return assignment.pools(), assignment.failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class PoolClaims:
         return next((c for c in self._claims[pool.version] if c.first <= last and first <= c.last), None)
 
 
-class _Choice:
+class _PoolAssignment:
     """One walk through all networks: who was promised what first, then what is newly declared, then what is to be found."""
 
     def __init__(
@@ -135,7 +135,7 @@ class _Choice:
                 self._find(demand)
 
     def _hides_something(self, network: NetworkWanted, pools: Sequence[IPNetwork]) -> bool:
-        """Refuse what would cut the host off. What runs on its pools already is told of instead (`reach_remarks`)."""
+        """Refuse what would cut the host off. What runs on its pools already gets a remark instead (`reach_remarks`)."""
         hidden = hidden_by(network, pools, self._host)
         if hidden:
             text = f"network {network.name}: {hidden}, and the host would be cut off from there"

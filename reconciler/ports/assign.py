@@ -25,7 +25,7 @@ def assign_ports(desired: DesiredState, promised: Promised, published: Promised,
     """Return the state with a host port for every published port. Never raises for what one attachment cannot have.
 
     promised: what the store remembers. published: what the firewall does right now; a socket that was bound since is no reason to
-    take a running port away. Attachments that fail are left out and told in `failures`; they stay as they run, so what they have
+    take a running port away. Attachments that fail are left out and stand in `failures`; they stay as they run, so what they have
     stays taken. `desired` itself comes back when nobody publishes anything.
     """
     if not any(attachment.wanted.ports for attachment in desired.attachments):
@@ -36,13 +36,13 @@ def assign_ports(desired: DesiredState, promised: Promised, published: Promised,
     failures: dict[str, PlanError] = dict(_too_many(wanting))
     asked = [demands(a, networks) for a in wanting if a.name not in failures]
     while True:
-        choice = _Choice(promised=known, published=published, host=host, sources=_sources(desired))
-        choice.hold(_held(desired, known, failures))
-        choice.settle([d for d in asked if d.attachment not in failures])
-        if not choice.failures:
+        assignment = _PortAssignment(promised=known, published=published, host=host, sources=_sources(desired))
+        assignment.hold(_held(desired, known, failures))
+        assignment.settle([d for d in asked if d.attachment not in failures])
+        if not assignment.failures:
             break
-        failures |= choice.failures
-    return _with_ports(desired, networks, asked, choice.chosen, failures)
+        failures |= assignment.failures
+    return _with_ports(desired, networks, asked, assignment.chosen, failures)
 
 
 def _too_many(wanting: Sequence[DesiredAttachment]) -> Iterator[tuple[str, PlanError]]:
@@ -75,7 +75,7 @@ def _with_ports(
     failures: Mapping[str, PlanError],
 ) -> DesiredState:
     bindings = {d.attachment: (*d.routed, *chosen[d.attachment]) for d in asked if d.attachment not in failures}
-    told = [(Unit(attachment=name), error) for name, error in failures.items()]
+    named = [(Unit(attachment=name), error) for name, error in failures.items()]
     remarks = [(Unit(attachment=d.attachment), text) for d in asked for text in d.remarks]
     return replace(
         desired,
@@ -84,7 +84,7 @@ def _with_ports(
             for attachment in desired.attachments
             if attachment.name not in failures
         ),
-        failures=tuple(sorted((*desired.failures, *told), key=lambda failure: failure[0])),
+        failures=tuple(sorted((*desired.failures, *named), key=lambda failure: failure[0])),
         remarks=(*desired.remarks, *remarks),
     )
 
@@ -111,7 +111,7 @@ _Place = tuple[str, IPAddress, int]
 
 
 @dataclass(kw_only=True)
-class _Choice:
+class _PortAssignment:
     """One attempt to give everybody their host ports. sources: where attachments are declared."""
 
     promised: Promised

@@ -80,7 +80,7 @@ def _ways_in(
 
 
 def _is_left_to_a_plugin(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork]) -> bool:
-    """Return whether the ports are told to the plugin of a network, which publishes them or not."""
+    """Return whether the ports go to the plugin of a network, which publishes them or not."""
     found = (networks[endpoint.network].wanted for endpoint in attachment.endpoints)
     return any(is_plugin(network.driver) and not network.is_internal for network in found)
 

@@ -20,7 +20,7 @@ DEFAULT_NETWORK: Final = "bridge"
 def assign_links(desired: DesiredState) -> DesiredState:
     """Return the state with the links of every attachment on the default bridge. Never raises.
 
-    One whose link leads nowhere is left out and told in `failures`, as is then who links to it; who is held is there to be linked
+    One whose link leads nowhere is left out and stands in `failures`, as is then who links to it; who is held is there to be linked
     to. `desired` itself comes back when nobody on the default bridge has a link.
     """
     if not any(_has_legacy_links(attachment) for attachment in desired.attachments):
@@ -31,11 +31,11 @@ def assign_links(desired: DesiredState) -> DesiredState:
     while more := dict(_dead_ends(present, staying)):
         failures |= more
         present = {name: attachment for name, attachment in present.items() if name not in more}
-    told = [(Unit(attachment=name), error) for name, error in failures.items()]
+    named = [(Unit(attachment=name), error) for name, error in failures.items()]
     return replace(
         desired,
         attachments=tuple(_linked(attachment, {**staying, **present}) for attachment in present.values()),
-        failures=tuple(sorted((*desired.failures, *told), key=lambda failure: failure[0])),
+        failures=tuple(sorted((*desired.failures, *named), key=lambda failure: failure[0])),
     )
 
 
