@@ -22,27 +22,14 @@ from reconciler.apply.plugins import apply_plugins
 from reconciler.apply.records import apply_records
 from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
-from reconciler.cluster.global_networks import with_global_networks
-from reconciler.cluster.objects import cluster_objects
-from reconciler.compile import Compiler
 from reconciler.container_engine.client import ContainerEngine, Containers
-from reconciler.dns.tables import kept_tables
-from reconciler.drivers.remote_told import with_plugins
+from reconciler.decide import Decider
 from reconciler.errors import ConfigError
-from reconciler.firewall.published import of_attachments, published_ports
-from reconciler.ipam.adopt import published_promises
-from reconciler.ipam.assign import assign
-from reconciler.ipam.gateway_network import with_gateway_network
-from reconciler.ipam.held import Published, with_held
-from reconciler.ipam.leases import with_leases
-from reconciler.ipam.promises import Promises, decode_promises, merged
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
 from reconciler.kv.address import discovery, store_config
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
-from reconciler.last_answer import LastAnswer
-from reconciler.model.cluster import ClusterState
 from reconciler.model.identifiers import cluster_instance_id, derived_id
 from reconciler.model.objects import (
     Address,
@@ -71,54 +58,17 @@ from reconciler.model.objects import (
     PluginScope,
     Route,
     SandboxFile,
-    Seen,
     Sysctl,
-    Unit,
     VethPair,
     Vlan,
     Vxlan,
 )
 from reconciler.model.plan import Operation
-from reconciler.model.plugins import PLUGIN_RECORDS
-from reconciler.model.wanted import WantedState
 from reconciler.observe.cluster import ClusterStore
 from reconciler.observe.host_facts import machine_id
-from reconciler.observe.memory import Keyed, Memory, keyed
-from reconciler.plan.ownership import link_units
+from reconciler.observe.memory import Memory
 from reconciler.plugin.client import Plugins
-from reconciler.plugin.records import decode_plugin_records
-from reconciler.ports.assign import assign_ports
-from reconciler.ports.links import assign_links
-from reconciler.ports.promises import decode_ports
-from reconciler.sandbox.readings import decode_readings
 from reconciler.settings import Settings
-
-
-class Answers:
-    """The pure stages, each with its last answer: of two looks at an unchanged host the second costs little."""
-
-    def __init__(self) -> None:
-        self.decode_promises = LastAnswer(decode_promises)
-        self.with_global_networks = LastAnswer(with_global_networks)
-        self.with_gateway_network = LastAnswer(with_gateway_network)
-        self.with_published = LastAnswer(_with_published)
-        self.assign = LastAnswer(assign)
-        self.compile_objects = LastAnswer(Compiler().__call__)
-        self.cluster_objects = LastAnswer(cluster_objects)
-        self.link_units = LastAnswer(_link_units)
-        self.decode_ports = LastAnswer(decode_ports)
-        self.decode_readings = LastAnswer(decode_readings)
-        self.published_ports = LastAnswer(_published_ports)
-        self.of_attachments = LastAnswer(of_attachments)
-        self.with_held_first = LastAnswer(with_held)
-        self.with_held = LastAnswer(with_held)
-        self.assign_links = LastAnswer(assign_links)
-        self.assign_ports = LastAnswer(assign_ports)
-        self.seen_records = LastAnswer(_seen_records)
-        self.kept_tables = LastAnswer(kept_tables)
-        self.decode_plugin_records = LastAnswer(decode_plugin_records)
-        self.with_plugins = LastAnswer(with_plugins)
-        self.with_leases = LastAnswer(with_leases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +85,7 @@ class Backends:
     plugins: Plugins = field(default_factory=Plugins)
     cluster: ClusterStore | None = None
     memory: Memory = field(default_factory=Memory)
-    answers: Answers = field(default_factory=Answers)
+    decide: Decider = field(default_factory=Decider)
 
     def handlers(self, settings: Settings, operations: Sequence[Operation]) -> Mapping[type[Object], Handler]:
         """Say who carries out operations on which kind of object. operations: all that are to be carried out."""
@@ -213,27 +163,3 @@ def _open_cluster(settings: Settings) -> ClusterStore | None:
     # machine-id(5): to be kept from untrusted environments, and no container has the host's.
     seed = derived_id("vni", settings.instance, machine or secrets.token_hex())
     return ClusterStore(store, host=settings.host, instance=instance, discovery=discovery(options), seed=seed)
-
-
-def _with_published(kept: Promises, cluster: ClusterState) -> Promises:
-    """What this host published counts where its own store forgot it."""
-    return merged(kept, published_promises(cluster))
-
-
-def _published_ports(firewall: Keyed) -> Published:
-    return published_ports(seen for _, seen in firewall)
-
-
-def _seen_records(records: Mapping[str, str]) -> Keyed:
-    """What plugins were told is no promise: it is seen as what exists there."""
-    ours = ((path, value) for path, value in records.items() if not path.startswith(PLUGIN_RECORDS))
-    return keyed(Seen(KvRecord(path=path, value=value), is_ours=True) for path, value in ours)
-
-
-def _link_units(wanted: WantedState, host: str, promises: Promises) -> Mapping[str, Unit]:
-    promised = {network.link_name: Unit(network=name) for name, network in promises.networks.items()}
-    promised |= {
-        endpoint.link_name: Unit(network=network, attachment=attachment)
-        for (network, attachment), endpoint in promises.endpoints.items()
-    }
-    return link_units(wanted, host, {name: unit for name, unit in promised.items() if name})

@@ -12,12 +12,12 @@ from reconciler.dns.tables import name_tables
 from reconciler.drivers.bridge import loopback_setting
 from reconciler.drivers.protocol import RemoteCompiler
 from reconciler.drivers.registry import REMOTE, driver_of
+from reconciler.facts import Facts
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, link_elements, network_elements
 from reconciler.firewall.sources import endpoint_sources, network_sources, overlay_sources
 from reconciler.firewall.tunnels import tunnel_elements
 from reconciler.host_settings import overridden, still_heeding, switch_of
 from reconciler.ipam.promises import (
-    Promises,
     SysctlPromise,
     endpoint_record,
     network_record,
@@ -54,20 +54,6 @@ from reconciler.ports.promises import ports_record
 from reconciler.sandbox.compile import compile_sandbox
 
 _Part = tuple[tuple[Key, Object], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What remembering settings depends on: sandboxes that exist, present values, what was promised before, and what is held.
-
-    uplinks: as in `HostFacts`.
-    """
-
-    sandboxes: Mapping[NsRef, SandboxFact]
-    seen: Mapping[Key, Seen]
-    promises: Promises
-    desired: DesiredState
-    uplinks: Sequence[str] = ()
 
 
 def compile_objects(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> dict[Key, Object]:
@@ -294,53 +280,55 @@ def _forwarding(networks: Sequence[DesiredNetwork], *, has_ipv6: bool) -> Iterat
         yield Sysctl(ns=HOST, name=FORWARDING[6], value="1")
 
 
-def remembered_settings(objects: Mapping[Key, Object], found: Found) -> Iterator[Object]:
+def remembered_settings(objects: Mapping[Key, Object], facts: Facts, desired: DesiredState) -> Iterator[Object]:
     """Promise what a setting was before us, and want that value again once nobody needs ours.
 
     Settings of a single link go with the link, those in a namespace of ours go with it: neither is remembered. But a bridge that
     stays when its last port is withdrawn closes again to the host's loopback.
     """
-    yield from _closed_loopbacks(objects, found.seen)
-    heeding = tuple(_still_heeding(objects, found))
+    yield from _closed_loopbacks(objects, facts.seen)
+    heeding = tuple(_still_heeding(objects, facts))
     yield from heeding
-    settings = [each for each in objects.values() if isinstance(each, Sysctl) and _outlives_us(each, found.sandboxes)]
+    settings = [each for each in objects.values() if isinstance(each, Sysctl) and _outlives_us(each, facts.sandboxes)]
     for sysctl in (*settings, *heeding):
-        kept = found.promises.sysctls.get((sysctl.ns, sysctl.name))
-        seen = found.seen.get(sysctl.key)
+        kept = facts.records.promises.sysctls.get((sysctl.ns, sysctl.name))
+        seen = facts.seen.get(sysctl.key)
         if kept is not None:
             yield sysctl_record(kept, sysctl.unit)
         elif seen is not None and isinstance(seen.object, Sysctl) and seen.object.value != sysctl.value:
-            yield from map(_promise, (seen.object, *overridden(sysctl, found.seen)))
-    for (ns, name), promise in found.promises.sysctls.items():
-        yield from _brought_back(Sysctl(ns=ns, name=name, value=promise.before), objects, found)
+            yield from map(_promise, (seen.object, *overridden(sysctl, facts.seen)))
+    for (ns, name), promise in facts.records.promises.sysctls.items():
+        yield from _brought_back(Sysctl(ns=ns, name=name, value=promise.before), objects, facts, desired)
 
 
 def _promise(present: Sysctl) -> KvRecord:
     return sysctl_record(SysctlPromise(ns=present.ns, name=present.name, before=present.value), present.unit)
 
 
-def _still_heeding(objects: Mapping[Key, Object], found: Found) -> Iterator[Sysctl]:
+def _still_heeding(objects: Mapping[Key, Object], facts: Facts) -> Iterator[Sysctl]:
     switch = Sysctl(ns=HOST, name=FORWARDING[6], value="1")
     if switch.key in objects:
-        is_ours = (HOST, switch.name) in found.promises.sysctls
-        yield from still_heeding(found.uplinks, found.seen, is_switch_ours=is_ours)
+        is_ours = (HOST, switch.name) in facts.records.promises.sysctls
+        yield from still_heeding(facts.host.uplinks, facts.seen, is_switch_ours=is_ours)
 
 
-def _brought_back(before: Sysctl, objects: Mapping[Key, Object], found: Found) -> Iterator[Object]:
+def _brought_back(
+    before: Sysctl, objects: Mapping[Key, Object], facts: Facts, desired: DesiredState
+) -> Iterator[Object]:
     """Give a setting as it was, unless ours is wanted. One that a switch overrides waits for it, remembered until it is back."""
     if before.key in objects:
         return
-    if _may_be_needed(before.ns, found.desired):
+    if _may_be_needed(before.ns, desired):
         yield _promise(before)
         return
     name = switch_of(before.name) if before.ns == HOST else None
     switch = None if name is None else Sysctl(ns=HOST, name=name, value="1")
-    present = found.seen.get(before.key)
+    present = facts.seen.get(before.key)
     if switch is not None and switch.key in objects:
         yield _promise(before)
     elif present is not None:
         yield before
-        is_on = switch is not None and (HOST, switch.name) in found.promises.sysctls
+        is_on = switch is not None and (HOST, switch.name) in facts.records.promises.sysctls
         if switch is not None and (is_on or present.object != before):
             yield _promise(before)
 

@@ -1,7 +1,7 @@
 """One pass, top to bottom: read this first.
 
-load -> observe -> assign -> compile -> diff -> apply -> verify -> status. Each stage takes values and gives values; only `look` and
-the appliers touch the world. Observing comes before assigning because addresses that the store forgot are adopted from the kernel.
+load -> gather -> decide -> compare -> apply -> verify -> status. Each stage takes values and gives values; only `gather` and the
+appliers touch the world. Gathering comes before deciding because addresses that the store forgot are adopted from the kernel.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,15 +19,17 @@ from reconciler.apply.executor import Progress, carry_out, failures
 from reconciler.apply.flows import forget_stale_flows
 from reconciler.apply.names import serve_new_sandboxes
 from reconciler.backends import Backends
+from reconciler.decide import Decision, compared
 from reconciler.errors import PluginError, ReconcilerError
+from reconciler.facts import Facts
 from reconciler.flows import stale_flows
+from reconciler.gather import gather
 from reconciler.guard.guarded import anothers_host, guarded, refuse_when_suspended
 from reconciler.guard.orders import NO_ORDERS, Orders
 from reconciler.guard.recovery import Run, forget, instead, recovered_pass, take_back
 from reconciler.guard.rehearsal import rehearsed
 from reconciler.guard.whose import anothers_state
 from reconciler.kernel.lock import HostLock
-from reconciler.look import View, look, with_occupants
 from reconciler.model.objects import (
     HOST_UNIT,
     NAMES_UNIT,
@@ -47,7 +49,9 @@ from reconciler.model.plan import Action, Operation, Outcome, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
 from reconciler.observe.marks import host_marks
+from reconciler.observe.occupants import observe_occupants
 from reconciler.plan.make_plan import Blocked, Boundaries, make_plan
+from reconciler.plan.vacated import vacated, vacated_remarks
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs, load_specs
 from reconciler.status.write import told_status
@@ -69,11 +73,32 @@ def plan_pass(settings: Settings, backends: Backends, against: str = "live", ord
     there = _there(loaded, settings)
     error = is_other or anothers_host(found, loaded.wanted, there, backends.kv, orders)
     loaded = guarded(loaded, there, backends.kv, orders, found)
-    view = with_occupants(look(loaded.wanted, there, backends), backends)
+    view = look(loaded.wanted, there, backends)
     if error is not None:
         view = replace(view, plan=replace(view.plan, problems=((HOST_UNIT, error), *view.plan.problems)))
     told = replace(loaded, faults=declared.faults, warnings=declared.warnings, digest=declared.digest)
-    return _report(view, told, (), view.plan)
+    report = _report(view, told, (), view.plan)
+    # Who is in the sandboxes in which something ends matters to those who read the plan before it is carried out.
+    occupied = vacated_remarks(view.plan, observe_occupants(vacated(view.plan), backends.namespaces))
+    return replace(report, desired=replace(report.desired, remarks=(*report.desired.remarks, *occupied)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One look: what was read, what was decided from it, and what the host lacks of that."""
+
+    facts: Facts
+    decision: Decision
+    plan: Plan
+
+
+def look(
+    wanted: WantedState, settings: Settings, backends: Backends, blocked: Sequence[tuple[Unit, ReconcilerError]] = ()
+) -> View:
+    """Gather, decide and compare. Reads only. blocked: units that failed before in this pass, to be left alone."""
+    facts = gather(wanted, settings, backends)
+    decision = backends.decide(wanted, facts, blocked)
+    return View(facts=facts, decision=decision, plan=compared(decision, wanted, facts))
 
 
 def reconcile(
@@ -223,11 +248,11 @@ def _converge(
         failed += [(unit, error) for unit, error in new if unit not in again and _is_final(unit, error)]
         _undo_half_made(done, view, missed, settings, backends, wanted)
         before, view = view, look(wanted, settings, backends, failed)
-        forget_stale_flows(stale_flows(before.observed.seen, view.observed.seen), backends.namespaces)
+        forget_stale_flows(stale_flows(before.decision.seen, view.decision.seen), backends.namespaces)
         if not again:  # else what is there by now may be half of it, such as an address on a link that is down
-            announce_addresses(announcements(announced.observed.seen, view.observed.seen), backends.namespaces)
+            announce_addresses(announcements(announced.decision.seen, view.decision.seen), backends.namespaces)
             announced = view
-    for unit, remark in view.desired.remarks if outcomes else ():
+    for unit, remark in view.decision.desired.remarks if outcomes else ():
         log.warning("%s: %s", unit, remark)
     return _report(replace(view, plan=first.plan), loaded, tuple(outcomes), view.plan)
 
@@ -289,11 +314,11 @@ def _undo(
     now = look(wanted, settings, backends)
     target: dict[Key, Object] = {}
     for view, is_failed in ((now, False), (before, True)):
-        for key, seen in view.observed.seen.items():
-            unit = view.owners.unit_of(seen.object) or HOST_UNIT
+        for key, seen in view.decision.seen.items():
+            unit = view.decision.owners.unit_of(seen.object) or HOST_UNIT
             if seen.is_ours and blocked.covers(unit) == is_failed:
                 target[key] = replace(seen.object, unit=unit)
-    plan = make_plan(target, now.observed.seen, now.owners, Boundaries())
+    plan = make_plan(target, now.decision.seen, now.decision.owners, Boundaries())
     for outcome in _apply(plan.operations, settings, backends):
         if outcome.error is not None:
             log.error("undo failed: %s", outcome.failure())
@@ -301,21 +326,21 @@ def _undo(
 
 def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drift: Plan) -> Report:
     return Report(
-        desired=view.desired,
+        desired=view.decision.desired,
         plan=view.plan,
         outcomes=outcomes,
         drift=drift,
         spec_faults=loaded.faults,
         spec_warnings=loaded.warnings,
         digest=loaded.digest,
-        sandboxes={ns: fact.inode for ns, fact in view.observed.sandboxes.items() if fact.inode},
-        running=frozenset(_running(view)) if view.plan.problems or view.desired.held else frozenset(),
+        sandboxes={ns: fact.inode for ns, fact in view.facts.sandboxes.items() if fact.inode},
+        running=frozenset(_running(view)) if view.plan.problems or view.decision.desired.held else frozenset(),
     )
 
 
 def _running(view: View) -> Iterator[Unit]:
-    for seen in view.observed.seen.values():
+    for seen in view.decision.seen.values():
         if seen.is_ours and isinstance(seen.object, (VethPair, Macvlan, Ipvlan, PluginLink)):
-            unit = view.owners.unit_of(seen.object)
+            unit = view.decision.owners.unit_of(seen.object)
             if unit is not None:
                 yield unit

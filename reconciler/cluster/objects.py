@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from reconciler.cluster.declaration import declaration_digest
 from reconciler.cluster.records import (
@@ -15,25 +14,11 @@ from reconciler.cluster.records import (
     standpoint_record,
 )
 from reconciler.errors import NetworkDiffers
-from reconciler.model.cluster import ClusterNode, ClusterState
+from reconciler.model.cluster import ClusterNode, ClusterState, Place
 from reconciler.model.desired import DesiredNetwork, DesiredState
 from reconciler.model.objects import ClusterRecord, Key, Seen
 from reconciler.model.wanted import WantedState
 from reconciler.sandbox.names import endpoint_names
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """What a host says of itself.
-
-    nodes_folder: where. instance: tells it from others of its name. is_watched: a watcher gives signs of life.
-    revision: commit of its specs, and whether they are dirty.
-    """
-
-    nodes_folder: str
-    instance: str
-    is_watched: bool
-    revision: tuple[str, bool]
 
 
 def cluster_objects(desired: DesiredState, cluster: ClusterState, place: Place) -> dict[Key, ClusterRecord]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Final
@@ -95,6 +95,10 @@ class Promises:
     sysctls: Mapping[tuple[NsRef, str], SysctlPromise] = field(default_factory=dict)
     sandboxes: Mapping[NsRef, str] = field(default_factory=dict)
     answers: Mapping[tuple[str, str], JoinAnswer] = field(default_factory=dict)
+
+    def shared_networks(self) -> Iterator[str]:
+        """Yield the names of the networks of the cluster that this host had to do with."""
+        return (name for name, promise in self.networks.items() if promise.is_shared)
 
 
 def merged(kept: Promises, adopted: Promises) -> Promises:

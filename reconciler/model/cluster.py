@@ -75,6 +75,20 @@ class GlobalNetwork:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a host says of itself.
+
+    nodes_folder: where. instance: tells it from others of its name. is_watched: a watcher gives signs of life.
+    revision: commit of its specs, and whether they are dirty.
+    """
+
+    nodes_folder: str
+    instance: str
+    is_watched: bool
+    revision: tuple[str, bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterState:
     """One look at the cluster's store, as the host `host` sees it.
 

@@ -1,15 +1,20 @@
-"""What exists: the objects found, and the facts about the host that choices depend on."""
+"""What a look at the host finds beside objects: sandboxes, and who holds which ports."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.containers import Container
-from reconciler.model.desired import HostFacts
-from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import IPAddress, Key, Seen, Unit
+from reconciler.model.objects import IPAddress, Key, Seen
+
+Keyed = tuple[tuple[Key, Seen], ...]
+"""What was found, each under its key: made once, put together at every look."""
+
+
+def keyed(found: Iterable[Seen]) -> Keyed:
+    return tuple((each.object.key, each) for each in found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,20 +56,3 @@ class HostPorts:
     ephemeral: PortRange = (49153, 65535)
     reserved: tuple[PortRange, ...] = ()
     sockets: tuple[BoundSocket, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
-    """One look at the host. failures: units that could not be looked at (no nft: the host unit), with the reason.
-
-    ports: the defaults when no attachment wants any. foreign_drops: what else may stop forwarded packets, in words.
-    unserved: attachments that the embedded DNS server cannot serve although it shall, and why.
-    """
-
-    host: HostFacts
-    seen: Mapping[Key, Seen]
-    sandboxes: Mapping[NsRef, SandboxFact] = field(default_factory=dict)
-    failures: tuple[tuple[Unit, ReconcilerError], ...] = ()
-    ports: HostPorts = field(default_factory=HostPorts)
-    foreign_drops: tuple[str, ...] = ()
-    unserved: tuple[tuple[str, str], ...] = ()

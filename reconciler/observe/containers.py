@@ -12,9 +12,9 @@ from reconciler.container_engine.files import content_of, noted
 from reconciler.model.containers import Container, ContainerAnswer, NoContainer
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import ContainerFile, Seen
-from reconciler.model.observed import SandboxFact
+from reconciler.model.observed import Keyed, SandboxFact, keyed
 from reconciler.model.wanted import NetworkMode, SandboxKind, WantedState
-from reconciler.observe.memory import Keyed, Memory, keyed
+from reconciler.observe.memory import Memory
 
 _KIND: Final = f"{SandboxKind.CONTAINER}:"
 

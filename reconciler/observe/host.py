@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from reconciler.facts import Facts
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import HOST, vlan_of
-from reconciler.model.observed import Observed
+from reconciler.model.observed import Keyed, keyed
 from reconciler.model.wanted import WantedState
 from reconciler.observe.files import expected_links, files_of, sandbox_files
 from reconciler.observe.host_facts import host_facts
-from reconciler.observe.memory import Keyed, Memory, View, keyed
+from reconciler.observe.memory import Memory, View
 from reconciler.observe.overlay import look_into_overlays
 from reconciler.observe.sandboxes import (
     NOTHING_PROMISED,
@@ -31,7 +32,7 @@ def observe_host(
     now: str,
     memory: Memory,
     promised: Promised = NOTHING_PROMISED,
-) -> Observed:
+) -> Facts:
     """Give what exists and what `wanted` needs to know. now: RFC 3339 with nanoseconds. Changes nothing but `memory`.
 
     What is wrong with one sandbox stands in its fact. Raises KernelError when the host itself cannot be looked at.
@@ -47,7 +48,7 @@ def observe_host(
     seen.update(memory.host_objects(host, sandboxes.peers[HOST]))
     seen.update(keyed(host_sysctls(namespaces)))
     seen.update(_files(wanted, settings, memory))
-    return Observed(host=host_facts(settings, host, now, _parents(wanted)), seen=seen, sandboxes=sandboxes.facts)
+    return Facts(host=host_facts(settings, host, now, _parents(wanted)), seen=seen, sandboxes=sandboxes.facts)
 
 
 _FEW_LINKS: Final = 128

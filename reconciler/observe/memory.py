@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
+from reconciler.facts import Records
 from reconciler.kernel.addresses import AddressEntry
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
 from reconciler.kernel.neighbours import NeighbourDecoder, NeighbourEntry, dump_fdb, dump_neighbours
@@ -15,17 +16,12 @@ from reconciler.last_answer import LastAnswer
 from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import FdbEntry, Key, Neighbour, Seen
-from reconciler.model.observed import SandboxFact
+from reconciler.model.observed import Keyed, SandboxFact, keyed
+from reconciler.model.wanted import WantedState
 from reconciler.observe.addresses import link_addresses
 from reconciler.observe.links import Peer, Peers, near_links
+from reconciler.observe.records import decode_records
 from reconciler.observe.routes import unicast_routes
-
-Keyed = tuple[tuple[Key, Seen], ...]
-"""What was found, each under its key: made once, put together at every look."""
-
-
-def keyed(found: Iterable[Seen]) -> Keyed:
-    return tuple((each.object.key, each) for each in found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +140,7 @@ class Memory:
     each by. container_files: those of theirs that hold our text. firewall: our tables, those in the namespaces of overlay networks
     `firewall_in` among them. foreign_drops: what was found with them of other tables. name_server: the process of the name server
     that answered last, 0 when none did. revision: commit and dirty flag of the specs, and what they wanted then; asked for in a
-    cluster only.
+    cluster only. records: reads what the host's own store holds.
     """
 
     host: View | None = None
@@ -160,7 +156,8 @@ class Memory:
     firewall_in: frozenset[tuple[str, int]] = frozenset()
     foreign_drops: tuple[str, ...] = ()
     name_server: int = 0
-    revision: tuple[object, tuple[str, bool]] | None = None
+    revision: tuple[WantedState, tuple[str, bool]] | None = None
+    records: LastAnswer[[Mapping[str, str]], Records] = field(default_factory=lambda: LastAnswer(decode_records))
     host_objects: LastAnswer[[View, Peers], Keyed] = field(default_factory=lambda: LastAnswer(HostObjects().__call__))
 
     def forget(self, namespaces: Iterable[NsRef]) -> None:

@@ -7,29 +7,30 @@ from pathlib import Path
 
 from reconciler.dns.launch import is_current, published_zones, running_server
 from reconciler.model.objects import NameTables, Seen
-from reconciler.observe.memory import Keyed, keyed
+from reconciler.model.observed import Keyed, keyed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamesSeen:
     """seen: the tables, or nothing. unserved: attachments without name service although they shall have it, and why.
 
-    server: the process of the server that answered, 0 without one.
+    zones: the text that was published last. server: the process of the server that answered, 0 without one.
     """
 
     seen: Keyed = ()
     unserved: tuple[tuple[str, str], ...] = ()
+    zones: str = ""
     server: int = 0
 
 
 def observe_names(run_dir: Path) -> NamesSeen:
     """Ask the server. Where one ran that runs no more, or is not of this version and this host, the digest says so in words."""
-    running = running_server(run_dir)
+    running, zones = running_server(run_dir), published_zones(run_dir)
     if running is None:
-        is_left = bool(published_zones(run_dir))
-        return NamesSeen(seen=_seen("no server runs") if is_left else ())
+        return NamesSeen(seen=_seen("no server runs") if zones else (), zones=zones)
     digest = running.digest if is_current(running) else f"another server runs (version {running.version})"
-    return NamesSeen(seen=_seen(digest), unserved=tuple(sorted(running.failures.items())), server=running.pid)
+    unserved = tuple(sorted(running.failures.items()))
+    return NamesSeen(seen=_seen(digest), unserved=unserved, zones=zones, server=running.pid)
 
 
 def _seen(digest: str) -> Keyed:

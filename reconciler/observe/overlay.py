@@ -13,9 +13,10 @@ from reconciler.kernel.vxlan import vxlan_data
 from reconciler.last_answer import LastAnswer
 from reconciler.model.identifiers import OVERLAY_PREFIX, NsRef
 from reconciler.model.objects import Namespace, Seen, Vxlan
+from reconciler.model.observed import Keyed, keyed
 from reconciler.observe.addresses import link_addresses
 from reconciler.observe.links import Peers, near_links
-from reconciler.observe.memory import Entries, Keyed, Overlay, View, keyed
+from reconciler.observe.memory import Entries, Overlay, View
 from reconciler.observe.sandboxes import view
 from reconciler.observe.sysctls import forwarding_sysctls
 

@@ -21,11 +21,11 @@ from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.routes import decode_route, dump_routes
 from reconciler.model.identifiers import HOST, LINK_GROUP, OVERLAY_PREFIX, NsRef
 from reconciler.model.objects import Key, Namespace, Seen
-from reconciler.model.observed import SandboxFact
+from reconciler.model.observed import SandboxFact, keyed
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind, WantedState
 from reconciler.observe.addresses import link_addresses
 from reconciler.observe.links import Peer, plugin_links, sandbox_links
-from reconciler.observe.memory import Glimpse, Memory, View, keyed
+from reconciler.observe.memory import Glimpse, Memory, View
 from reconciler.observe.routes import unicast_routes
 from reconciler.observe.sublinks import own_sublinks, sublinks
 from reconciler.observe.sysctls import asked_settings, sandbox_sysctls

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from reconciler.model.desired import DesiredState, HostFacts, PortBinding
 from reconciler.model.objects import IPAddress, Unit
+from reconciler.model.wanted import WantedState
 from reconciler.model.words import before_port
 
 
@@ -42,9 +43,16 @@ def _of_ipv6(host: HostFacts) -> str:
     return f"IPv6 is switched off on this host: {reach}; set net.ipv6.conf.{host.ipv6_off}.disable_ipv6 to 0"
 
 
-def bound_addresses(desired: DesiredState) -> frozenset[IPAddress]:
-    """Give the addresses of the host, of all that it has one each, that ports are published on."""
-    return frozenset(port.host_ip for _, port in _bound(desired))
+def bindable_addresses(wanted: WantedState) -> frozenset[IPAddress]:
+    """Return the addresses of the host, of all that it has one each, that ports may be published on."""
+    ports = [port for attachment in wanted.attachments for port in attachment.ports]
+    named = {port.host_ip for port in ports}
+    named |= {network.bridge_options.host_binding for network in wanted.networks if ports}
+    return frozenset(each for each in named if each is not None and _is_bindable(each))
+
+
+def _is_bindable(host_ip: IPAddress) -> bool:
+    return not host_ip.is_unspecified and not host_ip.is_loopback
 
 
 def address_remarks(desired: DesiredState, absent: Collection[IPAddress]) -> Iterator[tuple[Unit, str]]:
@@ -60,5 +68,5 @@ def _bound(desired: DesiredState) -> Iterator[tuple[str, PortBinding]]:
     for attachment in desired.attachments:
         for endpoint in attachment.endpoints:
             for port in endpoint.ports:
-                if port.host_port and not port.host_ip.is_unspecified and not port.host_ip.is_loopback:
+                if port.host_port and _is_bindable(port.host_ip):
                     yield attachment.name, port

@@ -11,11 +11,11 @@ from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
 from reconciler.errors import ReconcilerError
+from reconciler.facts import Facts
 from reconciler.kernel.netns import Namespaces
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Namespace, Object, SandboxFile, Seen, Sysctl
-from reconciler.model.observed import Observed
 from reconciler.model.plan import Action, Operation, Outcome
 from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, Source, WantedState
 from reconciler.observe.host import observe_host
@@ -44,7 +44,7 @@ class Engine:
     namespaces: Namespaces
     attachments: list[AttachmentWanted] = field(default_factory=list)
 
-    def observe(self) -> Observed:
+    def observe(self) -> Facts:
         wanted = WantedState(networks=(), attachments=tuple(self.attachments))
         observed = observe_host(wanted, self.settings, self.namespaces, NOW, Memory())
         self.namespaces.release()

@@ -10,18 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cluster.global_networks import with_global_networks
-from reconciler.cluster.objects import Place, cluster_objects
-from reconciler.compile import Found, compile_objects, remembered_settings
-from reconciler.dns.tables import kept_tables
+from reconciler.decide import Decider, compared
 from reconciler.errors import KvUnavailable
-from reconciler.firewall.published import of_attachments, published_ports
-from reconciler.ipam.adopt import adopted_promises, is_adoptable
-from reconciler.ipam.assign import assign
-from reconciler.ipam.gateway_network import with_gateway_network
-from reconciler.ipam.held import with_held
-from reconciler.ipam.promises import decode_promises, merged
-from reconciler.model.cluster import ClusterState
+from reconciler.facts import Facts
+from reconciler.model.cluster import ClusterState, Place
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import (
@@ -49,11 +41,7 @@ from reconciler.model.wanted import (
     PortWanted,
     WantedState,
 )
-from reconciler.plan.make_plan import Boundaries, make_plan
-from reconciler.plan.ownership import declared_units, link_units, overlay_units, owners
-from reconciler.ports.assign import assign_ports
-from reconciler.ports.links import assign_links
-from reconciler.ports.promises import decode_ports
+from reconciler.observe.records import decode_records
 from reconciler.status.files import status_files
 from reconciler.status.summary import Revision
 from tests.fakes.desired import host_facts
@@ -101,8 +89,6 @@ SPECS = WantedState(networks=NETWORKS, attachments=MEMBERS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """What one look came to: the desired state, the wanted objects with those that the cluster shall have, and the plan."""
-
     desired: DesiredState
     objects: Mapping[Key, Object]
     plan: Plan
@@ -115,37 +101,23 @@ def looked(
     cluster: ClusterState = CLUSTER,
     ports: HostPorts | None = None,
 ) -> Looked:
-    """Go through the pure stages of one look, at a host where `seen` is."""
+    """Decide and compare, at a host where `seen` is."""
     seen = seen or {}
-    texts = {f.object.path: f.object.value for f in seen.values() if isinstance(f.object, KvRecord)}
-    (promises, faults), (promised, _) = decode_promises(texts), decode_ports(texts)
-    assert not faults
-    published = published_ports(seen.values())
-    wanted, cluster = with_global_networks(wanted, cluster, {}, instance="i", is_advertised=True)
-    wanted = with_gateway_network(wanted)
-    if is_adoptable(wanted, HOST_FACTS, promises, seen):
-        promises = merged(promises, adopted_promises(wanted, HOST_FACTS, seen))
-    desired = with_held(assign(wanted, HOST_FACTS, promises, cluster), wanted, promises, published, promised)
-    desired = assign_ports(assign_links(desired), promised, of_attachments(published), ports or HostPorts())
-    desired = with_held(desired, wanted, promises, published, promised)
-    objects = compile_objects(desired, FOREIGN)
-    objects |= cluster_objects(desired, cluster, PLACE)
-    found = Found(sandboxes=FOREIGN, seen=seen, promises=promises, desired=desired)
-    objects |= {extra.key: extra for extra in remembered_settings(objects, found)}
-    declared, is_pruning = declared_units(wanted), not wanted.has_faults
-    failed = frozenset(unit for unit, _ in desired.failures)
-    in_force = tables_of(seen_objects(seen)).text
-    tables = kept_tables(tables_of(objects), in_force, failed, None if is_pruning else declared)
-    if tables is not None:
-        objects[tables.key] = tables
-    promised_links = {p.link_name: Unit(network=name) for name, p in promises.networks.items() if p.link_name}
-    promised_links |= {p.link_name: Unit(network=n, attachment=a) for (n, a), p in promises.endpoints.items()}
-    links = link_units(wanted, "alpha", promised_links)
-    sandboxes = {each.sandbox.ns: Unit(attachment=each.name) for each in wanted.attachments}
-    sandboxes |= overlay_units(wanted, {name: p.id for name, p in promises.networks.items()}, HOST_FACTS.instance)
-    boundaries = Boundaries(failures=desired.failures, is_pruning=is_pruning, declared=declared)
-    plan = make_plan(objects, seen, owners(links, sandboxes, seen, objects.values()), boundaries)
-    return Looked(desired=desired, objects=objects, plan=plan)
+    records = decode_records({f.object.path: f.object.value for f in seen.values() if isinstance(f.object, KvRecord)})
+    assert not records.faults
+    facts = Facts(
+        host=HOST_FACTS,
+        seen=seen,
+        sandboxes=FOREIGN,
+        ports=ports or HostPorts(),
+        zones=tables_of(seen_objects(seen)).text,
+        firewall=tuple(seen.items()),
+        records=records,
+        cluster=cluster,
+        place=PLACE,
+    )
+    decision = Decider()(wanted, facts)
+    return Looked(desired=decision.desired, objects=decision.objects, plan=compared(decision, wanted, facts))
 
 
 def seen_objects(seen: Mapping[Key, Seen]) -> Mapping[Key, Object]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from reconciler.compile import Found, compile_objects, remembered_settings
+from reconciler.compile import compile_objects, remembered_settings
 from reconciler.drivers import bridge
+from reconciler.facts import Facts
 from reconciler.firewall.elements import endpoint_elements, link_elements
 from reconciler.firewall.notation import element_text
 from reconciler.firewall.ruleset import TABLES
-from reconciler.ipam.promises import Promises
 from reconciler.model.desired import DesiredLink, DesiredState, PortBinding
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import FirewallElement, KvRecord, Object, Seen, Sysctl, Unit, VethPair
@@ -127,9 +127,9 @@ def test_bridge_without_ports_is_closed_to_loopback_again(value: str, is_changed
     setting = Sysctl(ns=HOST, name=f"net/ipv4/conf/{FRONT.link_name}/route_localnet", value=value)
     desired = DesiredState(host=host_facts(), networks=(FRONT,), attachments=())
     objects = compile_objects(desired, {})
-    found = Found(sandboxes={}, seen={setting.key: Seen(setting, is_ours=False)}, promises=Promises(), desired=desired)
+    facts = Facts(host=desired.host, seen={setting.key: Seen(setting, is_ours=False)})
 
-    assert (replace(setting, value="0") in list(remembered_settings(objects, found))) == is_changed
+    assert (replace(setting, value="0") in list(remembered_settings(objects, facts, desired))) == is_changed
 
 
 def test_record_of_ports_belongs_to_the_attachment() -> None:

@@ -1,0 +1,210 @@
+"""From the specs and the facts to what shall be, whose it is, and what must be left alone. Pure: all it needs is in `Facts`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from reconciler.cluster.global_networks import ended_endpoints, is_name_taken, with_global_networks
+from reconciler.cluster.objects import cluster_objects, standpoints
+from reconciler.cluster.outage import Shared
+from reconciler.compile import Compiler, remembered_settings
+from reconciler.dns.tables import kept_tables
+from reconciler.drivers.remote_told import connecting_plugins, plugin_nodes, plugin_scopes, with_plugins
+from reconciler.errors import ReconcilerError
+from reconciler.facts import Facts
+from reconciler.firewall.published import of_attachments, published_ports
+from reconciler.guard.obey import obeyed
+from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_promises
+from reconciler.ipam.assign import assign
+from reconciler.ipam.gateway_network import with_gateway_network
+from reconciler.ipam.held import Published, with_held
+from reconciler.ipam.leases import as_declared, with_leases
+from reconciler.ipam.promises import Promises, merged
+from reconciler.last_answer import LastAnswer
+from reconciler.model.cluster import ClusterState, Place
+from reconciler.model.desired import DesiredState
+from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.objects import ClusterRecord, Key, KvRecord, NameTables, Object, Seen, Unit
+from reconciler.model.observed import Keyed
+from reconciler.model.plan import Plan
+from reconciler.model.wanted import WantedState
+from reconciler.plan.make_plan import Boundaries, make_plan
+from reconciler.plan.ownership import Owners, declared_units, link_units, overlay_units, owners
+from reconciler.ports.assign import assign_ports
+from reconciler.ports.links import assign_links
+from reconciler.ports.remarks import address_remarks, forwarding_remarks, ipv6_remarks
+from reconciler.sandbox.readings import kept_readings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What shall be on this host. objects: all that shall exist. seen: what they are to be compared with. owners: whose what is.
+
+    boundaries: what is left alone.
+    """
+
+    desired: DesiredState
+    objects: Mapping[Key, Object]
+    seen: Mapping[Key, Seen]
+    owners: Owners
+    boundaries: Boundaries
+
+
+def compared(decision: Decision, wanted: WantedState, facts: Facts) -> Plan:
+    """Return what is to be done, within what the guards allow."""
+    plan = make_plan(decision.objects, decision.seen, decision.owners, decision.boundaries)
+    return obeyed(plan, wanted, decision.owners, facts.sandboxes)
+
+
+class Decider:
+    """Decides again and again: a stage whose input is as it was the last time gives its last answer."""
+
+    def __init__(self) -> None:
+        self._with_global_networks = LastAnswer(with_global_networks)
+        self._with_gateway_network = LastAnswer(with_gateway_network)
+        self._with_leases = LastAnswer(with_leases)
+        self._with_published = LastAnswer(_with_published)
+        self._assign = LastAnswer(assign)
+        self._published_ports = LastAnswer(_published_ports)
+        self._of_attachments = LastAnswer(of_attachments)
+        self._with_held_first = LastAnswer(with_held)
+        self._with_held = LastAnswer(with_held)
+        self._assign_links = LastAnswer(assign_links)
+        self._assign_ports = LastAnswer(assign_ports)
+        self._with_plugins = LastAnswer(with_plugins)
+        self._cluster_objects = LastAnswer(cluster_objects)
+        self._compile_objects = LastAnswer(Compiler().__call__)
+        self._link_units = LastAnswer(_link_units)
+        self._kept_tables = LastAnswer(kept_tables)
+
+    def __call__(
+        self, wanted: WantedState, facts: Facts, blocked: Sequence[tuple[Unit, ReconcilerError]] = ()
+    ) -> Decision:
+        """Decide. blocked: units that failed before in this pass, to be left alone."""
+        plugins = facts.records.plugins
+        wanted, cluster = self._with_global_networks(
+            wanted,
+            facts.cluster,
+            plugins.scopes,
+            instance=facts.place.instance if facts.place is not None else "",
+            is_advertised=facts.host.vtep is not None,
+        )
+        wanted = self._with_gateway_network(wanted, plugins.answers)
+        leased = self._with_leases(wanted, plugins, facts.incarnations, facts.host.name)
+        promises = self._promises(wanted, facts, cluster)
+        desired = as_declared(self._assign(leased.wanted, facts.host, promises, cluster), wanted)
+        desired = self._with_ports(desired, wanted, promises, facts)
+        desired = self._with_plugins(desired, plugins, {ns: fact.inode for ns, fact in facts.sandboxes.items()})
+        shared = Shared(cluster=cluster, wanted=self._records_there(wanted, desired, cluster, facts.place))
+        boundaries = Boundaries(
+            failures=(*facts.failures, *desired.failures, *shared.waiting(), *blocked),
+            is_pruning=not wanted.has_faults,
+            declared=declared_units(wanted),
+            told=(*desired.withdrawn, *shared.told(desired)),
+            ended=frozenset(ended_endpoints(wanted, cluster, facts.records.promises.endpoints)),
+        )
+        objects: dict[Key, Object] = {record.key: record for record in _still_to_be_told(cluster, facts)}
+        objects.update(self._compile_objects(desired, facts.sandboxes))
+        nodes = plugin_nodes(connecting_plugins(wanted, plugins), desired.nodes, plugins, facts.incarnations)
+        objects.update((asked.key, asked) for asked in (*plugin_scopes(wanted), *nodes, *leased.asked))
+        objects.update(shared.wanted)
+        objects.update((extra.key, extra) for extra in remembered_settings(objects, facts, desired))
+        objects.update((kept.key, kept) for kept in kept_readings(objects, facts.records.readings))
+        links = self._link_units(wanted, facts.host.name, promises)
+        whose = owners(links, _sandbox_units(wanted, desired, facts), facts.seen, objects.values())
+        if boundaries.failures or not boundaries.is_pruning:
+            self._keep_names(objects, boundaries, facts.zones)
+        remarks = tuple(_remarks(desired, facts))
+        return Decision(
+            desired=replace(desired, remarks=(*desired.remarks, *remarks)) if remarks else desired,
+            objects=objects,
+            seen={**facts.seen, **there} if (there := shared.seen()) else facts.seen,
+            owners=whose,
+            boundaries=boundaries,
+        )
+
+    def _promises(self, wanted: WantedState, facts: Facts, cluster: ClusterState) -> Promises:
+        """Return what our own store promised, else what we published in the cluster's, else what the kernel still knows."""
+        promises = self._with_published(facts.records.promises, cluster)
+        if is_adoptable(wanted, facts.host, promises, facts.seen):
+            return merged(promises, adopted_promises(wanted, facts.host, facts.seen))
+        return promises
+
+    def _with_ports(self, desired: DesiredState, wanted: WantedState, promises: Promises, facts: Facts) -> DesiredState:
+        """Choose links and host ports, and add what is held. What is published now stays, whether or not the store remembers it."""
+        promised, at_endpoints = facts.records.ports, self._published_ports(facts.firewall)
+        desired = self._assign_links(self._with_held_first(desired, wanted, promises, at_endpoints, promised))
+        desired = self._assign_ports(desired, promised, self._of_attachments(at_endpoints), facts.ports)
+        return self._with_held(desired, wanted, promises, at_endpoints, promised)
+
+    def _records_there(
+        self, wanted: WantedState, desired: DesiredState, cluster: ClusterState, place: Place | None
+    ) -> Mapping[Key, ClusterRecord]:
+        """Return the records that this host shall have in the cluster's store.
+
+        None when it is to be taken out of the cluster, or is not the one meant.
+        """
+        is_leaving = all(network.wanted.is_listed for network in desired.networks)
+        if place is None or not cluster.is_known or is_leaving or is_name_taken(cluster, place.instance):
+            return {}
+        found = self._cluster_objects(desired, cluster, place)
+        said = {record.key: record for record in standpoints(wanted, cluster)} if found else {}
+        return {**found, **said} if said else found
+
+    def _keep_names(self, objects: dict[Key, Object], boundaries: Boundaries, zones: str) -> None:
+        """Leave the names of units alone that are left alone."""
+        wanted = next((each for each in objects.values() if isinstance(each, NameTables)), None)
+        failed = frozenset(unit for unit, _ in boundaries.failures)
+        declared = None if boundaries.is_pruning else boundaries.declared
+        kept = self._kept_tables(wanted, zones, failed, declared, boundaries.ended)
+        if wanted is not None:
+            del objects[wanted.key]
+        if kept is not None:
+            objects[kept.key] = kept
+
+
+def _with_published(kept: Promises, cluster: ClusterState) -> Promises:
+    """What this host published counts where its own store forgot it."""
+    return merged(kept, published_promises(cluster))
+
+
+def _published_ports(firewall: Keyed) -> Published:
+    return published_ports(seen for _, seen in firewall)
+
+
+def _still_to_be_told(cluster: ClusterState, facts: Facts) -> Iterator[KvRecord]:
+    """In an outage, keep our own records of shared networks: they tell later what is to be taken back in the cluster's store."""
+    if cluster.outage is not None:
+        for name in facts.records.promises.shared_networks():
+            seen = facts.seen.get((KvRecord.kind, f"network/{name}"))
+            if seen is not None and isinstance(seen.object, KvRecord):
+                yield seen.object
+
+
+def _link_units(wanted: WantedState, host: str, promises: Promises) -> Mapping[str, Unit]:
+    promised = {network.link_name: Unit(network=name) for name, network in promises.networks.items()}
+    promised |= {
+        endpoint.link_name: Unit(network=network, attachment=attachment)
+        for (network, attachment), endpoint in promises.endpoints.items()
+    }
+    return link_units(wanted, host, {name: unit for name, unit in promised.items() if name})
+
+
+def _sandbox_units(wanted: WantedState, desired: DesiredState, facts: Facts) -> Mapping[NsRef, Unit]:
+    """Return whose each namespace is: the attachment's that has or had links of ours in it, or an overlay network's."""
+    promises = facts.records.promises
+    had = {ns: Unit(attachment=name) for ns, name in promises.sandboxes.items()}
+    have = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in wanted.attachments}
+    ids = {name: network.id for name, network in promises.networks.items()}
+    overlays = overlay_units(wanted, ids, facts.host.instance)
+    return had | have | overlays | {each.ns: each.unit for each in desired.networks if each.ns != HOST}
+
+
+def _remarks(desired: DesiredState, facts: Facts) -> Iterator[tuple[Unit, str]]:
+    """Say what a person should know of what is as declared."""
+    yield from forwarding_remarks(desired, facts.foreign_drops)
+    yield from ipv6_remarks(desired)
+    yield from address_remarks(desired, facts.absent)
+    for attachment, reason in facts.unserved:
+        yield Unit(attachment=attachment), f"it has no name service: {reason}"

@@ -1,0 +1,154 @@
+"""All that a pass reads before it decides: the host, this host's own store, the plugins there are, and the cluster's store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from reconciler.backends import Backends
+from reconciler.cluster.global_networks import followed_networks
+from reconciler.errors import ReconcilerError
+from reconciler.facts import Facts, Records
+from reconciler.ipam.leases import ipam_plugins
+from reconciler.model.cluster import ALONE, ClusterState, Place
+from reconciler.model.objects import HOST_UNIT, Unit
+from reconciler.model.observed import keyed
+from reconciler.model.plugins import PluginFacts
+from reconciler.model.wanted import NetworkMode, WantedState
+from reconciler.observe.containers import container_files, observe_containers, with_containers
+from reconciler.observe.firewall import foreign_forward_drops, observe_firewalls
+from reconciler.observe.host import observe_host
+from reconciler.observe.memory import Memory
+from reconciler.observe.names import observe_names
+from reconciler.observe.plugins import borne_out, seen_at_plugins
+from reconciler.observe.ports import absent_addresses, host_ports
+from reconciler.observe.sandboxes import Promised
+from reconciler.ports.remarks import bindable_addresses
+from reconciler.sandbox.readings import seen_as_typed
+from reconciler.settings import Settings
+from reconciler.status.revision import specs_revision
+
+log = logging.getLogger(__name__)
+
+
+def gather(wanted: WantedState, settings: Settings, backends: Backends) -> Facts:
+    """Read all that the specs make matter. Writes nothing; what was looked at before is looked at again as `memory` says.
+
+    What is wrong with one unit, one record or the cluster's store stands in the facts. Raises KernelError when the host itself
+    cannot be looked at, KvUnavailable without a store of its own.
+    """
+    facts = _host(wanted, settings, backends, _records(backends))
+    cluster = _cluster(wanted, facts.records, facts.host.now, backends)
+    return replace(
+        facts,
+        incarnations=_incarnations(wanted, facts.records.plugins, backends),
+        cluster=cluster,
+        place=_place(wanted, cluster, settings, backends),
+        ports=host_ports(wanted),
+        absent=absent_addresses(bindable_addresses(wanted), backends.namespaces),
+    )
+
+
+def _records(backends: Backends) -> Records:
+    """Read the host's own store. What is no good is told, and harms nothing else."""
+    records = backends.memory.records({e.key: e.value.decode(errors="replace") for e in backends.kv.list("")})
+    for fault in records.faults:
+        log.warning("%s", fault)
+    return records
+
+
+def _host(wanted: WantedState, settings: Settings, backends: Backends, records: Records) -> Facts:
+    """Look at the host itself: kernel, files, firewall and name server. records: what may be there, and so is looked for."""
+    promises, memory = records.promises, backends.memory
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+    containers = observe_containers(wanted, promises.sysctls, backends.containers, memory)
+    backends.namespaces.containers = containers
+    promised = Promised(sysctls=promises.sysctls, sandboxes=promises.sandboxes)
+    facts = observe_host(wanted, settings, backends.namespaces, now, memory, promised)
+    seen = dict(facts.seen)
+    seen.update(container_files(settings.run_dir, memory))
+    seen.update(records.seen)
+    failed = [*facts.failures, *_unusable(wanted, facts)]
+    try:
+        _look_at_firewall(wanted, backends, records)
+        seen.update(memory.firewall or ())
+    except ReconcilerError as error:
+        failed.append((HOST_UNIT, error))
+    names = observe_names(settings.run_dir)
+    seen.update(names.seen)
+    seen.update(seen_as_typed(seen, records.readings))
+    memory.name_server = names.server
+    plugins = borne_out(records.plugins, seen)
+    seen.update(keyed(seen_at_plugins(plugins)))
+    return replace(
+        facts,
+        seen=seen,
+        sandboxes=with_containers(facts.sandboxes, containers),
+        failures=tuple(failed),
+        firewall=memory.firewall or (),
+        foreign_drops=memory.foreign_drops,
+        unserved=names.unserved,
+        zones=names.zones,
+        records=replace(records, plugins=plugins),
+    )
+
+
+def _look_at_firewall(wanted: WantedState, backends: Backends, records: Records) -> None:
+    """Have `memory` know our tables, and what others drop."""
+    memory = backends.memory
+    if memory.firewall is None or memory.firewall_in != memory.overlays.keys():
+        units = [Unit(network=network, attachment=attachment) for network, attachment in records.promises.endpoints]
+        units += [Unit(network=e.network, attachment=a.name) for a in wanted.attachments for e in a.endpoints]
+        overlays = [overlay.ns for overlay in memory.overlays.values() if overlay is not None]
+        memory.firewall = keyed(observe_firewalls(backends.nft, backends.namespaces, overlays, units))
+        memory.firewall_in = frozenset(memory.overlays)
+        memory.foreign_drops = tuple(foreign_forward_drops(backends.nft))
+
+
+def _unusable(wanted: WantedState, facts: Facts) -> Iterator[tuple[Unit, ReconcilerError]]:
+    """Yield the attachments whose sandbox is gone, the host's own, or another attachment's too: nothing is done in there."""
+    for attachment in wanted.attachments:
+        fact = None if attachment.mode is NetworkMode.HOST else facts.sandboxes.get(attachment.sandbox.ns)
+        if fact is not None and fact.error is not None:
+            yield Unit(attachment=attachment.name), fact.error
+
+
+def _incarnations(wanted: WantedState, plugins: PluginFacts, backends: Backends) -> Mapping[str, str]:
+    """Tell which plugins run, of those that may have to be told again what others were told before them."""
+    connecting = {driver for (_, driver), scope in plugins.scopes.items() if scope.connectivity == "global"}
+    return {name: backends.plugins.incarnation(name) for name in ipam_plugins(wanted) | connecting}
+
+
+def _cluster(wanted: WantedState, records: Records, now: str, backends: Backends) -> ClusterState:
+    """Look at what this host has to do with of the cluster. What could not be read is told, and harms nothing else."""
+    if backends.cluster is None:
+        return ALONE
+    followed = followed_networks(wanted, records.plugins.scopes, records.promises.shared_networks())
+    state = backends.cluster.look(followed, now)
+    for fault in state.faults:
+        log.warning("%s", fault)
+    return state
+
+
+def _place(wanted: WantedState, cluster: ClusterState, settings: Settings, backends: Backends) -> Place | None:
+    """Return what this host says of itself in its cluster. git is asked while the cluster's store can be."""
+    store = backends.cluster
+    if store is None:
+        return None
+    me = cluster.nodes.get(cluster.host)
+    return Place(
+        nodes_folder=store.discovery.path,
+        instance=store.instance,
+        is_watched=store.is_watched or (me is not None and me.is_watched and me.is_alive),
+        revision=_revision(wanted, settings, backends.memory) if cluster.is_known else ("", False),
+    )
+
+
+def _revision(wanted: WantedState, settings: Settings, memory: Memory) -> tuple[str, bool]:
+    """Return commit and dirty flag of the specs; git is asked again when they want something else, or everything is looked at."""
+    if memory.revision is None or memory.revision[0] != wanted:
+        found = specs_revision(settings.specs_dir)
+        memory.revision = (wanted, (found.commit, found.is_dirty))
+    return memory.revision[1]
