@@ -42,7 +42,7 @@ def status_files(
     netns_dir: Path,
     host_sandbox: str = HOST_SANDBOX,
 ) -> StatusFiles:
-    """Give the files for `report`. previous: the summary of the pass before; the others: see `attachment_document`."""
+    """Return the files for `report`. previous: the summary of the pass before; the others: see `attachment_document`."""
     desired = report.desired
     networks = {network.name: network for network in desired.networks}
     document = partial(
@@ -67,7 +67,7 @@ def status_files(
 
 
 def _members(report: Report) -> dict[str, list[DesiredAttachment]]:
-    """Give per network the attachments on it, held ones too; like the engine, inspect lists no endpoint that does not run."""
+    """Return per network the attachments on it, held ones too; like the engine, inspect lists no endpoint that does not run."""
     refused, unmade = _refused(report), _unmade(report)
     staying = {attachment.name for attachment in report.desired.held}
     members: dict[str, list[DesiredAttachment]] = {}
