@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reconciler.errors import Held
 from reconciler.model.desired import DesiredAttachment
-from reconciler.model.objects import Unit, VethPair
+from reconciler.model.objects import Unit
 from reconciler.model.plan import Action
 from reconciler.model.report import Report
 from reconciler.status.attachment_document import HOST_SANDBOX, attachment_document
@@ -90,5 +90,5 @@ def _unmade(report: Report) -> frozenset[Unit]:
     return frozenset(
         operation.unit
         for operation in report.drift.operations
-        if operation.action is Action.CREATE and isinstance(operation.object, VethPair)
+        if operation.action is Action.CREATE and operation.object.traits.is_endpoint_link
     )
