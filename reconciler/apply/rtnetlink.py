@@ -26,7 +26,6 @@ from reconciler.apply.sublinks import (
 )
 from reconciler.apply.vxlan import create_vxlan, update_vxlan
 from reconciler.kernel.netns import Namespaces
-from reconciler.model.kinds.base import OfLink
 from reconciler.model.objects import (
     Address,
     Bridge,
@@ -52,9 +51,7 @@ def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> 
     doomed = {
         number: operation.before
         for number, operation in enumerate(operations)
-        if operation.action is Action.DELETE
-        and isinstance(operation.before, OfLink)
-        and operation.before.traits.link_kind
+        if operation.action is Action.DELETE and isinstance(operation.before, _LINKS)
     }
     others = [number for number in range(len(operations)) if number not in doomed]
     errors = dict(zip(doomed, delete_links(tuple(doomed.values()), namespaces), strict=True))
@@ -65,6 +62,9 @@ def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> 
         scripts = [_script(operations[number], namespaces) for number in some]
         errors.update(zip(some, run_scripts(scripts, namespaces), strict=True))
     return [Outcome(operation=operation, error=errors[number]) for number, operation in enumerate(operations)]
+
+
+_LINKS = (Bridge, VethPair, Vxlan, DeadEnd, Vlan, Macvlan, Ipvlan)
 
 
 def _script(operation: Operation, namespaces: Namespaces) -> Script:

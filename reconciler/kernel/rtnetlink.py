@@ -8,12 +8,10 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from reconciler.errors import ReconcilerError
-
-if TYPE_CHECKING:
-    from reconciler.model.objects import IPAddress
+from reconciler.model.objects import IPAddress
 
 # linux/netlink.h
 NLMSG_ERROR: Final = 2

@@ -16,7 +16,7 @@ from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.report import Report
 from reconciler.watch.agenda import Agenda
 from reconciler.watch.listener import Listener
-from reconciler.watch.patience import Noise, Rest
+from reconciler.watch.noise import Noise
 from reconciler.watch.source import CLEAN, Dirty, Source, Watched
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ that dies before its record says that it is watched is not missed."""
 _SPEC_POLL_S: Final = 5.0
 _TRIAL_POLL_S: Final = 1.0
 """How often to see whether other specs are still on trial."""
+
+_REST_MAX_S: Final = 2.0
+"""After a pass for the sake of other hosts their news rest as long as it took, and no longer than this."""
 
 _RETRY_FIRST_S: Final = 0.2
 _RETRY_MAX_S: Final = 60.0
@@ -114,9 +117,9 @@ class Loop:
     ) -> None:
         self._host, self._sources, self._listeners = host, sources, listeners
         self._wait, self._clock = wait, clock
-        self._agenda, self._noise, self._rest = Agenda(), Noise(), Rest()
+        self._agenda, self._noise = Agenda(), Noise()
         self._armed = CLEAN
-        self._retry_wait_s = 0.0
+        self._retry_wait_s = self._rest_until_s = 0.0
 
     def run(self) -> None:
         """Begin with a full pass; end when a source says so."""
@@ -174,11 +177,13 @@ class Loop:
         )
 
     def _without_storms(self, dirty: Dirty, now_s: float) -> Dirty:
-        """Let news of other hosts rest that come in a storm; with other news they are served all the same."""
-        until_s = self._rest.until_s(now_s)
-        if not dirty.is_cluster or until_s is None:
+        """Let news of other hosts rest that come in a storm, as each pass for them costs as much as one for all of them.
+
+        News that come singly never wait; with other news they are served all the same.
+        """
+        if not dirty.is_cluster or now_s >= self._rest_until_s:
             return dirty
-        self._agenda.add(Due.CLUSTER, until_s)
+        self._agenda.add(Due.CLUSTER, self._rest_until_s)
         return replace(dirty, is_cluster=False)
 
     def _pass(self, dirty: Dirty) -> None:
@@ -191,7 +196,7 @@ class Loop:
             return
         ended_s = self._clock()
         if dirty.is_cluster:
-            self._rest.worked(began_s, ended_s)
+            self._rest_until_s = ended_s + min(_REST_MAX_S, ended_s - began_s)
         self._noise.looked(dirty.namespaces, ended_s, was_fruitful=bool(passed.report.outcomes))
         for source in self._sources:
             self._armed |= source.arm(passed.watched)
@@ -202,9 +207,8 @@ class Loop:
     def _could_not(self, error: ReconcilerError) -> None:
         """The pass as a whole was impossible; the specs may not have been read, and what told of them is taken."""
         is_lock = isinstance(error, LockHeld)
-        self._retry(
-            _TRIAL_POLL_S if isinstance(error, TrialPending) else _RETRY_FIRST_S if is_lock else None, Due.SPECS
-        )
+        wait_s = _TRIAL_POLL_S if isinstance(error, TrialPending) else _RETRY_FIRST_S if is_lock else None
+        self._retry(wait_s, Due.SPECS)
         if not is_lock:
             log.error("%s", error)
             for listener in self._listeners:

@@ -1,7 +1,4 @@
-"""How long news wait that keep coming and are none of our business, or cost more than they bring. Pure.
-
-Times are of one monotonic clock, in seconds.
-"""
+"""Which namespaces keep telling of changes that are none of our business, and how long to let them wait. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +12,6 @@ _WAIT_MAX_S = 2.0
 _QUIET_S = 10.0
 """Silent for so long, a namespace counts as quiet again."""
 
-_REST_MAX_S = 2.0
-
 
 @dataclass(slots=True)
 class _Noise:
@@ -25,7 +20,7 @@ class _Noise:
 
 
 class Noise:
-    """Looks that found nothing to do, by the namespaces that caused them.
+    """Looks that found nothing to do, by the namespaces that caused them. Times are of one monotonic clock, in seconds.
 
     A process in a sandbox may change its own routes a thousand times a second; that must cost neither us nor its neighbours. A
     quiet namespace is always looked at immediately.
@@ -51,22 +46,3 @@ class Noise:
                 known = self._known.setdefault(ns, _Noise(0, now_s))
                 known.fruitless += 1
                 known.last_s = now_s
-
-
-class Rest:
-    """After a pass for the sake of other hosts, as long a rest from their news, so that a storm of them leaves time for ours.
-
-    What comes meanwhile is served by one pass together: with thousands of endpoints elsewhere each would cost as much as all of it.
-    News that come singly are never made to wait.
-    """
-
-    def __init__(self) -> None:
-        self._until_s = 0.0
-
-    def worked(self, began_s: float, ended_s: float) -> None:
-        """Note a pass that such news led to."""
-        self._until_s = ended_s + min(_REST_MAX_S, ended_s - began_s)
-
-    def until_s(self, now_s: float) -> float | None:
-        """Return when the news that there are now may be looked at; None for at once."""
-        return self._until_s if now_s < self._until_s else None
