@@ -10,11 +10,13 @@ import click
 import pytest
 
 from reconciler import errors
+from reconciler.cli.manual_page import FILES
 from reconciler.cli.root import reconcile
 from reconciler.errors import ReconcilerError
 from tests import reference
 
 ROOT = Path(__file__).parent.parent
+NO_FILES_OF_OURS = {"docker.sock", "podman.sock"}
 CONDITIONS = {"Ready", "Reconciling", "Stalled", "True", "False", "Unknown"}
 DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
@@ -167,3 +169,20 @@ def test_commands_that_are_shown_exist(document: Path) -> None:
     found = {line: unknown_words(line) for line in commands_in(document.read_text())}
 
     assert {line: words for line, words in found.items() if words} == {}
+
+
+def test_every_field_of_the_specs_is_described() -> None:
+    rows = [line for line in (reference.PAGES / "specs.md").read_text().splitlines() if line.startswith("| `")]
+
+    assert len(rows) > 50
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def test_every_file_of_the_state_and_run_folders_is_listed() -> None:
+    """By the names that stand in the sources."""
+    sources = [path.read_text() for path in (ROOT / "reconciler").rglob("*.py")]
+    names = {name for text in sources for name in re.findall(r'"([a-z-]+\.(?:json|ndjson|db|log|sock))"', text)}
+    listed = " ".join((*FILES, *FILES.values()))
+
+    assert {"state.db", "trial.log", "retry.json"} <= names
+    assert {name for name in names if name not in listed} == NO_FILES_OF_OURS & names

@@ -75,17 +75,24 @@ class SandboxSpec(SpecModel):
 
 
 class EndpointSpec(SpecModel):
-    ipv4_address: Ipv4 | None = None
-    ipv6_address: Ipv6 | None = None
-    link_local_ips: Items[Address] = ()
-    mac_address: Mac | None = None
-    aliases: Items[Alias] = ()
-    priority: int = Field(default=0, gt=-_PRIORITY_MAX, lt=_PRIORITY_MAX)
+    ipv4_address: Ipv4 | None = Field(default=None, description="static address; default a free one of the network")
+    ipv6_address: Ipv6 | None = Field(default=None, description="static address; default a free one of the network")
+    link_local_ips: Items[Address] = Field(default=(), description="link-local addresses beside the others")
+    mac_address: Mac | None = Field(default=None, description="default 02:42 and the IPv4 address")
+    aliases: Items[Alias] = Field(default=(), description="further names on this network")
+    priority: int = Field(
+        default=0,
+        gt=-_PRIORITY_MAX,
+        lt=_PRIORITY_MAX,
+        description="higher comes first among the interfaces, and for the default route after gw_priority",
+    )
     gw_priority: int = Field(
         default=0, gt=-_PRIORITY_MAX, lt=_PRIORITY_MAX, description="higher takes the default route"
     )
-    interface_name: LinkName | None = None
-    driver_opts: dict[str, Text] = Field(default={})
+    interface_name: LinkName | None = Field(default=None, description="default eth and the lowest free number")
+    driver_opts: dict[str, Text] = Field(
+        default={}, description="options of the endpoint, e.g. com.docker.network.endpoint.sysctls"
+    )
 
 
 def _parse_short_port(value: Tree) -> PortWanted:
@@ -131,13 +138,17 @@ Protocol = Annotated[str, PlainValidator(parse_protocol), WithJsonSchema({"enum"
 class LongPort(SpecModel):
     """Compose's long form; what only Swarm or people read (mode, name, app_protocol) is taken and ignored."""
 
-    target: Annotated[tuple[int, int], PlainValidator(_parse_ports), _PORTS_SCHEMA]
-    published: Annotated[tuple[int, int] | None, PlainValidator(_parse_published), _PORTS_SCHEMA] = None
-    protocol: Protocol = "tcp"
-    host_ip: Address | None = None
-    mode: Text = "host"
-    name: Text = ""
-    app_protocol: Text = ""
+    target: Annotated[tuple[int, int], PlainValidator(_parse_ports), _PORTS_SCHEMA] = Field(
+        description="port or range in the sandbox"
+    )
+    published: Annotated[tuple[int, int] | None, PlainValidator(_parse_published), _PORTS_SCHEMA] = Field(
+        default=None, description="port or range of the host; default one of the ephemeral range"
+    )
+    protocol: Protocol = Field(default="tcp", description="default tcp")
+    host_ip: Address | None = Field(default=None, description="address of the host; default all")
+    mode: Text = Field(default="host", description="Swarm's, ignored")
+    name: Text = Field(default="", description="for people, ignored")
+    app_protocol: Text = Field(default="", description="for people, ignored")
 
     @model_validator(mode="after")
     def _has_equal_ranges(self) -> LongPort:

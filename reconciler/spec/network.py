@@ -57,7 +57,7 @@ class IpamSpec(SpecModel):
     config: Items[SubnetSpec] = Field(
         default=(), max_length=SUBNETS_MAX, description="at most one IPv4 and one IPv6 subnet on a bridge"
     )
-    options: dict[str, Text] | None = None
+    options: dict[str, Text] | None = Field(default=None, description="for the IPAM plugin, and shown by inspect")
 
 
 def _parse_external(value: Tree) -> bool | str:
@@ -105,13 +105,13 @@ class NetworkSpec(SpecModel):
     driver_opts: dict[str, Text] = Field(
         default={}, description="options of the driver, e.g. com.docker.network.driver.mtu"
     )
-    ipam: IpamSpec = IpamSpec()
+    ipam: IpamSpec = Field(default=IpamSpec(), description="subnets and addresses")
     internal: bool = Field(default=False, description="no way out of the network")
-    enable_ipv4: bool | None = None
-    enable_ipv6: bool | None = None
-    attachable: bool = False
+    enable_ipv4: bool | None = Field(default=None, description="default true")
+    enable_ipv6: bool | None = Field(default=None, description="default false")
+    attachable: bool = Field(default=False, description="shown by inspect, no more")
     external: External = Field(default=False, description="declared elsewhere; only join it")
-    labels: Labels = ()
+    labels: Labels = Field(default=(), description="shown by inspect")
     protect: bool = Field(default=False, description="the network stays when it is no longer declared")
     allow_overlap: bool = Field(
         default=False, description="its subnets may cover routes and addresses that the host reaches elsewhere"
