@@ -26,18 +26,31 @@ if TYPE_CHECKING:
 _SOCKET_PATH_MAX: Final = 107
 """sun_path less the terminating zero (unix(7))."""
 
+_WILD: Final = re.compile(r"[*?\[\]!]")
+_ANY_HOST: Final = "host"
+"""Whom specs are read for that name no hosts, where no host is meant in particular."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """What the global options came to. verbosity: 0 is normal, each -v adds one, each -q takes one."""
+    """What the global options came to. verbosity: 0 is normal, each -v adds one, each -q takes one.
+
+    hosts: as --host has it, names and globs with commas; "" when it is not given.
+    """
 
     settings: Settings
     verbosity: int = 0
     log_format: str = "text"
+    hosts: str = ""
 
 
-def invocation(given: Mapping[str, Value], environment: Mapping[str, str] | None = None) -> Invocation:
-    """Put the three sources together. Raises ConfigError for what environment or file have wrong."""
+def invocation(
+    given: Mapping[str, Value], environment: Mapping[str, str] | None = None, *, is_for_hosts: bool = False
+) -> Invocation:
+    """Put the three sources together. Raises ConfigError for what environment or file have wrong.
+
+    is_for_hosts: --host may name several, by globs and with commas.
+    """
     from_environment = _environment_values(os.environ if environment is None else environment)
     file = given.get("config", from_environment.get("config"))
     from_file = _file_values(Path(str(file or DEFAULT_CONFIG)), is_required=file is not None)
@@ -45,8 +58,16 @@ def invocation(given: Mapping[str, Value], environment: Mapping[str, str] | None
     verbose, quiet = found.get("verbose", 0), found.get("quiet", 0)
     assert isinstance(verbose, int)
     assert isinstance(quiet, int)
+    hosts = str(found.get("host", ""))
+    if is_for_hosts:
+        found["host"] = _ANY_HOST
+    elif hosts:
+        _check_host(hosts)
     return Invocation(
-        settings=_settings(found), verbosity=verbose - quiet, log_format=str(found.get("log-format", "text"))
+        settings=_settings(found),
+        verbosity=verbose - quiet,
+        log_format=str(found.get("log-format", "text")),
+        hosts=hosts,
     )
 
 
@@ -172,7 +193,7 @@ def checked(option: GlobalOption, value: Value) -> Value:
     if isinstance(value, str) and (not value or "\0" in value):
         raise ConfigError(f"{option.name} is empty")
     if option.name == "host":
-        _check_host(str(value))
+        _check_hosts(str(value))
     if option.name == "cluster-advertise":
         advertised(str(value))
     if option.name == "container-engine":
@@ -208,6 +229,12 @@ def _seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text) or not float(text):
         raise ConfigError(f"plugin-timeout is a number of seconds, as 20 or 0.5, not {text!r}")
     return float(text)
+
+
+def _check_hosts(text: str) -> None:
+    """Check names, and what may fit some; a command that is for one host checks that it is one."""
+    for name in text.split(","):
+        _check_host(_WILD.sub("x", name))
 
 
 def _check_host(name: str) -> None:

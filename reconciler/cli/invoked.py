@@ -10,9 +10,9 @@ from reconciler.errors import ConfigError, SandboxMissing
 from reconciler.settings import Settings
 
 
-def begin(context: click.Context) -> Invocation:
-    """Put the global options together and set the logs up by them."""
-    found = invocation(context.find_root().obj or {})
+def begin(context: click.Context, *, is_for_hosts: bool = False) -> Invocation:
+    """Put the global options together and set the logs up by them. is_for_hosts: --host may name several."""
+    found = invocation(context.find_root().obj or {}, is_for_hosts=is_for_hosts)
     configure_logs(found.verbosity, found.log_format)
     return found
 

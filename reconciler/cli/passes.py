@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 
 import click
 
+from reconciler.cli.forms import Form, is_text_shown, write_out
 from reconciler.cli.invocation import Invocation
 from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.options import global_options
 from reconciler.cli.pass_log import log_faults, log_pass, log_spec_warnings
 from reconciler.cli.progress import progress_bar
-from reconciler.cli.terminal import has_colours, show
 from reconciler.errors import ExitCode
 from reconciler.guard.orders import Orders
 from reconciler.model.report import Report
@@ -31,7 +32,9 @@ def apply_pass(context: click.Context, orders: Orders) -> ExitCode:
     return _finish(invoked, report, started)
 
 
-def dry_run(context: click.Context, orders: Orders, *, against: str, output: str, is_detailed: bool) -> ExitCode:
+def dry_run(
+    context: click.Context, orders: Orders, *, against: str, outputs: Sequence[Form], is_detailed: bool
+) -> ExitCode:
     """Print the plan. Nothing is written anywhere."""
     from reconciler import pipeline
     from reconciler.backends import open_backends
@@ -42,10 +45,10 @@ def dry_run(context: click.Context, orders: Orders, *, against: str, output: str
     with open_backends(settings, read_only=True) as backends:
         report = pipeline.plan_pass(settings, backends, against=against, orders=orders)
     issues = undecided(report)
-    if output == "text":
+    if is_text_shown(outputs):
         log_faults(report)
         log_spec_warnings(report.spec_warnings)
-    show(_plan(report, issues, output))
+    write_out(outputs, partial(_plan, report, issues))
     code = exit_code(report, issues)
     has_changes = bool(report.plan.operations)
     return ExitCode.CHANGES if code is ExitCode.OK and is_detailed and has_changes else code
@@ -79,8 +82,8 @@ def _finish(invoked: Invocation, report: Report, started: float) -> ExitCode:
     return exit_code(report, issues)
 
 
-def _plan(report: Report, issues: tuple[Unsettled, ...], output: str) -> str:
-    match output:
+def _plan(report: Report, issues: tuple[Unsettled, ...], name: str, is_coloured: bool) -> str:
+    match name:
         case "json":
             from reconciler.cli.plan_json import plan_json
 
@@ -89,9 +92,11 @@ def _plan(report: Report, issues: tuple[Unsettled, ...], output: str) -> str:
             from reconciler.cli.plan_github import plan_github
 
             return plan_github(report, issues)
+        case "markdown":
+            raise click.UsageError("--output markdown goes with --against git:REV")
     from reconciler.cli.plan_text import plan_text
 
-    return plan_text(report, issues, is_coloured=has_colours(sys.stdout))
+    return plan_text(report, issues, is_coloured=is_coloured)
 
 
 def _is_bar_wanted(invoked: Invocation) -> bool:

@@ -23,10 +23,10 @@ _ACTION_ORDER = {Action.DELETE: 0, Action.UPDATE: 1, Action.CREATE: 2}
 
 def plan_json(report: Report, issues: Sequence[Unsettled]) -> str:
     """Give the plan as one JSON document. issues: what is in the way, by `undecided` or, after a pass, `unsettled`."""
-    return json_text(_document(report, issues))
+    return json_text(plan_document(report, issues))
 
 
-def _document(report: Report, issues: Sequence[Unsettled]) -> dict[str, Json]:
+def plan_document(report: Report, issues: Sequence[Unsettled]) -> dict[str, Json]:
     changes = _by_key(report.plan.operations)
     counts = Counter(operation.action for operation in report.plan.operations)
     return {

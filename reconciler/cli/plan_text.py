@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from reconciler.cli.terminal import printable
-from reconciler.model.objects import Object, Unit
+from reconciler.model.objects import Object, Plain, Unit
 from reconciler.model.plan import Action, Disruption, Operation
 from reconciler.model.report import Report
 from reconciler.model.words import some
@@ -46,7 +46,7 @@ def _lines(report: Report, issues: Sequence[Unsettled]) -> Iterator[str]:
     for unit in sorted(groups, key=_networks_first):
         yield click.style(_title(unit), bold=True)
         for operation in groups[unit]:
-            yield from _operation(operation)
+            yield from operation_lines(operation)
         yield ""
     for issue in issues:
         yield click.style("! ", fg="red") + printable(f"{issue.unit} stays as it is: {issue.message}")
@@ -65,7 +65,7 @@ def _title(unit: Unit) -> str:
     return printable(str(unit))
 
 
-def _operation(operation: Operation) -> Iterator[str]:
+def operation_lines(operation: Operation) -> Iterator[str]:
     sign, colour = _SIGNS[operation.action]
     noticed = _NOTICED.get(operation.disruption, "")
     hit = f" for {_some(operation.affects)}" if noticed and operation.affects else ""
@@ -86,7 +86,9 @@ def _changed_fields(before: Object, after: Object) -> Iterator[str]:
             yield f"{name}: {_shown(now.get(name))} -> {_shown(value)}"
 
 
-def _shown(value: object) -> str:
+def _shown(value: Plain) -> str:
     """Keep long values, such as a whole file, to one short line."""
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "nothing"
     text = "nothing" if value is None else str(value)
     return f"({len(text)} characters)" if len(text) > _VALUE_SHOWN or "\n" in text else printable(text)

@@ -20,8 +20,9 @@ from reconciler.ipam.leases import as_declared, with_leases
 from reconciler.ipam.promises import Promises, decode_promises
 from reconciler.kv.protocol import KvStore
 from reconciler.model.desired import DesiredState, HostFacts
-from reconciler.model.objects import Key, Object, Seen, Unit
+from reconciler.model.objects import Key, KvRecord, Object, Seen, Unit
 from reconciler.model.observed import HostPorts
+from reconciler.model.plan import Plan
 from reconciler.model.plugins import PluginFacts, is_plugin
 from reconciler.model.report import Report
 from reconciler.model.wanted import NetworkWanted, OverlayOptions, Source, SpecWarning, WantedState
@@ -79,6 +80,41 @@ def foreseen(loaded: LoadedSpecs, settings: Settings) -> tuple[tuple[SpecError, 
 def on_empty_host(wanted: WantedState, settings: Settings) -> DesiredState:
     """Make all choices as on a host where there is nothing."""
     return _assigned(wanted, host_facts(settings, View(links=(), addresses=(), routes=()), _now()), Promises(), {})
+
+
+def between(before: LoadedSpecs, after: LoadedSpecs, settings: Settings) -> tuple[DesiredState, Report]:
+    """Give what a host has that applied `before` as its first specs, and the plan from there to `after`. Asks no host."""
+    host = _any_host(settings)
+    had = _assigned(before.wanted, host, Promises(), {})
+    if before.wanted == after.wanted:
+        return had, Report(
+            desired=had,
+            plan=Plan(),
+            spec_faults=after.faults,
+            spec_warnings=after.warnings,
+            digest=after.digest,
+        )
+    objects = compile_objects(had, {})
+    records = {found.path: found.value for found in objects.values() if isinstance(found, KvRecord)}
+    promises, _ = decode_promises(records)
+    ports, _ = decode_ports(records)
+    return had, _report(after, _assigned(after.wanted, host, promises, ports), objects, promises)
+
+
+def _any_host(settings: Settings) -> HostFacts:
+    """What only the host could tell is left out, and so are the files of the machine that asks."""
+    return HostFacts(
+        name=settings.host,
+        instance=settings.instance,
+        hostname=settings.host,
+        uplink_mtu=None,
+        routes=(),
+        resolv_conf="",
+        resolved_conf="",
+        hosts="",
+        has_ipv6=True,
+        now="1970-01-01T00:00:00.000000000Z",
+    )
 
 
 def _places(wanted: WantedState, untold: Container[str]) -> Mapping[Unit, Source]:

@@ -16,6 +16,8 @@ from reconciler.model.identifiers import HOST, NsRef
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 IPInterface = IPv4Interface | IPv6Interface
+Plain = str | int | bool | list["Plain"] | None
+"""What JSON has by itself."""
 
 Key = tuple[str, ...]
 """Kind first, then what tells objects of the kind apart. Plain strings, so that plans sort the same everywhere."""
@@ -91,13 +93,15 @@ class _Object:
         """Say in a few words what this is, for plans and logs."""
         raise NotImplementedError
 
-    def attributes(self) -> dict[str, str | int | bool | None]:
+    def attributes(self) -> dict[str, Plain]:
         """Give the fields for the plan's JSON: plain values, in order of declaration, without what is not compared."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.compare}
 
 
-def _plain(value: object) -> str | int | bool | None:
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+def _plain(value: object) -> Plain:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else str(value)
 
 
 def _where(ns: NsRef) -> str:

@@ -228,7 +228,7 @@ def attachment_conflicts(
 
 
 def is_for_host(hosts: tuple[str, ...], host: str) -> bool:
-    return not hosts or any(fnmatchcase(host, pattern) for pattern in hosts)
+    return not hosts or host in hosts or any(fnmatchcase(host, pattern) for pattern in hosts if _GLOB & set(pattern))
 
 
 def _sandbox_claims(name: str, spec: AttachmentSpec, networks: NetworkTable) -> Iterator[_Claim]:

@@ -16,7 +16,8 @@ from reconciler.spec.document import BYTES_MAX
 SPEC_SUFFIXES: Final = (".yaml", ".yml")
 TEMPLATE_SUFFIXES: Final = (".yaml.j2", ".yml.j2")
 _MISNAMED: Final = (".yaml.jinja", ".yml.jinja", ".yaml.jinja2", ".yml.jinja2")
-_ANYHOW: Final = SPEC_SUFFIXES + TEMPLATE_SUFFIXES + _MISNAMED
+SPEC_LIKE: Final = SPEC_SUFFIXES + TEMPLATE_SUFFIXES + _MISNAMED
+"""Ends of names, in lower case, that are read, or refused as what was meant to be read."""
 VARIABLES: Final = "vars.yaml"
 _VARIABLES_MISNAMED: Final = "vars.yml"
 HOSTS: Final = "hosts"
@@ -47,8 +48,11 @@ class SpecFolder:
     is_listed: bool = True
 
 
-def read_folder(specs_dir: Path, *, host: str) -> SpecFolder:
-    """Read every spec file below `specs_dir` and the variables that hold for `host`. Never raises for what it finds there."""
+def read_folder(specs_dir: Path, *, host: str, shown_as: Path | None = None) -> SpecFolder:
+    """Read every spec file below `specs_dir` and the variables that hold for `host`. Never raises for what it finds there.
+
+    shown_as: the folder that names of files begin with, where that is another.
+    """
     texts: list[SpecText] = []
     faults: list[SpecError] = []
     digest = hashlib.sha256()
@@ -75,7 +79,7 @@ def read_folder(specs_dir: Path, *, host: str) -> SpecFolder:
         except _Refused as error:
             faults.append(SpecError(printable(path), 0, 0, str(error)))
         else:
-            name = printable(path)
+            name = printable(path if shown_as is None else shown_as / path.relative_to(specs_dir))
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
             is_template = path.name.endswith(TEMPLATE_SUFFIXES)
             texts.append(SpecText(name, text.removeprefix("\ufeff"), is_template, is_variables))
@@ -91,7 +95,7 @@ def _check_name(path: Path, *, is_variables: bool) -> None:
     if is_variables and not path.name.endswith(".yaml"):
         raise _Refused(f"the file is not read: call it {path.stem}.yaml")
     if not path.name.endswith(SPEC_SUFFIXES + TEMPLATE_SUFFIXES):
-        suffix = next(".yaml.j2" if one in _MISNAMED else one for one in _ANYHOW if path.name.lower().endswith(one))
+        suffix = next(".yaml.j2" if one in _MISNAMED else one for one in SPEC_LIKE if path.name.lower().endswith(one))
         raise _Refused(f"the file is not read: its name must end in {suffix}")
 
 
@@ -130,7 +134,7 @@ def _spec_files(folder: Path, seen: set[tuple[int, int]], depth: int) -> Iterato
                 continue
             if _is_folder(entry):
                 yield from _spec_files(path, seen, depth + 1)
-            elif entry.name.lower().endswith(_ANYHOW):
+            elif entry.name.lower().endswith(SPEC_LIKE):
                 files += 1
                 if files > FILES_MAX:
                     raise _TooManyFiles(folder, f"the folder holds more than {FILES_MAX} spec files")

@@ -17,7 +17,7 @@ from reconciler.spec.conflicts import attachment_conflicts, is_for_host, network
 from reconciler.spec.declarations import Declarations, Declared, read_declarations
 from reconciler.spec.document import FAULTS_MAX, Document, parse_document, shown
 from reconciler.spec.files import SpecFolder, SpecText, read_folder
-from reconciler.spec.links import HINTS_AMONG_MAX, link_faults, linkable
+from reconciler.spec.links import HINTS_AMONG_MAX, Linkable, link_faults, linkable
 from reconciler.spec.names import long_name_faults
 from reconciler.spec.network import Fault, NetworkSpec, builtin_networks, network_wanted
 from reconciler.spec.not_yet import not_yet_in_network
@@ -43,7 +43,8 @@ class LoadedSpecs:
 
     texts: what they hold, so that the same specs can be understood again when the files have changed. parsed: plain spec files
     by name, so that the next load need not parse again those that did not change. is_listed: False when the folder could not be
-    looked through, so that nobody knows what is declared. folder: where they stand, "" where that is not known.
+    looked through, so that nobody knows what is declared. folder: where they stand, "" where that is not known. documents: all spec
+    files that are YAML within the limits, templates as they were rendered.
     """
 
     wanted: WantedState
@@ -55,6 +56,7 @@ class LoadedSpecs:
     parsed: Mapping[str, ParsedFile] = field(default_factory=dict, compare=False, repr=False)
     is_listed: bool = True
     folder: str = ""
+    documents: tuple[Document, ...] = field(default=(), compare=False, repr=False)
 
 
 def load_specs(
@@ -64,16 +66,25 @@ def load_specs(
     is_bridge_enabled: bool = True,
     is_in_cluster: bool = True,
     previous: LoadedSpecs | None = None,
+    shown_as: Path | None = None,
+    is_for_host_alone: bool = False,
 ) -> LoadedSpecs:
     """Read the folder for `host`; what is there may be anything, it ends up in `faults` and never raises.
 
     An entry with a fault is left out, as are the attachments that refer to it: they stay as they run. `is_bridge_enabled`
     False leaves out the network `bridge` (`--bridge none`). `is_in_cluster` False: no other host declares external networks.
-    previous: an earlier load of the same folder, to save work only.
+    previous: an earlier load of the same folder, to save work only. shown_as: the folder that names of files begin with, where
+    that is another than the one that is read. is_for_host_alone: attachments of other hosts are not checked, for who loads the
+    folder for many hosts and has had it checked once.
     """
     known = previous.parsed if previous is not None else {}
-    place = _Place(host=host, is_bridge_enabled=is_bridge_enabled, is_in_cluster=is_in_cluster)
-    loaded = _understood(read_folder(specs_dir, host=host), place, known)
+    place = _Place(
+        host=host,
+        is_bridge_enabled=is_bridge_enabled,
+        is_in_cluster=is_in_cluster,
+        is_alone=is_for_host_alone,
+    )
+    loaded = _understood(read_folder(specs_dir, host=host, shown_as=shown_as), place, known)
     return replace(loaded, folder=os.path.abspath(specs_dir))
 
 
@@ -90,6 +101,7 @@ class _Place:
     host: str
     is_bridge_enabled: bool
     is_in_cluster: bool
+    is_alone: bool = False
 
 
 def _understood(folder: SpecFolder, place: _Place, known: Mapping[str, ParsedFile]) -> LoadedSpecs:
@@ -112,9 +124,11 @@ def _understood(folder: SpecFolder, place: _Place, known: Mapping[str, ParsedFil
     of_networks = [entry for declared in declarations for entry in declared.networks]
     networks = _network_table(of_networks, faults, is_all_there=is_complete and not place.is_in_cluster)
     entries = [entry for declared in declarations for entry in declared.attachments]
-    attachments = _attachments(entries, networks, faults, host=place.host, is_complete=is_complete)
+    here = [entry for entry in entries if _may_be_here(entry, place.host)] if place.is_alone else entries
+    among = linkable(entries, networks, place.host)
+    attachments = _attachments(here, networks, among, faults, is_complete=is_complete)
     warnings += [warning for entry in of_networks for warning in network_warnings(entry)]
-    warnings += [warning for entry in entries for warning in attachment_warnings(entry, networks)]
+    warnings += [warning for entry in here for warning in attachment_warnings(entry, networks)]
     ordered = _ordered(faults)
     return LoadedSpecs(
         wanted=WantedState(
@@ -129,6 +143,7 @@ def _understood(folder: SpecFolder, place: _Place, known: Mapping[str, ParsedFil
         texts=folder.texts,
         parsed=parsed,
         is_listed=folder.is_listed,
+        documents=tuple(documents),
     )
 
 
@@ -248,19 +263,19 @@ def _network(
 def _attachments(
     entries: list[Declared[AttachmentSpec]],
     table: NetworkTable,
+    among: Linkable,
     faults: list[SpecError],
     *,
-    host: str,
     is_complete: bool,
 ) -> tuple[AttachmentWanted, ...]:
     """Give this host's attachments without fault, sorted. Those on a network with faults, or one that may stand in what
     could not be read, are left out without another word.
     """
     twice = twice_declared(entries, "attachment")
+    host = among.host
     conflicts = attachment_conflicts(entries, table, host=host)
     faults += [*twice.faults, *conflicts.faults]
     bad = twice.keys | conflicts.keys
-    among = linkable(entries, table, host)
     good: list[AttachmentWanted] = []
     for entry in entries:
         spec = entry.spec
@@ -280,6 +295,10 @@ def _attachments(
         ):
             good.append(attachment_wanted(entry.key, spec, entry.document, table))
     return tuple(sorted(good, key=lambda attachment: attachment.name))
+
+
+def _may_be_here(entry: Declared[AttachmentSpec], host: str) -> bool:
+    return entry.spec is None or is_for_host(entry.spec.hosts, host)
 
 
 def _undeclared(spec: AttachmentSpec, table: NetworkTable) -> Iterator[Fault]:

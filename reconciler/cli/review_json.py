@@ -1,0 +1,71 @@
+"""A review for machines: sorted, without times, plain values, the same bytes for the same input. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reconciler import __version__
+from reconciler.cli.diagnostics import diagnostics
+from reconciler.cli.plan_json import plan_document
+from reconciler.model.wanted import Source
+from reconciler.review.values import FieldChange, Flow, HostReview, NameKnown, Review, SharedChange
+from reconciler.status.json_text import Json, json_text
+from reconciler.status.verdict import undecided
+
+
+def review_json(review: Review) -> str:
+    document: dict[str, Json] = {
+        "format_version": "1.0",
+        "tool_version": __version__,
+        "against": review.against,
+        "complete": not review.faults and not any(undecided(host.report) for host in review.hosts),
+        "changes": [_change(change) for change in review.changes],
+        "hosts": [_host(host) for host in review.hosts],
+        "diagnostics": diagnostics(review.faults, review.warnings),
+    }
+    return json_text(document)
+
+
+def _change(change: SharedChange) -> dict[str, Json]:
+    return {
+        "unit": {"network": change.unit.network, "attachment": change.unit.attachment},
+        "hosts": {str(action): list(hosts) for action, hosts in change.hosts},
+        "source": _source(change.source),
+        "is_before": change.is_before,
+        "fields": [_field(field) for field in change.fields],
+    }
+
+
+def _field(field: FieldChange) -> dict[str, Json]:
+    return {"path": field.path, "before": field.before, "after": field.after, "source": _source(field.source)}
+
+
+def _source(source: Source) -> dict[str, Json]:
+    return {"filename": source.file, "start": {"line": source.line, "column": source.column}}
+
+
+def _host(review: HostReview) -> dict[str, Json]:
+    return {
+        "host": review.host,
+        "hit": [{"attachment": name, "disruption": str(disruption)} for name, disruption in review.hit],
+        "reach": {"gained": _flows(review.gained), "lost": _flows(review.lost)},
+        "names": {"gained": _names(review.names_gained), "lost": _names(review.names_lost)},
+        "addresses": [
+            {"attachment": m.attachment, "network": m.network, "before": m.before or None, "after": m.after or None}
+            for m in review.moves
+        ],
+        "plan": plan_document(review.report, undecided(review.report)),
+    }
+
+
+def _flows(flows: Iterable[Flow]) -> list[Json]:
+    return [
+        {"from": flow.client, "to": flow.server, "what": flow.what, "how": flow.how, "ip": list(flow.versions)}
+        for flow in flows
+    ]
+
+
+def _names(names: Iterable[NameKnown]) -> list[Json]:
+    return [
+        {"network": n.network, "attachment": n.attachment, "name": n.name, "only_to": n.only_to or None} for n in names
+    ]

@@ -1,0 +1,97 @@
+"""A review as a comment on a pull request: a marker to find it by, folded per host, within GitHub's limit. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from reconciler.cli.review_words import entry_title, field_line, host_parts, names, place, sum_line
+from reconciler.cli.terminal import printable
+from reconciler.errors import SpecError
+from reconciler.model.words import counted
+from reconciler.review.values import HostReview, Review, SharedChange
+from reconciler.status.verdict import undecided
+
+MARKER: Final = "<!-- network-reconciler: plan -->"
+"""By which whoever posts the comment finds it again, to replace it."""
+
+LENGTH_MAX: Final = 65_000
+"""Characters; GitHub refuses comments of more than 65,536."""
+
+_ROOM_FOR_ENTRIES: Final = 25_000
+_ROOM_FOR_FAULTS: Final = 10_000
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~@&])")
+
+
+def review_markdown(review: Review) -> str:
+    """Give the comment. What does not fit is counted."""
+    hosts = [host.host for host in review.hosts]
+    head = [MARKER, "### Networks: what this change means", ""]
+    head += [f"Against {_text(review.against)}, for {_text(names(hosts))}. **{_text(sum_line(review))}.**", ""]
+    entries = [_entry(change, hosts) for change in review.changes]
+    parts = [
+        "\n".join(head),
+        *_within(_faults(review.faults), _ROOM_FOR_FAULTS, "fault"),
+        *_within(entries, _ROOM_FOR_ENTRIES, "change"),
+    ]
+    room = LENGTH_MAX - sum(map(len, parts)) - len(parts)
+    changed = [host for host in review.hosts if _is_told(host)] if not review.faults else []
+    parts += _within([_host(host) for host in changed], room, "host")
+    return "\n".join(parts) + "\n"
+
+
+def _within(parts: Sequence[str], room: int, noun: str) -> Iterator[str]:
+    """Give as many as there is room for, with a word on the rest."""
+    for index, part in enumerate(parts):
+        left = f"\n… and {counted(len(parts) - index, f'more {noun}')}\n"
+        room -= len(part) + 1
+        if room < (len(left) if index < len(parts) - 1 else 0):
+            yield left
+            return
+        yield part
+
+
+def _faults(faults: Sequence[SpecError]) -> list[str]:
+    return [
+        f"- **error** `{_code(f'{fault.file}:{fault.line}:{fault.column}')}` {_text(fault.message)}" for fault in faults
+    ]
+
+
+def _entry(change: SharedChange, hosts: Sequence[str]) -> str:
+    stood = "stood at " if change.is_before else ""
+    lines = [f"- **{_text(entry_title(change, hosts))}** ({stood}`{_code(place(change.source))}`)"]
+    lines += [f"  - `{_code(field_line(field))}` (`{_code(place(field.source))}`)" for field in change.fields]
+    return "\n".join(lines)
+
+
+def _is_told(review: HostReview) -> bool:
+    return bool(review.is_changed or undecided(review.report) or review.report.desired.remarks)
+
+
+def _host(review: HostReview) -> str:
+    gained, lost, hit = len(review.gained), len(review.lost), len(review.hit)
+    title = f"<b>host {_text(review.host)}</b>: {counted(hit, 'attachment')} hit, reachability: {gained} gained, {lost} lost"
+    lines = [f"\n<details><summary>{title}</summary>\n"]
+    for heading, found in host_parts(review):
+        lines.append(f"**{heading}**\n")
+        lines += [f"- {_text(line)}" for line in found]
+        lines.append("")
+    lines += [f"- ⚠ {_text(f'{issue.unit} stays as it is: {issue.message}')}" for issue in undecided(review.report)]
+    lines += [f"- {_text(f'{unit}: {remark}')}" for unit, remark in review.report.desired.remarks]
+    return "\n".join((*lines, "\n</details>"))
+
+
+def _text(text: str) -> str:
+    """Take from names and values what Markdown or HTML would make of them, mentions of people included."""
+    return (
+        _SPECIAL.sub(r"\\\1", printable(text))
+        .replace("\\<", "&lt;")
+        .replace("\\>", "&gt;")
+        .replace("\\@", "&#64;")
+        .replace("\\&", "&amp;")
+    )
+
+
+def _code(text: str) -> str:
+    return printable(text).replace("`", "'")

@@ -1,0 +1,75 @@
+"""A review for a terminal of 80 columns. Pure but for colours."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import Final
+
+import click
+
+from reconciler.cli.plan_text import operation_lines
+from reconciler.cli.review_words import entry_title, field_line, host_parts, names, place, sum_line
+from reconciler.cli.terminal import printable
+from reconciler.review.values import HostReview, Review, SharedChange
+from reconciler.status.verdict import undecided
+
+_COLUMNS: Final = 80
+_COLOURS: Final = {"who is hit": "magenta", "reaches now": "green", "reaches no longer": "red"}
+
+
+def review_text(review: Review, *, is_coloured: bool, are_objects_wanted: bool = False) -> str:
+    """Give the review; are_objects_wanted: with the objects of the kernel that change on each host."""
+    text = "".join(f"{line}\n" for line in _lines(review, are_objects_wanted=are_objects_wanted))
+    return text if is_coloured else click.unstyle(text)
+
+
+def _lines(review: Review, *, are_objects_wanted: bool) -> Iterator[str]:
+    hosts = [host.host for host in review.hosts]
+    yield from _folded(f"Against {printable(review.against)}, for {names(hosts)}", "")
+    yield ""
+    for change in review.changes:
+        yield from _entry(change, hosts)
+    if review.changes:
+        yield ""
+    for host in review.hosts:
+        lines = list(_host(host, are_objects_wanted=are_objects_wanted))
+        if lines:
+            yield click.style(f"host {host.host}", bold=True)
+            yield from lines
+            yield ""
+    yield click.style(sum_line(review), bold=True)
+
+
+def _entry(change: SharedChange, hosts: list[str]) -> Iterator[str]:
+    yield from (click.style(line, bold=True) for line in _folded(entry_title(change, hosts), ""))
+    stood = "stood at " if change.is_before else ""
+    if not change.fields:
+        yield from _folded(f"{stood}{place(change.source)}", "  ")
+    for field in change.fields:
+        yield from _folded(f"{field_line(field)}  {place(field.source)}", "  ")
+
+
+def _host(review: HostReview, *, are_objects_wanted: bool) -> Iterator[str]:
+    for heading, lines in host_parts(review):
+        yield click.style(f"  {heading}", fg=_COLOURS.get(heading))
+        for line in lines:
+            yield from _folded(line, "    ")
+    for issue in undecided(review.report):
+        yield from _folded(printable(f"! {issue.unit} stays as it is: {issue.message}"), "  ")
+    for unit, remark in review.report.desired.remarks:
+        yield from _folded(printable(f"warning: {unit}: {remark}"), "  ")
+    if are_objects_wanted:
+        for operation in review.report.plan.operations:
+            yield from operation_lines(operation)
+
+
+def _folded(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

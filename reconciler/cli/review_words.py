@@ -1,0 +1,124 @@
+"""The sentences of a review, the same in every form of output."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from reconciler.cli.terminal import printable
+from reconciler.model.plan import Action, Disruption
+from reconciler.model.wanted import Source
+from reconciler.model.words import some
+from reconciler.review.values import FieldChange, Flow, HostReview, Move, NameKnown, Review, SharedChange
+from reconciler.spec.document import Tree
+
+NOTICED: Final = {
+    Disruption.RECREATE: "connections are lost",
+    Disruption.FLAP: "a short loss",
+    Disruption.LIVE: "changes while traffic flows",
+}
+AFTER_APPLY: Final = "known after apply"
+_NAMES_SHOWN: Final = 8
+_VALUE_SHOWN: Final = 60
+_ACTIONS: Final = {Action.CREATE: "is new", Action.UPDATE: "changes", Action.DELETE: "goes"}
+
+
+def entry_title(change: SharedChange, hosts: Sequence[str]) -> str:
+    """Say what becomes of an entry, and on which of the hosts where it is not all."""
+    come, gone, stay = change.on(Action.CREATE), change.on(Action.DELETE), change.on(Action.UPDATE)
+    if come and gone:
+        also = f", and changes on {names(stay)}" if stay else ""
+        return f"{change.unit} moves from {names(gone)} to {names(come)}{also}"
+    parts = [f"{_ACTIONS[action]}{_where(found, hosts, change)}" for action, found in change.hosts]
+    return printable(f"{change.unit} {' and '.join(parts)}")
+
+
+def _where(found: Sequence[str], hosts: Sequence[str], change: SharedChange) -> str:
+    return "" if change.unit.network or set(found) == set(hosts) else f" on {names(found)}"
+
+
+def field_line(field: FieldChange) -> str:
+    return f"{printable(field.path)}: {value(field.before)} -> {value(field.after)}"
+
+
+def value(typed: Tree) -> str:
+    """Give a value as it stands in a spec file on one line, bounded."""
+    if isinstance(typed, str):
+        text = typed
+    elif typed is None:
+        text = "not set"
+    elif isinstance(typed, list):
+        text = f"[{', '.join(map(value, typed))}]"
+    elif isinstance(typed, dict):
+        text = f"{{{', '.join(f'{key}: {value(item)}' for key, item in typed.items())}}}"
+    else:
+        text = json.dumps(typed)
+    return printable(text if len(text) <= _VALUE_SHOWN else f"{text[:_VALUE_SHOWN]}…")
+
+
+def place(source: Source) -> str:
+    return printable(f"{source.file}:{source.line}")
+
+
+def names(found: Sequence[str]) -> str:
+    return printable(some(found, _NAMES_SHOWN))
+
+
+def hit_lines(review: HostReview) -> Iterator[str]:
+    for disruption, words in NOTICED.items():
+        hit = [name for name, noticed in review.hit if noticed is disruption]
+        if hit:
+            yield f"{words}: {names(hit)}"
+
+
+def flow_lines(flows: Iterable[Flow]) -> Iterator[str]:
+    """One line for all who reach the same in the same way."""
+    clients: defaultdict[tuple[str, str, str, tuple[int, ...]], list[str]] = defaultdict(list)
+    for flow in flows:
+        clients[flow.server, flow.what, flow.how, flow.versions].append(flow.client)
+    for (server, what, how, versions), found in sorted(clients.items()):
+        to = f"{server}, {what}" if what.startswith("its") else f"{server}:{what}" if what else server
+        families = " and ".join(f"IPv{version}" for version in versions)
+        yield f"{names(sorted(found))} → {printable(to)} ({printable(how)}, {families})"
+
+
+def name_lines(known: Iterable[NameKnown]) -> Iterator[str]:
+    by_owner: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for one in known:
+        by_owner[one.network, one.attachment, one.only_to].append(one.name)
+    for (network, attachment, only_to), found in sorted(by_owner.items()):
+        to = f", for {only_to} alone" if only_to else ""
+        yield f"{names(sorted(found))} on {printable(network)}, of {printable(attachment + to)}"
+
+
+def move_line(move: Move) -> str:
+    before, after = move.before or "an address that its host chose", move.after or AFTER_APPLY
+    return f"{printable(move.attachment)} on {printable(move.network)}: {before} -> {after}"
+
+
+def host_parts(review: HostReview) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Give what is to be said of a host: headings, and the lines below each."""
+    parts = (
+        ("who is hit", tuple(hit_lines(review))),
+        ("reaches now", tuple(flow_lines(review.gained))),
+        ("reaches no longer", tuple(flow_lines(review.lost))),
+        ("names that come", tuple(name_lines(review.names_gained))),
+        ("names that go", tuple(name_lines(review.names_lost))),
+        ("addresses", tuple(map(move_line, review.moves))),
+    )
+    return (part for part in parts if part[1])
+
+
+def sum_line(review: Review) -> str:
+    """Sum up, in words that scripts may look for."""
+    if review.faults:
+        words = "fault of the specs is" if len(review.faults) == 1 else f"{len(review.faults)} faults of the specs are"
+        return f"Plan: not known before the {words} mended"
+    changed = [host.host for host in review.hosts if host.is_changed]
+    if not changed and not review.changes:
+        return "Plan: nothing to do"
+    gained, lost = (sum(map(len, found)) for found in zip(*((h.gained, h.lost) for h in review.hosts), strict=True))
+    counts = f"reachability: {gained} gained, {lost} lost"
+    return f"Plan: {len(changed)} of {len(review.hosts)} hosts change; {counts}"

@@ -1,0 +1,83 @@
+"""`reconcile --dry-run --against git:REV`: what a change of the specs means, for all hosts, without any."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import click
+
+from reconciler.cli.forms import Form, is_text_shown, write_out
+from reconciler.cli.invoked import begin
+from reconciler.cli.logs import log
+from reconciler.cli.pass_log import log_fault, log_spec_warnings
+from reconciler.errors import ExitCode
+from reconciler.review.values import Review
+from reconciler.status.verdict import first_to_mend, undecided
+
+_STEP_SUMMARY: Final = "GITHUB_STEP_SUMMARY"
+
+
+def review_revision(
+    context: click.Context,
+    target: str,
+    *,
+    outputs: Sequence[Form],
+    are_objects_wanted: bool,
+    hosts_file: str | None,
+    is_detailed: bool,
+) -> ExitCode:
+    """Print the review. Needs no rights, asks no host, and leaves the checkout alone."""
+    from reconciler.comparison import ALL, compare_with_revision
+
+    invoked = begin(context, is_for_hosts=True)
+    review = compare_with_revision(
+        invoked.settings, target, invoked.hosts or ALL, Path(hosts_file) if hosts_file else None
+    )
+    if is_text_shown(outputs):
+        for fault in review.faults:
+            log_fault(fault)
+        log_spec_warnings(review.warnings)
+    write_out(outputs, partial(_rendered, review, are_objects_wanted))
+    if any(form.name == "github" for form in outputs):
+        _add_step_summary(review)
+    codes = [issue.exit_code for host in review.hosts for issue in undecided(host.report)]
+    code = first_to_mend([*codes, ExitCode.BAD_SPECS] if review.faults else codes)
+    is_changed = bool(review.changes) or any(host.is_changed for host in review.hosts)
+    return ExitCode.CHANGES if code is ExitCode.OK and is_detailed and is_changed else code
+
+
+def _rendered(review: Review, are_objects_wanted: bool, name: str, is_coloured: bool) -> str:
+    match name:
+        case "json":
+            from reconciler.cli.review_json import review_json
+
+            return review_json(review)
+        case "markdown":
+            from reconciler.cli.review_markdown import review_markdown
+
+            return review_markdown(review)
+        case "github":
+            from reconciler.cli.review_github import review_github
+
+            return review_github(review)
+    from reconciler.cli.review_text import review_text
+
+    return review_text(review, is_coloured=is_coloured, are_objects_wanted=are_objects_wanted)
+
+
+def _add_step_summary(review: Review) -> None:
+    """Add the Markdown to the page of the run, where GitHub says where that is. It is no failure when that cannot be done."""
+    file = os.environ.get(_STEP_SUMMARY)
+    if not file:
+        return
+    from reconciler.cli.review_markdown import review_markdown
+
+    try:
+        with open(file, "a", encoding="utf-8", errors="backslashreplace") as opened:
+            opened.write(review_markdown(review))
+    except OSError as error:
+        log.warning("%s: the step summary cannot be written: %s", file, error.strerror)

@@ -1,0 +1,117 @@
+"""Two versions of the specs, compared for many hosts at once. Asks no host, needs no rights, writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import ConfigError
+from reconciler.git_tree import laid_out
+from reconciler.guard.rehearsal import between
+from reconciler.model.desired import DesiredState
+from reconciler.model.report import Report
+from reconciler.review.entries import entry_changes
+from reconciler.review.make_review import host_review, review_of
+from reconciler.review.reachability import walk_of
+from reconciler.review.values import Review
+from reconciler.settings import Settings
+from reconciler.spec.files import HOSTS
+from reconciler.spec.load import LoadedSpecs, load_specs
+
+ALL: Final = "all"
+_GLOB: Final = frozenset("*?[")
+
+
+def compare_with_revision(settings: Settings, target: str, hosts: str = ALL, hosts_file: Path | None = None) -> Review:
+    """Review the specs against what `REV[:PATH]` of their repository has.
+
+    hosts: `all` that the specs name, or names and globs with commas. hosts_file: more names, one a line.
+    Raises RevisionUnreadable, ConfigError for hosts that there are none of, SpecError when the folder cannot be looked through.
+    """
+    with laid_out(target, settings.specs_dir) as laid:
+        before = _Version(folder=laid.folder, shown_as=settings.specs_dir)
+        after = _Version(folder=settings.specs_dir)
+        return _compared(before, after, laid.name, settings, hosts, hosts_file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Version:
+    folder: Path
+    shown_as: Path | None = None
+
+    def load(
+        self, settings: Settings, host: str, previous: LoadedSpecs | None, *, is_for_host_alone: bool = True
+    ) -> LoadedSpecs:
+        loaded = load_specs(
+            self.folder,
+            host=host,
+            is_bridge_enabled=settings.is_bridge_enabled,
+            previous=previous,
+            shown_as=self.shown_as,
+            is_for_host_alone=is_for_host_alone,
+        )
+        if not loaded.is_listed:
+            raise loaded.faults[0]
+        return loaded
+
+
+def _compared(
+    before: _Version, after: _Version, name: str, settings: Settings, hosts: str, hosts_file: Path | None
+) -> Review:
+    first = after.load(settings, settings.host, None)
+    was = before.load(settings, settings.host, first)
+    known = sorted({*_named(before.folder, was), *_named(after.folder, first), *_listed(hosts_file)})
+    loads: list[tuple[LoadedSpecs, LoadedSpecs]] = []
+    states: list[tuple[DesiredState, Report]] = []
+    for index, host in enumerate(_chosen(hosts, known, settings.host)):
+        old = before.load(settings, host, was, is_for_host_alone=index > 0)
+        new = after.load(settings, host, first, is_for_host_alone=index > 0)
+        loads.append((old, new))
+        states.append(between(old, new, replace(settings, host=host)))
+    walks = walk_of(had for had, _ in states), walk_of(report.desired for _, report in states)
+    changes = {
+        report.desired.host.name: entry_changes(old.documents, new.documents, old.wanted, new.wanted)
+        for (old, new), (_, report) in zip(loads, states, strict=True)
+    }
+    return review_of(
+        name if not was.faults else f"{name}, without what has faults there",
+        changes,
+        (host_review(had, report, *walks) for had, report in states),
+    )
+
+
+def _named(folder: Path, loaded: LoadedSpecs) -> Iterable[str]:
+    """Give the hosts that the specs name: in `hosts:`, and as files of variables."""
+    for document in loaded.documents:
+        attachments = document.data.get("attachments") if isinstance(document.data, dict) else None
+        for value in attachments.values() if isinstance(attachments, dict) else ():
+            hosts = value.get("hosts") if isinstance(value, dict) else None
+            patterns: Sequence[object] = [hosts] if isinstance(hosts, str) else hosts if isinstance(hosts, list) else ()
+            yield from (one for one in patterns if isinstance(one, str) and not _GLOB & set(one))
+    yield from (path.stem for path in (folder / HOSTS).glob("*.yaml"))
+
+
+def _listed(hosts_file: Path | None) -> Iterable[str]:
+    if hosts_file is None:
+        return ()
+    try:
+        lines = hosts_file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"hosts-file {hosts_file} cannot be read: {error}") from error
+    return (name for line in lines if (name := line.partition("#")[0].strip()))
+
+
+def _chosen(hosts: str, known: Sequence[str], fallback: str) -> Sequence[str]:
+    """Choose among the hosts that are known; names that nobody mentions are taken as they are, globs must fit some."""
+    if hosts == ALL:
+        return known or [fallback]
+    found: set[str] = set()
+    for pattern in filter(None, hosts.split(",")):
+        fitting = [name for name in known if fnmatchcase(name, pattern)]
+        if not fitting and _GLOB & set(pattern):
+            raise ConfigError(f"host {pattern!r} fits none of {', '.join(known) or 'the specs, which name no hosts'}")
+        found.update(fitting or [pattern])
+    return sorted(found)

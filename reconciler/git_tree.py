@@ -1,0 +1,169 @@
+"""A folder as a git commit has it, laid out apart: nothing of the checkout is touched, and nothing in a repository is trusted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from reconciler.errors import RevisionUnreadable
+from reconciler.spec.document import BYTES_MAX
+from reconciler.spec.files import FILES_MAX, SPEC_LIKE
+
+_TIMEOUT_S: Final = 60.0
+_GIT: Final = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false")
+"""A repository's own configuration may name programs to run; these are those that what is asked here would start."""
+_REGULAR: Final = frozenset(("100644", "100755"))
+_SYMLINK: Final = "120000"
+_COMMITS_SHOWN: Final = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Laid:
+    """folder: where the files are, for as long as the context is open. commit: the full hash. name: REV and the short hash."""
+
+    folder: Path
+    commit: str
+    name: str
+
+
+@contextmanager
+def laid_out(target: str, folder: Path) -> Iterator[Laid]:
+    """Lay out what `REV[:PATH]` has of the repository that `folder` is in. PATH: from the repository's top, default `folder`.
+
+    Raises RevisionUnreadable.
+    """
+    revision, _, path = target.partition(":")
+    git = _Git(folder)
+    root = path.strip("/") or git.text("rev-parse", "--show-prefix").strip("\n/")
+    commit = _commit(git, revision)
+    with tempfile.TemporaryDirectory(prefix="reconcile-") as place:
+        laid = Path(place) / "specs"
+        laid.mkdir()
+        files = _files(git, commit, revision, root)
+        contents = _contents(git, [blob for _, blob in files if blob])
+        for name, blob in files:
+            content = next(contents) if blob else bytes(BYTES_MAX + 1)
+            file = laid.joinpath(*name.parts)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        yield Laid(folder=laid, commit=commit, name=f"{revision} ({commit[:_COMMITS_SHOWN]})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Git:
+    """The git program, asked from within a folder."""
+
+    folder: Path
+
+    def text(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip().partition("\n")[0]
+            raise RevisionUnreadable(f"git cannot read {self.folder}: {said}")
+        return done.stdout.decode(errors="surrogateescape")
+
+    def run(self, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        try:
+            return subprocess.run(
+                (*_GIT, *arguments),
+                cwd=self.folder,
+                env={**os.environ, **_QUIET},
+                input=given,
+                capture_output=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except FileNotFoundError:
+            missing = "git" if self.folder.is_dir() else str(self.folder)
+            raise RevisionUnreadable(f"{missing} is not there: --against git: needs a checkout and git") from None
+        except OSError as error:
+            raise RevisionUnreadable(f"git cannot be run in {self.folder}: {error.strerror}") from error
+        except subprocess.TimeoutExpired:
+            raise RevisionUnreadable(f"git took more than {_TIMEOUT_S:g} s in {self.folder}") from None
+
+
+_QUIET: Final[Mapping[str, str]] = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "LC_ALL": "C",
+}
+"""No lock is taken, nobody is asked, and nothing is fetched."""
+
+
+def _commit(git: _Git, revision: str) -> str:
+    done = git.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if done.returncode == 0:
+        return done.stdout.decode().strip()
+    if git.text("rev-parse", "--is-shallow-repository").strip() == "true":
+        text = f"revision {revision!r} is not in this clone, which has no history: check out with fetch-depth: 0"
+        raise RevisionUnreadable(f"{text} (GitHub), GIT_DEPTH: 0 (GitLab) or `git fetch --unshallow`")
+    raise RevisionUnreadable(
+        f"revision {revision!r} is not in the repository of {git.folder}: name a commit, tag or branch"
+    )
+
+
+def _files(git: _Git, commit: str, revision: str, root: str) -> Sequence[tuple[PurePosixPath, str]]:
+    """Give path below the root and object of every spec file; "" for an object that is too large to be one."""
+    tree = f"{commit}:{root}" if root else commit
+    if root and git.text("cat-file", "-t", tree).strip() != "tree":
+        raise RevisionUnreadable(f"{root} is no folder at {revision}")
+    found: list[tuple[PurePosixPath, str]] = []
+    links: list[str] = []
+    for record in git.text("ls-tree", "-r", "-z", "-l", "--full-tree", tree).split("\0")[:-1]:
+        (mode, _, blob, size), path = record.partition("\t")[0].split(), record.partition("\t")[2]
+        if mode == _SYMLINK:
+            links.append(path)
+        elif mode in _REGULAR and path.lower().endswith(SPEC_LIKE):
+            found.append((_inside(path, revision), blob if int(size) <= BYTES_MAX else ""))
+    if len(found) > FILES_MAX:
+        raise RevisionUnreadable(
+            f"{root or 'the repository'} has more than {FILES_MAX} files at {revision}: name the folder"
+        )
+    _refuse_links(git, tree, links, revision)
+    return found
+
+
+def _refuse_links(git: _Git, tree: str, links: Sequence[str], revision: str) -> None:
+    """Refuse symbolic links to what may be specs: left out in silence, their networks would seem to go."""
+    if not links:
+        return
+    asked = "".join(f"{tree}{'/' if ':' in tree else ':'}{link}\n" for link in links if "\n" not in link)
+    answers = git.run("cat-file", "--batch-check", "--follow-symlinks", given=os.fsencode(asked)).stdout
+    leads_to_folder = b" tree " in answers
+    named = next((link for link in links if link.lower().endswith(SPEC_LIKE)), links[0] if leads_to_folder else "")
+    if named:
+        text = f"{named} is a symbolic link at {revision}, and links are not followed there"
+        raise RevisionUnreadable(f"{text}: name the folder that it leads to, as git:{revision}:PATH")
+
+
+def _inside(path: str, revision: str) -> PurePosixPath:
+    """git itself makes no such paths; who writes objects by hand can."""
+    pure = PurePosixPath(path)
+    parts = path.split("/")
+    if pure.is_absolute() or any(part in ("", ".", "..") for part in parts):
+        raise RevisionUnreadable(f"{path!r} is no path inside a folder, at {revision}")
+    return pure
+
+
+def _contents(git: _Git, blobs: Sequence[str]) -> Iterator[bytes]:
+    """Give the content of each object, in turn."""
+    if not blobs:
+        return
+    done = git.run("cat-file", "--batch", given="".join(f"{blob}\n" for blob in blobs).encode())
+    answer, at = done.stdout, 0
+    for blob in blobs:
+        end = answer.find(b"\n", at)
+        head = answer[at:end].split()
+        if end < 0 or len(head) != 3 or head[1] != b"blob":
+            raise RevisionUnreadable(f"git does not give the object {blob}: the clone is not complete")
+        size = int(head[2])
+        yield answer[end + 1 : end + 1 + size]
+        at = end + 2 + size

@@ -1,0 +1,112 @@
+"""From what a host had and the plan from there, to what a reviewer is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Final
+
+from reconciler.errors import SpecError
+from reconciler.model.desired import DesiredEndpoint, DesiredState
+from reconciler.model.plan import Disruption, Operation
+from reconciler.model.report import Report
+from reconciler.model.wanted import SpecWarning
+from reconciler.reach.site import interface_of
+from reconciler.reach.walk import Walk
+from reconciler.review.entries import shared_changes
+from reconciler.review.names import names_of
+from reconciler.review.reachability import flows_of
+from reconciler.review.values import EntryChange, HostReview, Move, Review
+
+_Place = tuple[str, str]
+"""Attachment and network."""
+
+_WORSE: Final = {disruption: rank for rank, disruption in enumerate(Disruption)}
+
+
+def host_review(had: DesiredState, report: Report, before: Walk, after: Walk) -> HostReview:
+    """Review one host. before, after: all hosts, then and now.
+
+    What faults leave out of the specs stays as it is, so that nothing can be said of it before they are mended.
+    """
+    host = report.desired.host.name
+    if report.spec_faults:
+        return HostReview(host=host, report=report)
+    flows, flows_before = flows_of(after, host), flows_of(before, host)
+    names, names_before = names_of(report.desired), names_of(had)
+    return HostReview(
+        host=host,
+        report=report,
+        hit=tuple(sorted(_hit(report.plan.operations).items())),
+        gained=tuple(sorted(flows - flows_before)),
+        lost=tuple(sorted(flows_before - flows)),
+        names_gained=tuple(sorted(names - names_before)),
+        names_lost=tuple(sorted(names_before - names)),
+        moves=tuple(sorted(_moves(_came_from(before, after, host), report.desired))),
+    )
+
+
+def review_of(
+    against: str,
+    changes: Mapping[str, Iterable[EntryChange]],
+    hosts: Iterable[HostReview],
+    faults: Iterable[SpecError] = (),
+) -> Review:
+    """Put the hosts together. faults: of the expectations, beside those of the specs."""
+    reviews = tuple(hosts)
+    said = chain(faults, *(review.report.spec_faults for review in reviews))
+    places = {(fault.file, fault.line, fault.column, fault.message): fault for fault in said}
+    warnings: set[SpecWarning] = set(chain.from_iterable(review.report.spec_warnings for review in reviews))
+    return Review(
+        against=against,
+        changes=shared_changes(changes),
+        hosts=reviews,
+        faults=tuple(places[place] for place in sorted(places)),
+        warnings=tuple(sorted(warnings)),
+    )
+
+
+def _hit(operations: Iterable[Operation]) -> dict[str, Disruption]:
+    worst: dict[str, Disruption] = {}
+    for operation in operations:
+        for name in operation.affects if operation.disruption is not Disruption.NONE else ():
+            worst[name] = max(worst.get(name, Disruption.NONE), operation.disruption, key=_WORSE.__getitem__)
+    return worst
+
+
+def _came_from(before: Walk, after: Walk, host: str) -> dict[_Place, DesiredEndpoint]:
+    """Give what the endpoints of a host were: there, or on the host that they left."""
+    found: dict[_Place, DesiredEndpoint] = {}
+    for other, site in before.sites.items():
+        if other != host:
+            there = after.sites[other].members
+            left = {place: one for place, one in _endpoints(site.desired).items() if place[0] not in there}
+            found |= left
+    return found | _endpoints(before.sites[host].desired)
+
+
+def _moves(before: Mapping[_Place, DesiredEndpoint], has: DesiredState) -> Iterator[Move]:
+    """Tell of endpoints that were there before. What a host chose itself is the same only where it stays on its host."""
+    for place, now in _endpoints(has).items():
+        was = before.get(place)
+        for version in (4, 6) if was is not None else ():
+            assert was is not None
+            old, new = interface_of(was, version), interface_of(now, version)
+            if old is not None and new is not None and (old != new or was.id != now.id):
+                move = Move(
+                    attachment=place[0],
+                    network=place[1],
+                    before=_declared(was, version),
+                    after=_declared(now, version),
+                )
+                if move.before != move.after or not move.after:
+                    yield move
+
+
+def _declared(endpoint: DesiredEndpoint, version: int) -> str:
+    address = endpoint.wanted.ipv4_address if version == 4 else endpoint.wanted.ipv6_address
+    return "" if address is None else str(address)
+
+
+def _endpoints(desired: DesiredState) -> dict[_Place, DesiredEndpoint]:
+    return {(a.name, e.network): e for a in desired.attachments for e in a.endpoints if not e.wanted.is_gateway}

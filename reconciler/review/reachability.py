@@ -1,0 +1,129 @@
+"""Who reaches whom on one host, in a few lines that a person reads: the way out, what is published, neighbours, links."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Final
+
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredState, PortBinding
+from reconciler.model.identifiers import HOST
+from reconciler.model.objects import IPAddress
+from reconciler.model.words import before_port
+from reconciler.reach.site import Site, interface_of
+from reconciler.reach.values import Packet, Party, PartyKind
+from reconciler.reach.walk import Walk
+from reconciler.review.values import Flow
+
+OUTSIDE: Final[Mapping[int, IPAddress]] = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8:ffff::1")}
+"""Stand for whoever is outside (RFC 5737, RFC 3849)."""
+OF_HOST: Final[Mapping[int, IPAddress]] = {4: ip_address("192.0.2.1"), 6: ip_address("2001:db8::1")}
+"""Stand for the addresses that a host has beside those of its networks."""
+
+_VERSIONS: Final = (4, 6)
+
+
+def walk_of(desired: Iterable[DesiredState]) -> Walk:
+    """Make the hosts ready to be asked. Each has an address of each family, and those that it shall publish at."""
+    return Walk(sites={each.host.name: Site(desired=each, addresses=_addresses(each)) for each in desired})
+
+
+def _addresses(desired: DesiredState) -> frozenset[IPAddress]:
+    bound = {binding.host_ip for member in desired.members for each in member.endpoints for binding in each.ports}
+    return frozenset({*OF_HOST.values(), *(ip for ip in bound if not (ip.is_loopback or ip.is_unspecified))})
+
+
+def flows_of(walk: Walk, host: str) -> frozenset[Flow]:
+    """Give what the attachments of a host reach, and who reaches them."""
+    site = walk.sites[host]
+    versions: defaultdict[Flow, list[int]] = defaultdict(list)
+    for attachment in site.members.values():
+        if attachment.ns != HOST:
+            for flow in _flows(walk, site, attachment):
+                versions[replace(flow, versions=())].extend(flow.versions)
+    return frozenset(replace(flow, versions=tuple(sorted(set(found)))) for flow, found in versions.items())
+
+
+def _flows(walk: Walk, site: Site, attachment: DesiredAttachment) -> Iterator[Flow]:
+    yield from _way_out(walk, site, attachment)
+    for endpoint in attachment.endpoints:
+        yield from _neighbours(walk, site, attachment, endpoint)
+        yield from _direct(walk, site, attachment, endpoint)
+        for binding in endpoint.ports:
+            if binding.host_port:
+                yield from _published(walk, site, attachment, binding)
+    yield from _linked(walk, site, attachment)
+
+
+def _way_out(walk: Walk, site: Site, attachment: DesiredAttachment) -> Iterator[Flow]:
+    own = {each.ip for one in attachment.endpoints for each in (one.ipv4, one.ipv6) if each is not None}
+    for version in _VERSIONS:
+        packet = Packet(client=site.party(attachment), address=OUTSIDE[version], protocol="tcp", port=443)
+        answer = walk.ask(packet)
+        if answer.server is not None:
+            how = "with its own address" if answer.seen_as in own else "masqueraded"
+            yield Flow(client=attachment.name, server="outside", what="", how=how, versions=(version,))
+
+
+def _neighbours(walk: Walk, site: Site, attachment: DesiredAttachment, endpoint: DesiredEndpoint) -> Iterator[Flow]:
+    """Ask one other member for all: but for links, the members of a network behave alike."""
+    for version in _VERSIONS:
+        address = _other_member(walk, site, attachment, endpoint.network, version)
+        if address is None or interface_of(endpoint, version) is None:
+            continue
+        answer = walk.ask(Packet(client=site.party(attachment), address=address, protocol="icmp"))
+        if answer.server is not None and answer.server.kind is PartyKind.ATTACHMENT:
+            text = f"the others on {endpoint.network}"
+            yield Flow(client=attachment.name, server=text, what="", how="neighbours", versions=(version,))
+
+
+def _other_member(walk: Walk, site: Site, of: DesiredAttachment, network: str, version: int) -> IPAddress | None:
+    is_global = network in site.networks and site.networks[network].scope == "global"
+    for one in walk.sites.values() if is_global else (site,):
+        for member, endpoint in one.members_of(network):
+            found = interface_of(endpoint, version)
+            if found is not None and (one is not site or member.name != of.name):
+                return found.ip
+    return None
+
+
+def _direct(walk: Walk, site: Site, attachment: DesiredAttachment, endpoint: DesiredEndpoint) -> Iterator[Flow]:
+    outside = Party(PartyKind.OUTSIDE, site.name)
+    for version in _VERSIONS:
+        interface = interface_of(endpoint, version)
+        if interface is not None and walk.ask(Packet(client=outside, address=interface.ip, protocol="icmp")).server:
+            yield Flow(
+                client="outside",
+                server=attachment.name,
+                what=f"its address on {endpoint.network}",
+                how="routed",
+                versions=(version,),
+            )
+
+
+def _published(walk: Walk, site: Site, attachment: DesiredAttachment, binding: PortBinding) -> Iterator[Flow]:
+    version = binding.host_ip.version
+    address = OF_HOST[version] if binding.host_ip.is_unspecified else binding.host_ip
+    client = Party(PartyKind.HOST if address.is_loopback else PartyKind.OUTSIDE, site.name)
+    packet = Packet(client=client, address=address, protocol=binding.protocol, port=binding.host_port)
+    answer = walk.ask(packet)
+    if answer.server == site.party(attachment):
+        at = "" if binding.host_ip.is_unspecified else before_port(binding.host_ip) + ":"
+        how = f"published at {at}{binding.host_port}"
+        what = f"{binding.target}/{binding.protocol}"
+        yield Flow(client=str(client), server=attachment.name, what=what, how=how, versions=(version,))
+
+
+def _linked(walk: Walk, site: Site, attachment: DesiredAttachment) -> Iterator[Flow]:
+    for link in attachment.links:
+        for address in (link.ipv4, link.ipv6):
+            for first, last, protocol in link.ports if address is not None else ():
+                assert address is not None
+                packet = Packet(client=site.party(attachment), address=address, protocol=protocol, port=first)
+                if walk.ask(packet).server is not None:
+                    what = f"{first}/{protocol}" if first == last else f"{first}-{last}/{protocol}"
+                    yield Flow(
+                        client=attachment.name, server=link.target, what=what, how="linked", versions=(address.version,)
+                    )
