@@ -153,7 +153,7 @@ def get_link_at(ifindex: int) -> Request:
 
 def get_loopback() -> Request:
     """Ask for `lo`, which has ifindex 1 in every namespace (LOOPBACK_IFINDEX in net/flow.h)."""
-    return Request(_RTM_GETLINK, 0, IFINFO.pack(0, 0, _LOOPBACK_INDEX, 0, 0) + _SKIP_STATS)
+    return get_link_at(_LOOPBACK_INDEX)
 
 
 _SKIP_STATS: Final = u32_attribute(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)

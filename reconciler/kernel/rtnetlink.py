@@ -31,6 +31,7 @@ _NLA_F_NESTED: Final = 0x8000
 
 _HEADER: Final = Struct("=IHHII")
 _ATTRIBUTE: Final = Struct("=HH")
+_U8: Final = Struct("=B")
 _U16: Final = Struct("=H")
 _PORT: Final = Struct("!H")
 _U32: Final = Struct("=I")
@@ -165,11 +166,7 @@ def _number(size: Struct, buffer: bytes, span: Span) -> int:
 
 
 def u8(buffer: bytes, span: Span | None, default: int = 0) -> int:
-    if span is None:
-        return default
-    if span[1] <= span[0]:
-        raise CodecError("netlink: nothing where a number of 1 byte was expected")
-    return buffer[span[0]]
+    return default if span is None else _number(_U8, buffer, span)
 
 
 def raw(buffer: bytes, span: Span | None) -> bytes:

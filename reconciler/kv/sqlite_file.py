@@ -14,8 +14,8 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -28,17 +28,12 @@ T = TypeVar("T")
 
 Database = sqlite3.Connection
 
+_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What comes of a database: texts of one that is damaged need not be UTF-8."""
+
 _UNAVAILABLE: Final = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_PROTOCOL,
-    }
+    getattr(sqlite3, f"SQLITE_{name}")
+    for name in ("BUSY", "LOCKED", "CANTOPEN", "IOERR", "FULL", "PERM", "READONLY", "PROTOCOL")
 )
 """The file may be fine, and another time be reached. Whatever else SQLite says of one is damage, also that a table is not there."""
 
@@ -79,12 +74,10 @@ class SqliteFile:
             self._follow_path(is_writing=is_writing)
             try:
                 return work(self._database)
-            except (sqlite3.Error, UnicodeDecodeError) as error:
+            except _ERRORS as error:
                 self._begin_anew(error)
-            try:
+            with self._translated():
                 return work(self._database)
-            except (sqlite3.Error, UnicodeDecodeError) as error:
-                raise _translated(error, self._path) from error
 
     def commit(self, work: Callable[[Database], T]) -> T:
         """Do `work` in one transaction, all of it or nothing."""
@@ -133,7 +126,7 @@ class SqliteFile:
     def _begin_anew(self, error: sqlite3.Error | UnicodeDecodeError) -> None:
         """Replace a database that is damaged; raise what else the matter is."""
         if not _is_damage(error) and not self._is_marked_unwritable(error):
-            raise _translated(error, self._path) from error
+            raise self._in_our_words(error) from error
         if self._read_only:
             replaced = self._taken_as_empty(error)
         else:
@@ -150,18 +143,16 @@ class SqliteFile:
         return os.access(self._path.parent, os.W_OK)
 
     def _opened(self) -> Database:
-        try:
+        with self._translated():
+            try:
+                return self._open()
+            except _ERRORS as error:
+                if not _is_damage(error):
+                    raise
+                if self._read_only:
+                    return self._taken_as_empty(error)
+                self._set_aside(error)
             return self._open()
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            if not _is_damage(error):
-                raise _translated(error, self._path) from error
-            if self._read_only:
-                return self._taken_as_empty(error)
-            self._set_aside(error)
-        try:
-            return self._open()
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise _translated(error, self._path) from error
 
     def _open(self) -> Database:
         try:
@@ -181,7 +172,7 @@ class SqliteFile:
         database = _connect(f"file:{quote(str(self._path))}?mode=ro", self._timeout_s)
         try:
             is_made = self._has_tables(database)
-        except (sqlite3.Error, UnicodeDecodeError) as error:
+        except _ERRORS as error:
             database.close()
             if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise
@@ -269,6 +260,17 @@ class SqliteFile:
                 database.execute(statement)
         database.execute("COMMIT")
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except _ERRORS as error:
+            raise self._in_our_words(error) from error
+
+    def _in_our_words(self, error: Exception) -> KvError:
+        primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        return (KvUnavailable if primary in _UNAVAILABLE else KvError)(f"store {self._path}: {error}")
+
     def _complain(self, message: str) -> None:
         """Log what is the matter, once for as long as it is."""
         if message != self._complaint:
@@ -336,9 +338,3 @@ def _is_damage(error: Exception) -> bool:
         return True
     code = getattr(error, "sqlite_errorcode", 0)
     return code in _CUT_OFF or (code != 0 and code & 0xFF not in _UNAVAILABLE)
-
-
-def _translated(error: Exception, path: Path) -> KvError:
-    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    kind = KvUnavailable if primary in _UNAVAILABLE else KvError
-    return kind(f"store {path}: {error}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import ssl
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +53,7 @@ def find_plugin(name: str, root: Path) -> PluginAddress:
             for file in _places(root / folder, name, suffix):
                 text = _text(file)
                 if text is not None:
-                    return _from_spec(file, text) if suffix == ".spec" else _from_json(file, text)
+                    return _parsed(file, text.strip()) if suffix == ".spec" else _from_json(file, text)
     raise PluginMissing(_missing(name, root))
 
 
@@ -86,9 +84,7 @@ def _missing(name: str, root: Path) -> str:
 
 def _is_socket(path: Path) -> bool:
     try:
-        return stat.S_ISSOCK(os.stat(path).st_mode)
-    except _MISSING:
-        return False
+        return path.is_socket()
     except OSError as cause:
         raise PluginError(f"{path}: {cause.strerror}") from cause
 
@@ -103,10 +99,6 @@ def _text(path: Path) -> str | None:
         raise PluginError(f"{path}: {cause.strerror}") from cause
 
 
-def _from_spec(file: Path, text: str) -> PluginAddress:
-    return _parsed(file, text.strip(), None)
-
-
 def _from_json(file: Path, text: str) -> PluginAddress:
     try:
         spec = PluginSpec.model_validate_json(text)
@@ -115,7 +107,7 @@ def _from_json(file: Path, text: str) -> PluginAddress:
     return _parsed(file, spec.addr, spec.tls)
 
 
-def _parsed(file: Path, url: str, tls: TlsConfig | None) -> PluginAddress:
+def _parsed(file: Path, url: str, tls: TlsConfig | None = None) -> PluginAddress:
     try:
         parts = urlsplit(url)
         if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
