@@ -56,7 +56,7 @@ def _mac(answer: Answer | None) -> str | None:
 
 
 def _answers(seen: Mapping[Key, Seen]) -> Mapping[tuple[Place, IPAddress], Answer]:
-    """Give who answers for each address of our segments, as far as our own objects tell."""
+    """Return who answers for each address of our segments, as far as our own objects tell."""
     ends: dict[Place, tuple[Place, str]] = {}
     masters: dict[Place, Place] = {}
     addresses: list[Address] = []

@@ -27,7 +27,7 @@ def advertised_setting(ifname: str) -> str:
 
 
 def switch_of(name: str) -> str | None:
-    """Give the switch that a setting of the host depends on; None for the switches themselves and for what depends on none."""
+    """Return the switch that a setting of the host depends on; None for the switches themselves and for what depends on none."""
     match name.split("/"):
         case ["net", "ipv4", "conf", "all", "accept_redirects"]:
             return FORWARDING[4]
@@ -39,7 +39,7 @@ def switch_of(name: str) -> str | None:
 
 
 def overridden(switch: Sysctl, seen: Mapping[Key, Seen]) -> Iterator[Sysctl]:
-    """Give the settings as they are that the switch overrides, and that putting it back would not bring back."""
+    """Yield the settings as they are that the switch overrides, and that putting it back would not bring back."""
     for found in seen.values():
         setting = found.object
         if isinstance(setting, Sysctl) and setting.ns == HOST and switch_of(setting.name) == switch.name:
@@ -49,7 +49,7 @@ def overridden(switch: Sysctl, seen: Mapping[Key, Seen]) -> Iterator[Sysctl]:
 
 
 def still_heeding(uplinks: Collection[str], seen: Mapping[Key, Seen], *, is_switch_ours: bool) -> Iterator[Sysctl]:
-    """Give what links of the host need that heed routers, but do not when they forward.
+    """Yield what links of the host need that heed routers, but do not when they forward.
 
     is_switch_ours: it is we who made them forward.
     """

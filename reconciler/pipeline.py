@@ -30,21 +30,7 @@ from reconciler.guard.recovery import Run, forget, instead, recovered_pass, take
 from reconciler.guard.rehearsal import rehearsed
 from reconciler.guard.whose import anothers_state
 from reconciler.kernel.lock import HostLock
-from reconciler.model.objects import (
-    HOST_UNIT,
-    NAMES_UNIT,
-    ContainerFile,
-    FirewallElement,
-    FirewallRules,
-    Ipvlan,
-    Key,
-    Macvlan,
-    Object,
-    PluginLink,
-    SandboxFile,
-    Unit,
-    VethPair,
-)
+from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, Key, Object, Unit
 from reconciler.model.plan import Action, Operation, Outcome, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
@@ -267,14 +253,8 @@ def _apply(
 ) -> tuple[Outcome, ...]:
     """Carry out operations, and forget what was seen where they took place."""
     done = carry_out(operations, backends.handlers(settings, operations), progress)
-    memory = backends.memory
-    memory.forget(ns for operation in operations for ns in operation.namespaces())
-    if any(isinstance(operation.object, SandboxFile) for operation in operations):
-        memory.files = None
-    if any(isinstance(operation.object, ContainerFile) for operation in operations):
-        memory.container_files = None
-    if any(isinstance(operation.object, (FirewallRules, FirewallElement)) for operation in operations):
-        memory.firewall = None
+    backends.memory.forget(ns for operation in operations for ns in operation.namespaces())
+    backends.memory.forget_parts({operation.object.traits.memory for operation in operations})
     serve_new_sandboxes(operations, settings)
     return done
 
@@ -340,7 +320,7 @@ def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drif
 
 def _running(view: View) -> Iterator[Unit]:
     for seen in view.decision.seen.values():
-        if seen.is_ours and isinstance(seen.object, (VethPair, Macvlan, Ipvlan, PluginLink)):
+        if seen.is_ours and seen.object.traits.is_endpoint_link:
             unit = view.decision.owners.unit_of(seen.object)
             if unit is not None:
                 yield unit

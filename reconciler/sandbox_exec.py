@@ -70,7 +70,7 @@ def run_in_sandbox(sandbox: Sandbox, command: Sequence[str]) -> NoReturn:
 
 
 def link_variables(sandbox: Sandbox) -> dict[str, str]:
-    """Give the environment variables of links; most sandboxes have no such file."""
+    """Return the environment variables of links; most sandboxes have no such file."""
     try:
         lines = (sandbox.files_dir / "environment").read_text().splitlines()
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def link_variables(sandbox: Sandbox) -> dict[str, str]:
 
 
 def namespace_path(sandbox: Sandbox) -> Path:
-    """Give the path of the namespace; a pidfile is read now, and an engine asked."""
+    """Return the path of the namespace; a pidfile is read now, and an engine asked."""
     if sandbox.key.startswith(_CONTAINER):
         return _container_path(sandbox)
     if not sandbox.key.startswith(_PIDFILE):

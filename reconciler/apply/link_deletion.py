@@ -11,24 +11,13 @@ from reconciler.kernel.links import Link, decode_link, delete_doomed, doom_link,
 from reconciler.kernel.netlink import UNBROKEN_MAX, Reply, RouteSocket
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import Bridge, DeadEnd, Ipvlan, Macvlan, VethPair, Vlan, Vxlan
+from reconciler.model.kinds.base import OfLink
 
-OwnLink = Bridge | VethPair | Vxlan | DeadEnd | Vlan | Macvlan | Ipvlan
-
-_KINDS: dict[type[OwnLink], str] = {
-    Bridge: "bridge",
-    VethPair: "veth",
-    Vxlan: "vxlan",
-    DeadEnd: "bridge",
-    Vlan: "vlan",
-    Macvlan: "macvlan",
-    Ipvlan: "ipvlan",
-}
 _DONE = (0, errno.ENODEV)
 """ENODEV: the link was gone, or all of them were."""
 
 
-def delete_links(found: Sequence[OwnLink], namespaces: Namespaces) -> list[ReconcilerError | None]:
+def delete_links(found: Sequence[OfLink], namespaces: Namespaces) -> list[ReconcilerError | None]:
     """Delete links if they are ours; one result each, in the same order. Gone already is fine."""
     results: dict[int, ReconcilerError | None] = {}
     by_ns: dict[NsRef, list[int]] = {}
@@ -45,7 +34,7 @@ def delete_links(found: Sequence[OwnLink], namespaces: Namespaces) -> list[Recon
     return [results[number] for number in range(len(found))]
 
 
-def _delete(socket: RouteSocket, found: Sequence[OwnLink]) -> list[ReconcilerError | None]:
+def _delete(socket: RouteSocket, found: Sequence[OfLink]) -> list[ReconcilerError | None]:
     """Look once more, then delete by index what is ours: a stranger that took the name meanwhile stays."""
     looks = [
         _look(reply, link) for reply, link in zip(socket.batch([get_link(f.ifname) for f in found]), found, strict=True)
@@ -60,7 +49,7 @@ def _delete(socket: RouteSocket, found: Sequence[OwnLink]) -> list[ReconcilerErr
     ]
 
 
-def _look(reply: Reply, found: OwnLink) -> Link | ReconcilerError | None:
+def _look(reply: Reply, found: OfLink) -> Link | ReconcilerError | None:
     """Give the link if it may be deleted, the reason why not, or None when it is gone."""
     if reply.errno == errno.ENODEV:
         return None
@@ -68,7 +57,7 @@ def _look(reply: Reply, found: OwnLink) -> Link | ReconcilerError | None:
         return netlink_error(reply.errno, f"delete {found.describe()}", reply.detail)
     answer = reply.answers[0]
     link = decode_link(answer.buffer, answer.start, answer.end)
-    return link if link.is_ours and link.kind == _KINDS[type(found)] else foreign(link, found.ns)
+    return link if link.is_ours and link.kind == found.traits.link_kind else foreign(link, found.ns)
 
 
 def _refusal(reply: Reply, deletion: Reply) -> Reply | None:
@@ -76,5 +65,5 @@ def _refusal(reply: Reply, deletion: Reply) -> Reply | None:
     return next((r for r in (reply, deletion) if r.errno not in _DONE), None)
 
 
-def _named(refusal: Reply | None, found: OwnLink) -> ReconcilerError | None:
+def _named(refusal: Reply | None, found: OfLink) -> ReconcilerError | None:
     return netlink_error(refusal.errno, f"delete {found.describe()}", refusal.detail) if refusal else None

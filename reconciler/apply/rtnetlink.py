@@ -26,6 +26,7 @@ from reconciler.apply.sublinks import (
 )
 from reconciler.apply.vxlan import create_vxlan, update_vxlan
 from reconciler.kernel.netns import Namespaces
+from reconciler.model.kinds.base import OfLink
 from reconciler.model.objects import (
     Address,
     Bridge,
@@ -51,7 +52,9 @@ def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> 
     doomed = {
         number: operation.before
         for number, operation in enumerate(operations)
-        if operation.action is Action.DELETE and isinstance(operation.before, _LINKS)
+        if operation.action is Action.DELETE
+        and isinstance(operation.before, OfLink)
+        and operation.before.traits.link_kind
     }
     others = [number for number in range(len(operations)) if number not in doomed]
     errors = dict(zip(doomed, delete_links(tuple(doomed.values()), namespaces), strict=True))
@@ -62,9 +65,6 @@ def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> 
         scripts = [_script(operations[number], namespaces) for number in some]
         errors.update(zip(some, run_scripts(scripts, namespaces), strict=True))
     return [Outcome(operation=operation, error=errors[number]) for number, operation in enumerate(operations)]
-
-
-_LINKS = (Bridge, VethPair, Vxlan, DeadEnd, Vlan, Macvlan, Ipvlan)
 
 
 def _script(operation: Operation, namespaces: Namespaces) -> Script:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from reconciler.dns import wire
-from reconciler.dns.view import Ready, View, holders, pointed_at, readings, reverse_block
+from reconciler.dns.view import DnsView, Ready, holders, pointed_at, readings, reverse_block
 from reconciler.dns.wire import Query, Rcode, RecordType
 from reconciler.dns.zones import ServedEndpoint
 
@@ -52,7 +52,7 @@ _NOTHING: Final = _Ours()
 _NO_SUCH_NAME: Final = _Ours(rcode=Rcode.NXDOMAIN)
 
 
-def answer(message: bytes, view: View, shuffled: Shuffle, *, is_stream: bool = False) -> bytes | Forward | None:
+def answer(message: bytes, view: DnsView, shuffled: Shuffle, *, is_stream: bool = False) -> bytes | Forward | None:
     """Return the reply, or say that somebody else must be asked; None for what gets no reply. Never raises.
 
     An answer given by UDP is kept in `view.ready` if its question is of a usual form, so that the next asker costs one look-up;
@@ -86,7 +86,7 @@ def ready_reply(message: bytes, ready: Ready, shuffled: Shuffle) -> bytes:
     return message[:2] + ready.head + message[12 : ready.question_end] + body + ready.edns
 
 
-def _reply(message: bytes, query: Query, ours: _Ours, view: View, shuffled: Shuffle, *, is_stream: bool) -> bytes:
+def _reply(message: bytes, query: Query, ours: _Ours, view: DnsView, shuffled: Shuffle, *, is_stream: bool) -> bytes:
     records, edns = ours.records, wire.edns_record(query)
     room = (0xFFFF if is_stream else min(query.udp_size, wire.UDP_SIZE_MAX)) - query.question_end - len(edns)
     if sum(map(len, records)) > room:
@@ -117,7 +117,7 @@ def _fitting(records: Sequence[bytes], room: int) -> list[bytes]:
     return kept
 
 
-def _ours(query: Query, view: View) -> _Ours | None:
+def _ours(query: Query, view: DnsView) -> _Ours | None:
     """Return what is said of a name of ours, None for what is not ours. Such a name has no more than we know, whatever the type."""
     name = query.name
     if not name:
@@ -131,7 +131,7 @@ def _ours(query: Query, view: View) -> _Ours | None:
     return _unnamed(name, view)
 
 
-def _records(name: str, rtype: int, view: View) -> tuple[bytes, ...] | None:
+def _records(name: str, rtype: int, view: DnsView) -> tuple[bytes, ...] | None:
     """Return the records of the types that we have any of; None when no name of ours is meant, or it is of another type."""
     match rtype:
         case RecordType.A | RecordType.AAAA:
@@ -145,7 +145,7 @@ def _records(name: str, rtype: int, view: View) -> tuple[bytes, ...] | None:
     return None
 
 
-def _is_known(name: str, view: View) -> bool:
+def _is_known(name: str, view: DnsView) -> bool:
     """Return whether the name, or what its leading labels with an underscore say something of (RFC 8552), is somebody's of ours."""
     while True:
         if any(True for _ in holders(name, view)) or any(True for _ in pointed_at(name, view)):
@@ -155,7 +155,7 @@ def _is_known(name: str, view: View) -> bool:
             return False
 
 
-def _unnamed(name: str, view: View) -> _Ours | None:
+def _unnamed(name: str, view: DnsView) -> _Ours | None:
     """Nobody but us could name an address of a private subnet; what stands above some of them is no address and exists."""
     block = reverse_block(name)
     if block is None or not any(_is_part(block.network, subnet) for subnet in view.subnets):
@@ -167,7 +167,7 @@ def _is_part(inner: IPNetwork, outer: IPNetwork) -> bool:
     return inner.version == outer.version and inner.prefixlen >= outer.prefixlen and inner.network_address in outer
 
 
-def _address_records(name: str, family: int, view: View) -> tuple[bytes, ...] | None:
+def _address_records(name: str, family: int, view: DnsView) -> tuple[bytes, ...] | None:
     """The first network that has an address of the family wins. A name known without one is ours all the same.
 
     That is so within one reading of the name: what one reading knows is not looked for in the next.
@@ -184,7 +184,7 @@ def _address_records(name: str, family: int, view: View) -> tuple[bytes, ...] | 
     return None
 
 
-def _pointer_records(name: str, view: View) -> tuple[bytes, ...] | None:
+def _pointer_records(name: str, view: DnsView) -> tuple[bytes, ...] | None:
     for found in pointed_at(name, view):
         target = wire.encode_name(f"{found.endpoints[0].name}.{found.network}")
         if target is not None:
@@ -192,7 +192,7 @@ def _pointer_records(name: str, view: View) -> tuple[bytes, ...] | None:
     return None
 
 
-def _service_records(name: str, view: View) -> tuple[bytes, ...] | None:
+def _service_records(name: str, view: DnsView) -> tuple[bytes, ...] | None:
     """Answer `_80._tcp.web` (RFC 2782) and the engine's form `80.tcp.web` with who declares that port, published or exposed."""
     port, _, rest = name.partition(".")
     protocol, _, service = rest.partition(".")

@@ -41,7 +41,7 @@ class Asker(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class ForwardedQuery:
     """What an asker wants to know. servers: in the order to be asked; deliver: gets the reply."""
 
     message: bytes
@@ -70,7 +70,7 @@ class Exchange:
         "asker",
     )
 
-    def __init__(self, forwarder: Forwarder, asker: Asker, question: Question) -> None:
+    def __init__(self, forwarder: Forwarder, asker: Asker, question: ForwardedQuery) -> None:
         self.asker = asker
         self._forwarder = forwarder
         self._question = question
@@ -192,7 +192,7 @@ class Forwarder:
         self._namespaces = namespaces
         self.in_flight = 0
 
-    def forward(self, asker: Asker, question: Question) -> Exchange | None:
+    def forward(self, asker: Asker, question: ForwardedQuery) -> Exchange | None:
         """Start asking. The reply may be delivered before this returns, which is then None: SERVFAIL at once without servers,
         REFUSED beyond the limits.
         """

@@ -125,7 +125,9 @@ def stop_server(run_dir: Path) -> None:
         end = select.poll()
         end.register(life, select.POLLIN)
         if not end.poll(_END_TIMEOUT_S * 1000):
-            raise ResolverError(f"embedded DNS server in {control.folder(run_dir)}: it was told to stop and still runs")
+            raise ResolverError(
+                f"embedded DNS server in {control.folder(run_dir)}: it was asked to stop and still runs"
+            )
     finally:
         os.close(life)
 

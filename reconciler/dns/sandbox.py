@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from reconciler.dns.answer import Forward, answer, ready_reply
-from reconciler.dns.forwarder import Exchange, Forwarder, Question
+from reconciler.dns.forwarder import Exchange, ForwardedQuery, Forwarder
 from reconciler.dns.reactor import Reactor
 from reconciler.dns.stream import BACKLOG, StreamGroup, StreamLimits
 from reconciler.dns.upstream import Upstream
-from reconciler.dns.view import View
+from reconciler.dns.view import DnsView
 from reconciler.dns.wire import Query
 from reconciler.dns.zones import LISTEN_ADDRESS
 from reconciler.kernel.netns import Namespaces
@@ -67,7 +67,7 @@ def shuffled(records: Sequence[bytes]) -> list[bytes]:
     return random.sample(records, len(records))
 
 
-class Sandbox:
+class ServedSandbox:
     """A sandbox that is being served. view, servers: replaced when the zones change; inode: of the namespace it listens in."""
 
     def __init__(
@@ -83,7 +83,7 @@ class Sandbox:
         self.inode = inode
         self.sockets = sockets
         self.exchanges: set[Exchange] = set()
-        self.view = View(tables=(), links=(), is_ndots_set=False, ready_max=0)
+        self.view = DnsView(tables=(), links=(), is_ndots_set=False, ready_max=0)
         self.servers: tuple[Upstream, ...] = ()
         self._reactor = reactor
         self._forwarder = forwarder
@@ -148,5 +148,7 @@ class Sandbox:
         deliver(found)
         return None
 
-    def _question(self, message: bytes, query: Query, deliver: Callable[[bytes], None], *, is_stream: bool) -> Question:
-        return Question(message=message, query=query, servers=self.servers, deliver=deliver, is_stream=is_stream)
+    def _question(
+        self, message: bytes, query: Query, deliver: Callable[[bytes], None], *, is_stream: bool
+    ) -> ForwardedQuery:
+        return ForwardedQuery(message=message, query=query, servers=self.servers, deliver=deliver, is_stream=is_stream)

@@ -1,4 +1,4 @@
-"""Serves the sandboxes of the zones file: follows the file when told to, their namespaces by itself, and does what is requested."""
+"""Serves the sandboxes of the zones file: follows the file on request, their namespaces by itself, and does what is requested."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from reconciler.dns import control, succession
 from reconciler.dns.control import Document
 from reconciler.dns.forwarder import Forwarder
 from reconciler.dns.reactor import Reactor, Timer
-from reconciler.dns.sandbox import Sandbox, open_sockets
+from reconciler.dns.sandbox import ServedSandbox, open_sockets
 from reconciler.dns.stream import StreamLimits
 from reconciler.dns.succession import Inheritance
 from reconciler.dns.upstream import upstreams
-from reconciler.dns.view import NetworkTable, View, make_views
+from reconciler.dns.view import DnsView, NetworkTable, make_views
 from reconciler.dns.zones import LISTEN_ADDRESS, SandboxZone, Zones, parse_zones, zones_digest
 from reconciler.errors import ReconcilerError, ResolverError
 from reconciler.kernel.netns import Namespaces
@@ -55,8 +55,8 @@ class Service:
         self._zones = Zones()
         self._digest = ""
         self._wanted: Mapping[str, SandboxZone] = {}
-        self._views: Mapping[str, View] = {}
-        self._sandboxes: dict[str, Sandbox] = {}
+        self._views: Mapping[str, DnsView] = {}
+        self._sandboxes: dict[str, ServedSandbox] = {}
         self._failures: dict[str, str] = {}
         self._unvisited: list[str] = []
         self._requests: Mapping[str, Callable[[socket.socket], Document]] = {
@@ -67,7 +67,7 @@ class Service:
         }
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Load the zones, say so, and serve until told to stop."""
+        """Load the zones, say so, and serve until a request to stop."""
         self._watch_signals()
         self._inheritance.control.setblocking(False)
         self._reactor.watch(self._inheritance.control.fileno(), self._on_connection)
@@ -113,7 +113,7 @@ class Service:
         except OSError as cause:
             raise ResolverError(f"read {path}: {cause.strerror}") from cause
 
-    def _instruct(self, name: str, sandbox: Sandbox) -> None:
+    def _instruct(self, name: str, sandbox: ServedSandbox) -> None:
         sandbox.view = self._views[name]
         sandbox.servers = upstreams(self._wanted[name], self._zones.host_servers)
 
@@ -140,7 +140,7 @@ class Service:
         if inode == self._namespaces.inode(HOST):
             raise ResolverError(f"sandbox {ns} is the host's own namespace, which has its own name service")
         sockets = self._inheritance.sockets.pop((ns, inode), None) or open_sockets(self._namespaces, ns)
-        sandbox = Sandbox(ns, inode, sockets, self._reactor, self._forwarder, self._limits)
+        sandbox = ServedSandbox(ns, inode, sockets, self._reactor, self._forwarder, self._limits)
         self._instruct(name, sandbox)
         sandbox.listen()
         self._sandboxes[name] = sandbox

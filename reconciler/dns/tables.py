@@ -31,7 +31,7 @@ _IsKept = Callable[[str, str], bool]
 def name_tables(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> Iterator[NameTables]:
     """Yield what shall be in force; nothing where no sandbox is served.
 
-    sandboxes: of a container the server is told the process, as it asks no engine.
+    sandboxes: a container stands there as its process, as the server asks no engine.
     The host's servers are asked from its own namespace, so its file is taken as it is: a stub on loopback serves well.
     """
     theirs = parse_resolv_conf(desired.host.resolv_conf)

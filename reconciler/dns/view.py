@@ -24,7 +24,7 @@ _ViewKey = tuple[tuple[str, ...], _Links, bool, tuple[IPv4Network | IPv6Network,
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class NameMatch:
     """Endpoints that have a name, and the network they have it on."""
 
     endpoints: tuple[ServedEndpoint, ...]
@@ -64,7 +64,7 @@ class NetworkTable:
 
 
 @dataclass(slots=True, kw_only=True)
-class View:
+class DnsView:
     """What a sandbox sees; sandboxes with equal networks and links share one.
 
     links: beside each table the private aliases of its network. subnets: nobody else names their addresses.
@@ -83,7 +83,7 @@ class View:
         self.network_names = frozenset(table.name.lower() for table in self.tables)
 
 
-def make_views(zones: Zones, previous: Iterable[NetworkTable] = ()) -> dict[str, View]:
+def make_views(zones: Zones, previous: Iterable[NetworkTable] = ()) -> dict[str, DnsView]:
     """Return each sandbox's view by its name. previous: tables of before, taken over where the network has not changed."""
     known = {table.name: table for table in previous}
     tables: dict[str, NetworkTable] = {}
@@ -100,11 +100,11 @@ def _view_key(sandbox: SandboxZone) -> _ViewKey:
     return sandbox.networks, sandbox.links, sandbox.is_ndots_set, sandbox.subnets
 
 
-def _view(key: _ViewKey, tables: Mapping[str, NetworkTable], ready_max: int) -> View:
+def _view(key: _ViewKey, tables: Mapping[str, NetworkTable], ready_max: int) -> DnsView:
     networks, links, is_ndots_set, subnets = key
     aliases = {network: dict(pairs) for network, pairs in links}
     present = [network for network in networks if network in tables]
-    return View(
+    return DnsView(
         tables=tuple(tables[network] for network in present),
         links=tuple(aliases.get(network, {}) for network in present),
         is_ndots_set=is_ndots_set,
@@ -113,13 +113,13 @@ def _view(key: _ViewKey, tables: Mapping[str, NetworkTable], ready_max: int) -> 
     )
 
 
-def holders(name: str, view: View) -> Iterator[Found]:
+def holders(name: str, view: DnsView) -> Iterator[NameMatch]:
     """Yield everybody who has the name in any reading, best first."""
     for step in readings(name, view):
         yield from step
 
 
-def readings(name: str, view: View) -> Iterator[Iterator[Found]]:
+def readings(name: str, view: DnsView) -> Iterator[Iterator[NameMatch]]:
     """Yield the ways to read a name, best first (libnetwork's ResolveName; docs/design/docker.md#names).
 
     `a.b.c` is that name on every network, else `a.b` on network `c`, else `a` on `b.c`; each first as a link's alias.
@@ -129,7 +129,7 @@ def readings(name: str, view: View) -> Iterator[Iterator[Found]]:
         yield _listed(own, network, view)
 
 
-def _splits(name: str, view: View) -> Iterator[tuple[str, str]]:
+def _splits(name: str, view: DnsView) -> Iterator[tuple[str, str]]:
     yield name, ""
     at = name.rfind(".")
     while at > 0:
@@ -138,26 +138,26 @@ def _splits(name: str, view: View) -> Iterator[tuple[str, str]]:
         at = name.rfind(".", 0, at)
 
 
-def _linked(name: str, network: str, view: View) -> Iterator[Found]:
+def _linked(name: str, network: str, view: DnsView) -> Iterator[NameMatch]:
     for table, aliases in zip(view.tables, view.links, strict=True):
         target = aliases.get(name)
         if target is not None and network in ("", table.name.lower()) and target in table.by_name:
-            yield Found(table.by_name[target], table.name)
+            yield NameMatch(table.by_name[target], table.name)
 
 
-def _listed(name: str, network: str, view: View) -> Iterator[Found]:
+def _listed(name: str, network: str, view: DnsView) -> Iterator[NameMatch]:
     """A link's alias hides what has the same name on that network, even while its target is absent."""
     for table, aliases in zip(view.tables, view.links, strict=True):
         if network in ("", table.name.lower()) and name not in aliases and name in table.by_name:
-            yield Found(table.by_name[name], table.name)
+            yield NameMatch(table.by_name[name], table.name)
 
 
-def pointed_at(name: str, view: View) -> Iterator[Found]:
+def pointed_at(name: str, view: DnsView) -> Iterator[NameMatch]:
     """Yield whose address the reverse name (RFC 1035 section 3.5, RFC 3596 section 2.5) stands for, network after network."""
     for table in view.tables:
         endpoint = table.by_pointer.get(name)
         if endpoint is not None:
-            yield Found((endpoint,), table.name)
+            yield NameMatch((endpoint,), table.name)
 
 
 @dataclass(frozen=True, slots=True)

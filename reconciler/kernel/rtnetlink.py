@@ -8,10 +8,12 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from reconciler.errors import ReconcilerError
-from reconciler.model.objects import IPAddress
+
+if TYPE_CHECKING:
+    from reconciler.model.objects import IPAddress
 
 # linux/netlink.h
 NLMSG_ERROR: Final = 2

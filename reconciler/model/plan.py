@@ -7,46 +7,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler.errors import ReconcilerError
-from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import (
-    ClusterRecord,
-    ContainerFile,
-    FdbEntry,
-    FirewallElement,
-    FirewallRules,
-    Key,
-    KvRecord,
-    NameTables,
-    Neighbour,
-    Object,
-    PluginAddress,
-    PluginEndpoint,
-    PluginLink,
-    PluginNetwork,
-    PluginNode,
-    PluginPool,
-    PluginPorts,
-    PluginScope,
-    SandboxFile,
-    Unit,
-    VethPair,
-)
+from reconciler.model.identifiers import NsRef
+from reconciler.model.kinds.base import Disruption
+from reconciler.model.objects import Key, Object, Unit
 from reconciler.model.words import without
+
+__all__ = ["Action", "Disruption", "Operation", "Outcome", "Plan"]
 
 
 class Action(StrEnum):
     CREATE = "create"
     UPDATE = "update"
     DELETE = "delete"
-
-
-class Disruption(StrEnum):
-    """What traffic notices: nothing; changed while it flows; a short loss; connections lost, as the link is made anew."""
-
-    NONE = "none"
-    LIVE = "live"
-    FLAP = "flap"
-    RECREATE = "recreate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,26 +48,13 @@ class Operation:
     @property
     def is_news(self) -> bool:
         """Say whether it passes on what was promised, or what hosts tell each other: no drift that is put right."""
-        return isinstance(self.object, (KvRecord, ClusterRecord, FdbEntry, Neighbour, PluginNode))
+        return self.object.traits.is_news
 
     def namespaces(self) -> Iterator[NsRef]:
         """Give the network namespaces in which it changes something, some more than once."""
         for found in (self.before, self.after):
-            match found:
-                case None | FirewallRules() | FirewallElement() | SandboxFile() | ContainerFile() | NameTables():
-                    continue
-                case KvRecord() | ClusterRecord():
-                    continue
-                case VethPair():
-                    yield from (found.ns, found.peer_ns)
-                case PluginEndpoint() | PluginLink():
-                    yield from (HOST, found.ns)
-                case PluginNetwork() | PluginPorts() | PluginNode():
-                    yield HOST
-                case PluginScope() | PluginPool() | PluginAddress():
-                    continue
-                case _:
-                    yield found.ns
+            if found is not None:
+                yield from found.touches()
 
     def describe(self) -> str:
         return f"{self.action} {self.object.describe()}"

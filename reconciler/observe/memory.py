@@ -15,6 +15,7 @@ from reconciler.kernel.routes import RouteEntry
 from reconciler.last_answer import LastAnswer
 from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.kinds.base import MemoryPart
 from reconciler.model.objects import FdbEntry, Key, Neighbour, Seen
 from reconciler.model.observed import Keyed, SandboxFact, keyed
 from reconciler.model.wanted import WantedState
@@ -169,6 +170,12 @@ class Memory:
                 self.sandboxes.pop(ns, None)
                 self.others = {key: found for key, found in self.others.items() if f"netns:{key[0]}" != ns}
                 self.overlays = {key: found for key, found in self.overlays.items() if f"netns:{key[0]}" != ns}
+
+    def forget_parts(self, parts: Collection[MemoryPart]) -> None:
+        """Look again at what is kept apart from namespaces."""
+        for part in parts:
+            if part:
+                setattr(self, part, None)
 
     def forget_host_links(self, links: frozenset[int]) -> None:
         """Look again at these links of the host, and at its addresses and routes."""

@@ -7,35 +7,8 @@ from dataclasses import dataclass, replace
 
 from reconciler.errors import AddressesAwaited, NameConflict, ReconcilerError
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import (
-    HOST_UNIT,
-    Address,
-    Bridge,
-    ClusterRecord,
-    DeadEnd,
-    FdbEntry,
-    FirewallElement,
-    FirewallRules,
-    Ipvlan,
-    Key,
-    LinkUp,
-    Macvlan,
-    Namespace,
-    Neighbour,
-    Object,
-    PluginAddress,
-    PluginLink,
-    PluginPool,
-    PluginScope,
-    Route,
-    SandboxFile,
-    Seen,
-    Sysctl,
-    Unit,
-    VethPair,
-    Vlan,
-    Vxlan,
-)
+from reconciler.model.kinds.base import Place
+from reconciler.model.objects import Key, LinkUp, Object, Seen, Unit
 from reconciler.model.plan import Action, Disruption, Operation, Plan
 from reconciler.plan.disruption import disruption_of, must_be_made_anew
 from reconciler.plan.ordering import step
@@ -73,7 +46,7 @@ def make_plan(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen], owners: Ow
     may_go = _Pruning(owners=owners, blocked=blocked, boundaries=boundaries)
     free = wanted
     if problems:
-        free = {k: o for k, o in wanted.items() if not (stopped if isinstance(o, _AWAITED) else blocked).covers(o.unit)}
+        free = {k: o for k, o in wanted.items() if not (stopped if o.traits.is_awaited else blocked).covers(o.unit)}
     changes = _changes(free, seen, may_go)
     ordered = sorted(changes, key=lambda operation: (step(operation), operation.key))
     operations = _with_disruption(ordered, owners.members())
@@ -98,48 +71,20 @@ class Blocked:
         )
 
 
-_AWAITED = (PluginScope, PluginPool, PluginAddress)
-_EXCLUSIVE = (
-    Bridge,
-    VethPair,
-    Vxlan,
-    DeadEnd,
-    Vlan,
-    Macvlan,
-    Ipvlan,
-    PluginLink,
-    Namespace,
-    SandboxFile,
-    FirewallRules,
-)
-
-
-def _named(found: Object) -> str:
-    """Name what is in the way as a person finds it. Of a sandbox's file that is what stands where our link shall be."""
-    if isinstance(found, SandboxFile) and found.netns_name:
-        return f"/etc/netns/{found.netns_name}/{found.name}"
-    return found.describe()
-
-
 def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[tuple[Unit, ReconcilerError]]:
     """Find foreign objects under names that we need. A foreign address, route or record that is as wanted serves as well."""
+
+    def is_own_link(ns: NsRef, ifname: str) -> bool:
+        link = seen.get(LinkUp(ns=ns, ifname=ifname).key)
+        return link is not None and link.is_ours
+
     for key, found in seen.items():
         if found.is_ours or key not in wanted:
             continue
-        mine = wanted[key]
-        is_taken = isinstance(mine, _EXCLUSIVE) or (isinstance(mine, LinkUp) and mine.ifname != "lo")
-        is_taken |= isinstance(mine, ClusterRecord) and mine != found.object and not mine.is_common
-        if is_taken or (isinstance(mine, Route) and _is_foreign_route(found.object, mine, seen)):
-            message = f"{_named(found.object)} is in the way and not ours; remove or rename it, or choose another name"
+        mine, other = wanted[key], found.object
+        if mine.is_barred_by(other, is_own_link):
+            message = f"{other.found_as()} is in the way and not ours; remove or rename it, or choose another name"
             yield mine.unit, NameConflict(message)
-
-
-def _is_foreign_route(found: Object, mine: Route, seen: Mapping[Key, Seen]) -> bool:
-    """Say whether another route to the same place is none of our business: on a link of ours it is drift, to be put right."""
-    if not isinstance(found, Route) or found == mine:
-        return False
-    link = seen.get(LinkUp(ns=found.ns, ifname=found.ifname).key)
-    return link is None or not link.is_ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,14 +129,9 @@ def _unit_of_removal(found: Seen, after: Object | None, pruning: _Pruning) -> Un
     """Give the unit on whose behalf an object goes, to be made anew or for good; None when it stays."""
     if after is not None:
         return after.unit if must_be_made_anew(found.object, after) else None
-    if not found.is_ours or isinstance(found.object, (LinkUp, Sysctl)) or not pruning.allows(found.object):
+    if not found.is_ours or not found.object.traits.is_removable or not pruning.allows(found.object):
         return None
-    return pruning.owners.unit_of(found.object) or _unit_of_orphan(found.object)
-
-
-def _unit_of_orphan(found: Object) -> Unit:
-    """A namespace that nothing tells the attachment of fails alone: somebody's process in it must not stop everything else."""
-    return Unit(attachment=found.name) if isinstance(found, Namespace) else HOST_UNIT
+    return pruning.owners.unit_of(found.object) or found.object.owner_unknown()
 
 
 def _change(before: Object, after: Object) -> Operation:
@@ -201,48 +141,28 @@ def _change(before: Object, after: Object) -> Operation:
 
 
 class _Gone:
-    """Links and namespaces that go: the kernel takes along what sits on them, so that needs no operation of its own."""
+    """What goes: the kernel takes along what sits on it, so that needs no operation of its own."""
 
     def __init__(self) -> None:
-        self._links: set[tuple[NsRef, str]] = set()
-        self._namespaces: set[NsRef] = set()
-        self._readdressed: set[tuple[NsRef, str]] = set()
+        self._surely: set[Place] = set()
+        self._maybe: set[Place] = set()
 
     @property
     def is_something(self) -> bool:
-        return bool(self._links or self._namespaces or self._readdressed)
+        return bool(self._surely or self._maybe)
 
     def add(self, found: Object) -> None:
-        match found:
-            case Bridge() | Vxlan() | DeadEnd() | Vlan() | Macvlan() | Ipvlan():
-                self._links.add((found.ns, found.ifname))
-            case VethPair():
-                self._links.update({(found.ns, found.ifname), (found.peer_ns, found.peer_ifname)})
-            case PluginLink():
-                self._links.add((found.ns, found.ifname))
-            case Namespace():
-                self._namespaces.add(found.ns)
-            case Address():
-                self._readdressed.add((found.ns, found.ifname))
+        self._surely.update(found.carries())
+        self._maybe.update(found.may_carry())
 
     def takes_along(self, found: Object) -> bool:
         """Say whether `found` surely goes with a link or a namespace that goes."""
-        match found:
-            case LinkUp() | Address() | Route() | Neighbour() | FdbEntry():
-                return found.ns in self._namespaces or (found.ns, found.ifname) in self._links
-            case FirewallRules() | FirewallElement():
-                return found.ns in self._namespaces
-            case Sysctl():
-                return any((found.ns, part) in self._links for part in found.name.split("/")[3:4])
-        return False
+        return not self._surely.isdisjoint(found.sits_on())
 
     def may_take_along(self, found: Object) -> bool:
-        """Say whether `found` may go too, so that it has to be made again.
-
-        The kernel flushes a link's routes with its last address (fib_disable_ip in net/ipv4/fib_frontend.c).
-        """
-        is_exposed = isinstance(found, Route) and (found.ns, found.ifname) in self._readdressed
-        return is_exposed or self.takes_along(found)
+        """Say whether `found` may go too, so that it has to be made again."""
+        places = found.sits_on()
+        return not (self._surely.isdisjoint(places) and self._maybe.isdisjoint(places))
 
 
 def _with_disruption(operations: Iterable[Operation], members: Mapping[str, tuple[str, ...]]) -> Iterator[Operation]:

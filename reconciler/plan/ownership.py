@@ -18,45 +18,7 @@ from reconciler.model.identifiers import (
     short_id,
     veth_link_name,
 )
-from reconciler.model.objects import (
-    CLUSTER_UNIT,
-    HOST_UNIT,
-    NAMES_UNIT,
-    Address,
-    Bridge,
-    ClusterRecord,
-    ContainerFile,
-    DeadEnd,
-    FdbEntry,
-    FirewallElement,
-    FirewallRules,
-    Ipvlan,
-    Key,
-    KvRecord,
-    LinkUp,
-    Macvlan,
-    Namespace,
-    NameTables,
-    Neighbour,
-    Object,
-    PluginAddress,
-    PluginEndpoint,
-    PluginLink,
-    PluginNetwork,
-    PluginNode,
-    PluginPool,
-    PluginPorts,
-    PluginScope,
-    Route,
-    SandboxFile,
-    Seen,
-    Sysctl,
-    Unit,
-    VethPair,
-    Vlan,
-    Vxlan,
-    nodes_unit,
-)
+from reconciler.model.objects import Ipvlan, Key, Macvlan, Object, PluginEndpoint, PluginLink, Seen, Unit, VethPair
 from reconciler.model.wanted import WantedState
 
 
@@ -74,38 +36,16 @@ class Owners:
 
     def unit_of(self, found: Object) -> Unit | None:
         """Give the unit on whose behalf an observed object exists; None when nothing tells."""
-        match found:
-            case FirewallElement():
-                return found.unit
-            case KvRecord():
-                return record_unit(found.path)
-            case ClusterRecord():
-                return cluster_record_unit(found.path)
-            case SandboxFile() | ContainerFile():
-                return Unit(attachment=found.attachment)
-            case Namespace():
-                return self.sandboxes.get(found.ns)
-            case FirewallRules():
-                return HOST_UNIT if found.ns == HOST else self.sandboxes.get(found.ns)
-            case VethPair():
-                return self.links.get(found.ifname)
-            case Bridge() | Vxlan() | FdbEntry() | Neighbour() | Address() | Route() | LinkUp():
-                return self._unit_at(found.ns, found.ifname)
-            case DeadEnd() | Vlan() | Macvlan() | Ipvlan():
-                return self._unit_at(found.ns, found.ifname)
-            case NameTables():
-                return NAMES_UNIT
-            case PluginScope() | PluginNetwork() | PluginPool():
-                return Unit(network=found.network)
-            case PluginEndpoint() | PluginPorts() | PluginAddress():
-                return Unit(network=found.network, attachment=found.attachment)
-            case PluginNode():
-                return nodes_unit(found.driver)
-            case PluginLink():
-                return self._unit_at(found.ns, found.ifname)
-            case Sysctl():
-                return HOST_UNIT
-        return HOST_UNIT
+        return found.owner(self)
+
+    def of_host_link(self, ifname: str) -> Unit | None:
+        return self.links.get(ifname)
+
+    def of_namespace(self, ns: NsRef) -> Unit | None:
+        return self.sandboxes.get(ns)
+
+    def of_link(self, ns: NsRef, ifname: str) -> Unit | None:
+        return self.links.get(ifname) if ns == HOST else self.peers.get((ns, ifname), self.sandboxes.get(ns))
 
     def members(self) -> Mapping[str, tuple[str, ...]]:
         """Give the attachments on each network, sorted."""
@@ -114,38 +54,6 @@ class Owners:
             if unit.network and unit.attachment:
                 found[unit.network].add(unit.attachment)
         return {network: tuple(sorted(names)) for network, names in found.items()}
-
-    def _unit_at(self, ns: NsRef, ifname: str) -> Unit | None:
-        return self.links.get(ifname) if ns == HOST else self.peers.get((ns, ifname), self.sandboxes.get(ns))
-
-
-def record_unit(path: str) -> Unit:
-    """Give the unit that a promise belongs to, the host's when the path names none.
-
-    Paths: `network/<name>`, `endpoint/<network>/<attachment>`, `ports/<attachment>`,
-    `sandbox/<attachment>/<namespace>`.
-    """
-    match path.split("/"):
-        case ["network", network]:
-            return Unit(network=network)
-        case ["endpoint", network, attachment]:
-            return Unit(network=network, attachment=attachment)
-        case ["ports", attachment] | ["sandbox", attachment, _]:
-            return Unit(attachment=attachment)
-    return HOST_UNIT
-
-
-def cluster_record_unit(path: str) -> Unit:
-    """Give the unit that a record in the cluster's store belongs to.
-
-    Paths: `networks/<name>`, `network/<name>/members/<host>`, `network/<name>/endpoints/<attachment>`; others speak of hosts.
-    """
-    match path.split("/"):
-        case ["networks", network] | ["network", network, "members", _]:
-            return Unit(network=network)
-        case ["network", network, "endpoints", attachment]:
-            return Unit(network=network, attachment=attachment)
-    return CLUSTER_UNIT
 
 
 def link_units(wanted: WantedState, host: str, promised: Mapping[str, Unit]) -> Mapping[str, Unit]:

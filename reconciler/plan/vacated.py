@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import Ipvlan, Macvlan, Namespace, PluginLink, Unit, VethPair
+from reconciler.model.objects import Namespace, Unit
 from reconciler.model.plan import Action, Operation, Plan
 
 
@@ -36,8 +36,6 @@ def _ended(plan: Plan) -> Iterator[tuple[NsRef, Operation]]:
     made = {operation.key for operation in plan.operations if operation.action is Action.CREATE}
     for operation in plan.operations:
         if operation.action is Action.DELETE and operation.unit.attachment and operation.key not in made:
-            match operation.before:
-                case VethPair(peer_ns=ns) | Namespace(ns=ns) | Macvlan(ns=ns) | Ipvlan(ns=ns) | PluginLink(ns=ns) if (
-                    ns != HOST
-                ):
-                    yield ns, operation
+            ns = operation.object.sandbox()
+            if ns != HOST:
+                yield ns, operation

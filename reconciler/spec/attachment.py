@@ -419,7 +419,7 @@ def _address_refusals(address: IPAddress, network: NetworkWanted) -> Iterator[st
 
 
 def attachment_wanted(name: str, spec: AttachmentSpec, document: Document, networks: NetworkTable) -> AttachmentWanted:
-    """Give the value of an attachment that has no faults."""
+    """Return the value of an attachment that has no faults."""
     mode = network_mode(spec, networks)
     return AttachmentWanted(
         name=name,
@@ -442,7 +442,7 @@ def attachment_wanted(name: str, spec: AttachmentSpec, document: Document, netwo
 
 
 def port_wanted(port: PortWanted | LongPort) -> PortWanted:
-    """Give the one form that both have."""
+    """Return the one form that both have."""
     return port.wanted() if isinstance(port, LongPort) else port
 
 

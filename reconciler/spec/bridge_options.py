@@ -152,7 +152,7 @@ def _contradictions(values: Mapping[str, Any], *, is_default: bool, is_internal:
 
 
 def unknown_option(option: str, known: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Give the fault of an option that a driver does not have: (option, message).
+    """Return the fault of an option that a driver does not have: (option, message).
 
     None when it does not look like one of those: what other tools make of it is not ours to judge.
     """
@@ -171,7 +171,7 @@ _ENDPOINT_SYSCTL: Final = re.compile(r"net\.(ipv4|ipv6|mpls)\.[a-z0-9_]+\.IFNAME
 
 
 def endpoint_ifname(options: Mapping[str, str]) -> str | None:
-    """Give the interface name out of an endpoint's driver options. Raises ValueError."""
+    """Return the interface name out of an endpoint's driver options. Raises ValueError."""
     return parse_link_name(options[_IFNAME]) if _IFNAME in options else None
 
 

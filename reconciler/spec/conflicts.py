@@ -154,7 +154,7 @@ class _Claims(Generic[EntryT]):
     here: EntryT | None = None
 
     def meeting(self, hosts: tuple[str, ...], *, is_here: bool) -> EntryT | None:
-        """Give an earlier claim that holds on a host where this one does too, as far as names can tell."""
+        """Return an earlier claim that holds on a host where this one does too, as far as names can tell."""
         if not hosts:
             return self.anyone
         if self.everywhere is not None:
@@ -268,7 +268,7 @@ def _endpoint_claims(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[_
 
 
 def _port_claims(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[_Claim]:
-    """Give the host ports of IPv4 that are certain by the specs alone; the others are compared when all choices are made."""
+    """Yield the host ports of IPv4 that are certain by the specs alone; the others are compared when all choices are made."""
     if not spec.ports or network_mode(spec, networks) is not NetworkMode.NETWORKS:
         return
     joined = [networks.get(key) for key in spec.networks or ("bridge",)]
@@ -282,7 +282,7 @@ def _port_claims(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[_Clai
 
 
 def _is_translating(network: NetworkWanted) -> bool:
-    """Say whether a port published through this network surely takes a port of the host."""
+    """Return whether a port published through this network surely takes a port of the host."""
     is_routed = network.bridge is not None and network.bridge.gateway_mode_ipv4 is GatewayMode.ROUTED
     return network.driver == "bridge" and network.is_ipv4_enabled and not network.is_internal and not is_routed
 

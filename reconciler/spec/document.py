@@ -99,7 +99,7 @@ class Document:
     _entries: dict[int, dict[str | int, _Entry]] = field(default_factory=dict)
 
     def source(self, path: Path, *, at_key: bool = False) -> Source:
-        """Say where the value at `path` stands, or its key. Steps that the data lacks are passed over."""
+        """Return where the value at `path` stands, or its key. Steps that the data lacks are passed over."""
         node, found = self.data, None
         for step in path:
             if isinstance(node, list) and isinstance(step, str) and step in node:
@@ -400,7 +400,7 @@ def _place(event: Any) -> _Place:
 
 
 def unfilled(text: str) -> str:
-    """Say what to do about Compose's variables where no text fits that has some; "" when it has none."""
+    """Return what to do about Compose's variables where no text fits that has some; "" when it has none."""
     if not _VARIABLE.search(text):
         return ""
     return f"variables such as {shown(text)} are not filled in here: call the file *.yaml.j2 and write {{{{ NAME }}}}"
@@ -412,5 +412,5 @@ def shown(text: str) -> str:
 
 
 def kind_of(value: object) -> str:
-    """Say what YAML gave, in words."""
+    """Return what YAML gave, in words."""
     return "nothing" if value is None else _KINDS.get(type(value), "something else")

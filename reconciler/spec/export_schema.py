@@ -21,7 +21,7 @@ _OWN_KEYS: Final[dict[str, Any]] = {"^x-": {}}
 
 
 def schema() -> dict[str, Any]:
-    """Give the schema of one spec file."""
+    """Return the schema of one spec file."""
     _, generated = models_json_schema(
         [(NetworkSpec, "validation"), (AttachmentSpec, "validation")], ref_template="#/definitions/{model}"
     )
@@ -45,7 +45,7 @@ def schema() -> dict[str, Any]:
 
 
 def text() -> str:
-    """Give the schema's file content: the same bytes each time."""
+    """Return the schema's file content: the same bytes each time."""
     return json.dumps(schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -60,7 +60,7 @@ def _named(model: str, description: str) -> dict[str, Any]:
 
 
 def _as_loaded(definition: dict[str, Any]) -> dict[str, Any]:
-    """Say what SpecModel does beyond its fields: null is as good as absent, `x-` keys are the user's own."""
+    """Return what SpecModel does beyond its fields: null is as good as absent, `x-` keys are the user's own."""
     required = definition.get("required", [])
     properties = {
         name: field if name in required else _nullable(field) for name, field in definition["properties"].items()

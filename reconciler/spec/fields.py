@@ -54,7 +54,7 @@ class At(ValueError):
 
 
 def parse_text(value: Tree) -> str:
-    """Give a scalar as Compose writes it into a map of strings."""
+    """Return a scalar as Compose writes it into a map of strings."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int):
@@ -63,7 +63,7 @@ def parse_text(value: Tree) -> str:
 
 
 def parse_line(value: Tree) -> str:
-    """Give text that has no control characters: it ends up in files and kernel settings, one per line."""
+    """Return text that has no control characters: it ends up in files and kernel settings, one per line."""
     text = parse_text(value)
     if not all(character.isprintable() or character == "\t" for character in text):
         raise ValueError("control characters and line breaks are not allowed here")
@@ -81,7 +81,7 @@ def parse_name(value: Tree) -> str:
 
 
 def parse_served_name(value: Tree) -> str:
-    """Give a name that networks and attachments have: it is looked up as well, label by label."""
+    """Return a name that networks and attachments have: it is looked up as well, label by label."""
     text = parse_name(value)
     if not _has_labels(text):
         raise ValueError(
@@ -119,7 +119,7 @@ def parse_address(value: Tree) -> IPAddress:
 
 
 def parse_nameserver(value: Tree) -> IPAddress:
-    """Give an address that queries can be sent to from inside the sandbox; a link-local one of IPv6 needs the link there."""
+    """Return an address that queries can be sent to from inside the sandbox; a link-local one of IPv6 needs the link there."""
     text = parse_text(value)
     bare, mark, zone = text.partition("%")
     address = parse_address(bare)
@@ -196,7 +196,7 @@ def parse_hostname(value: Tree) -> str:
 
 
 def parse_dns_name(value: Tree) -> str:
-    """Give a name that others may look up; underscores are common in practice."""
+    """Return a name that others may look up; underscores are common in practice."""
     text = parse_text(value)
     is_name = len(text) <= HOSTNAME_MAX and _DNS_NAME.match(text) and _has_labels(text.removesuffix("."))
     if not is_name:
@@ -208,7 +208,7 @@ def parse_dns_name(value: Tree) -> str:
 
 
 def parse_alias(value: Tree) -> str:
-    """Give a name that one answers to; names are compared without the dot that ends a question's."""
+    """Return a name that one answers to; names are compared without the dot that ends a question's."""
     text = parse_dns_name(value)
     if text.endswith("."):
         raise ValueError(f"{shown(text)} ends with a dot: leave it out")
@@ -275,7 +275,7 @@ def parse_link(value: Tree) -> tuple[str, str]:
 
 
 def parse_pairs(value: Tree) -> Pairs:
-    """Give a map, or a list of `key=value` and `key`, as pairs."""
+    """Return a map, or a list of `key=value` and `key`, as pairs."""
     return tuple(sorted(_collect(_entries(value, "=", is_value_needed=False), lambda key, text: (key, text))))
 
 
@@ -284,7 +284,7 @@ def parse_sysctls(value: Tree) -> Pairs:
 
 
 def parse_extra_hosts(value: Tree) -> Pairs:
-    """Give `name=address`, `name:address` or a map; the address may be in brackets or the word host-gateway.
+    """Return `name=address`, `name:address` or a map; the address may be in brackets or the word host-gateway.
 
     A list stays in its order, which is that of the lines in the hosts file; a map has none, so its names are sorted.
     """
@@ -299,7 +299,7 @@ def parse_extra_hosts(value: Tree) -> Pairs:
 
 
 def _sysctl(typed: str, text: str) -> tuple[str, str]:
-    """Give the name with dots and the value with single blanks (sysctl.d(5)): where a slash comes first, slashes separate."""
+    """Return the name with dots and the value with single blanks (sysctl.d(5)): where a slash comes first, slashes separate."""
     if not _SYSCTL.match(typed) or len(typed) > _SYSCTL_MAX:
         raise ValueError(f"sysctl {shown(typed)}: only those below 'net.' belong to a network namespace")
     name = typed if typed[3] == "." else typed.translate(str.maketrans("./", "/."))

@@ -73,7 +73,7 @@ def _fault(document: Document, path: Path, detail: Any) -> SpecError:
 
 
 def _typed_at(document: Document, path: Path) -> str:
-    """Give the text that stands at `path`, "" when it is none. Steps that the data lacks are passed over, as where it stands."""
+    """Return the text that stands at `path`, "" when it is none. Steps that the data lacks are passed over, as where it stands."""
     node, text = document.data, ""
     for step in path:
         if isinstance(node, dict) and step in node:

@@ -61,7 +61,7 @@ class IpamSpec(SpecModel):
 
 
 def _parse_external(value: Tree) -> bool | str:
-    """Give Compose's `true`, `false`, or the name out of its old form `{name: X}`."""
+    """Return Compose's `true`, `false`, or the name out of its old form `{name: X}`."""
     if isinstance(value, bool):
         return value
     if isinstance(value, dict) and value.keys() == {"name"}:
@@ -128,7 +128,7 @@ class NetworkSpec(SpecModel):
         return self.external is not False
 
     def has_family(self, version: int) -> bool:
-        """Say whether endpoints have addresses of IPv4 or IPv6: by the flag, else by the bridge driver's option of that name."""
+        """Return whether endpoints have addresses of IPv4 or IPv6: by the flag, else by the bridge driver's option of that name."""
         flag = self.enable_ipv4 if version == 4 else self.enable_ipv6
         option = self.driver_opts.get(f"{PREFIX}enable_ipv{version}") if self.driver == "bridge" else None
         if flag is None and option is not None:
@@ -137,7 +137,7 @@ class NetworkSpec(SpecModel):
         return version == 4 if flag is None else flag
 
     def used_subnets(self) -> tuple[tuple[int, SubnetSpec], ...]:
-        """Give the subnets with their places; those of a family that the network has not are ignored, as engines do."""
+        """Return the subnets with their places; those of a family that the network has not are ignored, as engines do."""
         return tuple((at, each) for at, each in enumerate(self.ipam.config) if self.has_family(each.subnet.version))
 
     def is_builtin_reference(self, key: str) -> bool:
@@ -150,7 +150,7 @@ class NetworkSpec(SpecModel):
 
 
 def builtin_networks(source: Source) -> dict[str, NetworkWanted]:
-    """Give the three networks that always exist, as they are without any configuration."""
+    """Return the three networks that always exist, as they are without any configuration."""
     return {
         name: NetworkWanted(
             name=name,
@@ -251,7 +251,7 @@ def _placement_faults(key: str, spec: NetworkSpec) -> Iterator[Fault]:
 
 
 def _own_driver_like(name: str) -> str:
-    """Give the driver of ours that a name is a slip of the pen of, "" for none: every other name may be a plugin's."""
+    """Return the driver of ours that a name is a slip of the pen of, "" for none: every other name may be a plugin's."""
     near = get_close_matches(name.lower(), OWN_DRIVERS, n=1, cutoff=0.8) if name.isalpha() else []
     return near[0] if near else ""
 

@@ -34,7 +34,7 @@ Rendered = tuple[str, LineMap]
 def rendered(
     renderer: Renderer, templates: Sequence[SpecText], faults: list[SpecError]
 ) -> Iterator[tuple[SpecText, Rendered]]:
-    """Give each template with what it came to; those that came to nothing have a fault added. faults: those of `renderer`."""
+    """Yield each template with what it came to; those that came to nothing have a fault added. faults: those of `renderer`."""
     reading, writing = os.pipe()
     try:
         pid = os.fork()

@@ -64,7 +64,7 @@ class Renderer:
         self._faults = faults
 
     def render(self, template: SpecText) -> tuple[str, LineMap] | None:
-        """Give the text and its line map, or None after adding a fault with the template's own line."""
+        """Return the text and its line map, or None after adding a fault with the template's own line."""
         try:
             text = _render(template.text, self._variables, is_marked=False)
             marked = _render(template.text, self._variables, is_marked=True)
@@ -91,7 +91,7 @@ def _said(error: Exception) -> str:
 
 
 def _template_line(error: BaseException) -> int:
-    """Give the line that jinja2 wrote into the traceback for the innermost frame of the template."""
+    """Return the line that jinja2 wrote into the traceback for the innermost frame of the template."""
     line, traceback = 0, error.__traceback__
     while traceback is not None:
         if traceback.tb_frame.f_code.co_filename == "<template>":
@@ -251,7 +251,7 @@ def _fitting(size: int) -> None:
 
 
 def _bounded_value(value: Any) -> Any:
-    """Give it back; refuse what would be too large as text: what is in a list again and again is written as often."""
+    """Return it; refuse what would be too large as text: what is in a list again and again is written as often."""
     size, waiting = 0, [value]
     while waiting:
         each = waiting.pop()

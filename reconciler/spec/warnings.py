@@ -54,7 +54,7 @@ def variables_warnings(document: Document, templates: Iterable[str]) -> Iterator
 
 
 def _uses(template: str, name: str) -> bool:
-    """Say whether the name stands in an expression or a statement. In one walk, however many are never closed."""
+    """Return whether the name stands in an expression or a statement. In one walk, however many are never closed."""
     is_inside = False
     for part in _JINJA_BRACES.split(template):
         if part in ("{{", "{%", "}}", "%}"):

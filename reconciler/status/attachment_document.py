@@ -29,7 +29,7 @@ def attachment_document(
     host_hostname: str,
     host_sandbox: str = HOST_SANDBOX,
 ) -> dict[str, Json]:
-    """Give one item of the array that `docker container inspect` prints, as far as it speaks of names and networks.
+    """Return one item of the array that `docker container inspect` prints, as far as it speaks of names and networks.
 
     networks: by name. netns_dir: where named namespaces are. host_hostname: what those on the host's stack are called.
     host_sandbox: path of the namespace that plays the host.
@@ -46,7 +46,7 @@ def attachment_document(
 
 
 def _network_mode(attachment: DesiredAttachment) -> str:
-    """Name the network that Compose makes a container with: of the highest priority, then the first by name."""
+    """Return the network that Compose makes a container with: of the highest priority, then the first by name."""
     if attachment.wanted.mode is not NetworkMode.NETWORKS:
         return str(attachment.wanted.mode)
     shown = [endpoint.wanted for endpoint in attachment.endpoints if not endpoint.wanted.is_gateway]
@@ -54,7 +54,7 @@ def _network_mode(attachment: DesiredAttachment) -> str:
 
 
 def _sandbox_key(attachment: DesiredAttachment, netns_dir: Path, host_sandbox: str) -> str:
-    """Give the path of the namespace; for a pidfile or container its reference, as the process may be another one by now."""
+    """Return the path of the namespace; for a pidfile or container its reference, as the process may be another one by now."""
     sandbox = attachment.wanted.sandbox
     if attachment.wanted.mode is NetworkMode.HOST:
         return host_sandbox
@@ -92,7 +92,7 @@ def _network_settings(
 
 
 def _ports(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork]) -> dict[str, Json]:
-    """Give what is published where; exposed ports that are not show as null.
+    """Return what is published where; exposed ports that are not show as null.
 
     The engine has it from the bridge driver, which is told of ports where the default route leads through one of its networks.
     """
@@ -117,7 +117,7 @@ def _is_way_out(endpoint: DesiredEndpoint, network: DesiredNetwork | None) -> bo
 
 
 def _host_config(attachment: DesiredAttachment) -> dict[str, Json]:
-    """Give what was asked for; links are shown here when they are of the default bridge, else with their network."""
+    """Return what was asked for; links are shown here when they are of the default bridge, else with their network."""
     asked: dict[str, list[Json]] = {}
     for port in attachment.wanted.ports:
         first, last = port.target
@@ -196,13 +196,13 @@ def _link(target: str, alias: str) -> str:
 
 
 def _aliases(endpoint: DesiredEndpoint, attachment: DesiredAttachment) -> list[Json]:
-    """Give what the engine adds as well: the short id and the hostname, each once."""
+    """Return what the engine adds as well: the short id and the hostname, each once."""
     short = short_id(attachment.id)
     return list(dict.fromkeys((*endpoint.wanted.aliases, short, attachment.wanted.hostname or short)))
 
 
 def _dns_names(endpoint: DesiredEndpoint, attachment: DesiredAttachment) -> list[Json]:
-    """Give all that it answers to on the network, as written: name, aliases, short id and hostname, each once."""
+    """Return all that it answers to on the network, as written: name, aliases, short id and hostname, each once."""
     return list(dict.fromkeys((attachment.name, *_aliases(endpoint, attachment))))
 
 

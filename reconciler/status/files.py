@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reconciler.errors import Held
 from reconciler.model.desired import DesiredAttachment
-from reconciler.model.objects import Unit, VethPair
+from reconciler.model.objects import Unit
 from reconciler.model.plan import Action
 from reconciler.model.report import Report
 from reconciler.status.attachment_document import HOST_SANDBOX, attachment_document
@@ -42,7 +42,7 @@ def status_files(
     netns_dir: Path,
     host_sandbox: str = HOST_SANDBOX,
 ) -> StatusFiles:
-    """Give the files for `report`. previous: the summary of the pass before; the others: see `attachment_document`."""
+    """Return the files for `report`. previous: the summary of the pass before; the others: see `attachment_document`."""
     desired = report.desired
     networks = {network.name: network for network in desired.networks}
     document = partial(
@@ -67,7 +67,7 @@ def status_files(
 
 
 def _members(report: Report) -> dict[str, list[DesiredAttachment]]:
-    """Give per network the attachments on it, held ones too; like the engine, inspect lists no endpoint that does not run."""
+    """Return per network the attachments on it, held ones too; like the engine, inspect lists no endpoint that does not run."""
     refused, unmade = _refused(report), _unmade(report)
     staying = {attachment.name for attachment in report.desired.held}
     members: dict[str, list[DesiredAttachment]] = {}
@@ -90,5 +90,5 @@ def _unmade(report: Report) -> frozenset[Unit]:
     return frozenset(
         operation.unit
         for operation in report.drift.operations
-        if operation.action is Action.CREATE and isinstance(operation.object, VethPair)
+        if operation.action is Action.CREATE and operation.object.traits.is_endpoint_link
     )

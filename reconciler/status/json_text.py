@@ -17,7 +17,7 @@ _WORDS: Final = {None: "null", True: "true", False: "false"}
 
 
 def json_text(value: Json) -> str:
-    """Give what `json.dumps(value, indent=4, ensure_ascii=False)` gives, and a final newline, in half the time.
+    """Return what `json.dumps(value, indent=4, ensure_ascii=False)` gives, and a final newline, in half the time.
 
     A thousand documents are rendered in every pass; the standard encoder runs in Python as soon as it shall indent.
     """

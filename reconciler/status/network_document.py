@@ -24,7 +24,7 @@ _UINT64_MAX: Final = (1 << 64) - 1
 
 
 def network_document(network: DesiredNetwork, attachments: Sequence[DesiredAttachment]) -> dict[str, Json]:
-    """Give one item of the array that `docker network inspect` prints. attachments: those to be listed, on this network or not."""
+    """Return one item of the array that `docker network inspect` prints. attachments: those to list, on this network or not."""
     wanted = network.wanted
     return {
         "Name": network.name,
@@ -119,7 +119,7 @@ def _container(name: str, endpoint: DesiredEndpoint | RemoteEndpoint) -> dict[st
 
 
 def _pools_status(network: DesiredNetwork, attachments: Sequence[DesiredAttachment]) -> dict[str, Json]:
-    """Say how full the pools are; a network without pools has nothing to say."""
+    """Return how full the pools are; a network without pools has nothing to say."""
     used = set(_addresses(network, attachments))
     pools: dict[str, Json] = {
         str(subnet.subnet): _usage(subnet, {address for address in used if address in subnet.subnet})

@@ -29,7 +29,7 @@ _FULL_ID: Final = 64
 
 
 def read_documents(status_dir: Path, kind: Kind) -> Documents:
-    """Give all documents of a kind in natural order of their names (`net2` before `net10`).
+    """Return all documents of a kind in natural order of their names (`net2` before `net10`).
 
     Raises ReconcilerError when no pass has written any yet, or a file is none of ours.
     """
@@ -44,7 +44,7 @@ def read_documents(status_dir: Path, kind: Kind) -> Documents:
 
 
 def name_of(document: Document) -> str:
-    """Give the name; containers carry it with a slash."""
+    """Return the name; containers carry it with a slash."""
     return str(document["Name"]).removeprefix("/")
 
 
@@ -74,7 +74,7 @@ def _natural_order(file: Path) -> list[tuple[bool, int, str]]:
 
 
 def _document(file: Path) -> Document | None:
-    """Give the one item of a file; None when it was removed since it was listed."""
+    """Return the one item of a file; None when it was removed since it was listed."""
     try:
         found = json_value(content(file), BYTES_MAX)
     except FileNotFoundError:

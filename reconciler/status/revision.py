@@ -24,7 +24,7 @@ _GIT: Final = (
 
 
 def specs_revision(specs_dir: Path) -> Revision:
-    """Give commit and dirty flag; no commit when `specs_dir` is in no repository, git is missing, refuses or takes too long.
+    """Return commit and dirty flag; no commit when `specs_dir` is in no repository, git is missing, refuses or takes too long.
 
     Takes no lock and writes nothing, so it may run beside a person's git. A repository of another user is refused by git itself
     unless `safe.directory` allows it (git-config(1)), as reading one may run programs that its configuration names.

@@ -21,7 +21,7 @@ _ADDED_TO_ENDPOINTS: Final = frozenset({"GwPriority", "DNSNames"})
 
 
 def shaped(document: Mapping[str, Json], shape: Shape) -> dict[str, Json]:
-    """Give a network or attachment, as the status file has it, with the fields that `shape` has."""
+    """Return a network or attachment, as the status file has it, with the fields that `shape` has."""
     if shape is Shape.NEWEST:
         return dict(document)
     settings = document.get("NetworkSettings")

@@ -41,7 +41,7 @@ class Revision:
 
 
 def summary_document(report: Report, revision: Revision, previous: Mapping[str, object]) -> dict[str, Json]:
-    """Give the document for `report`. previous: the one before, from which times and counters go on; whatever it holds is survived.
+    """Return the document for `report`. previous: the one before, whose times and counters go on; whatever it holds is survived.
 
     Conditions follow kstatus: `Ready` always; `Reconciling` (the next pass may mend it) and `Stalled` (a person must act)
     only while true.
@@ -121,14 +121,14 @@ class _Writer:
         }
 
     def verified_digest(self, issue: Unsettled | None, before: Mapping[str, object]) -> str:
-        """Give the digest of the specs with which it was last found as declared, "" if it never was."""
+        """Return the digest of the specs with which it was last found as declared, "" if it never was."""
         return self.digest if issue is None else text_of(before, "verifiedDigest")
 
     def drift_repaired(self, name: str, before: Mapping[str, object]) -> int:
         return _count(before) + self.repaired.get(name, 0)
 
     def last_error(self, issue: Unsettled | None, before: Mapping[str, object]) -> Json:
-        """Give the latest error with the time when it was first seen; it stays when all is well again."""
+        """Return the latest error with the time when it was first seen; it stays when all is well again."""
         issue = None if issue is not None and issue.is_on_purpose else issue
         kept = mapping_of(before, "lastError")
         message, time = kept.get("message"), kept.get("time")
@@ -190,7 +190,7 @@ def _remarks(report: Report) -> Mapping[Unit, str]:
 
 
 def _whole_issue(report: Report, issues: Iterable[Unsettled]) -> Unsettled | None:
-    """Give what stands for the whole pass: faults of the specs first, then the first thing that is in the way."""
+    """Return what stands for the whole pass: faults of the specs first, then the first thing that is in the way."""
     if report.spec_faults:
         return Unsettled(
             unit=HOST_UNIT,
@@ -203,7 +203,7 @@ def _whole_issue(report: Report, issues: Iterable[Unsettled]) -> Unsettled | Non
 
 
 def _of_networks(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, Unsettled | None]:
-    """Say of each network what is in its way: its own issue, or the host's."""
+    """Return of each network what is in its way: its own issue, or the host's."""
     by_unit = _by_unit(issues)
     units = {network.unit for network in report.desired.networks if not network.wanted.is_listed}
     units |= {unit for unit in by_unit if unit.network not in ("", *SERVICES) and not unit.attachment}
@@ -211,7 +211,7 @@ def _of_networks(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, Unse
 
 
 def _of_attachments(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, Unsettled | None]:
-    """Say of each attachment what is in its way: an issue of its own, of an endpoint, of a network that it is on, or the host's."""
+    """Return of each attachment what is in its way: an issue of its own, of an endpoint, of one of its networks, or the host's."""
     by_unit = _by_unit(issues)
     own: dict[str, Unsettled] = {}
     for unit, issue in by_unit.items():
@@ -226,7 +226,7 @@ def _of_attachments(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, U
 
 
 def _of_host(by_unit: Mapping[Unit, Unsettled]) -> Unsettled | None:
-    """Give what is in the way of all; that others than these specs are in force is not, those are as declared."""
+    """Return what is in the way of all; that others than these specs are in force is not, those are as declared."""
     issue = by_unit.get(HOST_UNIT)
     return None if issue is None or issue.reason in OTHERS_IN_FORCE else issue
 
@@ -271,7 +271,7 @@ def _entry_unit(unit: Unit) -> Unit:
 
 
 def _was_verified(entry: Mapping[str, object], digest: str) -> bool:
-    """Say whether it was as declared by these specs, and passes only failed since: a sandbox that was missing then comes new."""
+    """Return whether it was as declared by these specs, and passes only failed since: a sandbox that was missing then comes new."""
     if _transition_time("Ready", "True", entry) is not None:
         return True
     return text_of(entry, "verifiedDigest") == digest and any(

@@ -89,12 +89,12 @@ class Unsettled:
 
     @property
     def is_on_purpose(self) -> bool:
-        """Say whether somebody asked for it: no failure, and nothing for the pass to mend."""
+        """Return whether somebody asked for it: no failure, and nothing for the pass to mend."""
         return self.exit_code is ExitCode.OK
 
 
 def unsettled(report: Report) -> tuple[Unsettled, ...]:
-    """Give what an applied pass could not bring about, by the last look at the host; nothing is the proof that all is as desired.
+    """Return what an applied pass could not bring about, by the last look at the host; nothing is the proof that all is as desired.
 
     Outcomes do not count by themselves: what failed once and was mended since is fine.
     """
@@ -102,7 +102,7 @@ def unsettled(report: Report) -> tuple[Unsettled, ...]:
 
 
 def undecided(report: Report) -> tuple[Unsettled, ...]:
-    """Give what a dry run found impossible; the changes that it proposes are no failure."""
+    """Return what a dry run found impossible; the changes that it proposes are no failure."""
     return _problems(report, report.plan)
 
 

@@ -106,7 +106,7 @@ def write_files(status_dir: Path, files: StatusFiles) -> Written:
 
 
 def read_summary(status_dir: Path) -> Mapping[str, object]:
-    """Give the summary of the pass before; an empty one when there is none that can be read."""
+    """Return the summary of the pass before; an empty one when there is none that can be read."""
     try:
         return json_object(content(status_dir / f"{SUMMARY}{_SUFFIX}"), BYTES_MAX)
     except (OSError, Misfit):
@@ -141,7 +141,7 @@ def _content(folder: int, name: str) -> bytes | None:
 
 
 def _is_told(present: bytes | None, wanted: bytes) -> bool:
-    """Say whether a file tells this already. The time of creation is that of the first telling: of what could not be made, or was
+    """Return whether a file tells this already. The time of creation is that of the first file: of what could not be made, or was
     made before the store was lost, nobody remembers another."""
     if present is None or present == wanted:
         return present is not None
@@ -194,7 +194,7 @@ def _remove_stale(folder: int, kept: frozenset[str] | set[str]) -> int:
 
 
 def _listed(folder: int) -> Iterator[str]:
-    """Give the names whose files may be ours."""
+    """Yield the names whose files may be ours."""
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name.removesuffix(_SUFFIX)

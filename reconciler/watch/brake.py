@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from typing import get_args
 
 from reconciler.errors import FightingWriter
 from reconciler.guard.retries import is_meant
-from reconciler.model.objects import FirewallElement, FirewallRules, Key, PluginCall, Unit
+from reconciler.model.objects import Key, Unit
 from reconciler.model.plan import Outcome
 
 CORRECTIONS_MAX = 5
@@ -17,9 +16,6 @@ WINDOW_S = 60.0
 
 PAUSE_S = 300.0
 """How long a unit is left alone then; a change of the specs, SIGHUP and `reconcile retry` end it at once."""
-
-
-_EXEMPT = (FirewallRules, FirewallElement, *get_args(PluginCall))
 
 
 class Brake:
@@ -37,7 +33,7 @@ class Brake:
         for outcome in outcomes:
             # Without its firewall a host is open: that is put back however often somebody flushes it. And a plugin that fails again
             # and again fights with nobody: how often it is called is a matter of `plugin.client`.
-            if outcome.error is None and not isinstance(outcome.operation.object, _EXEMPT):
+            if outcome.error is None and outcome.operation.object.traits.is_braked:
                 self._note(outcome, now_s)
 
     def release(self) -> None:

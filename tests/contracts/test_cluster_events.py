@@ -17,6 +17,7 @@ from reconciler.model.objects import ClusterRecord
 from reconciler.model.plan import Outcome
 from reconciler.observe.cluster import ClusterStore
 from reconciler.watch.cluster_events import ClusterEvents
+from reconciler.watch.source import Watched
 from tests.contracts.conftest import OUTAGES, Backend
 from tests.contracts.test_cluster_store import fine, operation
 from tests.fakes.cluster import NOW, overlay, placed
@@ -24,7 +25,7 @@ from tests.waiting import is_readable, until, within
 
 pytestmark = OUTAGES
 
-_FOLLOWED = ("over",)
+_FOLLOWED = Watched(networks=frozenset({"over"}))
 
 
 class Watching:
@@ -35,7 +36,7 @@ class Watching:
         self.events = ClusterEvents(self.store, kv)
 
     def look(self) -> ClusterState:
-        return self.store.look(_FOLLOWED, NOW)
+        return self.store.look(tuple(_FOLLOWED.networks), NOW)
 
     def addresses(self) -> dict[str, str]:
         """Give what is known of the network `over`: addresses by attachment."""
@@ -64,7 +65,7 @@ def write(kv: KvStore, network: str = "over") -> None:
 
 def test_what_others_write_wakes_and_is_seen_without_asking(backend: Backend, area: str) -> None:
     writer, host = backend.open(area), Watching(backend.open(area))
-    host.events.follow(_FOLLOWED)
+    host.events.arm(_FOLLOWED)
     host.settle()
 
     write(writer)
@@ -79,7 +80,7 @@ def test_what_others_write_wakes_and_is_seen_without_asking(backend: Backend, ar
 
 def test_networks_that_are_not_followed_wake_nobody(backend: Backend, area: str) -> None:
     writer, host = backend.open(area), Watching(backend.open(area))
-    host.events.follow(_FOLLOWED)
+    host.events.arm(_FOLLOWED)
     host.settle()
 
     record = placed("db", network="elsewhere", host="beta")
@@ -93,16 +94,16 @@ def test_networks_that_are_not_followed_wake_nobody(backend: Backend, area: str)
 
 def test_networks_come_and_go(backend: Backend, area: str) -> None:
     writer, host = backend.open(area), Watching(backend.open(area))
-    host.events.follow(())
+    host.events.arm(Watched())
     host.settle()
     assert watched_folders() == {"nodes/", "networks/"}
 
-    host.events.follow(_FOLLOWED)
+    host.events.arm(_FOLLOWED)
     host.settle()
     write(writer)
     assert host.is_woken()
     until(lambda: host.look().networks["over"].endpoints if host.look().networks else ())
-    host.events.follow(())
+    host.events.arm(Watched())
     until(lambda: watched_folders() == {"nodes/", "networks/"})
     host.settle()
     writer.delete("network/over/endpoints/db")
@@ -122,7 +123,7 @@ def watched_folders() -> set[str]:
 def test_own_write_that_was_looked_at_wakes_nobody_twice(backend: Backend, area: str) -> None:
     kv = backend.open(area)
     host = Watching(kv)
-    host.events.follow(_FOLLOWED)
+    host.events.arm(_FOLLOWED)
     host.settle()
     write(kv)
     host.store.forget(["networks/over", "network/over/endpoints/db"])
@@ -138,7 +139,7 @@ def test_outage_wakes_and_its_end_too_though_nothing_changed(clustered: Backend,
     assert clustered.server is not None
     write(clustered.open(area))
     host = Watching(clustered.open(area, 1.0))
-    host.events.follow(_FOLLOWED)
+    host.events.arm(_FOLLOWED)
     host.settle()
     before = host.look()
 
@@ -165,7 +166,7 @@ def test_store_restored_from_an_old_backup_is_believed_and_what_was_lost_is_clai
     host, beta = Watching(clustered.open(area, 2.0)), Watching(clustered.open(area, 2.0))
     assert fine(host.write(network_record(overlay()), placed("old", "10.0.9.9/24")))
     stopped(clustered, lambda data: shutil.copytree(data, tmp_path / "backup"))
-    host.events.follow(_FOLLOWED)
+    host.events.arm(_FOLLOWED)
     host.settle()
     until(lambda: fine(host.write(placed("web", "10.0.9.2/24"), placed("old", "10.0.9.10/24"))), 30)
     until(lambda: host.addresses() == {"old": "10.0.9.10", "web": "10.0.9.2"})
@@ -209,7 +210,7 @@ def state_in_outage(host: Watching) -> ClusterState | None:
 def test_end_does_not_wait_for_a_store_that_hangs(clustered: Backend, area: str) -> None:
     assert clustered.server is not None
     host = Watching(clustered.open(area))
-    host.events.follow(_FOLLOWED)
+    host.events.arm(_FOLLOWED)
     host.settle()
     clustered.server.pause()
 

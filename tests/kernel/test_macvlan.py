@@ -369,6 +369,8 @@ def test_a_parent_that_cannot_be_had_harms_that_network_only(
     assert done.exit_code == ExitCode.FAILED
     assert message in done.text
     assert machine.ping("c", "10.5.0.1")
+    inspected = json.loads(reconcile("network", "inspect", "net").stdout)
+    assert [each["Containers"] for each in inspected if each["Containers"]] == []  # no endpoint that could not be made
 
 
 def test_a_link_of_ours_is_no_parent(reconcile: Reconcile, machine: Machine, uplink: str) -> None:

@@ -21,6 +21,7 @@ from reconciler.dns import launch
 from reconciler.dns.launch import RunningServer
 from reconciler.errors import ExitCode
 from reconciler.watch.names_events import NamesEvents
+from reconciler.watch.source import Watched
 from tests.conftest import IN_CI
 from tests.kernel.dns_upstream import Upstream, truth
 from tests.machine import Machine
@@ -312,14 +313,14 @@ def ended(pid: int) -> bool:
 def test_watcher_is_told_when_the_server_ends(scenario: ForkedReconcile, machine: Machine) -> None:
     events = NamesEvents(machine.run_dir)
     try:
-        events.watch(server(machine).pid)
+        events.arm(Watched(name_server=server(machine).pid))
         assert not is_readable(events)
         kill(server(machine).pid)
         assert eventually(lambda: is_readable(events))
 
         events.drain()
         scenario.ok()
-        events.watch(server(machine).pid)
+        events.arm(Watched(name_server=server(machine).pid))
         kill(server(machine).pid)
         assert eventually(lambda: is_readable(events))
     finally:

@@ -14,6 +14,7 @@ from reconciler.model.objects import Neighbour
 from reconciler.model.plan import Action, Operation, Plan
 from reconciler.observe.memory import Memory
 from reconciler.watch.kernel_events import KernelEvents
+from reconciler.watch.source import Watched
 from tests.kernel.overlay_hosts import Cluster, Member, Net, cluster_on
 from tests.machine import Machine
 from tests.waiting import eventually
@@ -322,7 +323,7 @@ def test_a_watcher_hears_of_drift_and_looks_there_only(pair: Cluster, machine: M
     ref = NsRef(f"netns:{ns}")
     with machine.inside("A"):
         events = KernelEvents(host.namespaces)
-        events.watch({ref: host.namespaces.present_inode(ref)})
+        events.arm(Watched(namespaces={ref: host.namespaces.present_inode(ref)}))
         events.drain()
         host.namespaces.release()
     try:

@@ -16,6 +16,7 @@ from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from reconciler.observe.cluster import ClusterStore
 from reconciler.watch.cluster_events import ClusterEvents
+from reconciler.watch.source import Watched
 from tests.fakes.cluster import NOW, info_record, node
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server
@@ -61,7 +62,7 @@ def test_a_store_node_cut_off_from_its_peers_is_left(quorum: list[Server], machi
         store = ClusterStore(kv, host="alpha", instance="i-alpha", discovery=Discovery())
         until(lambda: writer.put("nodes/x", b"") is None, 60)
         with closing(ClusterEvents(store, kv)) as events:
-            events.follow(())
+            events.arm(Watched())
             until(lambda: store.look((), NOW).outage is None, 60)
             peers = ", ".join(server.address for server in quorum[1:])
             rules = (

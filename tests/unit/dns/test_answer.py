@@ -20,7 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.dns.answer import Forward, answer
-from reconciler.dns.view import View, make_views, reverse_block
+from reconciler.dns.view import DnsView, make_views, reverse_block
 from reconciler.dns.wire import UDP_SIZE_MAX
 from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones
 from reconciler.model.identifiers import NsRef
@@ -42,7 +42,7 @@ def view(
     links: dict[str, dict[str, str]] | None = None,
     order: Sequence[str] = (),
     is_ndots_set: bool = False,
-) -> View:
+) -> DnsView:
     sandbox = SandboxZone(
         name="asker",
         ns=NsRef("netns:asker"),
@@ -73,7 +73,7 @@ def query(name: str, rtype: str = "A", **options: object) -> bytes:
 
 
 def ask(
-    seen: View, name: str, rtype: str = "A", *, is_stream: bool = False, **options: object
+    seen: DnsView, name: str, rtype: str = "A", *, is_stream: bool = False, **options: object
 ) -> dns.message.Message | None:
     """Ask twice, so that the kept answer is looked at too; None when it would be forwarded."""
     message = query(name, rtype, **options)

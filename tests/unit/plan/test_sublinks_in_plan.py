@@ -9,10 +9,11 @@ import pytest
 
 from reconciler.errors import KernelError
 from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.kinds.kv_record import record_unit
 from reconciler.model.objects import Address, DeadEnd, Ipvlan, KvRecord, LinkUp, Macvlan, Object, Seen, Unit, VethPair
 from reconciler.model.plan import Action, Disruption, Plan
 from reconciler.plan.make_plan import Boundaries, make_plan
-from reconciler.plan.ownership import owners, record_unit
+from reconciler.plan.ownership import owners
 
 NS = NsRef("netns:web")
 UNIT = Unit(network="lan", attachment="web")

@@ -17,11 +17,11 @@ from reconciler.firewall.notation import element_text
 from reconciler.firewall.ruleset import TABLES
 from reconciler.model.desired import DesiredLink, DesiredState, PortBinding
 from reconciler.model.identifiers import HOST
+from reconciler.model.kinds.kv_record import record_unit
 from reconciler.model.objects import FirewallElement, KvRecord, Object, Seen, Sysctl, Unit, VethPair
 from reconciler.model.plan import Action, Operation
 from reconciler.model.wanted import AttachmentWanted, BridgeOptions, NetworkMode, PortWanted, SandboxKind, SandboxRef
 from reconciler.plan.ordering import step
-from reconciler.plan.ownership import record_unit
 from reconciler.status.attachment_document import attachment_document
 from tests.fakes.desired import HERE, attachment, endpoint, host_facts, network
 

@@ -1,0 +1,329 @@
+"""What each kind of object tells of itself, so that no stage has to list kinds.
+
+A kind is a frozen value that derives from `Kind`, or from the family that it belongs to. It is refused when its module is imported
+unless it has all `Traits` and says whose it is, what it touches, what goes with it and what it goes with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from enum import IntEnum, StrEnum
+from typing import ClassVar, Literal, NamedTuple, Protocol
+
+from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.units import HOST_UNIT, Unit
+
+Plain = str | int | bool | list["Plain"] | None
+"""What JSON has by itself."""
+
+Key = tuple[str, ...]
+"""Kind first, then what tells objects of the kind apart. Plain strings, so that plans sort the same everywhere."""
+
+Place = tuple[str, ...]
+"""A namespace `(ns,)`, a link `(ns, ifname)`, or the addresses on one: `addresses_of`."""
+
+Places = tuple[Place, ...]
+
+IsOwnLink = Callable[[NsRef, str], bool]
+"""Says whether there is a link of ours under a name in a namespace."""
+
+MemoryPart = Literal["", "files", "container_files", "firewall"]
+
+
+class Disruption(StrEnum):
+    """What traffic notices: nothing; changed while it flows; a short loss; connections lost, as the link is made anew."""
+
+    NONE = "none"
+    LIVE = "live"
+    FLAP = "flap"
+    RECREATE = "recreate"
+
+
+class Phase(IntEnum):
+    """The parts of a plan, in their order: see `plan.ordering`."""
+
+    PROMISE = 0
+    UNPUBLISH = 1
+    REMOVE = 2
+    FIREWALL = 3
+    BUILD = 4
+    PUBLISH = 5
+    WITHDRAW = 6
+
+
+class Step(NamedTuple):
+    """When an operation is carried out. Operations of one step are independent of each other."""
+
+    phase: Phase
+    place: int
+
+
+INSIDE = Step(Phase.BUILD, 15)
+"""Of the firewall in a namespace of ours: when that is there, and before its links are."""
+
+
+class Rank(NamedTuple):
+    """When an object of a kind is made or changed, and when one goes."""
+
+    made: Step
+    gone: Step
+
+    def step(self, *, is_delete: bool) -> Step:
+        return self.gone if is_delete else self.made
+
+
+def inside_out(place: int) -> Rank:
+    """Made upwards, removed downwards, before anything is made."""
+    return Rank(Step(Phase.BUILD, place), Step(Phase.REMOVE, -place))
+
+
+IN_ONE_TRANSACTION = Rank(Step(Phase.FIREWALL, 0), Step(Phase.FIREWALL, 0))
+
+
+def at_plugin(place: int) -> Rank:
+    """Made upwards, removed downwards (docs/design/docker.md#plugins), when all else is done: one that hangs delays nothing."""
+    return Rank(Step(Phase.PUBLISH, 100 + place), Step(Phase.PUBLISH, 100 - place))
+
+
+class Fields(NamedTuple):
+    """Some fields of a kind. is_rest: all fields but these."""
+
+    names: frozenset[str]
+    is_rest: bool = False
+
+    def has_any(self, names: frozenset[str]) -> bool:
+        return not names <= self.names if self.is_rest else not names.isdisjoint(self.names)
+
+
+def these(*names: str) -> Fields:
+    return Fields(frozenset(names))
+
+
+def all_but(*names: str) -> Fields:
+    return Fields(frozenset(names), is_rest=True)
+
+
+NO_FIELDS, ALL_FIELDS = these(), all_but()
+
+
+class Felt(NamedTuple):
+    """What traffic notices of a change in place and of a removal. flap: fields whose change loses packets for a moment."""
+
+    update: Disruption
+    delete: Disruption
+    flap: frozenset[str] = frozenset()
+
+    def flapping(self, *names: str) -> Felt:
+        return self._replace(flap=frozenset(names))
+
+
+UNFELT = Felt(Disruption.NONE, Disruption.NONE)
+FELT_LIVE = Felt(Disruption.LIVE, Disruption.LIVE)
+FELT_AS_LINK = Felt(Disruption.LIVE, Disruption.RECREATE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What the stages ask of a kind.
+
+    immutable: fields that cannot be changed, or not without side effects: the object is made anew. is_exclusive: a foreign object
+    under its key is a NameConflict, even when it is as wanted. is_endpoint_link: it is what an endpoint runs by, in `sandbox`.
+    memory: what `observe.memory` has of it besides namespaces. link_kind: what the kernel calls links of this kind, "" for what is
+    no link that the kernel makes for us. is_removable: False for what only goes with something else. is_awaited: others await
+    what it answers, so that it is brought about while its unit waits. is_news: passes on what was promised, or what hosts tell
+    each other, so that it is no drift. is_braked: putting it back again and again is a fight with another writer.
+    """
+
+    rank: Rank
+    immutable: Fields
+    felt: Felt
+    is_exclusive: bool
+    is_endpoint_link: bool
+    memory: MemoryPart
+    link_kind: str = ""
+    is_removable: bool = True
+    is_awaited: bool = False
+    is_news: bool = False
+    is_braked: bool = True
+
+
+class Owners(Protocol):
+    """Who has what, as far as it is known: see `plan.ownership`."""
+
+    def of_host_link(self, ifname: str, /) -> Unit | None: ...
+
+    def of_namespace(self, ns: NsRef, /) -> Unit | None: ...
+
+    def of_link(self, ns: NsRef, ifname: str, /) -> Unit | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of object. What raises NotImplementedError here is required of each."""
+
+    kind: ClassVar[str]
+    traits: ClassVar[Traits]
+    unit: Unit = field(default=HOST_UNIT, compare=False)
+
+    def __init_subclass__(cls) -> None:
+        if "kind" not in cls.__dict__:
+            return  # a family
+        missing = [] if "traits" in cls.__dict__ else ["traits"]
+        missing += [name for name in _REQUIRED if getattr(cls, name) is getattr(Kind, name)]
+        if not missing and cls.traits.is_endpoint_link and cls.sandbox is Kind.sandbox:
+            missing.append("sandbox")
+        if missing:
+            raise TypeError(f"{cls.__name__} says nothing of {', '.join(missing)}: see model/kinds/base.py")
+        listed = cls.traits.immutable.names | cls.traits.felt.flap
+        if unknown := listed - set(cls.__annotations__):
+            raise TypeError(f"{cls.__name__} has no fields {', '.join(sorted(unknown))}, as its traits say")
+
+    @property
+    def key(self) -> Key:
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Say in a few words what this is, for plans and logs."""
+        raise NotImplementedError
+
+    def owner(self, owners: Owners) -> Unit | None:
+        """Give the unit on whose behalf it exists, where it was observed; None when nothing tells."""
+        raise NotImplementedError
+
+    def touches(self) -> tuple[NsRef, ...]:
+        """Give the network namespaces in which its making, change or removal changes something."""
+        raise NotImplementedError
+
+    def carries(self) -> Places:
+        """Give what goes with it: the kernel takes along whatever sits there."""
+        raise NotImplementedError
+
+    def sits_on(self) -> Places:
+        """Give the places each of which takes it along."""
+        raise NotImplementedError
+
+    def may_carry(self) -> Places:
+        """Give what may go with it besides."""
+        return ()
+
+    def step(self, *, is_delete: bool) -> Step:
+        return self.traits.rank.step(is_delete=is_delete)
+
+    def disruption_of_delete(self) -> Disruption:
+        return self.traits.felt.delete
+
+    def is_barred_by(self, found: Kind, is_own_link: IsOwnLink) -> bool:
+        """Say whether a foreign object under its key keeps it from being made."""
+        return self.traits.is_exclusive
+
+    def sandbox(self) -> NsRef:
+        """Give the sandbox whose processes lose something with it, the host's namespace for none."""
+        return HOST
+
+    def owner_unknown(self) -> Unit:
+        """Give the unit that its removal fails with when nothing tells whose it is."""
+        return HOST_UNIT
+
+    def found_as(self) -> str:
+        """Name it as a person finds it who must get it out of the way."""
+        return self.describe()
+
+    def attributes(self) -> dict[str, Plain]:
+        """Give the fields for the plan's JSON: plain values, in order of declaration, without what is not compared."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.compare}
+
+
+_REQUIRED = ("key", "describe", "owner", "touches", "carries", "sits_on")
+
+
+class OfLink(Kind):
+    """The family of links."""
+
+    __slots__ = ()
+    ns: NsRef
+    ifname: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname)
+
+    def owner(self, owners: Owners) -> Unit | None:
+        return owners.of_link(self.ns, self.ifname)
+
+    def touches(self) -> tuple[NsRef, ...]:
+        return (self.ns,)
+
+    def carries(self) -> Places:
+        return ((self.ns, self.ifname),)
+
+    def sits_on(self) -> Places:
+        return ()
+
+
+class OnLink(Kind):
+    """The family of what a link has, and loses when it or its namespace goes."""
+
+    __slots__ = ()
+    ns: NsRef
+    ifname: str
+
+    def owner(self, owners: Owners) -> Unit | None:
+        return owners.of_link(self.ns, self.ifname)
+
+    def touches(self) -> tuple[NsRef, ...]:
+        return (self.ns,)
+
+    def carries(self) -> Places:
+        return ()
+
+    def sits_on(self) -> Places:
+        return (self.ns,), (self.ns, self.ifname)
+
+
+class OfFirewall(Kind):
+    """The family of our nft tables and what is in them."""
+
+    __slots__ = ()
+    ns: NsRef
+
+    def step(self, *, is_delete: bool) -> Step:
+        return self.traits.rank.step(is_delete=is_delete) if self.ns == HOST else INSIDE
+
+    def touches(self) -> tuple[NsRef, ...]:
+        return ()
+
+    def carries(self) -> Places:
+        return ()
+
+    def sits_on(self) -> Places:
+        return ((self.ns,),)
+
+
+class Apart(Kind):
+    """The family of what is in no network namespace: files, records, and what others were told."""
+
+    __slots__ = ()
+
+    def touches(self) -> tuple[NsRef, ...]:
+        return ()
+
+    def carries(self) -> Places:
+        return ()
+
+    def sits_on(self) -> Places:
+        return ()
+
+
+def addresses_of(ns: NsRef, ifname: str) -> Place:
+    return ns, ifname, "addresses"
+
+
+def where(ns: NsRef) -> str:
+    return f" in {ns}" if ns else ""
+
+
+def _plain(value: object) -> Plain:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else str(value)

@@ -1,0 +1,79 @@
+"""A record in the cluster's store, where other hosts read it. value: JSON with sorted keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.kinds.base import (
+    NO_FIELDS,
+    UNFELT,
+    Apart,
+    IsOwnLink,
+    Key,
+    Kind,
+    Owners,
+    Phase,
+    Rank,
+    Step,
+    Traits,
+)
+from reconciler.model.units import CLUSTER_UNIT, Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRecord(Apart):
+    """A record in the cluster's store, where other hosts read it. value: JSON with sorted keys.
+
+    With some records other keys are claimed in the same transaction (an endpoint's addresses, a network's VNIs); these follow from
+    path and value and are no objects of their own.
+    """
+
+    kind: ClassVar[str] = "ClusterRecord"
+    traits: ClassVar[Traits] = Traits(
+        rank=Rank(Step(Phase.PROMISE, 1), Step(Phase.WITHDRAW, -1)),
+        immutable=NO_FIELDS,
+        felt=UNFELT,
+        is_exclusive=False,
+        is_endpoint_link=False,
+        memory="",
+        is_news=True,
+    )
+    path: str
+    value: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.path)
+
+    @property
+    def is_common(self) -> bool:
+        """Say whether several hosts may write it: a network's own record, once all agree on what it shall say."""
+        return self.path.startswith("networks/")
+
+    def describe(self) -> str:
+        return f"cluster record {self.path}"
+
+    def step(self, *, is_delete: bool) -> Step:
+        """Records deeper in the tree speak of those above: `networks/N` before `network/N/members/H`."""
+        depth = self.path.count("/")
+        return Step(Phase.WITHDRAW, -depth) if is_delete else Step(Phase.PROMISE, depth)
+
+    def owner(self, owners: Owners) -> Unit | None:
+        return cluster_record_unit(self.path)
+
+    def is_barred_by(self, found: Kind, is_own_link: IsOwnLink) -> bool:
+        return self != found and not self.is_common
+
+
+def cluster_record_unit(path: str) -> Unit:
+    """Give the unit that a record in the cluster's store belongs to.
+
+    Paths: `networks/<name>`, `network/<name>/members/<host>`, `network/<name>/endpoints/<attachment>`; others speak of hosts.
+    """
+    match path.split("/"):
+        case ["networks", network] | ["network", network, "members", _]:
+            return Unit(network=network)
+        case ["network", network, "endpoints", attachment]:
+            return Unit(network=network, attachment=attachment)
+    return CLUSTER_UNIT

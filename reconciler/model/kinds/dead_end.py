@@ -1,0 +1,38 @@
+"""A link of ours on the host that leads nowhere, for macvlan and ipvlan links to sit on: a bridge without ports or addresses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.identifiers import NsRef
+from reconciler.model.kinds.base import FELT_AS_LINK, OfLink, Traits, inside_out, these, where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadEnd(OfLink):
+    """A link of ours on the host that leads nowhere, for macvlan and ipvlan links to sit on: a bridge without ports or addresses.
+
+    Its MAC address is left to the kernel: a bridge without ports that was given one has no carrier (br_port_state_selection),
+    nor have the links on it. has_ipv6: as for `Bridge`.
+    """
+
+    kind: ClassVar[str] = "DeadEnd"
+    traits: ClassVar[Traits] = Traits(
+        rank=inside_out(20),
+        immutable=these("has_carrier"),
+        felt=FELT_AS_LINK.flapping("is_up"),
+        is_exclusive=True,
+        is_endpoint_link=False,
+        memory="",
+        link_kind="bridge",
+    )
+    ns: NsRef
+    ifname: str
+    mtu: int
+    has_carrier: bool = True
+    has_ipv6: bool = False
+    is_up: bool = True
+
+    def describe(self) -> str:
+        return f"dead end {self.ifname} (mtu {self.mtu}){where(self.ns)}"

@@ -1,0 +1,40 @@
+"""A permanent forwarding entry of a VXLAN device: frames to `mac` go to the host with the underlay address `vtep`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.identifiers import NsRef
+from reconciler.model.ip import IPAddress
+from reconciler.model.kinds.base import FELT_LIVE, NO_FIELDS, Key, OnLink, Traits, inside_out, where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FdbEntry(OnLink):
+    """A permanent forwarding entry of a VXLAN device: frames to `mac` go to the host with the underlay address `vtep`.
+
+    vtep: as observed None when it leads there by another port or VNI.
+    """
+
+    kind: ClassVar[str] = "FdbEntry"
+    traits: ClassVar[Traits] = Traits(
+        rank=inside_out(27),
+        immutable=NO_FIELDS,
+        felt=FELT_LIVE,
+        is_exclusive=False,
+        is_endpoint_link=False,
+        memory="",
+        is_news=True,
+    )
+    ns: NsRef
+    ifname: str
+    mac: str
+    vtep: IPAddress | None
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.ifname, self.mac)
+
+    def describe(self) -> str:
+        return f"fdb entry {self.mac} to {self.vtep} on {self.ifname}{where(self.ns)}"

@@ -1,0 +1,65 @@
+"""One element of an owned set or map. element: its parts as nft prints them; value: the map's right side, "" in a set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.kinds.base import (
+    FELT_LIVE,
+    IN_ONE_TRANSACTION,
+    NO_FIELDS,
+    Key,
+    OfFirewall,
+    Owners,
+    Phase,
+    Step,
+    Traits,
+    where,
+)
+from reconciler.model.units import Unit
+
+PUBLISHING_SETS = ("published",)
+"""How the names of sets begin whose elements lead traffic in: filled when everything behind them stands, emptied before it goes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirewallElement(OfFirewall):
+    """One element of an owned set or map. element: its parts as nft prints them; value: the map's right side, "" in a set.
+
+    The unit travels as the element's comment, so that whoever finds it knows whose it is.
+    """
+
+    kind: ClassVar[str] = "FirewallElement"
+    traits: ClassVar[Traits] = Traits(
+        rank=IN_ONE_TRANSACTION,
+        immutable=NO_FIELDS,
+        felt=FELT_LIVE,
+        is_exclusive=False,
+        is_endpoint_link=False,
+        memory="firewall",
+        is_braked=False,
+    )
+    ns: NsRef = HOST
+    family: str
+    table: str
+    set_name: str
+    element: tuple[str, ...]
+    value: str = ""
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.family, self.table, self.set_name, *self.element)
+
+    def describe(self) -> str:
+        value = f" : {self.value}" if self.value else ""
+        return f"nft element {self.set_name} {{ {' . '.join(self.element)}{value} }}{where(self.ns)}"
+
+    def step(self, *, is_delete: bool) -> Step:
+        if self.set_name.startswith(PUBLISHING_SETS):
+            return Step(Phase.UNPUBLISH, 0) if is_delete else Step(Phase.PUBLISH, 0)
+        return OfFirewall.step(self, is_delete=is_delete)
+
+    def owner(self, owners: Owners) -> Unit | None:
+        return self.unit

@@ -1,0 +1,53 @@
+"""A promise in the key-value store. value: JSON with sorted keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, Owners, Phase, Rank, Step, Traits
+from reconciler.model.units import HOST_UNIT, Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvRecord(Apart):
+    """A promise in the key-value store. value: JSON with sorted keys."""
+
+    kind: ClassVar[str] = "KvRecord"
+    traits: ClassVar[Traits] = Traits(
+        rank=Rank(Step(Phase.PROMISE, 0), Step(Phase.WITHDRAW, 0)),
+        immutable=NO_FIELDS,
+        felt=UNFELT,
+        is_exclusive=False,
+        is_endpoint_link=False,
+        memory="",
+        is_news=True,
+    )
+    path: str
+    value: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.path)
+
+    def describe(self) -> str:
+        return f"record {self.path}"
+
+    def owner(self, owners: Owners) -> Unit | None:
+        return record_unit(self.path)
+
+
+def record_unit(path: str) -> Unit:
+    """Give the unit that a promise belongs to, the host's when the path names none.
+
+    Paths: `network/<name>`, `endpoint/<network>/<attachment>`, `ports/<attachment>`,
+    `sandbox/<attachment>/<namespace>`.
+    """
+    match path.split("/"):
+        case ["network", network]:
+            return Unit(network=network)
+        case ["endpoint", network, attachment]:
+            return Unit(network=network, attachment=attachment)
+        case ["ports", attachment] | ["sandbox", attachment, _]:
+            return Unit(attachment=attachment)
+    return HOST_UNIT

@@ -1,0 +1,45 @@
+"""An endpoint's address as an IPAM plugin was asked for it. address: "" for any. mac: "" where the plugin does not need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.kinds.base import UNFELT, Apart, Key, Owners, Traits, all_but, at_plugin
+from reconciler.model.units import Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginAddress(Apart):
+    """An endpoint's address as an IPAM plugin was asked for it. address: "" for any. mac: "" where the plugin does not need it."""
+
+    kind: ClassVar[str] = "PluginAddress"
+    traits: ClassVar[Traits] = Traits(
+        rank=at_plugin(25),
+        immutable=all_but("incarnation"),
+        felt=UNFELT,
+        is_exclusive=False,
+        is_endpoint_link=False,
+        memory="",
+        is_awaited=True,
+        is_braked=False,
+    )
+    network: str
+    attachment: str
+    driver: str
+    version: int
+    pool_id: str
+    address: str
+    mac: str
+    incarnation: str = ""
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network, self.attachment, str(self.version))
+
+    def describe(self) -> str:
+        return f"IPv{self.version} address of {self.attachment} on {self.network} at plugin {self.driver}"
+
+    def owner(self, owners: Owners) -> Unit | None:
+        return Unit(network=self.network, attachment=self.attachment)

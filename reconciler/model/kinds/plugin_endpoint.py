@@ -1,0 +1,56 @@
+"""An endpoint as a plugin was told of it (CreateEndpoint and Join)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.kinds.base import ALL_FIELDS, Apart, Disruption, Felt, Key, Owners, Traits, at_plugin
+from reconciler.model.units import Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginEndpoint(Apart):
+    """An endpoint as a plugin was told of it (CreateEndpoint and Join).
+
+    interface, options, join_options: JSON, as they go to the plugin. ns, inode: the sandbox that was joined; the
+    inode is 0 while it does not exist. network_told: digest of what the plugin was told of the network: with that made anew, its
+    endpoints are. is_complete: as for PluginNetwork; also False when the link that the plugin made is lost.
+    """
+
+    kind: ClassVar[str] = "PluginEndpoint"
+    traits: ClassVar[Traits] = Traits(
+        rank=at_plugin(30),
+        immutable=ALL_FIELDS,
+        felt=Felt(update=Disruption.NONE, delete=Disruption.RECREATE),
+        is_exclusive=False,
+        is_endpoint_link=False,
+        memory="",
+        is_braked=False,
+    )
+    network: str
+    attachment: str
+    driver: str
+    network_id: str
+    network_told: str
+    id: str
+    ns: NsRef
+    inode: int
+    interface: str
+    options: str
+    join_options: str
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network, self.attachment)
+
+    def describe(self) -> str:
+        return f"endpoint of {self.attachment} on {self.network} at plugin {self.driver}"
+
+    def owner(self, owners: Owners) -> Unit | None:
+        return Unit(network=self.network, attachment=self.attachment)
+
+    def touches(self) -> tuple[NsRef, ...]:
+        return HOST, self.ns

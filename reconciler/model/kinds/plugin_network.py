@@ -1,0 +1,52 @@
+"""A network as a plugin was told of it (NetworkDriver.CreateNetwork)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.kinds.base import ALL_FIELDS, Apart, Disruption, Felt, Key, Owners, Traits, at_plugin
+from reconciler.model.units import Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginNetwork(Apart):
+    """A network as a plugin was told of it (NetworkDriver.CreateNetwork).
+
+    id: 64 hex digits. options, ipv4, ipv6: JSON, as they go to the plugin, but for the address space.
+    address_space: "" for the default of the plugin's scope. is_complete: as observed False when nobody knows whether the call was
+    made, because we were killed meanwhile or no usable answer came.
+    """
+
+    kind: ClassVar[str] = "PluginNetwork"
+    traits: ClassVar[Traits] = Traits(
+        rank=at_plugin(20),
+        immutable=ALL_FIELDS,
+        felt=Felt(update=Disruption.NONE, delete=Disruption.RECREATE),
+        is_exclusive=False,
+        is_endpoint_link=False,
+        memory="",
+        is_braked=False,
+    )
+    network: str
+    driver: str
+    id: str
+    options: str
+    ipv4: str = "[]"
+    ipv6: str = "[]"
+    address_space: str = ""
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network)
+
+    def describe(self) -> str:
+        return f"network {self.network} at plugin {self.driver}"
+
+    def owner(self, owners: Owners) -> Unit | None:
+        return Unit(network=self.network)
+
+    def touches(self) -> tuple[NsRef, ...]:
+        return (HOST,)

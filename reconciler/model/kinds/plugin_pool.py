@@ -1,0 +1,53 @@
+"""A pool of a network as an IPAM plugin was asked for it, with its gateway and auxiliary addresses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.kinds.base import UNFELT, Apart, Key, Owners, Traits, all_but, at_plugin
+from reconciler.model.units import Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginPool(Apart):
+    """A pool of a network as an IPAM plugin was asked for it, with its gateway and auxiliary addresses.
+
+    version: 4 or 6; number: among those of its family. pool, sub_pool, gateway: "" for what is the plugin's choice. aux,
+    options: JSON of names and texts. scope_driver: the plugin whose scope decides the address space, "" for a local network.
+    incarnation: of the plugin when it was asked, where it wants to be asked again for what was given before it started; else "".
+    """
+
+    kind: ClassVar[str] = "PluginPool"
+    traits: ClassVar[Traits] = Traits(
+        rank=at_plugin(15),
+        immutable=all_but("incarnation"),
+        felt=UNFELT,
+        is_exclusive=False,
+        is_endpoint_link=False,
+        memory="",
+        is_awaited=True,
+        is_braked=False,
+    )
+    network: str
+    driver: str
+    version: int
+    number: int
+    pool: str
+    sub_pool: str
+    gateway: str
+    aux: str
+    options: str
+    scope_driver: str
+    incarnation: str = ""
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network, str(self.version), str(self.number))
+
+    def describe(self) -> str:
+        return f"IPv{self.version} pool {self.pool or self.number} of {self.network} at plugin {self.driver}"
+
+    def owner(self, owners: Owners) -> Unit | None:
+        return Unit(network=self.network)

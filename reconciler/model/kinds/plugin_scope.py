@@ -1,0 +1,39 @@
+"""What a plugin said of the scope of its networks (NetworkDriver.GetCapabilities), for as long as it has this one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.kinds.base import ALL_FIELDS, UNFELT, Apart, Key, Owners, Traits, at_plugin
+from reconciler.model.units import Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginScope(Apart):
+    """What a plugin said of the scope of its networks (NetworkDriver.GetCapabilities), for as long as it has this one."""
+
+    kind: ClassVar[str] = "PluginScope"
+    traits: ClassVar[Traits] = Traits(
+        rank=at_plugin(5),
+        immutable=ALL_FIELDS,
+        felt=UNFELT,
+        is_exclusive=False,
+        is_endpoint_link=False,
+        memory="",
+        is_awaited=True,
+        is_braked=False,
+    )
+    network: str
+    driver: str
+    is_complete: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.network)
+
+    def describe(self) -> str:
+        return f"scope of {self.network} at plugin {self.driver}"
+
+    def owner(self, owners: Owners) -> Unit | None:
+        return Unit(network=self.network)

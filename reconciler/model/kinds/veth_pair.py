@@ -1,0 +1,56 @@
+"""A veth pair whose near side is up, a port of `master`; the peer sits in the sandbox under its final name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.identifiers import NsRef
+from reconciler.model.kinds.base import FELT_AS_LINK, OfLink, Owners, Places, Traits, inside_out, these
+from reconciler.model.units import Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VethPair(OfLink):
+    """A veth pair whose near side is up, a port of `master`; the peer sits in the sandbox under its final name.
+
+    The peer's own state is a `LinkUp`. Near side: no link-local address (addrgenmode none).
+    peer_ns: as observed it may be "?" when the peer is in no namespace that we looked into. mtu: as observed 0 says that the
+    two ends differ.
+    """
+
+    kind: ClassVar[str] = "VethPair"
+    traits: ClassVar[Traits] = Traits(
+        rank=inside_out(30),
+        immutable=these("peer_ns", "peer_ifname"),
+        felt=FELT_AS_LINK.flapping("master", "peer_mac", "is_up"),
+        is_exclusive=True,
+        is_endpoint_link=True,
+        memory="",
+        link_kind="veth",
+    )
+    ns: NsRef
+    ifname: str
+    master: str
+    mtu: int
+    peer_ns: NsRef
+    peer_ifname: str
+    peer_mac: str
+    is_hairpin: bool = False
+    is_up: bool = True
+
+    def describe(self) -> str:
+        peer = f"{self.peer_ifname} in {self.peer_ns}" if self.peer_ifname else "a peer out of sight"
+        return f"veth {self.ifname} on {self.master} to {peer} (mtu {self.mtu})"
+
+    def owner(self, owners: Owners) -> Unit | None:
+        return owners.of_host_link(self.ifname)
+
+    def touches(self) -> tuple[NsRef, ...]:
+        return self.ns, self.peer_ns
+
+    def carries(self) -> Places:
+        return (self.ns, self.ifname), (self.peer_ns, self.peer_ifname)
+
+    def sandbox(self) -> NsRef:
+        return self.peer_ns

@@ -1,0 +1,37 @@
+"""A VLAN link of ours on a link of the host, for macvlan and ipvlan links to sit on. vlan_id: 1 to 4094 (IEEE 802.1Q)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.identifiers import NsRef
+from reconciler.model.kinds.base import FELT_AS_LINK, OfLink, Traits, inside_out, these, where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vlan(OfLink):
+    """A VLAN link of ours on a link of the host, for macvlan and ipvlan links to sit on. vlan_id: 1 to 4094 (IEEE 802.1Q).
+
+    Its MTU is its parent's, and the host has no address on it, nor takes one from routers there: has_ipv6, as for `Bridge`.
+    """
+
+    kind: ClassVar[str] = "Vlan"
+    traits: ClassVar[Traits] = Traits(
+        rank=inside_out(20),
+        immutable=these("parent", "vlan_id"),
+        felt=FELT_AS_LINK.flapping("is_up"),
+        is_exclusive=True,
+        is_endpoint_link=False,
+        memory="",
+        link_kind="vlan",
+    )
+    ns: NsRef
+    ifname: str
+    parent: str
+    vlan_id: int
+    has_ipv6: bool = False
+    is_up: bool = True
+
+    def describe(self) -> str:
+        return f"vlan {self.ifname} (id {self.vlan_id}) on {self.parent or '?'}{where(self.ns)}"

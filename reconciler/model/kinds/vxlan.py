@@ -1,0 +1,43 @@
+"""A VXLAN device that is up, a port of `master`; its UDP socket stays in the host's namespace, which is the underlay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.identifiers import NsRef
+from reconciler.model.ip import IPAddress
+from reconciler.model.kinds.base import FELT_AS_LINK, OfLink, Traits, inside_out, these, where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vxlan(OfLink):
+    """A VXLAN device that is up, a port of `master`; its UDP socket stays in the host's namespace, which is the underlay.
+
+    vni: 24 bits (RFC 7348). local: our VTEP; None: chosen by routing. port: UDP. mtu: bytes, of the inner packets.
+    is_proxy: answers ARP and neighbour solicitations from its neighbour table. No link-local address.
+    """
+
+    kind: ClassVar[str] = "Vxlan"
+    traits: ClassVar[Traits] = Traits(
+        rank=inside_out(25),
+        immutable=these("vni", "local", "port", "is_learning", "is_proxy"),
+        felt=FELT_AS_LINK.flapping("master", "is_up"),
+        is_exclusive=True,
+        is_endpoint_link=False,
+        memory="",
+        link_kind="vxlan",
+    )
+    ns: NsRef
+    ifname: str
+    master: str
+    vni: int
+    local: IPAddress | None
+    port: int
+    mtu: int
+    is_learning: bool = False
+    is_proxy: bool = True
+    is_up: bool = True
+
+    def describe(self) -> str:
+        return f"vxlan {self.ifname} on {self.master} (vni {self.vni}, mtu {self.mtu}){where(self.ns)}"

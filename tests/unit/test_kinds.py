@@ -1,0 +1,111 @@
+"""Every kind of object says all that the stages ask of it, and one that forgets something is refused when it is imported."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from dataclasses import MISSING, fields
+from typing import Any, get_args
+
+import pytest
+
+from reconciler.model import kinds
+from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.objects import Namespace, Object
+from reconciler.observe.memory import Memory
+
+KINDS: tuple[type[Object], ...] = get_args(Object)
+SANDBOX = NsRef("netns:web")
+EXAMPLES: dict[str, Any] = {"ns": SANDBOX, "peer_ns": SANDBOX, "name": "net/ipv4/ip_forward"}
+
+TUNNEL = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model.identifiers import HOST
+from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Kind, Traits, inside_out, these
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel(Kind):
+    kind: ClassVar[str] = "Tunnel"
+    traits: ClassVar[Traits] = Traits(
+        rank=inside_out(30),
+        immutable=these("remote"),
+        felt=UNFELT,
+        is_exclusive=True,
+        is_endpoint_link=True,
+        memory="",
+    )
+    remote: str
+
+    key = property(lambda self: (self.kind, self.remote))
+    describe = lambda self: f"tunnel to {self.remote}"
+    owner = lambda self, owners: None
+    touches = lambda self: (HOST,)
+    carries = lambda self: ()
+    sits_on = lambda self: ()
+    sandbox = lambda self: HOST
+"""
+REQUIRED = (
+    *("rank", "immutable", "felt", "is_exclusive", "is_endpoint_link", "memory"),
+    *("key", "describe", "owner", "touches", "carries", "sits_on", "sandbox"),
+)
+
+
+def example(kind: type[Object]) -> Object:
+    needed = (field.name for field in fields(kind) if field.default is MISSING)
+    return kind(**{name: EXAMPLES.get(name, "x") for name in needed})
+
+
+def test_each_module_holds_one_kind_that_is_listed() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(kinds.__path__)} - {"base"}
+
+    assert sorted(kind.__module__.rpartition(".")[2] for kind in KINDS) == sorted(modules)
+    assert sorted(re.sub(r"(?<!^)(?=[A-Z])", "_", kind.kind).lower() for kind in KINDS) == sorted(modules)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_what_a_kind_says_of_itself_holds_together(kind: type[Object]) -> None:
+    found, traits = example(kind), kind.traits
+
+    assert found.key[0] == kind.kind == kind.__name__
+    assert found.describe()
+    assert found.found_as()
+    assert set(found.touches()) <= {HOST, SANDBOX}
+    assert not set(found.carries()) & set(found.sits_on())
+    assert not traits.memory or hasattr(Memory(), traits.memory)
+    assert (found.sandbox() != HOST) == (traits.is_endpoint_link or kind is Namespace)
+    assert not traits.link_kind or found.carries()
+
+
+def test_a_made_up_kind_that_says_everything_is_accepted() -> None:
+    assert imported(TUNNEL)["Tunnel"](remote="beta").describe() == "tunnel to beta"
+
+
+@pytest.mark.parametrize("forgotten", REQUIRED)
+def test_a_made_up_kind_that_forgets_something_fails_at_import(forgotten: str) -> None:
+    text = re.sub(rf"^ +{forgotten} ?=.*\n", "", TUNNEL, flags=re.MULTILINE)
+    assert text != TUNNEL
+
+    with pytest.raises(TypeError, match=forgotten):
+        imported(text)
+
+
+def test_a_made_up_kind_without_traits_fails_at_import() -> None:
+    text = re.sub(r"    traits.*?\n    \)\n", "", TUNNEL, flags=re.DOTALL)
+
+    with pytest.raises(TypeError, match="Tunnel says nothing of traits"):
+        imported(text)
+
+
+def test_traits_that_name_a_field_that_is_not_there_fail_at_import() -> None:
+    with pytest.raises(TypeError, match="Tunnel has no fields local"):
+        imported(TUNNEL.replace('these("remote")', 'these("local")'))
+
+
+def imported(text: str) -> dict[str, Any]:
+    """Run a module's text as an import does."""
+    module: dict[str, Any] = {"__name__": __name__}
+    exec(compile(text, "tunnel.py", "exec", dont_inherit=True), module)
+    return module
