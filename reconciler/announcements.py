@@ -1,4 +1,4 @@
-"""Which addresses answer at a MAC at which they did not before, so that neighbours who remember must be told. Pure.
+"""Which addresses holder at a MAC at which they did not before, so that neighbours who remember must be told. Pure.
 
 They would find out by themselves, but only after asking the old one in vain for up to a minute (neigh_timer_handler in
 net/core/neighbour.c). Seen in what was there before a change and after it: a MAC that was changed, an address that moved to another
@@ -15,24 +15,24 @@ from typing import NamedTuple
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Address, Bridge, IPAddress, Key, Macvlan, Neighbour, Seen, VethPair, Vxlan
 
-Place = tuple[NsRef, str]
+LinkRef = tuple[NsRef, str]
 """A link: its namespace, and its name there."""
 
 
-class Answer(NamedTuple):
-    """Who answers for an address: with which MAC, and by which link that is told to the segment."""
+class AddressHolder(NamedTuple):
+    """Who answers for an address: with which MAC, and by which link the segment is informed."""
 
     mac: str
-    teller: Place
+    sender: LinkRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
     """segment: our bridge, or the parent of macvlan links, where it is to be known."""
 
-    segment: Place
+    segment: LinkRef
     address: IPAddress
-    answer: Answer
+    holder: AddressHolder
 
 
 def announcements(before: Mapping[Key, Seen], after: Mapping[Key, Seen]) -> tuple[Announcement, ...]:
@@ -42,23 +42,23 @@ def announcements(before: Mapping[Key, Seen], after: Mapping[Key, Seen]) -> tupl
     """
     if before is after:
         return ()
-    old, new = _answers(before), _answers(after)
+    old, new = _holders(before), _holders(after)
     known = {segment for segment, _ in old}
     return tuple(
-        Announcement(segment=segment, address=address, answer=answer)
-        for (segment, address), answer in new.items()
-        if segment in known and _mac(old.get((segment, address))) != answer.mac
+        Announcement(segment=segment, address=address, holder=holder)
+        for (segment, address), holder in new.items()
+        if segment in known and _mac(old.get((segment, address))) != holder.mac
     )
 
 
-def _mac(answer: Answer | None) -> str | None:
-    return None if answer is None else answer.mac
+def _mac(holder: AddressHolder | None) -> str | None:
+    return None if holder is None else holder.mac
 
 
-def _answers(seen: Mapping[Key, Seen]) -> Mapping[tuple[Place, IPAddress], Answer]:
+def _holders(seen: Mapping[Key, Seen]) -> Mapping[tuple[LinkRef, IPAddress], AddressHolder]:
     """Return who answers for each address of our segments, as far as our own objects tell."""
-    ends: dict[Place, tuple[Place, str]] = {}
-    masters: dict[Place, Place] = {}
+    ends: dict[LinkRef, tuple[LinkRef, str]] = {}
+    masters: dict[LinkRef, LinkRef] = {}
     addresses: list[Address] = []
     elsewhere: list[Neighbour] = []
     for found in seen.values():
@@ -79,20 +79,20 @@ def _answers(seen: Mapping[Key, Seen]) -> Mapping[tuple[Place, IPAddress], Answe
 
 
 def _near(
-    addresses: list[Address], ends: Mapping[Place, tuple[Place, str]]
-) -> Iterator[tuple[tuple[Place, IPAddress], Answer]]:
+    addresses: list[Address], ends: Mapping[LinkRef, tuple[LinkRef, str]]
+) -> Iterator[tuple[tuple[LinkRef, IPAddress], AddressHolder]]:
     for address in addresses:
         end = ends.get((address.ns, address.ifname))
         if end is not None and end[1]:
             segment, mac = end
-            yield (segment, address.interface.ip), Answer(mac=mac, teller=(address.ns, address.ifname))
+            yield (segment, address.interface.ip), AddressHolder(mac=mac, sender=(address.ns, address.ifname))
 
 
 def _far(
-    neighbours: list[Neighbour], masters: Mapping[Place, Place]
-) -> Iterator[tuple[tuple[Place, IPAddress], Answer]]:
+    neighbours: list[Neighbour], masters: Mapping[LinkRef, LinkRef]
+) -> Iterator[tuple[tuple[LinkRef, IPAddress], AddressHolder]]:
     """What broadcasts do not cross, the bridge on this side tells in the name of those on the other."""
     for neighbour in neighbours:
         bridge = masters.get((neighbour.ns, neighbour.ifname))
         if bridge is not None:
-            yield (bridge, neighbour.address), Answer(mac=neighbour.mac, teller=bridge)
+            yield (bridge, neighbour.address), AddressHolder(mac=neighbour.mac, sender=bridge)

@@ -40,7 +40,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sandbox:
+class ExecTarget:
     """Where an attachment lives.
 
     key: path of its network namespace, or `pidfile:` and the path of a file that holds a process id, or `container:` and a name
@@ -54,55 +54,55 @@ class Sandbox:
     container_engine: Path | None = None
 
 
-def run_in_sandbox(sandbox: Sandbox, command: Sequence[str]) -> NoReturn:
+def run_in_sandbox(target: ExecTarget, command: Sequence[str]) -> NoReturn:
     """Become `command` inside the sandbox. Never returns.
 
     Raises SandboxMissing or KernelError while nothing has been run yet. SystemExit 126 or 127 when the command itself cannot be.
     """
-    if sandbox.key:
-        enter_network_namespace(namespace_path(sandbox))
+    if target.key:
+        enter_network_namespace(namespace_path(target))
     _leave_mounts_to_ourselves()
     for name in ("hosts", "resolv.conf"):
-        _cover(sandbox.files_dir / name, Path("/etc") / name)
+        _cover(target.files_dir / name, Path("/etc") / name)
     _show_devices_of_namespace()
-    os.environ.update(link_variables(sandbox))
+    os.environ.update(link_variables(target))
     _become(command)
 
 
-def link_variables(sandbox: Sandbox) -> dict[str, str]:
+def link_variables(target: ExecTarget) -> dict[str, str]:
     """Return the environment variables of links; most sandboxes have no such file."""
     try:
-        lines = (sandbox.files_dir / "environment").read_text().splitlines()
+        lines = (target.files_dir / "environment").read_text().splitlines()
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ReconcilerError(
-            f"attachment {sandbox.attachment}: its links' variables cannot be read: {error}"
+            f"attachment {target.attachment}: its links' variables cannot be read: {error}"
         ) from error
     return {name: value for name, separator, value in (line.partition("=") for line in lines) if separator}
 
 
-def namespace_path(sandbox: Sandbox) -> Path:
+def namespace_path(target: ExecTarget) -> Path:
     """Return the path of the namespace; a pidfile is read now, and an engine asked."""
-    if sandbox.key.startswith(_CONTAINER):
-        return _container_path(sandbox)
-    if not sandbox.key.startswith(_PIDFILE):
-        return Path(sandbox.key)
-    file = Path(sandbox.key.removeprefix(_PIDFILE))
+    if target.key.startswith(_CONTAINER):
+        return _container_path(target)
+    if not target.key.startswith(_PIDFILE):
+        return Path(target.key)
+    file = Path(target.key.removeprefix(_PIDFILE))
     try:
         pid = file.read_text()[:32].strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SandboxMissing(f"attachment {sandbox.attachment}: its pidfile {file} cannot be read: {error}") from error
+        raise SandboxMissing(f"attachment {target.attachment}: its pidfile {file} cannot be read: {error}") from error
     if not pid.isdecimal():
-        raise SandboxMissing(f"attachment {sandbox.attachment}: its pidfile {file} holds no process id")
+        raise SandboxMissing(f"attachment {target.attachment}: its pidfile {file} holds no process id")
     return Path(f"/proc/{int(pid)}/ns/net")
 
 
-def _container_path(sandbox: Sandbox) -> Path:
-    name = sandbox.key.removeprefix(_CONTAINER)
-    found = ContainerEngine(sandbox.container_engine).find([name])[name]
+def _container_path(target: ExecTarget) -> Path:
+    name = target.key.removeprefix(_CONTAINER)
+    found = ContainerEngine(target.container_engine).find([name])[name]
     if isinstance(found, NoContainer):
-        raise SandboxMissing(f"attachment {sandbox.attachment}: {found.reason}")
+        raise SandboxMissing(f"attachment {target.attachment}: {found.reason}")
     return namespace_of(found.process)
 
 

@@ -116,26 +116,26 @@ def confirm_trial(settings: Settings) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TrialOutcome:
     """How a trial ended. report: of the way back, when this process walked it."""
 
     is_kept: bool
     report: Report | None = None
 
 
-def await_answer(settings: Settings, trial: Trial, signals: TrialSignals) -> Answer:
+def await_answer(settings: Settings, trial: Trial, signals: TrialSignals) -> TrialOutcome:
     """Wait until the trial is confirmed (Enter on a terminal, SIGUSR1, `--confirm` elsewhere) or taken back."""
     while (present := _same(settings, trial.id)) is not None:
         if signals.is_refused:
-            return Answer(False, take_back(settings, trial.id, "the trial was interrupted"))
+            return TrialOutcome(False, take_back(settings, trial.id, "the trial was interrupted"))
         if signals.is_confirmed or _is_enter_pressed():
             confirm_trial(settings)
-            return Answer(True)
+            return TrialOutcome(True)
         if present.left_s() < -_GRACE_S:
-            return Answer(False, take_back(settings, trial.id, "nobody confirmed them in time"))
+            return TrialOutcome(False, take_back(settings, trial.id, "nobody confirmed them in time"))
     while holder(PASS):  # who ended it has the host's lock until the status says so too
         time.sleep(_POLL_S)
-    return Answer(not _is_rejected(settings, trial))
+    return TrialOutcome(not _is_rejected(settings, trial))
 
 
 def _is_rejected(settings: Settings, trial: Trial) -> bool:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from reconciler.announcements import Announcement, Place
+from reconciler.announcements import Announcement, LinkRef
 from reconciler.errors import ReconcilerError
 from reconciler.kernel.announcement import announce
 from reconciler.kernel.links import decode_link, get_link
@@ -27,9 +27,9 @@ def announce_addresses(changed: Sequence[Announcement], namespaces: Namespaces) 
             _forget(ns, some, namespaces)
         except ReconcilerError as error:
             log.warning("what bridges remember of addresses that moved could not be forgotten: %s", error)
-    for teller, some in _grouped((each.answer.teller, each) for each in changed).items():
+    for sender, some in _grouped((each.holder.sender, each) for each in changed).items():
         try:
-            _tell(teller, some, namespaces)
+            _send(sender, some, namespaces)
         except ReconcilerError as error:
             log.warning("addresses that moved could not be announced: %s", error)
 
@@ -54,7 +54,7 @@ def _forget(ns: NsRef, changed: Sequence[Announcement], namespaces: Namespaces) 
     socket.batch([delete_neighbour(ifindex, address) for ifindex, address in known if (ifindex, address) not in fixed])
 
 
-def _tell(teller: Place, changed: Sequence[Announcement], namespaces: Namespaces) -> None:
-    ns, ifname = teller
+def _send(sender: LinkRef, changed: Sequence[Announcement], namespaces: Namespaces) -> None:
+    ns, ifname = sender
     with namespaces.enter(ns):
-        announce(ifname, [(each.address, each.answer.mac) for each in changed])
+        announce(ifname, [(each.address, each.holder.mac) for each in changed])

@@ -23,7 +23,7 @@ def exec_(context: click.Context, *, attachment: str, command: tuple[str, ...]) 
 
     The exit code is the command's; 126 when it cannot be run, 127 when there is no such command.
     """
-    from reconciler.sandbox_exec import Sandbox, run_in_sandbox
+    from reconciler.sandbox_exec import ExecTarget, run_in_sandbox
 
     settings = begin(context).settings
     words = command[1:] if command[0] == "--" else command
@@ -33,7 +33,7 @@ def exec_(context: click.Context, *, attachment: str, command: tuple[str, ...]) 
     enter_host(settings)
     name = name_of(document)
     run_in_sandbox(
-        Sandbox(
+        ExecTarget(
             attachment=name,
             key=_sandbox_key(document),
             files_dir=Path(settings.run_dir) / "sandboxes" / name,

@@ -52,7 +52,7 @@ class Conflicts:
 
 
 @dataclass(slots=True)
-class _Found:
+class _ConflictCollector:
     faults: list[SpecError] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
 
@@ -66,7 +66,7 @@ class _Found:
 
 def twice_declared(entries: Iterable[Declared[SpecT]], what: str) -> Conflicts:
     """Find keys that stand in more than one file (in one file the parser has said it)."""
-    found, first = _Found(), dict[str, Declared[SpecT]]()
+    found, first = _ConflictCollector(), dict[str, Declared[SpecT]]()
     for entry in entries:
         earlier = first.setdefault(entry.key, entry)
         if earlier is not entry:
@@ -77,7 +77,7 @@ def twice_declared(entries: Iterable[Declared[SpecT]], what: str) -> Conflicts:
 
 def network_conflicts(networks: Iterable[Declared[NetworkSpec]], taken_links: Mapping[str, str]) -> Conflicts:
     """Compare all networks that are made here, also those with other faults. taken_links: bridge name -> network."""
-    found = _Found()
+    found = _ConflictCollector()
     made = [(entry, entry.spec) for entry in networks if entry.spec is not None and not entry.spec.is_external]
     _names(found, made)
     _bridge_names(found, made, taken_links)
@@ -88,7 +88,7 @@ def network_conflicts(networks: Iterable[Declared[NetworkSpec]], taken_links: Ma
 _Network = tuple[Declared[NetworkSpec], NetworkSpec]
 
 
-def _names(found: _Found, networks: list[_Network]) -> None:
+def _names(found: _ConflictCollector, networks: list[_Network]) -> None:
     names: dict[str, Declared[NetworkSpec]] = {}
     for entry, spec in networks:
         name = spec.real_name(entry.key)
@@ -98,7 +98,7 @@ def _names(found: _Found, networks: list[_Network]) -> None:
             found.add(entry.fault(("name",), message), entry.key, earlier.key)
 
 
-def _bridge_names(found: _Found, networks: list[_Network], taken_links: Mapping[str, str]) -> None:
+def _bridge_names(found: _ConflictCollector, networks: list[_Network], taken_links: Mapping[str, str]) -> None:
     links = {link: ("", name) for link, name in taken_links.items()}
     for entry, spec in networks:
         link = spec.driver_opts.get(_BRIDGE_NAME)
@@ -125,7 +125,7 @@ class _Pool:
         return self.entry.document.source((self.entry.section, self.entry.key, *self.path))
 
 
-def _overlaps(found: _Found, networks: list[_Network]) -> None:
+def _overlaps(found: _ConflictCollector, networks: list[_Network]) -> None:
     """Sweep over all subnets of the local address space from low to high: what begins inside an earlier one overlaps."""
     local = [(entry, spec) for entry, spec in networks if spec.driver != "overlay"]
     pools = [_Pool(item.subnet, entry, index) for entry, spec in local for index, item in spec.used_subnets()]
@@ -200,7 +200,7 @@ def attachment_conflicts(
     attachments: Iterable[Declared[AttachmentSpec]], networks: NetworkTable, *, host: str
 ) -> Conflicts:
     """Find sandboxes, addresses, MAC addresses and host ports that two attachments want on one host."""
-    found = _Found()
+    found = _ConflictCollector()
     claims: Mapping[Hashable, _Claims[Declared[AttachmentSpec]]] = defaultdict(_Claims)
     ports_left = _PORT_CLAIMS_MAX
     for entry in attachments:

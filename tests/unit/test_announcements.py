@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface
 
-from reconciler.announcements import Announcement, Answer, announcements
+from reconciler.announcements import AddressHolder, Announcement, announcements
 from reconciler.kernel.announcement import frames
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Address, Bridge, Key, Macvlan, Neighbour, Object, Seen, VethPair, Vxlan
@@ -26,7 +26,7 @@ def member(ns: NsRef, mac: str, *interfaces: str) -> tuple[Object, ...]:
 
 
 def told(before: Mapping[Key, Seen], after: Mapping[Key, Seen]) -> list[tuple[str, str, NsRef]]:
-    return [(str(each.address), each.answer.mac, each.answer.teller[0]) for each in announcements(before, after)]
+    return [(str(each.address), each.holder.mac, each.holder.sender[0]) for each in announcements(before, after)]
 
 
 def test_a_changed_mac_is_announced_for_each_address() -> None:
@@ -60,8 +60,8 @@ def test_macvlan_links_of_one_parent_are_one_segment() -> None:
 
     (found,) = announcements(seen(link(ONE), address), seen(link(OTHER), address))
 
-    answer = Answer(mac=OTHER, teller=(WEB, "eth0"))
-    assert found == Announcement(segment=(HOST, "lan0"), address=ip_address("10.0.0.2"), answer=answer)
+    holder = AddressHolder(mac=OTHER, sender=(WEB, "eth0"))
+    assert found == Announcement(segment=(HOST, "lan0"), address=ip_address("10.0.0.2"), holder=holder)
 
 
 def test_the_bridge_speaks_for_those_on_other_hosts() -> None:
