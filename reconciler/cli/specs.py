@@ -24,7 +24,7 @@ _SCHEMA_FILE = "reconciler.schema.json"
 @click.pass_context
 def validate(context: click.Context, *, output: str) -> ExitCode:
     """Check the specs: no rights, no kernel and no store needed."""
-    from reconciler.guard.rehearsal import foreseen
+    from reconciler.guard.foresight import foreseen
     from reconciler.spec.load import load_specs
 
     settings = begin(context).settings

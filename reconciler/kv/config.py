@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.errors import ConfigError
 from reconciler.kv.protocol import CALL_TIMEOUT_S
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class Provider(StrEnum):
@@ -38,14 +41,16 @@ class TlsFiles:
 
     def context(self) -> ssl.SSLContext:
         """Read the files. Raises ConfigError naming the one that is no good."""
+        import ssl
+
         try:
             context = ssl.create_default_context(cafile=self.ca)
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:
             raise ConfigError(f"kv.cacertfile {self.ca}: {error}") from error
         if self.certificate is not None:
             try:
                 context.load_cert_chain(self.certificate, self.key)
-            except (OSError, ssl.SSLError) as error:
+            except OSError as error:
                 raise ConfigError(f"kv.certfile {self.certificate}, kv.keyfile {self.key}: {error}") from error
         return context
 

@@ -11,7 +11,7 @@ from reconciler.model.observed import Keyed, keyed
 from reconciler.model.wanted import WantedState
 from reconciler.observe.files import expected_links, files_of, sandbox_files
 from reconciler.observe.host_facts import host_facts
-from reconciler.observe.memory import Memory, View
+from reconciler.observe.memory import Memory
 from reconciler.observe.overlay import look_into_overlays
 from reconciler.observe.sandboxes import (
     NOTHING_PROMISED,
@@ -22,6 +22,7 @@ from reconciler.observe.sandboxes import (
     view,
 )
 from reconciler.observe.sysctls import host_sysctls
+from reconciler.observe.view import View
 from reconciler.settings import Settings
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from reconciler.kv.address import store_addresses
 from reconciler.model.desired import HostFacts, ParentFact
 from reconciler.model.objects import IPAddress
-from reconciler.observe.memory import View
 from reconciler.observe.routes import advertised_indexes, uplink_index, used_destinations
 from reconciler.observe.sysctls import sandbox_defaults
+from reconciler.observe.view import View
 from reconciler.settings import Settings, advertised
 
 _RESOLV_CONF = Path("/etc/resolv.conf")

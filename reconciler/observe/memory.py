@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from reconciler.facts import Records
-from reconciler.kernel.addresses import AddressEntry
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
 from reconciler.kernel.neighbours import NeighbourDecoder, NeighbourEntry, dump_fdb, dump_neighbours
 from reconciler.kernel.netlink import RouteSocket
-from reconciler.kernel.routes import RouteEntry
 from reconciler.last_answer import LastAnswer
 from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
@@ -23,26 +21,7 @@ from reconciler.observe.addresses import link_addresses
 from reconciler.observe.links import Peer, Peers, near_links
 from reconciler.observe.records import decode_records
 from reconciler.observe.routes import unicast_routes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """What the kernel says of one namespace. neighbours: asked for in overlay networks' namespaces only."""
-
-    links: tuple[Link, ...]
-    addresses: tuple[AddressEntry, ...]
-    routes: tuple[RouteEntry, ...]
-    neighbours: tuple[NeighbourEntry, ...] = ()
-
-    def names(self) -> dict[int, str]:
-        return {link.ifindex: link.ifname for link in self.links}
-
-    def own_names(self) -> dict[int, str]:
-        return {link.ifindex: link.ifname for link in self.links if link.is_ours}
-
-    def vxlans(self) -> dict[int, Link]:
-        """Give our VXLAN devices, by index."""
-        return {link.ifindex: link for link in self.links if link.is_ours and link.kind == "vxlan"}
+from reconciler.observe.view import View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,10 @@ from reconciler.model.objects import Namespace, Seen, Vxlan
 from reconciler.model.observed import Keyed, keyed
 from reconciler.observe.addresses import link_addresses
 from reconciler.observe.links import Peers, near_links
-from reconciler.observe.memory import Entries, Overlay, View
+from reconciler.observe.memory import Entries, Overlay
 from reconciler.observe.sandboxes import view
 from reconciler.observe.sysctls import forwarding_sysctls
+from reconciler.observe.view import View
 
 _NAMED = "netns:"
 

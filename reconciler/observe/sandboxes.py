@@ -25,10 +25,11 @@ from reconciler.model.observed import SandboxFact, keyed
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind, WantedState
 from reconciler.observe.addresses import link_addresses
 from reconciler.observe.links import Peer, plugin_links, sandbox_links
-from reconciler.observe.memory import Glimpse, Memory, View
+from reconciler.observe.memory import Glimpse, Memory
 from reconciler.observe.routes import unicast_routes
 from reconciler.observe.sublinks import own_sublinks, sublinks
 from reconciler.observe.sysctls import asked_settings, sandbox_sysctls
+from reconciler.observe.view import View
 
 _NAMED = f"{SandboxKind.NETNS}:"
 

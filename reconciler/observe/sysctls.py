@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.drivers.sandbox_side import ENDPOINT_SYSCTLS
 from reconciler.errors import ConfigError
-from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.sysctl import read_sysctl
 from reconciler.model.identifiers import FORWARDING, HOST, NsRef
 from reconciler.model.objects import Seen, Sysctl
 from reconciler.model.wanted import AttachmentWanted, SandboxKind
 from reconciler.sandbox.compile import sysctl_path
+
+if TYPE_CHECKING:  # `validate` reads settings too, and enters no namespace
+    from reconciler.kernel.netns import Namespaces
 
 _IFNAME = "IFNAME"
 HOST_SYSCTLS = (

@@ -7,6 +7,7 @@ killed in the midst of is told from what was done.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any, Final, Generic, TypeVar, get_args
 from urllib.parse import quote
@@ -53,8 +54,13 @@ class _Record(BaseModel, Generic[Told]):
         return answer
 
 
-_AnyRecord = _Record[Any]
-_RECORDS: Final[Mapping[str, type[_AnyRecord]]] = {kind.kind: _Record[kind] for kind in get_args(PluginCall)}  # type: ignore[valid-type]  # a class
+_CALLS: Final = {call.kind: call for call in get_args(PluginCall)}
+
+
+@cache
+def _model(kind: str) -> type[_Record[Any]]:
+    """Return the model of what is remembered of calls of `kind`, made when the first is met: most hosts have no plugins."""
+    return _Record[_CALLS[kind]]  # type: ignore[valid-type]  # a class
 
 
 def record_path(told: PluginCall) -> str:
@@ -71,7 +77,7 @@ def record_value(
     address: IPInterface | None = None,
 ) -> bytes:
     fields = {"told": told, "scope": scope, "answer": answer, "lease": lease, "address": address}
-    record = _RECORDS[told.kind].model_validate(fields)
+    record = _model(told.kind).model_validate(fields)
     return record.model_dump_json(exclude={"told": {"unit"}}, exclude_defaults=True).encode()
 
 
@@ -97,7 +103,7 @@ def decode_plugin_records(records: Mapping[str, str]) -> tuple[PluginFacts, tupl
     return facts, left_out(faults)
 
 
-def _decoded(records: Mapping[str, str], faults: list[tuple[str, str]]) -> Iterator[_AnyRecord]:
+def _decoded(records: Mapping[str, str], faults: list[tuple[str, str]]) -> Iterator[_Record[Any]]:
     for path in sorted(records):
         if not path.startswith(PLUGIN_RECORDS):
             continue
@@ -108,12 +114,12 @@ def _decoded(records: Mapping[str, str], faults: list[tuple[str, str]]) -> Itera
             yield record
 
 
-def _read(path: str, text: str) -> _AnyRecord | None:
-    model = _RECORDS.get(path.removeprefix(PLUGIN_RECORDS).partition("/")[0])
-    if model is None or len(text) > _RECORD_MAX:
+def _read(path: str, text: str) -> _Record[Any] | None:
+    kind = path.removeprefix(PLUGIN_RECORDS).partition("/")[0]
+    if kind not in _CALLS or len(text) > _RECORD_MAX:
         return None
     try:
-        record = model.model_validate_json(text)
+        record = _model(kind).model_validate_json(text)
     except ValidationError:
         return None
     return record if record_path(record.told) == path else None

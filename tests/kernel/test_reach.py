@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from reconciler.guard.rehearsal import on_empty_host
+from reconciler.guard.foresight import on_empty_host
 from reconciler.model.desired import DesiredState
 from reconciler.reach.site import Site
 from reconciler.reach.values import Answer, Packet, Party, PartyKind

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.guard.rehearsal import foreseen
+from reconciler.guard.foresight import foreseen
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs, load_specs
 

@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.cli.commands import COMMANDS
 from reconciler.cli.root import reconcile
-from tests.test_layers import HOMES, PACKAGE, ROOT, place
+from tests.test_layers import HOMES, LAYERS, PACKAGE, ROOT, place
 
 SLOW = frozenset(HOMES) | {
     "asyncio",
@@ -48,6 +48,24 @@ _STARTS = {
     "--version": _command("--version", "cli errors", "click"),
     "--help": _command("--help", "cli errors", "click"),
     "network ls": _command("network ls", _READING, "click json pathlib socket"),
+    "validate": _command(
+        "validate --specs examples/walkthrough",
+        # Choices are made as on a host where there is nothing, of which values alone are needed.
+        f"{_READING} spec ipam ports guard drivers sandbox cluster observe kernel kv",
+        "click json pathlib pydantic ruamel socket",
+    ),
+    "dry run": _command(
+        "--specs examples/walkthrough --dry-run --against empty",
+        " ".join(
+            {layer for line in LAYERS for layer in line} - {"reach", "sandbox_exec", "trial", "watch", "__main__"}
+        ),
+        "click ctypes h11 json pathlib pydantic ruamel socket sqlite3 ssl",
+    ),
+    "name server": Start(
+        "import reconciler.dns.server",
+        frozenset({"dns", "errors", "kernel", "model", "records"}),
+        frozenset({"ctypes", "json", "pathlib", "socket"}),
+    ),
 }
 
 
@@ -76,3 +94,11 @@ def test_help_says_of_a_command_what_the_command_says_of_itself(name: str) -> No
 
     assert command is not None
     assert click.Command(name, help=COMMANDS[name].summary).get_short_help_str(999) == command.get_short_help_str(999)
+
+
+def test_name_server_starts_without_the_model_of_a_host(tmp_path: Path) -> None:
+    found = _imported("import reconciler.dns.server", tmp_path)
+
+    assert found.isdisjoint(
+        {f"reconciler.model.{name}" for name in ("cluster", "desired", "objects", "plan", "wanted")}
+    )

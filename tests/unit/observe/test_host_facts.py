@@ -9,7 +9,7 @@ import pytest
 from reconciler.kernel.links import Link
 from reconciler.model.identifiers import LINK_GROUP
 from reconciler.observe.host_facts import host_facts
-from reconciler.observe.memory import View
+from reconciler.observe.view import View
 from reconciler.settings import Settings
 
 

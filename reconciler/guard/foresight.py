@@ -1,0 +1,107 @@
+"""Choices without a look at the kernel, made as on a host where there is nothing: they show what no host can have."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from reconciler.drivers.remote_told import with_plugins
+from reconciler.errors import ExitCode, SpecError
+from reconciler.ipam.assign import assign
+from reconciler.ipam.gateway_network import with_gateway_network
+from reconciler.ipam.held import with_held
+from reconciler.ipam.leases import as_declared, with_leases
+from reconciler.ipam.promises import Promises
+from reconciler.model.desired import DesiredState, HostFacts
+from reconciler.model.objects import Unit
+from reconciler.model.observed import HostPorts
+from reconciler.model.plugins import PluginFacts, is_plugin
+from reconciler.model.wanted import NetworkWanted, OverlayOptions, Source, SpecWarning, WantedState
+from reconciler.observe.host_facts import host_facts
+from reconciler.observe.view import View
+from reconciler.ports.assign import assign_ports
+from reconciler.ports.links import assign_links
+from reconciler.ports.promises import Promised
+from reconciler.settings import Settings
+from reconciler.spec.load import LoadedSpecs
+
+
+def foreseen(loaded: LoadedSpecs, settings: Settings) -> tuple[tuple[SpecError, ...], tuple[SpecWarning, ...]]:
+    """Give what no host can have of specs whose entries are fine each by itself, and what of them comes to nothing.
+
+    Choosing on a host where there is nothing shows it. Of those who join what is declared elsewhere nothing can be said.
+    """
+    if loaded.faults:
+        return (), ()
+    desired = on_empty_host(loaded.wanted, settings)
+    failed = [(unit, error) for unit, error in desired.failures if error.exit_code is not ExitCode.OK]
+    lost = {network.name for network in loaded.wanted.networks if network.is_external}
+    lost |= {unit.network for unit, _ in failed if not unit.attachment}
+    untold = {a.name for a in loaded.wanted.attachments if any(e.network in lost for e in a.endpoints)}
+    place = _places(loaded.wanted, untold)
+    faults = {(place[found], str(error)) for unit, error in failed if (found := _declared(unit)) in place}
+    told = [(unit, f"{unit}: {text}") for unit, text in (*desired.remarks, *_without_cluster(loaded.wanted, settings))]
+    warnings = {SpecWarning(place[found], text) for unit, text in told if (found := _declared(unit)) in place}
+    return tuple(SpecError(at.file, at.line, at.column, text) for at, text in sorted(faults)), tuple(sorted(warnings))
+
+
+def on_empty_host(wanted: WantedState, settings: Settings) -> DesiredState:
+    """Make all choices as on a host where there is nothing."""
+    return assigned(wanted, empty_host(settings), Promises(), {})
+
+
+def empty_host(settings: Settings) -> HostFacts:
+    """Return the facts of this host, of whose links, addresses and routes nothing is known."""
+    return host_facts(settings, View(links=(), addresses=(), routes=()), _now())
+
+
+def _places(wanted: WantedState, untold: Container[str]) -> Mapping[Unit, Source]:
+    """Say where networks and attachments are declared; built-in ones are nowhere. untold: attachments to leave out."""
+    found = {Unit(network=network.name): network.source for network in wanted.networks if network.source.line}
+    told = (attachment for attachment in wanted.attachments if attachment.name not in untold)
+    return {**found, **{Unit(attachment=attachment.name): attachment.source for attachment in told}}
+
+
+def _declared(unit: Unit) -> Unit:
+    return Unit(attachment=unit.attachment) if unit.attachment else unit
+
+
+def _without_cluster(wanted: WantedState, settings: Settings) -> Iterator[tuple[Unit, str]]:
+    for network in wanted.networks if not settings.cluster_store else ():
+        if network.driver == "overlay":
+            yield (
+                Unit(network=network.name),
+                "only hosts with --cluster-store have overlay networks, and here is none given",
+            )
+
+
+_NO_PLUGINS = PluginFacts()
+
+
+def assigned(
+    wanted: WantedState, host: HostFacts, promises: Promises, ports: Promised, plugins: PluginFacts = _NO_PLUGINS
+) -> DesiredState:
+    """Make all choices on `host`, what was promised before kept."""
+    networks = tuple(_assumed(network, promises) for network in wanted.networks)
+    wanted = with_gateway_network(replace(wanted, networks=networks), plugins.answers)
+    leased = with_leases(wanted, plugins, {}, host.name).wanted
+    desired = with_held(as_declared(assign(leased, host, promises), wanted), wanted, promises, {}, ports)
+    desired = with_held(assign_ports(assign_links(desired), ports, {}, HostPorts()), wanted, promises, {}, ports)
+    return with_plugins(desired, PluginFacts(), {})
+
+
+def _assumed(network: NetworkWanted, promises: Promises) -> NetworkWanted:
+    """What is declared elsewhere, the cluster's store would tell; it is taken for an overlay network with all defaults.
+
+    Whether hosts share a plugin's network is as it was.
+    """
+    if network.is_external:
+        return replace(network, driver="overlay", overlay=OverlayOptions(), is_shared=True)
+    promise = promises.networks.get(network.name)
+    was_shared = is_plugin(network.driver) and promise is not None and promise.is_shared
+    return replace(network, is_shared=True) if network.driver == "overlay" or was_shared else network
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")

@@ -1,0 +1,30 @@
+"""What was read of one network namespace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.kernel.addresses import AddressEntry
+from reconciler.kernel.links import Link
+from reconciler.kernel.neighbours import NeighbourEntry
+from reconciler.kernel.routes import RouteEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What the kernel says of one namespace. neighbours: asked for in overlay networks' namespaces only."""
+
+    links: tuple[Link, ...]
+    addresses: tuple[AddressEntry, ...]
+    routes: tuple[RouteEntry, ...]
+    neighbours: tuple[NeighbourEntry, ...] = ()
+
+    def names(self) -> dict[int, str]:
+        return {link.ifindex: link.ifname for link in self.links}
+
+    def own_names(self) -> dict[int, str]:
+        return {link.ifindex: link.ifname for link in self.links if link.is_ours}
+
+    def vxlans(self) -> dict[int, Link]:
+        """Give our VXLAN devices, by index."""
+        return {link.ifindex: link for link in self.links if link.is_ours and link.kind == "vxlan"}
