@@ -10,10 +10,12 @@ import click
 import pytest
 
 from reconciler import errors
+from reconciler.cli import main
 from reconciler.cli.manual_page import FILES
 from reconciler.cli.root import reconcile
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ExitCode, ReconcilerError
 from tests import reference
+from tests.test_layers import LAYERS
 
 ROOT = Path(__file__).parent.parent
 NO_FILES_OF_OURS = {"docker.sock", "podman.sock"}
@@ -186,3 +188,33 @@ def test_every_file_of_the_state_and_run_folders_is_listed() -> None:
 
     assert {"state.db", "trial.log", "retry.json"} <= names
     assert {name for name in names if name not in listed} == NO_FILES_OF_OURS & names
+
+
+def specs_in(document: Path) -> list[str]:
+    return re.findall(r"^```yaml\n(.*?)^```$", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", [document for document in DOCUMENTS if specs_in(document)], ids=name)
+def test_specs_that_are_shown_are_valid(document: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, text in enumerate(specs_in(document)):
+        specs = tmp_path / str(number)
+        specs.mkdir()
+        (specs / "shown.yaml").write_text(text)
+
+        assert main(["--specs", str(specs), "--host", "alpha", "validate"]) == ExitCode.OK, capsys.readouterr().err
+
+
+def test_the_architecture_draws_the_layers_that_are_enforced() -> None:
+    page = (ROOT / "docs" / "design" / "architecture.md").read_text()
+    drawing = page.partition("```\nerrors <")[2].partition("```")[0]
+    layers = [{part.strip() for part in layer.split(",")} for layer in f"errors <{drawing}".split("<")]
+
+    assert [*layers, {"__main__"}] == [set(layer) for layer in LAYERS]
+
+
+def test_the_architecture_says_what_each_package_holds() -> None:
+    page = (ROOT / "docs" / "design" / "architecture.md").read_text()
+    described = set(re.findall(r"`([a-z_]+)(?:/|\.py)`", page.partition("The folders above")[0]))
+    packages = {path.stem for path in (ROOT / "reconciler").iterdir() if not path.name.startswith(("_", "."))}
+
+    assert packages - described == set()
