@@ -183,6 +183,16 @@ def test_token_that_cannot_be_sent_is_not_taken_from_a_server() -> None:
     assert SECRET not in str(told.value)
 
 
+def test_answer_nested_without_end_is_no_answer_of_a_store() -> None:
+    body = b"[" * 100_000
+    message = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+    with serving(saying(message)) as (_, at):
+        config = StoreConfig(provider=Provider.ETCD, endpoints=(at,), timeout_s=patient(5))
+        with closing(EtcdStore(config)) as store, pytest.raises(KvUnavailable, match="not etcd's"):
+            store.get("a")
+
+
 @contextmanager
 def serving(act: Behaviour) -> Iterator[tuple[Path, Endpoint]]:
     """Listen at a socket where plugins are looked for, and a TCP port: who asks for a plugin is told of one, then `act` is done."""
