@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from reconciler.errors import ExitCode
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
 from tests.pipeline.host_view import indexes
@@ -230,7 +229,6 @@ def test_change_is_made_in_place_and_ends_where_a_fresh_host_would(
         assert indexes(machine, ns) == before[ns]
     for ns, target, answers in change.reached:
         assert machine.ping(ns, target, deadline_s=5 if answers else 1) == answers, (ns, target)
-    assert forked("--dry-run", "--detailed-exitcode").exit_code == ExitCode.OK
     assert forked.ok().writes == ()
 
     changed = _what_is_there(machine)

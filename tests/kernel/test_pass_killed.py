@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
@@ -13,8 +12,7 @@ import pytest
 
 from tests.machine import Machine
 from tests.pipeline.forked import Forked, ForkedReconcile
-from tests.pipeline.host_view import everything, records, settled, shape
-from tests.waiting import Deadline
+from tests.pipeline.host_view import everything, records, seen_soon, settled, shape
 
 pytestmark = pytest.mark.kernel
 
@@ -163,7 +161,7 @@ def test_first_pass_and_down_killed_anywhere_are_completed_by_the_next(
 
     def built(where: str) -> None:
         forked.ok()
-        assert look_soon(machine, whole) == whole, where
+        assert seen_soon(lambda: look(machine), whole) == whole, where
         assert leftovers(machine) == [], where
 
     def gone(where: str) -> None:
@@ -203,7 +201,7 @@ def test_change_killed_anywhere_is_completed_by_the_next(
 
         def changed(where: str) -> None:
             forked.ok(*arguments)
-            assert look_soon(machine, whole[specs]) == whole[specs], where
+            assert seen_soon(lambda: look(machine), whole[specs]) == whole[specs], where
             assert leftovers(machine) == [], where
 
         return Way(
@@ -220,15 +218,7 @@ def test_down_killed_anywhere_is_undone_by_a_pass(forked: ForkedReconcile, machi
 
     def judge(where: str) -> None:
         forked.ok()
-        assert look_soon(machine, whole) == whole, where
+        assert seen_soon(lambda: look(machine), whole) == whole, where
 
     down = Way(run=lambda number: forked("down", die_before=number), judge=judge, share=(0, 5))
     assert each_death(down, forked.ok) > 5
-
-
-def look_soon(machine: Machine, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Look until it is as wanted, for some seconds: links take a moment to report that they run."""
-    deadline = Deadline(5)
-    while (found := look(machine)) != wanted and not deadline.is_over:
-        time.sleep(0.05)
-    return found

@@ -14,7 +14,7 @@ from tests.command_line import Reconcile
 from tests.kernel.test_lock import holder
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
-from tests.pipeline.host_view import everything, indexes, records, settled, shape, stamps
+from tests.pipeline.host_view import everything, indexes, records, seen_soon, settled, shape, stamps
 
 pytestmark = pytest.mark.kernel
 
@@ -91,7 +91,7 @@ def test_down_and_up_again_gives_the_same_addresses_and_ids(
     applied.ok("down")
     applied.ok()
 
-    assert settled(lambda: shape(machine, host_ns, *SANDBOXES)) == before
+    assert seen_soon(lambda: shape(machine, host_ns, *SANDBOXES), before) == before
     assert records(machine) == promised
 
 
@@ -261,7 +261,7 @@ def test_damage_is_repaired(kind: str, applied: ForkedReconcile, machine: Machin
         applied.ok()
 
         assert plan.exit_code == (ExitCode.OK if damage == "status files deleted" else ExitCode.CHANGES), damage
-        assert settled(lambda: shape(machine, host_ns, *SANDBOXES)) == before, damage
+        assert seen_soon(lambda: shape(machine, host_ns, *SANDBOXES), before) == before, damage
         assert sorted(stamps(machine.status_dir)) == status, damage
         assert applied.ok().writes == (), damage
         assert machine.ping("container1", "172.17.0.3"), damage
@@ -299,5 +299,5 @@ def test_all_that_is_ours_deleted_at_once_is_repaired(applied: ForkedReconcile, 
 
     applied.ok()
 
-    assert settled(lambda: shape(machine, host_ns, *SANDBOXES)) == before
+    assert seen_soon(lambda: shape(machine, host_ns, *SANDBOXES), before) == before
     assert applied.ok().writes == ()

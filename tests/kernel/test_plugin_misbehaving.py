@@ -64,13 +64,19 @@ def told_of(machine: Machine) -> list[str]:
     return [path for path in records(machine) if path.startswith("plugin/")]
 
 
-@pytest.mark.parametrize("method", ["Plugin.Activate", "NetworkDriver.GetCapabilities", NETWORK, ENDPOINT, JOIN])
-@pytest.mark.parametrize("answer", [HANGS[0], BREAKS[0], REFUSES[0], GARBLES[0]], ids=["hang", "close", "500", "json"])
+_FAILURES = {"hang": HANGS[0], "close": BREAKS[0], "500": REFUSES[0], "json": GARBLES[0]}
+_CALLS = ["Plugin.Activate", "NetworkDriver.GetCapabilities", NETWORK, ENDPOINT, JOIN]
+
+
+# Every call, and every failure, in turn: which failure it is, is found out below all calls, as the test of bad answers shows.
+@pytest.mark.parametrize(
+    ("method", "failure"), [(call, list(_FAILURES)[(n + i) % 4]) for n, call in enumerate(_CALLS) for i in (0, 2)]
+)
 def test_call_that_fails_stalls_its_network_alone_and_is_made_good_later(
-    method: str, answer: Answer, reconcile: Reconcile, machine: Machine, plugin: ScriptedPlugin
+    method: str, failure: str, reconcile: Reconcile, machine: Machine, plugin: ScriptedPlugin
 ) -> None:
     good = plugin.answers[method]
-    plugin.answers[method] = answer
+    plugin.answers[method] = _FAILURES[failure]
     reconcile.write(specs=SPECS)
 
     said = pass_that_fails(reconcile, machine)

@@ -37,6 +37,14 @@ def settled(look: Callable[[], T], deadline_s: float = 5.0) -> T:
     return last
 
 
+def seen_soon(look: Callable[[], T], wanted: T, deadline_s: float = 5.0) -> T:
+    """Look until it is as wanted: links take a moment to report that they run. Give what was seen last."""
+    deadline = Deadline(deadline_s)
+    while (seen := look()) != wanted and not deadline.is_over:
+        time.sleep(0.05)
+    return seen
+
+
 def namespace(machine: Machine, ns: str) -> dict[str, Any]:
     """Give links, addresses, routes, firewall and forwarding of one namespace."""
     addresses, routes, neighbours = machine.ip_jsons(
