@@ -9,7 +9,7 @@ from reconciler.model.cluster import ClusterNode
 
 
 def is_reaper(nodes: Mapping[str, ClusterNode], host: str) -> bool:
-    """Say whether `host` tidies up after others: the first by name of those that watch and are alive.
+    """Return whether `host` tidies up after others: the first by name of those that watch and are alive.
 
     Where none is, any host may whose pass comes by. What the reaper does is harmless if two think they are.
     """
@@ -18,7 +18,7 @@ def is_reaper(nodes: Mapping[str, ClusterNode], host: str) -> bool:
 
 
 def seconds_since(moment: str, now: str) -> float:
-    """Give how long ago a moment was, negative if it is yet to come. Both RFC 3339; raises ValueError."""
+    """Return how long ago a moment was, negative if it is yet to come. Both RFC 3339; raises ValueError."""
     return (_parsed(now) - _parsed(moment)).total_seconds()
 
 

@@ -23,12 +23,12 @@ _SHOWN_MAX: Final = 60
 
 
 def declaration(network: NetworkWanted) -> str:
-    """Give what the specs say of a network: keys sorted, only what differs from the default."""
+    """Return what the specs say of a network: keys sorted, only what differs from the default."""
     return _ENCODER.encode(declared_fields(network))
 
 
 def declared_fields(network: NetworkWanted) -> dict[str, object]:
-    """Give the same as a mapping."""
+    """Return the same as a mapping."""
     fields = {
         "attachable": network.is_attachable,
         "driver": network.driver,
@@ -62,7 +62,7 @@ def _subnet_fields(subnet: SubnetWanted) -> dict[str, object]:
 
 
 def declaration_digest(text: str) -> str:
-    """Give what stands for a declaration in a member's record."""
+    """Return what stands for a declaration in a member's record."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -87,12 +87,12 @@ def declared_network(name: str, fields: object) -> NetworkWanted:
 
 
 def may_be_shared(driver: str) -> bool:
-    """Say whether hosts may share networks of this driver; a plugin's only where it says so."""
+    """Return whether hosts may share networks of this driver; a plugin's only where it says so."""
     return driver == "overlay" or is_plugin(driver)
 
 
 def differences(mine: str, theirs: str) -> str:
-    """Say in words what two declarations disagree on, "" if on nothing; bounded, whatever they hold."""
+    """Return in words what two declarations disagree on, "" if on nothing; bounded, whatever they hold."""
     here, there = _leaves(json.loads(mine)), _leaves(json.loads(theirs))
     keys = [key for key in sorted(here.keys() | there.keys()) if here.get(key) != there.get(key)]
     told = [f"{_shown(key)}: here {_value(here, key)}, there {_value(there, key)}" for key in keys[:_DIFFERENCES_MAX]]
@@ -105,7 +105,7 @@ def _leaves(fields: Mapping[str, object]) -> dict[str, str]:
 
 
 def _walked(path: str, value: object) -> Iterator[tuple[str, str]]:
-    """Give each value under its path, as `ipam.config.1.subnet`."""
+    """Yield each value under its path, as `ipam.config.1.subnet`."""
     entries = value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else None
     if entries is None:
         yield path, value if isinstance(value, str) else json.dumps(value)

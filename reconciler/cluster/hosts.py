@@ -29,11 +29,11 @@ class Hosts:
         self.expired = self._expired(left)
 
     def is_mine(self, host: str) -> bool:
-        """Say whether the records of `host` are those of the host that asks, or fell to it."""
+        """Return whether the records of `host` are those of the host that asks, or fell to it."""
         return host in self.expired or (host == self._question.host and not self.is_impostor)
 
     def seen(self) -> Iterator[tuple[Key, Seen]]:
-        """Give the hosts' own records; not signs of life, which no pass writes."""
+        """Yield the hosts' own records; not signs of life, which no pass writes."""
         for reading in self._readings:
             kind = reading.path.rpartition("/")[2]
             if kind == "info":
@@ -42,7 +42,7 @@ class Hosts:
                 yield reading.seen(is_ours=self.is_reaper)
 
     def _left(self) -> Mapping[str, str]:
-        """Give when each host was missed first. What is yet to come counts as not missed."""
+        """Return when each host was missed first. What is yet to come counts as not missed."""
         found = {}
         for host, at in self._of_kind("left"):
             if isinstance(at, str) and seconds_since(at, self._question.now) > -_FUTURE_MAX_S:
@@ -65,7 +65,7 @@ class Hosts:
         return nodes
 
     def _expired(self, left: Mapping[str, str]) -> frozenset[str]:
-        """Give the hosts that were dead for longer than the grace period."""
+        """Return the hosts that were dead for longer than the grace period."""
         if not self.is_reaper:
             return frozenset()
         return frozenset(

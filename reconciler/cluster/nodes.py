@@ -28,7 +28,7 @@ class NodeRow:
 
 
 def node_rows(records: Mapping[str, str], nodes_folder: str) -> tuple[NodeRow, ...]:
-    """Give all hosts that the store's records speak of, sorted by name."""
+    """Return all hosts that the store's records speak of, sorted by name."""
     networks = {path.split("/")[1] for path in records if path.startswith("networks/")}
     state = decode_state(
         records, host="", instance="", followed=networks, now=_MOMENT, grace_s=0, nodes_folder=nodes_folder
@@ -51,7 +51,7 @@ def node_rows(records: Mapping[str, str], nodes_folder: str) -> tuple[NodeRow, .
 
 
 def is_living(host: str, records: Mapping[str, str], nodes_folder: str) -> bool:
-    """Say whether a host gives a sign of life now."""
+    """Return whether a host gives a sign of life now."""
     try:
         read_life(records.get(life_path(nodes_folder, host), ""))
     except Misfit:
@@ -60,7 +60,7 @@ def is_living(host: str, records: Mapping[str, str], nodes_folder: str) -> bool:
 
 
 def records_of(host: str, records: Mapping[str, str], nodes_folder: str) -> Iterator[ClusterRecord]:
-    """Give all that speaks of a host, in the order in which it goes: what says that there is more comes last.
+    """Yield all that speaks of a host, in the order in which it goes: what says that there is more comes last.
 
     With it go networks that no other host has to do with.
     """
@@ -80,7 +80,7 @@ def records_of(host: str, records: Mapping[str, str], nodes_folder: str) -> Iter
 
 
 def _host_of(path: str, text: str) -> str:
-    """Give whose a record below a network is, also one that is no good otherwise; "" for other records."""
+    """Return whose a record below a network is, also one that is no good otherwise; "" for other records."""
     match path.split("/"):
         case ["network", _, "members", host]:
             return host
@@ -96,7 +96,7 @@ def _alive(host: str, records: Mapping[str, str], nodes_folder: str, *, is_watch
 
 
 def _revision(text: str) -> str:
-    """Give a revision as git shows it, "" for none or one that cannot be read."""
+    """Return a revision as git shows it, "" for none or one that cannot be read."""
     try:
         commit, is_dirty = read_revision(text)
     except Misfit:

@@ -22,7 +22,7 @@ from reconciler.sandbox.names import endpoint_names
 
 
 def cluster_objects(desired: DesiredState, cluster: ClusterState, place: Place) -> dict[Key, ClusterRecord]:
-    """Give all records that this host wants to be there, by key; nothing for a host without an address for the others."""
+    """Return all records that this host wants to be there, by key; nothing for a host without an address for the others."""
     host = desired.host
     if host.vtep is None:
         return {}
@@ -37,7 +37,7 @@ def cluster_objects(desired: DesiredState, cluster: ClusterState, place: Place) 
 
 
 def standpoints(wanted: WantedState, cluster: ClusterState) -> Iterator[ClusterRecord]:
-    """Give what this host has to say of networks that others declare differently."""
+    """Yield what this host has to say of networks that others declare differently."""
     for network in wanted.networks:
         if isinstance(cluster.refused.get(network.name), NetworkDiffers):
             yield standpoint_record(network.name, cluster.host, declaration_digest(network.declaration))

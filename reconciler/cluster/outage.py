@@ -19,14 +19,14 @@ class Shared:
     wanted: Mapping[Key, ClusterRecord]
 
     def seen(self) -> dict[Key, Seen]:
-        """Give the records that are there. In an outage those that could go are not told: they wait."""
+        """Return the records that are there. In an outage those that could go are not told: they wait."""
         found = dict(self.cluster.seen)
         if self.cluster.outage is None:
             return found
         return {key: each for key, each in found.items() if key in self.wanted}
 
     def waiting(self) -> Iterator[tuple[Unit, ReconcilerError]]:
-        """Give the units that would have to tell the others something first, and cannot; nothing of theirs is begun."""
+        """Yield the units that would have to tell the others something first, and cannot; nothing of theirs is begun."""
         if self.cluster.outage is None:
             return
         found = dict(self.cluster.seen)
@@ -36,7 +36,7 @@ class Shared:
                 yield record.unit, self.cluster.outage
 
     def told(self, desired: DesiredState) -> Iterator[tuple[Unit, ReconcilerError]]:
-        """Give this host's place in the cluster, and the networks that go on with what was known last."""
+        """Yield this host's place in the cluster, and the networks that go on with what was known last."""
         if self.cluster.outage is not None and self.cluster.is_known:
             yield CLUSTER_UNIT, self.cluster.outage
             for network in desired.networks:

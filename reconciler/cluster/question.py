@@ -77,7 +77,7 @@ def read_record(path: str, text: str, nodes_folder: str) -> Reading:
 
 
 def _content(path: str, text: str, nodes_folder: str) -> Content:
-    """Give what a record says, "" for one that is not read here."""
+    """Return what a record says, "" for one that is not read here."""
     try:
         if path.startswith(nodes_folder):
             return _node_content(path.removeprefix(nodes_folder).split("/"), text)

@@ -51,7 +51,7 @@ def read_info(text: str) -> Info:
 
 
 def read_life(text: str) -> str:
-    """Give the instance that is alive."""
+    """Return the instance that is alive."""
     return _fields(text).matching("instance", _INSTANCE)
 
 
@@ -60,7 +60,7 @@ def read_left(text: str) -> str:
 
 
 def read_revision(text: str) -> tuple[str, bool]:
-    """Give the commit of a host's specs, and whether they differ from it."""
+    """Return the commit of a host's specs, and whether they differ from it."""
     fields = _fields(text)
     return fields.matching("commit", _COMMIT), fields.flag("dirty")
 
@@ -106,7 +106,7 @@ def read_endpoint(network: str, name: str, text: str) -> ClusterEndpoint:
 
 
 def endpoint_host(text: str) -> str:
-    """Give whose an endpoint's record says it is, however wrong the rest; "" if it does not say."""
+    """Return whose an endpoint's record says it is, however wrong the rest; "" if it does not say."""
     try:
         return _fields(text).text("host")
     except Misfit:

@@ -30,7 +30,7 @@ _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def network_folder(network: str) -> str:
-    """Give the folder of what hosts have to do with a network; its own record is `networks/<name>`."""
+    """Return the folder of what hosts have to do with a network; its own record is `networks/<name>`."""
     return f"network/{network}/"
 
 
@@ -39,7 +39,7 @@ def network_path(network: str) -> str:
 
 
 def leaving_path(network: str) -> str:
-    """Give the key that everybody writes who leaves a network."""
+    """Return the key that everybody writes who leaves a network."""
     return f"leaving/{network}"
 
 
@@ -60,7 +60,7 @@ def left_path(nodes_folder: str, host: str) -> str:
 
 
 def network_record(network: DesiredNetwork) -> ClusterRecord:
-    """Give the record of a global network."""
+    """Return the record of a global network."""
     value = {
         "created": network.created,
         "declaration": declared_fields(network.wanted),
@@ -71,13 +71,13 @@ def network_record(network: DesiredNetwork) -> ClusterRecord:
 
 
 def member_record(network: str, host: str, declaration: str) -> ClusterRecord:
-    """Give the record that a host has to do with a network. declaration: digest of what it declares, "" if it only joins."""
+    """Return the record that a host has to do with a network. declaration: digest of what it declares, "" if it only joins."""
     path = f"{members_folder(network)}{host}"
     return _record(Unit(network=network), path, {"declaration": declaration})
 
 
 def standpoint_record(network: str, host: str, declaration: str) -> ClusterRecord:
-    """Give the same for a host that stays out, as others declare it differently still: by it they know when they agree.
+    """Return the same for a host that stays out, as others declare it differently still: by it they know when they agree.
 
     It is not the network's, nothing of which is touched.
     """
@@ -85,7 +85,7 @@ def standpoint_record(network: str, host: str, declaration: str) -> ClusterRecor
 
 
 def endpoint_record(endpoint: DesiredEndpoint, host: str, names: Sequence[str]) -> ClusterRecord:
-    """Give the record of an endpoint on a global network. names: all that it answers to there, its own first."""
+    """Return the record of an endpoint on a global network. names: all that it answers to there, its own first."""
     value = {
         "host": host,
         "id": endpoint.id,
@@ -100,7 +100,7 @@ def endpoint_record(endpoint: DesiredEndpoint, host: str, names: Sequence[str]) 
 def node_records(
     state: ClusterState, me: ClusterNode, now: str, nodes_folder: str = NODES_FOLDER
 ) -> Iterator[ClusterRecord]:
-    """Give this host's own record and, where it is the reaper, since when others are dead.
+    """Yield this host's own record and, where it is the reaper, since when others are dead.
 
     That stays until nothing of the dead host is left, so that whoever tidies up after it can be stopped at any time.
     """
@@ -124,12 +124,12 @@ def info_record(node: ClusterNode, nodes_folder: str = NODES_FOLDER) -> ClusterR
 
 
 def life_value(instance: str) -> str:
-    """Give what a host's sign of life says."""
+    """Return what a host's sign of life says."""
     return _ENCODER.encode({"instance": instance})
 
 
 def revision_record(host: str, commit: str, is_dirty: bool) -> ClusterRecord:
-    """Give which revision of its specs a host has in force."""
+    """Return which revision of its specs a host has in force."""
     return _record(CLUSTER_UNIT, f"{REVISIONS_FOLDER}{host}", {"commit": commit, "dirty": is_dirty})
 
 
@@ -156,7 +156,7 @@ def _subnet_fields(subnet: DesiredSubnet) -> dict[str, object]:
 
 
 def claims(record: ClusterRecord) -> tuple[str, ...]:
-    """Give the keys that are claimed together with a record, sorted: none for one that cannot be read.
+    """Return the keys that are claimed together with a record, sorted: none for one that cannot be read.
 
     A network claims its VNIs, and those pools that were chosen for it; an endpoint its addresses.
     """
@@ -182,7 +182,7 @@ def _subnet_claims(fields: Mapping[str, object]) -> Iterator[str]:
 
 
 def claimed(claim: str) -> str:
-    """Say in words what a claim is for."""
+    """Return in words what a claim is for."""
     match claim.split("/"):
         case ["vnis", digits]:
             return f"VNI {int(digits)}"

@@ -76,7 +76,7 @@ class StateDecoder:
         )
 
     def expired(self, nodes: Mapping[str, str], question: Question) -> frozenset[str]:
-        """Give the hosts whose records are this one's to delete. nodes: the records of hosts."""
+        """Return the hosts whose records are this one's to delete. nodes: the records of hosts."""
         if not any(path.endswith("/left") for path in nodes):
             return frozenset()
         known = self._readings
@@ -98,7 +98,7 @@ class StateDecoder:
 
 
 def _declared(readings: Iterable[Reading]) -> tuple[dict[str, GlobalNetwork], list[tuple[str, str]]]:
-    """Give the networks by name, and why some were left out."""
+    """Return the networks by name, and why some were left out."""
     networks: dict[str, GlobalNetwork] = {}
     faults: list[tuple[str, str]] = []
     ids: set[str] = set()
@@ -122,7 +122,7 @@ def _declared(readings: Iterable[Reading]) -> tuple[dict[str, GlobalNetwork], li
 def _heads(
     readings: Iterable[Reading], hosts: Hosts, question: Question, below: Mapping[str, Sequence[Reading]]
 ) -> Iterator[tuple[Key, Seen]]:
-    """Give the records of networks themselves and of revisions.
+    """Yield the records of networks themselves and of revisions.
 
     A network is ours where its members are known and no other host is among them, also by a record that was left out.
     """

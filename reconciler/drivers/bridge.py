@@ -16,7 +16,7 @@ from reconciler.model.objects import Address, Bridge, Object, Sysctl, VethPair
 
 
 def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> Iterable[Object]:
-    """Give the bridge with its addresses, and for each endpoint its pair, addresses and default routes."""
+    """Return the bridge with its addresses, and for each endpoint its pair, addresses and default routes."""
     yield from _bridge(network, host)
     if any(map(_is_published_on_loopback, endpoints)):
         name = loopback_setting(network.link_name)
@@ -26,7 +26,7 @@ def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint
 
 
 def loopback_setting(ifname: str) -> str:
-    """Name what lets packets from 127.0.0.1 leave by a bridge, so that the host reaches ports published there (ip-sysctl.rst)."""
+    """Return what lets packets from 127.0.0.1 leave by a bridge, so that the host reaches ports published there (ip-sysctl.rst)."""
     return f"net/ipv4/conf/{ifname}/route_localnet"
 
 

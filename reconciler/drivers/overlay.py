@@ -52,7 +52,7 @@ class _Segment:
 
 
 def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> Iterable[Object]:
-    """Give the namespace with all that is in it, and what each endpoint has in its sandbox; nothing without endpoints here."""
+    """Return the namespace with all that is in it, and what each endpoint has in its sandbox; nothing without endpoints here."""
     if not endpoints:
         return
     segments = tuple(_segments(network))
@@ -70,7 +70,7 @@ def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint
 
 
 def remote_compiler(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> RemoteCompiler:
-    """Give how an endpoint on another host is compiled. What an endpoint of this host has is never led away from it."""
+    """Return how an endpoint on another host is compiled. What an endpoint of this host has is never led away from it."""
     version = host.vtep.version if host.vtep else 4
     by_subnet = _by_subnet(tuple(_segments(network))) if endpoints else {}
     own_macs = {endpoint.mac for endpoint in endpoints}
@@ -96,7 +96,7 @@ def _by_subnet(segments: Iterable[_Segment]) -> Mapping[IPNetwork, _Segment]:
 
 
 def _segments(network: DesiredNetwork) -> Iterator[_Segment]:
-    """Give one segment per subnet; on a dual-stack network one in all, as an endpoint has one link for both families."""
+    """Yield one segment per subnet; on a dual-stack network one in all, as an endpoint has one link for both families."""
     if len({subnet.subnet.version for subnet in network.subnets}) > 1:
         groups = [network.subnets]
     else:

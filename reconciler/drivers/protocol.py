@@ -18,7 +18,7 @@ class Driver(Protocol):
     def compile_network(
         self, network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts
     ) -> Iterable[Object]:
-        """Give every object this host must have for the network and its endpoints, in any order, each with its unit."""
+        """Return every object this host must have for the network and its endpoints, in any order, each with its unit."""
 
 
 class RemoteDriver(Protocol):
@@ -27,4 +27,4 @@ class RemoteDriver(Protocol):
     def remote_compiler(
         self, network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts
     ) -> RemoteCompiler:
-        """Give for a single one what `compile_network` does for all. endpoints: those of this host."""
+        """Return for a single one what `compile_network` does for all. endpoints: those of this host."""

@@ -22,5 +22,5 @@ REMOTE: Mapping[str, RemoteDriver] = {"overlay": overlay}
 
 
 def driver_of(name: str) -> Driver:
-    """Give the driver of a name; those that are none of ours are plugins'."""
+    """Return the driver of a name; those that are none of ours are plugins'."""
     return remote if is_plugin(name) else DRIVERS[name]

@@ -18,7 +18,7 @@ _DEFAULT_ROUTES = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
 def sandbox_side(endpoint: DesiredEndpoint, host: HostFacts, mtu: int) -> Iterator[Object]:
-    """Give what belongs to an endpoint's link in the sandbox. mtu: of the link, in bytes."""
+    """Yield what belongs to an endpoint's link in the sandbox. mtu: of the link, in bytes."""
     unit, ns, ifname = endpoint.unit, endpoint.ns, endpoint.ifname
     interfaces = tuple(_interfaces(endpoint))
     if host.has_ipv6 and mtu >= _IPV6_MIN_MTU:
@@ -38,7 +38,7 @@ def sandbox_side(endpoint: DesiredEndpoint, host: HostFacts, mtu: int) -> Iterat
 
 
 def _interfaces(endpoint: DesiredEndpoint) -> Iterator[IPInterface]:
-    """Give the link's own addresses, then those declared beside them, with the engine's prefix lengths."""
+    """Yield the link's own addresses, then those declared beside them, with the engine's prefix lengths."""
     yield from (interface for interface in (endpoint.ipv4, endpoint.ipv6) if interface is not None)
     for address in endpoint.wanted.link_local_ips:
         yield ip_interface((address, _LINK_LOCAL_PREFIX[address.version]))

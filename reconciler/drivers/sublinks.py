@@ -16,7 +16,7 @@ from reconciler.model.wanted import IpvlanOptions, MacvlanOptions
 
 
 def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> Iterable[Object]:
-    """Give the parent where it is ours, and for each endpoint its link, addresses and default routes."""
+    """Return the parent where it is ours, and for each endpoint its link, addresses and default routes."""
     options = network.wanted.sublink
     assert options is not None, "a macvlan or ipvlan network has options"
     if network.link_name:
@@ -31,7 +31,7 @@ def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint
 
 
 def own_vlan(parent: str, host: HostFacts) -> tuple[str, int] | None:
-    """Give parent and number of the VLAN link that is ours to make; None where somebody else has made it, or nobody looked."""
+    """Return parent and number of the VLAN link that is ours to make; None where somebody else has made it, or nobody looked."""
     vlan = None if host.parents is None else vlan_of(parent)
     is_made = any(fact.ifname == parent and not fact.is_ours for fact in host.parents or ())
     return None if is_made else vlan

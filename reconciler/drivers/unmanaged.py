@@ -9,5 +9,5 @@ from reconciler.model.objects import Object
 
 
 def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> Iterable[Object]:
-    """Give nothing: the sandbox is the host's own stack, or holds its loopback alone."""
+    """Return nothing: the sandbox is the host's own stack, or holds its loopback alone."""
     return ()

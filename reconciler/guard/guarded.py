@@ -32,7 +32,7 @@ _UNMARKED = HostMarks()
 def guarded(
     loaded: LoadedSpecs, settings: Settings, kv: KvStore, orders: Orders, host: HostMarks = _UNMARKED
 ) -> LoadedSpecs:
-    """Give the specs as this pass may apply them. Reads the state folder and writes nothing.
+    """Return the specs as this pass may apply them. Reads the state folder and writes nothing.
 
     What stays although it is no longer declared, or is suspended, is declared as it was when it was last verified, and so goes on
     being named, listed and (unless suspended) repaired. Where nobody remembers how it was, nothing at all is pruned.
@@ -62,7 +62,7 @@ def guarded(
 def anothers_host(
     host: HostMarks, wanted: WantedState, settings: Settings, kv: KvStore, orders: Orders
 ) -> AnothersHost | None:
-    """Say why a pass with `wanted` may not be made on this host; None when it may. Reads the store and writes nothing."""
+    """Return why a pass with `wanted` may not be made on this host; None when it may. Reads the store and writes nothing."""
     error = anothers_state(host.marks, settings, orders)
     is_ours = not host.marks or any(mark.is_of_specs(settings.specs_folder) for mark in host.marks)
     if error is not None or is_ours:
@@ -101,7 +101,7 @@ def _refusals(
 
 
 def applied(last: LastGood, settings: Settings) -> WantedState:
-    """Give what was in force after the last verified pass: its specs, and what stayed as it was before."""
+    """Return what was in force after the last verified pass: its specs, and what stayed as it was before."""
     state = last.load(settings).wanted
     for digest, names in last.versions_of(last.kept).items():
         state = declared_again(state, last.load(settings, digest).wanted, names, is_whole=False)

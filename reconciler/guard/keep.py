@@ -9,7 +9,7 @@ from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkMod
 
 
 def declared_again(wanted: WantedState, source: WantedState, names: frozenset[str], *, is_whole: bool) -> WantedState:
-    """Give `wanted` with the networks `names` as `source` has them, and every endpoint on them.
+    """Return `wanted` with the networks `names` as `source` has them, and every endpoint on them.
 
     An attachment that is still declared keeps what is declared of its other networks; one that is not comes back with what
     it had on networks that are there. is_whole: it comes back also when it is on none of `names`.
@@ -31,7 +31,7 @@ def declared_again(wanted: WantedState, source: WantedState, names: frozenset[st
 
 
 def missing(names: Iterable[str], state: WantedState) -> frozenset[str]:
-    """Give those of `names` that `state` does not declare."""
+    """Return those of `names` that `state` does not declare."""
     return frozenset(names) - {network.name for network in state.networks}
 
 

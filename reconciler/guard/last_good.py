@@ -51,7 +51,7 @@ class LastGood:
         return {digest: frozenset(of_version) for digest, of_version in found.items()}
 
     def followed_by(self, digest: str, texts: Texts, kept: Iterable[str], specs: str = "") -> LastGood:
-        """Give what is remembered once specs with `digest`, of the folder `specs`, are verified. kept: networks that stay as they
+        """Return what is remembered once specs with `digest`, of the folder `specs`, are verified. kept: networks that stay as they
         were."""
         as_before = {name: self.kept.get(name, self.current) for name in kept}
         stays = {name: version for name, version in as_before.items() if version != digest}
@@ -94,7 +94,7 @@ class RejectedSpecs:
 
 
 def place() -> str:
-    """Name this boot and the network namespace that we are in: elsewhere, or after a reboot, nothing is expected to be there."""
+    """Return a name of this boot and our network namespace: elsewhere, or after a reboot, nothing is expected to be there."""
     try:
         boot = _BOOT_ID.read_text().strip()
     except OSError:

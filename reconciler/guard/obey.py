@@ -20,7 +20,7 @@ _SHOWN: Final = 3
 
 
 def obeyed(plan: Plan, wanted: WantedState, owners: Owners, sandboxes: Mapping[NsRef, SandboxFact]) -> Plan:
-    """Give what of the plan may be carried out. wanted: its `holds` say what may not."""
+    """Return what of the plan may be carried out. wanted: its `holds` say what may not."""
     holds = wanted.holds
     if not (holds.refused or holds.suspended or holds.on_drift):
         return plan

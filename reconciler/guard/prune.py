@@ -23,7 +23,7 @@ class Refusals:
     is_whole: bool = False
 
     def told(self) -> tuple[tuple[Unit, Held], ...]:
-        """Give whom to tell it of; the host when specs without any network would take attachments away."""
+        """Return whom to tell it of; the host when specs without any network would take attachments away."""
         if self.is_whole and not self.networks:
             return ((HOST_UNIT, PruneRefused(_EMPTY)),)
         return tuple((Unit(network=name), error) for name, error in sorted(self.networks.items()))
@@ -54,7 +54,7 @@ def refusals(
 
 
 def unheeded(orders: Orders, wanted: WantedState, promises: Promises) -> Iterator[str]:
-    """Tell of names that protection shall be taken from and that no protected network has."""
+    """Yield remarks on names that protection shall be taken from and that no protected network has."""
     if not orders.unprotected:
         return
     known = {name for name, promise in promises.networks.items() if promise.is_protected}

@@ -86,7 +86,7 @@ def recovered_pass(loaded: LoadedSpecs, settings: Settings, orders: Orders, run:
 
 
 def instead(loaded: LoadedSpecs, settings: Settings, orders: Orders) -> tuple[LoadedSpecs, Orders, RolledBack | None]:
-    """Give what a pass applies in the place of `loaded`, and why: what a dry run is to plan. Writes nothing."""
+    """Return what a pass applies in the place of `loaded`, and why: what a dry run is to plan. Writes nothing."""
     rejected = _rejected_as(loaded, settings)
     last = read_last_good(settings.state_dir)
     if rejected is None or last is None or (rejected.successor and orders.is_taking_over):
@@ -201,7 +201,7 @@ def _is_verified(report: Report) -> bool:
 
 
 def _failure(report: Report) -> str:
-    """Say what speaks against the specs; "" when nothing does. What a guard refused or left is not their failure."""
+    """Return what speaks against the specs; "" when nothing does. What a guard refused or left is not their failure."""
     for issue in unsettled(report):
         if issue.reason not in _TOLERATED and issue.exit_code is not ExitCode.GUARDED:
             return issue.message
@@ -236,13 +236,13 @@ def _way_back(settings: Settings, run: Run, rejected: RejectedSpecs, failed: Rep
 
 
 def _rejected_as(loaded: LoadedSpecs, settings: Settings) -> RejectedSpecs | None:
-    """Say as what these specs are not applied; None when they are."""
+    """Return as what these specs are not applied; None when they are."""
     rejected = read_rejected(settings.state_dir)
     return rejected if rejected is not None and rejected.digest == loaded.digest else None
 
 
 def _reason_for(rejected: RejectedSpecs, last: LastGood) -> RolledBack:
-    """Say why the last good specs are in force instead, and what to do about it."""
+    """Return why the last good specs are in force instead, and what to do about it."""
     which = rejected.digest[:12]
     if rejected.successor:
         return Superseded(

@@ -24,7 +24,7 @@ _IN_THE_WAY: Final = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY
 
 
 def read_fields(path: Path) -> Mapping[str, object] | None:
-    """Give the file's object; None when there is none. One that cannot be read, or is none, is told and counts as none."""
+    """Return the file's object; None when there is none. One that cannot be read, or is none, is told and counts as none."""
     try:
         text = content(path, bytes_max=BYTES_MAX)
     except FileNotFoundError:

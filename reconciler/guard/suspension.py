@@ -50,17 +50,17 @@ def moment(time: float) -> str:
 
 
 def suspensions(state_dir: Path, now: float) -> tuple[Suspension, ...]:
-    """Give those in force, sorted by network, the one for everything first. Changes nothing: one that is over counts no more."""
+    """Return those in force, sorted by network, the one for everything first. Changes nothing: one that is over counts no more."""
     return tuple(found for found in _read(_file(state_dir)) if not found.is_over(now))
 
 
 def next_end(state_dir: Path, since: float) -> float | None:
-    """Give when the first ends of those in force at `since`: whoever looked then has to look again, also when that is past."""
+    """Return when the first ends of those in force at `since`: whoever looked then has to look again, also when that is past."""
     return min((found.until for found in suspensions(state_dir, since) if found.until), default=None)
 
 
 def suspended_at(state_dir: Path) -> tuple[int, ...]:
-    """Give what changes with every suspension and resumption, empty when there is none. Not the time alone: it moves in steps of
+    """Return what changes with every suspension and resumption, empty when there is none. Not the time alone: it moves in steps of
     some milliseconds, and within one of them a suspension and its end may come.
     """
     try:

@@ -17,7 +17,10 @@ _NAMED_MAX = 5
 
 
 def anothers_state(marks: Iterable[Mark], settings: Settings, orders: Orders) -> AnothersHost | None:
-    """Say why nothing may be done here: all bridges are run from another state folder. Some of them: a take-over was cut short."""
+    """Return why nothing may be done here: all bridges are run from another state folder.
+
+    Where only some are, a take-over was cut short.
+    """
     found = tuple(marks)
     if orders.is_taking_over or not found or any(mark.is_of_state(settings.state_folder) for mark in found):
         return None
@@ -30,7 +33,10 @@ def anothers_state(marks: Iterable[Mark], settings: Settings, orders: Orders) ->
 def anothers_specs(
     marks: Iterable[Mark], wanted: WantedState, promises: Promises, settings: Settings, orders: Orders
 ) -> AnothersHost | None:
-    """Say why these specs may not be applied: they would remove what those in another folder made; with faults they would not."""
+    """Return why these specs may not be applied: they would remove what those in another folder made.
+
+    Specs with faults remove nothing.
+    """
     found = tuple(marks)
     is_same = any(mark.is_of_specs(settings.specs_folder) for mark in found)
     is_allowed = orders.is_taking_over or orders.trial_s or orders.is_reverting

@@ -44,7 +44,7 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
 
 
 def _is_deeper(value: object, depth: int) -> bool:
-    """Say whether more than `depth` containers stand in each other; without recursion, whose limit depends on the caller."""
+    """Return whether more than `depth` containers stand in each other; without recursion, whose limit depends on the caller."""
     level = [value] if type(value) in (dict, list) else []
     for _ in range(depth):
         if not level:

@@ -12,7 +12,7 @@ _SHOWN_MAX: Final = 300
 
 
 def left_out(records: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """Say why records are left out, a line each, and of the many how many more there are. records: path and reason."""
+    """Return why records are left out, a line each, and of the many how many more there are. records: path and reason."""
     lines = [f"record {path[:200]!r} left out: {reason}" for path, reason in records[:_LEFT_OUT_MAX]]
     more = len(records) - _LEFT_OUT_MAX
     return (*lines, f"{counted(more, 'more record')} left out") if more > 0 else tuple(lines)

@@ -38,7 +38,7 @@ class Fields:
         return iter(self._members)
 
     def has(self, key: str) -> bool:
-        """Say whether there is such a member, and not null."""
+        """Return whether there is such a member, and not null."""
         return self._members.get(key) is not None
 
     def value(self, key: str) -> object:

@@ -12,7 +12,7 @@ BYTES_MAX: Final = 1 << 26
 
 
 def content(path: Path | str, *, folder: int | None = None, flags: int = 0, bytes_max: int = BYTES_MAX) -> bytes:
-    """Give the bytes of a regular file. Raises OSError: EINVAL for anything else, as a pipe, EFBIG for more than `bytes_max`.
+    """Return the bytes of a regular file. Raises OSError: EINVAL for anything else, as a pipe, EFBIG for more than `bytes_max`.
 
     folder: a descriptor of what `path` starts from. flags: more of those of open(2).
     """
