@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,9 @@ def _missing(name: str, root: Path) -> str:
 
 def _is_socket(path: Path) -> bool:
     try:
-        return path.is_socket()
+        return stat.S_ISSOCK(path.stat().st_mode)
+    except _MISSING:
+        return False
     except OSError as cause:
         raise PluginError(f"{path}: {cause.strerror}") from cause
 
