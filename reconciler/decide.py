@@ -11,7 +11,7 @@ from reconciler.cluster.outage import Shared
 from reconciler.compile import Compiler, remembered_settings
 from reconciler.dns.tables import kept_tables
 from reconciler.drivers.remote_told import connecting_plugins, plugin_nodes, plugin_scopes, with_plugins
-from reconciler.errors import ReconcilerError
+from reconciler.errors import AddressesAwaited, ReconcilerError
 from reconciler.facts import Facts
 from reconciler.firewall.published import of_attachments, published_ports
 from reconciler.guard.obey import obeyed
@@ -19,7 +19,7 @@ from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_prom
 from reconciler.ipam.assign import assign
 from reconciler.ipam.gateway_network import with_gateway_network
 from reconciler.ipam.held import Published, with_held
-from reconciler.ipam.leases import as_declared, with_leases
+from reconciler.ipam.leases import leases
 from reconciler.ipam.promises import Promises, merged
 from reconciler.last_answer import LastAnswer
 from reconciler.model.cluster import ClusterState, Place
@@ -28,7 +28,7 @@ from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import ClusterRecord, Key, KvRecord, NameTables, Object, Seen, Unit
 from reconciler.model.observed import Keyed
 from reconciler.model.plan import Plan
-from reconciler.model.wanted import WantedState
+from reconciler.model.wanted import NetworkMode, WantedState
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, link_units, overlay_units, owners
 from reconciler.ports.assign import assign_ports
@@ -63,7 +63,7 @@ class Decider:
     def __init__(self) -> None:
         self._with_global_networks = LastAnswer(with_global_networks)
         self._with_gateway_network = LastAnswer(with_gateway_network)
-        self._with_leases = LastAnswer(with_leases)
+        self._leases = LastAnswer(leases)
         self._with_published = LastAnswer(_with_published)
         self._assign = LastAnswer(assign)
         self._published_ports = LastAnswer(_published_ports)
@@ -91,14 +91,16 @@ class Decider:
             is_advertised=facts.host.vtep is not None,
         )
         wanted = self._with_gateway_network(wanted, plugins.answers)
-        leased = self._with_leases(wanted, plugins, facts.incarnations, facts.host.name)
+        unresolved = frozenset(name for name, error in cluster.refused.items() if isinstance(error, AddressesAwaited))
+        leased = self._leases(wanted, plugins, facts.incarnations, facts.host.name, unresolved=unresolved)
         promises = self._promises(wanted, facts, cluster)
-        desired = as_declared(self._assign(leased.wanted, facts.host, promises, cluster), wanted)
+        desired = self._assign(wanted, facts.host, promises, cluster, leased)
         desired = self._with_ports(desired, wanted, promises, facts)
-        desired = self._with_plugins(desired, plugins, {ns: fact.inode for ns, fact in facts.sandboxes.items()})
+        inodes = {ns: fact.inode for ns, fact in facts.sandboxes.items()}
+        desired = self._with_plugins(desired, plugins, inodes, leased.endpoints)
         shared = Shared(cluster=cluster, wanted=self._records_there(wanted, desired, cluster, facts.place))
         boundaries = Boundaries(
-            failures=(*facts.failures, *desired.failures, *shared.waiting(), *blocked),
+            failures=(*facts.failures, *_unusable(wanted, facts), *desired.failures, *shared.waiting(), *blocked),
             is_pruning=not wanted.has_faults,
             declared=declared_units(wanted),
             told=(*desired.withdrawn, *shared.told(desired)),
@@ -208,3 +210,11 @@ def _remarks(desired: DesiredState, facts: Facts) -> Iterator[tuple[Unit, str]]:
     yield from address_remarks(desired, facts.absent)
     for attachment, reason in facts.unserved:
         yield Unit(attachment=attachment), f"it has no name service: {reason}"
+
+
+def _unusable(wanted: WantedState, facts: Facts) -> Iterator[tuple[Unit, ReconcilerError]]:
+    """Yield the attachments whose sandbox is gone, the host's own, or another attachment's too: nothing is done in there."""
+    for attachment in wanted.attachments:
+        fact = None if attachment.mode is NetworkMode.HOST else facts.sandboxes.get(attachment.sandbox.ns)
+        if fact is not None and fact.error is not None:
+            yield Unit(attachment=attachment.name), fact.error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ from reconciler.model.cluster import ALONE, ClusterState, Place
 from reconciler.model.objects import HOST_UNIT, Unit
 from reconciler.model.observed import keyed
 from reconciler.model.plugins import PluginFacts
-from reconciler.model.wanted import NetworkMode, WantedState
+from reconciler.model.wanted import WantedState
 from reconciler.observe.containers import container_files, observe_containers, with_containers
 from reconciler.observe.firewall import foreign_forward_drops, observe_firewalls
 from reconciler.observe.host import observe_host
@@ -70,12 +70,12 @@ def _host(wanted: WantedState, settings: Settings, backends: Backends, records: 
     seen = dict(facts.seen)
     seen.update(container_files(settings.run_dir, memory))
     seen.update(records.seen)
-    failed = [*facts.failures, *_unusable(wanted, facts)]
+    failures: tuple[tuple[Unit, ReconcilerError], ...] = ()
     try:
         _look_at_firewall(wanted, backends, records)
         seen.update(memory.firewall or ())
     except ReconcilerError as error:
-        failed.append((HOST_UNIT, error))
+        failures = ((HOST_UNIT, error),)
     names = observe_names(settings.run_dir)
     seen.update(names.seen)
     seen.update(seen_as_typed(seen, records.readings))
@@ -86,7 +86,7 @@ def _host(wanted: WantedState, settings: Settings, backends: Backends, records: 
         facts,
         seen=seen,
         sandboxes=with_containers(facts.sandboxes, containers),
-        failures=tuple(failed),
+        failures=failures,
         firewall=memory.firewall or (),
         foreign_drops=memory.foreign_drops,
         unserved=names.unserved,
@@ -105,14 +105,6 @@ def _look_at_firewall(wanted: WantedState, backends: Backends, records: Records)
         memory.firewall = keyed(observe_firewalls(backends.nft, backends.namespaces, overlays, units))
         memory.firewall_in = frozenset(memory.overlays)
         memory.foreign_drops = tuple(foreign_forward_drops(backends.nft))
-
-
-def _unusable(wanted: WantedState, facts: Facts) -> Iterator[tuple[Unit, ReconcilerError]]:
-    """Yield the attachments whose sandbox is gone, the host's own, or another attachment's too: nothing is done in there."""
-    for attachment in wanted.attachments:
-        fact = None if attachment.mode is NetworkMode.HOST else facts.sandboxes.get(attachment.sandbox.ns)
-        if fact is not None and fact.error is not None:
-            yield Unit(attachment=attachment.name), fact.error
 
 
 def _incarnations(wanted: WantedState, plugins: PluginFacts, backends: Backends) -> Mapping[str, str]:

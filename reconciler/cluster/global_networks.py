@@ -134,7 +134,7 @@ class _Resolution:
 
     def _awaiting(self, network: NetworkWanted) -> NetworkWanted:
         text = f"network {network.name}: plugin {network.driver!r} has yet to say whether hosts share its networks"
-        return self._refuse(replace(network, is_awaiting=True), AddressesAwaited(text))
+        return self._refuse(network, AddressesAwaited(text))
 
     def _refuse(self, network: NetworkWanted, error: ReconcilerError) -> NetworkWanted:
         self.refused[network.name] = error

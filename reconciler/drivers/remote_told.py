@@ -21,24 +21,31 @@ from reconciler.model.objects import (
     nodes_unit,
 )
 from reconciler.model.plugins import JoinAnswer, Node, PluginFacts, is_plugin
-from reconciler.model.wanted import AttachmentWanted, NetworkWanted, PortWanted, WantedState
+from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkWanted, PortWanted, WantedState
 
 _PREFIX: Final = "com.docker.network"
 _PROTOCOLS: Final = {"tcp": 6, "udp": 17, "sctp": 132}
 _NULL_SPACE: Final = "null"
 """The address space of networks without addresses of ours, and their pool (moby's libnetwork/ipams/null)."""
 _NULL_POOL: Final = "0.0.0.0/0"
+_NOTHING_LEASED: Final[Mapping[tuple[str, str], EndpointWanted]] = {}
 
 
-def with_plugins(desired: DesiredState, facts: PluginFacts, inodes: Mapping[NsRef, int]) -> DesiredState:
+def with_plugins(
+    desired: DesiredState,
+    facts: PluginFacts,
+    inodes: Mapping[NsRef, int],
+    leased: Mapping[tuple[str, str], EndpointWanted] = _NOTHING_LEASED,
+) -> DesiredState:
     """Complete endpoints on remote networks by what their plugin is to be told, and by what it answered to just that.
 
-    inodes: of the sandboxes that exist. Gives `desired` itself where no network is remote.
+    inodes: of the sandboxes that exist. leased: endpoints of IPAM plugins, with the MAC that these were told. Returns `desired`
+    itself where no network is remote.
     """
     networks = {network.name: network for network in desired.networks if is_plugin(network.wanted.driver)}
     if not networks:
         return desired
-    completion = _Completion(networks=networks, facts=facts, told=frozenset(facts.told), inodes=inodes)
+    completion = _Completion(networks=networks, facts=facts, told=frozenset(facts.told), inodes=inodes, leased=leased)
     return replace(
         desired,
         networks=tuple(map(completion.network, desired.networks)),
@@ -54,6 +61,7 @@ class _Completion:
     facts: PluginFacts
     told: frozenset[PluginCall]
     inodes: Mapping[NsRef, int]
+    leased: Mapping[tuple[str, str], EndpointWanted]
 
     def network(self, network: DesiredNetwork) -> DesiredNetwork:
         scope = self.facts.scopes.get((network.name, network.wanted.driver))
@@ -69,7 +77,8 @@ class _Completion:
         network = self.networks.get(endpoint.network)
         if network is None:
             return endpoint
-        told = plugin_endpoint(network, endpoint, attachment, self.inodes.get(endpoint.ns, 0))
+        mac = self.leased.get((endpoint.network, attachment.name), endpoint.wanted).mac_address or ""
+        told = plugin_endpoint(network, endpoint, attachment, self.inodes.get(endpoint.ns, 0), mac)
         answer = self.facts.answers.get((told.network, told.attachment)) if told in self.told else None
         given = answer or JoinAnswer()
         return replace(
@@ -78,7 +87,7 @@ class _Completion:
             answer=answer,
             ipv4=endpoint.ipv4 or given.ipv4,
             ipv6=endpoint.ipv6 or given.ipv6,
-            mac=endpoint.wanted.mac_address or given.mac,
+            mac=mac or given.mac,
         )
 
 
@@ -130,10 +139,9 @@ def _pool(subnet: DesiredSubnet) -> dict[str, object]:
 
 
 def plugin_endpoint(
-    network: DesiredNetwork, endpoint: DesiredEndpoint, attachment: AttachmentWanted, inode: int
+    network: DesiredNetwork, endpoint: DesiredEndpoint, attachment: AttachmentWanted, inode: int, mac: str
 ) -> PluginEndpoint:
-    """Give what CreateEndpoint and Join are told. inode: of the sandbox, 0 while it does not exist."""
-    mac = endpoint.wanted.mac_address or ""
+    """Give what CreateEndpoint and Join are told. inode: of the sandbox, 0 while it does not exist. mac: "" for none."""
     options: dict[str, object] = dict(endpoint.wanted.options)
     if mac:
         # A []byte in the engine, which its JSON has in base64.

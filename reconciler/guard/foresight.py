@@ -11,7 +11,7 @@ from reconciler.errors import ExitCode, SpecError
 from reconciler.ipam.assign import assign
 from reconciler.ipam.gateway_network import with_gateway_network
 from reconciler.ipam.held import with_held
-from reconciler.ipam.leases import as_declared, with_leases
+from reconciler.ipam.leases import leases
 from reconciler.ipam.promises import Promises
 from reconciler.model.desired import DesiredState, HostFacts
 from reconciler.model.objects import Unit
@@ -85,10 +85,10 @@ def assigned(
     """Make all choices on `host`, what was promised before kept."""
     networks = tuple(_assumed(network, promises) for network in wanted.networks)
     wanted = with_gateway_network(replace(wanted, networks=networks), plugins.answers)
-    leased = with_leases(wanted, plugins, {}, host.name).wanted
-    desired = with_held(as_declared(assign(leased, host, promises), wanted), wanted, promises, {}, ports)
+    leased = leases(wanted, plugins, {}, host.name)
+    desired = with_held(assign(wanted, host, promises, leases=leased), wanted, promises, {}, ports)
     desired = with_held(assign_ports(assign_links(desired), ports, {}, HostPorts()), wanted, promises, {}, ports)
-    return with_plugins(desired, PluginFacts(), {})
+    return with_plugins(desired, PluginFacts(), {}, leased.endpoints)
 
 
 def _assumed(network: NetworkWanted, promises: Promises) -> NetworkWanted:

@@ -10,6 +10,7 @@ from reconciler.ipam.addresses import Chosen, Demand, EndpointKey, chosen_addres
 from reconciler.ipam.default_routes import ways_out
 from reconciler.ipam.elsewhere import Elsewhere, elsewhere
 from reconciler.ipam.ifnames import chosen_ifnames
+from reconciler.ipam.leases import NO_LEASES, Leases
 from reconciler.ipam.networks import Failures as NetworkFailures
 from reconciler.ipam.networks import desired_networks
 from reconciler.ipam.parents import passthru_failures
@@ -27,23 +28,29 @@ _DEFAULT_NETWORK = "bridge"
 """Switched off by `--bridge none`; attachments on it then have no network."""
 
 
-def assign(wanted: WantedState, host: HostFacts, promises: Promises, cluster: ClusterState = ALONE) -> DesiredState:
+def assign(
+    wanted: WantedState,
+    host: HostFacts,
+    promises: Promises,
+    cluster: ClusterState = ALONE,
+    leases: Leases = NO_LEASES,
+) -> DesiredState:
     """Choose pools, addresses, MACs, interface names and default routes; never raises for what one unit cannot have.
 
     Such units stand in `failures` and are left out; an attachment is left out as a whole. What they were promised stays
     reserved, as they stay as they run. What another host of the cluster has is not for us: such endpoints are `withdrawn`.
     The order of anything in the input does not matter.
     """
-    networks, lost = desired_networks(wanted, host, promises.networks, cluster)
+    networks, lost = desired_networks(wanted, host, promises.networks, cluster, leases)
     others = elsewhere(cluster)
     withdrawn: dict[EndpointKey, ReconcilerError] = {}
     joining = [
         _joining(attachment, networks, lost, others, withdrawn)
         for attachment in sorted(wanted.attachments, key=lambda a: a.name)
     ]
-    ifnames, failures = _ifnames(joining, networks, lost, promises)
+    ifnames, failures = _ifnames(joining, networks, lost, promises, leases)
     failures = {**passthru_failures(wanted, promises), **failures}
-    demands = [demand for member in joining for demand in _demands(member, host, promises)]
+    demands = [demand for member in joining for demand in _demands(member, host, promises, leases)]
     unread = _unread(wanted, promises) if wanted.has_faults else ()
     chosen, failures = chosen_addresses(demands, networks, promises.endpoints, others, unread=unread, failures=failures)
     left_out = {attachment for _, attachment in failures}
@@ -131,10 +138,11 @@ def _joining(
     return _JoiningAttachment(wanted=attachment, endpoints=tuple(endpoints))
 
 
-def _demands(member: _JoiningAttachment, host: HostFacts, promises: Promises) -> Iterator[Demand]:
+def _demands(member: _JoiningAttachment, host: HostFacts, promises: Promises, leases: Leases) -> Iterator[Demand]:
     name = member.wanted.name
     for endpoint in member.endpoints:
-        yield Demand(wanted=endpoint, attachment=name, id=_endpoint_id(endpoint.network, name, host, promises))
+        asking = leases.endpoints.get((endpoint.network, name), endpoint)
+        yield Demand(wanted=asking, attachment=name, id=_endpoint_id(endpoint.network, name, host, promises))
 
 
 def _endpoint_id(network: str, attachment: str, host: HostFacts, promises: Promises) -> str:
@@ -148,6 +156,7 @@ def _ifnames(
     networks: Mapping[str, DesiredNetwork],
     lost: NetworkFailures,
     promises: Promises,
+    leases: Leases,
 ) -> tuple[Mapping[EndpointKey, str], Mapping[EndpointKey, PlanError]]:
     """Return interface names by endpoint, and the endpoints that fail before any address is chosen."""
     names: dict[EndpointKey, str] = {}
@@ -162,7 +171,8 @@ def _ifnames(
         if overlap is not None:
             failures["", attachment] = overlap
             continue
-        if awaiting := [e.network for e in member.endpoints if e.is_awaiting]:
+        on = [endpoint.network for endpoint in member.endpoints]
+        if awaiting := [name for name in on if Unit(network=name, attachment=attachment) in leases.awaiting]:
             failures |= {(network, attachment): _awaited_address(attachment, network) for network in awaiting}
             continue
         promised = {

@@ -1,118 +1,114 @@
-"""Pools and addresses that IPAM plugins give: what is to be asked of them, and what they gave put into what is wanted. Pure.
+"""Pools and addresses that IPAM plugins give: what is to be asked of them, and what they gave. Pure.
 
-What a plugin gave is wanted from then on as if the specs had named it, so that all else chooses, checks and compares as ever.
+`assign` takes what a plugin gave as if the specs had named it, so that all else chooses, checks and compares as ever.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
 from reconciler.ipam.macs import derived_mac
 from reconciler.ipam.pools import families
-from reconciler.model.desired import DesiredAttachment, DesiredState
 from reconciler.model.identifiers import endpoint_id
 from reconciler.model.objects import Key, PluginAddress, PluginLease, PluginPool, Unit
 from reconciler.model.plugins import OWN_IPAM, PluginFacts, PoolLease, is_plugin
-from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkWanted, SubnetWanted, WantedState
+from reconciler.model.wanted import EndpointWanted, NetworkWanted, SubnetWanted, WantedState
 
 Incarnations = Mapping[str, str]
 """By name of an IPAM plugin, what tells the one that runs from those before it; "" where nothing does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leased:
-    """wanted: with what was given in place, and who awaits something marked. asked: what shall be asked for."""
+class Leases:
+    """What IPAM plugins gave, for the choices to be made with. Whoever has no such plugin is in none of these.
 
-    wanted: WantedState
+    networks: by name, with the pools given as if the specs had named them. endpoints: likewise with addresses, and with the MAC
+    address that the plugin was told. awaiting: networks and endpoints that were not given all yet. asked: what shall be asked for.
+    """
+
+    networks: Mapping[str, NetworkWanted] = field(default_factory=dict)
+    endpoints: Mapping[tuple[str, str], EndpointWanted] = field(default_factory=dict)
+    awaiting: frozenset[Unit] = frozenset()
     asked: tuple[PluginLease, ...] = ()
 
 
+NO_LEASES: Final = Leases()
+
+
 def ipam_plugins(wanted: WantedState) -> frozenset[str]:
-    """Return the IPAM plugins that networks have their addresses from."""
+    """Return the names of the IPAM plugins that networks have their addresses from."""
     return frozenset(network.ipam_driver for network in wanted.networks) - OWN_IPAM
 
 
-def with_leases(wanted: WantedState, facts: PluginFacts, incarnations: Incarnations, host: str) -> Leased:
-    """Put in place what IPAM plugins gave. host: name of this one. Gives `wanted` itself where no network has such a plugin."""
+def leases(
+    wanted: WantedState, facts: PluginFacts, incarnations: Incarnations, host: str, *, unresolved: Container[str] = ()
+) -> Leases:
+    """Return what IPAM plugins gave and what they are to be asked. host: name of this one.
+
+    unresolved: networks of which it is not known yet whether hosts share them; nothing is asked on their behalf.
+    """
     if not ipam_plugins(wanted):
-        return Leased(wanted=wanted)
+        return NO_LEASES
     book = _Book(facts, incarnations, host)
-    networks = {network.name: book.network(network) for network in wanted.networks}
-    attachments = tuple(book.attachment(attachment, networks) for attachment in wanted.attachments)
-    filled = replace(wanted, networks=tuple(networks.values()), attachments=attachments)
-    return Leased(wanted=filled, asked=tuple(book.asked))
-
-
-def as_declared(desired: DesiredState, wanted: WantedState) -> DesiredState:
-    """Return the state with what the specs say of endpoints' addresses, which is what inspect shows as asked for."""
-    if not ipam_plugins(wanted):
-        return desired
-    declared = {(e.network, attachment.name): e for attachment in wanted.attachments for e in attachment.endpoints}
-
-    def restored(attachment: DesiredAttachment) -> DesiredAttachment:
-        endpoints = (
-            replace(
-                endpoint,
-                wanted=replace(endpoint.wanted, ipv4_address=asked.ipv4_address, ipv6_address=asked.ipv6_address),
-            )
-            if (asked := declared.get((endpoint.network, attachment.name)))
-            else endpoint
-            for endpoint in attachment.endpoints
-        )
-        return replace(attachment, endpoints=tuple(endpoints))
-
-    return replace(desired, attachments=tuple(map(restored, desired.attachments)))
+    for network in wanted.networks:
+        if network.ipam_driver not in OWN_IPAM and network.name not in unresolved:
+            book.add_network(network)
+    for attachment in wanted.attachments:
+        for endpoint in attachment.endpoints:
+            if endpoint.network in book.pools:
+                book.add_endpoint(attachment.name, endpoint)
+    return Leases(
+        networks=book.networks, endpoints=book.endpoints, awaiting=frozenset(book.awaiting), asked=tuple(book.asked)
+    )
 
 
 class _Book:
     """One walk through networks, then attachments. asked: all that is wanted of IPAM plugins, given already or not."""
 
     def __init__(self, facts: PluginFacts, incarnations: Incarnations, host: str) -> None:
+        self.networks: dict[str, NetworkWanted] = {}
+        self.endpoints: dict[tuple[str, str], EndpointWanted] = {}
+        self.awaiting: set[Unit] = set()
         self.asked: list[PluginLease] = []
+        self.pools: dict[str, list[PoolLease]] = {}
         self._told: Mapping[Key, object] = {told.key: told for told in facts.told}
         self._facts = facts
         self._incarnations = incarnations
         self._host = host
-        self._pools: dict[str, list[PoolLease]] = {}
 
-    def network(self, network: NetworkWanted) -> NetworkWanted:
-        if network.ipam_driver in OWN_IPAM or network.is_awaiting:
-            return network
+    def add_network(self, network: NetworkWanted) -> None:
         asked = [self._incarnated(pool) for pool in asked_pools(network)]
-        leases = [lease for pool in asked if (lease := self._given_pool(pool)) is not None]
+        given = [lease for pool in asked if (lease := self._given_pool(pool)) is not None]
         self.asked += asked
-        if len(leases) < len(asked):
-            return replace(network, is_awaiting=True)
-        self._pools[network.name] = leases
-        return replace(network, subnets=tuple(map(_subnet, leases)))
+        if len(given) < len(asked):
+            self.awaiting.add(Unit(network=network.name))
+        else:
+            self.pools[network.name] = given
+            self.networks[network.name] = replace(network, subnets=tuple(map(_subnet, given)))
 
-    def attachment(self, attachment: AttachmentWanted, networks: Mapping[str, NetworkWanted]) -> AttachmentWanted:
-        endpoints = tuple(self._endpoint(attachment.name, e, networks.get(e.network)) for e in attachment.endpoints)
-        return replace(attachment, endpoints=endpoints) if endpoints != attachment.endpoints else attachment
-
-    def _endpoint(self, attachment: str, endpoint: EndpointWanted, network: NetworkWanted | None) -> EndpointWanted:
-        leases = self._pools.get(endpoint.network)
-        if network is None or leases is None:
-            return endpoint
+    def add_endpoint(self, attachment: str, endpoint: EndpointWanted) -> None:
+        network, pools = self.networks[endpoint.network], self.pools[endpoint.network]
         mac = endpoint.mac_address or ""
-        if not mac and any(lease.needs_mac for lease in leases):
+        if not mac and any(lease.needs_mac for lease in pools):
             mac = derived_mac(endpoint_id(self._host, endpoint.network, attachment))
         given: dict[int, IPv4Address | IPv6Address] = {}
-        asked = list(self._addresses(attachment, endpoint, network, leases, mac))
+        asked = list(self._addresses(attachment, endpoint, network, pools, mac))
         for each in asked:
             interface = self._given_address(each)
             if interface is not None:
                 given[each.version] = interface
         self.asked += asked
-        return replace(
+        if len(given) < len(asked):
+            self.awaiting.add(Unit(network=network.name, attachment=attachment))
+        self.endpoints[network.name, attachment] = replace(
             endpoint,
             ipv4_address=ipv4 if isinstance(ipv4 := given.get(4), IPv4Address) else None,
             ipv6_address=ipv6 if isinstance(ipv6 := given.get(6), IPv6Address) else None,
             mac_address=mac or None,
-            is_awaiting=len(given) < len(asked),
         )
 
     def _addresses(
@@ -120,13 +116,13 @@ class _Book:
         attachment: str,
         endpoint: EndpointWanted,
         network: NetworkWanted,
-        leases: list[PoolLease],
+        pools: list[PoolLease],
         mac: str,
     ) -> Iterator[PluginAddress]:
         declared: dict[int, IPv4Address | IPv6Address | None] = {4: endpoint.ipv4_address, 6: endpoint.ipv6_address}
         for version in families(network):
             address = declared[version]
-            of_family = [lease for lease in leases if lease.pool.version == version]
+            of_family = [lease for lease in pools if lease.pool.version == version]
             lease = next((one for one in of_family if address is None or address in one.pool), None)
             if lease is not None:
                 yield self._incarnated_address(

@@ -8,6 +8,7 @@ from typing import Final
 from reconciler.errors import AddressesAwaited, NameConflict, PlanError, ReconcilerError
 from reconciler.ipam.gateways import completed_subnets
 from reconciler.ipam.global_networks import global_subnets, remote_endpoints
+from reconciler.ipam.leases import Leases
 from reconciler.ipam.link_names import link_name
 from reconciler.ipam.parents import parent_failures, parent_mtu
 from reconciler.ipam.pools import chosen_pools, declared_pools, families, pool_order
@@ -17,7 +18,7 @@ from reconciler.ipam.settle import settled
 from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import DesiredNetwork, DesiredSubnet, HostFacts
 from reconciler.model.identifiers import HOST, global_network_id, network_id, overlay_ns
-from reconciler.model.objects import IPNetwork
+from reconciler.model.objects import IPNetwork, Unit
 from reconciler.model.wanted import NetworkWanted, WantedState
 
 UNMANAGED_DRIVERS: Final = frozenset({"host", "null"})
@@ -38,9 +39,10 @@ def desired_networks(
     host: HostFacts,
     promises: Mapping[str, NetworkPromise],
     cluster: ClusterState,
+    leases: Leases,
 ) -> tuple[Mapping[str, DesiredNetwork], Failures]:
     """Return the networks by name, and why some cannot be had; these keep what they were promised."""
-    assignment = _NetworkAssignment(wanted, host, promises, cluster)
+    assignment = _NetworkAssignment(wanted, host, promises, cluster, leases)
     return settled(assignment.attempt, {**assignment.refused(), **cluster.refused})
 
 
@@ -51,9 +53,12 @@ class _NetworkAssignment:
         host: HostFacts,
         promises: Mapping[str, NetworkPromise],
         cluster: ClusterState,
+        leases: Leases,
     ) -> None:
         self._wanted = wanted
-        self._networks = sorted(wanted.networks, key=lambda network: pool_order(network.name))
+        self._awaiting = leases.awaiting
+        networks = (leases.networks.get(network.name, network) for network in wanted.networks)
+        self._networks = sorted(networks, key=lambda network: pool_order(network.name))
         self._host = host
         self._cluster = cluster
         self._promises = promises
@@ -76,7 +81,7 @@ class _NetworkAssignment:
             for network in self._networks
             if network.driver not in UNMANAGED_DRIVERS and (reason := _contradiction(network))
         }
-        awaiting = {n.name: awaited_pools(n) for n in self._networks if n.is_awaiting}
+        awaiting = {n.name: awaited_pools(n) for n in self._networks if Unit(network=n.name) in self._awaiting}
         return {**awaiting, **parent_failures(self._wanted, self._host, self._promises), **contradictions}
 
     def attempt(self, failures: Failures) -> tuple[Mapping[str, DesiredNetwork], Failures]:

@@ -163,7 +163,6 @@ class NetworkWanted:
     is_overlap_allowed: its subnets may cover what the host reaches elsewhere.
     declaration: of a global network, what the cluster is told that it is, as text; "" while that is not known.
     is_shared: it is one of the cluster's. is_listed: the cluster has it, and this host neither declares nor joins it.
-    is_awaiting: its IPAM plugin has not given its pools yet, or its own has not said whether hosts share them.
     """
 
     name: str
@@ -189,7 +188,6 @@ class NetworkWanted:
     declaration: str = ""
     is_shared: bool = False
     is_listed: bool = False
-    is_awaiting: bool = False
 
     @property
     def bridge_options(self) -> BridgeOptions:
@@ -235,7 +233,6 @@ class SandboxRef:
 class EndpointWanted:
     """One attachment's place on one network. mac: lower case with colons. options: endpoint driver options as typed.
 
-    is_awaiting: the network's IPAM plugin has not given its addresses yet.
     is_gateway: added by us, as the way out of overlay networks; not among the networks that the attachment is shown with.
     """
 
@@ -251,7 +248,6 @@ class EndpointWanted:
     interface_name: str | None = None
     options: Pairs = ()
     is_gateway: bool = False
-    is_awaiting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,10 @@ import pytest
 
 from reconciler.apply.ipam_plugins import apply_ipam_plugins
 from reconciler.errors import PluginError, ReconcilerError
-from reconciler.ipam.leases import Leased, with_leases
+from reconciler.ipam.leases import Leases, leases
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
-from reconciler.model.objects import PluginAddress, PluginLease, PluginPool
+from reconciler.model.objects import PluginAddress, PluginLease, PluginPool, Unit
 from reconciler.model.plan import Action, Operation
 from reconciler.model.plugins import PluginFacts, PoolLease
 from reconciler.model.wanted import (
@@ -84,8 +84,8 @@ class Caller:
         assert faults == ()
         return facts
 
-    def leased(self, wanted: WantedState) -> Leased:
-        return with_leases(wanted, self.facts(), {"ciao": self.plugins.incarnation("ciao")}, "alpha")
+    def leased(self, wanted: WantedState) -> Leases:
+        return leases(wanted, self.facts(), {"ciao": self.plugins.incarnation("ciao")}, "alpha")
 
 
 @pytest.fixture
@@ -124,11 +124,11 @@ def wanted(**fields: Any) -> WantedState:
     return WantedState(networks=(replace(network, **fields),), attachments=(attachment,))
 
 
-def pool_of(leased: Leased) -> PluginPool:
+def pool_of(leased: Leases) -> PluginPool:
     return next(asked for asked in leased.asked if isinstance(asked, PluginPool))
 
 
-def address_of(leased: Leased) -> PluginAddress:
+def address_of(leased: Leases) -> PluginAddress:
     return next(asked for asked in leased.asked if isinstance(asked, PluginAddress))
 
 
@@ -145,22 +145,21 @@ def test_conversation_is_the_recorded_one(caller: Caller, plugin: ScriptedPlugin
     assert caller.facts() == PluginFacts()
 
 
-def test_what_was_given_is_wanted_from_then_on(caller: Caller, plugin: ScriptedPlugin) -> None:
+def test_what_was_given_is_chosen_with_from_then_on(caller: Caller, plugin: ScriptedPlugin) -> None:
     first = caller.leased(wanted())
-    assert first.wanted.networks[0].is_awaiting
+    assert first.awaiting == {Unit(network="fabric")}
     assert [type(asked) for asked in first.asked] == [PluginPool]
 
     caller.create(pool_of(first))
     second = caller.leased(wanted())
-    assert not second.wanted.networks[0].is_awaiting
-    assert second.wanted.attachments[0].endpoints[0].is_awaiting
+    assert second.awaiting == {Unit(network="fabric", attachment="web")}
 
     caller.create(address_of(second))
     third = caller.leased(wanted())
-    assert not third.wanted.attachments[0].endpoints[0].is_awaiting
-    (subnet,) = third.wanted.networks[0].subnets
+    assert third.awaiting == frozenset()
+    (subnet,) = third.networks["fabric"].subnets
     assert (str(subnet.subnet), str(subnet.gateway)) == ("192.168.111.0/24", "192.168.111.1")
-    assert str(third.wanted.attachments[0].endpoints[0].ipv4_address) == "192.168.111.2"
+    assert str(third.endpoints["fabric", "web"].ipv4_address) == "192.168.111.2"
     assert third.asked == caller.facts().told[::-1]
 
 
@@ -170,7 +169,7 @@ def test_pool_asked_for_otherwise_is_asked_for_anew(caller: Caller, plugin: Scri
 
     after = caller.leased(wanted(ipam_options=(("zone", "b"),)))
 
-    assert after.wanted.networks[0].is_awaiting
+    assert after.awaiting == {Unit(network="fabric")}
     assert must_be_made_anew(before, pool_of(after))
 
 

@@ -191,7 +191,7 @@ def test_a_plugins_network_is_shared_if_the_plugin_says_so(scopes: Scopes, is_sh
     wanted, state = joined(of_plugin(), to=cluster(), scopes=scopes)
 
     (network,) = wanted.networks
-    assert (network.is_shared, network.is_awaiting, state.refused) == (is_shared, False, {})
+    assert (network.is_shared, state.refused) == (is_shared, {})
     assert network.declaration == ('{"driver":"ciao"}' if is_shared else "")
     assert followed_networks(wanted, scopes, []) == ({"net"} if is_shared else set())
 
@@ -205,7 +205,7 @@ def test_a_plugin_that_was_not_asked_for_its_scope_is_waited_for(scopes: Scopes)
     for network in (of_plugin(), external()):
         wanted, state = joined(network, to=cluster(known(of_plugin(), beta=of_plugin())), scopes=scopes)
 
-        assert [(each.driver, each.is_awaiting) for each in wanted.networks] == [("ciao", True)]
+        assert [each.driver for each in wanted.networks] == ["ciao"]
         assert isinstance(state.refused["net"], AddressesAwaited)
 
 
@@ -252,7 +252,7 @@ def test_networks_of_plugins_are_listed_like_others() -> None:
 
     listed = joined(lan, to=cluster(known(of_plugin())))[0].networks[1]
 
-    assert (listed.name, listed.is_listed, listed.is_shared, listed.is_awaiting) == ("net", True, True, False)
+    assert (listed.name, listed.is_listed, listed.is_shared) == ("net", True, True)
 
 
 def test_hosts_that_stay_out_say_what_they_declare_and_so_come_to_agree() -> None:

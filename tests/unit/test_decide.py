@@ -1,0 +1,264 @@
+"""Whole passes on a scripted host: what is decided when something is wrong, and what is left alone then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from reconciler.errors import ExitCode, SandboxMissing
+from reconciler.guard.orders import Orders
+from reconciler.model.identifiers import HOST, NsRef
+from reconciler.model.objects import Bridge, LinkUp, Object, Route, Seen, Unit, VethPair
+from reconciler.model.observed import BoundSocket, HostPorts
+from reconciler.model.plan import Action
+from tests.fakes.scripted_host import ScriptedHost, problems, result
+
+GOOD = """
+networks:
+  good: {ipam: {config: [{subnet: 10.1.0.0/24}]}}
+attachments:
+  fine: {networks: {good: {}}}
+  other: {networks: {good: {}}}
+"""
+FINE, OTHER = (Unit(network="good", attachment=name) for name in ("fine", "other"))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> ScriptedHost:
+    return ScriptedHost(tmp_path)
+
+
+def specs(*names: str, more: str = "") -> str:
+    networks = "".join(
+        f"  {name}: {{ipam: {{config: [{{subnet: 10.7.{number}.0/24}}]}}{more}}}\n" for number, name in enumerate(names)
+    )
+    attachments = "".join(f"  on-{name}: {{networks: {{{name}: {{}}}}}}\n" for name in names)
+    return f"networks:\n{networks}attachments:\n{attachments}"
+
+
+def networks_of(host: ScriptedHost) -> list[str]:
+    return sorted(each.unit.network for each in host.objects().values() if isinstance(each, Bridge))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("networks: {bad: {drivr: bridge}}", "did you mean 'driver'", id="unknown key"),
+        pytest.param(
+            "networks: {bad: {ipam: {config: [{subnet: 10.9.0.0/16}]}}, "
+            "worse: {ipam: {config: [{subnet: 10.9.4.0/24}]}}}",
+            "10.9.4.0/24",
+            id="overlapping subnets",
+        ),
+        pytest.param(
+            "networks: {bad: {ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.8.0.1}]}}}",
+            "10.8.0.1",
+            id="gateway outside",
+        ),
+        pytest.param(
+            "attachments: {a: {networks: {good: {ipv4_address: 10.1.0.9}}}, "
+            "b: {networks: {good: {ipv4_address: 10.1.0.9}}}}",
+            "10.1.0.9",
+            id="static address taken twice",
+        ),
+        pytest.param("networks: {../../etc/x: {}}", "../../etc/x", id="path for a name"),
+        pytest.param("attachments: {../x: {}}", "../x", id="path for an attachment"),
+        pytest.param(
+            "networks: {bad: {driver_opts: {com.docker.network.bridge.name: a-name-of-17-char}}}",
+            "a-name-of-17-char",
+            id="link name too long",
+        ),
+        pytest.param("attachments: {bad: {networks: {nowhere: {}}}}", "nowhere", id="network nobody declares"),
+        pytest.param("networks: {host: {driver: bridge}}", "host", id="built-in network declared"),
+    ],
+)
+def test_bad_spec_beside_good_ones_is_named_and_the_good_ones_are_applied(
+    text: str, expected: str, host: ScriptedHost
+) -> None:
+    host.write(good=GOOD, bad=text)
+
+    report = host.go()
+
+    assert result(report) is ExitCode.BAD_SPECS
+    assert any(expected in str(fault) for fault in report.spec_faults)
+    assert host.has(FINE)
+    assert host.has(OTHER)
+    again = host.go()
+    assert (result(again), again.outcomes) == (ExitCode.BAD_SPECS, ())
+
+
+def test_full_network_harms_only_who_comes_too_late(host: ScriptedHost) -> None:
+    small = "networks: {tiny: {ipam: {config: [{subnet: 10.6.0.0/30}]}}}\n"
+    host.write(good=GOOD, tiny=small + "attachments: {t1: {networks: {tiny: {}}}, t2: {networks: {tiny: {}}}}")
+
+    report = host.go()
+
+    assert result(report) is ExitCode.FAILED
+    ((unit, text),) = problems(report)
+    assert "t2" in unit
+    assert "10.6.0.0/30" in text
+    assert host.has(Unit(network="tiny", attachment="t1"))
+    assert host.has(FINE)
+    assert host.go().outcomes == ()
+
+
+def test_networks_beyond_the_default_pools_are_reported(host: ScriptedHost) -> None:
+    """Of the default pools three are left, `bridge` has one of them."""
+    used = ("172.16.0.0/12", "192.168.0.0/17", "192.168.128.0/18", "192.168.192.0/20")
+    host.facts = replace(host.facts, routes=tuple((ip_network(route), "theirs") for route in used))
+    host.write(good=GOOD, many="networks: {a: {}, b: {}, c: {}}")
+
+    report = host.go()
+
+    assert result(report) is ExitCode.FAILED
+    assert [unit for unit, _ in problems(report)] == ["network c"]
+    assert networks_of(host) == ["a", "b", "bridge", "good"]
+    assert host.has(FINE)
+
+
+def test_sandbox_that_is_missing_is_told_and_the_others_go_on(host: ScriptedHost) -> None:
+    host.write(good=GOOD, bad="attachments: {gone: {sandbox: {pid: 7}, networks: {good: {}}}}")
+    host.unusable[NsRef("pid:7")] = SandboxMissing("process 7 is not there")
+
+    report = host.go()
+
+    assert problems(report) == [("attachment gone", "process 7 is not there")]
+    assert not host.has(Unit(network="good", attachment="gone"))
+    assert host.has(FINE)
+    assert host.go().outcomes == ()
+
+
+def test_port_that_a_process_has_fails_for_its_attachment_alone_and_what_runs_stays(host: ScriptedHost) -> None:
+    web = 'attachments: {web: {networks: {good: {}}, ports: ["8080:80"]}}'
+    host.write(good=GOOD, web=web)
+    host.ok()
+    before = dict(host.seen)
+    host.ports = HostPorts(sockets=(BoundSocket("tcp", None, 99),))
+    host.write(good=GOOD, web=web.replace("8080", "99"))
+
+    report = host.go()
+
+    assert result(report) is ExitCode.FAILED
+    assert [unit for unit, _ in problems(report)] == ["attachment web"]
+    assert host.seen == before
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["state kept", "state lost"])
+def test_choices_outlive_the_records_as_long_as_the_kernel_has_the_objects(host: ScriptedHost, is_lost: bool) -> None:
+    host.write(good="networks: {a: {}, b: {}}\nattachments: {x: {networks: {a: {}, b: {}}}, y: {networks: {b: {}}}}")
+    host.ok()
+    links = {key: o for key, o in host.objects().items() if isinstance(o, (VethPair, Bridge, Route))}
+    if is_lost:
+        host.seen = {key: seen for key, seen in host.seen.items() if key[0] != "KvRecord"}
+    host.write(good="networks: {a: {}, b: {}}\nattachments: {y: {networks: {b: {}}}}")
+
+    host.ok()
+
+    after = host.objects()
+    assert all(after[key] == o for key, o in links.items() if o.unit.attachment in ("", "y"))
+    assert not host.has(Unit(network="a", attachment="x"))
+
+
+def test_foreign_object_of_a_wanted_name_is_told_and_left_as_it_is(host: ScriptedHost) -> None:
+    theirs: Object = Bridge(ns=HOST, ifname="docker0", mac="02:00:00:00:00:01", mtu=1500)
+    host.seen[theirs.key] = Seen(theirs, is_ours=False)
+    host.write(good=GOOD, default="attachments: {lost: {}}")
+
+    report = host.go()
+
+    assert result(report) is ExitCode.FAILED
+    assert any("docker0" in text and "not ours" in text for _, text in problems(report))
+    assert host.seen[theirs.key] == Seen(theirs, is_ours=False)
+    assert not host.has(Unit(network="bridge", attachment="lost"))
+    assert host.has(FINE)
+
+    del host.seen[theirs.key]
+    host.ok()
+    assert host.has(Unit(network="bridge", attachment="lost"))
+
+
+def test_emptied_folder_removes_no_attachment_of_the_built_in_networks(host: ScriptedHost) -> None:
+    host.write(all="attachments: {plain: {}}")
+    host.ok()
+    host.write()
+
+    assert result(host.go()) is ExitCode.GUARDED
+
+    assert host.has(Unit(network="bridge", attachment="plain"))
+
+
+def test_refused_pass_still_brings_about_what_is_declared_and_repairs_what_stays(host: ScriptedHost) -> None:
+    host.write(all=specs("a", "b", "c", "d"))
+    host.ok()
+    before = host.objects()
+    host.write(all="networks: {new: {}}\nattachments: {n: {networks: {new: {}}}}")
+    lost = next(key for key, o in before.items() if isinstance(o, Bridge) and o.unit.network == "a")
+    del host.seen[lost]
+
+    report = host.go()
+
+    assert result(report) is ExitCode.GUARDED
+    assert host.has(Unit(network="new", attachment="n"))
+    after = host.objects()
+    kept = {key: o for key, o in before.items() if o.unit.network in ("a", "b", "c", "d") and o.kind != "KvRecord"}
+    assert all(after.get(key) == o for key, o in kept.items())
+
+    host.ok(Orders(is_prune_allowed=True))
+    assert networks_of(host) == ["new"] if "bridge" not in networks_of(host) else ["bridge", "new"]
+
+
+def test_network_declared_unprotected_first_may_go(host: ScriptedHost) -> None:
+    for protection in (", protect: true", ", protect: false"):
+        host.write(a=specs("a", more=protection), other="networks: {other: {}}")
+        host.ok()
+    host.write(other="networks: {other: {}}")
+
+    host.ok()
+
+    assert "a" not in networks_of(host)
+
+
+def test_protected_network_goes_with_its_name_alone(host: ScriptedHost) -> None:
+    host.write(a=specs("a", more=", protect: true"), other="networks: {other: {}}")
+    host.ok()
+    host.write(other="networks: {other: {}, second: {}}")
+
+    for _ in range(2):
+        assert result(host.go(Orders(is_prune_allowed=True))) is ExitCode.GUARDED
+        assert host.has(Unit(network="a", attachment="on-a"))
+
+    host.ok(Orders(unprotected=frozenset({"a"})))
+    assert "a" not in networks_of(host)
+
+
+@pytest.mark.parametrize("answer", ["warn", "ignore"])
+def test_drift_is_left_where_the_specs_say_so(host: ScriptedHost, answer: str) -> None:
+    host.write(all=specs("a", more=f", onDrift: {answer}"))
+    host.ok()
+    eth0 = next(key for key, o in host.objects().items() if isinstance(o, LinkUp) and o.unit.attachment == "on-a")
+    del host.seen[eth0]
+
+    report = host.ok()
+
+    assert eth0 not in host.seen
+    assert report.outcomes == ()
+    assert any("drifted" in text for _, text in problems(report)) == (answer == "warn")
+
+    host.write(all=specs("a", more=f", onDrift: {answer}, attachable: true"))
+    host.ok()
+    assert eth0 in host.seen
+
+
+def test_nothing_of_what_is_right_is_touched_by_a_change_beside_it(host: ScriptedHost) -> None:
+    host.write(good=GOOD)
+    host.ok()
+    host.write(good=GOOD, more="attachments: {new: {networks: {good: {}}}}")
+
+    report = host.ok()
+
+    touched = {outcome.operation.unit.attachment for outcome in report.outcomes} - {"", "new"}
+    assert touched == set()
+    assert {outcome.operation.action for outcome in report.outcomes} <= {Action.CREATE, Action.UPDATE}
