@@ -102,10 +102,8 @@ class Presence:
             self._complain(self._described(other))
             self._give_up_session()
             return
-        if self._session is None:
-            self._session = self._kv.session(self._discovery.ttl_s)
-            self._put(self._session, entry)
-        elif entry is None:
+        if self._session is None or entry is None:
+            self._session = self._session or self._kv.session(self._discovery.ttl_s)
             self._put(self._session, entry)
         self._is_established, self._complaint = True, ""
 
