@@ -11,7 +11,7 @@ from reconciler.model.words import before_port
 
 
 def forwarding_remarks(desired: DesiredState, foreign_drops: Sequence[str]) -> Iterator[tuple[Unit, str]]:
-    """Tell every network that leads outside by the host whose rules beside ours must agree. foreign_drops: their chains."""
+    """Yield a remark for every network that leads outside: other rules of the host must agree. foreign_drops: their chains."""
     chains = ", ".join(foreign_drops)
     for network in desired.networks if foreign_drops else ():
         if network.is_bridged and not network.wanted.is_internal:
@@ -23,7 +23,7 @@ def forwarding_remarks(desired: DesiredState, foreign_drops: Sequence[str]) -> I
 
 
 def ipv6_remarks(desired: DesiredState) -> Iterator[tuple[Unit, str]]:
-    """Tell the IPv6 networks of a host that has none, or has it switched off: IPv4 is built all the same."""
+    """Yield a remark for the IPv6 networks of a host that has none, or has it switched off: IPv4 is built all the same."""
     text = _of_ipv6(desired.host)
     for network in desired.networks if text else ():
         if network.wanted.is_ipv6_enabled and network.link_name:
@@ -56,7 +56,7 @@ def _is_bindable(host_ip: IPAddress) -> bool:
 
 
 def address_remarks(desired: DesiredState, absent: Collection[IPAddress]) -> Iterator[tuple[Unit, str]]:
-    """Tell who publishes on an address that the host lacks; once it comes, packets to it are led on without a further pass."""
+    """Yield a remark for who publishes on an address that the host lacks; once it comes, packets are led on without a pass."""
     for attachment, port in _bound(desired) if absent else ():
         if port.host_ip in absent:
             where = before_port(port.host_ip)

@@ -186,7 +186,7 @@ def _remarks(report: Report) -> Mapping[Unit, str]:
     texts: dict[Unit, list[str]] = {}
     for unit, text in report.desired.remarks:
         texts.setdefault(unit, []).append(text)
-    return {unit: "; ".join(told) for unit, told in texts.items()}
+    return {unit: "; ".join(remarks) for unit, remarks in texts.items()}
 
 
 def _whole_issue(report: Report, issues: Iterable[Unsettled]) -> Unsettled | None:
@@ -266,7 +266,7 @@ def _changed_units(report: Report) -> Iterator[Unit]:
 
 
 def _entry_unit(unit: Unit) -> Unit:
-    """An endpoint is told under its attachment."""
+    """An endpoint stands under its attachment."""
     return Unit(attachment=unit.attachment) if unit.attachment else unit
 
 

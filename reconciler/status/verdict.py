@@ -119,11 +119,11 @@ def first_to_mend(codes: Iterable[ExitCode]) -> ExitCode:
 def _problems(report: Report, plan: Plan) -> tuple[Unsettled, ...]:
     """Who awaits addresses that a plugin did not give has the plugin's error for a reason."""
     found = {(unit, str(error)): error for unit, error in (*report.desired.failures, *plan.problems)}
-    told = {unit for (unit, _), error in found.items() if not isinstance(error, AddressesAwaited)}
+    explained = {unit for (unit, _), error in found.items() if not isinstance(error, AddressesAwaited)}
     return tuple(
         _from_error(unit, error)
         for (unit, _), error in sorted(found.items(), key=lambda item: item[0])
-        if not (isinstance(error, AddressesAwaited) and unit in told)
+        if not (isinstance(error, AddressesAwaited) and unit in explained)
     )
 
 
