@@ -20,7 +20,7 @@ from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.neighbours import apply_neighbours
 from reconciler.apply.plugins import apply_plugins
 from reconciler.apply.records import apply_records
-from reconciler.apply.rtnetlink import apply_rtnetlink
+from reconciler.apply.rtnetlink import WAYS, apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
 from reconciler.container_engine.client import ContainerEngine, Containers
 from reconciler.decide import Decider
@@ -31,37 +31,26 @@ from reconciler.kv.address import discovery, store_config
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.identifiers import cluster_instance_id, derived_id
+from reconciler.model.kinds.base import Kind
 from reconciler.model.objects import (
-    Address,
-    Bridge,
     ClusterRecord,
     ContainerFile,
-    DeadEnd,
     FdbEntry,
     FirewallElement,
     FirewallRules,
-    Ipvlan,
     KvRecord,
-    LinkUp,
-    Macvlan,
     Namespace,
     NameTables,
     Neighbour,
-    Object,
     PluginAddress,
     PluginEndpoint,
-    PluginLink,
     PluginNetwork,
     PluginNode,
     PluginPool,
     PluginPorts,
     PluginScope,
-    Route,
     SandboxFile,
     Sysctl,
-    VethPair,
-    Vlan,
-    Vxlan,
 )
 from reconciler.model.plan import Operation
 from reconciler.observe.cluster import ClusterStore
@@ -87,36 +76,25 @@ class Backends:
     memory: Memory = field(default_factory=Memory)
     decide: Decider = field(default_factory=Decider)
 
-    def handlers(self, settings: Settings, operations: Sequence[Operation]) -> Mapping[type[Object], Handler]:
+    def handlers(self, settings: Settings, operations: Sequence[Operation]) -> Mapping[type[Kind], Handler]:
         """Say who carries out operations on which kind of object. operations: all that are to be carried out."""
-        shared: dict[type[Object], Handler] = {}
+        shared: dict[type[Kind], Handler] = {}
         if self.cluster is not None:
             leaving = withdrawn(operations)
             shared[ClusterRecord] = partial(apply_cluster_records, store=self.cluster, leaving=leaving)
-        rtnetlink = partial(apply_rtnetlink, namespaces=self.namespaces)
         neighbours = partial(apply_neighbours, namespaces=self.namespaces)
         firewall = partial(apply_firewalls, nft=self.nft, namespaces=self.namespaces)
         ipam_plugins = partial(apply_ipam_plugins, plugins=self.plugins, kv=self.kv)
         plugins = partial(apply_plugins, plugins=self.plugins, kv=self.kv, namespaces=self.namespaces)
         return {
             **shared,
+            **dict.fromkeys(WAYS, partial(apply_rtnetlink, namespaces=self.namespaces)),
             KvRecord: partial(apply_records, kv=self.kv),
             FirewallRules: firewall,
             FirewallElement: firewall,
             Namespace: partial(apply_namespaces, namespaces=self.namespaces),
-            Bridge: rtnetlink,
-            VethPair: rtnetlink,
-            Vxlan: rtnetlink,
-            DeadEnd: rtnetlink,
-            Vlan: rtnetlink,
-            Macvlan: rtnetlink,
-            Ipvlan: rtnetlink,
             FdbEntry: neighbours,
             Neighbour: neighbours,
-            LinkUp: rtnetlink,
-            Address: rtnetlink,
-            Route: rtnetlink,
-            PluginLink: rtnetlink,
             PluginScope: plugins,
             PluginNetwork: plugins,
             PluginEndpoint: plugins,

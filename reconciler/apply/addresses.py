@@ -22,7 +22,7 @@ def create_address(address: Address, namespaces: Namespaces) -> Script:
         raise NameConflict(f"{what}: it is there with another prefix length and not ours; remove it")
 
 
-def remove_address(address: Address) -> Script:
+def remove_address(address: Address, _: Namespaces) -> Script:
     what = f"delete {address.describe()}"
     link = yield from found_link(address.ns, address.ifname, what)
     if link is not None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from reconciler.errors import ReconcilerError
-from reconciler.model.objects import Object, Unit
+from reconciler.model.kinds.base import Kind
+from reconciler.model.objects import Unit
 from reconciler.model.plan import Operation, Outcome
 from reconciler.plan.make_plan import Blocked
 from reconciler.plan.ordering import step
@@ -19,7 +20,7 @@ Progress = Callable[[int, int, Operation], None]
 
 
 def carry_out(
-    operations: Sequence[Operation], handlers: Mapping[type[Object], Handler], progress: Progress | None = None
+    operations: Sequence[Operation], handlers: Mapping[type[Kind], Handler], progress: Progress | None = None
 ) -> tuple[Outcome, ...]:
     """Apply the operations in their order and say what became of each.
 
@@ -46,7 +47,7 @@ def failures(outcomes: Iterable[Outcome]) -> tuple[tuple[Unit, ReconcilerError],
     return tuple(first.items())
 
 
-def _batches(operations: Sequence[Operation], handlers: Mapping[type[Object], Handler]) -> Iterator[list[Operation]]:
+def _batches(operations: Sequence[Operation], handlers: Mapping[type[Kind], Handler]) -> Iterator[list[Operation]]:
     def batch_key(operation: Operation) -> tuple[tuple[int, int], int]:
         return step(operation), id(handlers[type(operation.object)])
 
@@ -55,7 +56,7 @@ def _batches(operations: Sequence[Operation], handlers: Mapping[type[Object], Ha
 
 
 def _carry_out_batch(
-    batch: Sequence[Operation], handlers: Mapping[type[Object], Handler], failed: Mapping[Unit, ReconcilerError]
+    batch: Sequence[Operation], handlers: Mapping[type[Kind], Handler], failed: Mapping[Unit, ReconcilerError]
 ) -> Iterator[Outcome]:
     blocked = Blocked(failed)
     runnable = [operation for operation in batch if not blocked.covers(operation.unit)]

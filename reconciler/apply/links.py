@@ -88,12 +88,12 @@ def create_veth(pair: VethPair, namespaces: Namespaces) -> Script:
     yield from change(pair.ns, pair.ifname, wanted, what)
 
 
-def update_veth(pair: VethPair) -> Script:
+def update_veth(_: VethPair, pair: VethPair, __: Namespaces) -> Script:
     """Set everything that can change in place; where the peer is and its name cannot."""
     return _set_pair(pair, f"update {pair.describe()}")
 
 
-def set_link_up(link: LinkUp) -> Script:
+def set_link_up(link: LinkUp, _: Namespaces) -> Script:
     """Bring a link of a sandbox up. One of ours from then on keeps its other addresses when it loses one."""
     wanted = Change(is_up=True, promotes_secondaries=link.ifname != "lo")
     return change(link.ns, link.ifname, wanted, f"set {link.describe()}")

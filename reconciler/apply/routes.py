@@ -39,7 +39,7 @@ def update_route(before: Route, route: Route, namespaces: Namespaces) -> Script:
     yield from _replace(route, link.ifindex, what)
 
 
-def remove_route(route: Route) -> Script:
+def remove_route(route: Route, _: Namespaces) -> Script:
     """Routes of other makers to the same place stay: the request names our protocol number."""
     what = f"delete {route.describe()}"
     link = yield from found_link(route.ns, route.ifname, what)

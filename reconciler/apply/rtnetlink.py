@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 from reconciler.apply.addresses import create_address, remove_address
 from reconciler.apply.link_deletion import delete_links
@@ -26,7 +27,7 @@ from reconciler.apply.sublinks import (
 )
 from reconciler.apply.vxlan import create_vxlan, update_vxlan
 from reconciler.kernel.netns import Namespaces
-from reconciler.model.kinds.base import OfLink
+from reconciler.model.kinds.base import Kind, OfLink
 from reconciler.model.objects import (
     Address,
     Bridge,
@@ -67,66 +68,49 @@ def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> 
     return [Outcome(operation=operation, error=errors[number]) for number, operation in enumerate(operations)]
 
 
+class Way(NamedTuple):
+    """How objects of one kind are made, changed and removed; None for what does not happen, and for links, which go together."""
+
+    create: Callable[[Any, Namespaces], Script]
+    update: Callable[[Any, Any, Namespaces], Script] | None
+    remove: Callable[[Any, Namespaces], Script] | None
+
+
+K = TypeVar("K", bound=Kind)
+
+
+def _way(
+    kind: type[K],
+    create: Callable[[K, Namespaces], Script],
+    update: Callable[[K, K, Namespaces], Script] | None = None,
+    remove: Callable[[K, Namespaces], Script] | None = None,
+) -> tuple[type[Kind], Way]:
+    return kind, Way(create, update, remove)
+
+
+WAYS: Final[Mapping[type[Kind], Way]] = dict(
+    (
+        _way(Bridge, create_bridge, update_bridge),
+        _way(VethPair, create_veth, update_veth),
+        _way(Vxlan, create_vxlan, update_vxlan),
+        _way(DeadEnd, create_dead_end, update_dead_end),
+        _way(Vlan, create_vlan, update_vlan),
+        _way(Macvlan, create_sublink, update_sublink),
+        _way(Ipvlan, create_sublink, update_sublink),
+        _way(PluginLink, create_plugin_link, remove=remove_plugin_link),
+        _way(LinkUp, set_link_up),
+        _way(Address, create_address, remove=remove_address),
+        _way(Route, create_route, update_route, remove_route),
+    )
+)
+
+
 def _script(operation: Operation, namespaces: Namespaces) -> Script:
-    match operation.action:
-        case Action.CREATE:
-            return _creation(operation, namespaces)
-        case Action.UPDATE:
-            return _update(operation, namespaces)
-        case Action.DELETE:
-            return _deletion(operation, namespaces)
-
-
-def _creation(operation: Operation, namespaces: Namespaces) -> Script:
-    match operation.after:
-        case Bridge() as bridge:
-            return create_bridge(bridge, namespaces)
-        case VethPair() as pair:
-            return create_veth(pair, namespaces)
-        case Vxlan() as vxlan:
-            return create_vxlan(vxlan, namespaces)
-        case DeadEnd() as end:
-            return create_dead_end(end, namespaces)
-        case Vlan() as vlan:
-            return create_vlan(vlan, namespaces)
-        case (Macvlan() | Ipvlan()) as sublink:
-            return create_sublink(sublink, namespaces)
-        case PluginLink() as link:
-            return create_plugin_link(link, namespaces)
-        case LinkUp() as link:
-            return set_link_up(link)
-        case Address() as address:
-            return create_address(address, namespaces)
-        case Route() as route:
-            return create_route(route, namespaces)
-    raise AssertionError(f"no way to {operation.describe()}")
-
-
-def _update(operation: Operation, namespaces: Namespaces) -> Script:
-    match operation.before, operation.after:
-        case Bridge() as before, Bridge() as after:
-            return update_bridge(before, after, namespaces)
-        case VethPair(), VethPair() as pair:
-            return update_veth(pair)
-        case Vxlan(), Vxlan() as vxlan:
-            return update_vxlan(vxlan)
-        case DeadEnd(), DeadEnd() as end:
-            return update_dead_end(end, namespaces)
-        case Vlan(), Vlan() as vlan:
-            return update_vlan(vlan, namespaces)
-        case (Macvlan(), Macvlan() as sublink) | (Ipvlan(), Ipvlan() as sublink):
-            return update_sublink(sublink)
-        case Route() as before, Route() as after:
-            return update_route(before, after, namespaces)
-    raise AssertionError(f"no way to {operation.describe()}")
-
-
-def _deletion(operation: Operation, namespaces: Namespaces) -> Script:
-    match operation.before:
-        case Address() as address:
-            return remove_address(address)
-        case Route() as route:
-            return remove_route(route)
-        case PluginLink() as link:
-            return remove_plugin_link(link, namespaces)
+    way, found = WAYS[type(operation.object)], operation.object
+    if operation.action is Action.CREATE:
+        return way.create(found, namespaces)
+    if operation.action is Action.UPDATE and way.update is not None:
+        return way.update(operation.before, found, namespaces)
+    if operation.action is Action.DELETE and way.remove is not None:
+        return way.remove(found, namespaces)
     raise AssertionError(f"no way to {operation.describe()}")

@@ -34,7 +34,7 @@ def create_dead_end(end: DeadEnd, namespaces: Namespaces) -> Script:
     yield from _set_up(end, namespaces, what)
 
 
-def update_dead_end(end: DeadEnd, namespaces: Namespaces) -> Script:
+def update_dead_end(_: DeadEnd, end: DeadEnd, namespaces: Namespaces) -> Script:
     what = f"update {end.describe()}"
     yield from own_link(end.ns, end.ifname, what)
     yield from _set_up(end, namespaces, what)
@@ -67,7 +67,7 @@ def create_vlan(vlan: Vlan, namespaces: Namespaces) -> Script:
     yield from _set_up(vlan, namespaces, what)
 
 
-def update_vlan(vlan: Vlan, namespaces: Namespaces) -> Script:
+def update_vlan(_: Vlan, vlan: Vlan, namespaces: Namespaces) -> Script:
     what = f"update {vlan.describe()}"
     yield from own_link(vlan.ns, vlan.ifname, what)
     yield from _set_up(vlan, namespaces, what)
@@ -80,14 +80,14 @@ def create_sublink(link: Sublink, namespaces: Namespaces) -> Script:
     reply = yield Ask(HOST, _request(link, parent.ifindex, namespaces.fd(link.ns)))
     if reply.errno == errno.EEXIST:
         yield from _check_is_this(link, parent, what)
-        yield from update_sublink(link)
+        yield from update_sublink(link, link, namespaces)
         return
     _check_created(reply, link, parent, what)
     if isinstance(link, Macvlan) and link.mode == "passthru":
         yield from change(link.ns, link.ifname, Change(mac=link.mac), what)
 
 
-def update_sublink(link: Sublink) -> Script:
+def update_sublink(_: Sublink, link: Sublink, namespaces: Namespaces) -> Script:
     """Set what can change in place: MTU and MAC address."""
     what = f"update {link.describe()}"
     found = yield from own_link(link.ns, link.ifname, what)

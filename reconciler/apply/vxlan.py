@@ -30,13 +30,13 @@ def create_vxlan(vxlan: Vxlan, namespaces: Namespaces) -> Script:
             )
         if not link.is_ours or link.kind != "vxlan" or vxlan_data(link) != wanted:
             raise foreign(link, vxlan.ns)
-        yield from update_vxlan(vxlan)
+        yield from update_vxlan(vxlan, vxlan, namespaces)
         return
     check(reply, what)
     yield from change(vxlan.ns, vxlan.ifname, Change(is_up=vxlan.is_up, address_generation=ADDR_GEN_NONE), what)
 
 
-def update_vxlan(vxlan: Vxlan) -> Script:
+def update_vxlan(_: Vxlan, vxlan: Vxlan, namespaces: Namespaces) -> Script:
     """Set what can change in place."""
     what = f"update {vxlan.describe()}"
     link = yield from own_link(vxlan.ns, vxlan.ifname, what)

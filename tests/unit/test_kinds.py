@@ -9,9 +9,11 @@ from typing import Any, get_args
 
 import pytest
 
+from reconciler.apply.rtnetlink import WAYS
+from reconciler.backends import Backends
 from reconciler.model import kinds
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import Namespace, Object
+from reconciler.model.objects import LinkUp, Namespace, Object
 from reconciler.observe.memory import Memory
 
 KINDS: tuple[type[Object], ...] = get_args(Object)
@@ -77,6 +79,17 @@ def test_what_a_kind_says_of_itself_holds_together(kind: type[Object]) -> None:
     assert not traits.memory or hasattr(Memory(), traits.memory)
     assert (found.sandbox() != HOST) == (traits.is_endpoint_link or kind is Namespace)
     assert not traits.link_kind or found.carries()
+
+
+def test_each_kind_is_carried_out_by_someone() -> None:
+    nothing: Any = None
+    something: Any = object()
+    backends = Backends(namespaces=nothing, nft=nothing, kv=nothing, containers=nothing, cluster=something)
+
+    assert set(backends.handlers(nothing, ())) == set(KINDS)
+    assert {kind for kind in WAYS if WAYS[kind].remove is None} == {
+        kind for kind in KINDS if kind.traits.link_kind or kind is LinkUp
+    }
 
 
 def test_a_made_up_kind_that_says_everything_is_accepted() -> None:
