@@ -314,13 +314,15 @@ def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drif
         spec_warnings=loaded.warnings,
         digest=loaded.digest,
         sandboxes={ns: fact.inode for ns, fact in view.facts.sandboxes.items() if fact.inode},
-        running=frozenset(_running(view)) if view.plan.problems or view.decision.desired.held else frozenset(),
+        running=frozenset(_running(view))
+        if view.plan.problems or drift.problems or view.decision.desired.held
+        else frozenset(),
     )
 
 
 def _running(view: View) -> Iterator[Unit]:
     for seen in view.decision.seen.values():
-        if seen.is_ours and seen.object.traits.is_endpoint_link:
+        if seen.is_ours and seen.object.is_endpoint():
             unit = view.decision.owners.unit_of(seen.object)
             if unit is not None:
                 yield unit

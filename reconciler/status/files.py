@@ -12,6 +12,7 @@ from reconciler.model.desired import DesiredAttachment
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Action
 from reconciler.model.report import Report
+from reconciler.plan.make_plan import Blocked
 from reconciler.status.attachment_document import HOST_SANDBOX, attachment_document
 from reconciler.status.json_text import json_text
 from reconciler.status.network_document import network_document
@@ -68,21 +69,21 @@ def status_files(
 
 def _members(report: Report) -> dict[str, list[DesiredAttachment]]:
     """Return per network the attachments on it, held ones too; like the engine, inspect lists no endpoint that does not run."""
-    refused, unmade = _refused(report), _unmade(report)
+    refused, unmade = Blocked(_refused(report)), _unmade(report)
     staying = {attachment.name for attachment in report.desired.held}
     members: dict[str, list[DesiredAttachment]] = {}
     for attachment in report.desired.members:
         for endpoint in attachment.endpoints:
-            is_refused = endpoint.unit in refused or attachment.unit in refused or attachment.name in staying
+            is_refused = attachment.name in staying or refused.covers(endpoint.unit)
             if endpoint.unit not in unmade and (endpoint.unit in report.running or not is_refused):
                 members.setdefault(endpoint.network, []).append(attachment)
     return members
 
 
 def _refused(report: Report) -> frozenset[Unit]:
-    """Find the attachments and endpoints that were left as they are, which may be nowhere."""
+    """Find the units that were left as they are, which may be nowhere."""
     problems = (*report.desired.failures, *report.drift.problems)
-    return frozenset(unit for unit, error in problems if unit.attachment and not isinstance(error, Held))
+    return frozenset(unit for unit, error in problems if not isinstance(error, Held))
 
 
 def _unmade(report: Report) -> frozenset[Unit]:

@@ -85,6 +85,8 @@ def test_call_that_fails_stalls_its_network_alone_and_is_made_good_later(
     assert conditions(machine, "networks", "local")["Ready"]["status"] == "True"
     stalled = ("attachments", "far") if method in (ENDPOINT, JOIN) else ("networks", "fabric")
     assert conditions(machine, *stalled)["Ready"]["reason"] == "PluginFailed"
+    inspected = json.loads(reconcile("network", "inspect", "fabric").stdout)
+    assert [each["Containers"] for each in inspected if each["Containers"]] == []
 
     plugin.answers[method] = good
     reconcile.ok()

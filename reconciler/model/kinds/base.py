@@ -217,6 +217,10 @@ class Kind:
         """Say whether a foreign object under its key keeps it from being made."""
         return self.traits.is_exclusive
 
+    def is_endpoint(self) -> bool:
+        """Say whether an endpoint runs where it is found."""
+        return self.traits.is_endpoint_link
+
     def sandbox(self) -> NsRef:
         """Give the sandbox whose processes lose something with it, the host's namespace for none."""
         return HOST

@@ -54,3 +54,6 @@ class PluginEndpoint(Apart):
 
     def touches(self) -> tuple[NsRef, ...]:
         return HOST, self.ns
+
+    def is_endpoint(self) -> bool:
+        return self.is_complete
