@@ -10,15 +10,16 @@ from typing import Final
 
 from reconciler.errors import ConfigError
 from reconciler.git_tree import laid_out
+from reconciler.guard.expected import named_hosts
 from reconciler.guard.rehearsal import between
 from reconciler.model.desired import DesiredState
 from reconciler.model.report import Report
 from reconciler.review.entries import entry_changes
+from reconciler.review.expectations import unmet
 from reconciler.review.make_review import host_review, review_of
 from reconciler.review.reachability import walk_of
 from reconciler.review.values import Review
 from reconciler.settings import Settings
-from reconciler.spec.files import HOSTS
 from reconciler.spec.load import LoadedSpecs, load_specs
 
 ALL: Final = "all"
@@ -63,7 +64,7 @@ def _compared(
 ) -> Review:
     first = after.load(settings, settings.host, None)
     was = before.load(settings, settings.host, first)
-    known = sorted({*_named(before.folder, was), *_named(after.folder, first), *_listed(hosts_file)})
+    known = sorted({*named_hosts(before.folder, was), *named_hosts(after.folder, first), *_listed(hosts_file)})
     loads: list[tuple[LoadedSpecs, LoadedSpecs]] = []
     states: list[tuple[DesiredState, Report]] = []
     for index, host in enumerate(_chosen(hosts, known, settings.host)):
@@ -76,22 +77,12 @@ def _compared(
         report.desired.host.name: entry_changes(old.documents, new.documents, old.wanted, new.wanted)
         for (old, new), (_, report) in zip(loads, states, strict=True)
     }
-    return review_of(
-        name if not was.faults else f"{name}, without what has faults there",
-        changes,
-        (host_review(had, report, *walks) for had, report in states),
-    )
-
-
-def _named(folder: Path, loaded: LoadedSpecs) -> Iterable[str]:
-    """Give the hosts that the specs name: in `hosts:`, and as files of variables."""
-    for document in loaded.documents:
-        attachments = document.data.get("attachments") if isinstance(document.data, dict) else None
-        for value in attachments.values() if isinstance(attachments, dict) else ():
-            hosts = value.get("hosts") if isinstance(value, dict) else None
-            patterns: Sequence[object] = [hosts] if isinstance(hosts, str) else hosts if isinstance(hosts, list) else ()
-            yield from (one for one in patterns if isinstance(one, str) and not _GLOB & set(one))
-    yield from (path.stem for path in (folder / HOSTS).glob("*.yaml"))
+    if any(old.faults for old, _ in loads):
+        name = f"{name}, without what has faults there"
+    new = loads[0][1]
+    has_faults = any(report.spec_faults for _, report in states)
+    faults = () if has_faults else tuple(unmet(new.expectations, walks[1], new.documents))
+    return review_of(name, changes, (host_review(had, report, *walks) for had, report in states), faults)
 
 
 def _listed(hosts_file: Path | None) -> Iterable[str]:

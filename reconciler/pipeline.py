@@ -24,6 +24,7 @@ from reconciler.errors import PluginError, ReconcilerError
 from reconciler.facts import Facts
 from reconciler.flows import stale_flows
 from reconciler.gather import gather
+from reconciler.guard.expected import unmet_expectations
 from reconciler.guard.guarded import anothers_host, guarded, refuse_when_suspended
 from reconciler.guard.orders import NO_ORDERS, Orders
 from reconciler.guard.recovery import Run, forget, instead, recovered_pass, take_back
@@ -52,6 +53,12 @@ when what a plugin answered says what is to be done next."""
 def plan_pass(settings: Settings, backends: Backends, against: str = "live", orders: Orders = NO_ORDERS) -> Report:
     """Say what a pass would do. Writes nothing anywhere. against: live, or what `rehearsed` knows."""
     loaded = load(settings)
+    unmet = unmet_expectations(loaded, settings)
+    report = _planned(loaded, settings, backends, against, orders)
+    return replace(report, spec_faults=(*report.spec_faults, *unmet))
+
+
+def _planned(loaded: LoadedSpecs, settings: Settings, backends: Backends, against: str, orders: Orders) -> Report:
     if against != "live":
         return rehearsed(loaded, settings, backends.kv, against, orders)
     found = host_marks(backends.namespaces, backends.memory)

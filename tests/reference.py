@@ -140,6 +140,8 @@ SECTIONS: Final = {
     "SandboxSpec": "attachments.NAME.sandbox",
     "EndpointSpec": "attachments.NAME.networks.NAME",
     "LongPort": "attachments.NAME.ports[]",
+    "ExpectationSpec": "expect[]",
+    "PartiesSpec": "expect[].from, expect[].to",
 }
 
 

@@ -24,6 +24,7 @@ _SCHEMA_FILE = "reconciler.schema.json"
 @click.pass_context
 def validate(context: click.Context, *, output: str) -> ExitCode:
     """Check the specs: no rights, no kernel and no store needed."""
+    from reconciler.guard.expected import unmet_expectations
     from reconciler.guard.foresight import foreseen
     from reconciler.spec.load import load_specs
 
@@ -35,7 +36,7 @@ def validate(context: click.Context, *, output: str) -> ExitCode:
         is_in_cluster=bool(settings.cluster_store),
     )
     impossible, idle = foreseen(loaded, settings)
-    faults, warnings = (*loaded.faults, *impossible), (*loaded.warnings, *idle)
+    faults, warnings = (*loaded.faults, *impossible, *unmet_expectations(loaded, settings)), (*loaded.warnings, *idle)
     if output == "json":
         from reconciler.cli.diagnostics import validation
         from reconciler.status.json_text import json_text

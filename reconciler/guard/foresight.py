@@ -56,6 +56,27 @@ def empty_host(settings: Settings) -> HostFacts:
     return host_facts(settings, View(links=(), addresses=(), routes=()), _now())
 
 
+def on_any_host(wanted: WantedState, settings: Settings) -> DesiredState:
+    """Make all choices as on a host where there is nothing, and of which nothing is known."""
+    return assigned(wanted, any_host(settings), Promises(), {})
+
+
+def any_host(settings: Settings) -> HostFacts:
+    """What only the host could tell is left out, and so are the files of the machine that asks."""
+    return HostFacts(
+        name=settings.host,
+        instance=settings.instance,
+        hostname=settings.host,
+        uplink_mtu=None,
+        routes=(),
+        resolv_conf="",
+        resolved_conf="",
+        hosts="",
+        has_ipv6=True,
+        now="1970-01-01T00:00:00.000000000Z",
+    )
+
+
 def _places(wanted: WantedState, untold: Container[str]) -> Mapping[Unit, Source]:
     """Say where networks and attachments are declared; built-in ones are nowhere. untold: attachments to leave out."""
     found = {Unit(network=network.name): network.source for network in wanted.networks if network.source.line}

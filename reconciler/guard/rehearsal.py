@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from reconciler.compile import compile_objects
-from reconciler.guard.foresight import assigned, empty_host
+from reconciler.guard.foresight import any_host, assigned, empty_host
 from reconciler.guard.guarded import applied, guarded
 from reconciler.guard.last_good import LastGood, read_last_good
 from reconciler.guard.obey import obeyed
 from reconciler.guard.orders import Orders
 from reconciler.ipam.promises import Promises, decode_promises
 from reconciler.kv.protocol import KvStore
-from reconciler.model.desired import DesiredState, HostFacts
+from reconciler.model.desired import DesiredState
 from reconciler.model.objects import Key, KvRecord, Object, Seen, Unit
 from reconciler.model.plan import Plan
 from reconciler.model.report import Report
@@ -24,6 +24,8 @@ from reconciler.plugin.records import decode_plugin_records
 from reconciler.ports.promises import decode_ports
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
+
+_NOTHING = WantedState(networks=(), attachments=())
 
 
 def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str, orders: Orders) -> Report:
@@ -48,7 +50,7 @@ def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str
 
 def between(before: LoadedSpecs, after: LoadedSpecs, settings: Settings) -> tuple[DesiredState, Report]:
     """Give what a host has that applied `before` as its first specs, and the plan from there to `after`. Asks no host."""
-    host = _any_host(settings)
+    host = any_host(settings)
     had = assigned(before.wanted, host, Promises(), {})
     if before.wanted == after.wanted:
         return had, Report(
@@ -63,25 +65,6 @@ def between(before: LoadedSpecs, after: LoadedSpecs, settings: Settings) -> tupl
     promises, _ = decode_promises(records)
     ports, _ = decode_ports(records)
     return had, _report(after, assigned(after.wanted, host, promises, ports), objects, promises)
-
-
-def _any_host(settings: Settings) -> HostFacts:
-    """What only the host could tell is left out, and so are the files of the machine that asks."""
-    return HostFacts(
-        name=settings.host,
-        instance=settings.instance,
-        hostname=settings.host,
-        uplink_mtu=None,
-        routes=(),
-        resolv_conf="",
-        resolved_conf="",
-        hosts="",
-        has_ipv6=True,
-        now="1970-01-01T00:00:00.000000000Z",
-    )
-
-
-_NOTHING = WantedState(networks=(), attachments=())
 
 
 def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Object], promises: Promises) -> Report:

@@ -9,15 +9,18 @@ from typing import Final, Generic, TypeVar
 from pydantic import ValidationError
 
 from reconciler.errors import SpecError
+from reconciler.model.expectation import Expectation
 from reconciler.model.wanted import Source
 from reconciler.spec.attachment import AttachmentSpec
 from reconciler.spec.document import Document, Path, Tree, kind_of, unfilled
+from reconciler.spec.expectation import ExpectationSpec, expectation
 from reconciler.spec.fields import parse_served_name
 from reconciler.spec.messages import spec_faults, unknown_key
 from reconciler.spec.network import NetworkSpec
 from reconciler.spec.spec_model import SpecModel
 
 SECTIONS: Final = ("networks", "attachments")
+EXPECT: Final = "expect"
 COMPOSE_KEYS: Final = ("configs", "name", "secrets", "services", "version", "volumes")
 """What else an ordinary Compose file has at its top; none of it is ours to judge."""
 
@@ -47,6 +50,7 @@ class Declarations:
 
     networks: tuple[Declared[NetworkSpec], ...] = ()
     attachments: tuple[Declared[AttachmentSpec], ...] = ()
+    expectations: tuple[Expectation, ...] = ()
     faults: tuple[SpecError, ...] = ()
     is_complete: bool = True
 
@@ -63,6 +67,7 @@ def read_declarations(document: Document) -> Declarations:
     return Declarations(
         networks=tuple(_entries(document, "networks", data.get("networks"), NetworkSpec, faults)),
         attachments=tuple(_entries(document, "attachments", data.get("attachments"), AttachmentSpec, faults)),
+        expectations=tuple(_expectations(document, data.get(EXPECT), faults)),
         faults=tuple(faults),
         is_complete=is_complete,
     )
@@ -70,11 +75,23 @@ def read_declarations(document: Document) -> Declarations:
 
 def _top_faults(document: Document, data: dict[str, Tree]) -> Iterator[SpecError]:
     for key in data:
-        if key not in SECTIONS and key not in COMPOSE_KEYS and not key.startswith("x-"):
-            yield document.fault((key,), unknown_key(key, SECTIONS), at_key=True)
+        if key not in (*SECTIONS, EXPECT, *COMPOSE_KEYS) and not key.startswith("x-"):
+            yield document.fault((key,), unknown_key(key, (*SECTIONS, EXPECT)), at_key=True)
     for section in SECTIONS:
         if not isinstance(data.get(section), dict | None):
             yield document.fault((section,), f"expected a mapping of names, got {kind_of(data[section])}")
+
+
+def _expectations(document: Document, data: Tree, faults: list[SpecError]) -> Iterator[Expectation]:
+    if not isinstance(data, list | None):
+        faults.append(document.fault((EXPECT,), f"expected a list, got {kind_of(data)}"))
+    for index, value in enumerate(data) if isinstance(data, list) else ():
+        try:
+            spec = ExpectationSpec.model_validate(value if value is not None else "")
+        except ValidationError as error:
+            faults += spec_faults(document, (EXPECT, index), error)
+        else:
+            yield expectation(document, index, spec)
 
 
 def _entries(

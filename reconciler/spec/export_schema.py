@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from reconciler.spec.attachment import AttachmentSpec
 from reconciler.spec.bridge_options import BRIDGE_OPTIONS
 from reconciler.spec.declarations import COMPOSE_KEYS
+from reconciler.spec.expectation import ExpectationSpec
 from reconciler.spec.network import NetworkSpec
 
 FILE_NAME: Final = "reconciler.schema.json"
@@ -23,7 +24,8 @@ _OWN_KEYS: Final[dict[str, Any]] = {"^x-": {}}
 def schema() -> dict[str, Any]:
     """Return the schema of one spec file."""
     _, generated = models_json_schema(
-        [(NetworkSpec, "validation"), (AttachmentSpec, "validation")], ref_template="#/definitions/{model}"
+        [(model, "validation") for model in (NetworkSpec, AttachmentSpec, ExpectationSpec)],
+        ref_template="#/definitions/{model}",
     )
     definitions = {name: _as_loaded(definition) for name, definition in generated["$defs"].items()}
     options = definitions["NetworkSpec"]["properties"]["driver_opts"]["anyOf"][0]
@@ -36,6 +38,11 @@ def schema() -> dict[str, Any]:
         "properties": {
             "networks": _named("NetworkSpec", "networks by name"),
             "attachments": _named("AttachmentSpec", "sandboxes and the networks that they join, by name"),
+            "expect": {
+                "description": "who shall reach whom, or shall not; checked from the specs alone",
+                "type": ["array", "null"],
+                "items": {"$ref": "#/definitions/ExpectationSpec"},
+            },
             **{key: {"description": "Compose's own, ignored"} for key in COMPOSE_KEYS},
         },
         "patternProperties": _OWN_KEYS,

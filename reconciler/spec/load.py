@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import SpecError
+from reconciler.model.expectation import Expectation
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, NetworkWanted, Source, SpecWarning, WantedState
 from reconciler.spec.attachment import AttachmentSpec, NetworkTable, attachment_faults, attachment_wanted, network_mode
 from reconciler.spec.conflicts import attachment_conflicts, is_for_host, network_conflicts, twice_declared
 from reconciler.spec.declarations import Declarations, Declared, read_declarations
 from reconciler.spec.document import FAULTS_MAX, Document, parse_document, shown
+from reconciler.spec.expectation import party_faults
 from reconciler.spec.files import SpecFolder, SpecText, read_folder
 from reconciler.spec.links import HINTS_AMONG_MAX, Linkable, link_faults, linkable
 from reconciler.spec.names import long_name_faults
@@ -57,6 +59,7 @@ class LoadedSpecs:
     is_listed: bool = True
     folder: str = ""
     documents: tuple[Document, ...] = field(default=(), compare=False, repr=False)
+    expectations: tuple[Expectation, ...] = ()
 
 
 def load_specs(
@@ -124,6 +127,9 @@ def _understood(folder: SpecFolder, place: _Place, known: Mapping[str, ParsedFil
     of_networks = [entry for declared in declarations for entry in declared.networks]
     networks = _network_table(of_networks, faults, is_all_there=is_complete and not place.is_in_cluster)
     entries = [entry for declared in declarations for entry in declared.attachments]
+    expectations = tuple(each for declared in declarations for each in declared.expectations)
+    if is_complete:
+        faults += party_faults(expectations, (entry.key for entry in entries), networks)
     here = [entry for entry in entries if _may_be_here(entry, place.host)] if place.is_alone else entries
     among = linkable(entries, networks, place.host)
     attachments = _attachments(here, networks, among, faults, is_complete=is_complete)
@@ -144,6 +150,7 @@ def _understood(folder: SpecFolder, place: _Place, known: Mapping[str, ParsedFil
         parsed=parsed,
         is_listed=folder.is_listed,
         documents=tuple(documents),
+        expectations=expectations,
     )
 
 

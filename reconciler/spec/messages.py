@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from reconciler.errors import SpecError
 from reconciler.spec.attachment import AttachmentSpec, EndpointSpec, LongPort, SandboxSpec
 from reconciler.spec.document import FAULTS_MAX, Document, Path, kind_of, shown, unfilled
+from reconciler.spec.expectation import ExpectationSpec, PartiesSpec
 from reconciler.spec.fields import At
 from reconciler.spec.network import IpamSpec, NetworkSpec, SubnetSpec
 from reconciler.spec.spec_model import SpecModel
@@ -24,6 +25,9 @@ _MODELS: Final[Mapping[Path, type[SpecModel]]] = {
     ("attachments", "sandbox"): SandboxSpec,
     ("attachments", "networks"): EndpointSpec,
     ("attachments", "ports"): LongPort,
+    ("expect",): ExpectationSpec,
+    ("expect", "from"): PartiesSpec,
+    ("expect", "to"): PartiesSpec,
 }
 """Section and the fields that lead to a model, for the suggestion of its keys."""
 
@@ -92,7 +96,7 @@ def _typed(value: object) -> str:
 def _known_keys(place: Path) -> tuple[str, ...]:
     fields = (place[0], *place[2:-1])
     model = next(_MODELS[fields[:size]] for size in range(len(fields), 0, -1) if fields[:size] in _MODELS)
-    return tuple(model.model_fields)
+    return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
 def unknown_key(key: str, known: tuple[str, ...]) -> str:

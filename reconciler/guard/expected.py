@@ -1,0 +1,47 @@
+"""Whether the specs bring about what they expect, on all hosts that they name. Asks no host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import SpecError
+from reconciler.guard.foresight import on_any_host
+from reconciler.settings import Settings
+from reconciler.spec.files import HOSTS
+from reconciler.spec.load import LoadedSpecs, load_specs
+
+_GLOB: Final = frozenset("*?[")
+
+
+def named_hosts(folder: Path, loaded: LoadedSpecs) -> Iterable[str]:
+    """Give the hosts that the specs name: in `hosts:`, and as files of variables."""
+    for document in loaded.documents:
+        attachments = document.data.get("attachments") if isinstance(document.data, dict) else None
+        for value in attachments.values() if isinstance(attachments, dict) else ():
+            hosts = value.get("hosts") if isinstance(value, dict) else None
+            patterns: Sequence[object] = [hosts] if isinstance(hosts, str) else hosts if isinstance(hosts, list) else ()
+            yield from (one for one in patterns if isinstance(one, str) and not _GLOB & set(one))
+    yield from (path.stem for path in (folder / HOSTS).glob("*.yaml"))
+
+
+def unmet_expectations(loaded: LoadedSpecs, settings: Settings) -> tuple[SpecError, ...]:
+    """Give a fault for each expectation that the specs do not bring about. Specs with faults are to be mended first."""
+    if not loaded.expectations or loaded.faults:
+        return ()
+    from reconciler.review.expectations import unmet  # imported by those who expect something
+    from reconciler.review.reachability import walk_of
+
+    states = [on_any_host(loaded.wanted, settings)]
+    for host in sorted({*named_hosts(settings.specs_dir, loaded)} - {settings.host}):
+        other = load_specs(
+            settings.specs_dir,
+            host=host,
+            is_bridge_enabled=settings.is_bridge_enabled,
+            previous=loaded,
+            is_for_host_alone=True,
+        )
+        states.append(on_any_host(other.wanted, replace(settings, host=host)))
+    return tuple(unmet(loaded.expectations, walk_of(states), loaded.documents))
