@@ -14,7 +14,11 @@ from reconciler.model.report import Report
 from reconciler.model.words import some
 from reconciler.status.verdict import Unsettled
 
-_SIGNS: Final = {Action.CREATE: ("+", "green"), Action.UPDATE: ("~", "yellow"), Action.DELETE: ("-", "red")}
+_SIGNS: Final = {
+    Action.CREATE: click.style("+", fg="green"),
+    Action.UPDATE: click.style("~", fg="yellow"),
+    Action.DELETE: click.style("-", fg="red"),
+}
 _NOTICED: Final = {
     Disruption.LIVE: "changes while traffic flows",
     Disruption.FLAP: "a short loss",
@@ -66,11 +70,10 @@ def _title(unit: Unit) -> str:
 
 
 def operation_lines(operation: Operation) -> Iterator[str]:
-    sign, colour = _SIGNS[operation.action]
     noticed = _NOTICED.get(operation.disruption, "")
     hit = f" for {_some(operation.affects)}" if noticed and operation.affects else ""
     note = click.style(f"  # {noticed}{hit}", fg="magenta") if noticed else ""
-    yield f"  {click.style(sign, fg=colour)} {printable(operation.object.describe())}{note}"
+    yield f"  {_SIGNS[operation.action]} {printable(operation.object.describe())}{note}"
     if operation.before is not None and operation.after is not None:
         yield from (f"      {line}" for line in _changed_fields(operation.before, operation.after))
 
