@@ -19,7 +19,7 @@ from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_prom
 from reconciler.ipam.assign import assign
 from reconciler.ipam.gateway_network import with_gateway_network
 from reconciler.ipam.held import Published, with_held
-from reconciler.ipam.leases import leases
+from reconciler.ipam.leases import Leases, leases
 from reconciler.ipam.promises import Promises, merged
 from reconciler.last_answer import LastAnswer
 from reconciler.model.cluster import ClusterState, Place
@@ -83,13 +83,7 @@ class Decider:
     ) -> Decision:
         """Decide. blocked: units that failed before in this pass, to be left alone."""
         plugins = facts.records.plugins
-        wanted, cluster = self._with_global_networks(
-            wanted,
-            facts.cluster,
-            plugins.scopes,
-            instance=facts.place.instance if facts.place is not None else "",
-            is_advertised=facts.host.vtep is not None,
-        )
+        wanted, cluster = self._in_cluster(wanted, facts)
         wanted = self._with_gateway_network(wanted, plugins.answers)
         unresolved = frozenset(name for name, error in cluster.refused.items() if isinstance(error, AddressesAwaited))
         leased = self._leases(wanted, plugins, facts.incarnations, facts.host.name, unresolved=unresolved)
@@ -106,13 +100,7 @@ class Decider:
             told=(*desired.withdrawn, *shared.told(desired)),
             ended=frozenset(ended_endpoints(wanted, cluster, facts.records.promises.endpoints)),
         )
-        objects: dict[Key, Object] = {record.key: record for record in _still_to_be_told(cluster, facts)}
-        objects.update(self._compile_objects(desired, facts.sandboxes))
-        nodes = plugin_nodes(connecting_plugins(wanted, plugins), desired.nodes, plugins, facts.incarnations)
-        objects.update((asked.key, asked) for asked in (*plugin_scopes(wanted), *nodes, *leased.asked))
-        objects.update(shared.wanted)
-        objects.update((extra.key, extra) for extra in remembered_settings(objects, facts, desired))
-        objects.update((kept.key, kept) for kept in kept_readings(objects, facts.records.readings))
+        objects = self._objects(wanted, desired, facts, leased, shared)
         links = self._link_units(wanted, facts.host.name, promises)
         whose = owners(links, _sandbox_units(wanted, desired, facts), facts.seen, objects.values())
         if boundaries.failures or not boundaries.is_pruning:
@@ -125,6 +113,30 @@ class Decider:
             owners=whose,
             boundaries=boundaries,
         )
+
+    def _in_cluster(self, wanted: WantedState, facts: Facts) -> tuple[WantedState, ClusterState]:
+        """Hold what is wanted against what the cluster has."""
+        return self._with_global_networks(
+            wanted,
+            facts.cluster,
+            facts.records.plugins.scopes,
+            instance=facts.place.instance if facts.place is not None else "",
+            is_advertised=facts.host.vtep is not None,
+        )
+
+    def _objects(
+        self, wanted: WantedState, desired: DesiredState, facts: Facts, leased: Leases, shared: Shared
+    ) -> dict[Key, Object]:
+        """Return all that shall exist: on the host, at plugins, in both stores."""
+        plugins = facts.records.plugins
+        objects: dict[Key, Object] = {record.key: record for record in _still_to_be_told(shared.cluster, facts)}
+        objects.update(self._compile_objects(desired, facts.sandboxes))
+        nodes = plugin_nodes(connecting_plugins(wanted, plugins), desired.nodes, plugins, facts.incarnations)
+        objects.update((asked.key, asked) for asked in (*plugin_scopes(wanted), *nodes, *leased.asked))
+        objects.update(shared.wanted)
+        objects.update((extra.key, extra) for extra in remembered_settings(objects, facts, desired))
+        objects.update((kept.key, kept) for kept in kept_readings(objects, facts.records.readings))
+        return objects
 
     def _promises(self, wanted: WantedState, facts: Facts, cluster: ClusterState) -> Promises:
         """Return what our own store promised, else what we published in the cluster's, else what the kernel still knows."""
@@ -185,12 +197,7 @@ def _still_to_be_told(cluster: ClusterState, facts: Facts) -> Iterator[KvRecord]
 
 
 def _link_units(wanted: WantedState, host: str, promises: Promises) -> Mapping[str, Unit]:
-    promised = {network.link_name: Unit(network=name) for name, network in promises.networks.items()}
-    promised |= {
-        endpoint.link_name: Unit(network=network, attachment=attachment)
-        for (network, attachment), endpoint in promises.endpoints.items()
-    }
-    return link_units(wanted, host, {name: unit for name, unit in promised.items() if name})
+    return link_units(wanted, host, promises.link_units())
 
 
 def _sandbox_units(wanted: WantedState, desired: DesiredState, facts: Facts) -> Mapping[NsRef, Unit]:

@@ -72,7 +72,7 @@ def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Obj
     boundaries = Boundaries(
         failures=desired.failures, is_pruning=not loaded.wanted.has_faults, declared=declared_units(loaded.wanted)
     )
-    links = link_units(loaded.wanted, desired.host.name, _promised_units(promises))
+    links = link_units(loaded.wanted, desired.host.name, promises.link_units())
     sandboxes = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in loaded.wanted.attachments}
     objects = compile_objects(desired, {})
     whose = owners(links, sandboxes, seen, objects.values())
@@ -90,12 +90,3 @@ def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Obj
 def _without_drift(wanted: WantedState) -> WantedState:
     """Two sets of specs are compared: nothing that differs is drift."""
     return replace(wanted, holds=replace(wanted.holds, on_drift={}))
-
-
-def _promised_units(promises: Promises) -> Mapping[str, Unit]:
-    units = {network.link_name: Unit(network=name) for name, network in promises.networks.items()}
-    units |= {
-        endpoint.link_name: Unit(network=network, attachment=attachment)
-        for (network, attachment), endpoint in promises.endpoints.items()
-    }
-    return {name: unit for name, unit in units.items() if name}

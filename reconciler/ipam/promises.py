@@ -96,6 +96,12 @@ class Promises:
     sandboxes: Mapping[NsRef, str] = field(default_factory=dict)
     answers: Mapping[tuple[str, str], JoinAnswer] = field(default_factory=dict)
 
+    def link_units(self) -> Mapping[str, Unit]:
+        """Return whose each link is, by its name."""
+        units = {network.link_name: Unit(network=name) for name, network in self.networks.items()}
+        units |= {e.link_name: Unit(network=e.network, attachment=e.attachment) for e in self.endpoints.values()}
+        return {name: unit for name, unit in units.items() if name}
+
     def shared_networks(self) -> Iterator[str]:
         """Yield the names of the networks of the cluster that this host had to do with."""
         return (name for name, promise in self.networks.items() if promise.is_shared)

@@ -17,6 +17,7 @@ from reconciler.kv.protocol import Entry, KvStore
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Key, KvRecord, Namespace, NameTables, Object, Seen, Unit
 from reconciler.model.observed import HostPorts, SandboxFact
+from reconciler.model.plan import Action, Operation
 from reconciler.model.report import Report
 from reconciler.observe.records import decode_records
 from reconciler.settings import Settings
@@ -53,6 +54,13 @@ class ScriptedHost:
         report = self.go(orders)
         assert result(report) is ExitCode.OK, problems(report)
         return report
+
+    def remove_sandbox(self, name: str) -> None:
+        """Delete a namespace of ours, as anybody may."""
+        found = self.seen[Namespace.kind, NsRef(f"netns:{name}")].object
+        kernel = SimulatedKernel(self.seen.values())
+        kernel.apply_one(Operation(action=Action.DELETE, before=found, after=None, unit=found.unit))
+        self.seen = kernel.seen
 
     def has(self, unit: Unit) -> bool:
         """Say whether anything of a network, attachment or endpoint is there."""

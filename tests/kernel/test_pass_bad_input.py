@@ -27,67 +27,21 @@ attachments:
   other: {networks: {good: {}}}
 """
 
-BAD_SPECS = {
-    "bad yaml": ("networks: {bad: [", "bad.yaml:2:1: bad YAML"),
-    "unknown key": ("networks: {bad: {drivr: bridge}}", "did you mean 'driver'"),
-    "overlapping subnets": (
-        "networks: {bad: {ipam: {config: [{subnet: 10.9.0.0/16}]}}, worse: {ipam: {config: [{subnet: 10.9.4.0/24}]}}}",
-        "10.9.4.0/24",
-    ),
-    "gateway outside": (
-        "networks: {bad: {ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.8.0.1}]}}}",
-        "10.8.0.1",
-    ),
-    "static address taken twice": (
-        "attachments: {a: {networks: {good: {ipv4_address: 10.1.0.9}}}, b: {networks: {good: {ipv4_address: 10.1.0.9}}}}",
-        "10.1.0.9",
-    ),
-    "path for a name": ("networks: {../../etc/x: {}}", "../../etc/x"),
-    "path for an attachment": ("attachments: {../x: {}}", "../x"),
-    "link name too long": (
-        "networks: {bad: {driver_opts: {com.docker.network.bridge.name: a-name-of-17-char}}}",
-        "a-name-of-17-char",
-    ),
-    "network nobody declares": ("attachments: {bad: {networks: {nowhere: {}}}}", "nowhere"),
-    "built-in network declared": ("networks: {host: {driver: bridge}}", "host"),
-}
 
-
-@pytest.mark.parametrize("fault", BAD_SPECS)
 def test_bad_spec_beside_good_ones_is_named_and_the_good_ones_are_applied(
-    fault: str, forked: ForkedReconcile, machine: Machine, uplink: str
+    forked: ForkedReconcile, machine: Machine, uplink: str
 ) -> None:
-    text, expected = BAD_SPECS[fault]
-    forked.write(good=GOOD, bad=text)
+    forked.write(good=GOOD, bad="networks: {bad: [")
 
     ran = forked()
 
     assert ran.exit_code == ExitCode.BAD_SPECS, ran.text
-    assert expected in ran.stderr
+    assert "bad.yaml:2:1: bad YAML" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert machine.ping("fine", "10.1.0.3")
     assert forked("validate").exit_code == ExitCode.BAD_SPECS
     again = forked()
     assert (again.exit_code, again.writes) == (ExitCode.BAD_SPECS, ())
-
-
-def test_file_that_cannot_be_read_any_more_keeps_its_networks(
-    forked: ForkedReconcile, machine: Machine, host_ns: str
-) -> None:
-    forked.write(good=GOOD, later="networks: {side: {}}\nattachments: {sam: {networks: {side: {}}}}")
-    forked.ok()
-    before = settled(lambda: namespace(machine, host_ns))
-    (forked.specs / "later.yaml").write_text("networks: {side: {}\nattachments: [")
-    (forked.specs / "more.yaml").write_text("attachments: {new: {networks: {good: {}}}}")
-
-    ran = forked()
-
-    assert ran.exit_code == ExitCode.BAD_SPECS
-    assert machine.ping("new", "10.1.0.2")
-    kept = {link["ifname"]: link["ifindex"] for link in before["links"]}
-    now = {link["ifname"]: link["ifindex"] for link in namespace(machine, host_ns)["links"]}
-    assert kept.items() <= now.items()
-    assert machine.links("sam") == ["eth0", "lo"]
 
 
 @pytest.mark.parametrize("fault", ["cannot be read", "its new port is taken", "its network is gone"])
@@ -154,17 +108,6 @@ def test_foreign_docker0_is_reported_and_left_as_it_is(
     assert machine.ip_json(host_ns, "-details", "address", "show", "docker0") == foreign
 
 
-def test_conflict_goes_when_the_foreign_link_went(forked: ForkedReconcile, machine: Machine, host_ns: str) -> None:
-    _bridge_in_the_way(machine)
-    forked.write(default="attachments: {one: {}, two: {}}")
-    assert forked().exit_code == ExitCode.FAILED
-
-    machine.run("", "ip", "-n", host_ns, "link", "delete", "docker0")
-    forked.ok()
-
-    assert machine.ping("one", "172.17.0.3")
-
-
 @pytest.mark.parametrize("kind", ["a file", "a link"])
 def test_foreign_file_below_etc_netns_is_reported_and_left_as_it_is(
     kind: str, forked: ForkedReconcile, machine: Machine
@@ -202,15 +145,8 @@ def test_foreign_nft_table_of_our_name_in_another_family_is_left_alone(
     assert [machine.run(host_ns, "nft", "list", "table", *which).stdout for which in tables] == foreign
 
 
-@pytest.mark.parametrize(
-    "sandbox",
-    ["{netns: /run/netns/nowhere}", "{pid: 4194000}", "{pidfile: /run/nothing.pid}", "{netns: /etc/passwd}"],
-    ids=["path", "pid", "pidfile", "not a namespace"],
-)
-def test_sandbox_that_is_not_there_is_reported_and_the_others_go_on(
-    sandbox: str, forked: ForkedReconcile, machine: Machine
-) -> None:
-    forked.write(good=GOOD, bad=f"attachments: {{gone: {{sandbox: {sandbox}, networks: {{good: {{}}}}}}}}")
+def test_sandbox_that_is_not_there_is_reported_and_the_others_go_on(forked: ForkedReconcile, machine: Machine) -> None:
+    forked.write(good=GOOD, bad="attachments: {gone: {sandbox: {pid: 4194000}, networks: {good: {}}}}")
 
     ran = forked()
 
@@ -265,37 +201,6 @@ def test_two_attachments_with_one_sandbox_are_refused(forked: ForkedReconcile, m
     assert "same namespace" in ran.stderr
     assert machine.links("shared") == ["lo"]
     assert machine.links("fine") == ["eth0", "lo"]
-
-
-def test_full_network_and_full_pool_harm_only_who_comes_too_late(forked: ForkedReconcile, machine: Machine) -> None:
-    small = "networks: {tiny: {ipam: {config: [{subnet: 10.6.0.0/30}]}}}\n"
-    forked.write(good=GOOD, tiny=small + "attachments: {t1: {networks: {tiny: {}}}, t2: {networks: {tiny: {}}}}")
-
-    ran = forked()
-
-    assert ran.exit_code == ExitCode.FAILED
-    assert "t2" in ran.stderr
-    assert "10.6.0.0/30" in ran.stderr
-    assert machine.links("t1") == ["eth0", "lo"]
-    assert machine.ping("fine", "10.1.0.3")
-    assert forked().writes == ()
-
-
-def test_networks_beyond_the_default_pools_are_reported(
-    forked: ForkedReconcile, machine: Machine, host_ns: str
-) -> None:
-    machine.run("", "ip", "-n", host_ns, "link", "add", "theirs", "type", "bridge")
-    for route in ("172.16.0.0/12", "192.168.0.0/17", "192.168.128.0/18", "192.168.192.0/19"):
-        machine.run("", "ip", "-n", host_ns, "link", "set", "theirs", "up")
-        machine.run("", "ip", "-n", host_ns, "route", "add", route, "dev", "theirs")
-    forked.write(good=GOOD, many="networks: {a: {}, b: {}, c: {}}")
-
-    ran = forked("--bridge", "none")
-
-    assert ran.exit_code == ExitCode.FAILED
-    assert "network c" in ran.stderr
-    assert len([name for name in machine.links(host_ns) if name.startswith("br-")]) == 3
-    assert machine.ping("fine", "10.1.0.3")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from reconciler.errors import ExitCode, SandboxMissing
 from reconciler.guard.orders import Orders
+from reconciler.guard.suspension import Suspension, resume, suspend
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Bridge, LinkUp, Object, Route, Seen, Unit, VethPair
 from reconciler.model.observed import BoundSocket, HostPorts
@@ -207,7 +209,7 @@ def test_refused_pass_still_brings_about_what_is_declared_and_repairs_what_stays
     assert all(after.get(key) == o for key, o in kept.items())
 
     host.ok(Orders(is_prune_allowed=True))
-    assert networks_of(host) == ["new"] if "bridge" not in networks_of(host) else ["bridge", "new"]
+    assert networks_of(host) == ["bridge", "new"]
 
 
 def test_network_declared_unprotected_first_may_go(host: ScriptedHost) -> None:
@@ -262,3 +264,60 @@ def test_nothing_of_what_is_right_is_touched_by_a_change_beside_it(host: Scripte
     touched = {outcome.operation.unit.attachment for outcome in report.outcomes} - {"", "new"}
     assert touched == set()
     assert {outcome.operation.action for outcome in report.outcomes} <= {Action.CREATE, Action.UPDATE}
+
+
+def test_file_that_cannot_be_read_any_more_keeps_its_networks(host: ScriptedHost) -> None:
+    later = "networks: {side: {}}\nattachments: {sam: {networks: {side: {}}}}"
+    host.write(good=GOOD, later=later)
+    host.ok()
+    before = host.objects()
+    host.write(good=GOOD, later=f"{later}]", more="attachments: {new: {networks: {good: {}}}}")
+
+    report = host.go()
+
+    assert result(report) is ExitCode.BAD_SPECS
+    assert host.has(Unit(network="good", attachment="new"))
+    assert {key: o for key, o in host.objects().items() if key in before and o.kind != "NameTables"}.items() >= {
+        key: o for key, o in before.items() if o.kind != "NameTables"
+    }.items()
+
+
+def test_nothing_goes_either_when_nobody_remembers_how_it_was(host: ScriptedHost) -> None:
+    host.write(all=specs("a", "b"))
+    host.ok()
+    (host.settings.state_dir / "last-good.json").unlink()
+    (host.settings.state_dir / "verified.json").write_text("{ damaged")
+    before = host.objects()
+    host.write()
+
+    assert result(host.go()) is ExitCode.GUARDED
+
+    assert host.objects() == before
+
+
+def test_suspended_network_is_neither_changed_nor_removed_by_new_specs(host: ScriptedHost) -> None:
+    """Its subnet goes to somebody else meanwhile: that one cannot be had yet, and `a` stays."""
+    host.write(a=specs("a"), other="networks: {other: {}}")
+    host.ok()
+    suspend(host.settings.state_dir, [Suspension(network="a", actor="", reason="", since=0)], time.time())
+    host.write(b="networks: {b: {ipam: {config: [{subnet: 10.7.0.0/24}]}}, other: {}}")
+
+    report = host.go()
+
+    assert result(report) is ExitCode.FAILED
+    assert any("10.7.0.0/24" in text for unit, text in problems(report) if unit == "network b")
+    assert host.has(Unit(network="a", attachment="on-a"))
+    resume(host.settings.state_dir, ["a"], time.time())
+    host.ok()
+    assert networks_of(host) == ["b", "bridge", "other"]
+
+
+def test_new_sandbox_is_attached_although_drift_is_left(host: ScriptedHost) -> None:
+    host.write(all=specs("a", more=", onDrift: ignore"))
+    host.ok()
+    before = host.objects()
+    host.remove_sandbox("on-a")
+
+    host.ok()
+
+    assert host.objects() == before
