@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from reconciler import __version__
 from reconciler.cli.diagnostics import diagnostics
-from reconciler.model.objects import ClusterRecord, Key, KvRecord, Object, Unit
+from reconciler.model.kinds.base import Record
+from reconciler.model.objects import Key, Object, Unit
 from reconciler.model.plan import Action, Disruption, Operation
 from reconciler.model.report import Report
 from reconciler.status.json_text import Json, json_text
@@ -77,7 +78,7 @@ def _address(found: Object) -> str:
 def _attributes(found: Object | None) -> dict[str, Json] | None:
     if found is None:
         return None
-    if isinstance(found, (KvRecord, ClusterRecord)):
+    if isinstance(found, Record):
         return {"path": found.path, "value": _timeless(found.value)}
     return dict(found.attributes())
 

@@ -9,7 +9,8 @@ from typing import Final
 from reconciler.errors import DriftLeft, ReconcilerError
 from reconciler.model.holds import OnDrift
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import ClusterRecord, FirewallRules, KvRecord, Unit
+from reconciler.model.kinds.base import Record
+from reconciler.model.objects import FirewallRules, Unit
 from reconciler.model.observed import SandboxFact
 from reconciler.model.plan import Action, Operation, Plan
 from reconciler.model.wanted import WantedState
@@ -58,8 +59,7 @@ class _Drift:
     @classmethod
     def of(cls, operations: Sequence[Operation], wanted: WantedState, sandboxes: Mapping[NsRef, SandboxFact]) -> _Drift:
         holds = wanted.holds
-        records = (KvRecord, ClusterRecord)
-        changed = {operation.unit for operation in operations if isinstance(operation.object, records)}
+        changed = {operation.unit for operation in operations if isinstance(operation.object, Record)}
         for attachment in wanted.attachments:
             fact = sandboxes.get(attachment.sandbox.ns)
             if fact is None or fact.inode == 0 or fact.inode != holds.sandboxes.get(attachment.sandbox.ns):

@@ -23,6 +23,7 @@ from reconciler.model.identifiers import (
     own_parent_name,
     veth_link_name,
 )
+from reconciler.model.kinds.base import OnParent
 from reconciler.model.objects import Address, Bridge, IPInterface, IPNetwork, Ipvlan, Key, Macvlan, Seen, VethPair
 from reconciler.model.wanted import AttachmentWanted, NetworkWanted, WantedState
 
@@ -88,7 +89,7 @@ def _has_forgotten_sublinks(wanted: WantedState, promises: Promises, seen: Mappi
         if endpoint.network in names and (endpoint.network, attachment.name) not in promises.endpoints
     }
     return bool(forgotten) and any(
-        isinstance(each.object, (Macvlan, Ipvlan)) and each.object.ns in forgotten for each in seen.values()
+        isinstance(each.object, OnParent) and each.object.ns in forgotten for each in seen.values()
     )
 
 

@@ -18,7 +18,8 @@ from reconciler.model.identifiers import (
     short_id,
     veth_link_name,
 )
-from reconciler.model.objects import Ipvlan, Key, Macvlan, Object, PluginEndpoint, PluginLink, Seen, Unit, VethPair
+from reconciler.model.kinds.base import OnParent
+from reconciler.model.objects import Key, Object, PluginEndpoint, PluginLink, Seen, Unit, VethPair
 from reconciler.model.wanted import WantedState
 
 
@@ -107,14 +108,14 @@ def owners(
 
 
 def _sublinks(wanted: Iterable[Object], seen: Mapping[Key, Seen]) -> Mapping[tuple[NsRef, str], Unit]:
-    """Tell macvlan and ipvlan links by name; one that was renamed by its parent, if no other is on that."""
+    """Tell links on a parent by name; one that was renamed by its parent, if no other is on that."""
     by_name: dict[tuple[NsRef, str], Unit] = {}
     by_parent: defaultdict[tuple[NsRef, str], list[Unit]] = defaultdict(list)
-    for mine in _sublinks_of(wanted):
+    for mine in _on_parents(wanted):
         by_name[mine.ns, mine.ifname] = mine.unit
         by_parent[mine.ns, mine.parent].append(mine.unit)
     found = {}
-    for link in _sublinks_of(each.object for each in seen.values()):
+    for link in _on_parents(each.object for each in seen.values()):
         units = by_parent.get((link.ns, link.parent), [])
         unit = by_name.get((link.ns, link.ifname)) or (units[0] if len(units) == 1 else None)
         if unit is not None:
@@ -122,8 +123,8 @@ def _sublinks(wanted: Iterable[Object], seen: Mapping[Key, Seen]) -> Mapping[tup
     return found
 
 
-def _sublinks_of(objects: Iterable[Object]) -> Iterator[Macvlan | Ipvlan]:
-    return (each for each in objects if isinstance(each, (Macvlan, Ipvlan)))
+def _on_parents(objects: Iterable[Object]) -> Iterator[OnParent]:
+    return (each for each in objects if isinstance(each, OnParent))
 
 
 def _of_plugins(seen: Mapping[Key, Seen]) -> Mapping[tuple[NsRef, str], Unit]:

@@ -265,6 +265,16 @@ class OfLink(Kind):
         return ()
 
 
+class OnParent(OfLink):
+    """The family of links in sandboxes that sit on a link of the host."""
+
+    __slots__ = ()
+    parent: str
+
+    def sandbox(self) -> NsRef:
+        return self.ns
+
+
 class OnLink(Kind):
     """The family of what a link has, and loses when it or its namespace goes."""
 
@@ -317,6 +327,18 @@ class Apart(Kind):
 
     def sits_on(self) -> Places:
         return ()
+
+
+class Record(Apart):
+    """The family of what stands in a key-value store."""
+
+    __slots__ = ()
+    path: str
+    value: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.path)
 
 
 def addresses_of(ns: NsRef, ifname: str) -> Place:

@@ -8,13 +8,12 @@ from typing import ClassVar
 from reconciler.model.kinds.base import (
     NO_FIELDS,
     UNFELT,
-    Apart,
     IsOwnLink,
-    Key,
     Kind,
     Owners,
     Phase,
     Rank,
+    Record,
     Step,
     Traits,
 )
@@ -22,7 +21,7 @@ from reconciler.model.units import CLUSTER_UNIT, Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterRecord(Apart):
+class ClusterRecord(Record):
     """A record in the cluster's store, where other hosts read it. value: JSON with sorted keys.
 
     With some records other keys are claimed in the same transaction (an endpoint's addresses, a network's VNIs); these follow from
@@ -41,10 +40,6 @@ class ClusterRecord(Apart):
     )
     path: str
     value: str
-
-    @property
-    def key(self) -> Key:
-        return (self.kind, self.path)
 
     @property
     def is_common(self) -> bool:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
-from reconciler.model.kinds.base import FELT_AS_LINK, OfLink, Traits, inside_out, these, where
+from reconciler.model.kinds.base import FELT_AS_LINK, OnParent, Traits, inside_out, these, where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ipvlan(OfLink):
+class Ipvlan(OnParent):
     """An ipvlan link in a sandbox; all on one parent share its MAC address. mode: l2, l3 or l3s. flag: bridge, private or vepa.
 
     Otherwise as `Macvlan`.
@@ -36,6 +36,3 @@ class Ipvlan(OfLink):
     def describe(self) -> str:
         kind = f"{self.mode} {self.flag}"
         return f"ipvlan {self.ifname} on {self.parent or '?'} ({kind}, mtu {self.mtu}){where(self.ns)}"
-
-    def sandbox(self) -> NsRef:
-        return self.ns

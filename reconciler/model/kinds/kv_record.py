@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, Owners, Phase, Rank, Step, Traits
+from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Owners, Phase, Rank, Record, Step, Traits
 from reconciler.model.units import HOST_UNIT, Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KvRecord(Apart):
+class KvRecord(Record):
     """A promise in the key-value store. value: JSON with sorted keys."""
 
     kind: ClassVar[str] = "KvRecord"
@@ -25,10 +25,6 @@ class KvRecord(Apart):
     )
     path: str
     value: str
-
-    @property
-    def key(self) -> Key:
-        return (self.kind, self.path)
 
     def describe(self) -> str:
         return f"record {self.path}"

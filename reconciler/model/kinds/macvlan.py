@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
-from reconciler.model.kinds.base import FELT_AS_LINK, OfLink, Traits, inside_out, these, where
+from reconciler.model.kinds.base import FELT_AS_LINK, OnParent, Traits, inside_out, these, where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Macvlan(OfLink):
+class Macvlan(OnParent):
     """A macvlan link in a sandbox, on a link of the host's own namespace. Its own state is a `LinkUp`.
 
     parent: as observed "" when it sits on no link of the host. mode: bridge, private, vepa or passthru. mtu: bytes.
@@ -35,6 +35,3 @@ class Macvlan(OfLink):
 
     def describe(self) -> str:
         return f"macvlan {self.ifname} on {self.parent or '?'} ({self.mode}, mtu {self.mtu}){where(self.ns)}"
-
-    def sandbox(self) -> NsRef:
-        return self.ns
