@@ -14,11 +14,11 @@ from reconciler.guard.expected import named_hosts
 from reconciler.guard.rehearsal import between
 from reconciler.model.desired import DesiredState
 from reconciler.model.report import Report
-from reconciler.review.entries import entry_changes
+from reconciler.review.entries import Entry, differing_entries, entry_changes
 from reconciler.review.expectations import unmet
 from reconciler.review.make_review import host_review, review_of
 from reconciler.review.reachability import walk_of
-from reconciler.review.values import Review
+from reconciler.review.values import EntryChange, Review
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs, load_specs
 
@@ -73,10 +73,13 @@ def _compared(
         loads.append((old, new))
         states.append(between(old, new, replace(settings, host=host)))
     walks = walk_of(had for had, _ in states), walk_of(report.desired for _, report in states)
-    changes = {
-        report.desired.host.name: entry_changes(old.documents, new.documents, old.wanted, new.wanted)
-        for (old, new), (_, report) in zip(loads, states, strict=True)
-    }
+    differing: dict[tuple[int, ...], tuple[Entry, ...]] = {}
+    changes: dict[str, tuple[EntryChange, ...]] = {}
+    for (old, new), (_, report) in zip(loads, states, strict=True):
+        documents = tuple(map(id, (*old.documents, *new.documents)))
+        if documents not in differing:  # hosts differ by what their templates give alone
+            differing[documents] = differing_entries(old.documents, new.documents)
+        changes[report.desired.host.name] = entry_changes(differing[documents], old.wanted, new.wanted)
     if any(old.faults for old, _ in loads):
         name = f"{name}, without what has faults there"
     new = loads[0][1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
 
@@ -18,14 +19,28 @@ _Place = tuple[str, str]
 """Section and key of an entry."""
 
 
-def entry_changes(
-    before: Sequence[Document], after: Sequence[Document], had: WantedState, has: WantedState
-) -> tuple[EntryChange, ...]:
-    """Compare what one host has of the specs. had, has: what the documents declare for it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One network or attachment whose text differs. was, is_there: before, and now."""
+
+    place: _Place
+    source: Source
+    was: bool
+    is_there: bool
+    fields: tuple[FieldChange, ...]
+
+
+def differing_entries(before: Sequence[Document], after: Sequence[Document]) -> tuple[Entry, ...]:
+    """Compare all that two versions of the specs say."""
     shared = {id(document) for document in before} & {id(document) for document in after}
     old = _entries(document for document in before if id(document) not in shared)
     new = _entries(document for document in after if id(document) not in shared)
-    return tuple(_changes(old, new, _names(had), _names(has)))
+    return tuple(_differing(old, new))
+
+
+def entry_changes(entries: Iterable[Entry], had: WantedState, has: WantedState) -> tuple[EntryChange, ...]:
+    """Give what of that one host has. had, has: what it is to have by all entries."""
+    return tuple(_changes(entries, _names(had), _names(has)))
 
 
 def shared_changes(by_host: Mapping[str, Iterable[EntryChange]]) -> tuple[SharedChange, ...]:
@@ -74,29 +89,31 @@ def _names(wanted: WantedState) -> Collection[str]:
     return {attachment.name for attachment in wanted.attachments}
 
 
-def _changes(
-    old: Mapping[_Place, tuple[Document, Tree]],
-    new: Mapping[_Place, tuple[Document, Tree]],
-    had: Collection[str],
-    has: Collection[str],
-) -> Iterator[EntryChange]:
+def _differing(
+    old: Mapping[_Place, tuple[Document, Tree]], new: Mapping[_Place, tuple[Document, Tree]]
+) -> Iterator[Entry]:
     for place in sorted(old.keys() | new.keys()):
-        section, key = place
-        fields = tuple(_field_changes(place, old.get(place), new.get(place)))
+        before, after = old.get(place), new.get(place)
+        fields = tuple(_field_changes(place, before, after))
+        document = (after or old[place])[0]
+        if fields or before is None or after is None:
+            source = document.source(place, at_key=True)
+            yield Entry(place=place, source=source, was=before is not None, is_there=after is not None, fields=fields)
+
+
+def _changes(entries: Iterable[Entry], had: Collection[str], has: Collection[str]) -> Iterator[EntryChange]:
+    for entry in entries:
+        section, key = entry.place
         is_network = section == "networks"
-        was = place in old and (is_network or key in had)
-        is_there = place in new and (is_network or key in has)
-        if was == is_there and (not fields or not was):
-            continue
-        action = Action.UPDATE if was and is_there else Action.CREATE if is_there else Action.DELETE
-        document = (new.get(place) or old[place])[0]
-        yield EntryChange(
-            unit=Unit(network=key) if section == "networks" else Unit(attachment=key),
-            action=action,
-            source=document.source(place, at_key=True),
-            is_before=place not in new,
-            fields=fields,
-        )
+        was, is_there = entry.was and (is_network or key in had), entry.is_there and (is_network or key in has)
+        if was or is_there:
+            yield EntryChange(
+                unit=Unit(network=key) if is_network else Unit(attachment=key),
+                action=Action.UPDATE if was and is_there else Action.CREATE if is_there else Action.DELETE,
+                source=entry.source,
+                is_before=not entry.is_there,
+                fields=entry.fields,
+            )
 
 
 def _field_changes(

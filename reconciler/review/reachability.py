@@ -36,25 +36,54 @@ def _addresses(desired: DesiredState) -> frozenset[IPAddress]:
 
 
 def flows_of(walk: Walk, host: str) -> frozenset[Flow]:
-    """Give what the attachments of a host reach, and who reaches them."""
+    """Give what the attachments of a host reach, and who reaches them. Those that behave alike are asked once."""
     site = walk.sites[host]
+    asked: dict[_Alike, tuple[Flow, ...]] = {}
     versions: defaultdict[Flow, list[int]] = defaultdict(list)
     for attachment in site.members.values():
-        if attachment.ns != HOST:
-            for flow in _flows(walk, site, attachment):
-                versions[replace(flow, versions=())].extend(flow.versions)
+        if attachment.ns == HOST:
+            continue
+        alike = _alike(attachment)
+        if alike not in asked:
+            asked[alike] = tuple(_of_its_kind(walk, site, attachment))
+        of_its_kind = (_about(flow, attachment.name) for flow in asked[alike])
+        for flow in (*of_its_kind, *_published(walk, site, attachment), *_linked(walk, site, attachment)):
+            versions[replace(flow, versions=())].extend(flow.versions)
     return frozenset(replace(flow, versions=tuple(sorted(set(found)))) for flow, found in versions.items())
 
 
-def _flows(walk: Walk, site: Site, attachment: DesiredAttachment) -> Iterator[Flow]:
+_Alike = tuple[tuple[object, ...], ...]
+"""What decides where packets of an attachment go and which come to it, but for its own links and ports."""
+
+_SELF: Final = "<self>"
+
+
+def _alike(attachment: DesiredAttachment) -> _Alike:
+    return tuple(
+        (
+            endpoint.network,
+            endpoint.is_default_ipv4,
+            endpoint.is_default_ipv6,
+            endpoint.gateway_ipv4,
+            endpoint.gateway_ipv6,
+            endpoint.ipv4 and endpoint.ipv4.network,
+            endpoint.ipv6 and endpoint.ipv6.network,
+            bool(endpoint.ports),
+        )
+        for endpoint in attachment.endpoints
+    )
+
+
+def _about(flow: Flow, name: str) -> Flow:
+    client, server = (name if party == _SELF else party for party in (flow.client, flow.server))
+    return replace(flow, client=client, server=server)
+
+
+def _of_its_kind(walk: Walk, site: Site, attachment: DesiredAttachment) -> Iterator[Flow]:
     yield from _way_out(walk, site, attachment)
     for endpoint in attachment.endpoints:
         yield from _neighbours(walk, site, attachment, endpoint)
-        yield from _direct(walk, site, attachment, endpoint)
-        for binding in endpoint.ports:
-            if binding.host_port:
-                yield from _published(walk, site, attachment, binding)
-    yield from _linked(walk, site, attachment)
+        yield from _direct(walk, site, endpoint)
 
 
 def _way_out(walk: Walk, site: Site, attachment: DesiredAttachment) -> Iterator[Flow]:
@@ -64,7 +93,7 @@ def _way_out(walk: Walk, site: Site, attachment: DesiredAttachment) -> Iterator[
         answer = walk.ask(packet)
         if answer.server is not None:
             how = "with its own address" if answer.seen_as in own else "masqueraded"
-            yield Flow(client=attachment.name, server="outside", what="", how=how, versions=(version,))
+            yield Flow(client=_SELF, server="outside", what="", how=how, versions=(version,))
 
 
 def _neighbours(walk: Walk, site: Site, attachment: DesiredAttachment, endpoint: DesiredEndpoint) -> Iterator[Flow]:
@@ -76,7 +105,7 @@ def _neighbours(walk: Walk, site: Site, attachment: DesiredAttachment, endpoint:
         answer = walk.ask(Packet(client=site.party(attachment), address=address, protocol="icmp"))
         if answer.server is not None and answer.server.kind is PartyKind.ATTACHMENT:
             text = f"the others on {endpoint.network}"
-            yield Flow(client=attachment.name, server=text, what="", how="neighbours", versions=(version,))
+            yield Flow(client=_SELF, server=text, what="", how="neighbours", versions=(version,))
 
 
 def _other_member(walk: Walk, site: Site, of: DesiredAttachment, network: str, version: int) -> IPAddress | None:
@@ -89,21 +118,28 @@ def _other_member(walk: Walk, site: Site, of: DesiredAttachment, network: str, v
     return None
 
 
-def _direct(walk: Walk, site: Site, attachment: DesiredAttachment, endpoint: DesiredEndpoint) -> Iterator[Flow]:
+def _direct(walk: Walk, site: Site, endpoint: DesiredEndpoint) -> Iterator[Flow]:
     outside = Party(PartyKind.OUTSIDE, site.name)
     for version in _VERSIONS:
         interface = interface_of(endpoint, version)
         if interface is not None and walk.ask(Packet(client=outside, address=interface.ip, protocol="icmp")).server:
             yield Flow(
                 client="outside",
-                server=attachment.name,
+                server=_SELF,
                 what=f"its address on {endpoint.network}",
                 how="routed",
                 versions=(version,),
             )
 
 
-def _published(walk: Walk, site: Site, attachment: DesiredAttachment, binding: PortBinding) -> Iterator[Flow]:
+def _published(walk: Walk, site: Site, attachment: DesiredAttachment) -> Iterator[Flow]:
+    for endpoint in attachment.endpoints:
+        for binding in endpoint.ports:
+            if binding.host_port:
+                yield from _publication(walk, site, attachment, binding)
+
+
+def _publication(walk: Walk, site: Site, attachment: DesiredAttachment, binding: PortBinding) -> Iterator[Flow]:
     version = binding.host_ip.version
     address = OF_HOST[version] if binding.host_ip.is_unspecified else binding.host_ip
     client = Party(PartyKind.HOST if address.is_loopback else PartyKind.OUTSIDE, site.name)

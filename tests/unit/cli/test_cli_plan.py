@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_interface
 from pathlib import Path
@@ -13,6 +14,7 @@ from reconciler.cli.diagnostics import ANNOTATIONS_MAX, annotation, fault_annota
 from reconciler.cli.plan_github import plan_github
 from reconciler.cli.plan_json import plan_json
 from reconciler.cli.plan_text import plan_text
+from reconciler.cli.root import main
 from reconciler.errors import NameConflict, SpecError
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST
@@ -226,3 +228,27 @@ def test_annotations_stay_within_the_limit_and_say_how_many_more(count: int) -> 
     assert len(lines) == ANNOTATIONS_MAX
     assert ("more" in lines[-1]) == (count > ANNOTATIONS_MAX)
     assert count == ANNOTATIONS_MAX or lines[-1].startswith(f"::error::{count - ANNOTATIONS_MAX + 1} more")
+
+
+def leaves(value: object) -> Iterator[object]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+@pytest.mark.parametrize("example", ["walkthrough", "ports-and-links", "ipv6", "macvlan", "overlay", "names"])
+def test_no_text_in_the_json_is_as_python_writes_a_value(
+    example: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specs = str(Path(__file__).parents[3] / "examples" / example)
+    main(["--specs", specs, "--state-dir", str(tmp_path), "--dry-run", "--against", "empty", "--output", "json"])
+
+    document = json.loads(capsys.readouterr().out)
+
+    assert document["resource_changes"]
+    texts = [leaf for leaf in leaves(document) if isinstance(leaf, str)]
+    assert [text for text in texts if text.startswith(("('", '("', "['", "{'", "IPv", "<reconciler"))] == []
+    elements = [c["after"]["element"] for c in document["resource_changes"] if c["kind"] == "FirewallElement"]
+    assert all(isinstance(element, list) for element in elements)
