@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,10 +11,12 @@ from reconciler.model.desired import (
     DesiredEndpoint,
     DesiredNetwork,
     DesiredState,
+    DesiredSubnet,
     PortBinding,
 )
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress, IPInterface
+from reconciler.model.plugins import is_plugin
 from reconciler.model.wanted import Source
 from reconciler.reach.values import Party, PartyKind
 
@@ -44,6 +46,15 @@ def interface_of(endpoint: DesiredEndpoint, version: int) -> IPInterface | None:
 
 def default_of(endpoint: DesiredEndpoint, version: int) -> bool:
     return endpoint.is_default_ipv4 if version == 4 else endpoint.is_default_ipv6
+
+
+def way_out(
+    attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork], version: int
+) -> DesiredEndpoint | None:
+    """Give the endpoint that the default route leads through. Where none is known of, a plugin may give one."""
+    inside = [one for one in attachment.endpoints if interface_of(one, version) is not None]
+    of_plugins = (one for one in inside if is_plugin(networks[one.network].wanted.driver))
+    return next((one for one in inside if default_of(one, version)), None) or next(of_plugins, None)
 
 
 def gateway_of(endpoint: DesiredEndpoint, version: int) -> IPAddress | None:
@@ -112,10 +123,40 @@ class Site:
 
     def network_at(self, address: IPAddress) -> DesiredNetwork | None:
         """Give the network to which the host has a route of its own for an address."""
-        for network in self.bridged:
-            if any(address in subnet.subnet and network.holds_gateway(subnet) for subnet in network.subnets):
-                return network
+        found = self._subnet_at(address)
+        return found[0] if found is not None and found[0].holds_gateway(found[1]) else None
+
+    def home_of(self, address: IPAddress) -> DesiredNetwork | None:
+        """Give the network in whose subnet an address is, whether the host has a route there or not."""
+        found = self._subnet_at(address)
+        return found[0] if found is not None else None
+
+    def plugin_network_at(self, address: IPAddress) -> DesiredNetwork | None:
+        plugins = (network for network in self.networks.values() if is_plugin(network.wanted.driver))
+        return next((one for one in plugins if any(address in each.subnet for each in one.subnets)), None)
+
+    def _subnet_at(self, address: IPAddress) -> tuple[DesiredNetwork, DesiredSubnet] | None:
+        bits, number = address.max_prefixlen, int(address)
+        for version, length in self._lengths:
+            if version == address.version:
+                found = self._subnets.get((version, length, number >> bits - length))
+                if found is not None:
+                    return found
         return None
+
+    @cached_property
+    def _subnets(self) -> dict[tuple[int, int, int], tuple[DesiredNetwork, DesiredSubnet]]:
+        """Give by version, prefix length and prefix: subnets of bridges on one host do not overlap."""
+        return {
+            (net.version, net.prefixlen, int(net.network_address) >> net.max_prefixlen - net.prefixlen): (network, one)
+            for network in self.bridged
+            for one in network.subnets
+            for net in (one.subnet,)
+        }
+
+    @cached_property
+    def _lengths(self) -> tuple[tuple[int, int], ...]:
+        return tuple(sorted({(version, length) for version, length, _ in self._subnets}))
 
     def gateway(self, network: DesiredNetwork, address: IPAddress) -> IPAddress | None:
         """Give the host's address in the subnet of an address of the network's."""
@@ -135,6 +176,26 @@ class Site:
             for subnet in network.subnets
             if subnet.gateway is not None and network.holds_gateway(subnet)
         )
+
+    def gateways_of(self, attachment: str, version: int) -> Iterator[IPAddress]:
+        """Give the addresses that the host has on the networks of an attachment."""
+        for endpoint in self.members[attachment].endpoints:
+            network, interface = self.networks[endpoint.network], interface_of(endpoint, version)
+            if interface is not None and network.is_bridged and network.ns == HOST:
+                gateway = self.gateway(network, interface.ip)
+                if gateway is not None:
+                    yield gateway
+
+    def shares(self, client: Party, address: IPAddress) -> bool:
+        """Say whether a party of this host has an address beside this one on a network that hosts share."""
+        member = self.members.get(client.name) if client.kind is PartyKind.ATTACHMENT else None
+        shared = (one for one in (member.endpoints if member else ()) if self.networks[one.network].scope == "global")
+        interfaces = (interface_of(one, address.version) for one in shared)
+        return any(interface is not None and address in interface.network for interface in interfaces)
+
+    def addresses_of(self, attachment: str) -> frozenset[IPAddress]:
+        endpoints = self.members[attachment].endpoints
+        return frozenset(each.ip for one in endpoints for each in (one.ipv4, one.ipv6) if each is not None)
 
     @cached_property
     def publications(self) -> tuple[Publication, ...]:

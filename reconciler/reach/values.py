@@ -57,11 +57,13 @@ class Answer:
     """Who answers, None for nobody; steps: the way there, the last one says why it ends.
 
     seen_as: the client's address as the server sees it; None where it is one of the host's own addresses that no spec names.
+    is_known: False where what decides is in no spec, as in a plugin's network; then no server is named.
     """
 
     server: Party | None
     steps: tuple[Step, ...]
     seen_as: IPAddress | None = None
+    is_known: bool = True
 
     def after(self, *steps: Step) -> Answer:
         return replace(self, steps=(*steps, *self.steps))
@@ -69,3 +71,7 @@ class Answer:
 
 def refused(text: str, source: Source | None = None) -> Answer:
     return Answer(server=None, steps=(Step(text, source),))
+
+
+def not_known(text: str, source: Source | None = None) -> Answer:
+    return Answer(server=None, steps=(Step(text, source),), is_known=False)

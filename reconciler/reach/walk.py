@@ -11,18 +11,20 @@ from ipaddress import IPv6Address
 from typing import Final, assert_never
 
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork
+from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress
-from reconciler.model.wanted import GatewayMode, MacvlanMode
+from reconciler.model.plugins import is_plugin
+from reconciler.model.wanted import GatewayMode, IpvlanFlag, MacvlanMode
 from reconciler.model.words import before_port
 from reconciler.reach.site import (
     Publication,
     Site,
-    default_of,
     gateway_of,
     interface_of,
     is_translated,
+    way_out,
 )
-from reconciler.reach.values import Answer, Packet, Party, PartyKind, Step, refused
+from reconciler.reach.values import Answer, Packet, Party, PartyKind, Step, not_known, refused
 
 _LOOPBACK_6: Final = IPv6Address(1)
 
@@ -66,18 +68,20 @@ class Walk:
             interface = interface_of(endpoint, version)
             if interface is not None and packet.address in interface.network:
                 return self._neighbour(site, packet, endpoint)
-        for endpoint in attachment.endpoints:
-            if default_of(endpoint, version):
-                return self._by_default(site, packet, endpoint)
+        default = way_out(attachment, site.networks, version)
+        if default is not None:
+            return self._by_default(site, packet, default)
         text = f"{attachment.name} has no IPv{version} default route: none of its networks leads outside"
         return refused(text, attachment.wanted.source)
 
     def _neighbour(self, site: Site, packet: Packet, endpoint: DesiredEndpoint) -> Answer:
         """To an address of a subnet that the client is on."""
         network = site.networks[endpoint.network]
+        if is_plugin(network.wanted.driver):
+            return _of_plugin(network)
         interface = interface_of(endpoint, packet.version)
         assert interface is not None
-        if network in site.bridged and site.gateway(network, packet.address) == packet.address:
+        if network.is_bridged and network.ns == HOST and site.gateway(network, packet.address) == packet.address:
             step = Step(f"the host's address on {network.name}", network.wanted.source)
             return self._to_host(site, _Arrival(packet=packet, source=interface.ip, by=network)).after(step)
         server = self._member(site, network, packet.address)
@@ -103,8 +107,11 @@ class Walk:
 
     def _between_neighbours(self, network: DesiredNetwork, site: Site, packet: Packet, source: IPAddress) -> str | None:
         """Say what keeps two members of a network apart, None when nothing does."""
-        if network.wanted.macvlan is not None and network.wanted.macvlan.mode is not MacvlanMode.BRIDGE:
-            return f"mode {network.wanted.macvlan.mode} of {network.name} keeps its members apart"
+        macvlan, ipvlan = network.wanted.macvlan, network.wanted.ipvlan
+        if macvlan is not None and macvlan.mode is not MacvlanMode.BRIDGE:
+            return f"mode {macvlan.mode} of {network.name} keeps its members apart"
+        if ipvlan is not None and ipvlan.flag is not IpvlanFlag.BRIDGE:
+            return f"flag {ipvlan.flag} of {network.name} keeps its members apart"
         if network.wanted.bridge is None or network.wanted.bridge_options.is_icc_enabled:
             return None
         if self._is_linked(site, packet, source):
@@ -127,6 +134,8 @@ class Walk:
         network, source = site.networks[endpoint.network], interface_of(endpoint, packet.version)
         assert source is not None
         step = Step(f"by the default route, on {network.name}", endpoint.wanted.source)
+        if is_plugin(network.wanted.driver):
+            return _of_plugin(network).after(step)
         if network.wanted.sublink is not None:
             return self._on_parent(site, packet, network, source.ip).after(step)
         gateway = gateway_of(endpoint, packet.version)
@@ -152,9 +161,7 @@ class Walk:
             return self._to_host(site, _Arrival(packet=packet, source=packet.address))
         network = site.network_at(packet.address)
         if network is None:
-            if _subnet_of_ours(site, packet.address):
-                return refused(f"the host has no address in the subnet of {packet.address}")
-            return Answer(server=Party(PartyKind.OUTSIDE, site.name), steps=(Step("by the host's own routes"),))
+            return _by_routes_of_host(site, packet)
         step = Step(f"the host has an address on {network.name}", network.wanted.source)
         found = site.holder(network.name, packet.address)
         if found is None:
@@ -226,8 +233,11 @@ class Walk:
 
     def _out(self, site: Site, arrival: _Arrival) -> Answer:
         by, packet = arrival.by, arrival.packet
-        if _subnet_of_ours(site, packet.address):
+        if site.home_of(packet.address) is not None:
             return refused(f"the host has no address in the subnet of {packet.address}")
+        plugin = site.plugin_network_at(packet.address)
+        if plugin is not None:
+            return _of_plugin(plugin)
         if by is None:
             return refused("not for this host")
         if by.wanted.is_internal:
@@ -253,7 +263,7 @@ class Walk:
         source = self._source_at(site, arrival, endpoint, is_published=is_published)
         obstacle = self._way_back(site, arrival, found, source)
         if obstacle is not None:
-            return refused(obstacle, attachment.wanted.source).after(step)
+            return obstacle.after(step)
         return Answer(server=site.party(attachment), seen_as=source, steps=(step,))
 
     def _source_at(
@@ -269,7 +279,7 @@ class Walk:
         gateway = site.gateway(network, interface.ip)
         if source.is_loopback or (is_published and arrival.by is not None):
             return gateway
-        home = _home(site, source)
+        home = site.home_of(source)
         if home is network:
             return gateway if is_published else source
         if home is not None and is_translated(home, version):
@@ -282,24 +292,27 @@ class Walk:
         arrival: _Arrival,
         found: tuple[DesiredAttachment, DesiredEndpoint],
         source: IPAddress | None,
-    ) -> str | None:
+    ) -> Answer | None:
         """Say what keeps the answer from coming back, None when nothing does."""
         attachment, endpoint = found
-        version = arrival.packet.version
+        version, at = arrival.packet.version, attachment.wanted.source
         if source in _addresses(attachment):
-            return f"{attachment.name} takes nothing from elsewhere that has its own address"
+            return refused(f"{attachment.name} takes nothing from elsewhere that has its own address", at)
         for other in attachment.endpoints:
             interface = interface_of(other, version)
             if interface is not None and source is not None and source in interface.network:
-                return self._by_other_link(site, arrival, endpoint, other, is_near=True)
-        for other in attachment.endpoints:
-            if default_of(other, version):
-                gateway = gateway_of(other, version)
-                network = site.networks[other.network]
-                if gateway is None or site.gateway(network, gateway) != gateway:
-                    return f"{attachment.name} answers by the gateway {gateway}, which is not the host"
-                return self._by_other_link(site, arrival, endpoint, other, is_near=False)
-        return f"{attachment.name} has no IPv{version} route back"
+                obstacle = self._by_other_link(site, arrival, endpoint, other, is_near=True)
+                return None if obstacle is None else refused(obstacle, at)
+        default = way_out(attachment, site.networks, version)
+        if default is None:
+            return refused(f"{attachment.name} has no IPv{version} route back", at)
+        gateway, network = gateway_of(default, version), site.networks[default.network]
+        if is_plugin(network.wanted.driver):
+            return _of_plugin(network)
+        if gateway is None or site.gateway(network, gateway) != gateway:
+            return refused(f"{attachment.name} answers by the gateway {gateway}, which is not the host", at)
+        obstacle = self._by_other_link(site, arrival, endpoint, default, is_near=False)
+        return None if obstacle is None else refused(obstacle, at)
 
     def _by_other_link(
         self,
@@ -328,10 +341,23 @@ class Walk:
         return f"{text}, not by the host"
 
 
+def _by_routes_of_host(site: Site, packet: Packet) -> Answer:
+    if site.home_of(packet.address) is not None:
+        return refused(f"the host has no address in the subnet of {packet.address}")
+    plugin = site.plugin_network_at(packet.address)
+    if plugin is not None:
+        return _of_plugin(plugin)
+    return Answer(server=Party(PartyKind.OUTSIDE, site.name), steps=(Step("by the host's own routes"),))
+
+
+def _of_plugin(network: DesiredNetwork) -> Answer:
+    return not_known(f"{network.name} is its plugin's, which no spec tells of", network.wanted.source)
+
+
 def _seen_by_host(site: Site, arrival: _Arrival) -> IPAddress | None:
     """What the host sends to itself from a gateway address is translated as what leaves there; in IPv6 into the same."""
     source, version = arrival.source, arrival.packet.version
-    home = None if source is None or arrival.by is not None else _home(site, source)
+    home = None if source is None or arrival.by is not None else site.home_of(source)
     if home is None or not is_translated(home, version):
         return source
     return home.wanted.bridge_options.source_address(version) or (None if version == 4 else source)
@@ -339,22 +365,6 @@ def _seen_by_host(site: Site, arrival: _Arrival) -> IPAddress | None:
 
 def _addresses(attachment: DesiredAttachment) -> tuple[IPAddress, ...]:
     return tuple(each.ip for one in attachment.endpoints for each in (one.ipv4, one.ipv6) if each is not None)
-
-
-def _home(site: Site, source: IPAddress) -> DesiredNetwork | None:
-    """Give the network in whose subnet an address is."""
-    for network in site.bridged:
-        if any(source in subnet.subnet for subnet in network.subnets):
-            return network
-    return None
-
-
-def _subnet_of_ours(site: Site, address: IPAddress) -> bool:
-    return any(
-        address in subnet.subnet and not network.holds_gateway(subnet)
-        for network in site.bridged
-        for subnet in network.subnets
-    )
 
 
 def _place(found: Publication) -> str:

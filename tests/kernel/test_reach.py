@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -25,6 +25,7 @@ from tests.command_line import Reconcile
 from tests.container_engines import packets
 from tests.container_engines.packets import SILENT, Cell
 from tests.machine import Machine
+from tests.random_specs import HOST, PORTS, specs
 from tests.underlay import add_uplink
 from tests.waiting import Deadline
 
@@ -37,75 +38,11 @@ IS_THOROUGH: Final = EXAMPLES > 20
 QUIET_S: Final = 0.5
 """How long to wait for what must not come, once all else is there."""
 
-HOST: Final = {4: "192.0.2.1", 6: "2001:db8::1"}
 OUTSIDE: Final = {4: "192.0.2.2", 6: "2001:db8::2"}
 ROUTES: Final = ("172.16.0.0/12", "fd30::/16")
 """What `outside` knows to be behind the host, as a hostile neighbour would."""
 
 BRIDGE_NETFILTER: Final = Path("/proc/sys/net/bridge")
-
-PORTS: Final = (80, 81)
-"""What members serve."""
-
-_BRIDGE: Final = "com.docker.network.bridge."
-_MODES: Final = ("nat", "nat", "routed", "nat-unprotected")
-
-
-@st.composite
-def networks(draw: st.DrawFn, number: int) -> dict[str, Any]:
-    families = draw(st.sampled_from(("4", "46", "46", "6")))
-    is_internal = draw(st.integers(0, 4)) == 0
-    options: dict[str, str] = {}
-    for family in families:
-        mode = draw(st.sampled_from((*_MODES, "isolated") if is_internal else _MODES))
-        options[f"{_BRIDGE}gateway_mode_ipv{family}"] = mode
-    options[f"{_BRIDGE}enable_icc"] = draw(st.sampled_from(("true", "true", "false")))
-    options[f"{_BRIDGE}enable_ip_masquerade"] = draw(st.sampled_from(("true", "true", "true", "false")))
-    options["com.network-reconciler.source_validation"] = draw(st.sampled_from(("true", "true", "true", "false")))
-    if draw(st.integers(0, 3)) == 0:
-        options[f"{_BRIDGE}trusted_host_interfaces"] = "uplink0"
-    if draw(st.integers(0, 5)) == 0:
-        options["com.docker.network.host_ipv4"] = HOST[4]
-    if draw(st.integers(0, 7)) == 0 and "4" in families:
-        options[f"{_BRIDGE}inhibit_ipv4"] = "true"
-    if draw(st.integers(0, 7)) == 0:
-        options[f"{_BRIDGE}host_binding_ipv4"] = draw(st.sampled_from((HOST[4], "127.0.0.1")))
-    subnets = {"4": f"172.30.{number}.0/24", "6": f"fd30:{number}::/64"}
-    return {
-        "enable_ipv4": "4" in families,
-        "enable_ipv6": "6" in families,
-        "internal": is_internal,
-        "driver_opts": options,
-        "ipam": {"config": [{"subnet": subnets[family]} for family in families]},
-    }
-
-
-@st.composite
-def attachments(draw: st.DrawFn, number: int, names: Sequence[str]) -> dict[str, Any]:
-    joined = draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True))
-    published = []
-    for place in range(draw(st.integers(0, 2))):
-        ip = draw(st.sampled_from(("", "", "", "0.0.0.0:", "[::]:", "127.0.0.1:", f"{HOST[4]}:", f"[{HOST[6]}]:")))
-        protocol = draw(st.sampled_from(("tcp", "udp")))
-        published.append(f"{ip}{8000 + 10 * number + place}:{draw(st.sampled_from(PORTS))}/{protocol}")
-    links = []
-    if "bridge" in joined:
-        joined = ["bridge"]
-        links = [f"{target}:x{target}" for target in ("db",) if draw(st.booleans())]
-    wanted = {name: {"gw_priority": draw(st.integers(0, 1))} for name in joined}
-    return {"networks": wanted, "ports": published, "links": links}
-
-
-@st.composite
-def specs(draw: st.DrawFn) -> dict[str, Any]:
-    declared = {f"n{number}": draw(networks(number)) for number in range(1, draw(st.integers(4, 7)))}
-    icc = {f"{_BRIDGE}enable_icc": draw(st.sampled_from(("true", "false")))}
-    declared["bridge"] = {"driver_opts": icc}
-    members: dict[str, Any] = {
-        f"a{number}": draw(attachments(number, tuple(declared))) for number in range(draw(st.integers(9, 12)))
-    }
-    members["db"] = {"networks": {"bridge": {}}, "ports": ["8900:81"], "expose": ["80"]}
-    return {"networks": declared, "attachments": members}
 
 
 @dataclass(frozen=True, kw_only=True)
