@@ -36,16 +36,17 @@ class Laid:
 def laid_out(target: str, folder: Path) -> Iterator[Laid]:
     """Lay out what `REV[:PATH]` has of the repository that `folder` is in. PATH: from the repository's top, default `folder`.
 
-    Raises RevisionUnreadable.
+    A default PATH that is not there yet is an empty folder: somebody begins with it. Raises RevisionUnreadable.
     """
     revision, _, path = target.partition(":")
     git = _Git(folder)
     root = path.strip("/") or git.text("rev-parse", "--show-prefix").strip("\n/")
     commit = _commit(git, revision)
+    is_new = not path and root != "" and not git.text("ls-tree", "--full-tree", commit, "--", root)
     with tempfile.TemporaryDirectory(prefix="reconcile-") as place:
         laid = Path(place) / "specs"
         laid.mkdir()
-        files = _files(git, commit, revision, root)
+        files = () if is_new else _files(git, commit, revision, root)
         contents = _contents(git, [blob for _, blob in files if blob])
         for name, blob in files:
             content = next(contents) if blob else bytes(BYTES_MAX + 1)

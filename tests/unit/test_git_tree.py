@@ -54,6 +54,13 @@ def test_a_revision_that_is_none_is_refused(repository: Path, revision: str) -> 
     assert "name a commit, tag or branch" in refusal(revision, repository / "specs")
 
 
+def test_specs_that_are_new_are_compared_with_none(repository: Path) -> None:
+    commit(repository, {"later/a.yaml": "networks: {}\n"})
+
+    assert laid("HEAD~1", repository / "later") == {}
+    assert laid("HEAD", repository / "later") == {"a.yaml": "networks: {}\n"}
+
+
 def test_what_else_is_not_there_is_refused(repository: Path, tmp_path: Path) -> None:
     assert "git cannot read" in refusal("HEAD:nowhere", repository / "specs")
     assert "is no folder" in refusal("HEAD:specs/a.yaml", repository / "specs")
