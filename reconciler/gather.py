@@ -24,7 +24,6 @@ from reconciler.observe.memory import Memory
 from reconciler.observe.names import observe_names
 from reconciler.observe.plugins import borne_out, seen_at_plugins
 from reconciler.observe.ports import absent_addresses, host_ports
-from reconciler.observe.sandboxes import Promised
 from reconciler.ports.remarks import bindable_addresses
 from reconciler.sandbox.readings import seen_as_typed
 from reconciler.settings import Settings
@@ -65,8 +64,7 @@ def _host(wanted: WantedState, settings: Settings, backends: Backends, records: 
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
     containers = observe_containers(wanted, promises.sysctls, backends.containers, memory)
     backends.namespaces.containers = containers
-    promised = Promised(sysctls=promises.sysctls, sandboxes=promises.sandboxes)
-    facts = observe_host(wanted, settings, backends.namespaces, now, memory, promised)
+    facts = observe_host(wanted, settings, backends.namespaces, now, memory, promises)
     seen = dict(facts.seen)
     seen.update(container_files(settings.run_dir, memory))
     seen.update(records.seen)

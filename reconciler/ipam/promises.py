@@ -107,6 +107,9 @@ class Promises:
         return (name for name, promise in self.networks.items() if promise.is_shared)
 
 
+NOTHING_PROMISED: Final = Promises()
+
+
 def merged(kept: Promises, adopted: Promises) -> Promises:
     """Complete what the store kept by what the kernel still knows; the store wins."""
     return Promises(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from reconciler.facts import Facts
+from reconciler.ipam.promises import NOTHING_PROMISED, Promises
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import HOST, vlan_of
 from reconciler.model.observed import Keyed, keyed
@@ -14,9 +15,7 @@ from reconciler.observe.host_facts import host_facts
 from reconciler.observe.memory import Memory
 from reconciler.observe.overlay import look_into_overlays
 from reconciler.observe.sandboxes import (
-    NOTHING_PROMISED,
     NearEnds,
-    Promised,
     look_into_sandboxes,
     refreshed_view,
     view,
@@ -32,17 +31,18 @@ def observe_host(
     namespaces: Namespaces,
     now: str,
     memory: Memory,
-    promised: Promised = NOTHING_PROMISED,
+    promises: Promises = NOTHING_PROMISED,
 ) -> Facts:
     """Give what exists and what `wanted` needs to know. now: RFC 3339 with nanoseconds. Changes nothing but `memory`.
 
-    What is wrong with one sandbox stands in its fact. Raises KernelError when the host itself cannot be looked at.
+    promises: where to look as well, although no attachment may name it any more. What is wrong with one sandbox stands in its
+    fact. Raises KernelError when the host itself cannot be looked at.
     """
     host = host_view(namespaces, memory)
     memory.overlays = look_into_overlays(namespaces, memory.overlays, memory.entries)
     overlays = [overlay for overlay in memory.overlays.values() if overlay is not None]
     nears = NearEnds({HOST: host.links, **{overlay.ns: overlay.seen.links for overlay in overlays}})
-    sandboxes = look_into_sandboxes(wanted, namespaces, nears, memory, promised)
+    sandboxes = look_into_sandboxes(wanted, namespaces, nears, memory, promises)
     seen = sandboxes.seen
     for overlay in overlays:
         seen.update(overlay.objects(sandboxes.peers[overlay.ns]))

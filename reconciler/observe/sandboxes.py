@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.errors import PlanError, ReconcilerError, SandboxMissing
+from reconciler.ipam.promises import NOTHING_PROMISED, Promises
 from reconciler.kernel.addresses import decode_address, dump_addresses
 from reconciler.kernel.links import (
     NSID_NOT_ASSIGNED,
@@ -32,21 +33,6 @@ from reconciler.observe.sysctls import asked_settings, sandbox_sysctls
 from reconciler.observe.view import View
 
 _NAMED = f"{SandboxKind.NETNS}:"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promised:
-    """Where to look although no attachment may name it any more.
-
-    sysctls: settings that were changed before, by namespace and name. sandboxes: namespaces with links of ours in them that
-    nothing outside tells of.
-    """
-
-    sysctls: Iterable[tuple[NsRef, str]] = ()
-    sandboxes: Iterable[NsRef] = ()
-
-
-NOTHING_PROMISED = Promised()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,7 +105,7 @@ def look_into_sandboxes(
     namespaces: Namespaces,
     nears: NearEnds,
     memory: Memory,
-    promised: Promised = NOTHING_PROMISED,
+    promises: Promises = NOTHING_PROMISED,
 ) -> Sandboxes:
     """Look into every namespace that an attachment names or named, then for ours that none does. Never raises for one of them.
 
@@ -127,8 +113,8 @@ def look_into_sandboxes(
     """
     found = Sandboxes(nears=nears)
     host_names = memory.host.names() if memory.host else {}
-    asked = _asked_by_ns(wanted, promised.sysctls)
-    asked = {**dict.fromkeys(_left_behind(promised.sandboxes, asked, namespaces), frozenset[str]()), **asked}
+    asked = _asked_by_ns(wanted, promises.sysctls)
+    asked = {**dict.fromkeys(_left_behind(promises.sandboxes, asked, namespaces), frozenset[str]()), **asked}
     for ns, names in asked.items():
         memory.sandboxes[ns] = glimpse = _remembered(memory, namespaces, ns, names) or _look_into(
             namespaces, ns, names, nears
