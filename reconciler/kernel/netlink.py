@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeVar
@@ -47,6 +49,23 @@ _TIMEOUT_S: Final = 30.0
 """An answer is there when send() returns, but for the lock of rtnetlink, which others may hold."""
 
 
+_LOW_FDS: Final = 512
+_FD_SETSIZE: Final = 1024
+"""Of select(2), by which libnftables waits for answers: a descriptor from there on ends the process."""
+
+
+def out_of_the_way(fd: int) -> int:
+    """Move a descriptor of those that come by the thousand behind the ones that all code can use; return it."""
+    if fd < _LOW_FDS:
+        return fd
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FD_SETSIZE)
+    except OSError:  # no process may have so many here
+        return fd
+    os.close(fd)
+    return moved
+
+
 class Reply(NamedTuple):
     """What became of one request. errno 0: done. detail: the kernel's own words. answers: to requests that ask for something."""
 
@@ -65,7 +84,8 @@ class RouteSocket:
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         self._protocol = protocol
         with kernel_errors("open a netlink socket"):
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+            opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._socket = socket.socket(opened.family, opened.type, protocol, out_of_the_way(opened.detach()))
         self._sequence = 0
         self.writes = 0
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):

@@ -14,7 +14,7 @@ from typing import Final
 
 from reconciler.errors import NameConflict, PlanError, ReconcilerError, SandboxMissing, kernel_error
 from reconciler.kernel.links import Link, decode_link, get_loopback, mark_loopback
-from reconciler.kernel.netlink import RouteSocket
+from reconciler.kernel.netlink import RouteSocket, out_of_the_way
 from reconciler.kernel.netns_mounts import (
     enter,
     is_left_over,
@@ -41,8 +41,8 @@ class _Sandbox:
     __slots__ = ("fd", "inode", "socket")
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.inode = os.fstat(fd).st_ino
+        self.fd = out_of_the_way(fd)
+        self.inode = os.fstat(self.fd).st_ino
         self.socket: RouteSocket | None = None
 
     def close(self) -> None:
