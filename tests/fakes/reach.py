@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconciler.guard.rehearsal import on_empty_host
+from reconciler.guard.foresight import on_empty_host
 from reconciler.reach.site import Site
 from reconciler.reach.walk import Walk
 from reconciler.settings import Settings
