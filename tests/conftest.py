@@ -19,6 +19,7 @@ from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -86,8 +87,8 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Longest first. A module whose tests share something goes to one worker, as do modules that say so by the same `xdist_group`;
-    other kernel tests, those of properties and those marked `apart` go one by one.
+    """Longest first; see `_turn`. A module whose tests share something goes to one worker, as do modules that say so by
+    the same `xdist_group`; other kernel tests, those of properties and those marked `apart` go one by one.
     """
     for item in items:
         is_short = not (
@@ -108,10 +109,13 @@ def _is_of_properties(item: pytest.Item) -> bool:
     return bool(getattr(getattr(item, "obj", None), "is_hypothesis_test", False))
 
 
-def _turn(item: pytest.Item) -> int:
+def _turn(item: pytest.Item) -> tuple[int, int]:
+    """Return when it is its turn. Workers get what comes in no order of subjects: tests of one subject all wait, or all compute."""
+    group = item.get_closest_marker("xdist_group")
+    mixed = crc32((group.args[0] if group else item.nodeid).encode()) if hasattr(item.config, "workerinput") else 0
     if item.get_closest_marker("long") or _is_of_properties(item):
-        return 0
-    return 1 if item.get_closest_marker("kernel") else 2
+        return 0, mixed
+    return 1 if item.get_closest_marker("kernel") else 2, mixed
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
