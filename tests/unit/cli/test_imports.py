@@ -70,7 +70,12 @@ _STARTS = {
 
 
 def _imported(code: str, folder: Path) -> set[str]:
-    code = f"import sys\ntry: {code}\nexcept SystemExit as end: assert not end.code\nprint('imported', *sys.modules)"
+    """Return what it imports. What the environment imports before, as an editable install does, is none of it."""
+    code = f"""import sys
+there = set(sys.modules)
+try: {code}
+except SystemExit as end: assert not end.code
+print('imported', *set(sys.modules) - there)"""
     environment = os.environ | {"RECONCILE_STATUS_DIR": str(folder)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False

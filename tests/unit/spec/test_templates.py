@@ -1,7 +1,7 @@
 import os
 from collections.abc import Generator
 from pathlib import Path
-from resource import RUSAGE_CHILDREN, getrusage
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 import pytest
 
@@ -180,7 +180,7 @@ def test_a_bomb_costs_its_own_file(
 ) -> None:
     if said == TIME:
         monkeypatch.setattr("reconciler.spec.rendering.SECONDS_MAX", 0.2)
-    before = getrusage(RUSAGE_CHILDREN).ru_maxrss
+    before = max(getrusage(each).ru_maxrss for each in (RUSAGE_CHILDREN, RUSAGE_SELF))  # a fork has what we have
     (tmp_path / "bomb.yaml.j2").write_text(text)
     (tmp_path / "fine.yaml.j2").write_text("networks: {lan: {}}")
 
