@@ -2,7 +2,7 @@
 # missing (installed when we are root, named otherwise).
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 7
+WORKERS ?= 8
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retries 5 --timeout 60
 
 # Whoever sets it pays for compiling the same modules at each start of Python.
