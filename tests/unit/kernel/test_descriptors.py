@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -15,11 +16,14 @@ SELECT_MAX = 1024
 
 @pytest.fixture
 def many_open() -> Iterator[None]:
-    """As in a process that has some hundred namespaces open."""
+    """As in a process that has some hundred namespaces open, and so has raised its limit."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
     opened = [os.open("/dev/null", os.O_RDONLY) for _ in range(600)]
     yield
     for fd in opened:
         os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.usefixtures("many_open")
