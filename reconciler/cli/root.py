@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Sequence
 from typing import Final
 
@@ -161,6 +162,8 @@ def _refuse_options_of_a_pass(context: click.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give the exit code. A bug is no error of the tree and surfaces with its traceback."""
     keep_streams_usable()
+    # Who started us may ignore it; then no child's exit code can be had, and a failure of git or nft would look like success.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     configure_logs(0, "text")
     gc.set_threshold(*_COLLECTOR)
     try:

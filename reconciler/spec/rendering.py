@@ -5,11 +5,14 @@ The limits inside `templates` are what authors meet; these here hold whatever a 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
+import select
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -25,8 +28,12 @@ ALL_SECONDS_MAX: Final = 30
 """For all templates of a folder."""
 MEMORY_MAX: Final = 256 << 20
 """Bytes beyond what the process has when it begins."""
+WAIT_SECONDS_MAX: Final = 60.0
+"""For all templates of a folder, whatever the process does: one that waits for what never comes takes no time of the processor."""
 
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _AGAIN_SECONDS: Final = 0.1
+_PIECE: Final = 1 << 16
 
 Rendered = tuple[str, LineMap]
 
@@ -36,35 +43,57 @@ def rendered(
 ) -> Iterator[tuple[SpecText, Rendered]]:
     """Yield each template with what it came to; those that came to nothing have a fault added. faults: those of `renderer`."""
     reading, writing = os.pipe()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # what they mean to the parent never begins in the child
     try:
         pid = os.fork()
+        if pid == 0:
+            _be_the_child(renderer, templates, faults, writing, mask)
     except OSError as error:
         os.close(reading)
         os.close(writing)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         faults += [SpecError(text.name, 0, 0, f"cannot be rendered now: {error.strerror}") for text in templates]
         return
-    if pid == 0:
-        _be_the_child(renderer, templates, faults, writing)
-    os.close(writing)
-    done = 0
+    done, why = 0, f"bad template: {_beyond(SECONDS_MAX)}"
     try:
-        with open(reading, encoding="ascii") as lines:
-            for template, line in zip(templates, lines, strict=False):
-                if not line.endswith("\n"):
-                    break  # it ended while it was saying this
-                said = json.loads(line)
-                done += 1
-                faults += [SpecError(*fault) for fault in said["faults"]]
-                if said["text"] is not None:
-                    yield template, (said["text"], _line_map(said))
+        os.close(writing)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for template, line in zip(templates, _lines(reading), strict=False):
+            said = json.loads(line)
+            done += 1
+            faults += [SpecError(*fault) for fault in said["faults"]]
+            if said["text"] is not None:
+                yield template, (said["text"], _line_map(said))
+    except TimeoutError:
+        why = f"not rendered within {WAIT_SECONDS_MAX:g} s: try again with less at work here, or have the template do less"
     finally:
+        os.close(reading)
+        os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     if done < len(templates):
-        faults.append(SpecError(templates[done].name, 0, 0, f"bad template: {_beyond(SECONDS_MAX)}"))
+        faults.append(SpecError(templates[done].name, 0, 0, why))
         faults += [
             SpecError(text.name, 0, 0, f"not rendered, as {templates[done].name} took too long")
             for text in templates[done + 1 :]
         ]
+
+
+def _lines(reading: int) -> Iterator[bytearray]:
+    """Yield what the child says, without what it ended in the middle of. Raises TimeoutError when all waits take too long."""
+    poll, left_s, line = select.poll(), WAIT_SECONDS_MAX, bytearray()
+    poll.register(reading, select.POLLIN)
+    while True:
+        began = time.monotonic()
+        if not poll.poll(max(left_s, 0) * 1000):
+            raise TimeoutError
+        left_s -= time.monotonic() - began
+        if not (piece := os.read(reading, _PIECE)):
+            return
+        for index, part in enumerate(piece.split(b"\n")):
+            if index:
+                yield line
+                line = bytearray()
+            line += part
 
 
 def _line_map(said: dict[str, Any]) -> LineMap:
@@ -75,12 +104,16 @@ def _beyond(seconds: float) -> str:
     return f"it takes more than {seconds:g} s of processor time, or {MEMORY_MAX >> 20} MiB of memory"
 
 
-def _be_the_child(renderer: Renderer, templates: Sequence[SpecText], faults: list[SpecError], writing: int) -> NoReturn:
+def _be_the_child(
+    renderer: Renderer, templates: Sequence[SpecText], faults: list[SpecError], writing: int, mask: set[signal.Signals]
+) -> NoReturn:
     """Never returns: nothing of what the parent was about goes on here."""
     try:
+        gc.freeze()  # what the parent had thrown away is not cleared away here: that may wait for a thread, and here is none
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in _ENDING:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number in (signal.SIGPROF, signal.SIGXCPU):
             signal.signal(number, _out_of_time)
         os.closerange(3, writing)  # sockets that are locks must not outlive the parent here

@@ -22,6 +22,8 @@ _GIT: Final = (
     *("status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--ignore-submodules=all", "--", "."),
 )
 
+_QUIET: Final = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
+
 
 def specs_revision(specs_dir: Path) -> Revision:
     """Return commit and dirty flag; no commit when `specs_dir` is in no repository, git is missing, refuses or takes too long.
@@ -35,7 +37,7 @@ def specs_revision(specs_dir: Path) -> Revision:
         process = subprocess.Popen(
             _GIT,
             cwd=specs_dir,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            env={**os.environ, **_QUIET},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, or that nobody reads: a command does its work and its exit code says how it went."""
+"""Streams that are closed or that nobody reads, and what else is inherited: a command works, and its exit code says how it went."""
 
 from __future__ import annotations
 
@@ -47,3 +47,20 @@ def test_a_reader_of_the_log_that_leaves_ends_nothing(tmp_path: Path) -> None:
     process.stderr.close()
 
     assert process.wait(60) == 65
+
+
+def test_a_parent_that_ignores_the_end_of_its_children_has_that_for_itself(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml.j2").write_text(SPECS)  # rendered by a child
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", ignoring, sys.executable, "-m", "reconciler", "validate", "--specs", str(tmp_path)],
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr

@@ -521,6 +521,15 @@ def test_variables_that_templates_use_are_no_specs(tmp_path: Path) -> None:
     assert "a" in [one.name for one in loaded.wanted.networks]
 
 
+def test_braces_without_end_keep_no_load_busy(tmp_path: Path) -> None:
+    (tmp_path / "vars.yaml").write_text("networks: {a: {}}")
+    (tmp_path / "a.yaml.j2").write_text("{{ " * 200_000)
+
+    loaded = load_specs(tmp_path, host="alpha")
+
+    assert [fault.file.endswith("a.yaml.j2") for fault in loaded.faults] == [True]
+
+
 def test_what_engines_take_is_taken(load) -> None:
     loaded = load("""
 networks:

@@ -1,12 +1,17 @@
 import os
-from collections.abc import Generator
+import signal
+import threading
+from collections.abc import Callable, Generator
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 import pytest
 
+from reconciler.spec.document import LineMap
+from reconciler.spec.files import SpecText
 from reconciler.spec.load import LoadedSpecs, load_specs
-from reconciler.spec.templates import TooMuch, _bounded
+from reconciler.spec.templates import Renderer, TooMuch, _bounded
+from tests.waiting import patient, within
 
 pytestmark = pytest.mark.apart
 
@@ -237,3 +242,105 @@ def test_a_child_that_ends_in_the_middle_of_a_word_costs_its_template(
     (fault,) = loaded.faults
     assert fault.file.endswith("a.yaml.j2")
     assert "plain" in {network.name for network in loaded.wanted.networks}
+
+
+def in_the_child(
+    monkeypatch: pytest.MonkeyPatch, *, before: Callable[[], object], at_once: Callable[[], object]
+) -> list[int]:
+    """Have something done right before the fork, and as the child's very first; give the children."""
+    fork, children = os.fork, list[int]()
+
+    def forked() -> int:
+        before()
+        children.append(fork())
+        if children[-1] == 0:
+            at_once()
+        return children[-1]
+
+    monkeypatch.setattr("reconciler.spec.rendering.os.fork", forked)
+    return children
+
+
+def test_a_child_that_waits_for_ever_costs_the_templates_from_there_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = threading.Lock()
+    held.acquire()  # by a thread that the child has not
+
+    class Waits(Renderer):
+        def render(self, template: SpecText) -> tuple[str, LineMap] | None:
+            if template.name.endswith("b.yaml.j2"):
+                held.acquire()
+            return super().render(template)
+
+    children = in_the_child(monkeypatch, before=lambda: None, at_once=lambda: None)
+    monkeypatch.setattr("reconciler.spec.templates.Renderer", Waits)
+    monkeypatch.setattr("reconciler.spec.rendering.WAIT_SECONDS_MAX", patient(1))
+    for name in "abc":
+        (tmp_path / f"{name}.yaml.j2").write_text(f"networks: {{{name}: {{}}}}")
+
+    with within(10):
+        loaded = load_specs(tmp_path, host="h")
+
+    assert [(Path(fault.file).name, fault.message.partition(" within")[0]) for fault in loaded.faults] == [
+        ("b.yaml.j2", "not rendered"),
+        ("c.yaml.j2", f"not rendered, as {tmp_path}/b.yaml.j2 took too long"),
+    ]
+    assert "a" in {network.name for network in loaded.wanted.networks}
+    with pytest.raises(ChildProcessError):  # it is ended, and waited for
+        os.waitpid(children[0], os.WNOHANG)
+
+
+def test_another_process_that_has_the_pipe_holds_up_no_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+
+    def pipe() -> tuple[int, int]:
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        kept.append(os.dup(writing))
+        return reading, writing
+
+    monkeypatch.setattr("reconciler.spec.rendering.os.pipe", pipe)
+    monkeypatch.setattr("reconciler.spec.rendering._write_all", lambda *_: os._exit(1))
+    monkeypatch.setattr("reconciler.spec.rendering.WAIT_SECONDS_MAX", 0.1)
+
+    with within(10):
+        loaded = load(tmp_path, "networks: {lan: {}}")
+
+    os.close(kept[0])
+    assert "not rendered within 0.1 s" in loaded.faults[0].message
+
+
+def test_what_the_parent_had_thrown_away_is_not_cleared_away_by_the_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, told = os.getpid(), tmp_path / "told"
+
+    class Thrown:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            if os.getpid() != parent:
+                told.write_text("")
+
+    in_the_child(monkeypatch, before=Thrown, at_once=lambda: None)
+
+    loaded = load(tmp_path, "{% set n = namespace(l=[]) %}{% for i in range(9999) %}{% set n.l = [n.l] %}{% endfor %}")
+
+    assert not loaded.faults
+    assert not told.exists()
+
+
+def test_a_signal_that_comes_at_the_fork_ends_the_child_and_means_nothing_else_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    before = signal.signal(signal.SIGINT, lambda *_: told.write_text(""))
+    in_the_child(monkeypatch, before=lambda: None, at_once=lambda: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        loaded = load(tmp_path, "networks: {lan: {}}")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert len(loaded.faults) == 1
+    assert not told.exists()
