@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from reconciler.choices import chosen
 from reconciler.cluster.global_networks import ended_endpoints, is_name_taken, with_global_networks
 from reconciler.cluster.objects import cluster_objects, standpoints
 from reconciler.cluster.outage import Shared
 from reconciler.compile import Compiler, remembered_settings
 from reconciler.dns.tables import kept_tables
-from reconciler.drivers.remote_told import connecting_plugins, plugin_nodes, plugin_scopes, with_plugins
-from reconciler.errors import AddressesAwaited, ReconcilerError
+from reconciler.drivers.remote_told import connecting_plugins, plugin_nodes, plugin_scopes
+from reconciler.errors import ReconcilerError
 from reconciler.facts import Facts
-from reconciler.firewall.published import of_attachments, published_ports
+from reconciler.firewall.published import published_ports
 from reconciler.guard.obey import obeyed
 from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_promises
-from reconciler.ipam.assign import assign
 from reconciler.ipam.gateway_network import with_gateway_network
-from reconciler.ipam.held import Published, with_held
-from reconciler.ipam.leases import Leases, leases
+from reconciler.ipam.held import Published
+from reconciler.ipam.leases import Leases
 from reconciler.ipam.promises import Promises, merged
-from reconciler.last_answer import LastAnswer
+from reconciler.last_answer import LastAnswers
 from reconciler.model.cluster import ClusterState, Place
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST, NsRef
@@ -31,8 +31,6 @@ from reconciler.model.plan import Plan
 from reconciler.model.wanted import NetworkMode, WantedState
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, link_units, overlay_units, owners
-from reconciler.ports.assign import assign_ports
-from reconciler.ports.links import assign_links
 from reconciler.ports.remarks import address_remarks, forwarding_remarks, ipv6_remarks
 from reconciler.sandbox.readings import kept_readings
 
@@ -61,37 +59,17 @@ class Decider:
     """Decides again and again: a stage whose input is as it was the last time gives its last answer."""
 
     def __init__(self) -> None:
-        self._with_global_networks = LastAnswer(with_global_networks)
-        self._with_gateway_network = LastAnswer(with_gateway_network)
-        self._leases = LastAnswer(leases)
-        self._with_published = LastAnswer(_with_published)
-        self._assign = LastAnswer(assign)
-        self._published_ports = LastAnswer(_published_ports)
-        self._of_attachments = LastAnswer(of_attachments)
-        self._with_held_first = LastAnswer(with_held)
-        self._with_held = LastAnswer(with_held)
-        self._assign_links = LastAnswer(assign_links)
-        self._assign_ports = LastAnswer(assign_ports)
-        self._with_plugins = LastAnswer(with_plugins)
-        self._cluster_objects = LastAnswer(cluster_objects)
-        self._compile_objects = LastAnswer(Compiler().__call__)
-        self._link_units = LastAnswer(_link_units)
-        self._kept_tables = LastAnswer(kept_tables)
+        self._ask, self._compiler = LastAnswers(), Compiler()
 
     def __call__(
         self, wanted: WantedState, facts: Facts, blocked: Sequence[tuple[Unit, ReconcilerError]] = ()
     ) -> Decision:
         """Decide. blocked: units that failed before in this pass, to be left alone."""
-        plugins = facts.records.plugins
         wanted, cluster = self._in_cluster(wanted, facts)
-        wanted = self._with_gateway_network(wanted, plugins.answers)
-        unresolved = frozenset(name for name, error in cluster.refused.items() if isinstance(error, AddressesAwaited))
-        leased = self._leases(wanted, plugins, facts.incarnations, facts.host.name, unresolved=unresolved)
+        wanted = self._ask(with_gateway_network, wanted, facts.records.plugins.answers)
         promises = self._promises(wanted, facts, cluster)
-        desired = self._assign(wanted, facts.host, promises, cluster, leased)
-        desired = self._with_ports(desired, wanted, promises, facts)
-        inodes = {ns: fact.inode for ns, fact in facts.sandboxes.items()}
-        desired = self._with_plugins(desired, plugins, inodes, leased.endpoints)
+        published = self._ask(_published_ports, facts.firewall)
+        desired, leased = chosen(self._ask, wanted, facts, promises, cluster, published)
         shared = Shared(cluster=cluster, wanted=self._records_there(wanted, desired, cluster, facts.place))
         boundaries = Boundaries(
             failures=(*facts.failures, *_unusable(wanted, facts), *desired.failures, *shared.waiting(), *blocked),
@@ -101,7 +79,7 @@ class Decider:
             ended=frozenset(ended_endpoints(wanted, cluster, facts.records.promises.endpoints)),
         )
         objects = self._objects(wanted, desired, facts, leased, shared)
-        links = self._link_units(wanted, facts.host.name, promises)
+        links = self._ask(_link_units, wanted, facts.host.name, promises)
         whose = owners(links, _sandbox_units(wanted, desired, facts), facts.seen, objects.values())
         if boundaries.failures or not boundaries.is_pruning:
             self._keep_names(objects, boundaries, facts.zones)
@@ -116,7 +94,8 @@ class Decider:
 
     def _in_cluster(self, wanted: WantedState, facts: Facts) -> tuple[WantedState, ClusterState]:
         """Hold what is wanted against what the cluster has."""
-        return self._with_global_networks(
+        return self._ask(
+            with_global_networks,
             wanted,
             facts.cluster,
             facts.records.plugins.scopes,
@@ -130,7 +109,7 @@ class Decider:
         """Return all that shall exist: on the host, at plugins, in both stores."""
         plugins = facts.records.plugins
         objects: dict[Key, Object] = {record.key: record for record in _still_to_be_told(shared.cluster, facts)}
-        objects.update(self._compile_objects(desired, facts.sandboxes))
+        objects.update(self._ask(self._compiler.__call__, desired, facts.sandboxes))
         nodes = plugin_nodes(connecting_plugins(wanted, plugins), desired.nodes, plugins, facts.incarnations)
         objects.update((asked.key, asked) for asked in (*plugin_scopes(wanted), *nodes, *leased.asked))
         objects.update(shared.wanted)
@@ -140,17 +119,10 @@ class Decider:
 
     def _promises(self, wanted: WantedState, facts: Facts, cluster: ClusterState) -> Promises:
         """Return what our own store promised, else what we published in the cluster's, else what the kernel still knows."""
-        promises = self._with_published(facts.records.promises, cluster)
+        promises = self._ask(_with_published, facts.records.promises, cluster)
         if is_adoptable(wanted, facts.host, promises, facts.seen):
             return merged(promises, adopted_promises(wanted, facts.host, facts.seen))
         return promises
-
-    def _with_ports(self, desired: DesiredState, wanted: WantedState, promises: Promises, facts: Facts) -> DesiredState:
-        """Choose links and host ports, and add what is held. What is published now stays, whether or not the store remembers it."""
-        promised, at_endpoints = facts.records.ports, self._published_ports(facts.firewall)
-        desired = self._assign_links(self._with_held_first(desired, wanted, promises, at_endpoints, promised))
-        desired = self._assign_ports(desired, promised, self._of_attachments(at_endpoints), facts.ports)
-        return self._with_held(desired, wanted, promises, at_endpoints, promised)
 
     def _records_there(
         self, wanted: WantedState, desired: DesiredState, cluster: ClusterState, place: Place | None
@@ -162,7 +134,7 @@ class Decider:
         is_leaving = all(network.wanted.is_listed for network in desired.networks)
         if place is None or not cluster.is_known or is_leaving or is_name_taken(cluster, place.instance):
             return {}
-        found = self._cluster_objects(desired, cluster, place)
+        found = self._ask(cluster_objects, desired, cluster, place)
         said = {record.key: record for record in standpoints(wanted, cluster)} if found else {}
         return {**found, **said} if said else found
 
@@ -171,7 +143,7 @@ class Decider:
         wanted = next((each for each in objects.values() if isinstance(each, NameTables)), None)
         failed = frozenset(unit for unit, _ in boundaries.failures)
         declared = None if boundaries.is_pruning else boundaries.declared
-        kept = self._kept_tables(wanted, zones, failed, declared, boundaries.ended)
+        kept = self._ask(kept_tables, wanted, zones, failed, declared, boundaries.ended)
         if wanted is not None:
             del objects[wanted.key]
         if kept is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,4 +22,15 @@ class LastAnswer(Generic[P, T]):
             return self._last[2]
         answer = self._function(*args, **kwargs)
         self._last = (args, dict(kwargs), answer)
+        return answer
+
+
+class LastAnswers:
+    """Calls pure functions, each by a `LastAnswer` of its own."""
+
+    def __init__(self) -> None:
+        self._of: dict[object, LastAnswer[..., Any]] = {}
+
+    def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        answer: T = self._of.setdefault(function, LastAnswer(function))(*args, **kwargs)
         return answer

@@ -46,11 +46,3 @@ def published_ports(seen: Iterable[Seen]) -> dict[Unit, tuple[PortBinding, ...]]
     for unit, (binding, _) in translations(seen):
         found[unit].append(binding)
     return {unit: tuple(bindings) for unit, bindings in found.items()}
-
-
-def of_attachments(published: Mapping[Unit, tuple[PortBinding, ...]]) -> dict[str, tuple[PortBinding, ...]]:
-    """Return the same by the attachments' names."""
-    found: defaultdict[str, tuple[PortBinding, ...]] = defaultdict(tuple)
-    for unit, bindings in published.items():
-        found[unit.attachment] += bindings
-    return dict(found)

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final
 
-from reconciler.drivers.remote_told import with_plugins
+from reconciler.choices import chosen
 from reconciler.errors import ExitCode, SpecError
-from reconciler.ipam.assign import assign
+from reconciler.facts import Facts, Records
 from reconciler.ipam.gateway_network import with_gateway_network
-from reconciler.ipam.held import with_held
-from reconciler.ipam.leases import leases
 from reconciler.ipam.promises import Promises
+from reconciler.last_answer import LastAnswers
+from reconciler.model.cluster import ALONE
 from reconciler.model.desired import DesiredState, HostFacts
 from reconciler.model.objects import Unit
-from reconciler.model.observed import HostPorts
-from reconciler.model.plugins import PluginFacts, is_plugin
+from reconciler.model.plugins import is_plugin
 from reconciler.model.wanted import NetworkWanted, OverlayOptions, Source, SpecWarning, WantedState
 from reconciler.observe.host_facts import host_facts
 from reconciler.observe.view import View
-from reconciler.ports.assign import assign_ports
-from reconciler.ports.links import assign_links
-from reconciler.ports.promises import Promised
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 
@@ -48,7 +45,7 @@ def foreseen(loaded: LoadedSpecs, settings: Settings) -> tuple[tuple[SpecError, 
 
 def on_empty_host(wanted: WantedState, settings: Settings) -> DesiredState:
     """Make all choices as on a host where there is nothing."""
-    return assigned(wanted, empty_host(settings), Promises(), {})
+    return assigned(wanted, empty_host(settings))
 
 
 def empty_host(settings: Settings) -> HostFacts:
@@ -58,7 +55,7 @@ def empty_host(settings: Settings) -> HostFacts:
 
 def on_any_host(wanted: WantedState, settings: Settings) -> DesiredState:
     """Make all choices as on a host where there is nothing, and of which nothing is known."""
-    return assigned(wanted, any_host(settings), Promises(), {})
+    return assigned(wanted, any_host(settings))
 
 
 def any_host(settings: Settings) -> HostFacts:
@@ -97,19 +94,14 @@ def _without_cluster(wanted: WantedState, settings: Settings) -> Iterator[tuple[
             )
 
 
-_NO_PLUGINS = PluginFacts()
+_NO_RECORDS: Final = Records()
 
 
-def assigned(
-    wanted: WantedState, host: HostFacts, promises: Promises, ports: Promised, plugins: PluginFacts = _NO_PLUGINS
-) -> DesiredState:
+def assigned(wanted: WantedState, host: HostFacts, records: Records = _NO_RECORDS) -> DesiredState:
     """Make all choices on `host`, what was promised before kept."""
-    networks = tuple(_assumed(network, promises) for network in wanted.networks)
-    wanted = with_gateway_network(replace(wanted, networks=networks), plugins.answers)
-    leased = leases(wanted, plugins, {}, host.name)
-    desired = with_held(assign(wanted, host, promises, leases=leased), wanted, promises, {}, ports)
-    desired = with_held(assign_ports(assign_links(desired), ports, {}, HostPorts()), wanted, promises, {}, ports)
-    return with_plugins(desired, PluginFacts(), {}, leased.endpoints)
+    networks = tuple(_assumed(network, records.promises) for network in wanted.networks)
+    wanted = with_gateway_network(replace(wanted, networks=networks), records.plugins.answers)
+    return chosen(LastAnswers(), wanted, Facts(host=host, records=records), records.promises, ALONE, {})[0]
 
 
 def _assumed(network: NetworkWanted, promises: Promises) -> NetworkWanted:

@@ -11,17 +11,16 @@ from reconciler.guard.guarded import applied, guarded
 from reconciler.guard.last_good import LastGood, read_last_good
 from reconciler.guard.obey import obeyed
 from reconciler.guard.orders import Orders
-from reconciler.ipam.promises import Promises, decode_promises
+from reconciler.ipam.promises import Promises
 from reconciler.kv.protocol import KvStore
 from reconciler.model.desired import DesiredState
 from reconciler.model.objects import Key, KvRecord, Object, Seen, Unit
 from reconciler.model.plan import Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
+from reconciler.observe.records import decode_records
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import declared_units, link_units, owners
-from reconciler.plugin.records import decode_plugin_records
-from reconciler.ports.promises import decode_ports
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 
@@ -36,22 +35,19 @@ def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str
     """
     host = empty_host(settings)
     if against == "empty":
-        return _report(loaded, assigned(loaded.wanted, host, Promises(), {}), {}, Promises())
-    records = {entry.key: entry.value.decode(errors="replace") for entry in kv.list("")}
-    promises, _ = decode_promises(records)
-    ports, _ = decode_ports(records)
-    plugins, _ = decode_plugin_records(records)
+        return _report(loaded, assigned(loaded.wanted, host), {}, Promises())
+    records = decode_records({entry.key: entry.value.decode(errors="replace") for entry in kv.list("")})
     last = read_last_good(settings.state_dir) or LastGood(versions={}, current="")
     applied_last = applied(last, settings) if last.versions else _NOTHING
-    before = compile_objects(assigned(applied_last, host, promises, ports, plugins), {})
+    before = compile_objects(assigned(applied_last, host, records), {})
     loaded = guarded(loaded, settings, kv, orders)
-    return _report(loaded, assigned(loaded.wanted, host, promises, ports, plugins), before, promises)
+    return _report(loaded, assigned(loaded.wanted, host, records), before, records.promises)
 
 
 def between(before: LoadedSpecs, after: LoadedSpecs, settings: Settings) -> tuple[DesiredState, Report]:
     """Give what a host has that applied `before` as its first specs, and the plan from there to `after`. Asks no host."""
     host = any_host(settings)
-    had = assigned(before.wanted, host, Promises(), {})
+    had = assigned(before.wanted, host)
     if before.wanted == after.wanted:
         return had, Report(
             desired=had,
@@ -61,10 +57,8 @@ def between(before: LoadedSpecs, after: LoadedSpecs, settings: Settings) -> tupl
             digest=after.digest,
         )
     objects = compile_objects(had, {})
-    records = {found.path: found.value for found in objects.values() if isinstance(found, KvRecord)}
-    promises, _ = decode_promises(records)
-    ports, _ = decode_ports(records)
-    return had, _report(after, assigned(after.wanted, host, promises, ports), objects, promises)
+    records = decode_records({found.path: found.value for found in objects.values() if isinstance(found, KvRecord)})
+    return had, _report(after, assigned(after.wanted, host, records), objects, records.promises)
 
 
 def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Object], promises: Promises) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
@@ -33,6 +34,14 @@ _NOWHERE = NsRef("?")
 
 Published = Mapping[Unit, tuple[PortBinding, ...]]
 """What is published at each endpoint."""
+
+
+def of_attachments(published: Published) -> dict[str, tuple[PortBinding, ...]]:
+    """Return the same by the attachments' names."""
+    found: defaultdict[str, tuple[PortBinding, ...]] = defaultdict(tuple)
+    for unit, bindings in published.items():
+        found[unit.attachment] += bindings
+    return dict(found)
 
 
 def with_held(

@@ -1,0 +1,41 @@
+"""What specs leave open, chosen: pools, addresses, links, host ports. One chain, for passes and for those foreseen. Pure."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from reconciler.drivers.remote_told import with_plugins
+from reconciler.errors import AddressesAwaited
+from reconciler.facts import Facts
+from reconciler.ipam.assign import assign
+from reconciler.ipam.held import Published, of_attachments, with_held
+from reconciler.ipam.leases import Leases, leases
+from reconciler.ipam.promises import Promises
+from reconciler.last_answer import LastAnswers
+from reconciler.model.cluster import ClusterState
+from reconciler.model.desired import DesiredState
+from reconciler.model.wanted import WantedState
+from reconciler.ports.assign import assign_ports
+from reconciler.ports.links import assign_links
+
+_with_held_at_last: Final = partial(with_held)
+"""With a last answer of its own, as it is asked something else than the first time."""
+
+
+def chosen(
+    ask: LastAnswers, wanted: WantedState, facts: Facts, promises: Promises, cluster: ClusterState, published: Published
+) -> tuple[DesiredState, Leases]:
+    """Return what this host shall have, with what stays as it runs, and what IPAM plugins gave for it.
+
+    published: by the firewall right now, and so it stays, whether or not the store remembers it.
+    """
+    plugins, promised = facts.records.plugins, facts.records.ports
+    unresolved = frozenset(name for name, error in cluster.refused.items() if isinstance(error, AddressesAwaited))
+    leased = ask(leases, wanted, plugins, facts.incarnations, facts.host.name, unresolved=unresolved)
+    desired = ask(assign, wanted, facts.host, promises, cluster, leased)
+    desired = ask(assign_links, ask(with_held, desired, wanted, promises, published, promised))
+    desired = ask(assign_ports, desired, promised, ask(of_attachments, published), facts.ports)
+    desired = ask(_with_held_at_last, desired, wanted, promises, published, promised)
+    inodes = {ns: fact.inode for ns, fact in facts.sandboxes.items()}
+    return ask(with_plugins, desired, plugins, inodes, leased.endpoints), leased
