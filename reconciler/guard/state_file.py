@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -20,6 +21,10 @@ from reconciler.records.file import content
 log = logging.getLogger(__name__)
 
 BYTES_MAX: Final = 1 << 28
+LOCK_S_MAX: Final = 5.0
+"""How long to wait for others, each of which writes a small file meanwhile."""
+
+_LOCK_STEP_S: Final = 0.005
 _IN_THE_WAY: Final = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 
 
@@ -84,10 +89,23 @@ def alone(state_dir: Path) -> Iterator[None]:
     except OSError as error:
         raise kernel_error(error.errno or errno.EIO, f"open {state_dir}") from error
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        lock(folder, state_dir)
         yield
     finally:
         os.close(folder)
+
+
+def lock(descriptor: int, path: Path) -> None:
+    """Lock what is open (flock(2)). Who writes holds that for a moment; who may read can hold it for ever. Raises KernelError."""
+    deadline = time.monotonic() + LOCK_S_MAX
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                detail = "another process keeps it locked; lslocks tells which, end that one"
+                raise kernel_error(errno.ETIMEDOUT, f"lock {path}", detail) from None
+        time.sleep(_LOCK_STEP_S)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -6,7 +6,6 @@ already, and with which specs, stands in <state-dir>/told.json, so that neither 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import ReconcilerError, kernel_error
-from reconciler.guard.state_file import read_fields, write_fields
+from reconciler.guard.state_file import lock, read_fields, write_fields
 from reconciler.model.objects import SERVICES, Unit
 from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
@@ -235,12 +234,15 @@ def _opened_alone(path: Path) -> int:
     while True:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(path, flags, 0o644)
-        fcntl.flock(file, fcntl.LOCK_EX)
         try:
+            lock(file, path)
             if os.stat(path, follow_symlinks=False).st_ino == os.fstat(file).st_ino:
                 return file
         except FileNotFoundError:
             pass
+        except ReconcilerError:
+            os.close(file)
+            raise
         os.close(file)
 
 

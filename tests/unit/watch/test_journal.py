@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import multiprocessing
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from reconciler.errors import (
     SpecError,
     Suspended,
 )
+from reconciler.guard.state_file import alone
 from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, KvRecord, NameTables, Unit
 from reconciler.watch.journal import Journal
 from reconciler.watch.journal_reader import Event, EventFiles
@@ -232,6 +235,24 @@ def test_a_journal_that_cannot_be_written_fails_no_pass_and_says_so_once(
         journal.record(report(made()))
 
     assert sum("events are not recorded" in record.message for record in caplog.records) == 1
+
+
+def test_who_keeps_the_files_locked_holds_up_nobody_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.guard.state_file.LOCK_S_MAX", 0.05)
+    journal = Journal(tmp_path)
+    journal.record(report(made()))
+
+    with (tmp_path / "events.ndjson").open("rb") as readable:  # anybody may
+        fcntl.flock(readable, fcntl.LOCK_EX)
+        folder = os.open(tmp_path, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        journal.record(report(made(), digest="new"))
+        with pytest.raises(KernelError, match="lslocks"), alone(tmp_path):
+            pass
+        os.close(folder)
+    journal.record(report(made(), digest="newer"))
+
+    assert kinds(tmp_path) == ["applied", "applied"]
 
 
 def test_an_endless_message_is_cut(tmp_path: Path) -> None:
