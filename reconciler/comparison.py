@@ -8,16 +8,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import ConfigError
+from reconciler.errors import ConfigError, SpecError
 from reconciler.git_tree import laid_out
-from reconciler.guard.expected import named_hosts
+from reconciler.guard.expected import named_hosts, unmet_expectations
 from reconciler.guard.rehearsal import between
 from reconciler.model.desired import DesiredState
 from reconciler.model.report import Report
+from reconciler.reach.stand_ins import walk_of
 from reconciler.review.entries import Entry, differing_entries, entry_changes
 from reconciler.review.expectations import unmet
 from reconciler.review.make_review import host_review, review_of
-from reconciler.review.reachability import walk_of
 from reconciler.review.values import EntryChange, Review
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs, load_specs
@@ -82,9 +82,11 @@ def _compared(
         changes[report.desired.host.name] = entry_changes(differing[documents], old.wanted, new.wanted)
     if any(old.faults for old, _ in loads):
         name = f"{name}, without what has faults there"
-    new = loads[0][1]
-    has_faults = any(report.spec_faults for _, report in states)
-    faults = () if has_faults else tuple(unmet(new.expectations, walks[1], new.documents))
+    faults: Iterable[SpecError] = ()
+    if not any(report.spec_faults for _, report in states):
+        new = loads[0][1]
+        is_whole = {*walks[1].sites} >= {*named_hosts(after.folder, first)}
+        faults = unmet(new.expectations, walks[1], new.documents) if is_whole else unmet_expectations(first, settings)
     return review_of(name, changes, (host_review(had, report, *walks) for had, report in states), faults)
 
 

@@ -28,11 +28,11 @@ def named_hosts(folder: Path, loaded: LoadedSpecs) -> Iterable[str]:
 
 
 def unmet_expectations(loaded: LoadedSpecs, settings: Settings) -> tuple[SpecError, ...]:
-    """Give a fault for each expectation that the specs do not bring about. Specs with faults are to be mended first."""
+    """Give a fault for each expectation that the specs do not bring about. Faults of the specs, on whatever host, are to be mended first."""
     if not loaded.expectations or loaded.faults:
         return ()
-    from reconciler.review.expectations import unmet  # imported by those who expect something
-    from reconciler.review.reachability import walk_of
+    from reconciler.reach.stand_ins import walk_of  # imported by those who expect something
+    from reconciler.review.expectations import unmet
 
     states = [on_any_host(loaded.wanted, settings)]
     for host in sorted({*named_hosts(settings.specs_dir, loaded)} - {settings.host}):
@@ -43,5 +43,7 @@ def unmet_expectations(loaded: LoadedSpecs, settings: Settings) -> tuple[SpecErr
             previous=loaded,
             is_for_host_alone=True,
         )
+        if other.faults:
+            return other.faults
         states.append(on_any_host(other.wanted, replace(settings, host=host)))
     return tuple(unmet(loaded.expectations, walk_of(states), loaded.documents))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, PortBinding
@@ -24,15 +23,12 @@ from reconciler.reach.reachability import (
     chosen,
 )
 from reconciler.reach.site import Site, gateway_of, interface_of, way_out
+from reconciler.reach.stand_ins import OF_HOST, OUTSIDE, with_stand_ins
 from reconciler.reach.values import Answer, Packet, Party, PartyKind
 from reconciler.reach.walk import Walk
 
 _UNPUBLISHED: Final = 0
 """What holds for this port holds for all that nobody publishes."""
-
-_OF_HOST: Final = {4: ip_address("192.0.2.253"), 6: ip_address("2001:db8::fffd")}
-_ELSEWHERE: Final = {4: ip_address("203.0.113.254"), 6: ip_address("3fff::fffe")}
-"""Stand for an address of a host that no spec names, and for whoever is outside (RFC 5737, 3849 and 9637)."""
 
 _Ways = dict[Manner, Bits]
 
@@ -42,7 +38,7 @@ def reachability(walk: Walk) -> Reachability:
 
     A host without an address of its own is asked at one that stands for it.
     """
-    walk = Walk(sites={name: _with_addresses(site) for name, site in walk.sites.items()})
+    walk = with_stand_ins(walk)
     parties = tuple(sorted({party for site in walk.sites.values() for party in _parties(site)}))
     index = {party: number for number, party in enumerate(parties)}
     cells: dict[Target, _Ways] = {}
@@ -58,14 +54,6 @@ def reachability(walk: Walk) -> Reachability:
     return Reachability(
         walk=walk, parties=parties, cells=cells, asked={target: tuple(found) for target, found in asked.items()}
     )
-
-
-def _with_addresses(site: Site) -> Site:
-    """Who publishes at an address says that the host has it."""
-    bound = {one.binding.host_ip for one in site.publications if one.binding.host_port}
-    own = site.addresses | {address for address in bound if not (address.is_unspecified or address.is_loopback)}
-    missing = {_OF_HOST[version] for version in (4, 6) if all(address.version != version for address in own)}
-    return replace(site, addresses=own | missing)
 
 
 def _parties(site: Site) -> Iterator[Party]:
@@ -443,22 +431,18 @@ class _Family:
 
     # --- flows
 
-    @cached_property
-    def _own_address(self) -> IPAddress:
-        return min(address for address in self.site.addresses if address.version == self.version)
-
     def _to_outside(self) -> tuple[Target, Question, _Ways]:
         target = Party(PartyKind.OUTSIDE, self.site.name)
-        question = Question(_ELSEWHERE[self.version], "tcp", _UNPUBLISHED)
-        mine = [each for each in self._clients_of(_ELSEWHERE[self.version], None) if each not in self._outsides]
+        question = Question(OUTSIDE[self.version], "tcp", _UNPUBLISHED)
+        mine = [each for each in self._clients_of(OUTSIDE[self.version], None) if each not in self._outsides]
         ways = self._ways(target, None, question, "", (*mine, self._host))
         return Target(target, Service(self.version)), question, ways
 
     def _to_host(self) -> Iterator[tuple[Target, Question, _Ways]]:
         target = Party(PartyKind.HOST, self.site.name)
-        at_own = Question(self._own_address, "tcp", _UNPUBLISHED)
+        at_own = Question(OF_HOST[self.version], "tcp", _UNPUBLISHED)
         at_gateway = Question(None, "tcp", _UNPUBLISHED)
-        own = self._ways(target, None, at_own, "own", self._clients_of(self._own_address, None))
+        own = self._ways(target, None, at_own, "own", self._clients_of(OF_HOST[self.version], None))
         near = self._ways(target, None, at_gateway, "gateway", self._from_afar(self._with_gateway, None))
         yield Target(target, Service(self.version)), at_own, own
         yield Target(target, Service(self.version)), at_gateway, near
@@ -510,7 +494,7 @@ class _Family:
         """Give flows by an address of the host; where it is published at all of them, also by the gateway of one's own network."""
         target, server = self.site.party(member.attachment), self._server(member)
         is_everywhere = binding.host_ip.is_unspecified
-        address = self._own_address if is_everywhere else binding.host_ip
+        address = OF_HOST[self.version] if is_everywhere else binding.host_ip
         found = self.site.published(address, binding.protocol, binding.host_port)
         probe = ("published", found is not None and found.binding == binding, is_everywhere)
         question = Question(None if is_everywhere else address, binding.protocol, binding.host_port)

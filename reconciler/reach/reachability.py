@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Final
 
 from reconciler.model.objects import IPAddress
+from reconciler.reach.stand_ins import OF_HOST
 from reconciler.reach.values import Answer, Packet, Party, PartyKind, refused
 from reconciler.reach.walk import Walk
 
@@ -117,7 +118,7 @@ class Reachability:
         site, version = self.walk.sites[target.server.host], target.service.version
         if client.kind is PartyKind.ATTACHMENT:
             return site.gateways_of(client.name, version) if client.host == site.name else ()
-        return (min(address for address in site.addresses if address.version == version),)
+        return (OF_HOST[version],)
 
     @cached_property
     def _index(self) -> Mapping[Party, int]:

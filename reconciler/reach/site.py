@@ -91,6 +91,15 @@ class Site:
         return tuple(network for network in self.networks.values() if network.is_bridged and network.ns == HOST)
 
     @cached_property
+    def sublinks(self) -> tuple[tuple[DesiredNetwork, str], ...]:
+        """Give the networks whose members are on a link of the host themselves, and which link that is."""
+        return tuple(
+            (network, network.wanted.sublink.parent)
+            for network in self.networks.values()
+            if network.wanted.sublink is not None and network.wanted.leads_outside
+        )
+
+    @cached_property
     def _holders(self) -> dict[tuple[str, IPAddress], tuple[DesiredAttachment, DesiredEndpoint]]:
         return {
             (endpoint.network, interface.ip): (attachment, endpoint)

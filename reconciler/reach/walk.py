@@ -14,7 +14,7 @@ from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, Desired
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress
 from reconciler.model.plugins import is_plugin
-from reconciler.model.wanted import GatewayMode, IpvlanFlag, MacvlanMode
+from reconciler.model.wanted import GatewayMode, IpvlanFlag, MacvlanMode, NetworkWanted
 from reconciler.model.words import before_port
 from reconciler.reach.site import (
     Publication,
@@ -78,7 +78,7 @@ class Walk:
         """To an address of a subnet that the client is on."""
         network = site.networks[endpoint.network]
         if is_plugin(network.wanted.driver):
-            return _of_plugin(network)
+            return of_plugin(network.wanted)
         interface = interface_of(endpoint, packet.version)
         assert interface is not None
         if network.is_bridged and network.ns == HOST and site.gateway(network, packet.address) == packet.address:
@@ -135,7 +135,7 @@ class Walk:
         assert source is not None
         step = Step(f"by the default route, on {network.name}", endpoint.wanted.source)
         if is_plugin(network.wanted.driver):
-            return _of_plugin(network).after(step)
+            return of_plugin(network.wanted).after(step)
         if network.wanted.sublink is not None:
             return self._on_parent(site, packet, network, source.ip).after(step)
         gateway = gateway_of(endpoint, packet.version)
@@ -172,6 +172,11 @@ class Walk:
         arrival = _Arrival(packet=packet, source=None)
         if site.has(packet.address):
             return self._to_host(site, arrival)
+        for network, parent in site.sublinks:
+            found = site.holder(network.name, packet.address)
+            if found is not None and packet.client.name in ("", parent):
+                step = Step(f"whoever is beyond {parent} reaches those on {network.name}", network.wanted.source)
+                return Answer(server=site.party(found[0]), steps=(step,))
         return self._forwarded(site, arrival)
 
     # --- at the host
@@ -237,7 +242,7 @@ class Walk:
             return refused(f"the host has no address in the subnet of {packet.address}")
         plugin = site.plugin_network_at(packet.address)
         if plugin is not None:
-            return _of_plugin(plugin)
+            return of_plugin(plugin.wanted)
         if by is None:
             return refused("not for this host")
         if by.wanted.is_internal:
@@ -308,7 +313,7 @@ class Walk:
             return refused(f"{attachment.name} has no IPv{version} route back", at)
         gateway, network = gateway_of(default, version), site.networks[default.network]
         if is_plugin(network.wanted.driver):
-            return _of_plugin(network)
+            return of_plugin(network.wanted)
         if gateway is None or site.gateway(network, gateway) != gateway:
             return refused(f"{attachment.name} answers by the gateway {gateway}, which is not the host", at)
         obstacle = self._by_other_link(site, arrival, endpoint, default, is_near=False)
@@ -346,12 +351,12 @@ def _by_routes_of_host(site: Site, packet: Packet) -> Answer:
         return refused(f"the host has no address in the subnet of {packet.address}")
     plugin = site.plugin_network_at(packet.address)
     if plugin is not None:
-        return _of_plugin(plugin)
+        return of_plugin(plugin.wanted)
     return Answer(server=Party(PartyKind.OUTSIDE, site.name), steps=(Step("by the host's own routes"),))
 
 
-def _of_plugin(network: DesiredNetwork) -> Answer:
-    return not_known(f"{network.name} is its plugin's, which no spec tells of", network.wanted.source)
+def of_plugin(network: NetworkWanted) -> Answer:
+    return not_known(f"{network.name} is its plugin's, which no spec tells of", network.source)
 
 
 def _seen_by_host(site: Site, arrival: _Arrival) -> IPAddress | None:

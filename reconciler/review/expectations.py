@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, replace
 
 from reconciler.errors import SpecError
 from reconciler.model.desired import DesiredAttachment
-from reconciler.model.expectation import Expectation, Parties
-from reconciler.model.identifiers import HOST
+from reconciler.model.expectation import Expectation
 from reconciler.model.objects import IPAddress
-from reconciler.model.wanted import NetworkWanted, Source
-from reconciler.reach.site import Site
-from reconciler.reach.values import Answer, Packet, Party, PartyKind, Step, refused
-from reconciler.reach.walk import Walk
-from reconciler.review.reachability import OF_HOST, OUTSIDE
-from reconciler.spec.document import Document, Path, Tree
+from reconciler.model.plugins import is_plugin
+from reconciler.model.wanted import NetworkWanted
+from reconciler.reach.site import Site, interface_of
+from reconciler.reach.stand_ins import OF_HOST, OUTSIDE
+from reconciler.reach.values import Answer, Packet, Party, PartyKind, Step, not_known, refused
+from reconciler.reach.walk import Walk, of_plugin
+from reconciler.review.parties import parties_of, untold
+from reconciler.review.port_lines import port_source
+from reconciler.spec.document import Document
 
 _ANY_PORT = 1
 """Stands for a port that nobody publishes."""
@@ -26,10 +27,27 @@ _Asked = tuple[Packet, int]
 """A packet, and the port at which who gets it listens."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What came of asking. target: the port at which who gets it listens."""
+
+    server: Party
+    answer: Answer
+    target: int = 0
+
+    @property
+    def is_reached(self) -> bool:
+        found = self.answer.server
+        return found == self.server or (found is not None and found.kind is self.server.kind is PartyKind.OUTSIDE)
+
+
 def unmet(expectations: Iterable[Expectation], walk: Walk, documents: Sequence[Document]) -> Iterator[SpecError]:
-    """Give a fault for each expectation that is not met, with the first pair that shows it and the line that is why."""
+    """Give a fault for each expectation that is not met, with the first pair that shows it and the line that is why.
+
+    What is not known is neither: the expectation is not proved, whichever it is.
+    """
     for expectation in expectations:
-        said = _contradiction(expectation, walk, documents)
+        said = _contradiction(expectation, walk, documents) or _missing(expectation, walk, documents)
         if said:
             why = f" ({expectation.why})" if expectation.why else ""
             at = expectation.source
@@ -37,23 +55,45 @@ def unmet(expectations: Iterable[Expectation], walk: Walk, documents: Sequence[D
 
 
 def _contradiction(expectation: Expectation, walk: Walk, documents: Sequence[Document]) -> str:
-    """Compare each client with each server; of servers that several hosts have, to reach one is enough."""
+    """Compare each client with each server. That one is wrong says more than that another is not known."""
     at = f" at {expectation.port}" if expectation.port else ""
+    doubt = ""
+    for client, servers in _pairs(expectation, walk):
+        found = [each for server in servers for each in _asked(expectation, walk, client, server)]
+        reached = next((each for each in found if each.is_reached), None)
+        unknown = next((each for each in found if not each.answer.is_known), None)
+        if reached is not None:
+            if not expectation.is_reached:
+                return f"{_named(client)} reaches {_named(reached.server)}{at}{_because(reached, documents)}"
+        elif unknown is not None:
+            both = f"{_named(client)} reaches {_named(unknown.server)}{at}"
+            doubt = doubt or f"it is not known whether {both}{_because(unknown, documents)}"
+        elif expectation.is_reached:
+            server, first = servers[0], next(iter(found), None)
+            because = "" if first is None else _because(first, documents)
+            return f"{_named(client)} does not reach {_named(server)}{at}{because}"
+    return doubt
+
+
+def _missing(expectation: Expectation, walk: Walk, documents: Sequence[Document]) -> str:
+    for parties, verb in ((expectation.client, "reaches"), (expectation.server, "is reached by")):
+        other = expectation.server if parties is expectation.client else expectation.client
+        for one in untold(parties, walk, documents):
+            at = f" ({one.source})" if one.source.line else ""
+            return f"it is not known whether {one.name} {verb} {other}: {one.reason}{at}"
+    return ""
+
+
+def _pairs(expectation: Expectation, walk: Walk) -> Iterator[tuple[Party, list[Party]]]:
+    """Give clients with their servers; those that several hosts have stand together: to reach one of them is enough."""
     alike: defaultdict[tuple[PartyKind, str], list[Party]] = defaultdict(list)
-    for server in _parties(expectation.server, walk):
+    for server in parties_of(expectation.server, walk):
         alike[server.kind, server.name].append(server)
-    for client in _parties(expectation.client, walk):
+    for client in parties_of(expectation.client, walk):
         for servers in alike.values():
             others = [server for server in servers if _is_pair(client, server)]
-            found = [(server, *_asked(expectation, walk, client, server)) for server in others]
-            reached = next(((server, told) for server, told, _ in found if told is not None), None)
-            if not found or (reached is not None) == expectation.is_reached:
-                continue
-            server, told = reached or (found[0][0], next(iter(found[0][2]), None))
-            because = f": {', '.join(_told(told[1], documents, told[0]))}" if told is not None else ""
-            verb = "does not reach" if expectation.is_reached else "reaches"
-            return f"{_named(client)} {verb} {_named(server)}{at}{because}"
-    return ""
+            if others:
+                yield client, others
 
 
 def _is_pair(client: Party, server: Party) -> bool:
@@ -66,30 +106,28 @@ def _named(party: Party) -> str:
     return f"{party} (on {party.host})" if party.kind is PartyKind.ATTACHMENT else f"{party} of {party.host}"
 
 
-def _told(answer: Answer, documents: Sequence[Document], asked: _Asked) -> Iterator[str]:
-    """Give the reasons; what is published stands at the line of its port."""
-    for step in answer.steps:
+def _because(found: _Found, documents: Sequence[Document]) -> str:
+    return f": {', '.join(_reasons(found, documents))}"
+
+
+def _reasons(found: _Found, documents: Sequence[Document]) -> Iterator[str]:
+    """Give the steps; what is published stands at the line of its port."""
+    for step in found.answer.steps:
         source = step.source
-        if source is not None and "published" in step.text and answer.server is not None:
-            source = _port_source(documents, answer.server.name, asked[1]) or source
+        if source is not None and "published" in step.text and found.answer.server is not None:
+            source = port_source(documents, found.answer.server.name, found.target) or source
         yield step.text if source is None or not source.line else f"{step.text} ({source})"
 
 
-def _asked(
-    expectation: Expectation, walk: Walk, client: Party, server: Party
-) -> tuple[tuple[_Asked, Answer] | None, list[tuple[_Asked, Answer]]]:
-    """Give the packet that reaches the server with its answer, if one does, and all that did not."""
-    refused: list[tuple[_Asked, Answer]] = []
-    for asked in _packets(expectation, walk, client, server):
-        answer = _across(walk, asked[0], server)
-        if answer.server is not None and _is_same(answer.server, server):
-            return (asked, answer), refused
-        refused.append((asked, answer))
-    return None, refused
-
-
-def _is_same(found: Party, server: Party) -> bool:
-    return found == server or (found.kind is server.kind is PartyKind.OUTSIDE)
+def _asked(expectation: Expectation, walk: Walk, client: Party, server: Party) -> Iterator[_Found]:
+    elsewhere = _told_elsewhere(walk, client, server)
+    for packet, target in _packets(expectation, walk, client, server):
+        answer = _across(walk, packet, server)
+        if elsewhere is not None and not _is_near(walk, packet):
+            answer = elsewhere
+        yield _Found(server=server, target=target, answer=answer)
+    for answer in _without_address(walk, server):
+        yield _Found(server=server, answer=answer)
 
 
 def _across(walk: Walk, packet: Packet, server: Party) -> Answer:
@@ -99,6 +137,8 @@ def _across(walk: Walk, packet: Packet, server: Party) -> Answer:
         return walk.ask(packet)
     shared = _shared_network(walk.sites[server.host], packet.address)
     if shared is not None:
+        if is_plugin(shared.driver):
+            return of_plugin(shared)
         if client.kind is PartyKind.ATTACHMENT and shared.name in _joined(walk.sites[client.host], client):
             return Answer(server=server, steps=(Step(f"both are on {shared.name}", shared.source),))
         return refused(f"{client} is not on {shared.name}", shared.source)
@@ -121,29 +161,69 @@ def _joined(site: Site, client: Party) -> set[str]:
     return {endpoint.network for endpoint in site.members[client.name].endpoints}
 
 
+def _is_near(walk: Walk, packet: Packet) -> bool:
+    """Say whether the client has an address beside the one that it asks."""
+    if packet.client.kind is not PartyKind.ATTACHMENT:
+        return False
+    endpoints = walk.sites[packet.client.host].members[packet.client.name].endpoints
+    interfaces = (interface_of(endpoint, packet.version) for endpoint in endpoints)
+    return any(interface is not None and packet.address in interface.network for interface in interfaces)
+
+
+def _told_elsewhere(walk: Walk, client: Party, server: Party) -> Answer | None:
+    """What is declared elsewhere may be internal or not, which decides about ways out and in that it alone gives."""
+    for party in (client, server):
+        site = walk.sites[party.host]
+        endpoints = site.members[party.name].endpoints if party.kind is PartyKind.ATTACHMENT else ()
+        if any(endpoint.wanted.is_gateway for endpoint in endpoints):
+            for endpoint in endpoints:
+                wanted = site.networks[endpoint.network].wanted
+                if wanted.is_external:
+                    return not_known(f"{wanted.name} is declared elsewhere: it may be internal", wanted.source)
+    return None
+
+
 def _packets(expectation: Expectation, walk: Walk, client: Party, server: Party) -> Iterator[_Asked]:
-    protocols = (
-        (expectation.protocol,) if expectation.protocol else ("tcp", "udp") if expectation.port else ("icmp", "tcp")
-    )
     site = walk.sites[server.host]
-    for address in _addresses(site, server):
-        for protocol in protocols:
-            port = 0 if protocol == "icmp" else expectation.port or _ANY_PORT
-            yield Packet(client=client, address=address, protocol=protocol, port=port), port
     if server.kind is PartyKind.ATTACHMENT:
-        yield from _published(expectation, site.members[server.name], client)
+        member = site.members[server.name]
+        for address in _addresses(member):
+            yield from _directly(expectation, client, address)
+            yield from _routed(expectation, client, member, address)
+        yield from _published(expectation, client, member)
         yield from _linked(expectation, walk, client, server)
-
-
-def _addresses(site: Site, server: Party) -> Iterator[IPAddress]:
-    if server.kind is not PartyKind.ATTACHMENT:
-        yield from (OUTSIDE if server.kind is PartyKind.OUTSIDE else OF_HOST).values()
         return
-    for endpoint in site.members[server.name].endpoints:
+    near = client.host == server.host and client.kind is PartyKind.ATTACHMENT and server.kind is PartyKind.HOST
+    for version in (4, 6):
+        yield from _directly(expectation, client, (OUTSIDE if server.kind is PartyKind.OUTSIDE else OF_HOST)[version])
+        for gateway in site.gateways_of(client.name, version) if near else ():
+            yield from _directly(expectation, client, gateway)
+
+
+def _addresses(member: DesiredAttachment) -> Iterator[IPAddress]:
+    for endpoint in member.endpoints:
         yield from (found.ip for found in (endpoint.ipv4, endpoint.ipv6) if found is not None)
 
 
-def _published(expectation: Expectation, server: DesiredAttachment, client: Party) -> Iterator[_Asked]:
+def _directly(expectation: Expectation, client: Party, address: IPAddress) -> Iterator[_Asked]:
+    if not expectation.protocol and not expectation.port:
+        yield Packet(client=client, address=address, protocol="icmp"), 0
+    port = expectation.port or _ANY_PORT
+    for protocol in (
+        (expectation.protocol,) if expectation.protocol else ("tcp", "udp") if expectation.port else ("tcp",)
+    ):
+        yield Packet(client=client, address=address, protocol=protocol, port=port), port
+
+
+def _routed(expectation: Expectation, client: Party, server: DesiredAttachment, address: IPAddress) -> Iterator[_Asked]:
+    """What is published may be open at the server's own addresses too; one port that is asked for is asked already."""
+    for binding in (binding for endpoint in server.endpoints for binding in endpoint.ports):
+        if not expectation.port and expectation.protocol in ("", binding.protocol):
+            packet = Packet(client=client, address=address, protocol=binding.protocol, port=binding.target)
+            yield packet, binding.target
+
+
+def _published(expectation: Expectation, client: Party, server: DesiredAttachment) -> Iterator[_Asked]:
     for binding in (binding for endpoint in server.endpoints for binding in endpoint.ports):
         fits = expectation.port in (0, binding.target) and expectation.protocol in ("", binding.protocol)
         if fits and binding.host_port:
@@ -163,44 +243,11 @@ def _linked(expectation: Expectation, walk: Walk, client: Party, server: Party) 
                     yield Packet(client=client, address=address, protocol=protocol, port=first), first
 
 
-def _parties(parties: Parties, walk: Walk) -> list[Party]:
-    """Give whom an expectation means, on all hosts."""
-    if parties.name in ("host", "outside"):
-        kind = PartyKind.HOST if parties.name == "host" else PartyKind.OUTSIDE
-        return [Party(kind, host) for host in walk.sites]
-    members = [(site, a) for site in walk.sites.values() for a in site.members.values() if a.ns != HOST]
-    if parties.name:
-        named = [site.party(a) for site, a in members if fnmatchcase(a.name, parties.name)]
-        if named:
-            return named
-    return [site.party(a) for site, a in members if any(_is_meant(parties, n) for n in _networks(site, a))]
-
-
-def _networks(site: Site, attachment: DesiredAttachment) -> Iterator[NetworkWanted]:
-    for endpoint in attachment.endpoints:
-        yield site.networks[endpoint.network].wanted
-
-
-def _is_meant(parties: Parties, network: NetworkWanted) -> bool:
-    if parties.labels:
-        return set(parties.labels) <= set(network.labels)
-    return fnmatchcase(network.name, parties.network or parties.name)
-
-
-def _port_source(documents: Sequence[Document], attachment: str, target: int) -> Source | None:
-    """Give the line that publishes a port of an attachment."""
-    for document in documents:
-        entry: Tree = document.data
-        place: Path = ("attachments", attachment, "ports")
-        for step in place:
-            entry = entry.get(str(step)) if isinstance(entry, dict) else None
-        for index, port in enumerate(entry if isinstance(entry, list) else ()):
-            if _publishes(port, target):
-                return document.source((*place, index))
-    return None
-
-
-def _publishes(port: Tree, target: int) -> bool:
-    text = str(port.get("target") if isinstance(port, dict) else port).partition("/")[0].rpartition(":")[2]
-    first, _, last = text.partition("-")
-    return first.isdecimal() and int(first) <= target <= int(last if last.isdecimal() else first)
+def _without_address(walk: Walk, server: Party) -> Iterator[Answer]:
+    """There is nothing to ask of an endpoint whose address only its plugin may tell."""
+    site = walk.sites[server.host]
+    for endpoint in site.members[server.name].endpoints if server.kind is PartyKind.ATTACHMENT else ():
+        network = site.networks[endpoint.network].wanted
+        if endpoint.ipv4 is endpoint.ipv6 is None and is_plugin(network.driver):
+            text = f"{server} has no address on {network.name}, a plugin's network, that a spec tells of"
+            yield not_known(text, endpoint.wanted.source)

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import Final
 
-from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredState, PortBinding
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, PortBinding
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress
 from reconciler.model.words import before_port
 from reconciler.reach.site import Site, interface_of
+from reconciler.reach.stand_ins import OF_HOST, OUTSIDE
 from reconciler.reach.values import Packet, Party, PartyKind
 from reconciler.reach.walk import Walk
 from reconciler.review.values import Flow
 
-OUTSIDE: Final[Mapping[int, IPAddress]] = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8:ffff::1")}
-"""Stand for whoever is outside (RFC 5737, RFC 3849)."""
-OF_HOST: Final[Mapping[int, IPAddress]] = {4: ip_address("192.0.2.1"), 6: ip_address("2001:db8::1")}
-"""Stand for the addresses that a host has beside those of its networks."""
-
 _VERSIONS: Final = (4, 6)
-
-
-def walk_of(desired: Iterable[DesiredState]) -> Walk:
-    """Make the hosts ready to be asked. Each has an address of each family, and those that it shall publish at."""
-    return Walk(sites={each.host.name: Site(desired=each, addresses=_addresses(each)) for each in desired})
-
-
-def _addresses(desired: DesiredState) -> frozenset[IPAddress]:
-    bound = {binding.host_ip for member in desired.members for each in member.endpoints for binding in each.ports}
-    return frozenset({*OF_HOST.values(), *(ip for ip in bound if not (ip.is_loopback or ip.is_unspecified))})
 
 
 def flows_of(walk: Walk, host: str) -> frozenset[Flow]:

@@ -120,3 +120,108 @@ def test_expect_is_a_list(tmp_path: Path) -> None:
     assert faults(tmp_path, a="expect: {from: a}\n") == ["a.yaml:1:9: expected a list, got a mapping"]
     assert faults(tmp_path, a="expect:\n  - \n") != []
     assert faults(tmp_path, a="expect:\n") == []
+
+
+PLUGIN = """\
+networks:
+  front: {}
+  p: {driver: weave, ipam: {config: [{subnet: 10.5.0.0/24}]}}
+  far: {driver: weave, ipam: {driver: weave-ipam}}
+  bare: {driver: weave, ipam: {driver: "null"}}
+  lan: {driver: macvlan, driver_opts: {parent: eth0}, ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.1.0.1}]}}
+  sealed: {driver: macvlan, internal: true, ipam: {config: [{subnet: 10.2.0.0/24}]}}
+  routed:
+    driver_opts: {com.docker.network.bridge.gateway_mode_ipv4: routed}
+    ipam: {config: [{subnet: 10.3.0.0/24}]}
+  wide: {external: true}
+  back: {internal: true}
+attachments:
+  p1: {networks: [p]}
+  p2: {networks: [p]}
+  both: {networks: [p, front], ports: ["8080:80"]}
+  web: {networks: [front]}
+  waits: {networks: [far]}
+  bare1: {networks: [bare]}
+  bare2: {networks: [bare]}
+  lan1: {networks: [lan]}
+  seal1: {networks: [sealed]}
+  r: {networks: [routed], ports: ["90"]}
+  w1: {networks: [wide]}
+  w2: {networks: [wide]}
+  db: {networks: [back]}
+  agent: {network_mode: host}
+  elsewhere: {hosts: ["gpu-*"], networks: [front]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("parties", "because"),
+    [
+        ("from: p1, to: p2", "p is its plugin's, which no spec tells of (a.yaml:3:3)"),
+        ("from: p1, to: outside", "p is its plugin's"),
+        ("from: outside, to: 'p[12]'", "p is its plugin's"),
+        (
+            "from: web, to: waits",
+            "waits (on alpha) is reached by web: attachment waits: stays as it is until network far has its pools",
+        ),
+        ("from: waits, to: outside", "waits (on alpha) reaches outside: "),
+        ("from: bare1, to: bare2", "bare2 has no address on bare, a plugin's network, that a spec tells of (a.yaml:"),
+        ("from: web, to: bare1", "bare1 has no address on bare"),
+        ("from: w1, to: outside", "wide is declared elsewhere: it may be internal (a.yaml:11:3)"),
+        ("from: outside, to: elsewhere", "no host that is known has it (a.yaml:28:3)"),
+        ("from: {network: far}, to: web", "waits (on alpha) reaches web: "),
+    ],
+)
+def test_what_is_not_known_proves_neither(tmp_path: Path, parties: str, because: str) -> None:
+    found = [faults(tmp_path, a=PLUGIN, c=f"expect:\n  - {{{parties}, reach: {each}}}\n") for each in ("false", "true")]
+
+    assert found[0] == found[1]
+    assert len(found[0]) == 1
+    assert found[0][0].startswith("c.yaml:2:5: it is not known whether ")
+    assert because in found[0][0]
+
+
+@pytest.mark.parametrize(
+    ("parties", "is_reached"),
+    [
+        ("from: both, to: web", True),
+        ("from: w1, to: w2", True),
+        ("from: outside, to: lan1", True),
+        ("from: outside, to: seal1", False),
+        ("from: lan1, to: db", False),
+        ("from: outside, to: r, protocol: tcp", True),
+        ("from: outside, to: r, protocol: udp", False),
+        ("from: db, to: host", True),
+        ("from: outside, to: agent, port: 22", True),
+        ("from: db, to: agent", True),
+    ],
+)
+def test_what_is_known_is_proved(tmp_path: Path, parties: str, is_reached: bool) -> None:
+    expected = faults(tmp_path, a=PLUGIN, c=f"expect:\n  - {{{parties}, reach: {str(is_reached).lower()}}}\n")
+    contrary = faults(tmp_path, a=PLUGIN, c=f"expect:\n  - {{{parties}, reach: {str(not is_reached).lower()}}}\n")
+
+    assert expected == []
+    assert len(contrary) == 1
+    assert "not known" not in contrary[0]
+
+
+def test_one_that_is_wrong_says_more_than_one_that_is_not_known(tmp_path: Path) -> None:
+    found = faults(
+        tmp_path,
+        a=PLUGIN,
+        c="expect:\n  - {from: p1, to: '[pw]*', reach: false}\n  - {from: web, to: 'b*', reach: false}\n",
+    )
+
+    assert "not known" in found[0]
+    assert "web (on alpha) reaches both (on alpha): " in found[1]
+
+
+def test_a_review_of_some_hosts_asks_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"specs/a.yaml": f"{NETWORKS}attachments:\n{DB}expect:\n  - {{from: outside, to: db, reach: %s}}\n"}
+    before, after = ({name: text % reach for name, text in files.items()} for reach in ("false", "true"))
+    monkeypatch.chdir(make_repository(tmp_path / "r", before, after))
+
+    assert main(("--dry-run", "--against", "git:HEAD~1", "--host", "beta")) == ExitCode.BAD_SPECS
+    assert "outside of alpha does not reach db (on alpha): " in capsys.readouterr().err
