@@ -17,8 +17,9 @@ from reconciler.model.report import Report
 from reconciler.reach.stand_ins import walk_of
 from reconciler.review.entries import Entry, differing_entries, entry_changes
 from reconciler.review.expectations import unmet
+from reconciler.review.flows import BETWEEN, flow_changes
 from reconciler.review.make_review import host_review, review_of
-from reconciler.review.values import EntryChange, Review
+from reconciler.review.values import NO_CHANGES, EntryChange, Review
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs, load_specs
 
@@ -87,7 +88,11 @@ def _compared(
         new = loads[0][1]
         is_whole = {*walks[1].sites} >= {*named_hosts(after.folder, first)}
         faults = unmet(new.expectations, walks[1], new.documents) if is_whole else unmet_expectations(first, settings)
-    return review_of(name, changes, (host_review(had, report, *walks) for had, report in states), faults)
+    flows = flow_changes(*walks)
+    reviews = (
+        host_review(had, report, *walks, flows.get(report.desired.host.name, NO_CHANGES)) for had, report in states
+    )
+    return review_of(name, changes, reviews, flows[BETWEEN], faults)
 
 
 def _listed(hosts_file: Path | None) -> Iterable[str]:

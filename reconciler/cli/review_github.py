@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from reconciler.cli.checkout import in_checkout
 from reconciler.cli.diagnostics import annotation, fault_annotations, limited, warning_annotations
-from reconciler.cli.review_words import entry_title, field_line, host_parts, sum_line
+from reconciler.cli.review_words import BETWEEN, entry_title, field_line, flow_parts, host_parts, sum_line
 from reconciler.model.wanted import Source
 from reconciler.review.values import Review, SharedChange
 from reconciler.status.verdict import undecided
@@ -31,11 +31,12 @@ def _sum(review: Review) -> str:
 
 
 def _effects(review: Review) -> Iterator[str]:
-    """One warning per host that tells who is hit, and who reaches whom now or no longer."""
-    for host in review.hosts:
-        told = [f"{heading}: {'; '.join(lines)}" for heading, lines in host_parts(host)]
+    """One warning per host that tells who is hit, and who reaches whom now or no longer; one for what is between hosts."""
+    parts = [(f"host {host.host}", host_parts(host)) for host in review.hosts]
+    for title, found in (*parts, (BETWEEN, flow_parts(review.between))):
+        told = [f"{heading}: {'; '.join(lines)}" for heading, lines in found]
         if told:
-            yield annotation("warning", "\n".join(told), title=f"host {host.host}")
+            yield annotation("warning", "\n".join(told), title=title)
 
 
 def _change(change: SharedChange, review: Review) -> Iterator[str]:

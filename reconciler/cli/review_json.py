@@ -8,7 +8,7 @@ from reconciler import __version__
 from reconciler.cli.diagnostics import diagnostics
 from reconciler.cli.plan_json import plan_document
 from reconciler.model.wanted import Source
-from reconciler.review.values import FieldChange, Flow, HostReview, NameKnown, Review, SharedChange
+from reconciler.review.values import FieldChange, Flow, FlowChanges, HostReview, NameKnown, Review, SharedChange
 from reconciler.status.json_text import Json, json_text
 from reconciler.status.verdict import undecided
 
@@ -21,6 +21,7 @@ def review_json(review: Review) -> str:
         "complete": not review.faults and not any(undecided(host.report) for host in review.hosts),
         "changes": [_change(change) for change in review.changes],
         "hosts": [_host(host) for host in review.hosts],
+        "between": _reach(review.between),
         "diagnostics": diagnostics(review.faults, review.warnings),
     }
     return json_text(document)
@@ -48,7 +49,7 @@ def _host(review: HostReview) -> dict[str, Json]:
     return {
         "host": review.host,
         "hit": [{"attachment": name, "disruption": str(disruption)} for name, disruption in review.hit],
-        "reach": {"gained": _flows(review.gained), "lost": _flows(review.lost)},
+        "reach": _reach(review.flows),
         "names": {"gained": _names(review.names_gained), "lost": _names(review.names_lost)},
         "addresses": [
             {"attachment": m.attachment, "network": m.network, "before": m.before or None, "after": m.after or None}
@@ -58,9 +59,19 @@ def _host(review: HostReview) -> dict[str, Json]:
     }
 
 
+def _reach(flows: FlowChanges) -> dict[str, Json]:
+    return {"gained": _flows(flows.gained), "lost": _flows(flows.lost), "altered": _flows(flows.altered)}
+
+
 def _flows(flows: Iterable[Flow]) -> list[Json]:
     return [
-        {"from": flow.client, "to": flow.server, "what": flow.what, "how": flow.how, "ip": list(flow.versions)}
+        {
+            "from": list(flow.clients),
+            "to": list(flow.servers),
+            "what": flow.what,
+            "how": flow.how,
+            "ip": list(flow.versions),
+        }
         for flow in flows
     ]
 

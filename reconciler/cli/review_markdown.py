@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from reconciler.cli.review_words import entry_title, field_line, host_parts, names, place, sum_line
+from reconciler.cli.review_words import (
+    BETWEEN,
+    entry_title,
+    field_line,
+    flow_counts,
+    flow_parts,
+    host_parts,
+    names,
+    place,
+    sum_line,
+)
 from reconciler.cli.terminal import printable
 from reconciler.errors import SpecError
 from reconciler.model.words import counted
@@ -37,7 +47,8 @@ def review_markdown(review: Review) -> str:
     ]
     room = LENGTH_MAX - sum(map(len, parts)) - len(parts)
     changed = [host for host in review.hosts if _is_told(host)] if not review.faults else []
-    parts += _within([_host(host) for host in changed], room, "host")
+    folded = [_host(host) for host in changed]
+    parts += _within([*_between(review), *folded], room, "host")
     return "\n".join(parts) + "\n"
 
 
@@ -70,16 +81,27 @@ def _is_told(review: HostReview) -> bool:
 
 
 def _host(review: HostReview) -> str:
-    gained, lost, hit = len(review.gained), len(review.lost), len(review.hit)
-    title = f"<b>host {_text(review.host)}</b>: {counted(hit, 'attachment')} hit, reachability: {gained} gained, {lost} lost"
-    lines = [f"\n<details><summary>{title}</summary>\n"]
-    for heading, found in host_parts(review):
-        lines.append(f"**{heading}**\n")
-        lines += [f"- {_text(line)}" for line in found]
-        lines.append("")
+    title = (
+        f"<b>host {_text(review.host)}</b>: {counted(len(review.hit), 'attachment')} hit, {flow_counts([review.flows])}"
+    )
+    lines = [f"\n<details><summary>{title}</summary>\n", *_parts(host_parts(review))]
     lines += [f"- ⚠ {_text(f'{issue.unit} stays as it is: {issue.message}')}" for issue in undecided(review.report)]
     lines += [f"- {_text(f'{unit}: {remark}')}" for unit, remark in review.report.desired.remarks]
     return "\n".join((*lines, "\n</details>"))
+
+
+def _between(review: Review) -> Iterator[str]:
+    if review.between and not review.faults:
+        title = f"<b>{BETWEEN}</b>: {flow_counts([review.between])}"
+        lines = _parts(flow_parts(review.between))
+        yield "\n".join((f"\n<details><summary>{title}</summary>\n", *lines, "\n</details>"))
+
+
+def _parts(parts: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
+    for heading, found in parts:
+        yield f"**{heading}**\n"
+        yield from (f"- {_text(line)}" for line in found)
+        yield ""
 
 
 def _text(text: str) -> str:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import click
 
 from reconciler.cli.plan_text import operation_lines
-from reconciler.cli.review_words import entry_title, field_line, host_parts, names, place, sum_line
+from reconciler.cli.review_words import (
+    BETWEEN,
+    REACHES_NO_LONGER,
+    REACHES_NOW,
+    entry_title,
+    field_line,
+    flow_parts,
+    host_parts,
+    names,
+    place,
+    sum_line,
+)
 from reconciler.cli.terminal import printable
 from reconciler.review.values import HostReview, Review, SharedChange
 from reconciler.status.verdict import undecided
 
 _COLUMNS: Final = 80
-_COLOURS: Final = {"who is hit": "magenta", "reaches now": "green", "reaches no longer": "red"}
+_COLOURS: Final = {"who is hit": "magenta", REACHES_NOW: "green", REACHES_NO_LONGER: "red"}
 
 
 def review_text(review: Review, *, is_coloured: bool, are_objects_wanted: bool = False) -> str:
@@ -38,6 +49,10 @@ def _lines(review: Review, *, are_objects_wanted: bool) -> Iterator[str]:
             yield click.style(f"host {host.host}", bold=True)
             yield from lines
             yield ""
+    if review.between:
+        yield click.style(BETWEEN, bold=True)
+        yield from _parts(flow_parts(review.between))
+        yield ""
     yield click.style(sum_line(review), bold=True)
 
 
@@ -51,10 +66,7 @@ def _entry(change: SharedChange, hosts: list[str]) -> Iterator[str]:
 
 
 def _host(review: HostReview, *, are_objects_wanted: bool) -> Iterator[str]:
-    for heading, lines in host_parts(review):
-        yield click.style(f"  {heading}", fg=_COLOURS.get(heading))
-        for line in lines:
-            yield from _folded(line, "    ")
+    yield from _parts(host_parts(review))
     for issue in undecided(review.report):
         yield from _folded(printable(f"! {issue.unit} stays as it is: {issue.message}"), "  ")
     for unit, remark in review.report.desired.remarks:
@@ -62,6 +74,13 @@ def _host(review: HostReview, *, are_objects_wanted: bool) -> Iterator[str]:
     if are_objects_wanted:
         for operation in review.report.plan.operations:
             yield from operation_lines(operation)
+
+
+def _parts(parts: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
+    for heading, lines in parts:
+        yield click.style(f"  {heading}", fg=_COLOURS.get(heading))
+        for line in lines:
+            yield from _folded(line, "    ")
 
 
 def _folded(text: str, indent: str) -> list[str]:

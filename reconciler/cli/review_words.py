@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from reconciler.cli.terminal import printable
 from reconciler.model.plan import Action, Disruption
 from reconciler.model.wanted import Source
 from reconciler.model.words import some
-from reconciler.review.values import FieldChange, Flow, HostReview, Move, NameKnown, Review, SharedChange
+from reconciler.review.values import FieldChange, Flow, FlowChanges, HostReview, Move, NameKnown, Review, SharedChange
 from reconciler.spec.document import Tree
 
 NOTICED: Final = {
@@ -19,6 +20,9 @@ NOTICED: Final = {
     Disruption.FLAP: "a short loss",
     Disruption.LIVE: "changes while traffic flows",
 }
+REACHES_NOW: Final = "reaches now"
+REACHES_NO_LONGER: Final = "reaches no longer"
+BETWEEN: Final = "between hosts"
 AFTER_APPLY: Final = "known after apply"
 _NAMES_SHOWN: Final = 8
 _VALUE_SHOWN: Final = 60
@@ -74,14 +78,28 @@ def hit_lines(review: HostReview) -> Iterator[str]:
 
 
 def flow_lines(flows: Iterable[Flow]) -> Iterator[str]:
-    """One line for all who reach the same in the same way."""
-    clients: defaultdict[tuple[str, str, str, tuple[int, ...]], list[str]] = defaultdict(list)
     for flow in flows:
-        clients[flow.server, flow.what, flow.how, flow.versions].append(flow.client)
-    for (server, what, how, versions), found in sorted(clients.items()):
-        to = f"{server}, {what}" if what.startswith("its") else f"{server}:{what}" if what else server
-        families = " and ".join(f"IPv{version}" for version in versions)
-        yield f"{names(sorted(found))} → {printable(to)} ({printable(how)}, {families})"
+        is_port = "/" in flow.what
+        servers = names([f"{server}:{flow.what}" if is_port else server for server in flow.servers])
+        how = printable(flow.how if is_port or not flow.what else f"{flow.what}, {flow.how}")
+        families = " and ".join(f"IPv{version}" for version in flow.versions)
+        yield f"{names(flow.clients)} → {servers} ({how}, {families})"
+
+
+def flow_parts(flows: FlowChanges) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Give headings, and the lines below each."""
+    parts = ((REACHES_NOW, flows.gained), (REACHES_NO_LONGER, flows.lost), ("reaches in another way", flows.altered))
+    return ((heading, tuple(flow_lines(found))) for heading, found in parts if found)
+
+
+def flow_counts(changes: Iterable[FlowChanges]) -> str:
+    """Count pairs of who reaches whom."""
+    changes = tuple(changes)
+    gained, lost, altered = (
+        sum(flow.count for flow in chain.from_iterable(found))
+        for found in ((c.gained for c in changes), (c.lost for c in changes), (c.altered for c in changes))
+    )
+    return f"reachability: {gained} gained, {lost} lost{f', {altered} in another way' if altered else ''}"
 
 
 def name_lines(known: Iterable[NameKnown]) -> Iterator[str]:
@@ -102,8 +120,7 @@ def host_parts(review: HostReview) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Give what is to be said of a host: headings, and the lines below each."""
     parts = (
         ("who is hit", tuple(hit_lines(review))),
-        ("reaches now", tuple(flow_lines(review.gained))),
-        ("reaches no longer", tuple(flow_lines(review.lost))),
+        *flow_parts(review.flows),
         ("names that come", tuple(name_lines(review.names_gained))),
         ("names that go", tuple(name_lines(review.names_lost))),
         ("addresses", tuple(map(move_line, review.moves))),
@@ -119,6 +136,5 @@ def sum_line(review: Review) -> str:
     changed = [host.host for host in review.hosts if host.is_changed]
     if not changed and not review.changes:
         return "Plan: nothing to do"
-    gained, lost = (sum(map(len, found)) for found in zip(*((h.gained, h.lost) for h in review.hosts), strict=True))
-    counts = f"reachability: {gained} gained, {lost} lost"
+    counts = flow_counts((*(host.flows for host in review.hosts), review.between))
     return f"Plan: {len(changed)} of {len(review.hosts)} hosts change; {counts}"

@@ -28,7 +28,7 @@ def named_hosts(folder: Path, loaded: LoadedSpecs) -> Iterable[str]:
 
 
 def unmet_expectations(loaded: LoadedSpecs, settings: Settings) -> tuple[SpecError, ...]:
-    """Give a fault for each expectation that the specs do not bring about. Faults of the specs, on whatever host, are to be mended first."""
+    """Give a fault for each expectation that the specs do not bring about. Faults, of whatever host's, are to be mended first."""
     if not loaded.expectations or loaded.faults:
         return ()
     from reconciler.reach.stand_ins import walk_of  # imported by those who expect something

@@ -55,6 +55,10 @@ class Target:
     service: Service
 
 
+Cell = tuple[Target, Manner, Bits, Manner | None]
+"""What some clients reach and how, and how before."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """How a target is asked for. address None: at whatever address of the host."""
@@ -66,13 +70,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """Each of `clients` reaches this service of each of `servers`; of one that is both nothing is said."""
+    """Each of `clients` reaches this service of each of `servers`; of one that is both nothing is said.
+
+    was: how they reached it before, where that is what changes.
+    """
 
     parties: tuple[Party, ...]
     bits: Bits
     servers: tuple[Party, ...]
     service: Service
     manner: Manner
+    was: Manner | None = None
 
     @property
     def clients(self) -> tuple[Party, ...]:
@@ -90,10 +98,8 @@ class Reachability:
 
     def flows(self) -> tuple[Flow, ...]:
         """Give all that is possible, servers that the same clients reach alike put together."""
-        return _grouped(
-            self.parties,
-            ((target, manner, bits) for target, ways in self.cells.items() for manner, bits in ways.items()),
-        )
+        cells = ((target, manner, bits, None) for target, ways in self.cells.items() for manner, bits in ways.items())
+        return grouped(self.parties, cells)
 
     def reasons(self, client: Party, target: Target) -> Answer:
         """Say why a client reaches a target, or does not. The target must be one of `asked`."""
@@ -140,83 +146,13 @@ def chosen(parties: tuple[Party, ...], bits: Bits) -> Iterator[Party]:
         bits ^= lowest
 
 
-def _grouped(parties: tuple[Party, ...], cells: Iterable[tuple[Target, Manner, Bits]]) -> tuple[Flow, ...]:
-    found: dict[tuple[Service, Manner, Bits], list[Party]] = {}
-    for target, manner, bits in cells:
+def grouped(parties: tuple[Party, ...], cells: Iterable[Cell]) -> tuple[Flow, ...]:
+    """Put servers together that the same clients reach alike."""
+    found: dict[tuple[Service, Manner, Bits, Manner | None], list[Party]] = {}
+    for target, manner, bits, was in cells:
         if bits:
-            found.setdefault((target.service, manner, bits), []).append(target.server)
+            found.setdefault((target.service, manner, bits, was), []).append(target.server)
     return tuple(
-        Flow(parties=parties, bits=bits, servers=tuple(sorted(servers)), service=service, manner=manner)
-        for (service, manner, bits), servers in found.items()
+        Flow(parties=parties, bits=bits, servers=tuple(sorted(set(servers))), service=service, manner=manner, was=was)
+        for (service, manner, bits, was), servers in found.items()
     )
-
-
-# --- what a change gives and takes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """gained: what was not possible by any address. lost: what is no longer. A flow that only goes another way is in neither."""
-
-    gained: tuple[Flow, ...]
-    lost: tuple[Flow, ...]
-
-
-def compared(before: Reachability, after: Reachability) -> Change:
-    """Say which flows a change gives and takes."""
-    parties = tuple(sorted({*before.parties, *after.parties}))
-    place = {party: index for index, party in enumerate(parties)}
-    old, new = _Numbered(before, place), _Numbered(after, place)
-    return Change(gained=_grouped(parties, new.beside(old)), lost=_grouped(parties, old.beside(new)))
-
-
-class _Numbered:
-    """The cells of a reachability in another numbering of the parties."""
-
-    def __init__(self, reachability: Reachability, place: Mapping[Party, int]) -> None:
-        self._runs = tuple(_runs([place[party] for party in reachability.parties]))
-        self._moved: dict[Bits, Bits] = {}
-        self.cells = {
-            target: {manner: self._in_place(bits) for manner, bits in ways.items()}
-            for target, ways in reachability.cells.items()
-        }
-        self._reached = {_unbound(target): 0 for target in self.cells}
-        for target, ways in self.cells.items():
-            for bits in ways.values():
-                self._reached[_unbound(target)] |= bits
-
-    def _in_place(self, bits: Bits) -> Bits:
-        found = self._moved.get(bits)
-        if found is None:
-            found = 0
-            for first, length, to in self._runs:
-                found |= (bits >> first & (1 << length) - 1) << to
-            self._moved[bits] = found
-        return found
-
-    def beside(self, other: _Numbered) -> Iterator[tuple[Target, Manner, Bits]]:
-        """Give what is here and not there. What is there for every port is there for one."""
-        for target, ways in self.cells.items():
-            unbound = _unbound(target)
-            there = other._reached.get(unbound, 0)
-            if not target.service.host_port:
-                there |= other._reached.get(Target(target.server, Service(target.service.version)), 0)
-            for manner, bits in ways.items():
-                yield unbound, manner, bits & ~there
-
-
-def _unbound(target: Target) -> Target:
-    """Give the target whatever address of the host leads there."""
-    service = target.service
-    if not service.host_ip:
-        return target
-    return Target(target.server, Service(service.version, service.protocol, service.ports, service.host_port))
-
-
-def _runs(places: list[int]) -> Iterator[tuple[int, int, int]]:
-    """Give first place, length and new place of what moves together."""
-    first = 0
-    for index in range(1, len(places) + 1):
-        if index == len(places) or places[index] != places[index - 1] + 1:
-            yield first, index - first, places[first]
-            first = index

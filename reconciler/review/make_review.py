@@ -15,8 +15,7 @@ from reconciler.reach.site import interface_of
 from reconciler.reach.walk import Walk
 from reconciler.review.entries import shared_changes
 from reconciler.review.names import names_of
-from reconciler.review.reachability import flows_of
-from reconciler.review.values import EntryChange, HostReview, Move, Review
+from reconciler.review.values import NO_CHANGES, EntryChange, FlowChanges, HostReview, Move, Review
 
 _Place = tuple[str, str]
 """Attachment and network."""
@@ -24,22 +23,20 @@ _Place = tuple[str, str]
 _WORSE: Final = {disruption: rank for rank, disruption in enumerate(Disruption)}
 
 
-def host_review(had: DesiredState, report: Report, before: Walk, after: Walk) -> HostReview:
-    """Review one host. before, after: all hosts, then and now.
+def host_review(had: DesiredState, report: Report, before: Walk, after: Walk, flows: FlowChanges) -> HostReview:
+    """Review one host. before, after: all hosts, then and now. flows: its own.
 
     What faults leave out of the specs stays as it is, so that nothing can be said of it before they are mended.
     """
     host = report.desired.host.name
     if report.spec_faults:
         return HostReview(host=host, report=report)
-    flows, flows_before = flows_of(after, host), flows_of(before, host)
     names, names_before = names_of(report.desired), names_of(had)
     return HostReview(
         host=host,
         report=report,
         hit=tuple(sorted(_hit(report.plan.operations).items())),
-        gained=tuple(sorted(flows - flows_before)),
-        lost=tuple(sorted(flows_before - flows)),
+        flows=flows,
         names_gained=tuple(sorted(names - names_before)),
         names_lost=tuple(sorted(names_before - names)),
         moves=tuple(sorted(_moves(_came_from(before, after, host), report.desired))),
@@ -50,9 +47,10 @@ def review_of(
     against: str,
     changes: Mapping[str, Iterable[EntryChange]],
     hosts: Iterable[HostReview],
+    between: FlowChanges,
     faults: Iterable[SpecError] = (),
 ) -> Review:
-    """Put the hosts together. faults: of the expectations, beside those of the specs."""
+    """Put the hosts together. between: flows that several have a part in. faults: of expectations, beside those of the specs."""
     reviews = tuple(hosts)
     said = chain(faults, *(review.report.spec_faults for review in reviews))
     places = {(fault.file, fault.line, fault.column, fault.message): fault for fault in said}
@@ -61,6 +59,7 @@ def review_of(
         against=against,
         changes=shared_changes(changes),
         hosts=reviews,
+        between=between if not any(review.report.spec_faults for review in reviews) else NO_CHANGES,
         faults=tuple(places[place] for place in sorted(places)),
         warnings=tuple(sorted(warnings)),
     )

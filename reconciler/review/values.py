@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from reconciler.errors import SpecError
 from reconciler.model.objects import Unit
@@ -52,13 +53,32 @@ class SharedChange:
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class Flow:
-    """Who reaches whom. what: the port, or what it is about. versions: of IP, sorted. how: in a few words."""
+    """Each client reaches each server, but none itself. what: the port, "pings", or "" for all. versions: of IP, sorted.
 
-    client: str
-    server: str
+    how: in a few words. count: of pairs.
+    """
+
+    clients: tuple[str, ...]
+    servers: tuple[str, ...]
     what: str
     how: str
     versions: tuple[int, ...] = ()
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowChanges:
+    """altered: what goes on, but is seen in another manner."""
+
+    gained: tuple[Flow, ...] = ()
+    lost: tuple[Flow, ...] = ()
+    altered: tuple[Flow, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.gained or self.lost or self.altered)
+
+
+NO_CHANGES: Final = FlowChanges()
 
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
@@ -83,28 +103,31 @@ class Move:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostReview:
-    """One host. hit: the worst that an attachment's traffic notices. gained, lost: flows; one in both goes on in another way."""
+    """One host. hit: the worst that an attachment's traffic notices. flows: those that no other host has a part in."""
 
     host: str
     report: Report
     hit: tuple[tuple[str, Disruption], ...] = ()
-    gained: tuple[Flow, ...] = ()
-    lost: tuple[Flow, ...] = ()
+    flows: FlowChanges = NO_CHANGES
     names_gained: tuple[NameKnown, ...] = ()
     names_lost: tuple[NameKnown, ...] = ()
     moves: tuple[Move, ...] = ()
 
     @property
     def is_changed(self) -> bool:
-        return bool(self.report.plan.operations or self.gained or self.lost or self.names_gained or self.names_lost)
+        return bool(self.report.plan.operations or self.flows or self.names_gained or self.names_lost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
-    """All hosts. against: as a person would name it. faults, warnings: of the specs that are reviewed, each once."""
+    """All hosts. against: as a person would name it. between: flows that several hosts have a part in.
+
+    faults, warnings: of the specs that are reviewed, each once.
+    """
 
     against: str
     changes: tuple[SharedChange, ...]
     hosts: tuple[HostReview, ...]
+    between: FlowChanges = NO_CHANGES
     faults: tuple[SpecError, ...] = ()
     warnings: tuple[SpecWarning, ...] = field(default=())

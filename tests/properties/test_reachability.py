@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from hypothesis import given, settings
 
+from reconciler.reach.change import Change, compared
 from reconciler.reach.flows import manner_of, reachability
-from reconciler.reach.reachability import ANY, ICMP, Change, Flow, Manner, Reachability, Service, Target, compared
-from reconciler.reach.values import Packet, Party, PartyKind
+from reconciler.reach.reachability import ANY, Flow, Manner, Reachability, Service, Target
+from reconciler.reach.values import Packet, Party
 from tests.fakes.reach import walk_of
 from tests.random_specs import on_two_hosts, specs
 
@@ -54,33 +58,43 @@ def test_all_at_once_is_as_one_by_one(declared: dict[str, Any]) -> None:
     assert any(found.cells.values())
 
 
-Pair = tuple[Party, Party, int, str]
-"""Client, server, version and protocol."""
+Key = tuple[Party, Service]
+"""A server and what is reached of it, by whatever address of the host."""
 
 
-def pairs_one_by_one(found: Reachability) -> set[Pair]:
+def key_of(target: Target) -> Key:
+    return target.server, replace(target.service, host_ip="")
+
+
+def one_by_one(found: Reachability, keys: Iterable[Key]) -> dict[Key, dict[Party, frozenset[Manner]]]:
+    """Give by server and service who reaches it, and how."""
+    bound: dict[Key, list[Target]] = defaultdict(list)
+    for target in found.asked:
+        bound[key_of(target)].append(target)
     return {
-        (client, target.server, target.service.version, target.service.protocol)
-        for target in found.asked
-        if target.service.protocol in (ANY, ICMP)
-        for client in found.parties
-        if client != target.server and found.manners(client, target)
+        key: {
+            client: manners
+            for client in found.parties
+            if client != key[0]
+            and (manners := frozenset().union(*(found.manners(client, t) for t in (*bound[key], Target(*key)))))
+        }
+        for key in keys
     }
 
 
-def pairs_of(flows: Iterable[Flow]) -> set[Pair]:
-    return {
-        (client, server, flow.service.version, flow.service.protocol)
-        for flow in flows
-        for client in flow.clients
-        for server in flow.servers
-        if client != server and flow.service.protocol in (ANY, ICMP)
-    }
+def directly(key: Key) -> Iterator[Key]:
+    """Give the keys that make one needless: the same port of the server itself, and all of it."""
+    server, service = key
+    yield server, Service(service.version)
+    yield server, Service(service.version, service.protocol, service.ports)
 
 
-def with_pings(pairs: set[Pair]) -> set[Pair]:
-    """What is open for everything is open for pings."""
-    return pairs | {(*pair[:3], ICMP) for pair in pairs if pair[1].kind is PartyKind.ATTACHMENT}
+def by_key(flows: Iterable[Flow]) -> dict[Key, set[Party]]:
+    found: dict[Key, set[Party]] = defaultdict(set)
+    for flow in flows:
+        for server in flow.servers:
+            found[server, replace(flow.service, host_ip="")] |= {*flow.clients} - {server}
+    return found
 
 
 @settings(max_examples=EXAMPLES)
@@ -90,9 +104,25 @@ def test_a_change_gives_and_takes_what_differs(before: dict[str, Any], after: di
 
     change = compared(old, new)
 
-    had, has, gained, lost = *map(pairs_one_by_one, (old, new)), pairs_of(change.gained), pairs_of(change.lost)
-    assert not gained & had
-    assert not lost & has
-    assert with_pings(gained) - had == has - had
-    assert with_pings(lost) - has == had - has
-    assert compared(new, new) == Change(gained=(), lost=())
+    keys = {key_of(target) for target in (*old.asked, *new.asked)}
+    keys |= {direct for key in keys for direct in directly(key)}
+    had, has = one_by_one(old, keys), one_by_one(new, keys)
+    for told, there, here in ((change.gained, had, has), (change.lost, has, had)):
+        differing = by_key(told)
+        for key in keys:
+            needless = {client for each in (key, *directly(key)) for client in there[each]}
+            wide = set() if key[1].host_port else differing[next(directly(key))]
+            assert not differing[key] & needless
+            assert (differing[key] | wide) - needless == here[key].keys() - needless
+    altered = by_key(change.altered)
+    for flow in change.altered:
+        for client, server in product(flow.clients, flow.servers):
+            key = server, replace(flow.service, host_ip="")
+            assert client == server or (flow.was in had[key][client] and flow.manner in has[key][client])
+    for key in keys:
+        for client in had[key].keys() & has[key].keys():
+            wide = next(directly(key))
+            is_alike = not key[1].host_port and (client in had[wide]) == (client in has[wide])
+            is_told = client in altered[key] or client in altered[wide]
+            assert is_told or not is_alike or had[key][client] & has[key][client]
+    assert compared(new, new) == Change()

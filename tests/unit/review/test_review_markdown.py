@@ -9,16 +9,16 @@ from reconciler.model.objects import Unit
 from reconciler.model.plan import Action, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import Source
-from reconciler.review.values import FieldChange, Flow, HostReview, Review, SharedChange
+from reconciler.review.values import FieldChange, Flow, FlowChanges, HostReview, Review, SharedChange
 from tests.fakes.desired import host_facts
 
 
 def host(name: str, flows: int) -> HostReview:
     report = Report(desired=DesiredState(host=host_facts(), networks=(), attachments=()), plan=Plan())
     gained = tuple(
-        Flow(client=f"a{i}", server=f"b{i}", what="80/tcp", how="neighbours", versions=(4,)) for i in range(flows)
+        Flow(clients=(f"a{i}",), servers=(f"b{i}",), what="80/tcp", how="linked", versions=(4,)) for i in range(flows)
     )
-    return HostReview(host=name, report=report, gained=gained)
+    return HostReview(host=name, report=report, flows=FlowChanges(gained=gained))
 
 
 def change(name: str, after: str = "10.0.0.0/8") -> SharedChange:
