@@ -248,6 +248,6 @@ def _without_address(walk: Walk, server: Party) -> Iterator[Answer]:
     site = walk.sites[server.host]
     for endpoint in site.members[server.name].endpoints if server.kind is PartyKind.ATTACHMENT else ():
         network = site.networks[endpoint.network].wanted
-        if endpoint.ipv4 is endpoint.ipv6 is None and is_plugin(network.driver):
+        if endpoint.ipv4 is None and endpoint.ipv6 is None and is_plugin(network.driver):
             text = f"{server} has no address on {network.name}, a plugin's network, that a spec tells of"
             yield not_known(text, endpoint.wanted.source)

@@ -47,8 +47,8 @@ def untold(parties: Parties, walk: Walk, documents: Sequence[Document]) -> Itera
         reasons = {unit.attachment: str(error) for unit, error in site.desired.failures if unit.attachment}
         decided |= reasons.keys()
         for one in site.desired.held:
-            networks = (endpoint.network for endpoint in one.wanted.endpoints)
-            if one.name in reasons and _may_be_meant(parties, one.name, (site,), networks, is_by_name=is_by_name):
+            joined = (endpoint.network for endpoint in one.wanted.endpoints)
+            if one.name in reasons and _may_be_meant(parties, one.name, (site,), joined, is_by_name=is_by_name):
                 yield Untold(f"{one.name} (on {site.name})", reasons[one.name], one.wanted.source)
     sites = tuple(walk.sites.values())
     for name, networks, source in _declared(documents):

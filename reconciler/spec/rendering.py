@@ -43,7 +43,9 @@ def rendered(
 ) -> Iterator[tuple[SpecText, Rendered]]:
     """Yield each template with what it came to; those that came to nothing have a fault added. faults: those of `renderer`."""
     reading, writing = os.pipe()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # what they mean to the parent never begins in the child
+    mask = {
+        *map(int, signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING))
+    }  # what they mean to the parent never begins in the child
     try:
         pid = os.fork()
         if pid == 0:
@@ -105,7 +107,7 @@ def _beyond(seconds: float) -> str:
 
 
 def _be_the_child(
-    renderer: Renderer, templates: Sequence[SpecText], faults: list[SpecError], writing: int, mask: set[signal.Signals]
+    renderer: Renderer, templates: Sequence[SpecText], faults: list[SpecError], writing: int, mask: set[int]
 ) -> NoReturn:
     """Never returns: nothing of what the parent was about goes on here."""
     try:
