@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6
 from struct import Struct
@@ -33,9 +33,6 @@ _NLA_F_NESTED: Final = 0x8000
 
 _HEADER: Final = Struct("=IHHII")
 _ATTRIBUTE: Final = Struct("=HH")
-_U8: Final = Struct("=B")
-_U16: Final = Struct("=H")
-_PORT: Final = Struct("!H")
 _U32: Final = Struct("=I")
 _S32: Final = Struct("=i")
 
@@ -141,34 +138,22 @@ def nested_attributes(buffer: bytes, span: Span | None) -> dict[int, Span]:
     return attributes(buffer, *span) if span else {}
 
 
-def u32(buffer: bytes, span: Span | None, default: int = 0) -> int:
-    """Read an unsigned number. Raises CodecError when there is not room for one."""
-    return default if span is None else _number(_U32, buffer, span)
-
-
-def s32(buffer: bytes, span: Span | None, default: int = 0) -> int:
-    value = u32(buffer, span, default & 0xFFFFFFFF)
-    return value - (1 << 32) if value & 0x80000000 else value
-
-
-def u16(buffer: bytes, span: Span | None) -> int:
-    return 0 if span is None else _number(_U16, buffer, span)
-
-
-def port(buffer: bytes, span: Span | None) -> int:
-    """Read a port, which has the network's byte order."""
-    return 0 if span is None else _number(_PORT, buffer, span)
-
-
-def _number(size: Struct, buffer: bytes, span: Span) -> int:
+def _number(size: Struct, buffer: bytes, span: Span | None, default: int = 0) -> int:
+    """Read a number, `default` where it is not there. Raises CodecError when there is not room for one."""
+    if span is None:
+        return default
     if span[1] - span[0] < size.size:
         raise CodecError(f"netlink: {span[1] - span[0]} bytes where a number of {size.size} was expected")
     value: int = size.unpack_from(buffer, span[0])[0]
     return value
 
 
-def u8(buffer: bytes, span: Span | None, default: int = 0) -> int:
-    return default if span is None else _number(_U8, buffer, span)
+u8 = partial(_number, Struct("=B"))
+u16 = partial(_number, Struct("=H"))
+u32 = partial(_number, _U32)
+s32 = partial(_number, _S32)
+port = partial(_number, Struct("!H"))
+"""In the network's byte order."""
 
 
 def raw(buffer: bytes, span: Span | None) -> bytes:

@@ -9,86 +9,61 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reconciler.model.ip import IPAddress, IPInterface, IPNetwork
-from reconciler.model.kinds.address import Address
-from reconciler.model.kinds.base import Key, Plain
-from reconciler.model.kinds.bridge import Bridge
-from reconciler.model.kinds.cluster_record import ClusterRecord
-from reconciler.model.kinds.container_file import ContainerFile
-from reconciler.model.kinds.dead_end import DeadEnd
-from reconciler.model.kinds.fdb_entry import FdbEntry
-from reconciler.model.kinds.firewall_element import FirewallElement
-from reconciler.model.kinds.firewall_rules import FirewallRules
-from reconciler.model.kinds.ipvlan import Ipvlan
-from reconciler.model.kinds.kv_record import KvRecord
-from reconciler.model.kinds.link_up import LinkUp
-from reconciler.model.kinds.macvlan import Macvlan
-from reconciler.model.kinds.name_tables import NameTables
-from reconciler.model.kinds.namespace import Namespace
-from reconciler.model.kinds.neighbour import Neighbour
-from reconciler.model.kinds.plugin_address import PluginAddress
-from reconciler.model.kinds.plugin_endpoint import PluginEndpoint
-from reconciler.model.kinds.plugin_link import PluginLink
-from reconciler.model.kinds.plugin_network import PluginNetwork
-from reconciler.model.kinds.plugin_node import PluginNode
-from reconciler.model.kinds.plugin_pool import PluginPool
-from reconciler.model.kinds.plugin_ports import PluginPorts
-from reconciler.model.kinds.plugin_scope import PluginScope
-from reconciler.model.kinds.route import Route
-from reconciler.model.kinds.sandbox_file import SandboxFile
-from reconciler.model.kinds.sysctl import Sysctl
-from reconciler.model.kinds.veth_pair import VethPair
-from reconciler.model.kinds.vlan import Vlan
-from reconciler.model.kinds.vxlan import Vxlan
-from reconciler.model.units import CLUSTER_UNIT, HOST_UNIT, NAMES_UNIT, SERVICES, STATUS_UNIT, Unit, nodes_unit
-
-__all__ = [
-    "CLUSTER_UNIT",
-    "HOST_UNIT",
-    "NAMES_UNIT",
-    "SERVICES",
-    "STATUS_UNIT",
-    "Address",
-    "Bridge",
-    "ClusterRecord",
-    "ContainerFile",
-    "DeadEnd",
-    "FdbEntry",
-    "FirewallElement",
-    "FirewallRules",
-    "IPAddress",
-    "IPInterface",
-    "IPNetwork",
-    "Ipvlan",
-    "Key",
-    "KvRecord",
-    "LinkUp",
-    "Macvlan",
-    "NameTables",
-    "Namespace",
-    "Neighbour",
-    "Object",
-    "Plain",
-    "PluginAddress",
-    "PluginCall",
-    "PluginEndpoint",
-    "PluginLease",
-    "PluginLink",
-    "PluginNetwork",
-    "PluginNode",
-    "PluginPool",
-    "PluginPorts",
-    "PluginScope",
-    "Route",
-    "SandboxFile",
-    "Seen",
-    "Sysctl",
-    "Unit",
-    "VethPair",
-    "Vlan",
-    "Vxlan",
-    "nodes_unit",
-]
+from reconciler.model.ip import IPAddress as IPAddress
+from reconciler.model.ip import IPInterface as IPInterface
+from reconciler.model.ip import IPNetwork as IPNetwork
+from reconciler.model.kinds.address import Address as Address
+from reconciler.model.kinds.base import Key as Key
+from reconciler.model.kinds.base import Plain as Plain
+from reconciler.model.kinds.bridge import Bridge as Bridge
+from reconciler.model.kinds.cluster_record import ClusterRecord as ClusterRecord
+from reconciler.model.kinds.container_file import ContainerFile as ContainerFile
+from reconciler.model.kinds.dead_end import DeadEnd as DeadEnd
+from reconciler.model.kinds.fdb_entry import FdbEntry as FdbEntry
+from reconciler.model.kinds.firewall_element import FirewallElement as FirewallElement
+from reconciler.model.kinds.firewall_rules import FirewallRules as FirewallRules
+from reconciler.model.kinds.ipvlan import Ipvlan as Ipvlan
+from reconciler.model.kinds.kv_record import KvRecord as KvRecord
+from reconciler.model.kinds.link_up import LinkUp as LinkUp
+from reconciler.model.kinds.macvlan import Macvlan as Macvlan
+from reconciler.model.kinds.name_tables import NameTables as NameTables
+from reconciler.model.kinds.namespace import Namespace as Namespace
+from reconciler.model.kinds.neighbour import Neighbour as Neighbour
+from reconciler.model.kinds.plugin_address import PluginAddress as PluginAddress
+from reconciler.model.kinds.plugin_endpoint import PluginEndpoint as PluginEndpoint
+from reconciler.model.kinds.plugin_link import PluginLink as PluginLink
+from reconciler.model.kinds.plugin_network import PluginNetwork as PluginNetwork
+from reconciler.model.kinds.plugin_node import PluginNode as PluginNode
+from reconciler.model.kinds.plugin_pool import PluginPool as PluginPool
+from reconciler.model.kinds.plugin_ports import PluginPorts as PluginPorts
+from reconciler.model.kinds.plugin_scope import PluginScope as PluginScope
+from reconciler.model.kinds.route import Route as Route
+from reconciler.model.kinds.sandbox_file import SandboxFile as SandboxFile
+from reconciler.model.kinds.sysctl import Sysctl as Sysctl
+from reconciler.model.kinds.veth_pair import VethPair as VethPair
+from reconciler.model.kinds.vlan import Vlan as Vlan
+from reconciler.model.kinds.vxlan import Vxlan as Vxlan
+from reconciler.model.units import (
+    CLUSTER_UNIT as CLUSTER_UNIT,
+)
+from reconciler.model.units import (
+    HOST_UNIT as HOST_UNIT,
+)
+from reconciler.model.units import (
+    NAMES_UNIT as NAMES_UNIT,
+)
+from reconciler.model.units import (
+    SERVICES as SERVICES,
+)
+from reconciler.model.units import (
+    STATUS_UNIT as STATUS_UNIT,
+)
+from reconciler.model.units import (
+    Unit as Unit,
+)
+from reconciler.model.units import (
+    nodes_unit as nodes_unit,
+)
 
 Object = (
     Namespace

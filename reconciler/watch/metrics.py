@@ -216,27 +216,22 @@ def _is_rendered(media: str) -> bool:
 
 
 def _counter(name: str, help_: str, heads: Sequence[str], counts: _Counts) -> Metric:
-    family = CounterMetricFamily(f"reconciler_{name}", help_, labels=heads)
-    for labels, count in _by_labels(counts):
-        family.add_metric(labels, count)
-    return family
+    return _filled(CounterMetricFamily(f"reconciler_{name}", help_, labels=heads), counts)
 
 
 def _gauges(name: str, help_: str, heads: Sequence[str], counts: _Counts) -> Metric:
-    family = GaugeMetricFamily(f"reconciler_{name}", help_, labels=heads)
-    for labels, count in _by_labels(counts):
-        family.add_metric(labels, count)
-    return family
+    return _filled(GaugeMetricFamily(f"reconciler_{name}", help_, labels=heads), counts)
 
 
 def _gauge(name: str, help_: str, value: float) -> Metric:
     return GaugeMetricFamily(f"reconciler_{name}", help_, value=value)
 
 
-def _by_labels(counts: _Counts) -> Iterator[tuple[list[str], int]]:
+def _filled(family: CounterMetricFamily | GaugeMetricFamily, counts: _Counts) -> Metric:
     """Sort. No text, however it came, may keep all figures from being rendered."""
     for labels, count in sorted(((key,) if isinstance(key, str) else key, count) for key, count in counts.items()):
-        yield [label.encode(errors="replace").decode() for label in labels], count
+        family.add_metric([label.encode(errors="replace").decode() for label in labels], count)
+    return family
 
 
 def _one_line(text: str) -> str:

@@ -81,11 +81,6 @@ def inside_out(place: int) -> Rank:
 IN_ONE_TRANSACTION = Rank(Step(Phase.FIREWALL, 0), Step(Phase.FIREWALL, 0))
 
 
-def at_plugin(place: int) -> Rank:
-    """Made upwards, removed downwards (docs/design/docker.md#plugins), when all else is done: one that hangs delays nothing."""
-    return Rank(Step(Phase.PUBLISH, 100 + place), Step(Phase.PUBLISH, 100 - place))
-
-
 class Fields(NamedTuple):
     """Some fields of a kind. is_rest: all fields but these."""
 
@@ -113,9 +108,6 @@ class Felt(NamedTuple):
     update: Disruption
     delete: Disruption
     flap: frozenset[str] = frozenset()
-
-    def flapping(self, *names: str) -> Felt:
-        return self._replace(flap=frozenset(names))
 
 
 UNFELT = Felt(Disruption.NONE, Disruption.NONE)
@@ -146,6 +138,41 @@ class Traits:
     is_awaited: bool = False
     is_news: bool = False
     is_braked: bool = True
+
+
+def made_link(
+    place: int, link_kind: str, immutable: Fields, flap: Fields = NO_FIELDS, *, is_endpoint_link: bool
+) -> Traits:
+    """Return the traits of a link that we make, of a kind of the kernel's. flap: fields whose change loses packets for a moment."""
+    return Traits(
+        rank=inside_out(place),
+        immutable=immutable,
+        felt=FELT_AS_LINK._replace(flap=flap.names),
+        is_exclusive=True,
+        is_endpoint_link=is_endpoint_link,
+        memory="",
+        link_kind=link_kind,
+    )
+
+
+def told_plugin(
+    place: int, immutable: Fields, felt: Felt = UNFELT, *, is_awaited: bool = False, is_news: bool = False
+) -> Traits:
+    """Return the traits of what a plugin is told: nothing of it is on this host, and nobody there fights over it.
+
+    place: made upwards, removed downwards (docs/design/docker.md#plugins), when all else is done: one that hangs delays nothing.
+    """
+    return Traits(
+        rank=Rank(Step(Phase.PUBLISH, 100 + place), Step(Phase.PUBLISH, 100 - place)),
+        immutable=immutable,
+        felt=felt,
+        is_exclusive=False,
+        is_endpoint_link=False,
+        memory="",
+        is_awaited=is_awaited,
+        is_news=is_news,
+        is_braked=False,
+    )
 
 
 class Owners(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
-from reconciler.model.kinds.base import FELT_AS_LINK, NO_FIELDS, OfLink, Traits, inside_out, where
+from reconciler.model.kinds.base import NO_FIELDS, OfLink, Traits, made_link, these, where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,15 +19,7 @@ class Bridge(OfLink):
     """
 
     kind: ClassVar[str] = "Bridge"
-    traits: ClassVar[Traits] = Traits(
-        rank=inside_out(20),
-        immutable=NO_FIELDS,
-        felt=FELT_AS_LINK.flapping("mac", "is_up"),
-        is_exclusive=True,
-        is_endpoint_link=False,
-        memory="",
-        link_kind="bridge",
-    )
+    traits: ClassVar[Traits] = made_link(20, "bridge", NO_FIELDS, these("mac", "is_up"), is_endpoint_link=False)
     ns: NsRef
     ifname: str
     mac: str

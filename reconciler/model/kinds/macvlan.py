@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
-from reconciler.model.kinds.base import FELT_AS_LINK, OnParent, Traits, inside_out, these, where
+from reconciler.model.kinds.base import OnParent, Traits, made_link, these, where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,15 +17,7 @@ class Macvlan(OnParent):
     """
 
     kind: ClassVar[str] = "Macvlan"
-    traits: ClassVar[Traits] = Traits(
-        rank=inside_out(30),
-        immutable=these("parent", "mode"),
-        felt=FELT_AS_LINK.flapping("mac"),
-        is_exclusive=True,
-        is_endpoint_link=True,
-        memory="",
-        link_kind="macvlan",
-    )
+    traits: ClassVar[Traits] = made_link(30, "macvlan", these("parent", "mode"), these("mac"), is_endpoint_link=True)
     ns: NsRef
     ifname: str
     parent: str

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.kinds.base import ALL_FIELDS, Apart, Disruption, Felt, Key, Owners, Traits, at_plugin
+from reconciler.model.kinds.base import ALL_FIELDS, Apart, Disruption, Felt, Key, Owners, Traits, told_plugin
 from reconciler.model.units import Unit
 
 
@@ -20,15 +20,7 @@ class PluginEndpoint(Apart):
     """
 
     kind: ClassVar[str] = "PluginEndpoint"
-    traits: ClassVar[Traits] = Traits(
-        rank=at_plugin(30),
-        immutable=ALL_FIELDS,
-        felt=Felt(update=Disruption.NONE, delete=Disruption.RECREATE),
-        is_exclusive=False,
-        is_endpoint_link=False,
-        memory="",
-        is_braked=False,
-    )
+    traits: ClassVar[Traits] = told_plugin(30, ALL_FIELDS, Felt(update=Disruption.NONE, delete=Disruption.RECREATE))
     network: str
     attachment: str
     driver: str

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.kinds.base import UNFELT, Apart, Key, Owners, Traits, all_but, at_plugin
+from reconciler.model.kinds.base import Apart, Key, Owners, Traits, all_but, told_plugin
 from reconciler.model.units import Unit, nodes_unit
 
 
@@ -18,16 +18,7 @@ class PluginNode(Apart):
     """
 
     kind: ClassVar[str] = "PluginNode"
-    traits: ClassVar[Traits] = Traits(
-        rank=at_plugin(10),
-        immutable=all_but("incarnation"),
-        felt=UNFELT,
-        is_exclusive=False,
-        is_endpoint_link=False,
-        memory="",
-        is_news=True,
-        is_braked=False,
-    )
+    traits: ClassVar[Traits] = told_plugin(10, all_but("incarnation"), is_news=True)
     driver: str
     address: str
     bind_address: str

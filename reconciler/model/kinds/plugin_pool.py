@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from reconciler.model.kinds.base import UNFELT, Apart, Key, Owners, Traits, all_but, at_plugin
+from reconciler.model.kinds.base import Apart, Key, Owners, Traits, all_but, told_plugin
 from reconciler.model.units import Unit
 
 
@@ -19,16 +19,7 @@ class PluginPool(Apart):
     """
 
     kind: ClassVar[str] = "PluginPool"
-    traits: ClassVar[Traits] = Traits(
-        rank=at_plugin(15),
-        immutable=all_but("incarnation"),
-        felt=UNFELT,
-        is_exclusive=False,
-        is_endpoint_link=False,
-        memory="",
-        is_awaited=True,
-        is_braked=False,
-    )
+    traits: ClassVar[Traits] = told_plugin(15, all_but("incarnation"), is_awaited=True)
     network: str
     driver: str
     version: int

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.kinds.base import ALL_FIELDS, Apart, Disruption, Felt, Key, Owners, Traits, at_plugin
+from reconciler.model.kinds.base import ALL_FIELDS, Apart, Disruption, Felt, Key, Owners, Traits, told_plugin
 from reconciler.model.units import Unit
 
 
@@ -15,15 +15,7 @@ class PluginPorts(Apart):
     """The ports that a plugin was told to publish at an endpoint (ProgramExternalConnectivity). options: as for PluginEndpoint."""
 
     kind: ClassVar[str] = "PluginPorts"
-    traits: ClassVar[Traits] = Traits(
-        rank=at_plugin(40),
-        immutable=ALL_FIELDS,
-        felt=Felt(update=Disruption.NONE, delete=Disruption.LIVE),
-        is_exclusive=False,
-        is_endpoint_link=False,
-        memory="",
-        is_braked=False,
-    )
+    traits: ClassVar[Traits] = told_plugin(40, ALL_FIELDS, Felt(update=Disruption.NONE, delete=Disruption.LIVE))
     network: str
     attachment: str
     driver: str

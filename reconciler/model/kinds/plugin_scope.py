@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from reconciler.model.kinds.base import ALL_FIELDS, UNFELT, Apart, Key, Owners, Traits, at_plugin
+from reconciler.model.kinds.base import ALL_FIELDS, Apart, Key, Owners, Traits, told_plugin
 from reconciler.model.units import Unit
 
 
@@ -14,16 +14,7 @@ class PluginScope(Apart):
     """What a plugin said of the scope of its networks (NetworkDriver.GetCapabilities), for as long as it has this one."""
 
     kind: ClassVar[str] = "PluginScope"
-    traits: ClassVar[Traits] = Traits(
-        rank=at_plugin(5),
-        immutable=ALL_FIELDS,
-        felt=UNFELT,
-        is_exclusive=False,
-        is_endpoint_link=False,
-        memory="",
-        is_awaited=True,
-        is_braked=False,
-    )
+    traits: ClassVar[Traits] = told_plugin(5, ALL_FIELDS, is_awaited=True)
     network: str
     driver: str
     is_complete: bool = True

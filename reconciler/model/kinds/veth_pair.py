@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
-from reconciler.model.kinds.base import FELT_AS_LINK, OfLink, Owners, Places, Traits, inside_out, these
+from reconciler.model.kinds.base import OfLink, Owners, Places, Traits, made_link, these
 from reconciler.model.units import Unit
 
 
@@ -20,14 +20,8 @@ class VethPair(OfLink):
     """
 
     kind: ClassVar[str] = "VethPair"
-    traits: ClassVar[Traits] = Traits(
-        rank=inside_out(30),
-        immutable=these("peer_ns", "peer_ifname"),
-        felt=FELT_AS_LINK.flapping("master", "peer_mac", "is_up"),
-        is_exclusive=True,
-        is_endpoint_link=True,
-        memory="",
-        link_kind="veth",
+    traits: ClassVar[Traits] = made_link(
+        30, "veth", these("peer_ns", "peer_ifname"), these("master", "peer_mac", "is_up"), is_endpoint_link=True
     )
     ns: NsRef
     ifname: str

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
-from reconciler.model.kinds.base import FELT_AS_LINK, OfLink, Traits, inside_out, these, where
+from reconciler.model.kinds.base import OfLink, Traits, made_link, these, where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,15 +17,7 @@ class Vlan(OfLink):
     """
 
     kind: ClassVar[str] = "Vlan"
-    traits: ClassVar[Traits] = Traits(
-        rank=inside_out(20),
-        immutable=these("parent", "vlan_id"),
-        felt=FELT_AS_LINK.flapping("is_up"),
-        is_exclusive=True,
-        is_endpoint_link=False,
-        memory="",
-        link_kind="vlan",
-    )
+    traits: ClassVar[Traits] = made_link(20, "vlan", these("parent", "vlan_id"), these("is_up"), is_endpoint_link=False)
     ns: NsRef
     ifname: str
     parent: str

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
 from reconciler.model.ip import IPAddress
-from reconciler.model.kinds.base import FELT_AS_LINK, OfLink, Traits, inside_out, these, where
+from reconciler.model.kinds.base import OfLink, Traits, made_link, these, where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,14 +19,12 @@ class Vxlan(OfLink):
     """
 
     kind: ClassVar[str] = "Vxlan"
-    traits: ClassVar[Traits] = Traits(
-        rank=inside_out(25),
-        immutable=these("vni", "local", "port", "is_learning", "is_proxy"),
-        felt=FELT_AS_LINK.flapping("master", "is_up"),
-        is_exclusive=True,
+    traits: ClassVar[Traits] = made_link(
+        25,
+        "vxlan",
+        these("vni", "local", "port", "is_learning", "is_proxy"),
+        these("master", "is_up"),
         is_endpoint_link=False,
-        memory="",
-        link_kind="vxlan",
     )
     ns: NsRef
     ifname: str
