@@ -59,8 +59,12 @@ def _contradiction(expectation: Expectation, walk: Walk, documents: Sequence[Doc
     at = f" at {expectation.port}" if expectation.port else ""
     doubt = ""
     for client, servers in _pairs(expectation, walk):
-        found = [each for server in servers for each in _asked(expectation, walk, client, server)]
-        reached = next((each for each in found if each.is_reached), None)
+        found: list[_Found] = []
+        for each in (each for server in servers for each in _asked(expectation, walk, client, server)):
+            found.append(each)
+            if each.is_reached:
+                break
+        reached = found[-1] if found and found[-1].is_reached else None
         unknown = next((each for each in found if not each.answer.is_known), None)
         if reached is not None:
             if not expectation.is_reached:
@@ -144,10 +148,12 @@ def _across(walk: Walk, packet: Packet, server: Party) -> Answer:
         return refused(f"{client} is not on {shared.name}", shared.source)
     way_out = Packet(client=client, address=OUTSIDE[packet.version], protocol=packet.protocol, port=packet.port)
     out = walk.ask(way_out)
-    if out.server is None or out.server.kind is not PartyKind.OUTSIDE:
+    if out.is_known and (out.server is None or out.server.kind is not PartyKind.OUTSIDE):
         return out
-    way_in = replace(packet, client=Party(PartyKind.OUTSIDE, server.host))
-    return walk.ask(way_in).after(*out.steps)
+    way_in = walk.ask(replace(packet, client=Party(PartyKind.OUTSIDE, server.host)))
+    if not out.is_known and (way_in.server == server or not way_in.is_known):
+        return out
+    return way_in.after(*out.steps)
 
 
 def _shared_network(site: Site, address: IPAddress) -> NetworkWanted | None:

@@ -151,6 +151,8 @@ attachments:
   db: {networks: [back]}
   agent: {network_mode: host}
   elsewhere: {hosts: ["gpu-*"], networks: [front]}
+  p3: {hosts: [alpha], networks: [p]}
+  behind: {hosts: [beta], networks: [back]}
 """
 
 
@@ -194,6 +196,7 @@ def test_what_is_not_known_proves_neither(tmp_path: Path, parties: str, because:
         ("from: db, to: host", True),
         ("from: outside, to: agent, port: 22", True),
         ("from: db, to: agent", True),
+        ("from: p3, to: behind", False),
     ],
 )
 def test_what_is_known_is_proved(tmp_path: Path, parties: str, is_reached: bool) -> None:
