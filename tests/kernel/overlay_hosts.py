@@ -27,6 +27,7 @@ from reconciler.model.desired import (
     RemoteEndpoint,
 )
 from reconciler.model.identifiers import derived_id, endpoint_id, overlay_ns, veth_link_name
+from reconciler.model.kinds.base import Kind
 from reconciler.model.objects import (
     Address,
     Bridge,
@@ -209,7 +210,7 @@ class Host:
             announce_addresses(announcements(before, after), self.namespaces)
             self.namespaces.release()
 
-    def _handlers(self, kv: KvStore) -> Mapping[type[Object], Handler]:
+    def _handlers(self, kv: KvStore) -> Mapping[type[Kind], Handler]:
         rtnetlink = partial(apply_rtnetlink, namespaces=self.namespaces)
         entries = partial(apply_neighbours, namespaces=self.namespaces)
         return {
