@@ -21,10 +21,10 @@ from reconciler.review.flows import BETWEEN, flow_changes
 from reconciler.review.make_review import host_review, review_of
 from reconciler.review.values import NO_CHANGES, EntryChange, Review
 from reconciler.settings import Settings
+from reconciler.spec.fields import is_glob
 from reconciler.spec.load import LoadedSpecs, load_specs
 
 ALL: Final = "all"
-_GLOB: Final = frozenset("*?[")
 
 
 def compare_with_revision(settings: Settings, target: str, hosts: str = ALL, hosts_file: Path | None = None) -> Review:
@@ -112,7 +112,7 @@ def _chosen(hosts: str, known: Sequence[str], fallback: str) -> Sequence[str]:
     found: set[str] = set()
     for pattern in filter(None, hosts.split(",")):
         fitting = [name for name in known if fnmatchcase(name, pattern)]
-        if not fitting and _GLOB & set(pattern):
+        if not fitting and is_glob(pattern):
             raise ConfigError(f"host {pattern!r} fits none of {', '.join(known) or 'the specs, which name no hosts'}")
         found.update(fitting or [pattern])
     return sorted(found)

@@ -109,11 +109,7 @@ class Machine:
         """Give what `ip -json COMMAND` lists for each, in one process. options: as ("-details", "-6"), for all of them."""
         named = ("-n", ns) if ns else ()
         listed = self.run("", "ip", *named, "-json", *options, "-batch", "-", stdin="\n".join(commands)).stdout
-        found, at = [], 0
-        while listed[at:].strip():
-            document, at = json.JSONDecoder().raw_decode(listed, at)
-            found.append(document)
-            at += len(listed[at:]) - len(listed[at:].lstrip())
+        found = [json.loads(line) for line in listed.splitlines()]
         assert len(found) == len(commands), f"{commands}: {listed}"
         return found
 

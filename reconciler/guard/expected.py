@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from reconciler.errors import SpecError
 from reconciler.guard.foresight import on_any_host
 from reconciler.settings import Settings
+from reconciler.spec.fields import is_glob
 from reconciler.spec.files import HOSTS
 from reconciler.spec.load import LoadedSpecs, load_specs
-
-_GLOB: Final = frozenset("*?[")
 
 
 def named_hosts(folder: Path, loaded: LoadedSpecs) -> Iterable[str]:
     """Give the hosts that the specs name: in `hosts:`, and as files of variables."""
     for document in loaded.documents:
-        attachments = document.data.get("attachments") if isinstance(document.data, dict) else None
-        for value in attachments.values() if isinstance(attachments, dict) else ():
+        for _, value in document.entries("attachments"):
             hosts = value.get("hosts") if isinstance(value, dict) else None
             patterns: Sequence[object] = [hosts] if isinstance(hosts, str) else hosts if isinstance(hosts, list) else ()
-            yield from (one for one in patterns if isinstance(one, str) and not _GLOB & set(one))
+            yield from (one for one in patterns if isinstance(one, str) and not is_glob(one))
     yield from (path.stem for path in (folder / HOSTS).glob("*.yaml"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -108,17 +108,6 @@ class Site:
             for interface in (endpoint.ipv4, endpoint.ipv6)
             if interface is not None
         }
-
-    @cached_property
-    def _members_of(self) -> dict[str, list[tuple[DesiredAttachment, DesiredEndpoint]]]:
-        found: dict[str, list[tuple[DesiredAttachment, DesiredEndpoint]]] = {}
-        for attachment in self.desired.members:
-            for endpoint in attachment.endpoints:
-                found.setdefault(endpoint.network, []).append((attachment, endpoint))
-        return found
-
-    def members_of(self, network: str) -> Sequence[tuple[DesiredAttachment, DesiredEndpoint]]:
-        return self._members_of.get(network, ())
 
     def holder(self, network: str, address: IPAddress) -> tuple[DesiredAttachment, DesiredEndpoint] | None:
         """Give who has an address on a network."""

@@ -77,10 +77,8 @@ def _entries(documents: Iterable[Document]) -> dict[_Place, tuple[Document, Tree
     return {
         (section, key): (document, value)
         for document in documents
-        if isinstance(document.data, dict)
         for section in _SECTIONS
-        if isinstance(found := document.data.get(section), dict)
-        for key, value in found.items()
+        for key, value in document.entries(section)
         if not key.startswith("x-")
     }
 

@@ -79,8 +79,7 @@ def _fits(parties: Parties, site: Site, network: str) -> bool:
 def _declared(documents: Iterable[Document]) -> Iterator[tuple[str, tuple[str, ...], Source]]:
     """Give all attachments, of whatever host, with their networks and lines."""
     for document in documents:
-        entries = document.data.get("attachments") if isinstance(document.data, dict) else None
-        for name, entry in entries.items() if isinstance(entries, dict) else ():
+        for name, entry in document.entries("attachments"):
             if not name.startswith("x-"):
                 yield name, tuple(_networks(entry)), document.source(("attachments", name), at_key=True)
 

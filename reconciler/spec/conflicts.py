@@ -29,6 +29,7 @@ from reconciler.spec.attachment import AttachmentSpec, NetworkTable, network_mod
 from reconciler.spec.bridge_options import PREFIX
 from reconciler.spec.declarations import Declared
 from reconciler.spec.document import Path
+from reconciler.spec.fields import is_glob
 from reconciler.spec.network import NetworkSpec
 from reconciler.spec.spec_model import SpecModel
 
@@ -36,7 +37,6 @@ EntryT = TypeVar("EntryT")
 SpecT = TypeVar("SpecT", bound=SpecModel)
 
 _BRIDGE_NAME: Final = f"{PREFIX}bridge.name"
-_GLOB: Final = frozenset("*?[")
 _NETNS_DIRS: Final = ("/run/netns/", "/var/run/netns/")
 _ANY: Final = IPv4Address(0)
 _PORT_CLAIMS_MAX: Final = 1 << 17
@@ -162,7 +162,7 @@ class _Claims(Generic[EntryT]):
         if is_here and self.here is not None:
             return self.here
         for pattern in hosts:
-            known = self.by_glob if _GLOB & set(pattern) else self.by_host
+            known = self.by_glob if is_glob(pattern) else self.by_host
             if pattern in known:
                 return known[pattern]
             matching = self.by_host.items() if known is self.by_glob else self.by_glob.items()
@@ -179,7 +179,7 @@ class _Claims(Generic[EntryT]):
         if not hosts:
             self.everywhere = self.everywhere or entry
         for pattern in hosts:
-            (self.by_glob if _GLOB & set(pattern) else self.by_host).setdefault(pattern, entry)
+            (self.by_glob if is_glob(pattern) else self.by_host).setdefault(pattern, entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ def attachment_conflicts(
 
 
 def is_for_host(hosts: tuple[str, ...], host: str) -> bool:
-    return not hosts or host in hosts or any(fnmatchcase(host, pattern) for pattern in hosts if _GLOB & set(pattern))
+    return not hosts or host in hosts or any(fnmatchcase(host, pattern) for pattern in hosts if is_glob(pattern))
 
 
 def _sandbox_claims(name: str, spec: AttachmentSpec, networks: NetworkTable) -> Iterator[_Claim]:

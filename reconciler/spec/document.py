@@ -98,6 +98,11 @@ class Document:
     repeated: frozenset[Path] = frozenset()
     _entries: dict[int, dict[str | int, _Entry]] = field(default_factory=dict)
 
+    def entries(self, section: str) -> Iterator[tuple[str, Tree]]:
+        """Yield what a section at the top has, by name; nothing where it is no such section."""
+        found = self.data.get(section) if isinstance(self.data, dict) else None
+        return iter(found.items() if isinstance(found, dict) else ())
+
     def source(self, path: Path, *, at_key: bool = False) -> Source:
         """Return where the value at `path` stands, or its key. Steps that the data lacks are passed over."""
         node, found = self.data, None

@@ -14,11 +14,10 @@ from reconciler.model.expectation import Expectation, Parties
 from reconciler.model.wanted import NetworkWanted
 from reconciler.spec.attachment import Protocol
 from reconciler.spec.document import Document, Path, Tree, shown
-from reconciler.spec.fields import Labels, SchemaForm, Text
+from reconciler.spec.fields import Labels, SchemaForm, Text, is_glob
 from reconciler.spec.spec_model import SpecModel
 
 HOST_AND_OUTSIDE: Final = ("host", "outside")
-_GLOB: Final = frozenset("*?[")
 
 
 class PartiesSpec(SpecModel):
@@ -100,6 +99,6 @@ def _unknown(parties: Parties, attachments: set[str], networks: Mapping[str, Net
 
 def fits(pattern: str, names: Iterable[str]) -> list[str]:
     """Give the names that a name or glob stands for."""
-    if not _GLOB & set(pattern):
+    if not is_glob(pattern):
         return [pattern] if pattern in names else []
     return [name for name in names if fnmatchcase(name, pattern)]

@@ -34,6 +34,7 @@ _DNS_OPTION: Final = re.compile(r"[a-z][a-z0-9-]*(?::[0-9]{1,5})?\Z")
 _PORTS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?\Z")
 _HOST_PATTERN: Final = re.compile(r"[a-zA-Z0-9_.*?\[\]!-]{1,253}\Z")
 
+_GLOB: Final = frozenset("*?[")
 HOSTNAME_MAX: Final = 253
 """Characters of a full domain name without its last dot (RFC 1035, section 2.3.4)."""
 _PATH_MAX: Final = 200
@@ -431,3 +432,8 @@ ExtraHosts = Annotated[
         ],
     ),
 ]
+
+
+def is_glob(pattern: str) -> bool:
+    """Return whether a pattern of fnmatch(3) may fit more than the name that it is."""
+    return not _GLOB.isdisjoint(pattern)

@@ -175,6 +175,44 @@ def told_plugin(
     )
 
 
+def kept_record(depth: int) -> Traits:
+    """Return the traits of a record in a store: deeper ones speak of those above."""
+    return Traits(
+        rank=Rank(Step(Phase.PROMISE, depth), Step(Phase.WITHDRAW, -depth)),
+        immutable=NO_FIELDS,
+        felt=UNFELT,
+        is_exclusive=False,
+        is_endpoint_link=False,
+        memory="",
+        is_news=True,
+    )
+
+
+def in_firewall(felt: Felt, *, is_exclusive: bool) -> Traits:
+    """Return the traits of our nft tables and of what is in them: all is changed in one transaction."""
+    return Traits(
+        rank=IN_ONE_TRANSACTION,
+        immutable=NO_FIELDS,
+        felt=felt,
+        is_exclusive=is_exclusive,
+        is_endpoint_link=False,
+        memory="firewall",
+        is_braked=False,
+    )
+
+
+OF_REMOTE_ENDPOINTS = Traits(
+    rank=inside_out(27),
+    immutable=NO_FIELDS,
+    felt=FELT_LIVE,
+    is_exclusive=False,
+    is_endpoint_link=False,
+    memory="",
+    is_news=True,
+)
+"""Of what a VXLAN device knows of endpoints on other hosts."""
+
+
 class Owners(Protocol):
     """Who has what, as far as it is known: see `plan.ownership`."""
 

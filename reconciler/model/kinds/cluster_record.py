@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.kinds.base import (
-    NO_FIELDS,
-    UNFELT,
     IsOwnLink,
     Kind,
     Owners,
     Phase,
-    Rank,
     Record,
     Step,
     Traits,
+    kept_record,
 )
 from reconciler.model.units import CLUSTER_UNIT, Unit
 
@@ -29,15 +27,7 @@ class ClusterRecord(Record):
     """
 
     kind: ClassVar[str] = "ClusterRecord"
-    traits: ClassVar[Traits] = Traits(
-        rank=Rank(Step(Phase.PROMISE, 1), Step(Phase.WITHDRAW, -1)),
-        immutable=NO_FIELDS,
-        felt=UNFELT,
-        is_exclusive=False,
-        is_endpoint_link=False,
-        memory="",
-        is_news=True,
-    )
+    traits: ClassVar[Traits] = kept_record(1)
     path: str
     value: str
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
 from reconciler.model.ip import IPAddress
-from reconciler.model.kinds.base import FELT_LIVE, NO_FIELDS, Key, OnLink, Traits, inside_out, where
+from reconciler.model.kinds.base import OF_REMOTE_ENDPOINTS, Key, OnLink, Traits, where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,15 +18,7 @@ class FdbEntry(OnLink):
     """
 
     kind: ClassVar[str] = "FdbEntry"
-    traits: ClassVar[Traits] = Traits(
-        rank=inside_out(27),
-        immutable=NO_FIELDS,
-        felt=FELT_LIVE,
-        is_exclusive=False,
-        is_endpoint_link=False,
-        memory="",
-        is_news=True,
-    )
+    traits: ClassVar[Traits] = OF_REMOTE_ENDPOINTS
     ns: NsRef
     ifname: str
     mac: str

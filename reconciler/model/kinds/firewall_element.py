@@ -8,14 +8,13 @@ from typing import ClassVar
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.kinds.base import (
     FELT_LIVE,
-    IN_ONE_TRANSACTION,
-    NO_FIELDS,
     Key,
     OfFirewall,
     Owners,
     Phase,
     Step,
     Traits,
+    in_firewall,
     where,
 )
 from reconciler.model.units import Unit
@@ -32,15 +31,7 @@ class FirewallElement(OfFirewall):
     """
 
     kind: ClassVar[str] = "FirewallElement"
-    traits: ClassVar[Traits] = Traits(
-        rank=IN_ONE_TRANSACTION,
-        immutable=NO_FIELDS,
-        felt=FELT_LIVE,
-        is_exclusive=False,
-        is_endpoint_link=False,
-        memory="firewall",
-        is_braked=False,
-    )
+    traits: ClassVar[Traits] = in_firewall(FELT_LIVE, is_exclusive=False)
     ns: NsRef = HOST
     family: str
     table: str

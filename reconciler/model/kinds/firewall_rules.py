@@ -7,13 +7,12 @@ from typing import ClassVar
 
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.kinds.base import (
-    IN_ONE_TRANSACTION,
-    NO_FIELDS,
     UNFELT,
     Key,
     OfFirewall,
     Owners,
     Traits,
+    in_firewall,
     where,
 )
 from reconciler.model.units import HOST_UNIT, Unit
@@ -27,15 +26,7 @@ class FirewallRules(OfFirewall):
     """
 
     kind: ClassVar[str] = "FirewallRules"
-    traits: ClassVar[Traits] = Traits(
-        rank=IN_ONE_TRANSACTION,
-        immutable=NO_FIELDS,
-        felt=UNFELT,
-        is_exclusive=True,
-        is_endpoint_link=False,
-        memory="firewall",
-        is_braked=False,
-    )
+    traits: ClassVar[Traits] = in_firewall(UNFELT, is_exclusive=True)
     ns: NsRef = HOST
     family: str
     table: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Owners, Phase, Rank, Record, Step, Traits
+from reconciler.model.kinds.base import Owners, Record, Traits, kept_record
 from reconciler.model.units import HOST_UNIT, Unit
 
 
@@ -14,15 +14,7 @@ class KvRecord(Record):
     """A promise in the key-value store. value: JSON with sorted keys."""
 
     kind: ClassVar[str] = "KvRecord"
-    traits: ClassVar[Traits] = Traits(
-        rank=Rank(Step(Phase.PROMISE, 0), Step(Phase.WITHDRAW, 0)),
-        immutable=NO_FIELDS,
-        felt=UNFELT,
-        is_exclusive=False,
-        is_endpoint_link=False,
-        memory="",
-        is_news=True,
-    )
+    traits: ClassVar[Traits] = kept_record(0)
     path: str
     value: str
 
