@@ -76,7 +76,7 @@ def one_by_one(found: Reachability, keys: Iterable[Key]) -> dict[Key, dict[Party
             client: manners
             for client in found.parties
             if client != key[0]
-            and (manners := frozenset().union(*(found.manners(client, t) for t in (*bound[key], Target(*key)))))
+            and (manners := frozenset[Manner]().union(*(found.manners(client, t) for t in (*bound[key], Target(*key)))))
         }
         for key in keys
     }

@@ -120,6 +120,7 @@ def place_of(answer: Answer) -> str:
         ("outside", "172.30.4.10", "90/tcp", "r", None, "routed is routed, 90/tcp is published", "r"),
         ("outside", "172.30.4.10", "icmp", "r", None, "routed is routed: its members answer pings", "routed"),
         ("outside", "172.30.5.10", "7/udp", "o", None, "open is not protected", "open"),
+        ("outside", "10.1.0.10", "80/tcp", "lan1", None, "whoever is beyond eth0 reaches those on lan", "lan"),
         ("db", "172.30.2.1", "icmp", "host", "172.30.2.12", "the host answers itself", ""),
         ("host", "172.30.2.12", "80/tcp", "db", "172.30.2.1", "the host has an address on back", "back"),
         ("here", "10.4.0.11", "80/tcp", "there", "10.4.0.10", "both are on shared", "shared"),

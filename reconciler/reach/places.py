@@ -1,0 +1,91 @@
+"""Where clients and servers are, and which of them are alike: values of the computation by classes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint
+from reconciler.model.objects import IPAddress, IPNetwork
+from reconciler.reach.reachability import Bits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """A subnet of a network. gateway: the host's own address there. There is one value for each."""
+
+    network: str
+    subnet: IPNetwork
+    gateway: IPAddress | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WayOut:
+    """By which gateway of a place some come to the host."""
+
+    place: Place
+    gateway: IPAddress | None
+
+
+class Member(NamedTuple):
+    attachment: DesiredAttachment
+    endpoint: DesiredEndpoint
+    address: IPAddress
+    place: Place
+    bit: Bits
+
+
+class Clients(NamedTuple):
+    """Some that are alike to a server. kind: what their answer depends on.
+
+    sample: who of them may be asked, 0 for any. at: where that one asks, None for where all do.
+    """
+
+    kind: Hashable
+    bits: Bits
+    sample: Bits = 0
+    at: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """What answers depend on of a member that is asked. kind: all but who asks; exactly: it shares that with nobody.
+
+    alike: the same for those to whom all clients stand in the same relation.
+    """
+
+    member: Member
+    default: str
+    places: frozenset[Place]
+    networks: frozenset[str]
+    kind: Hashable
+    alike: int
+    exactly: str
+
+    def relation(self, place: Place) -> Hashable:
+        network = place.network
+        is_same = network == self.member.endpoint.network
+        return is_same, network == self.default, place in self.places, network in self.networks, self.exactly
+
+
+class Some:
+    """Clients by their way to the host, arranged by network and by kind."""
+
+    def __init__(self, ways: Iterable[tuple[WayOut, int, Bits]]) -> None:
+        self.bits: dict[WayOut, Bits] = {}
+        self.kinds: dict[WayOut, int] = {}
+        self.of_network: dict[str, list[WayOut]] = defaultdict(list)
+        self.of_kind: dict[int, list[WayOut]] = defaultdict(list)
+        for way, kind, bits in ways:
+            self.bits[way], self.kinds[way] = bits, kind
+            self.of_network[way.place.network].append(way)
+            self.of_kind[kind].append(way)
+        self.bits_of_kind = {kind: self.union(found) for kind, found in self.of_kind.items()}
+
+    def union(self, ways: Iterable[WayOut]) -> Bits:
+        found: Bits = 0
+        for way in ways:
+            found |= self.bits[way]
+        return found
