@@ -1,0 +1,212 @@
+"""Tables that know what changed, so that an edit costs what it changes and not what there is. Pure.
+
+Identity says "unchanged": whoever makes a value again that is equal to the one before gives that one. `Table` is a mapping,
+`Made` makes a value for each key once, `Union` puts the parts that many keys have together. What any of them gives depends on
+nothing but what it is given; a new one gives the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, ItemsView, Iterable, Iterator, Mapping, Set, ValuesView
+from enum import Enum
+from typing import Any, Final, Generic, TypeVar, cast
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+P = TypeVar("P", bound=tuple[Any, ...])
+X = TypeVar("X", bound=Hashable)
+
+
+class _Nothing(Enum):
+    HERE = 0
+
+
+_NOTHING: Final = _Nothing.HERE
+
+
+def _differ(one: object, other: object) -> bool:
+    return one is not other and one != other
+
+
+class Table(Mapping[K, V]):
+    """A mapping that never changes, and tells what is otherwise in one that was made from it or that it was made from.
+
+    The newest version has the entries, an older one what it had otherwise (Baker, "Shallow Binding Makes Functional Arrays Fast",
+    1991). So a version costs what it changes, and one that nobody holds goes. In which order entries come says nothing.
+    """
+
+    __slots__ = ("_entries", "_indexes", "_newer", "_was")
+
+    def __init__(self, entries: Mapping[K, V] | Iterable[tuple[K, V]] = ()) -> None:
+        self._entries: dict[K, V] = dict(entries)
+        self._indexes: dict[object, _Index[K, V, Any]] = {}
+        self._newer: Table[K, V] | None = None
+        self._was: dict[K, V | _Nothing] = {}
+
+    def __getitem__(self, key: K) -> V:
+        if self._newer is None:
+            return self._entries[key]
+        found = self._old(key, _NOTHING)
+        if found is _NOTHING:
+            raise KeyError(key)
+        return cast(V, found)
+
+    def get(self, key: K, default: Any = None) -> Any:
+        return self._entries.get(key, default) if self._newer is None else self._old(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._all()
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def items(self) -> ItemsView[K, V]:
+        return self._all().items()
+
+    def values(self) -> ValuesView[V]:
+        return self._all().values()
+
+    def updated(self, put: Mapping[K, V], drop: Iterable[K] = ()) -> Table[K, V]:
+        """Return the table with these entries, and without those. Equal values stay the ones that are here."""
+        if self._newer is not None:
+            return Table(self._all()).updated(put, drop)
+        entries, was = self._entries, self._was
+        changes: dict[K, V | _Nothing] = {
+            key: new for key, new in put.items() if _differ(entries.get(key, _NOTHING), new)
+        }
+        changes |= {key: _NOTHING for key in drop if key in entries and key not in put}
+        if not changes:
+            return self
+        newer = Table.__new__(Table)
+        newer._entries, newer._indexes, newer._newer, newer._was = entries, self._indexes, None, {}
+        self._entries, self._indexes, self._newer = {}, {}, newer
+        for key, new in changes.items():
+            was[key] = old = entries.get(key, _NOTHING)
+            if new is _NOTHING:
+                del entries[key]
+            else:
+                entries[key] = new
+            for index in newer._indexes.values():
+                index.change(key, old, new)
+        return newer
+
+    def changed_since(self, before: Mapping[K, V]) -> Set[K]:
+        """Return the keys under which there is something else than in `before`, on one side nothing perhaps."""
+        if before is self:
+            return frozenset()
+        if isinstance(before, Table) and before._newest() is self._newest():
+            keys = before._was.keys() | self._was.keys()
+        else:
+            keys = before.keys() | self.keys()
+        return {key for key in keys if _differ(before.get(key, _NOTHING), self.get(key, _NOTHING))}
+
+    def index(self, of: Callable[[K, V], Iterable[X]]) -> Mapping[X, Collection[K]]:
+        """Return the keys by what `of` gives for each entry. of: pure; asked once for each, so it is a function of a module.
+
+        The index stays with the newest version, brought up to date by each change: look at it at once.
+        """
+        found = self._indexes.get(of)
+        if found is None:
+            found = _Index(of)
+            for key, value in self.items():
+                found.change(key, _NOTHING, value)
+            if self._newer is None:
+                self._indexes[of] = found
+        return found.keys
+
+    def _newest(self) -> Table[K, V]:
+        """Return the version that has the entries. This one then knows by itself what it has otherwise."""
+        newer = self._newer
+        while newer is not None and newer._newer is not None:
+            for key, value in newer._was.items():
+                self._was.setdefault(key, value)
+            self._newer = newer = newer._newer
+        return self if newer is None else newer
+
+    def _old(self, key: K, default: Any) -> Any:
+        newest = self._newest()
+        found = self._was[key] if key in self._was else newest._entries.get(key, _NOTHING)
+        return default if found is _NOTHING else found
+
+    def _all(self) -> dict[K, V]:
+        newest = self._newest()
+        if newest is self:
+            return self._entries
+        return {key: value for key, value in {**newest._entries, **self._was}.items() if value is not _NOTHING}
+
+
+class _Index(Generic[K, V, X]):
+    def __init__(self, of: Callable[[K, V], Iterable[X]]) -> None:
+        self.keys: dict[X, dict[K, None]] = {}
+        self._of = of
+
+    def change(self, key: K, before: V | _Nothing, after: V | _Nothing) -> None:
+        if before is not _NOTHING:
+            for found in self._of(key, before):
+                keys = self.keys.get(found, {})
+                keys.pop(key, None)
+                if not keys:
+                    self.keys.pop(found, None)
+        if after is not _NOTHING:
+            for found in self._of(key, after):
+                self.keys.setdefault(found, {})[key] = None
+
+
+class Made(Generic[K, V]):
+    """What a pure function makes of the inputs of each key, made again only where one of them is another value than before."""
+
+    def __init__(self, make: Callable[..., V]) -> None:
+        self._make = make
+        self._known: dict[K, tuple[tuple[Any, ...], V]] = {}
+
+    def __call__(self, inputs: Mapping[K, tuple[Any, ...]]) -> Mapping[K, V]:
+        """Return what is made of each; what is not asked for is forgotten."""
+        known, self._known = self._known, {}
+        for key, given in inputs.items():
+            before = known.get(key)
+            # Tuples compare identical members without calling their __eq__, so the usual hit costs nothing.
+            self._known[key] = before if before is not None and before[0] == given else (given, self._make(*given))
+        return {key: made for key, (_, made) in self._known.items()}
+
+
+class Union(Generic[P, K, V]):
+    """One table of many parts. A key that several parts have is that of the last of them, in the order of their names."""
+
+    def __init__(self) -> None:
+        self._parts: Mapping[P, Mapping[K, V]] = {}
+        self._givers: dict[K, tuple[P, ...]] = {}
+        self._table: Table[K, V] = Table()
+
+    def __call__(self, parts: Mapping[P, Mapping[K, V]]) -> Table[K, V]:
+        """Put these parts together. A part that is the very same as before is not looked into; none is changed afterwards."""
+        before, self._parts = self._parts, dict(parts)
+        changed: set[K] = set()
+        for name in before.keys() - parts.keys():
+            changed |= self._exchange(name, before[name], {})
+        for name, part in parts.items():
+            if (old := before.get(name)) is not part:
+                changed |= self._exchange(name, old or {}, part)
+        last = {key: max(givers) for key in changed if (givers := self._givers.get(key))}
+        put = {key: parts[name][key] for key, name in last.items()}
+        self._table = self._table.updated(put, changed - put.keys())
+        return self._table
+
+    def _exchange(self, name: P, old: Mapping[K, V], new: Mapping[K, V]) -> Set[K]:
+        """Note who gives what; return the keys under which the part has something else."""
+        changed = changed_keys(old, new)
+        for key in changed:
+            if key not in new:
+                left = tuple(giver for giver in self._givers.pop(key) if giver != name)
+                if left:
+                    self._givers[key] = left
+            elif key not in old:
+                self._givers[key] = (*self._givers.get(key, ()), name)
+        return changed
+
+
+def changed_keys(before: Mapping[K, V], after: Mapping[K, V]) -> Set[K]:
+    """Return the keys under which the two have something else; at the cost of the change where both are versions of a table."""
+    return after.changed_since(before) if isinstance(after, Table) else Table(after).changed_since(before)

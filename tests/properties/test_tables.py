@@ -1,0 +1,93 @@
+"""Tables that know what changed: every version stays what it was, and what is kept is what one would make anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.incremental import Made, Table, Union, changed_keys
+
+keys = st.integers(0, 5)
+entries = st.dictionaries(keys, st.integers(0, 3))
+edits = st.lists(st.tuples(st.integers(0, 9), entries, st.sets(keys)), max_size=9)
+
+
+def _parity(key: int, value: int) -> Iterable[object]:
+    return (value % 2, "big") if value > 1 else (value % 2,)
+
+
+def _differing(one: Mapping[int, int], other: Mapping[int, int]) -> set[int]:
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+
+
+@given(entries, edits)
+def test_every_version_of_a_table_stays_what_it_was(
+    first: dict[int, int], edits: list[tuple[int, dict[int, int], set[int]]]
+) -> None:
+    versions: list[tuple[Table[int, int], dict[int, int]]] = [(Table(first), first)]
+    for place, put, drop in edits:
+        table, model = versions[-1 - place % len(versions)]
+        table.index(_parity)
+        after = {key: value for key, value in model.items() if key not in drop} | put
+        versions.append((table.updated(put, drop), after))
+
+    for table, model in versions:
+        assert (dict(table.items()), len(table), set(table)) == (model, len(model), set(model))
+        assert {key: table.get(key) for key in range(6)} == {key: model.get(key) for key in range(6)}
+        assert [key in table for key in range(6)] == [key in model for key in range(6)]
+        index = {found: set(keys) for found, keys in table.index(_parity).items()}
+        assert index == {found: set(keys) for found, keys in Table(model).index(_parity).items()}
+        for other, other_model in versions:
+            assert set(table.changed_since(other)) == _differing(model, other_model)
+            assert (
+                set(changed_keys(other_model, table))
+                == set(changed_keys(other, model))
+                == _differing(model, other_model)
+            )
+
+
+@given(entries, entries)
+def test_what_is_equal_stays_the_same_value(first: dict[int, int], put: dict[int, int]) -> None:
+    table = Table({key: (value,) for key, value in first.items()})
+    before = dict(table)
+
+    after = table.updated({key: (value,) for key, value in put.items()})
+
+    assert all(after[key] is before[key] for key in first if put.get(key, first[key]) == first[key])
+    assert (after is table) == (first | put == first)
+
+
+parts = st.dictionaries(st.tuples(st.integers(0, 3)), entries.map(dict), max_size=4)
+
+
+@given(st.lists(parts, max_size=6))
+def test_union_gives_what_its_last_part_has_whatever_came_before(
+    rounds: list[dict[tuple[int], dict[int, int]]],
+) -> None:
+    union: Union[tuple[int], int, int] = Union()
+    for parts in rounds:
+        wanted: dict[int, int] = {}
+        for name in sorted(parts):
+            wanted |= parts[name]
+        found = union(parts)
+        assert found == wanted
+        assert union({name: dict(part) for name, part in parts.items()}) is found
+
+
+def test_value_is_made_again_only_for_other_inputs() -> None:
+    asked = []
+
+    def double(text: str) -> str:
+        asked.append(text)
+        return text * 2
+
+    made: Made[str, str] = Made(double)
+    first = made({"a": ("x",), "b": ("y",)})
+    second = made({"a": ("z",), "b": ("y",)})
+    made({})
+    assert (first, second) == ({"a": "xx", "b": "yy"}, {"a": "zz", "b": "yy"})
+    assert second["b"] is first["b"]
+    assert made({"b": ("y",)}) == {"b": "yy"}
+    assert asked == ["x", "y", "z", "y"]
