@@ -64,7 +64,7 @@ reference: .venv/dev.stamp
 bench: .venv/run.stamp
 	@.ci/install-tools dnsperf:dnsperf
 	@tests/kv_servers/install.sh
-	@status=0; for part in bench bench.watching bench.bench_dns bench.bench_ports bench.bench_overlay \
+	@status=0; for part in bench bench.watching bench.bench_edit bench.bench_dns bench.bench_ports bench.bench_overlay \
 		bench.bench_cluster; do \
 		$(BIN)/python -m tests.$$part || status=1; done; exit $$status
 
