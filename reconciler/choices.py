@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from reconciler.drivers.remote_told import with_plugins
-from reconciler.errors import AddressesAwaited
+from reconciler.errors import AddressesAwaited, PortTaken, ReconcilerError
 from reconciler.facts import Facts
 from reconciler.ipam.assign import assign
 from reconciler.ipam.held import Published, of_attachments, with_held
@@ -15,7 +17,8 @@ from reconciler.ipam.promises import Promises
 from reconciler.last_answer import LastAnswers
 from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import DesiredState
-from reconciler.model.wanted import WantedState
+from reconciler.model.objects import Unit
+from reconciler.model.wanted import Source, WantedState
 from reconciler.ports.assign import assign_ports
 from reconciler.ports.links import assign_links
 
@@ -24,11 +27,18 @@ _with_held_at_last: Final = partial(with_held)
 
 
 def chosen(
-    ask: LastAnswers, wanted: WantedState, facts: Facts, promises: Promises, cluster: ClusterState, published: Published
+    ask: LastAnswers,
+    wanted: WantedState,
+    facts: Facts,
+    promises: Promises,
+    cluster: ClusterState,
+    published: Published,
+    sources: Mapping[Unit, Source],
 ) -> tuple[DesiredState, Leases]:
     """Return what this host shall have, with what stays as it runs, and what IPAM plugins gave for it.
 
-    published: by the firewall right now, and so it stays, whether or not the store remembers it.
+    published: by the firewall right now, and so it stays, whether or not the store remembers it. sources: where units are
+    declared now, which `wanted` may know as it was when it was chosen for last.
     """
     plugins, promised = facts.records.plugins, facts.records.ports
     unresolved = frozenset(name for name, error in cluster.refused.items() if isinstance(error, AddressesAwaited))
@@ -38,4 +48,16 @@ def chosen(
     desired = ask(assign_ports, desired, promised, ask(of_attachments, published), facts.ports)
     desired = ask(_with_held_at_last, desired, wanted, promises, published, promised)
     inodes = {ns: fact.inode for ns, fact in facts.sandboxes.items()}
-    return ask(with_plugins, desired, plugins, inodes, leased.endpoints), leased
+    return _placed(ask(with_plugins, desired, plugins, inodes, leased.endpoints), sources), leased
+
+
+def _placed(desired: DesiredState, sources: Mapping[Unit, Source]) -> DesiredState:
+    """Have failures name the lines of the specs, as they are now: what is chosen does not depend on lines."""
+    placed = tuple((unit, _naming(error, sources)) for unit, error in desired.failures)
+    is_same = all(new is old for (_, new), (_, old) in zip(placed, desired.failures, strict=True))
+    return desired if is_same else replace(desired, failures=placed)
+
+
+def _naming(error: ReconcilerError, sources: Mapping[Unit, Source]) -> ReconcilerError:
+    place = sources.get(Unit(attachment=error.holder)) if isinstance(error, PortTaken) and error.holder else None
+    return error if place is None or not isinstance(error, PortTaken) else error.naming(place)

@@ -10,7 +10,7 @@ from typing import Final
 
 from reconciler.errors import ConfigError, SpecError
 from reconciler.git_tree import laid_out
-from reconciler.guard.expected import named_hosts, unmet_expectations
+from reconciler.guard.expected import documents_of, named_hosts, unmet_expectations
 from reconciler.guard.rehearsal import between
 from reconciler.model.desired import DesiredState
 from reconciler.model.report import Report
@@ -85,9 +85,9 @@ def _compared(
         name = f"{name}, without what has faults there"
     faults: Iterable[SpecError] = ()
     if not any(report.spec_faults for _, report in states):
-        new = loads[0][1]
+        expected, declared = loads[0][1].expectations, documents_of(new for _, new in loads)
         is_whole = {*walks[1].sites} >= {*named_hosts(after.folder, first)}
-        faults = unmet(new.expectations, walks[1], new.documents) if is_whole else unmet_expectations(first, settings)
+        faults = unmet(expected, walks[1], declared) if is_whole else unmet_expectations(first, settings)
     flows = flow_changes(*walks)
     reviews = (
         host_review(had, report, *walks, flows.get(report.desired.host.name, NO_CHANGES)) for had, report in states

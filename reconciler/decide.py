@@ -65,11 +65,12 @@ class Decider:
         self, wanted: WantedState, facts: Facts, blocked: Sequence[tuple[Unit, ReconcilerError]] = ()
     ) -> Decision:
         """Decide. blocked: units that failed before in this pass, to be left alone."""
+        sources = wanted.sources
         wanted, cluster = self._in_cluster(wanted, facts)
         wanted = self._ask(with_gateway_network, wanted, facts.records.plugins.answers)
         promises = self._promises(wanted, facts, cluster)
         published = self._ask(_published_ports, facts.firewall)
-        desired, leased = chosen(self._ask, wanted, facts, promises, cluster, published)
+        desired, leased = chosen(self._ask, wanted, facts, promises, cluster, published, sources)
         shared = Shared(cluster=cluster, wanted=self._records_there(wanted, desired, cluster, facts.place))
         boundaries = Boundaries(
             failures=(*facts.failures, *_unusable(wanted, facts), *desired.failures, *shared.waiting(), *blocked),

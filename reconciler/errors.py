@@ -116,7 +116,16 @@ class AddressTaken(PlanError):
 
 
 class PortTaken(PlanError):
-    pass
+    """holder: the attachment that has the port, "" where it is none of ours."""
+
+    def __init__(self, message: str, holder: str = "") -> None:
+        super().__init__(message)
+        self.holder = holder
+
+    def naming(self, place: object) -> PortTaken:
+        """Return the same with the place at which the holder is declared, known only when the error is told."""
+        has_it = f"attachment {self.holder} has it"
+        return PortTaken(str(self).replace(has_it, f"{has_it} ({place})", 1))
 
 
 class NameConflict(PlanError):

@@ -320,6 +320,7 @@ def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drif
         spec_faults=loaded.faults,
         spec_warnings=loaded.warnings,
         digest=loaded.digest,
+        sources=loaded.wanted.sources,
         sandboxes={ns: fact.inode for ns, fact in view.facts.sandboxes.items() if fact.inode},
         running=frozenset(_running(view))
         if view.plan.problems or drift.problems or view.decision.desired.held

@@ -26,15 +26,13 @@ def plan_github(report: Report, issues: Sequence[Unsettled]) -> str:
 
 
 def _problems(report: Report, issues: Sequence[Unsettled]) -> Iterator[str]:
-    sources = _sources(report)
     for issue in issues:
-        yield _placed("error", f"{issue.unit}: {issue.message}", issue.reason, sources.get(issue.unit))
+        yield _placed("error", f"{issue.unit}: {issue.message}", issue.reason, _source(report, issue.unit))
 
 
 def _remarks(report: Report) -> Iterator[str]:
-    sources = _sources(report)
     for unit, text in sorted(report.desired.remarks):
-        yield _placed("warning", f"{unit}: {text}", "remark", sources.get(unit))
+        yield _placed("warning", f"{unit}: {text}", "remark", _source(report, unit))
 
 
 def _disruptions(report: Report) -> Iterator[str]:
@@ -43,19 +41,14 @@ def _disruptions(report: Report) -> Iterator[str]:
     for operation in report.plan.operations:
         if operation.disruption in _WARNED and worst.get(operation.unit) is not Disruption.RECREATE:
             worst[operation.unit] = operation.disruption
-    sources = _sources(report)
     for unit, disruption in sorted(worst.items()):
-        yield _placed("warning", f"{unit}: {_WARNED[disruption]}", "disruption", sources.get(unit))
+        yield _placed("warning", f"{unit}: {_WARNED[disruption]}", "disruption", _source(report, unit))
 
 
-def _sources(report: Report) -> dict[Unit, Source]:
-    """Say where the units were declared. What the specs do not declare (built-in networks) has no line."""
-    desired = report.desired
-    sources = {network.unit: network.wanted.source for network in desired.networks}
-    for attachment in desired.attachments:
-        sources[attachment.unit] = attachment.wanted.source
-        sources |= {endpoint.unit: endpoint.wanted.source for endpoint in attachment.endpoints}
-    return {unit: source for unit, source in sources.items() if source.line}
+def _source(report: Report, unit: Unit) -> Source | None:
+    """Say where a unit was declared. What the specs do not declare (built-in networks) has no line."""
+    found = report.sources.get(unit)
+    return found if found is not None and found.line else None
 
 
 def _placed(level: str, message: str, title: str, source: Source | None) -> str:

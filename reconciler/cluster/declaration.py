@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from reconciler.model.plugins import is_plugin
-from reconciler.model.wanted import NetworkWanted, Source, SubnetWanted
+from reconciler.model.wanted import NetworkWanted, SubnetWanted
 from reconciler.spec.network import NetworkSpec, network_wanted
 
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
@@ -78,7 +78,7 @@ def declared_network(name: str, fields: object) -> NetworkWanted:
         spec = NetworkSpec.model_validate(fields)
     except ValueError:
         raise ValueError("the declaration is none that a spec could make") from None
-    wanted, faults = network_wanted(name, spec, Source(f"cluster-store:networks/{name}", 1, 1))
+    wanted, faults = network_wanted(name, spec)
     if wanted is None:
         raise ValueError(f"the declaration's {faults[0][0][0]} is not valid")
     if wanted.ipam_driver != "default" or not (wanted.is_ipv4_enabled or wanted.is_ipv6_enabled):

@@ -125,9 +125,7 @@ class _Resolution:
         if known is None:
             text = f"network {network.name} is external, and no host of the cluster declares it (yet)"
             return self._refuse(network, NetworkUndeclared(text))
-        joined = replace(
-            _of_cluster(known), source=network.source, is_protected=network.is_protected, on_drift=network.on_drift
-        )
+        joined = replace(_of_cluster(known), is_protected=network.is_protected, on_drift=network.on_drift)
         if not is_plugin(joined.driver) or (scope := _scope(joined, self.scopes)) == "global":
             return joined
         return self._refuse(joined, _local_here(joined)) if scope else self._awaiting(joined)

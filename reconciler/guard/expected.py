@@ -9,6 +9,7 @@ from pathlib import Path
 from reconciler.errors import SpecError
 from reconciler.guard.foresight import on_any_host
 from reconciler.settings import Settings
+from reconciler.spec.document import Document
 from reconciler.spec.fields import is_glob
 from reconciler.spec.files import HOSTS
 from reconciler.spec.load import LoadedSpecs, load_specs
@@ -31,7 +32,7 @@ def unmet_expectations(loaded: LoadedSpecs, settings: Settings) -> tuple[SpecErr
     from reconciler.reach.stand_ins import walk_of  # imported by those who expect something
     from reconciler.review.expectations import unmet
 
-    states = [on_any_host(loaded.wanted, settings)]
+    loads, states = [loaded], [on_any_host(loaded.wanted, settings)]
     for host in sorted({*named_hosts(settings.specs_dir, loaded)} - {settings.host}):
         other = load_specs(
             settings.specs_dir,
@@ -42,5 +43,11 @@ def unmet_expectations(loaded: LoadedSpecs, settings: Settings) -> tuple[SpecErr
         )
         if other.faults:
             return other.faults
+        loads.append(other)
         states.append(on_any_host(other.wanted, replace(settings, host=host)))
-    return tuple(unmet(loaded.expectations, walk_of(states), loaded.documents))
+    return tuple(unmet(loaded.expectations, walk_of(states), documents_of(loads)))
+
+
+def documents_of(loads: Iterable[LoadedSpecs]) -> tuple[Document, ...]:
+    """Give the documents of several hosts, those that they share once."""
+    return tuple({id(each): each for loaded in loads for each in loaded.documents}.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -36,10 +36,9 @@ def foreseen(loaded: LoadedSpecs, settings: Settings) -> tuple[tuple[SpecError, 
     lost = {network.name for network in loaded.wanted.networks if network.is_external}
     lost |= {unit.network for unit, _ in failed if not unit.attachment}
     untold = {a.name for a in loaded.wanted.attachments if any(e.network in lost for e in a.endpoints)}
-    place = _places(loaded.wanted, untold)
-    faults = {(place[found], str(error)) for unit, error in failed if (found := _declared(unit)) in place}
+    faults = {(at, str(error)) for unit, error in failed for at in _places(loaded.wanted, unit, untold)}
     told = [(unit, f"{unit}: {text}") for unit, text in (*desired.remarks, *_without_cluster(loaded.wanted, settings))]
-    warnings = {SpecWarning(place[found], text) for unit, text in told if (found := _declared(unit)) in place}
+    warnings = {SpecWarning(at, text) for unit, text in told for at in _places(loaded.wanted, unit, untold)}
     return tuple(SpecError(at.file, at.line, at.column, text) for at, text in sorted(faults)), tuple(sorted(warnings))
 
 
@@ -74,15 +73,11 @@ def any_host(settings: Settings) -> HostFacts:
     )
 
 
-def _places(wanted: WantedState, untold: Container[str]) -> Mapping[Unit, Source]:
-    """Say where networks and attachments are declared; built-in ones are nowhere. untold: attachments to leave out."""
-    found = {Unit(network=network.name): network.source for network in wanted.networks if network.source.line}
-    told = (attachment for attachment in wanted.attachments if attachment.name not in untold)
-    return {**found, **{Unit(attachment=attachment.name): attachment.source for attachment in told}}
-
-
-def _declared(unit: Unit) -> Unit:
-    return Unit(attachment=unit.attachment) if unit.attachment else unit
+def _places(wanted: WantedState, unit: Unit, untold: Container[str]) -> Iterator[Source]:
+    """Say where a network or attachment is declared; built-in ones are nowhere. untold: attachments to leave out."""
+    at = wanted.sources.get(Unit(attachment=unit.attachment) if unit.attachment else unit)
+    if at is not None and at.line and unit.attachment not in untold:
+        yield at
 
 
 def _without_cluster(wanted: WantedState, settings: Settings) -> Iterator[tuple[Unit, str]]:
@@ -101,7 +96,8 @@ def assigned(wanted: WantedState, host: HostFacts, records: Records = _NO_RECORD
     """Make all choices on `host`, what was promised before kept."""
     networks = tuple(_assumed(network, records.promises) for network in wanted.networks)
     wanted = with_gateway_network(replace(wanted, networks=networks), records.plugins.answers)
-    return chosen(LastAnswers(), wanted, Facts(host=host, records=records), records.promises, ALONE, {})[0]
+    facts = Facts(host=host, records=records)
+    return chosen(LastAnswers(), wanted, facts, records.promises, ALONE, {}, wanted.sources)[0]
 
 
 def _assumed(network: NetworkWanted, promises: Promises) -> NetworkWanted:

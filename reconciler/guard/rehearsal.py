@@ -47,15 +47,17 @@ def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str
 def between(before: LoadedSpecs, after: LoadedSpecs, settings: Settings) -> tuple[DesiredState, Report]:
     """Give what a host has that applied `before` as its first specs, and the plan from there to `after`. Asks no host."""
     host = any_host(settings)
-    had = assigned(before.wanted, host)
     if before.wanted == after.wanted:
+        had = assigned(after.wanted, host)
         return had, Report(
             desired=had,
             plan=Plan(),
             spec_faults=after.faults,
             spec_warnings=after.warnings,
             digest=after.digest,
+            sources=after.wanted.sources,
         )
+    had = assigned(before.wanted, host)
     objects = compile_objects(had, {})
     records = decode_records({found.path: found.value for found in objects.values() if isinstance(found, KvRecord)})
     return had, _report(after, assigned(after.wanted, host, records), objects, records.promises)
@@ -78,6 +80,7 @@ def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Obj
         spec_faults=loaded.faults,
         spec_warnings=loaded.warnings,
         digest=loaded.digest,
+        sources=loaded.wanted.sources,
     )
 
 

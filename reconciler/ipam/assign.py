@@ -265,6 +265,6 @@ class _Made:
 
     def _bare_endpoint(self, attachment: AttachmentWanted, ns: NsRef) -> DesiredEndpoint:
         """Return the endpoint of mode none or host, which exists for inspect only: networks of these names."""
-        wanted = EndpointWanted(network=attachment.mode.value, source=attachment.source)
+        wanted = EndpointWanted(network=attachment.mode.value)
         id_ = _endpoint_id(wanted.network, attachment.name, self.host, self.promises)
         return DesiredEndpoint(wanted=wanted, attachment=attachment.name, id=id_, ns=ns)

@@ -5,6 +5,7 @@ docs/design/docker.md#docker_gwbridge: containers there reach the world, and are
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -18,7 +19,6 @@ from reconciler.model.wanted import (
     GatewayMode,
     NetworkMode,
     NetworkWanted,
-    Source,
     WantedState,
 )
 
@@ -31,6 +31,12 @@ _OPTIONS: Final = (
     ("com.docker.network.bridge.enable_icc", "false"),
     ("com.docker.network.bridge.enable_ip_masquerade", "true"),
     ("com.docker.network.bridge.name", GATEWAY_NETWORK),
+)
+
+_IMPLIED: Final = NetworkWanted(
+    name=GATEWAY_NETWORK,
+    options=_OPTIONS,
+    bridge=BridgeOptions(link_name=GATEWAY_NETWORK, is_icc_enabled=False),
 )
 
 
@@ -46,10 +52,9 @@ def with_gateway_network(wanted: WantedState, answers: Answers = _NO_ANSWERS) ->
     """
     networks = {network.name: network for network in wanted.networks}
     attachments = tuple(_joined(attachment, networks, answers) for attachment in wanted.attachments)
-    users = [after for after, before in zip(attachments, wanted.attachments, strict=True) if after is not before]
-    if not users:
+    if all(map(operator.is_, attachments, wanted.attachments)):
         return wanted
-    networks.setdefault(GATEWAY_NETWORK, _implied(users[0].source))
+    networks.setdefault(GATEWAY_NETWORK, _IMPLIED)
     return replace(wanted, networks=tuple(networks[name] for name in sorted(networks)), attachments=attachments)
 
 
@@ -60,7 +65,7 @@ def _joined(attachment: AttachmentWanted, networks: Mapping[str, NetworkWanted],
     known = [(n, answers.get((n.name, attachment.name))) for n in joined.values() if n is not None]
     if not any(_needs_a_way_out(*each) for each in known) or any(_is_way_out(*each) for each in known):
         return attachment
-    way_out = EndpointWanted(network=GATEWAY_NETWORK, source=attachment.source, priority=_LAST, is_gateway=True)
+    way_out = EndpointWanted(network=GATEWAY_NETWORK, priority=_LAST, is_gateway=True)
     return replace(attachment, endpoints=(*attachment.endpoints, way_out))
 
 
@@ -78,12 +83,3 @@ def _is_way_out(network: NetworkWanted, answer: JoinAnswer | None) -> bool:
         return answer.leads_outside and not network.is_internal
     is_isolated = network.bridge_options.gateway_mode_ipv4 is GatewayMode.ISOLATED
     return network.driver == "bridge" and network.is_ipv4_enabled and not network.is_internal and not is_isolated
-
-
-def _implied(source: Source) -> NetworkWanted:
-    return NetworkWanted(
-        name=GATEWAY_NETWORK,
-        source=source,
-        options=_OPTIONS,
-        bridge=BridgeOptions(link_name=GATEWAY_NETWORK, is_icc_enabled=False),
-    )

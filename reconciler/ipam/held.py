@@ -25,11 +25,9 @@ from reconciler.model.wanted import (
     NetworkWanted,
     SandboxKind,
     SandboxRef,
-    Source,
     WantedState,
 )
 
-_UNREAD = Source("", 0, 0)
 _NOWHERE = NsRef("?")
 
 Published = Mapping[Unit, tuple[PortBinding, ...]]
@@ -104,7 +102,7 @@ class _Holding:
     def attachment(self, name: str) -> DesiredAttachment:
         wanted = self._declared.get(name)
         ns = _NOWHERE if wanted is None else wanted.sandbox.ns
-        known = wanted or AttachmentWanted(name=name, source=_UNREAD, sandbox=SandboxRef(SandboxKind.NETNS, name))
+        known = wanted or AttachmentWanted(name=name, sandbox=SandboxRef(SandboxKind.NETNS, name))
         return DesiredAttachment(
             wanted=known,
             id=attachment_id(self._host.name, name),
@@ -117,7 +115,7 @@ class _Holding:
         declared = next((each for each in attachment.endpoints if each.network == promise.network), None)
         is_gateway = promise.network == GATEWAY_NETWORK
         return DesiredEndpoint(
-            wanted=declared or EndpointWanted(network=promise.network, source=_UNREAD, is_gateway=is_gateway),
+            wanted=declared or EndpointWanted(network=promise.network, is_gateway=is_gateway),
             attachment=promise.attachment,
             id=promise.id,
             ns=ns,
@@ -149,7 +147,7 @@ class _Holding:
         promise = self._promises.networks[name]
         is_dead_end = promise.link_name in (own_parent_name(driver, promise.id) for driver in ("macvlan", "ipvlan"))
         return DesiredNetwork(
-            wanted=self._networks.get(name) or NetworkWanted(name=name, source=_UNREAD),
+            wanted=self._networks.get(name) or NetworkWanted(name=name),
             id=promise.id,
             created=promise.created,
             subnets=tuple(_subnets(promise)),

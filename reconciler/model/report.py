@@ -10,7 +10,7 @@ from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Outcome, Plan
-from reconciler.model.wanted import SpecWarning
+from reconciler.model.wanted import Source, SpecWarning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class Report:
     plan: what was to be done (of the first round), its problems included. outcomes: empty for a dry run.
     drift: what a second look still found to be done; no operations is the proof that the host is as desired.
     digest: of the specs' names and contents. sandboxes: the inode of each sandbox's namespace at the last look.
-    running: the endpoints whose link was there at the last look.
+    running: the endpoints whose link was there at the last look. sources: where units are declared.
     """
 
     desired: DesiredState
@@ -32,6 +32,7 @@ class Report:
     digest: str = ""
     sandboxes: Mapping[NsRef, int] = field(default_factory=dict)
     running: frozenset[Unit] = frozenset()
+    sources: Mapping[Unit, Source] = field(default_factory=dict, repr=False)
 
     def with_problem(self, unit: Unit, error: ReconcilerError) -> Report:
         """Give the same with one more problem, found after the last look."""

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
 from reconciler.model.holds import Holds, OnDrift
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import IPAddress, IPNetwork
+from reconciler.model.objects import IPAddress, IPNetwork, Unit
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -166,7 +167,6 @@ class NetworkWanted:
     """
 
     name: str
-    source: Source
     driver: str = "bridge"
     options: Pairs = ()
     bridge: BridgeOptions | None = None
@@ -237,7 +237,6 @@ class EndpointWanted:
     """
 
     network: str
-    source: Source
     ipv4_address: IPv4Address | None = None
     ipv6_address: IPv6Address | None = None
     link_local_ips: tuple[IPAddress, ...] = ()
@@ -276,7 +275,6 @@ class AttachmentWanted:
     """
 
     name: str
-    source: Source
     sandbox: SandboxRef
     mode: NetworkMode = NetworkMode.NETWORKS
     hosts: tuple[str, ...] = ()
@@ -298,10 +296,12 @@ class WantedState:
     """All that one host shall have, sorted by name; the built-in networks included.
 
     has_faults: something declared could not be read, so what is missing here may still be wanted: nothing is pruned.
-    holds: what a pass leaves as it is; empty until `guard` has seen this value.
+    holds: what a pass leaves as it is; empty until `guard` has seen this value. sources: where units are declared, for messages;
+    no part of what is wanted, so that nothing is done anew for a line that moved.
     """
 
     networks: tuple[NetworkWanted, ...]
     attachments: tuple[AttachmentWanted, ...]
     has_faults: bool = False
     holds: Holds = field(default_factory=Holds)
+    sources: Mapping[Unit, Source] = field(default_factory=dict, compare=False, repr=False)

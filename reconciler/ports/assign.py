@@ -36,7 +36,7 @@ def assign_ports(desired: DesiredState, promised: Promised, published: Promised,
     failures: dict[str, PlanError] = dict(_too_many(wanting))
     asked = [demands(a, networks) for a in wanting if a.name not in failures]
     while True:
-        assignment = _PortAssignment(promised=known, published=published, host=host, sources=_sources(desired))
+        assignment = _PortAssignment(promised=known, published=published, host=host)
         assignment.hold(_held(desired, known, failures))
         assignment.settle([d for d in asked if d.attachment not in failures])
         if not assignment.failures:
@@ -61,10 +61,6 @@ def _held(desired: DesiredState, known: Promised, failures: Mapping[str, PlanErr
     failed = {unit.attachment for unit, _ in desired.failures} | failures.keys()
     decided = {attachment.name for attachment in desired.attachments}
     return (name for name in sorted(known) if name in failed or (desired.has_faults and name not in decided))
-
-
-def _sources(desired: DesiredState) -> Mapping[str, str]:
-    return {attachment.name: str(attachment.wanted.source) for attachment in desired.attachments}
 
 
 def _with_ports(
@@ -112,12 +108,11 @@ _Place = tuple[str, IPAddress, int]
 
 @dataclass(kw_only=True)
 class _PortAssignment:
-    """One attempt to give everybody their host ports. sources: where attachments are declared."""
+    """One attempt to give everybody their host ports."""
 
     promised: Promised
     published: Promised
     host: HostPorts
-    sources: Mapping[str, str]
     chosen: dict[str, list[PortBinding]] = field(default_factory=dict)
     failures: dict[str, PlanError] = field(default_factory=dict)
 
@@ -164,7 +159,8 @@ class _PortAssignment:
             obstacle = self._obstacle(name, demand.protocol, host_ip, port)
             if obstacle is not None:
                 text = f"Bind for {before_port(host_ip)}:{port} failed: port is already allocated: {obstacle}"
-                return PortTaken(f"attachment {name}: {text}; choose another port")
+                holder = self._taken.holder(demand.protocol, host_ip, port)
+                return PortTaken(f"attachment {name}: {text}; choose another port", holder or "")
         self._take(name, demand, port)
         return None
 
@@ -173,8 +169,7 @@ class _PortAssignment:
         if holder == name:
             return "it is published twice here"
         if holder is not None:
-            declared = self.sources.get(holder)
-            return f"attachment {holder} has it" + (f" ({declared})" if declared else "")
+            return f"attachment {holder} has it"
         if (protocol, host_ip, port) in self._running:
             return None
         socket = self._sockets.holder(protocol, host_ip, port)

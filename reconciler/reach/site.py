@@ -15,15 +15,14 @@ from reconciler.model.desired import (
     PortBinding,
 )
 from reconciler.model.identifiers import HOST
-from reconciler.model.objects import IPAddress, IPInterface
+from reconciler.model.objects import IPAddress, IPInterface, Unit
 from reconciler.model.plugins import is_plugin
-from reconciler.model.wanted import Source
 from reconciler.reach.values import Party, PartyKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """A port of an endpoint that the host answers for, and where that is declared."""
+    """A port of an endpoint that the host answers for. unit: whose declaration says so."""
 
     attachment: DesiredAttachment
     endpoint: DesiredEndpoint
@@ -36,8 +35,8 @@ class Publication:
         return found.ip
 
     @property
-    def source(self) -> Source:
-        return self.attachment.wanted.source
+    def unit(self) -> Unit:
+        return self.attachment.unit
 
 
 def interface_of(endpoint: DesiredEndpoint, version: int) -> IPInterface | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from reconciler.model.objects import IPAddress
-from reconciler.model.wanted import Source
+from reconciler.model.objects import IPAddress, Unit
 
 
 class PartyKind(StrEnum):
@@ -43,13 +42,10 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One reason, and the line of the specs that it stands on; None for what holds everywhere."""
+    """One reason, and whose declaration it stands on; None for what holds everywhere."""
 
     text: str
-    source: Source | None = None
-
-    def __str__(self) -> str:
-        return self.text if self.source is None else f"{self.text} ({self.source.file}:{self.source.line})"
+    unit: Unit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +65,9 @@ class Answer:
         return replace(self, steps=(*steps, *self.steps))
 
 
-def refused(text: str, source: Source | None = None) -> Answer:
-    return Answer(server=None, steps=(Step(text, source),))
+def refused(text: str, unit: Unit | None = None) -> Answer:
+    return Answer(server=None, steps=(Step(text, unit),))
 
 
-def not_known(text: str, source: Source | None = None) -> Answer:
-    return Answer(server=None, steps=(Step(text, source),), is_known=False)
+def not_known(text: str, unit: Unit | None = None) -> Answer:
+    return Answer(server=None, steps=(Step(text, unit),), is_known=False)

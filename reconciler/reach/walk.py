@@ -12,7 +12,7 @@ from typing import Final, assert_never
 
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork
 from reconciler.model.identifiers import HOST
-from reconciler.model.objects import IPAddress
+from reconciler.model.objects import IPAddress, Unit
 from reconciler.model.plugins import is_plugin
 from reconciler.model.wanted import GatewayMode, IpvlanFlag, MacvlanMode, NetworkWanted
 from reconciler.model.words import before_port
@@ -72,7 +72,7 @@ class Walk:
         if default is not None:
             return self._by_default(site, packet, default)
         text = f"{attachment.name} has no IPv{version} default route: none of its networks leads outside"
-        return refused(text, attachment.wanted.source)
+        return refused(text, attachment.unit)
 
     def _neighbour(self, site: Site, packet: Packet, endpoint: DesiredEndpoint) -> Answer:
         """To an address of a subnet that the client is on."""
@@ -82,15 +82,15 @@ class Walk:
         interface = interface_of(endpoint, packet.version)
         assert interface is not None
         if network.is_bridged and network.ns == HOST and site.gateway(network, packet.address) == packet.address:
-            step = Step(f"the host's address on {network.name}", network.wanted.source)
+            step = Step(f"the host's address on {network.name}", network.unit)
             return self._to_host(site, _Arrival(packet=packet, source=interface.ip, by=network)).after(step)
         server = self._member(site, network, packet.address)
         if server is None:
             return self._on_parent(site, packet, network, interface.ip)
         obstacle = self._between_neighbours(network, site, packet, interface.ip)
         if obstacle is not None:
-            return refused(obstacle, network.wanted.source)
-        step = Step(f"both are on {network.name}", network.wanted.source)
+            return refused(obstacle, network.unit)
+        step = Step(f"both are on {network.name}", network.unit)
         return Answer(server=server, seen_as=interface.ip, steps=(step,))
 
     def _member(self, site: Site, network: DesiredNetwork, address: IPAddress) -> Party | None:
@@ -133,7 +133,7 @@ class Walk:
         """By the default route, which leads through `endpoint`."""
         network, source = site.networks[endpoint.network], interface_of(endpoint, packet.version)
         assert source is not None
-        step = Step(f"by the default route, on {network.name}", endpoint.wanted.source)
+        step = Step(f"by the default route, on {network.name}", endpoint.unit)
         if is_plugin(network.wanted.driver):
             return of_plugin(network.wanted).after(step)
         if network.wanted.sublink is not None:
@@ -141,7 +141,7 @@ class Walk:
         gateway = gateway_of(endpoint, packet.version)
         if gateway is None or site.gateway(network, gateway) != gateway:
             text = f"the gateway {gateway} of {network.name} is not the host: who has it does not forward"
-            return refused(text, network.wanted.source).after(step)
+            return refused(text, network.unit).after(step)
         arrival = _Arrival(packet=packet, source=source.ip, by=network)
         if site.has(packet.address):
             return self._to_host(site, arrival).after(step)
@@ -150,8 +150,8 @@ class Walk:
     def _on_parent(self, site: Site, packet: Packet, network: DesiredNetwork, source: IPAddress) -> Answer:
         """To whoever has the address beyond the link that a macvlan or ipvlan network sits on; nobody elsewhere."""
         if network.wanted.sublink is None or not network.wanted.leads_outside:
-            return refused(f"nobody on {network.name} has {packet.address}", network.wanted.source)
-        step = Step(f"beyond {network.wanted.sublink.parent}, with its own address", network.wanted.source)
+            return refused(f"nobody on {network.name} has {packet.address}", network.unit)
+        step = Step(f"beyond {network.wanted.sublink.parent}, with its own address", network.unit)
         return Answer(server=Party(PartyKind.OUTSIDE, site.name), seen_as=source, steps=(step,))
 
     # --- from the host, from outside
@@ -162,10 +162,10 @@ class Walk:
         network = site.network_at(packet.address)
         if network is None:
             return _by_routes_of_host(site, packet)
-        step = Step(f"the host has an address on {network.name}", network.wanted.source)
+        step = Step(f"the host has an address on {network.name}", network.unit)
         found = site.holder(network.name, packet.address)
         if found is None:
-            return refused(f"nobody on {network.name} has {packet.address}", network.wanted.source).after(step)
+            return refused(f"nobody on {network.name} has {packet.address}", network.unit).after(step)
         return Answer(server=site.party(found[0]), seen_as=site.gateway(network, packet.address), steps=(step,))
 
     def _from_outside(self, site: Site, packet: Packet) -> Answer:
@@ -175,7 +175,7 @@ class Walk:
         for network, parent in site.sublinks:
             found = site.holder(network.name, packet.address)
             if found is not None and packet.client.name in ("", parent):
-                step = Step(f"whoever is beyond {parent} reaches those on {network.name}", network.wanted.source)
+                step = Step(f"whoever is beyond {parent} reaches those on {network.name}", network.unit)
                 return Answer(server=site.party(found[0]), steps=(step,))
         return self._forwarded(site, arrival)
 
@@ -189,12 +189,12 @@ class Walk:
             step = Step("published to nobody: the host answers itself")
             return Answer(server=Party(PartyKind.HOST, site.name), seen_as=_seen_by_host(site, arrival), steps=(step,))
         network = site.networks[found.endpoint.network]
-        step = Step(f"published: {_place(found)} leads to {found.attachment.name}", found.source)
+        step = Step(f"published: {_place(found)} leads to {found.attachment.name}", found.unit)
         by = arrival.by
         if by is not None and by.wanted.is_internal:
-            return refused(f"{by.name} is internal: nothing leaves it", by.wanted.source).after(step)
+            return refused(f"{by.name} is internal: nothing leaves it", by.unit).after(step)
         if site.gateway(network, found.address) is None:
-            return refused(f"the host has no address on {network.name}", network.wanted.source).after(step)
+            return refused(f"the host has no address on {network.name}", network.unit).after(step)
         return self._delivered(site, arrival, (found.attachment, found.endpoint), step, is_published=True)
 
     def _forwarded(self, site: Site, arrival: _Arrival) -> Answer:
@@ -205,14 +205,14 @@ class Walk:
             return self._out(site, arrival)
         for one in (by, network):
             if one is not None and one.wanted.is_internal:
-                return refused(f"{one.name} is internal: nothing crosses its border", one.wanted.source)
+                return refused(f"{one.name} is internal: nothing crosses its border", one.unit)
         step = self._let_in(site, arrival, network)
         if step is None:
             text = f"nobody from elsewhere reaches members of {network.name}, but for what they publish"
-            return refused(text, network.wanted.source)
+            return refused(text, network.unit)
         found = site.holder(network.name, packet.address)
         if found is None:
-            return refused(f"nobody on {network.name} has {packet.address}", network.wanted.source).after(step)
+            return refused(f"nobody on {network.name} has {packet.address}", network.unit).after(step)
         return self._delivered(site, arrival, found, step, is_published=False)
 
     def _let_in(self, site: Site, arrival: _Arrival, network: DesiredNetwork) -> Step | None:
@@ -220,20 +220,20 @@ class Walk:
         packet, by = arrival.packet, arrival.by
         if by is network:
             is_open = network.wanted.bridge_options.is_icc_enabled
-            return Step(f"from one subnet of {network.name} to another", network.wanted.source) if is_open else None
+            return Step(f"from one subnet of {network.name} to another", network.unit) if is_open else None
         mode = network.wanted.bridge_options.gateway_mode(packet.version)
         routed = site.publication_of(packet.address, packet.protocol, packet.port, is_translated=False)
         if routed is not None:
-            return Step(f"{network.name} is routed, {_place(routed)} is published", routed.source)
+            return Step(f"{network.name} is routed, {_place(routed)} is published", routed.unit)
         if mode is GatewayMode.ROUTED and packet.protocol == "icmp":
-            return Step(f"{network.name} is routed: its members answer pings", network.wanted.source)
+            return Step(f"{network.name} is routed: its members answer pings", network.unit)
         came_by = by.link_name if by is not None else packet.client.name
         if came_by and came_by in network.wanted.bridge_options.trusted_host_interfaces:
             published = site.publication_of(packet.address, packet.protocol, packet.port, is_translated=True)
             if published is not None:
-                return Step(f"{network.name} trusts {came_by}, {_place(published)} is published", published.source)
+                return Step(f"{network.name} trusts {came_by}, {_place(published)} is published", published.unit)
         if by is None and mode is GatewayMode.NAT_UNPROTECTED:
-            return Step(f"{network.name} is not protected: whoever has a route comes in", network.wanted.source)
+            return Step(f"{network.name} is not protected: whoever has a route comes in", network.unit)
         return None
 
     def _out(self, site: Site, arrival: _Arrival) -> Answer:
@@ -246,12 +246,12 @@ class Walk:
         if by is None:
             return refused("not for this host")
         if by.wanted.is_internal:
-            return refused(f"{by.name} is internal: nothing leaves it", by.wanted.source)
+            return refused(f"{by.name} is internal: nothing leaves it", by.unit)
         server = Party(PartyKind.OUTSIDE, site.name)
         if not is_translated(by, packet.version):
-            step = Step("with its own address: who is outside needs a route back", by.wanted.source)
+            step = Step("with its own address: who is outside needs a route back", by.unit)
             return Answer(server=server, seen_as=arrival.source, steps=(step,))
-        step = Step("with an address of the host", by.wanted.source)
+        step = Step("with an address of the host", by.unit)
         return Answer(server=server, seen_as=by.wanted.bridge_options.source_address(packet.version), steps=(step,))
 
     def _delivered(
@@ -300,7 +300,7 @@ class Walk:
     ) -> Answer | None:
         """Say what keeps the answer from coming back, None when nothing does."""
         attachment, endpoint = found
-        version, at = arrival.packet.version, attachment.wanted.source
+        version, at = arrival.packet.version, attachment.unit
         if source in _addresses(attachment):
             return refused(f"{attachment.name} takes nothing from elsewhere that has its own address", at)
         for other in attachment.endpoints:
@@ -356,7 +356,7 @@ def _by_routes_of_host(site: Site, packet: Packet) -> Answer:
 
 
 def of_plugin(network: NetworkWanted) -> Answer:
-    return not_known(f"{network.name} is its plugin's, which no spec tells of", network.source)
+    return not_known(f"{network.name} is its plugin's, which no spec tells of", Unit(network=network.name))
 
 
 def _seen_by_host(site: Site, arrival: _Arrival) -> IPAddress | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from reconciler.errors import SpecError
 from reconciler.model.desired import DesiredAttachment
 from reconciler.model.expectation import Expectation
-from reconciler.model.objects import IPAddress
+from reconciler.model.objects import IPAddress, Unit
 from reconciler.model.plugins import is_plugin
 from reconciler.model.wanted import NetworkWanted
 from reconciler.reach.site import Site, interface_of
@@ -19,6 +19,7 @@ from reconciler.reach.walk import Walk, of_plugin
 from reconciler.review.parties import parties_of, untold
 from reconciler.review.port_lines import port_source
 from reconciler.spec.document import Document
+from reconciler.spec.places import Places
 
 _ANY_PORT = 1
 """Stands for a port that nobody publishes."""
@@ -83,7 +84,7 @@ def _missing(expectation: Expectation, walk: Walk, documents: Sequence[Document]
     for parties, verb in ((expectation.client, "reaches"), (expectation.server, "is reached by")):
         other = expectation.server if parties is expectation.client else expectation.client
         for one in untold(parties, walk, documents):
-            at = f" ({one.source})" if one.source.line else ""
+            at = f" ({one.source})" if one.source is not None else ""
             return f"it is not known whether {one.name} {verb} {other}: {one.reason}{at}"
     return ""
 
@@ -116,8 +117,9 @@ def _because(found: _Found, documents: Sequence[Document]) -> str:
 
 def _reasons(found: _Found, documents: Sequence[Document]) -> Iterator[str]:
     """Give the steps; what is published stands at the line of its port."""
+    places = Places(documents)
     for step in found.answer.steps:
-        source = step.source
+        source = None if step.unit is None else places.get(step.unit)
         if source is not None and "published" in step.text and found.answer.server is not None:
             source = port_source(documents, found.answer.server.name, found.target) or source
         yield step.text if source is None or not source.line else f"{step.text} ({source})"
@@ -144,8 +146,8 @@ def _across(walk: Walk, packet: Packet, server: Party) -> Answer:
         if is_plugin(shared.driver):
             return of_plugin(shared)
         if client.kind is PartyKind.ATTACHMENT and shared.name in _joined(walk.sites[client.host], client):
-            return Answer(server=server, steps=(Step(f"both are on {shared.name}", shared.source),))
-        return refused(f"{client} is not on {shared.name}", shared.source)
+            return Answer(server=server, steps=(Step(f"both are on {shared.name}", Unit(network=shared.name)),))
+        return refused(f"{client} is not on {shared.name}", Unit(network=shared.name))
     way_out = Packet(client=client, address=OUTSIDE[packet.version], protocol=packet.protocol, port=packet.port)
     out = walk.ask(way_out)
     if out.is_known and (out.server is None or out.server.kind is not PartyKind.OUTSIDE):
@@ -185,7 +187,9 @@ def _told_elsewhere(walk: Walk, client: Party, server: Party) -> Answer | None:
             for endpoint in endpoints:
                 wanted = site.networks[endpoint.network].wanted
                 if wanted.is_external:
-                    return not_known(f"{wanted.name} is declared elsewhere: it may be internal", wanted.source)
+                    return not_known(
+                        f"{wanted.name} is declared elsewhere: it may be internal", Unit(network=wanted.name)
+                    )
     return None
 
 
@@ -256,4 +260,4 @@ def _without_address(walk: Walk, server: Party) -> Iterator[Answer]:
         network = site.networks[endpoint.network].wanted
         if endpoint.ipv4 is None and endpoint.ipv6 is None and is_plugin(network.driver):
             text = f"{server} has no address on {network.name}, a plugin's network, that a spec tells of"
-            yield not_known(text, endpoint.wanted.source)
+            yield not_known(text, endpoint.unit)

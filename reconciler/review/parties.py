@@ -12,6 +12,7 @@ from reconciler.reach.site import Site
 from reconciler.reach.values import Party, PartyKind
 from reconciler.reach.walk import Walk
 from reconciler.spec.document import Document, Tree
+from reconciler.spec.places import Places
 
 
 class Untold(NamedTuple):
@@ -19,7 +20,7 @@ class Untold(NamedTuple):
 
     name: str
     reason: str
-    source: Source
+    source: Source | None
 
 
 def parties_of(parties: Parties, walk: Walk) -> list[Party]:
@@ -42,6 +43,7 @@ def untold(parties: Parties, walk: Walk, documents: Sequence[Document]) -> Itera
     if parties.name in ("host", "outside"):
         return
     decided = {name for site in walk.sites.values() for name in site.members}
+    places = Places(documents)
     is_by_name = any(_is_named(parties, name) for name in (*decided, *(name for name, _, _ in _declared(documents))))
     for site in walk.sites.values():
         reasons = {unit.attachment: str(error) for unit, error in site.desired.failures if unit.attachment}
@@ -49,7 +51,7 @@ def untold(parties: Parties, walk: Walk, documents: Sequence[Document]) -> Itera
         for one in site.desired.held:
             joined = (endpoint.network for endpoint in one.wanted.endpoints)
             if one.name in reasons and _may_be_meant(parties, one.name, (site,), joined, is_by_name=is_by_name):
-                yield Untold(f"{one.name} (on {site.name})", reasons[one.name], one.wanted.source)
+                yield Untold(f"{one.name} (on {site.name})", reasons[one.name], places.get(one.unit))
     sites = tuple(walk.sites.values())
     for name, networks, source in _declared(documents):
         if name not in decided and _may_be_meant(parties, name, sites, networks, is_by_name=is_by_name):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
 
 from reconciler.model.identifiers import BUILTIN_NETWORKS
-from reconciler.model.objects import IPAddress
+from reconciler.model.objects import IPAddress, Unit
 from reconciler.model.subnets import is_reserved, reserved_as, unusable_part
 from reconciler.model.wanted import (
     AttachmentWanted,
@@ -23,7 +23,7 @@ from reconciler.model.wanted import (
     Source,
 )
 from reconciler.spec.bridge_options import endpoint_ifname, endpoint_option_faults
-from reconciler.spec.document import Document, Path, Tree, kind_of, shown
+from reconciler.spec.document import Path, Tree, kind_of, shown
 from reconciler.spec.fields import (
     AbsolutePath,
     Address,
@@ -242,8 +242,18 @@ class AttachmentSpec(SpecModel):
     sysctls: Sysctls = Field(default=(), description="settings below net.")
 
 
-NetworkTable = Mapping[str, NetworkWanted | None]
-"""What attachments may refer to, by the key in the specs. A network that has faults is known, but None."""
+class NetworkTable(dict[str, NetworkWanted | None]):
+    """What attachments may refer to, by the key in the specs. A network that has faults is known, but None.
+
+    places: where each is declared.
+    """
+
+    def __init__(self, networks: Mapping[str, NetworkWanted | None], places: Mapping[Unit, Source]) -> None:
+        super().__init__(networks)
+        self._places = places
+
+    def place(self, network: NetworkWanted) -> Source:
+        return self._places[Unit(network=network.name)]
 
 
 def attachment_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[Fault]:
@@ -286,7 +296,10 @@ def _ipv6_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[Fault
         is_meant = match is not None and (match[1] == "all" or len(on_ipv6) == len(spec.networks))
         if is_meant and value.strip("0"):
             network = on_ipv6[0]
-            yield ("sysctls",), f"sysctl {name} contradicts network '{network.name}', which has IPv6 ({network.source})"
+            yield (
+                ("sysctls",),
+                f"sysctl {name} contradicts network '{network.name}', which has IPv6 ({networks.place(network)})",
+            )
 
 
 def _membership_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[Fault]:
@@ -357,7 +370,7 @@ def _endpoint_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[F
         if network.driver == "ipvlan" and endpoint.mac_address is not None:
             yield ("networks", key, "mac_address"), "ipvlan interfaces do not support custom mac address assignment"
         is_builtin = network.name in BUILTIN_NETWORKS
-        faults = _builtin_endpoint_faults(endpoint) if is_builtin else _address_faults(endpoint, network)
+        faults = _builtin_endpoint_faults(endpoint) if is_builtin else _address_faults(endpoint, network, networks)
         yield from ((("networks", key, *path), message) for path, message in faults)
 
 
@@ -369,7 +382,7 @@ def _builtin_endpoint_faults(endpoint: EndpointSpec) -> Iterator[Fault]:
         yield ("aliases",), "network-scoped alias is supported only for containers in user defined networks"
 
 
-def _address_faults(endpoint: EndpointSpec, network: NetworkWanted) -> Iterator[Fault]:
+def _address_faults(endpoint: EndpointSpec, network: NetworkWanted, networks: NetworkTable) -> Iterator[Fault]:
     for given in endpoint.link_local_ips:
         unusable = unusable_part(ip_network(given))
         if unusable:
@@ -384,52 +397,52 @@ def _address_faults(endpoint: EndpointSpec, network: NetworkWanted) -> Iterator[
         if not is_enabled:
             yield (
                 (field,),
-                f"network '{network.name}' has no IPv{address.version}: set '{flag}: true' there ({network.source})",
+                f"network '{network.name}' has no IPv{address.version}: set '{flag}: true' there ({networks.place(network)})",
             )
             continue
-        yield from (((field,), message) for message in _address_refusals(address, network))
+        yield from (((field,), message) for message in _address_refusals(address, network, networks))
     for index, address in enumerate(endpoint.link_local_ips):
         if address.version == 6 and not (network.is_ipv6_enabled or network.is_external):
             yield (
                 ("link_local_ips", index),
-                f"network '{network.name}' has no IPv6: set 'enable_ipv6: true' there ({network.source})",
+                f"network '{network.name}' has no IPv6: set 'enable_ipv6: true' there ({networks.place(network)})",
             )
 
 
-def _address_refusals(address: IPAddress, network: NetworkWanted) -> Iterator[str]:
+def _address_refusals(address: IPAddress, network: NetworkWanted, networks: NetworkTable) -> Iterator[str]:
     if not network.subnets:
         yield (
             "user specified IP address is supported only when connecting to networks with user configured subnets: "
-            f"give network '{network.name}' a subnet ({network.source})"
+            f"give network '{network.name}' a subnet ({networks.place(network)})"
         )
         return
     entry = next((entry for entry in network.subnets if address in entry.subnet), None)
     if entry is None:
         subnets = ", ".join(str(entry.subnet) for entry in network.subnets)
-        yield f"no configured subnet contains IP address {address}: network '{network.name}' has {subnets} ({network.source})"
+        where = f"network '{network.name}' has {subnets} ({networks.place(network)})"
+        yield f"no configured subnet contains IP address {address}: {where}"
     elif is_reserved(address, entry.subnet):
         yield f"{address} is the {reserved_as(address, entry.subnet)} of {entry.subnet}"
     elif address == entry.gateway:
-        yield f"Address already in use: {address} is the gateway of network '{network.name}' ({network.source})"
+        yield f"Address already in use: {address} is the gateway of network '{network.name}' ({networks.place(network)})"
     else:
         for name, reserved in entry.aux_addresses:
             if reserved == address:
-                where = f"network '{network.name}' ({network.source})"
+                where = f"network '{network.name}' ({networks.place(network)})"
                 yield f"Address already in use: {address} is auxiliary address {name} of {where}"
 
 
-def attachment_wanted(name: str, spec: AttachmentSpec, document: Document, networks: NetworkTable) -> AttachmentWanted:
+def attachment_wanted(name: str, spec: AttachmentSpec, networks: NetworkTable) -> AttachmentWanted:
     """Return the value of an attachment that has no faults."""
     mode = network_mode(spec, networks)
     return AttachmentWanted(
         name=name,
-        source=document.source(("attachments", name), at_key=True),
         sandbox=sandbox_ref(name, spec.sandbox),
         mode=mode,
         hosts=spec.hosts,
         hostname=spec.hostname,
         domainname=spec.domainname,
-        endpoints=_endpoints(name, spec, document, networks) if mode is NetworkMode.NETWORKS else (),
+        endpoints=_endpoints(spec, networks) if mode is NetworkMode.NETWORKS else (),
         ports=tuple(map(port_wanted, spec.ports)),
         expose=spec.expose,
         links=spec.links,
@@ -458,22 +471,16 @@ def sandbox_ref(name: str, spec: SandboxSpec) -> SandboxRef:
     return SandboxRef(SandboxKind.NETNS, name)
 
 
-def _endpoints(
-    name: str, spec: AttachmentSpec, document: Document, networks: NetworkTable
-) -> tuple[EndpointWanted, ...]:
+def _endpoints(spec: AttachmentSpec, networks: NetworkTable) -> tuple[EndpointWanted, ...]:
     if not spec.networks:
-        return (EndpointWanted(network="bridge", source=document.source(("attachments", name), at_key=True)),)
-    endpoints = (
-        _endpoint(key, endpoint, document.source(("attachments", name, "networks", key), at_key=True), networks)
-        for key, endpoint in spec.networks.items()
-    )
+        return (EndpointWanted(network="bridge"),)
+    endpoints = (_endpoint(key, endpoint, networks) for key, endpoint in spec.networks.items())
     return tuple(sorted(endpoints, key=lambda endpoint: endpoint.network))
 
 
-def _endpoint(key: str, spec: EndpointSpec, source: Source, networks: NetworkTable) -> EndpointWanted:
+def _endpoint(key: str, spec: EndpointSpec, networks: NetworkTable) -> EndpointWanted:
     return EndpointWanted(
         network=network_name(key, networks),
-        source=source,
         ipv4_address=spec.ipv4_address,
         ipv6_address=spec.ipv6_address,
         link_local_ips=spec.link_local_ips,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from reconciler.errors import SpecError
 from reconciler.model.expectation import Expectation
+from reconciler.model.objects import Unit
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, NetworkWanted, Source, SpecWarning, WantedState
 from reconciler.spec.attachment import AttachmentSpec, NetworkTable, attachment_faults, attachment_wanted, network_mode
 from reconciler.spec.conflicts import attachment_conflicts, is_for_host, network_conflicts, twice_declared
@@ -23,9 +25,11 @@ from reconciler.spec.links import HINTS_AMONG_MAX, Linkable, link_faults, linkab
 from reconciler.spec.names import long_name_faults
 from reconciler.spec.network import Fault, NetworkSpec, builtin_networks, network_wanted
 from reconciler.spec.not_yet import not_yet_in_network
+from reconciler.spec.places import Places
 from reconciler.spec.warnings import attachment_warnings, document_warnings, network_warnings, variables_warnings
 
-BUILTIN_SOURCE: Final = Source("<built-in>", 0, 0)
+WantedT = TypeVar("WantedT", NetworkWanted, AttachmentWanted)
+_NOTHING: Final = WantedState(networks=(), attachments=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +84,20 @@ def load_specs(
     that is another than the one that is read. is_for_host_alone: attachments of other hosts are not checked, for who loads the
     folder for many hosts and has had it checked once.
     """
-    known = previous.parsed if previous is not None else {}
     place = _Place(
         host=host,
         is_bridge_enabled=is_bridge_enabled,
         is_in_cluster=is_in_cluster,
         is_alone=is_for_host_alone,
     )
-    loaded = _understood(read_folder(specs_dir, host=host, shown_as=shown_as), place, known)
+    loaded = _understood(read_folder(specs_dir, host=host, shown_as=shown_as), place, previous)
     return replace(loaded, folder=os.path.abspath(specs_dir))
 
 
 def load_texts(texts: Sequence[SpecText], *, host: str, digest: str, is_bridge_enabled: bool = True) -> LoadedSpecs:
     """Understand files that were read before; otherwise as `load_specs`. digest: of the folder that they were."""
     folder = SpecFolder(texts=tuple(texts), faults=(), digest=digest)
-    return _understood(folder, _Place(host=host, is_bridge_enabled=is_bridge_enabled, is_in_cluster=True), {})
+    return _understood(folder, _Place(host=host, is_bridge_enabled=is_bridge_enabled, is_in_cluster=True), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,8 @@ class _Place:
     is_alone: bool = False
 
 
-def _understood(folder: SpecFolder, place: _Place, known: Mapping[str, ParsedFile]) -> LoadedSpecs:
+def _understood(folder: SpecFolder, place: _Place, previous: LoadedSpecs | None) -> LoadedSpecs:
+    known, before = (previous.parsed, previous.wanted) if previous is not None else ({}, _NOTHING)
     faults = list(folder.faults)
     plain = [text for text in folder.texts if not text.is_variables and not text.is_template]
     parsed = {text.name: _parsed(text, known) for text in plain}
@@ -125,7 +129,8 @@ def _understood(folder: SpecFolder, place: _Place, known: Mapping[str, ParsedFil
         and all(declared.is_complete for declared in declarations)
     )
     of_networks = [entry for declared in declarations for entry in declared.networks]
-    networks = _network_table(of_networks, faults, is_all_there=is_complete and not place.is_in_cluster)
+    places = Places(documents)
+    networks = _network_table(of_networks, faults, places, is_all_there=is_complete and not place.is_in_cluster)
     entries = [entry for declared in declarations for entry in declared.attachments]
     expectations = tuple(each for declared in declarations for each in declared.expectations)
     if is_complete:
@@ -138,9 +143,10 @@ def _understood(folder: SpecFolder, place: _Place, known: Mapping[str, ParsedFil
     ordered = _ordered(faults)
     return LoadedSpecs(
         wanted=WantedState(
-            networks=_sorted_networks(networks, is_bridge_enabled=place.is_bridge_enabled),
-            attachments=attachments,
+            networks=_kept(_sorted_networks(networks, is_bridge_enabled=place.is_bridge_enabled), before.networks),
+            attachments=_kept(attachments, before.attachments),
             has_faults=bool(ordered),
+            sources=places,
         ),
         faults=ordered,
         warnings=_undisputed(warnings, ordered),
@@ -157,6 +163,13 @@ def _understood(folder: SpecFolder, place: _Place, known: Mapping[str, ParsedFil
 def _sorted_networks(table: NetworkTable, *, is_bridge_enabled: bool) -> tuple[NetworkWanted, ...]:
     networks = {network.name: network for network in table.values() if network is not None}
     return tuple(networks[name] for name in sorted(networks) if is_bridge_enabled or name != "bridge")
+
+
+def _kept(now: tuple[WantedT, ...], before: tuple[WantedT, ...]) -> tuple[WantedT, ...]:
+    """Give the very values of before where they are equal, and the very tuple where all are: changes are told by that."""
+    known = {each.name: each for each in before}
+    kept = tuple(old if (old := known.get(each.name)) == each and old is not None else each for each in now)
+    return before if len(kept) == len(before) and all(map(operator.is_, kept, before)) else kept
 
 
 def _parsed(text: SpecText, known: Mapping[str, ParsedFile]) -> ParsedFile:
@@ -195,14 +208,18 @@ def _rendered(
 
 
 def _network_table(
-    entries: list[Declared[NetworkSpec]], faults: list[SpecError], *, is_all_there: bool
+    entries: list[Declared[NetworkSpec]],
+    faults: list[SpecError],
+    places: Mapping[Unit, Source],
+    *,
+    is_all_there: bool,
 ) -> NetworkTable:
     """Give every network by its key, the built-in ones too; None for those with a fault. is_all_there: no other host declares any.
 
     host and none are there whatever is said of them: nothing of them is made, so nothing can be left as it runs.
     """
-    builtin = builtin_networks(BUILTIN_SOURCE)
-    table: dict[str, NetworkWanted | None] = {**builtin}
+    builtin = builtin_networks()
+    table = NetworkTable(builtin, places)
     made = [entry for entry in entries if not _is_joined(entry)]
     for entry in made:
         network = _network(entry, builtin, faults)
@@ -260,7 +277,7 @@ def _network(
         return None
     if entry.spec.is_builtin_reference(entry.key):
         return builtin[entry.spec.real_name(entry.key)]
-    network, found = network_wanted(entry.key, entry.spec, entry.source)
+    network, found = network_wanted(entry.key, entry.spec)
     said = {path for path, _ in found}
     found += [(path, message) for path, message in not_yet_in_network(entry.spec) if path not in said]
     faults += [entry.fault(path, message) for path, message in found]
@@ -300,7 +317,7 @@ def _attachments(
             and is_for_host(spec.hosts, host)
             and _has_networks(spec, table)
         ):
-            good.append(attachment_wanted(entry.key, spec, entry.document, table))
+            good.append(attachment_wanted(entry.key, spec, table))
     return tuple(sorted(good, key=lambda attachment: attachment.name))
 
 

@@ -19,7 +19,6 @@ from reconciler.model.wanted import (
     IpvlanOptions,
     MacvlanOptions,
     NetworkWanted,
-    Source,
     SubnetWanted,
 )
 from reconciler.spec.bridge_options import PREFIX, bridge_options, parse_bool
@@ -149,12 +148,11 @@ class NetworkSpec(SpecModel):
         )
 
 
-def builtin_networks(source: Source) -> dict[str, NetworkWanted]:
+def builtin_networks() -> dict[str, NetworkWanted]:
     """Return the three networks that always exist, as they are without any configuration."""
     return {
         name: NetworkWanted(
             name=name,
-            source=source,
             driver=driver,
             bridge=BridgeOptions(link_name="docker0") if name == _BRIDGE else None,
         )
@@ -162,7 +160,7 @@ def builtin_networks(source: Source) -> dict[str, NetworkWanted]:
     }
 
 
-def network_wanted(key: str, spec: NetworkSpec, source: Source) -> tuple[NetworkWanted | None, list[Fault]]:
+def network_wanted(key: str, spec: NetworkSpec) -> tuple[NetworkWanted | None, list[Fault]]:
     """Check one network by itself and give its value; None when it has faults."""
     faults = [*_placement_faults(key, spec), *_ipam_faults(spec)]
     bridge, overlay, is_ipv4, is_ipv6 = None, None, spec.has_family(4), spec.has_family(6)
@@ -185,7 +183,6 @@ def network_wanted(key: str, spec: NetworkSpec, source: Source) -> tuple[Network
     return (
         NetworkWanted(
             name=name,
-            source=source,
             driver=_BUILTIN_DRIVERS.get(name, spec.driver),
             options=tuple(sorted(spec.driver_opts.items())),
             bridge=bridge,

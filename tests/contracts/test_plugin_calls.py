@@ -44,7 +44,7 @@ from reconciler.model.wanted import (
 )
 from reconciler.plugin.client import Plugins
 from reconciler.plugin.records import decode_plugin_records
-from tests.fakes.desired import HERE, host_facts
+from tests.fakes.desired import host_facts
 from tests.fakes.scripted_plugin import Answer, ScriptedPlugin, http
 from tests.kv_servers.servers import make_tls
 
@@ -120,7 +120,6 @@ def plugin(root: Path) -> Iterator[ScriptedPlugin]:
 def network(**fields: Any) -> DesiredNetwork:
     wanted = NetworkWanted(
         name="fabric",
-        source=HERE,
         driver="ciao",
         options=(("bridge", "br1"), ("mtu", "1400")),
         is_ipv6_enabled=True,
@@ -144,7 +143,6 @@ def network(**fields: Any) -> DesiredNetwork:
 def desired(on: DesiredNetwork, facts: PluginFacts, inode: int) -> DesiredState:
     wanted = AttachmentWanted(
         name="web",
-        source=HERE,
         sandbox=SandboxRef(SandboxKind.PATH, "/proc/self/ns/net"),
         ports=(PortWanted(target=(80, 80), published=(8000, 8010), host_ip=ip_address("127.0.0.1")),),
         expose=((53, 53, "udp"),),
@@ -152,7 +150,7 @@ def desired(on: DesiredNetwork, facts: PluginFacts, inode: int) -> DesiredState:
     )
     interfaces = ip_interface("192.168.111.2/24"), ip_interface("fd00:111::2/64")
     endpoint = DesiredEndpoint(
-        wanted=EndpointWanted(network="fabric", source=HERE, mac_address="ca:fe:00:00:10:02", options=(("vlan", "7"),)),
+        wanted=EndpointWanted(network="fabric", mac_address="ca:fe:00:00:10:02", options=(("vlan", "7"),)),
         attachment="web",
         id=ENDPOINT_ID,
         ns=NS,
@@ -410,7 +408,16 @@ def test_plugin_that_does_not_want_to_know_of_a_host_has_been_told(
 def test_every_plugin_whose_networks_reach_over_hosts_is_told_of_them() -> None:
     networks = (replace(network().wanted, name=name) for name in ("fabric", "own", "fresh"))
     listed = replace(network().wanted, name="elsewhere", driver="other", is_listed=True)
-    wanted = WantedState(networks=(*networks, listed, NetworkWanted(name="lan", source=HERE)), attachments=())
+    wanted = WantedState(
+        networks=(
+            *networks,
+            listed,
+            NetworkWanted(
+                name="lan",
+            ),
+        ),
+        attachments=(),
+    )
     far, near = Scope(data="local", connectivity="global"), Scope(data="local", connectivity="local")
 
     assert [told.network for told in plugin_scopes(wanted)] == ["fabric", "own", "fresh"]

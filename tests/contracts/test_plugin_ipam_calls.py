@@ -32,7 +32,6 @@ from reconciler.model.wanted import (
 from reconciler.plan.disruption import must_be_made_anew
 from reconciler.plugin.client import Plugins
 from reconciler.plugin.records import decode_plugin_records
-from tests.fakes.desired import HERE
 from tests.fakes.scripted_plugin import ScriptedPlugin, raw
 
 RECORDED = Path(__file__).parent / "plugin_ipam_conversation.txt"
@@ -109,18 +108,13 @@ def wanted(**fields: Any) -> WantedState:
         gateway=ip_address("192.168.111.1"),
         aux_addresses=(("router", ip_address("192.168.111.9")),),
     )
-    network = NetworkWanted(
-        name="fabric", source=HERE, ipam_driver="ciao", ipam_options=(("zone", "a"),), subnets=(subnet,)
-    )
+    network = NetworkWanted(name="fabric", ipam_driver="ciao", ipam_options=(("zone", "a"),), subnets=(subnet,))
     endpoint = EndpointWanted(
         network="fabric",
-        source=HERE,
         ipv4_address=ip_address("192.168.111.2"),  # type: ignore[arg-type]
         mac_address="ca:fe:00:00:10:02",
     )
-    attachment = AttachmentWanted(
-        name="web", source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, "web"), endpoints=(endpoint,)
-    )
+    attachment = AttachmentWanted(name="web", sandbox=SandboxRef(SandboxKind.NETNS, "web"), endpoints=(endpoint,))
     return WantedState(networks=(replace(network, **fields),), attachments=(attachment,))
 
 

@@ -12,11 +12,10 @@ from reconciler.model.cluster import ClusterNode, ClusterState
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import ClusterRecord
-from reconciler.model.wanted import EndpointWanted, NetworkWanted, OverlayOptions, Source, SubnetWanted
+from reconciler.model.wanted import EndpointWanted, NetworkWanted, OverlayOptions, SubnetWanted
 
 CREATED = "2026-11-24T00:15:43.919084008Z"
 NOW = "2026-11-25T12:00:00.000000000Z"
-STORE = Source("cluster-store:networks/over", 1, 1)
 
 
 def hex_id(*parts: str) -> str:
@@ -33,7 +32,6 @@ def overlay(name: str = "over", *subnets: str, vni: int = 4097, is_declared: boo
     return DesiredNetwork(
         wanted=NetworkWanted(
             name=name,
-            source=Source(f"cluster-store:networks/{name}", 1, 1),
             driver="overlay",
             overlay=OverlayOptions(),
             ipam_options=(),
@@ -56,7 +54,9 @@ def endpoint(attachment: str, *interfaces: str, network: str = "over", mac: str 
     parsed = [ip_interface(text) for text in interfaces or ("10.0.9.2/24",)]
     id_ = hex_id(network, attachment)
     return DesiredEndpoint(
-        wanted=EndpointWanted(network=network, source=STORE),
+        wanted=EndpointWanted(
+            network=network,
+        ),
         attachment=attachment,
         id=id_,
         ns=NsRef(f"netns:{attachment}"),

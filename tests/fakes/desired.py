@@ -21,10 +21,7 @@ from reconciler.model.wanted import (
     NetworkWanted,
     SandboxKind,
     SandboxRef,
-    Source,
 )
-
-HERE = Source("test.yaml", 1, 1)
 
 
 def host_facts(
@@ -53,7 +50,6 @@ def network(
     return DesiredNetwork(
         wanted=NetworkWanted(
             name=name,
-            source=HERE,
             bridge=options or BridgeOptions(),
             is_internal=is_internal,
             is_ipv6_enabled=any(pool.version == 6 for pool in pools),
@@ -80,7 +76,7 @@ def endpoint(
     parsed = [ip_interface(interface) for interface in interfaces]
     id_ = endpoint_id("alpha", network_name, attachment)
     return DesiredEndpoint(
-        wanted=EndpointWanted(network=network_name, source=HERE, aliases=aliases, options=options),
+        wanted=EndpointWanted(network=network_name, aliases=aliases, options=options),
         attachment=attachment,
         id=id_,
         ns=SandboxRef(SandboxKind.NETNS, attachment).ns,
@@ -103,7 +99,7 @@ def attachment(
 ) -> DesiredAttachment:
     sandbox = SandboxRef(SandboxKind.NETNS, name)
     return DesiredAttachment(
-        wanted=wanted or AttachmentWanted(name=name, source=HERE, sandbox=sandbox, mode=mode),
+        wanted=wanted or AttachmentWanted(name=name, sandbox=sandbox, mode=mode),
         id=attachment_id("alpha", name),
         ns=sandbox.ns,
         endpoints=tuple(endpoints),

@@ -38,6 +38,7 @@ class ScriptedHost:
         self.seen: dict[Key, Seen] = {}
         self.unusable: dict[NsRef, ReconcilerError] = {}
         self._decide = Decider()
+        self._loaded: LoadedSpecs | None = None
 
     def write(self, **files: str) -> None:
         """Have these files in the folder of specs, and no others."""
@@ -48,7 +49,8 @@ class ScriptedHost:
 
     def go(self, orders: Orders = NO_ORDERS) -> Report:
         """Make a pass."""
-        return recovered_pass(load_specs(self.settings.specs_dir, host="alpha"), self.settings, orders, self._run)
+        self._loaded = load_specs(self.settings.specs_dir, host="alpha", previous=self._loaded)
+        return recovered_pass(self._loaded, self.settings, orders, self._run)
 
     def ok(self, orders: Orders = NO_ORDERS) -> Report:
         report = self.go(orders)

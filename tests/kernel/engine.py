@@ -17,14 +17,13 @@ from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Namespace, Object, SandboxFile, Seen, Sysctl
 from reconciler.model.plan import Action, Operation, Outcome
-from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, Source, WantedState
+from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, WantedState
 from reconciler.observe.host import observe_host
 from reconciler.observe.memory import Memory
 from reconciler.settings import Settings
 from tests.machine import Machine
 
 NOW = "2026-01-02T03:04:05.000000006Z"
-NOWHERE = Source("", 0, 0)
 
 
 def sandbox(name: str) -> NsRef:
@@ -32,7 +31,7 @@ def sandbox(name: str) -> NsRef:
 
 
 def attachment(name: str, kind: SandboxKind = SandboxKind.NETNS, value: str = "", **fields: object) -> AttachmentWanted:
-    return AttachmentWanted(name=name, source=NOWHERE, sandbox=SandboxRef(kind, value or name), **fields)  # type: ignore[arg-type]
+    return AttachmentWanted(name=name, sandbox=SandboxRef(kind, value or name), **fields)  # type: ignore[arg-type]
 
 
 @dataclass(slots=True, kw_only=True)

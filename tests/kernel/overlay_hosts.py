@@ -60,7 +60,7 @@ from reconciler.observe.memory import Memory
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import owners
 from reconciler.settings import Settings
-from tests.fakes.desired import HERE, host_facts
+from tests.fakes.desired import host_facts
 from tests.machine import Machine
 from tests.underlay import hosts_on_switch
 
@@ -111,7 +111,6 @@ def desired_network(
     return DesiredNetwork(
         wanted=NetworkWanted(
             name=net.name,
-            source=HERE,
             driver="overlay",
             is_ipv6_enabled=any(pool.version == 6 for pool, _ in pools),
         ),
@@ -141,7 +140,9 @@ def desired_network(
 def desired_endpoint(member: Member) -> DesiredEndpoint:
     id_ = endpoint_id(member.host, member.net.name, member.name)
     return DesiredEndpoint(
-        wanted=EndpointWanted(network=member.net.name, source=HERE),
+        wanted=EndpointWanted(
+            network=member.net.name,
+        ),
         attachment=member.name,
         id=id_,
         ns=SandboxRef(SandboxKind.NETNS, member.name).ns,
@@ -178,8 +179,7 @@ class Host:
         wanted = WantedState(
             networks=(),
             attachments=tuple(
-                AttachmentWanted(name=name, source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, name))
-                for name in sandboxes
+                AttachmentWanted(name=name, sandbox=SandboxRef(SandboxKind.NETNS, name)) for name in sandboxes
             ),
         )
         with self.machine.inside(self.name):

@@ -16,7 +16,7 @@ from reconciler.kernel.links import decode_link, dump_links
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Address, Bridge, LinkUp, Route, Sysctl
 from reconciler.model.wanted import EndpointWanted, NetworkMode, SandboxKind
-from tests.kernel.engine import NOW, NOWHERE, Engine, attachment, operation
+from tests.kernel.engine import NOW, Engine, attachment, operation
 from tests.kernel.test_links import BRIDGE, pair_to
 from tests.waiting import patient
 
@@ -161,7 +161,7 @@ def test_settings_that_attachments_name_are_read_in_their_sandboxes(engine: Engi
         "com.docker.network.endpoint.sysctls",
         "net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.conf.IFNAME.nothing=1",
     )
-    endpoint = EndpointWanted(network="n", source=NOWHERE, options=(option,))
+    endpoint = EndpointWanted(network="n", options=(option,))
     sysctls = (("net.ipv4.ip_local_port_range", "1024 65000"), ("net.ipv4.conf.eth0/1.rp_filter", "1"))
     engine.attachments = [attachment("web", sysctls=sysctls, endpoints=(endpoint,))]
     ports = Sysctl(ns=NsRef("netns:web"), name="net/ipv4/ip_local_port_range", value="1024 65000")

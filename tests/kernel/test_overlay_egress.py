@@ -30,26 +30,27 @@ from reconciler.observe.cluster import ClusterStore
 from reconciler.pipeline import run_pass, tear_down
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
-from tests.fakes.desired import HERE
 from tests.kernel.firewall_host import BLOCKED_S
 from tests.kernel.frames import PROTOCOLS, arrivals, frame, link_mac, packet, send
 from tests.machine import Machine
 
 pytestmark = pytest.mark.kernel
 
-ZONE = NetworkWanted(
-    name="zone", source=HERE, driver="overlay", subnets=(SubnetWanted(subnet=ip_network("10.9.0.0/24")),)
-)
+ZONE = NetworkWanted(name="zone", driver="overlay", subnets=(SubnetWanted(subnet=ip_network("10.9.0.0/24")),))
 HIDDEN = replace(ZONE, is_internal=True)
-LAN = NetworkWanted(name="lan", source=HERE, bridge=BridgeOptions())
+LAN = NetworkWanted(name="lan", bridge=BridgeOptions())
 
 
 def attachment(name: str, *networks: str, ports: tuple[PortWanted, ...] = ()) -> AttachmentWanted:
     return AttachmentWanted(
         name=name,
-        source=HERE,
         sandbox=SandboxRef(SandboxKind.NETNS, name),
-        endpoints=tuple(EndpointWanted(network=network, source=HERE) for network in networks),
+        endpoints=tuple(
+            EndpointWanted(
+                network=network,
+            )
+            for network in networks
+        ),
         ports=ports,
     )
 

@@ -25,7 +25,7 @@ from reconciler.model.wanted import (
     SubnetWanted,
     WantedState,
 )
-from tests.fakes.desired import HERE, host_facts
+from tests.fakes.desired import host_facts
 
 HOST = host_facts()
 NETWORK_NAMES = ("bridge", "a", "b", "c")
@@ -72,7 +72,6 @@ def networks(name: str) -> st.SearchStrategy[NetworkWanted]:
     return st.builds(
         NetworkWanted,
         name=st.just(name),
-        source=st.just(HERE),
         bridge=options,
         subnets=st.tuples(*none_or_one).map(lambda families: families[0] + families[1]),
         is_internal=st.booleans(),
@@ -85,7 +84,6 @@ def endpoints(name: str) -> st.SearchStrategy[EndpointWanted]:
     return st.builds(
         EndpointWanted,
         network=st.just(name),
-        source=st.just(HERE),
         ipv4_address=st.sampled_from([None] * len(statics) + statics),
         mac_address=st.sampled_from(MACS),
         priority=st.integers(-1, 1),
@@ -111,7 +109,6 @@ def attachments(draw: st.DrawFn, name: str, declared: list[str]) -> AttachmentWa
         joined = [network for network in joined if network in declared] or declared[:1]
     return AttachmentWanted(
         name=name,
-        source=HERE,
         sandbox=SandboxRef(SandboxKind.NETNS, name),
         endpoints=tuple(draw(ENDPOINTS[network]) for network in joined),
     )

@@ -321,3 +321,23 @@ def test_new_sandbox_is_attached_although_drift_is_left(host: ScriptedHost) -> N
     host.ok()
 
     assert host.objects() == before
+
+
+def test_line_that_moves_is_told_and_changes_nothing(host: ScriptedHost) -> None:
+    bound = 'driver_opts: {com.docker.network.bridge.host_binding_ipv4: "127.0.0.1"}'
+    text = f"networks: {{n: {{{bound}}}}}\nattachments:\n" + "".join(
+        f"  {name}: {{networks: [n], ports: ['8080:80']}}\n" for name in ("first", "second")
+    )
+    host.write(a=text)
+    before = host.go()
+    host.write(a=f"# A comment.\n{text}")
+    after = host.go()
+
+    assert before.outcomes
+    assert not after.outcomes
+    assert after.desired.networks is before.desired.networks
+    assert after.desired.attachments is before.desired.attachments
+    for report, line in ((before, 3), (after, 4)):
+        ((unit, said),) = problems(report)
+        assert unit == "attachment second"
+        assert f"attachment first has it ({host.settings.specs_dir}/a.yaml:{line}:3)" in said

@@ -16,7 +16,7 @@ from reconciler.model.containers import Container, ContainerAnswer, NoContainer
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import ContainerFile
 from reconciler.model.plan import Action, Operation
-from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, Source, WantedState
+from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, WantedState
 from reconciler.observe.containers import container_files, observe_containers
 from reconciler.observe.memory import Memory
 from reconciler.settings import Settings
@@ -224,10 +224,7 @@ class Known:
 
 
 def wanted(*names: str) -> WantedState:
-    attachments = (
-        AttachmentWanted(name=name, source=Source("", 0, 0), sandbox=SandboxRef(SandboxKind.CONTAINER, name))
-        for name in names
-    )
+    attachments = (AttachmentWanted(name=name, sandbox=SandboxRef(SandboxKind.CONTAINER, name)) for name in names)
     return WantedState(networks=(), attachments=tuple(attachments))
 
 

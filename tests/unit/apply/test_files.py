@@ -11,7 +11,7 @@ from reconciler.apply.files import apply_files
 from reconciler.errors import KernelError, NameConflict, ReconcilerError
 from reconciler.model.objects import SandboxFile, Seen
 from reconciler.model.plan import Action, Operation
-from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, Source, WantedState
+from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, WantedState
 from reconciler.observe.files import expected_links, sandbox_files
 from reconciler.settings import Settings
 
@@ -32,10 +32,7 @@ def apply(settings: Settings, before: SandboxFile | None, after: SandboxFile | N
 
 def look(settings: Settings, *names: str) -> list[Seen]:
     """Look with attachments of these names wanted, each in the namespace of its name."""
-    attachments = tuple(
-        AttachmentWanted(name=name, source=Source("", 0, 0), sandbox=SandboxRef(SandboxKind.NETNS, name))
-        for name in names
-    )
+    attachments = tuple(AttachmentWanted(name=name, sandbox=SandboxRef(SandboxKind.NETNS, name)) for name in names)
     return list(sandbox_files(expected_links(WantedState(networks=(), attachments=attachments)), settings))
 
 

@@ -26,7 +26,7 @@ from reconciler.model.report import Report
 from reconciler.model.wanted import NetworkWanted, Source, SpecWarning
 from reconciler.settings import PruneLimit, Settings
 from reconciler.status.write import write_status
-from tests.fakes.desired import HERE, attachment, endpoint, host_facts, network
+from tests.fakes.desired import attachment, endpoint, host_facts, network
 
 GOLDEN = Path(__file__).parent / "golden"
 FRONT = Unit(network="front")
@@ -471,7 +471,7 @@ def with_status(folder: Path, *rows: tuple[str, str, str, str]) -> None:
     """Write status as a pass does that found the networks of `rows`, and web on `bridge`."""
     networks = tuple(
         DesiredNetwork(
-            wanted=NetworkWanted(name=name, source=HERE, driver=driver, labels=(("team", "x\x1b[2J"),)),
+            wanted=NetworkWanted(name=name, driver=driver, labels=(("team", "x\x1b[2J"),)),
             id=id_,
             created="2026-01-01T00:00:00.000000000Z",
             scope=scope,

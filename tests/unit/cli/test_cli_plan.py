@@ -61,9 +61,9 @@ ADD_ADDRESS = Operation(
 
 def report(*operations: Operation, problems: tuple[tuple[Unit, NameConflict], ...] = ()) -> Report:
     front = network("front", "10.7.0.0/24")
-    declared = replace(front, wanted=replace(front.wanted, source=Source("specs/a.yaml", 3, 5)))
-    desired = DesiredState(host=host_facts(), networks=(declared,), attachments=())
-    return Report(desired=desired, plan=Plan(operations=operations, problems=problems), digest="d1")
+    desired = DesiredState(host=host_facts(), networks=(front,), attachments=())
+    sources = {front.unit: Source("specs/a.yaml", 3, 5)}
+    return Report(desired=desired, plan=Plan(operations=operations, problems=problems), digest="d1", sources=sources)
 
 
 def text(of: Report, *, is_coloured: bool = False) -> str:

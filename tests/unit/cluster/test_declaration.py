@@ -5,10 +5,9 @@ import json
 import pytest
 
 from reconciler.cluster.declaration import declaration, declaration_digest, declared_network, differences
-from reconciler.model.wanted import NetworkWanted, Source
+from reconciler.model.wanted import NetworkWanted
 from reconciler.spec.network import NetworkSpec, network_wanted
 
-HERE = Source("cluster-store:networks/over", 1, 1)
 FULL = {
     "attachable": True,
     "driver": "overlay",
@@ -32,7 +31,7 @@ FULL = {
 
 
 def wanted(fields: dict[str, object], name: str = "over") -> NetworkWanted:
-    found, faults = network_wanted(name, NetworkSpec.model_validate(fields), HERE)
+    found, faults = network_wanted(name, NetworkSpec.model_validate(fields))
     assert faults == []
     assert found is not None
     return found

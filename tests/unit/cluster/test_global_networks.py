@@ -21,29 +21,29 @@ from reconciler.errors import AddressesAwaited, KvUnavailable, NetworkDiffers, N
 from reconciler.model.cluster import ALONE, ClusterNode, ClusterState, GlobalNetwork, Member
 from reconciler.model.objects import CLUSTER_UNIT
 from reconciler.model.plugins import Scope
-from reconciler.model.wanted import NetworkWanted, OverlayOptions, Source, SubnetWanted, WantedState
-from tests.fakes.desired import HERE
+from reconciler.model.wanted import NetworkWanted, OverlayOptions, SubnetWanted, WantedState
 from tests.unit.ipam.builders import attachment
 
-STORE = Source("the cluster's store", 0, 0)
 NOT_ASKED: Scopes = {}
 GLOBAL: Scopes = {("net", "ciao"): Scope(data="global", connectivity="global")}
 LOCAL: Scopes = {("net", "ciao"): Scope(data="local", connectivity="global")}
 
 
 def overlay(name: str = "net", **more: object) -> NetworkWanted:
-    made = NetworkWanted(name=name, source=HERE, driver="overlay", overlay=OverlayOptions(), ipam_options=())
+    made = NetworkWanted(name=name, driver="overlay", overlay=OverlayOptions(), ipam_options=())
     return replace(made, **more)  # type: ignore[arg-type]
 
 
 def external(name: str = "net") -> NetworkWanted:
-    return NetworkWanted(name=name, source=HERE, is_external=True)
+    return NetworkWanted(name=name, is_external=True)
 
 
 def known(wanted: NetworkWanted, **members: NetworkWanted | None) -> GlobalNetwork:
     """What the cluster has; members: what each host declares, None for one that only joined."""
     return GlobalNetwork(
-        wanted=replace(wanted, source=STORE),
+        wanted=replace(
+            wanted,
+        ),
         id="a" * 64,
         created="2026-01-01T00:00:00Z",
         subnets=(),
@@ -72,7 +72,9 @@ def joined(
 
 
 def test_a_host_in_no_cluster_is_told_what_it_takes() -> None:
-    lan = NetworkWanted(name="lan", source=HERE)
+    lan = NetworkWanted(
+        name="lan",
+    )
 
     wanted, state = joined(lan, overlay(), external("other"), to=ALONE)
 
@@ -151,7 +153,7 @@ def test_an_external_network_is_what_the_cluster_has() -> None:
     (network,) = wanted.networks
     assert state.refused == {}
     assert (network.driver, network.is_internal, network.labels) == ("overlay", True, (("team", "web"),))
-    assert (network.source, network.is_external, network.is_protected, network.is_listed) == (HERE, True, True, False)
+    assert (network.is_external, network.is_protected, network.is_listed) == (True, True, False)
 
 
 def test_an_external_network_that_nobody_declares_is_waited_for() -> None:
@@ -163,7 +165,12 @@ def test_an_external_network_that_nobody_declares_is_waited_for() -> None:
 
 
 def test_what_the_cluster_has_beside_is_listed_unless_specs_are_unreadable_or_the_host_leaves() -> None:
-    lan, state = NetworkWanted(name="lan", source=HERE), cluster(known(overlay()), known(overlay("lan")))
+    lan, state = (
+        NetworkWanted(
+            name="lan",
+        ),
+        cluster(known(overlay()), known(overlay("lan"))),
+    )
 
     assert [(n.name, n.is_listed) for n in joined(lan, to=state)[0].networks] == [("lan", False), ("net", True)]
     assert [n.name for n in joined(lan, to=state, has_faults=True)[0].networks] == ["lan"]
@@ -171,7 +178,16 @@ def test_what_the_cluster_has_beside_is_listed_unless_specs_are_unreadable_or_th
 
 
 def test_networks_of_before_are_followed_too() -> None:
-    specs = WantedState(networks=(overlay("a"), external("b"), NetworkWanted(name="c", source=HERE)), attachments=())
+    specs = WantedState(
+        networks=(
+            overlay("a"),
+            external("b"),
+            NetworkWanted(
+                name="c",
+            ),
+        ),
+        attachments=(),
+    )
 
     assert followed_networks(specs, NOT_ASKED, ["gone"]) == {"a", "b", "gone"}
 
@@ -183,7 +199,7 @@ def test_subnets_are_part_of_the_declaration() -> None:
 
 
 def of_plugin(**more: object) -> NetworkWanted:
-    return replace(NetworkWanted(name="net", source=HERE, driver="ciao", ipam_options=()), **more)  # type: ignore[arg-type]
+    return replace(NetworkWanted(name="net", driver="ciao", ipam_options=()), **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("scopes", "is_shared"), [(GLOBAL, True), (LOCAL, False)], ids=["global", "local"])
@@ -248,7 +264,9 @@ def test_a_shared_network_has_its_addresses_from_the_cluster(driver: str) -> Non
 
 
 def test_networks_of_plugins_are_listed_like_others() -> None:
-    lan = NetworkWanted(name="lan", source=HERE)
+    lan = NetworkWanted(
+        name="lan",
+    )
 
     listed = joined(lan, to=cluster(known(of_plugin())))[0].networks[1]
 

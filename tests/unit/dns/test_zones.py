@@ -41,10 +41,8 @@ from reconciler.model.wanted import (
     PortWanted,
     SandboxKind,
     SandboxRef,
-    Source,
 )
 
-SOURCE = Source("specs/a.yaml", 1, 1)
 HOST = HostFacts(
     name="h",
     instance="i",
@@ -60,9 +58,7 @@ HOST = HostFacts(
 
 
 def network(name: str, *, is_internal: bool = False) -> DesiredNetwork:
-    return DesiredNetwork(
-        wanted=NetworkWanted(name=name, source=SOURCE, is_internal=is_internal), id=f"id-{name}", created=""
-    )
+    return DesiredNetwork(wanted=NetworkWanted(name=name, is_internal=is_internal), id=f"id-{name}", created="")
 
 
 def attachment(
@@ -70,7 +66,7 @@ def attachment(
 ) -> DesiredAttachment:
     endpoints = tuple(
         DesiredEndpoint(
-            wanted=EndpointWanted(network=each, source=SOURCE, aliases=aliases),
+            wanted=EndpointWanted(network=each, aliases=aliases),
             attachment=name,
             id=f"{name}-{each}",
             ns=NsRef(f"netns:{name}"),
@@ -81,7 +77,7 @@ def attachment(
     )
     sandbox = SandboxRef(SandboxKind.NETNS, name)
     return DesiredAttachment(
-        wanted=AttachmentWanted(name=name, source=SOURCE, sandbox=sandbox, **wanted),  # type: ignore[arg-type]  # passed through
+        wanted=AttachmentWanted(name=name, sandbox=sandbox, **wanted),  # type: ignore[arg-type]  # passed through
         id=f"{name:0>12}-rest-of-the-id",
         ns=sandbox.ns,
         endpoints=endpoints,
@@ -151,36 +147,34 @@ def test_own_servers_are_kept_but_for_the_embedded_one_itself() -> None:
 
 
 PRIVATE_OR_NOT = {
-    "bridge": (NetworkWanted(name="n", source=SOURCE, bridge=BridgeOptions()), True, True),
+    "bridge": (NetworkWanted(name="n", bridge=BridgeOptions()), True, True),
     "no masquerade": (
-        NetworkWanted(name="n", source=SOURCE, bridge=BridgeOptions(is_masquerade_enabled=False)),
+        NetworkWanted(name="n", bridge=BridgeOptions(is_masquerade_enabled=False)),
         False,
         False,
     ),
     "IPv6 routed": (
-        NetworkWanted(name="n", source=SOURCE, bridge=BridgeOptions(gateway_mode_ipv6=GatewayMode.ROUTED)),
+        NetworkWanted(name="n", bridge=BridgeOptions(gateway_mode_ipv6=GatewayMode.ROUTED)),
         True,
         False,
     ),
     "routed but internal": (
-        NetworkWanted(
-            name="n", source=SOURCE, is_internal=True, bridge=BridgeOptions(gateway_mode_ipv4=GatewayMode.ROUTED)
-        ),
+        NetworkWanted(name="n", is_internal=True, bridge=BridgeOptions(gateway_mode_ipv4=GatewayMode.ROUTED)),
         True,
         True,
     ),
     "macvlan on a link": (
-        NetworkWanted(name="n", source=SOURCE, driver="macvlan", macvlan=MacvlanOptions(parent="eth0")),
+        NetworkWanted(name="n", driver="macvlan", macvlan=MacvlanOptions(parent="eth0")),
         False,
         False,
     ),
     "macvlan of its members alone": (
-        NetworkWanted(name="n", source=SOURCE, driver="macvlan", macvlan=MacvlanOptions()),
+        NetworkWanted(name="n", driver="macvlan", macvlan=MacvlanOptions()),
         True,
         True,
     ),
-    "overlay": (NetworkWanted(name="n", source=SOURCE, driver="overlay", overlay=OverlayOptions()), True, True),
-    "plugin": (NetworkWanted(name="n", source=SOURCE, driver="weave"), False, False),
+    "overlay": (NetworkWanted(name="n", driver="overlay", overlay=OverlayOptions()), True, True),
+    "plugin": (NetworkWanted(name="n", driver="weave"), False, False),
 }
 
 

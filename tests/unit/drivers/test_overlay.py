@@ -26,7 +26,7 @@ from reconciler.model.objects import (
     Vxlan,
 )
 from reconciler.model.wanted import NetworkWanted, OverlayOptions
-from tests.fakes.desired import HERE, endpoint, host_facts
+from tests.fakes.desired import endpoint, host_facts
 
 HOST_FACTS = replace(host_facts(), vtep=ip_address("198.51.100.1"))
 ID = derived_id("zone")
@@ -41,7 +41,7 @@ def overlay(
 ) -> DesiredNetwork:
     pools = [(ip_network(subnet), vni) for subnet, vni in subnets]
     return DesiredNetwork(
-        wanted=NetworkWanted(name="zone", source=HERE, driver="overlay", overlay=OverlayOptions(port=port)),
+        wanted=NetworkWanted(name="zone", driver="overlay", overlay=OverlayOptions(port=port)),
         id=ID,
         created="",
         subnets=tuple(DesiredSubnet(subnet=p, gateway=p[1], default_gateway=p[1], vni=vni) for p, vni in pools),

@@ -38,7 +38,6 @@ from reconciler.model.wanted import (
 )
 from reconciler.plan.ownership import Owners
 from reconciler.settings import PruneLimit
-from tests.fakes.desired import HERE
 
 LIMIT = PruneLimit()
 WEB_NS = NsRef("netns:web")
@@ -48,7 +47,12 @@ def wanted(*networks: str, attachments: tuple[AttachmentWanted, ...] = (), has_f
     """The built-in networks are always there."""
     names = sorted({"bridge", "host", "none", *networks})
     return WantedState(
-        networks=tuple(NetworkWanted(name=name, source=HERE) for name in names),
+        networks=tuple(
+            NetworkWanted(
+                name=name,
+            )
+            for name in names
+        ),
         attachments=attachments,
         has_faults=has_faults,
     )
@@ -57,10 +61,14 @@ def wanted(*networks: str, attachments: tuple[AttachmentWanted, ...] = (), has_f
 def attachment(name: str, *networks: str, mode: NetworkMode = NetworkMode.NETWORKS) -> AttachmentWanted:
     return AttachmentWanted(
         name=name,
-        source=HERE,
         sandbox=SandboxRef(SandboxKind.NETNS, name),
         mode=mode,
-        endpoints=tuple(EndpointWanted(network=network, source=HERE) for network in networks),
+        endpoints=tuple(
+            EndpointWanted(
+                network=network,
+            )
+            for network in networks
+        ),
     )
 
 

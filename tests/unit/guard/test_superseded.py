@@ -11,6 +11,7 @@ from reconciler.errors import Superseded, TrialPending
 from reconciler.guard.orders import NO_ORDERS, Orders
 from reconciler.guard.recovery import confirm, instead, recovered_pass
 from reconciler.guard.trial_record import read_trial, write_trial
+from reconciler.model.identifiers import BUILTIN_NETWORKS
 from reconciler.model.report import Report
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs, load_specs
@@ -21,7 +22,7 @@ TAKING_OVER = Orders(is_taking_over=True)
 
 
 def declared(loaded: LoadedSpecs) -> str:
-    return next(network.name for network in loaded.wanted.networks if network.source.line)
+    return next(network.name for network in loaded.wanted.networks if network.name not in BUILTIN_NETWORKS)
 
 
 class Host:

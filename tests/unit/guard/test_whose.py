@@ -12,7 +12,6 @@ from reconciler.ipam.promises import EndpointPromise, Promises
 from reconciler.model.marks import Mark, read_mark
 from reconciler.model.wanted import NetworkWanted, WantedState
 from reconciler.settings import Settings
-from tests.fakes.desired import HERE
 from tests.unit.ipam.builders import attachment
 
 SETTINGS = Settings(host="alpha", state_dir=Path("/var/lib/reconciler"), specs_dir=Path("/srv/new"))
@@ -28,7 +27,12 @@ def mark(network: str = "lan", state: str = SETTINGS.state_folder, specs: str = 
 
 def wanted(*networks: str, attachments: tuple[str, ...] = (), has_faults: bool = False) -> WantedState:
     return WantedState(
-        networks=tuple(NetworkWanted(name=name, source=HERE) for name in networks),
+        networks=tuple(
+            NetworkWanted(
+                name=name,
+            )
+            for name in networks
+        ),
         attachments=tuple(attachment(name, "bridge") for name in attachments),
         has_faults=has_faults,
     )

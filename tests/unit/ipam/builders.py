@@ -20,7 +20,7 @@ from reconciler.model.wanted import (
     SubnetWanted,
     WantedState,
 )
-from tests.fakes.desired import HERE, host_facts
+from tests.fakes.desired import host_facts
 
 HOST_FACTS = host_facts()
 
@@ -42,7 +42,6 @@ def network(
     entries = tuple(subnet(entry) if isinstance(entry, str) else entry for entry in subnets)
     wanted = NetworkWanted(
         name=name,
-        source=HERE,
         bridge=options or BridgeOptions(),
         subnets=entries,
         is_ipv6_enabled=any(entry.subnet.version == 6 for entry in entries),
@@ -53,7 +52,9 @@ def network(
 def on(name: str, *addresses: str, **more: object) -> EndpointWanted:
     """An endpoint on the named network with static addresses."""
     by_version = {ip_address(address).version: ip_address(address) for address in addresses}
-    wanted = EndpointWanted(network=name, source=HERE)
+    wanted = EndpointWanted(
+        network=name,
+    )
     return replace(wanted, ipv4_address=by_version.get(4), ipv6_address=by_version.get(6), **more)  # type: ignore[arg-type]
 
 
@@ -62,7 +63,6 @@ def attachment(
 ) -> AttachmentWanted:
     return AttachmentWanted(
         name=name,
-        source=HERE,
         sandbox=SandboxRef(SandboxKind.NETNS, name),
         mode=mode,
         endpoints=tuple(on(endpoint) if isinstance(endpoint, str) else endpoint for endpoint in endpoints),

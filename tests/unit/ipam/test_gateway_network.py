@@ -23,13 +23,11 @@ from reconciler.model.wanted import (
     SubnetWanted,
     WantedState,
 )
-from tests.fakes.desired import HERE, host_facts
+from tests.fakes.desired import host_facts
 
-OVERLAY = NetworkWanted(
-    name="zone", source=HERE, driver="overlay", subnets=(SubnetWanted(subnet=ip_network("10.0.9.0/24")),)
-)
+OVERLAY = NetworkWanted(name="zone", driver="overlay", subnets=(SubnetWanted(subnet=ip_network("10.0.9.0/24")),))
 HIDDEN = replace(OVERLAY, name="hidden", is_internal=True, subnets=(SubnetWanted(subnet=ip_network("10.0.8.0/24")),))
-BRIDGE = NetworkWanted(name="lan", source=HERE, bridge=BridgeOptions())
+BRIDGE = NetworkWanted(name="lan", bridge=BridgeOptions())
 ISOLATED = replace(BRIDGE, name="cell", is_internal=True, bridge=BridgeOptions(gateway_mode_ipv4=GatewayMode.ISOLATED))
 IPV6_ONLY = replace(BRIDGE, name="six", is_ipv4_enabled=False, is_ipv6_enabled=True)
 
@@ -37,9 +35,13 @@ IPV6_ONLY = replace(BRIDGE, name="six", is_ipv4_enabled=False, is_ipv6_enabled=T
 def attachment(*networks: str) -> AttachmentWanted:
     return AttachmentWanted(
         name="web",
-        source=HERE,
         sandbox=SandboxRef(SandboxKind.NETNS, "web"),
-        endpoints=tuple(EndpointWanted(network=name, source=HERE) for name in networks),
+        endpoints=tuple(
+            EndpointWanted(
+                network=name,
+            )
+            for name in networks
+        ),
     )
 
 

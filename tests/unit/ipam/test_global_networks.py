@@ -17,7 +17,7 @@ from reconciler.model.identifiers import VNI_MAX, endpoint_id, global_network_id
 from reconciler.model.objects import Unit
 from reconciler.model.plugins import Node
 from reconciler.model.wanted import NetworkWanted, OverlayOptions, SubnetWanted
-from tests.fakes.desired import HERE, host_facts
+from tests.fakes.desired import host_facts
 from tests.unit.ipam.builders import attachment, network, on, promised, wanted_state
 
 HOST = replace(host_facts(), vtep=ip_address("198.51.100.1"))
@@ -26,7 +26,6 @@ HOST = replace(host_facts(), vtep=ip_address("198.51.100.1"))
 def overlay(name: str, *subnets: str, vnis: tuple[int, ...] = (), is_ipv6: bool = False) -> NetworkWanted:
     return NetworkWanted(
         name=name,
-        source=HERE,
         driver="overlay",
         overlay=OverlayOptions(vnis=vnis),
         subnets=tuple(SubnetWanted(subnet=ip_network(subnet)) for subnet in subnets),

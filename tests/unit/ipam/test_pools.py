@@ -9,7 +9,6 @@ from reconciler.errors import PoolExhausted, PoolOverlap
 from reconciler.ipam.pools import DEFAULT_POOLS, ula_prefix
 from reconciler.model.objects import Unit
 from reconciler.model.wanted import BridgeOptions, NetworkWanted
-from tests.fakes.desired import HERE
 from tests.unit.ipam.builders import (
     HOST_FACTS,
     failures,
@@ -181,9 +180,7 @@ def test_ipv6_only_network_has_no_ipv4_pool() -> None:
 
 
 def test_unmanaged_networks_get_no_pool_and_no_link() -> None:
-    state = first_pass(
-        [NetworkWanted(name="none", source=HERE, driver="null"), NetworkWanted(name="host", source=HERE, driver="host")]
-    )
+    state = first_pass([NetworkWanted(name="none", driver="null"), NetworkWanted(name="host", driver="host")])
 
     assert pools(state) == {"host": "", "none": ""}
     assert {found.link_name for found in state.networks} == {""}

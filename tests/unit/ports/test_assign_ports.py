@@ -25,7 +25,7 @@ from reconciler.model.wanted import (
 )
 from reconciler.ports import assign as assign_module
 from reconciler.ports.assign import assign_ports
-from tests.fakes.desired import HERE, attachment, endpoint, host_facts, network
+from tests.fakes.desired import attachment, endpoint, host_facts, network
 
 ANY4, ANY6 = IPv4Address(0), IPv6Address(0)
 HOST = HostPorts(ephemeral=(40000, 40003))
@@ -46,7 +46,7 @@ def port(
 
 
 def wanting(name: str, *ports: PortWanted, mode: NetworkMode = NetworkMode.NETWORKS) -> AttachmentWanted:
-    return AttachmentWanted(name=name, source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, name), ports=ports, mode=mode)
+    return AttachmentWanted(name=name, sandbox=SandboxRef(SandboxKind.NETNS, name), ports=ports, mode=mode)
 
 
 def web(name: str, *ports: PortWanted, has_ipv6: bool = False, net: str = "front") -> DesiredAttachment:
@@ -207,7 +207,9 @@ def test_of_two_that_want_a_port_the_first_has_it_and_the_other_is_told_who(
     (unit, error), *_ = state.failures
     assert unit == Unit(attachment="b")
     assert isinstance(error, PortTaken)
-    assert "failed: port is already allocated: attachment a has it (test.yaml:1:1)" in str(error)
+    assert "failed: port is already allocated: attachment a has it (test.yaml:1:1); choose" in str(
+        error.naming("test.yaml:1:1")
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from reconciler.model.wanted import AttachmentWanted, PortWanted, SandboxKind, S
 from reconciler.ports.links import assign_links
 from reconciler.sandbox.environment import environment_text
 from reconciler.sandbox.hosts import hosts_text
-from tests.fakes.desired import HERE, attachment, endpoint, host_facts, network
+from tests.fakes.desired import attachment, endpoint, host_facts, network
 
 
 def on(
@@ -21,7 +21,6 @@ def on(
     number = ord(name[0]) - ord("a") + 2
     wanted = AttachmentWanted(
         name=name,
-        source=HERE,
         sandbox=SandboxRef(SandboxKind.NETNS, name),
         links=links,
         hostname=hostname,

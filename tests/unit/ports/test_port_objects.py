@@ -23,7 +23,7 @@ from reconciler.model.plan import Action, Operation
 from reconciler.model.wanted import AttachmentWanted, BridgeOptions, NetworkMode, PortWanted, SandboxKind, SandboxRef
 from reconciler.plan.ordering import step
 from reconciler.status.attachment_document import attachment_document
-from tests.fakes.desired import HERE, attachment, endpoint, host_facts, network
+from tests.fakes.desired import attachment, endpoint, host_facts, network
 
 FRONT = network("front", "172.30.1.0/24", "fd00::/64")
 
@@ -145,7 +145,6 @@ def test_record_of_ports_belongs_to_the_attachment() -> None:
 def shown(mode: NetworkMode = NetworkMode.NETWORKS, *bindings: PortBinding) -> dict[str, Any]:
     wanted = AttachmentWanted(
         name="web",
-        source=HERE,
         sandbox=SandboxRef(SandboxKind.NETNS, "web"),
         mode=mode,
         ports=(

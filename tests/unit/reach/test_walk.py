@@ -10,6 +10,8 @@ from reconciler.reach.flows import reachability
 from reconciler.reach.reachability import Manner, Target
 from reconciler.reach.values import Answer, Packet, Party, PartyKind
 from reconciler.reach.walk import Walk
+from reconciler.spec.document import parse_document
+from reconciler.spec.places import Places
 from tests.fakes.reach import walk_of
 
 SPECS = """\
@@ -67,6 +69,7 @@ attachments:
   p1: {networks: {p: {ipv4_address: 10.5.0.10}}}
   p2: {networks: {p: {ipv4_address: 10.5.0.11}}}
 """
+PLACES = Places([document for document, _ in [parse_document("specs.yaml", SPECS)] if document is not None])
 OUTSIDE = "203.0.113.9"
 HOST = "192.0.2.253"
 """The address that stands for the host's own."""
@@ -100,8 +103,8 @@ def ask(walk: Walk, client: str, address: str, port: str = "icmp") -> Answer:
 
 
 def place_of(answer: Answer) -> str:
-    source = answer.steps[-1].source
-    return "" if source is None else str(source.line)
+    unit = answer.steps[-1].unit
+    return "" if unit is None else str(PLACES[unit].line)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +167,7 @@ def test_nobody_answers(walk: Walk, client: str, address: str, port: str, becaus
 def test_the_way_is_told_step_by_step(walk: Walk) -> None:
     answer = ask(walk, "a", HOST, "8080/tcp")
 
-    said = [(step.text, step.source.line if step.source else 0) for step in answer.steps]
+    said = [(step.text, PLACES[step.unit].line if step.unit else 0) for step in answer.steps]
     assert said == [
         ("by the default route, on apart", line_of("a")),
         ("published: 0.0.0.0:8080/tcp leads to web", line_of("web")),

@@ -11,7 +11,7 @@ from reconciler.model.desired import DesiredAttachment
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind, SandboxRef
 from reconciler.sandbox.hosts import hosts_text
 from reconciler.sandbox.resolv_conf import resolv_conf_text
-from tests.fakes.desired import HERE, attachment, endpoint, host_facts
+from tests.fakes.desired import attachment, endpoint, host_facts
 
 LOCAL_LINES = (
     "127.0.0.1\tlocalhost\n"
@@ -24,7 +24,7 @@ LOCAL_LINES = (
 
 
 def with_wanted(name: str, network: str, **given: object) -> DesiredAttachment:
-    wanted = AttachmentWanted(name=name, source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, name))
+    wanted = AttachmentWanted(name=name, sandbox=SandboxRef(SandboxKind.NETNS, name))
     return attachment(name, [endpoint(name, network, "172.17.0.2/16")], wanted=replace(wanted, **given))  # type: ignore[arg-type]
 
 
@@ -36,7 +36,7 @@ def test_hosts_ends_with_each_own_address_and_the_short_id() -> None:
 
 def test_hosts_names_every_address_by_hostname_as_recorded_for_container4() -> None:
     wanted = AttachmentWanted(
-        name="container4", source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, "container4"), hostname="fourhost"
+        name="container4", sandbox=SandboxRef(SandboxKind.NETNS, "container4"), hostname="fourhost"
     )
     on = [endpoint("container4", "isolated_nw", "172.19.0.3/16"), endpoint("container4", "intern", "172.20.0.3/16")]
 

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import SpecError
+from reconciler.model.objects import Unit
 from reconciler.model.wanted import (
     AttachmentWanted,
     BridgeOptions,
@@ -86,8 +87,8 @@ def test_built_in_networks_are_there_without_being_declared(load) -> None:
     assert not loaded.faults
     assert not loaded.wanted.has_faults
     bridge, host, none = loaded.wanted.networks
-    assert (bridge.name, bridge.driver, str(bridge.source)) == ("bridge", "bridge", "<built-in>:0:0")
-    assert bridge.bridge == BridgeOptions(link_name="docker0")
+    assert (bridge.name, bridge.driver, bridge.bridge) == ("bridge", "bridge", BridgeOptions(link_name="docker0"))
+    assert str(loaded.wanted.sources[Unit(network="bridge")]) == "<built-in>:0:0"
     assert (host.driver, none.driver) == ("host", "null")
     assert bridge.ipam_options is None
 
@@ -190,7 +191,6 @@ attachments:
     assert (behind.network, behind.interface_name) == ("behind", "lan0")
     assert front == EndpointWanted(
         network="front",
-        source=front.source,
         ipv4_address=IPv4Address("10.1.0.10"),
         ipv6_address=IPv6Address("fd00::10"),
         link_local_ips=(IPv4Address("169.254.1.1"),),
@@ -201,10 +201,10 @@ attachments:
         interface_name="eth0",
         options=(("com.example.x", "1"),),
     )
-    assert (front.source.line, front.source.column) == (14, 7)
+    source = loaded.wanted.sources[Unit(network="front", attachment="web")]
+    assert (source.line, source.column) == (14, 7)
     assert web == AttachmentWanted(
         name="web",
-        source=web.source,
         sandbox=SandboxRef(SandboxKind.PATH, "/run/netns/web"),
         hosts=("alpha", "b*"),
         hostname="web",
@@ -552,3 +552,26 @@ attachments:
     web = attachment(loaded, "web")
     assert (web.hostname, web.domainname) == ("my_host", "_x.example.org")
     assert [port.published for port in web.ports] == [(0, 0)] * 3
+
+
+def test_comment_at_the_top_moves_lines_and_changes_nothing_that_is_wanted(tmp_path: Path) -> None:
+    text = (
+        "networks:\n  n: {ipam: {config: [{subnet: 10.1.0.0/24}]}}\n  odd: {driver_opts: {typo: x}}\nattachments:\n"
+        "  web: {networks: {n: }}\n  bad: {networks: {n: {ipv4_address: 10.2.0.1}}}\n"
+    )
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    before = load_specs(tmp_path, host="alpha")
+    file.write_text(f"# A comment.\n{text}")
+    after = load_specs(tmp_path, host="alpha", previous=before)
+    anew = load_specs(tmp_path, host="alpha")
+
+    assert after.wanted.networks is before.wanted.networks
+    assert after.wanted.attachments is before.wanted.attachments
+    assert after.wanted == anew.wanted
+    assert [*map(str, after.faults)] == [*map(str, anew.faults)]
+    assert dict(after.wanted.sources) == dict(anew.wanted.sources)
+    assert [fault.line for fault in before.faults] == [6]
+    assert [(fault.line, str(fault).partition("(")[2]) for fault in after.faults] == [(7, f"{file}:3:3)")]
+    assert [warning.source.line for warning in after.warnings] == [4]
+    assert after.wanted.sources[Unit(network="n", attachment="web")].line == 6

@@ -55,7 +55,8 @@ def test_declared_places_are_lines_of_the_template(tmp_path: Path) -> None:
         tmp_path, "networks:\n{% for i in range(3) %}\n  n{{ i }}:\n    internal: true\n{% endfor %}\n  last: {}\n"
     )
 
-    places = {network.name: (network.source.line, network.source.column) for network in loaded.wanted.networks}
+    sources = {unit.network: source for unit, source in loaded.wanted.sources.items()}
+    places = {name: (source.line, source.column) for name, source in sources.items()}
     assert places["n0"] == places["n2"] == (3, 1)
     assert places["last"] == (6, 3)
 

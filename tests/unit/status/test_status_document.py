@@ -16,7 +16,7 @@ from reconciler.status.attachment_document import attachment_document
 from reconciler.status.json_text import json_text
 from reconciler.status.network_document import network_document
 from reconciler.status.shape import Shape, shaped
-from tests.fakes.desired import HERE, attachment, endpoint, network
+from tests.fakes.desired import attachment, endpoint, network
 
 GOLDEN = Path(__file__).parent / "golden"
 NETNS_DIR = Path("/run/netns")
@@ -82,7 +82,6 @@ def test_network_with_every_option_is_as_recorded() -> None:
     seven = DesiredNetwork(
         wanted=NetworkWanted(
             name="seven",
-            source=HERE,
             options=(
                 (f"{prefix}.bridge.enable_icc", "false"),
                 (f"{prefix}.bridge.host_binding_ipv4", "127.0.0.1"),
@@ -124,12 +123,12 @@ def test_network_with_every_option_is_as_recorded() -> None:
 
 def test_host_and_none_with_a_container_each_are_as_recorded() -> None:
     host = DesiredNetwork(
-        wanted=NetworkWanted(name="host", source=HERE, driver="host"),
+        wanted=NetworkWanted(name="host", driver="host"),
         id="63fb6ee597a4307b1c1a9038ae78706a381328213f77c27092166d964723f779",
         created="2026-11-24T00:15:09.444596828Z",
     )
     none = DesiredNetwork(
-        wanted=NetworkWanted(name="none", source=HERE, driver="null"),
+        wanted=NetworkWanted(name="none", driver="null"),
         id="1d16b9c4c15065c7ef41f179aecb3a676a2d76a09789a471ee870c6c5feed099",
         created="2026-11-24T00:15:09.420906623Z",
     )
@@ -227,7 +226,6 @@ def test_container_on_a_user_defined_network_shows_what_was_asked_for() -> None:
     asked = replace(joined.wanted, ipv4_address=IPv4Address("10.7.0.2"))
     wanted = AttachmentWanted(
         name="web",
-        source=HERE,
         sandbox=SandboxRef(SandboxKind.NETNS, "web"),
         hostname="webhost",
         links=(("db", "database"), ("cache", "cache")),
@@ -268,7 +266,7 @@ def test_ipv6_address_and_prefix_length_stand_apart() -> None:
     ],
 )
 def test_sandbox_key_leads_to_the_namespace(kind: SandboxKind, value: str, path: str) -> None:
-    wanted = AttachmentWanted(name="web", source=HERE, sandbox=SandboxRef(kind, value))
+    wanted = AttachmentWanted(name="web", sandbox=SandboxRef(kind, value))
 
     assert settings_of(attachment("web", wanted=wanted))["SandboxKey"] == path
 
@@ -290,7 +288,7 @@ def test_host_mode_names_the_namespace_that_plays_the_host() -> None:
 def test_aliases_hold_the_short_id_and_the_hostname_once(
     aliases: tuple[str, ...], hostname: str | None, shown: list[str]
 ) -> None:
-    wanted = AttachmentWanted(name="web", source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, "web"), hostname=hostname)
+    wanted = AttachmentWanted(name="web", sandbox=SandboxRef(SandboxKind.NETNS, "web"), hostname=hostname)
     web = attachment("web", [endpoint("web", "front", aliases=aliases)], wanted=wanted)
 
     found = settings_of(web, network("front"))["Networks"]["front"]["Aliases"]  # type: ignore[index]
@@ -357,9 +355,7 @@ def test_status_counts_what_is_in_use_and_left_as_engine_29_does(
 
 @pytest.mark.parametrize("joined", [[], [endpoint("web", "inner", "10.7.0.2/24")]], ids=["no network", "no way out"])
 def test_exposed_ports_show_only_where_a_bridge_leads_outside(joined: list[DesiredEndpoint]) -> None:
-    wanted = AttachmentWanted(
-        name="web", source=HERE, sandbox=SandboxRef(SandboxKind.NETNS, "web"), expose=((90, 90, "tcp"),)
-    )
+    wanted = AttachmentWanted(name="web", sandbox=SandboxRef(SandboxKind.NETNS, "web"), expose=((90, 90, "tcp"),))
 
     settings = settings_of(attachment("web", joined, wanted=wanted), network("inner", "10.7.0.0/24", is_internal=True))
 
@@ -369,7 +365,6 @@ def test_exposed_ports_show_only_where_a_bridge_leads_outside(joined: list[Desir
 def test_exposed_ports_show_as_unpublished() -> None:
     wanted = AttachmentWanted(
         name="web",
-        source=HERE,
         sandbox=SandboxRef(SandboxKind.NETNS, "web"),
         expose=((9000, 9001, "tcp"), (53, 53, "udp")),
     )
