@@ -157,7 +157,7 @@ def _with_published(kept: Promises, cluster: ClusterState) -> Promises:
 
 
 def _published_ports(firewall: Keyed) -> Published:
-    return published_ports(seen for _, seen in firewall)
+    return published_ports(firewall.values())
 
 
 def _still_to_be_told(cluster: ClusterState, facts: Facts) -> Iterator[KvRecord]:

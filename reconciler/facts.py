@@ -29,7 +29,7 @@ class Records:
     plugins: PluginFacts = field(default_factory=PluginFacts)
     ports: Promised = field(default_factory=dict)
     readings: tuple[Reading, ...] = ()
-    seen: Keyed = ()
+    seen: Keyed = field(default_factory=dict)
     faults: tuple[str, ...] = ()
 
 
@@ -54,7 +54,7 @@ class Facts:
     foreign_drops: tuple[str, ...] = ()
     unserved: tuple[tuple[str, str], ...] = ()
     zones: str = ""
-    firewall: Keyed = ()
+    firewall: Keyed = field(default_factory=dict)
     records: Records = field(default_factory=Records)
     incarnations: Mapping[str, str] = field(default_factory=dict)
     cluster: ClusterState = ALONE

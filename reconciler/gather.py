@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ from reconciler.model.observed import keyed
 from reconciler.model.plugins import PluginFacts
 from reconciler.model.wanted import WantedState
 from reconciler.observe.containers import container_files, observe_containers, with_containers
-from reconciler.observe.firewall import foreign_forward_drops, observe_firewalls
+from reconciler.observe.firewall import HOST_PLACE, view_firewalls
 from reconciler.observe.host import observe_host
 from reconciler.observe.memory import Memory
 from reconciler.observe.names import observe_names
@@ -71,9 +71,10 @@ def _host(wanted: WantedState, settings: Settings, backends: Backends, records: 
     failures: tuple[tuple[Unit, ReconcilerError], ...] = ()
     try:
         _look_at_firewall(wanted, backends, records)
-        seen.update(memory.firewall or ())
     except ReconcilerError as error:
         failures = ((HOST_UNIT, error),)
+    firewall = memory.all_firewalls({named: view.seen for named, view in memory.firewall.items()})
+    seen.update(firewall)
     names = observe_names(settings.run_dir)
     seen.update(names.seen)
     seen.update(seen_as_typed(seen, records.readings))
@@ -85,8 +86,8 @@ def _host(wanted: WantedState, settings: Settings, backends: Backends, records: 
         seen=seen,
         sandboxes=with_containers(facts.sandboxes, containers),
         failures=failures,
-        firewall=memory.firewall or (),
-        foreign_drops=memory.foreign_drops,
+        firewall=firewall,
+        foreign_drops=memory.firewall[HOST_PLACE].foreign_drops if memory.firewall else (),
         unserved=names.unserved,
         zones=names.zones,
         records=replace(records, plugins=plugins),
@@ -95,14 +96,17 @@ def _host(wanted: WantedState, settings: Settings, backends: Backends, records: 
 
 def _look_at_firewall(wanted: WantedState, backends: Backends, records: Records) -> None:
     """Have `memory` know our tables, and what others drop."""
+
+    def units() -> Iterator[Unit]:
+        for network, attachment in records.promises.endpoints:
+            yield Unit(network=network, attachment=attachment)
+        yield from (Unit(network=e.network, attachment=a.name) for a in wanted.attachments for e in a.endpoints)
+
     memory = backends.memory
-    if memory.firewall is None or memory.firewall_in != memory.overlays.keys():
-        units = [Unit(network=network, attachment=attachment) for network, attachment in records.promises.endpoints]
-        units += [Unit(network=e.network, attachment=a.name) for a in wanted.attachments for e in a.endpoints]
-        overlays = [overlay.ns for overlay in memory.overlays.values() if overlay is not None]
-        memory.firewall = keyed(observe_firewalls(backends.nft, backends.namespaces, overlays, units))
-        memory.firewall_in = frozenset(memory.overlays)
-        memory.foreign_drops = tuple(foreign_forward_drops(backends.nft))
+    overlays = [named for named, overlay in memory.overlays.items() if overlay is not None]
+    known, memory.firewall = memory.firewall, {}
+    touched, memory.touched_elements = memory.touched_elements, []
+    memory.firewall = view_firewalls(known, touched, backends.nft, backends.namespaces, overlays, units)
 
 
 def _incarnations(wanted: WantedState, plugins: PluginFacts, backends: Backends) -> Mapping[str, str]:

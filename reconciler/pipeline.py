@@ -260,8 +260,7 @@ def _apply(
 ) -> tuple[Outcome, ...]:
     """Carry out operations, and forget what was seen where they took place."""
     done = carry_out(operations, backends.handlers(settings, operations), progress)
-    backends.memory.forget(ns for operation in operations for ns in operation.namespaces())
-    backends.memory.forget_parts({operation.object.traits.memory for operation in operations})
+    backends.memory.forget_touched(operations)
     serve_new_sandboxes(operations, settings)
     return done
 

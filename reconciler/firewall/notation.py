@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv6Address
 from typing import Any, Final
 
@@ -74,6 +74,7 @@ def _number_address(part: str) -> str:
         raise NotationError(f"not an IPv6 address: {part!r}") from None
 
 
+_VERDICT = _found_in({verdict: verdict for verdict in _VERDICTS})
 _subnet_text, _ifname_text = _matching(_SUBNET), _matching(_IFNAME)
 
 _WRITERS: Final[Mapping[str, Callable[[str], str]]] = {
@@ -85,7 +86,7 @@ _WRITERS: Final[Mapping[str, Callable[[str], str]]] = {
     "inet_proto": _found_in(_PROTOCOLS),
     "inet_service": _matching(_PORT),
     "nf_proto": _found_in({"ipv4": "ipv4", "ipv6": "ipv6"}),
-    "verdict": _found_in({verdict: verdict for verdict in _VERDICTS}),
+    "verdict": _VERDICT,
 }
 
 _READERS: Final[Mapping[str, Callable[[str], str]]] = {
@@ -97,6 +98,7 @@ _READERS: Final[Mapping[str, Callable[[str], str]]] = {
     "inet_proto": _found_in(_PROTOCOL_NAMES),
     "inet_service": _matching(_PORT),
     "nf_proto": _found_in(_FAMILY_NAMES),
+    "verdict": _VERDICT,
 }
 
 
@@ -138,6 +140,30 @@ def read_element(spec: SetSpec, listed: Any) -> tuple[tuple[str, ...], str, str]
         return parts, _read_verdict(data), comment
     values = map(_read_value_part, spec.value, _parts(spec.value, data))
     return parts, VALUE_SEPARATOR.join(values), comment
+
+
+_LISTED: Final = re.compile(r"table (\S+) \S+ {\s+(?:set|map) (\S+) {[^{}]*elements = { (.*) }")
+_ELEMENT: Final = re.compile(r'(.*?)(?: comment "([^"]*)")?(?: : (.*))?')
+
+
+def read_elements(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield family, set and text of each element that `nft get element` printed, one for each time it was asked."""
+    return ((match[1], match[2], match[3]) for match in _LISTED.finditer(text))
+
+
+def read_text(spec: SetSpec, text: str) -> tuple[tuple[str, ...], str, str]:
+    """Read the text of one element: key parts, value and comment, as `read_element` does. Raises NotationError."""
+    match = _ELEMENT.fullmatch(text)
+    key, comment, value = match.groups(default="") if match else ("", "", "")
+    parts = _read_parts(spec.key, key)
+    return parts, VALUE_SEPARATOR.join(_read_parts(spec.value, value)), comment
+
+
+def _read_parts(types: tuple[str, ...], text: str) -> tuple[str, ...]:
+    parts = [part.strip('"') for part in text.split(VALUE_SEPARATOR)] if text else []
+    if len(parts) != len(types):
+        raise NotationError(f"{len(parts)} parts where {len(types)} were expected")
+    return tuple(_READERS[data_type](part) for data_type, part in zip(types, parts, strict=True))
 
 
 def _parts(types: tuple[str, ...], listed: Any) -> list[Any]:

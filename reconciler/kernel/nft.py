@@ -12,11 +12,14 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.errors import FirewallError, FirewallMissing, PrivilegeError, ReconcilerError, is_privilege_missing
+from reconciler.kernel.netlink import NETLINK_NETFILTER, RouteSocket
+from reconciler.kernel.rtnetlink import Request, attributes, raw
 
 _LIBRARY: Final = "libnftables.so.1"
 _JSON: Final = 1 << 4
@@ -26,6 +29,11 @@ _NUMERIC_PROTO: Final = 1 << 7
 RECYCLE_BYTES: Final = 32 << 20
 """A context keeps its largest buffers and caches: after so much text it is made anew (firewalld#1136)."""
 
+_GET_GENERATION: Final = 10 << 8 | 16
+"""NFNL_SUBSYS_NFTABLES and NFT_MSG_GETGEN of linux/netfilter."""
+
+_NFTA_GEN_ID: Final = 1
+_NFGENMSG_SIZE: Final = 4
 _COMMAND_TIMEOUT_S: Final = 120
 _SBIN: Final = "/usr/sbin:/sbin"
 _ERROR_LINES: Final = 3
@@ -42,12 +50,14 @@ class Nft:
     """The firewall of one network namespace: every call must come from a thread that is in it. Threads may share it.
 
     FirewallMissing rises on the first use, not here: who needs no firewall needs no nft. close() or leave the `with` block.
+    commits: how many transactions were made; each makes a new generation.
     """
 
     def __init__(self, *, library: str = _LIBRARY, command: str = "nft") -> None:
         self._library, self._command = library, command
         self._lock = threading.Lock()
         self._backend: _Library | _Command | None = None
+        self.commits = 0
 
     def __enter__(self) -> Nft:
         return self
@@ -67,6 +77,20 @@ class Nft:
         reply = self._use(lambda backend: backend.run(script))
         if not reply.is_done:
             raise _refusal("a change, nothing of which was made", reply.error)
+        self.commits += 1
+
+    def generation(self) -> int:
+        """Return the number that each transaction of anybody raises by one. Raises KernelError."""
+        with closing(RouteSocket(NETLINK_NETFILTER)) as asked:
+            reply = asked.request(Request(_GET_GENERATION, 0, bytes(_NFGENMSG_SIZE)))
+        (answer,) = reply.answers
+        found = attributes(answer.buffer, answer.start + _NFGENMSG_SIZE, answer.end)
+        return int.from_bytes(raw(answer.buffer, found.get(_NFTA_GEN_ID)))
+
+    def get_elements(self, keys: Iterable[str]) -> str | None:
+        """Return nft's text of elements, each given as `family table set { key }`; None when one of them is not there."""
+        reply = self._use(lambda backend: backend.get("".join(f"get element {key}\n" for key in keys)))
+        return reply.output.decode(errors="replace") if reply.is_done else None
 
     def list_table(self, family: str, name: str) -> list[dict[str, Any]] | None:
         """Give the table's objects as `nft -j` lists them, None when there is no such table."""
@@ -134,6 +158,14 @@ class _Library:
     def list(self, *what: str) -> _Reply:
         return self._call(" ".join(("list", *what)).encode())
 
+    def get(self, script: str) -> _Reply:
+        """Run it with answers as text: as JSON some versions give them, others do not."""
+        self._set_flags(self._context, _NUMERIC_PROTO)
+        try:
+            return self._call(script.encode())
+        finally:
+            self._set_flags(self._context, _JSON | _NUMERIC_PROTO)
+
     def close(self) -> None:
         self._free(self._context)
 
@@ -172,6 +204,9 @@ class _Command:
 
     def list(self, *what: str) -> _Reply:
         return self._call("", "-j", "-p", "list", *what)
+
+    def get(self, script: str) -> _Reply:
+        return self._call(script, "-p", "-f", "-")
 
     def _call(self, script: str, *arguments: str) -> _Reply:
         try:

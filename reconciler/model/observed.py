@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.containers import Container
 from reconciler.model.objects import IPAddress, Key, Seen
 
-Keyed = tuple[tuple[Key, Seen], ...]
-"""What was found, each under its key: made once, put together at every look."""
+Keyed = Mapping[Key, Seen]
+"""What was found, each under its key. Never changed once it is made."""
+
+Named = tuple[str, int]
+"""Name and inode of a network namespace."""
 
 
 def keyed(found: Iterable[Seen]) -> Keyed:
-    return tuple((each.object.key, each) for each in found)
+    return {each.object.key: each for each in found}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from reconciler.errors import SandboxMissing
 from reconciler.firewall.inspection import inspect_table
-from reconciler.firewall.notation import digested
+from reconciler.firewall.notation import NotationError, comment_unit, digested, key_text, read_elements, read_text
 from reconciler.firewall.ruleset import TABLE, TABLES
+from reconciler.incremental import Table
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import FirewallRules, Seen, Unit
+from reconciler.model.kinds.base import OfFirewall
+from reconciler.model.objects import FirewallElement, FirewallRules, Key, Object, Seen, Unit
+from reconciler.model.observed import Named, keyed
+from reconciler.model.plan import Operation
 
 _FIREWALLD: Final = "firewalld"
+_FEW_ELEMENTS: Final = 128
+"""Up to so many are asked for one by one."""
+
+HOST_PLACE: Final[Named] = ("", 0)
 
 
 def foreign_forward_drops(nft: Nft) -> Iterator[str]:
@@ -48,12 +57,106 @@ def observe_firewall(nft: Nft, units: Iterable[Unit] = (), ns: NsRef = HOST) -> 
         yield from (Seen(element, is_ours=True) for element in state.elements)
 
 
-def observe_firewalls(
-    nft: Nft, namespaces: Namespaces, overlays: Iterable[NsRef], units: Iterable[Unit] = ()
-) -> Iterator[Seen]:
-    """Give the same of the host and of overlay networks' namespaces. One that is gone meanwhile is left out."""
-    units = tuple(units)
-    yield from observe_firewall(nft, units)
-    for ns in overlays:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirewallView:
+    """Our tables of one namespace at a generation of its nftables, after so many commits of ours.
+
+    foreign_drops: what others drop, in words; of the host alone.
+    """
+
+    seen: Table[Key, Seen]
+    generation: int = 0
+    commits: int = 0
+    foreign_drops: tuple[str, ...] = ()
+
+
+def view_firewalls(
+    known: Mapping[Named, FirewallView],
+    touched: Sequence[Operation],
+    nft: Nft,
+    namespaces: Namespaces,
+    overlays: Iterable[Named],
+    units: Callable[[], Iterable[Unit]],
+) -> dict[Named, FirewallView]:
+    """Look at the host's tables (at HOST_PLACE) and those of overlay networks. One that is gone meanwhile is left out.
+
+    known: what was seen before; touched: what was done since. units: as `observe_firewall` takes them.
+    """
+    places = {_ns(operation) for operation in touched}
+    host = known.get(HOST_PLACE)
+    if host is not None and HOST in places:
+        host = _refreshed(host, [o for o in touched if _ns(o) == HOST], nft)
+    found = {HOST_PLACE: host or _host_view(nft, tuple(units()))}
+    for named in overlays:
+        ns = NsRef(f"netns:{named[0]}")
+        if named in known and ns not in places:
+            found[named] = known[named]
+            continue
         with contextlib.suppress(SandboxMissing), namespaces.enter(ns), Nft() as inside:
-            yield from list(observe_firewall(inside, units, ns))
+            found[named] = FirewallView(seen=Table(keyed(observe_firewall(inside, units(), ns))))
+    return found
+
+
+def _host_view(nft: Nft, units: Iterable[Unit]) -> FirewallView:
+    generation, commits = nft.generation(), nft.commits  # before the look: what is later is not taken for seen
+    return FirewallView(
+        seen=Table(keyed(observe_firewall(nft, units))),
+        generation=generation,
+        commits=commits,
+        foreign_drops=tuple(foreign_forward_drops(nft)),
+    )
+
+
+def _refreshed(known: FirewallView, touched: Sequence[Operation], nft: Nft) -> FirewallView | None:
+    """Look at the elements of `touched` alone; None when that does not do: somebody else changed something, or a table did."""
+    elements = [each for operation in touched for each in (operation.before, operation.after) if each is not None]
+    generation, commits = nft.generation(), nft.commits
+    is_ours_alone = generation - known.generation == commits - known.commits
+    if not is_ours_alone or len(elements) > _FEW_ELEMENTS or not all(map(_is_single, elements)):
+        return None
+    come = {each.key: each for each in (operation.after for operation in touched) if isinstance(each, FirewallElement)}
+    gone = [each for each in elements if isinstance(each, FirewallElement) and each.key not in come]
+    there = _got(come.values(), nft) if come else {}
+    if (
+        there is None
+        or there.keys() != come.keys()
+        or any(nft.get_elements([_asked(each)]) is not None for each in gone)
+    ):
+        return None
+    if nft.generation() != generation:
+        return None
+    seen = known.seen.updated(there, (each.key for each in gone))
+    return replace(known, seen=seen, generation=generation, commits=commits)
+
+
+def _is_single(found: Object) -> bool:
+    """Return whether it is an element that can be asked for by its key: of an interval nft gives what is around it too."""
+    return isinstance(found, FirewallElement) and not TABLES[found.family].sets_by_name[found.set_name].is_interval
+
+
+def _got(elements: Iterable[FirewallElement], nft: Nft) -> Mapping[Key, Seen] | None:
+    """Return these as they are in the kernel; None when one is missing or not to be read."""
+    elements = tuple(elements)
+    text = nft.get_elements(map(_asked, elements))
+    units = digested(each.unit for each in elements)
+    found = []
+    try:
+        for family, set_name, listed in read_elements(text or ""):
+            key, value, comment = read_text(TABLES[family].sets_by_name[set_name], listed)
+            unit = comment_unit(comment, units)
+            element = FirewallElement(
+                unit=unit, family=family, table=TABLE, set_name=set_name, element=key, value=value
+            )
+            found.append(Seen(element, is_ours=True))
+    except (NotationError, KeyError):
+        return None
+    return keyed(found)
+
+
+def _asked(element: FirewallElement) -> str:
+    spec = TABLES[element.family].sets_by_name[element.set_name]
+    return f"{element.family} {TABLE} {element.set_name} {{ {key_text(spec, element)} }}"
+
+
+def _ns(operation: Operation) -> NsRef | None:
+    return operation.object.ns if isinstance(operation.object, OfFirewall) else None

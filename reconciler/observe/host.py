@@ -85,6 +85,6 @@ def _files(wanted: WantedState, settings: Settings, memory: Memory) -> Keyed:
     if known is None or known[0].items() - expected.items():
         memory.files = (expected, keyed(sandbox_files(expected, settings)))
     elif added := dict(expected.items() - known[0].items()):
-        memory.files = (expected, known[1] + keyed(files_of(added, settings)))
+        memory.files = (expected, {**known[1], **keyed(files_of(added, settings))})
     assert memory.files is not None
     return memory.files[1]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
 from reconciler.facts import Records
+from reconciler.incremental import Union
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
 from reconciler.kernel.neighbours import NeighbourDecoder, NeighbourEntry, dump_fdb, dump_neighbours
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.last_answer import LastAnswer
 from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.kinds.base import MemoryPart
 from reconciler.model.objects import FdbEntry, Key, Neighbour, Seen
-from reconciler.model.observed import Keyed, SandboxFact, keyed
+from reconciler.model.observed import Keyed, Named, SandboxFact, keyed
+from reconciler.model.plan import Operation
 from reconciler.model.wanted import WantedState
 from reconciler.observe.addresses import link_addresses
+from reconciler.observe.firewall import FirewallView
 from reconciler.observe.links import Peer, Peers, near_links
 from reconciler.observe.records import decode_records
 from reconciler.observe.routes import unicast_routes
@@ -34,7 +36,7 @@ class Glimpse:
 
     fact: SandboxFact
     asked: frozenset[str] = frozenset()
-    seen: Keyed = ()
+    seen: Keyed = field(default_factory=dict)
     peers: tuple[tuple[NsRef, tuple[int, int], Peer], ...] = ()
     sublinks: tuple[Link, ...] = ()
     host_nsid: int = NSID_NOT_ASSIGNED
@@ -78,7 +80,7 @@ class Entries:
                     continue
                 before = (entry, ifname, (made.key, Seen(made, is_ours=True)))
             self._known[id(entry)] = before
-        return tuple(found for _, _, found in self._known.values())
+        return dict(found for _, _, found in self._known.values())
 
 
 def _entry(ns: NsRef, ifname: str, entry: NeighbourEntry) -> FdbEntry | Neighbour | None:
@@ -103,9 +105,9 @@ class HostObjects:
             if before is None or before[0] != basis:
                 before = (basis, keyed(near_links(HOST, (link,), names, peers)))
             self._known[link.ifindex] = before
-        links = chain.from_iterable(found for _, found in self._known.values())
+        links = chain.from_iterable(found.items() for _, found in self._known.values())
         addresses = link_addresses(HOST, host.addresses, host.own_names())
-        return (*links, *keyed(chain(addresses, unicast_routes(HOST, host.routes, names))))
+        return {**dict(links), **keyed(chain(addresses, unicast_routes(HOST, host.routes, names)))}
 
 
 @dataclass(slots=True)
@@ -117,8 +119,8 @@ class Memory:
     inode, with what was found in them. overlays: the same for namespaces with names of overlay networks, None for those of others.
     entries: what the entries in those came to; never stale, so never forgotten.
     files: all sandbox files, and for whom they were looked up. containers: what their engine said, by the name that the specs call
-    each by. container_files: those of theirs that hold our text. firewall: our tables, those in the namespaces of overlay networks
-    `firewall_in` among them. foreign_drops: what was found with them of other tables. name_server: the process of the name server
+    each by. container_files: those of theirs that hold our text. firewall: our tables on the host and in the namespaces of overlay
+    networks; touched_elements: what was done to them since. name_server: the process of the name server
     that answered last, 0 when none did. revision: commit and dirty flag of the specs, and what they wanted then; asked for in a
     cluster only. records: reads what the host's own store holds.
     """
@@ -132,9 +134,9 @@ class Memory:
     files: tuple[Mapping[str, str], Keyed] | None = None
     containers: dict[str, ContainerAnswer] = field(default_factory=dict)
     container_files: Keyed | None = None
-    firewall: Keyed | None = None
-    firewall_in: frozenset[tuple[str, int]] = frozenset()
-    foreign_drops: tuple[str, ...] = ()
+    firewall: dict[Named, FirewallView] = field(default_factory=dict)
+    touched_elements: list[Operation] = field(default_factory=list)
+    all_firewalls: Union[Named, Key, Seen] = field(default_factory=Union)
     name_server: int = 0
     revision: tuple[WantedState, tuple[str, bool]] | None = None
     records: LastAnswer[[Mapping[str, str]], Records] = field(default_factory=lambda: LastAnswer(decode_records))
@@ -150,10 +152,14 @@ class Memory:
                 self.others = {key: found for key, found in self.others.items() if f"netns:{key[0]}" != ns}
                 self.overlays = {key: found for key, found in self.overlays.items() if f"netns:{key[0]}" != ns}
 
-    def forget_parts(self, parts: Collection[MemoryPart]) -> None:
-        """Look again at what is kept apart from namespaces."""
-        for part in parts:
-            if part:
+    def forget_touched(self, operations: Sequence[Operation]) -> None:
+        """Look again where these took place."""
+        self.forget({ns for operation in operations for ns in operation.namespaces()})
+        for operation in operations:
+            part = operation.object.traits.memory
+            if part == "firewall":
+                self.touched_elements.append(operation)
+            elif part:
                 setattr(self, part, None)
 
     def forget_host_links(self, links: frozenset[int]) -> None:
@@ -168,7 +174,8 @@ class Memory:
             self.containers = {name: found for name, found in self.containers.items() if name not in names}
 
     def forget_all(self) -> None:
-        self.host = self.files = self.container_files = self.firewall = self.revision = None
+        self.host = self.files = self.container_files = self.revision = None
+        self.firewall.clear()
         self.containers.clear()
         self.sandboxes.clear()
         self.others.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.dns.launch import is_current, published_zones, running_server
@@ -17,7 +17,7 @@ class NamesSeen:
     zones: the text that was published last. server: the process of the server that answered, 0 without one.
     """
 
-    seen: Keyed = ()
+    seen: Keyed = field(default_factory=dict)
     unserved: tuple[tuple[str, str], ...] = ()
     zones: str = ""
     server: int = 0
@@ -27,7 +27,7 @@ def observe_names(run_dir: Path) -> NamesSeen:
     """Ask the server. Where one ran that runs no more, or is not of this version and this host, the digest says so in words."""
     running, zones = running_server(run_dir), published_zones(run_dir)
     if running is None:
-        return NamesSeen(seen=_seen("no server runs") if zones else (), zones=zones)
+        return NamesSeen(seen=_seen("no server runs") if zones else {}, zones=zones)
     digest = running.digest if is_current(running) else f"another server runs (version {running.version})"
     unserved = tuple(sorted(running.failures.items()))
     return NamesSeen(seen=_seen(digest), unserved=unserved, zones=zones, server=running.pid)

@@ -61,7 +61,7 @@ def _overlay(namespaces: Namespaces, ns: NsRef, entries: Entries) -> Overlay | N
 
 
 def _objects(ns: NsRef, seen: View, entries: Keyed, settings: tuple[Seen, ...], peers: Peers) -> Keyed:
-    return (*keyed((*overlay_objects(ns, seen, peers), *settings)), *entries)
+    return {**keyed((*overlay_objects(ns, seen, peers), *settings)), **entries}
 
 
 def overlay_objects(ns: NsRef, seen: View, peers: Peers) -> Iterator[Seen]:

@@ -131,7 +131,7 @@ class Passes:
         else:
             memory.forget(dirty.namespaces)
         if dirty.is_firewall:
-            memory.firewall = None
+            memory.firewall.clear()
         if cluster is not None and self._presence is not None:
             cluster.is_watched = self._presence.is_established and cluster.has_sign_of_life
 

@@ -108,7 +108,7 @@ class ScriptedHost:
             sandboxes=sandboxes | {ns: SandboxFact(inode=0, error=error) for ns, error in self.unusable.items()},
             ports=self.ports,
             zones=next((each.text for each in found if isinstance(each, NameTables)), ""),
-            firewall=tuple(self.seen.items()),
+            firewall=self.seen,
             records=decode_records({entry.key: entry.value.decode() for entry in self.list("")}),
         )
 

@@ -6,20 +6,25 @@ import json
 import os
 import random
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from ipaddress import ip_network
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from reconciler.apply.firewall import apply_firewall
 from reconciler.errors import FirewallError, FirewallMissing, NameConflict, PrivilegeError
-from reconciler.firewall.ruleset import TABLE
+from reconciler.firewall.ruleset import TABLE, TABLES
 from reconciler.kernel import nft as nft_module
+from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
-from reconciler.model.objects import FirewallElement, FirewallRules, Object, Unit
+from reconciler.model.objects import FirewallElement, FirewallRules, Key, Object, Unit
 from reconciler.model.plan import Action, Operation
 from reconciler.model.wanted import BridgeOptions
-from reconciler.observe.firewall import observe_firewall
+from reconciler.observe.firewall import HOST_PLACE, observe_firewall, view_firewalls
 from tests.fakes.desired import network
 from tests.kernel.firewall_host import FirewallHost
 from tests.machine import Machine
@@ -390,3 +395,71 @@ def test_context_is_made_anew_without_leaving_anything_open(
         converge(host)
 
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_touched_elements_are_seen_as_a_whole_listing_sees_them(
+    host: FirewallHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After any of our changes only what they touched is asked for; after anybody else's, everything is."""
+    converge(host)
+    chooser, listed = random.Random(7), Mock(wraps=host.nft.list_table)
+    monkeypatch.setattr(host.nft, "list_table", listed)
+    there = {key: found.object for key, found in host.seen().items() if isinstance(found.object, FirewallElement)}
+    with host.machine.inside(host.ns), Namespaces(Path("/run/netns"), "x") as namespaces:
+        look = partial(view_firewalls, nft=host.nft, namespaces=namespaces, overlays=(), units=tuple)
+        known = look({}, ())
+        for step in range(12):
+            operations = [_random_change(chooser, there) for _ in range(chooser.randint(1, 4))]
+            operations = list({operation.key: operation for operation in operations}.values())
+            assert [outcome.error for outcome in apply_firewall(operations, host.nft) if outcome.error] == []
+            is_foreign = step % 4 == 3
+            if is_foreign:
+                with Nft() as other:
+                    other.run(f"add element inet {TABLE} bridges {{ foreign{step} }}\n")
+            listed.reset_mock()
+            known = look(known, operations)
+
+            touched = [operation.object for operation in operations]
+            is_any_interval = any(TABLES[e.family].sets_by_name[e.set_name].is_interval for e in touched)
+            assert listed.called == (is_foreign or is_any_interval)
+            assert known[HOST_PLACE].seen == host.seen()
+            for operation in operations:
+                there.pop(operation.key, None)
+                there.update({} if operation.after is None else {operation.key: operation.after})
+
+        host.nft.run(f"delete element inet {TABLE} bridges {{ foreign3 }}\n")
+        listed.reset_mock()
+        assert look(known, ())[HOST_PLACE].seen == known[HOST_PLACE].seen, "nobody told of a change"
+        gone = next(found for found in there.values() if found.set_name == "macs")
+        host.nft.run(f"delete element bridge {TABLE} macs {{ {' . '.join(gone.element)} }}\n")
+        assert look(known, [Operation(action=Action.CREATE, before=None, after=gone, unit=gone.unit)])[
+            HOST_PLACE
+        ].seen == (host.seen()), "what is not there is not seen"
+
+
+def _random_change(chooser: random.Random, there: Mapping[Key, FirewallElement]) -> Operation:
+    """Change or remove an element that is there, or add one; each kind of set comes up."""
+    unit = Unit(network="net", attachment=chooser.choice(["a", "b" * 120]))
+    if there and chooser.random() < 0.5:
+        before = there[chooser.choice(sorted(there))]
+        after = None if chooser.random() < 0.5 or before.value else replace(before, unit=unit)
+        action = Action.DELETE if after is None else Action.UPDATE
+        return Operation(action=action, before=before, after=after, unit=before.unit)
+    number = chooser.randint(1, 250)
+    family, set_name, element, value = chooser.choice(
+        [
+            ("inet", "icc", (f"br-{number}", "br-0"), "accept"),
+            ("inet", "routed", ("ipv6", f"br-{number}"), ""),
+            ("inet", "links6", (f"br-{number}", "fd00::1", "fd00::2", "tcp", "80"), ""),
+            ("inet", "published_host4", (f"192.0.2.{number}", "udp", "53"), f"10.0.0.{number} . 53"),
+            ("inet", "published_any6", ("sctp", str(number)), f"fd00::{number} . 81"),
+            ("inet", "own4", (f"10.{number}.0.0/16", f"br-{number}"), ""),
+            ("bridge", "macs", (f"rcv{number}", f"02:42:ac:1e:01:{number:02x}"), ""),
+            ("bridge", "sources6", (f"rcv{number}", f"02:42:ac:1e:01:{number:02x}", f"fd00::{number:x}"), ""),
+        ]
+    )
+    made = FirewallElement(unit=unit, family=family, table=TABLE, set_name=set_name, element=element, value=value)
+    before = there.get(made.key)
+    return Operation(
+        action=Action.CREATE if before is None else Action.UPDATE, before=before, after=made, unit=made.unit
+    )

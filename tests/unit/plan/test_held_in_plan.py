@@ -111,7 +111,7 @@ def looked(
         sandboxes=FOREIGN,
         ports=ports or HostPorts(),
         zones=tables_of(seen_objects(seen)).text,
-        firewall=tuple(seen.items()),
+        firewall=seen,
         records=records,
         cluster=cluster,
         place=PLACE,
