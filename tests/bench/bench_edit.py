@@ -151,7 +151,7 @@ class PureHost:
             self._facts,
             seen=seen,
             sandboxes={ns: self._facts.sandboxes.get(ns, fact) for ns, fact in facts.items()},
-            firewall=tuple((k, s) for k, s in seen.items() if isinstance(s.object, FirewallElement | FirewallRules)),
+            firewall={k: s for k, s in seen.items() if isinstance(s.object, FirewallElement | FirewallRules)},
             zones=next((each.text for each in objects.values() if isinstance(each, NameTables)), ""),
             records=decode_records(texts),
         )
