@@ -2,6 +2,7 @@
 
     ReconcilerError
       SpecError            the user mends a spec: file, line, column, what was expected
+        ExpectationUnmet   an expectation that the specs do not bring about
       RevisionUnreadable   the specs of a git revision cannot be had (exit 65)
       ConfigError          bad tool configuration (exit 78)
       PlanError            the specs are fine, this host cannot have them as they are
@@ -89,6 +90,10 @@ class SpecError(ReconcilerError):
     def __init__(self, file: str, line: int, column: int, message: str) -> None:
         super().__init__(f"{file}:{line}:{column}: {message}")
         self.file, self.line, self.column, self.message = file, line, column, message
+
+
+class ExpectationUnmet(SpecError):
+    """At the expectation's own place."""
 
 
 class RevisionUnreadable(ReconcilerError):

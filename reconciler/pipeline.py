@@ -318,6 +318,8 @@ def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drif
         drift=drift,
         spec_faults=loaded.faults,
         spec_warnings=loaded.warnings,
+        spec_files=loaded.files,
+        expectations=loaded.expectations,
         digest=loaded.digest,
         sources=loaded.wanted.sources,
         sandboxes={ns: fact.inode for ns, fact in view.facts.sandboxes.items() if fact.inode},

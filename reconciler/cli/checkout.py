@@ -13,16 +13,25 @@ from reconciler.model.wanted import Source
 def in_checkout(place: Source, environment: Mapping[str, str] = os.environ) -> Source:
     """Return the place with its file relative to the checkout, as annotations want it.
 
-    The checkout is GITHUB_WORKSPACE, else the working folder; a file outside of it keeps its path. A line beyond the end of the
+    The checkout is GITHUB_WORKSPACE, else CI_PROJECT_DIR (GitLab), else the repository that the working folder is in, else that
+    folder; a file outside of it keeps its path. A line beyond the end of the
     file, as of specs that were good before and are not the file's text any more, becomes the whole file (0).
     """
-    root = Path(environment.get("GITHUB_WORKSPACE") or ".").resolve()
+    root = _checkout(environment.get("GITHUB_WORKSPACE") or environment.get("CI_PROJECT_DIR") or "", os.getcwd())
     try:
         file = str(Path(place.file).resolve().relative_to(root))
     except (ValueError, OSError, RuntimeError):
         file = place.file
     is_there = place.line <= _line_count(place.file, unknown=place.line)
     return Source(file, place.line if is_there else 0, place.column if is_there else 0)
+
+
+@lru_cache(maxsize=4)
+def _checkout(named: str, folder: str) -> Path:
+    if named:
+        return Path(named).resolve()
+    here = Path(folder)
+    return next((parent for parent in (here, *here.parents) if (parent / ".git").exists()), here)
 
 
 def _line_count(file: str, *, unknown: int) -> int:

@@ -1,11 +1,11 @@
-"""Faults of specs for machines: JSON in the shape of `terraform validate -json`, and GitHub's workflow commands."""
+"""Faults of specs as JSON in the shape of `terraform validate -json`, and findings as GitHub's workflow commands."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from reconciler.cli.checkout import in_checkout
+from reconciler.cli.findings import Finding, Level
 from reconciler.cli.terminal import printable
 from reconciler.errors import SpecError
 from reconciler.model.wanted import Source, SpecWarning
@@ -41,20 +41,23 @@ def validation(faults: Sequence[SpecError], warnings: Sequence[SpecWarning]) -> 
     }
 
 
-def fault_annotations(faults: Sequence[SpecError]) -> list[str]:
-    """Give one `::error` per fault, within the limit; its last place says how many more there are."""
-    places = ((fault.message, Source(fault.file, fault.line, fault.column)) for fault in sorted(faults, key=_place))
-    return limited([_placed("error", said, at) for said, at in places], "error")
+def workflow_commands(findings: Iterable[Finding], sum_line: str = "") -> str:
+    """Give one workflow command per line, as many of each level as GitHub takes; the last says how many more there are.
+
+    sum_line: a notice at the end, which counts too.
+    """
+    by_level: dict[Level, list[str]] = {level: [] for level in Level}
+    for finding in findings:
+        by_level[finding.level].append(_annotation(finding))
+    lines = [line for level, found in by_level.items() for line in _limited(found, level, has_sum=bool(sum_line))]
+    if sum_line:
+        lines.append(annotation(Level.NOTICE, sum_line, title="reconcile"))
+    return "".join(f"{line}\n" for line in lines)
 
 
-def warning_annotations(warnings: Sequence[SpecWarning]) -> list[str]:
-    places = ((warning.message, warning.source) for warning in sorted(warnings))
-    return [_placed("warning", said, at) for said, at in places]
-
-
-def _placed(level: str, message: str, place: Source) -> str:
-    at = in_checkout(place)
-    return annotation(level, message, file=at.file, line=at.line, column=at.column)
+def _annotation(finding: Finding) -> str:
+    at = finding.place or Source("", 0, 0)
+    return annotation(finding.level, finding.message, file=at.file, line=at.line, column=at.column, title=finding.title)
 
 
 def annotation(level: str, message: str, *, file: str = "", line: int = 0, column: int = 0, title: str = "") -> str:
@@ -64,11 +67,12 @@ def annotation(level: str, message: str, *, file: str = "", line: int = 0, colum
     return f"::{level}{' ' if given else ''}{given}::{_escaped(message)}"
 
 
-def limited(lines: Sequence[str], level: str) -> list[str]:
-    if len(lines) <= ANNOTATIONS_MAX:
-        return list(lines)
-    left = len(lines) - ANNOTATIONS_MAX + 1
-    return [*lines[: ANNOTATIONS_MAX - 1], annotation(level, f"{left} more, see the log of this step")]
+def _limited(lines: Sequence[str], level: Level, *, has_sum: bool) -> Sequence[str]:
+    room = ANNOTATIONS_MAX - (has_sum and level is Level.NOTICE)
+    if len(lines) <= room:
+        return lines
+    left = len(lines) - room + 1
+    return [*lines[: room - 1], annotation(level, f"{left} more, see the log of this step")]
 
 
 def _escaped(text: str) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from reconciler.cli.terminal import has_colours, show
 from reconciler.errors import ReconcilerError
 
+if TYPE_CHECKING:
+    from reconciler.cli.findings import Checked
+
 GIT: Final = "git:"
 AGAINST: Final = ("live", "status", "empty")
-FORMS: Final = ("text", "json", "markdown", "github")
+FORMS: Final = ("text", "json", "markdown", "github", "sarif", "junit")
+METAVAR: Final = f"{'|'.join(FORMS)}[=FILE]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,17 @@ def write_out(forms: Sequence[Form], render: Callable[[str, bool], str]) -> None
             show(render(form.name, has_colours(sys.stdout)))
         else:
             _write(form.file, render(form.name, False))
+
+
+def for_machines(name: str, checked: Checked, specs_dir: str) -> str:
+    """Give `sarif` or `junit`."""
+    if name == "sarif":
+        from reconciler.cli.sarif import sarif
+
+        return sarif(checked, specs_dir)
+    from reconciler.cli.junit import junit
+
+    return junit(checked)
 
 
 def _write(file: str, text: str) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 import click
 
-from reconciler.cli.forms import Form, is_text_shown, write_out
+from reconciler.cli.forms import Form, for_machines, is_text_shown, write_out
 from reconciler.cli.invocation import Invocation
 from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.options import global_options
@@ -48,7 +48,7 @@ def dry_run(
     if is_text_shown(outputs):
         log_faults(report)
         log_spec_warnings(report.spec_warnings)
-    write_out(outputs, partial(_plan, report, issues))
+    write_out(outputs, partial(_plan, report, issues, str(settings.specs_dir)))
     code = exit_code(report, issues)
     has_changes = bool(report.plan.operations)
     return ExitCode.CHANGES if code is ExitCode.OK and is_detailed and has_changes else code
@@ -82,16 +82,22 @@ def _finish(invoked: Invocation, report: Report, started: float) -> ExitCode:
     return exit_code(report, issues)
 
 
-def _plan(report: Report, issues: tuple[Unsettled, ...], name: str, is_coloured: bool) -> str:
+def _plan(report: Report, issues: tuple[Unsettled, ...], specs_dir: str, name: str, is_coloured: bool) -> str:
     match name:
         case "json":
             from reconciler.cli.plan_json import plan_json
 
             return plan_json(report, issues)
         case "github":
-            from reconciler.cli.plan_github import plan_github
+            from reconciler.cli.diagnostics import workflow_commands
+            from reconciler.cli.plan_findings import plan_findings
+            from reconciler.cli.plan_text import count_line
 
-            return plan_github(report, issues)
+            return workflow_commands(plan_findings(report, issues), count_line(report))
+        case "sarif" | "junit":
+            from reconciler.cli.plan_findings import checked_plan
+
+            return for_machines(name, checked_plan(report, issues), specs_dir)
         case "markdown":
             raise click.UsageError("--output markdown goes with --against git:REV")
     from reconciler.cli.plan_text import plan_text

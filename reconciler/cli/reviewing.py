@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from reconciler.cli.forms import Form, is_text_shown, write_out
+from reconciler.cli.forms import Form, for_machines, is_text_shown, write_out
 from reconciler.cli.invoked import begin
 from reconciler.cli.logs import log
 from reconciler.cli.pass_log import log_fault, log_spec_warnings
@@ -41,7 +41,7 @@ def review_revision(
         for fault in review.faults:
             log_fault(fault)
         log_spec_warnings(review.warnings)
-    write_out(outputs, partial(_rendered, review, are_objects_wanted))
+    write_out(outputs, partial(_rendered, review, are_objects_wanted, str(invoked.settings.specs_dir)))
     if any(form.name == "github" for form in outputs):
         _add_step_summary(review)
     codes = [issue.exit_code for host in review.hosts for issue in undecided(host.report)]
@@ -50,7 +50,7 @@ def review_revision(
     return ExitCode.CHANGES if code is ExitCode.OK and is_detailed and is_changed else code
 
 
-def _rendered(review: Review, are_objects_wanted: bool, name: str, is_coloured: bool) -> str:
+def _rendered(review: Review, are_objects_wanted: bool, specs_dir: str, name: str, is_coloured: bool) -> str:
     match name:
         case "json":
             from reconciler.cli.review_json import review_json
@@ -61,9 +61,15 @@ def _rendered(review: Review, are_objects_wanted: bool, name: str, is_coloured: 
 
             return review_markdown(review)
         case "github":
-            from reconciler.cli.review_github import review_github
+            from reconciler.cli.diagnostics import workflow_commands
+            from reconciler.cli.review_findings import review_findings
+            from reconciler.cli.review_words import sum_line
 
-            return review_github(review)
+            return workflow_commands(review_findings(review), sum_line(review))
+        case "sarif" | "junit":
+            from reconciler.cli.review_findings import checked_review
+
+            return for_machines(name, checked_review(review), specs_dir)
     from reconciler.cli.review_text import review_text
 
     return review_text(review, is_coloured=is_coloured, are_objects_wanted=are_objects_wanted)

@@ -54,6 +54,8 @@ def between(before: LoadedSpecs, after: LoadedSpecs, settings: Settings) -> tupl
             plan=Plan(),
             spec_faults=after.faults,
             spec_warnings=after.warnings,
+            spec_files=after.files,
+            expectations=after.expectations,
             digest=after.digest,
             sources=after.wanted.sources,
         )
@@ -79,6 +81,8 @@ def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Obj
         drift=plan,
         spec_faults=loaded.faults,
         spec_warnings=loaded.warnings,
+        spec_files=loaded.files,
+        expectations=loaded.expectations,
         digest=loaded.digest,
         sources=loaded.wanted.sources,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.errors import ReconcilerError, SpecError
 from reconciler.model.desired import DesiredState
+from reconciler.model.expectation import Expectation
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Outcome, Plan
@@ -20,7 +21,8 @@ class Report:
     plan: what was to be done (of the first round), its problems included. outcomes: empty for a dry run.
     drift: what a second look still found to be done; no operations is the proof that the host is as desired.
     digest: of the specs' names and contents. sandboxes: the inode of each sandbox's namespace at the last look.
-    running: the endpoints whose link was there at the last look. sources: where units are declared.
+    running: the endpoints whose link was there at the last look. sources: where units are declared. spec_files: those read.
+    expectations: those that they hold.
     """
 
     desired: DesiredState
@@ -29,6 +31,8 @@ class Report:
     drift: Plan = field(default_factory=Plan)
     spec_faults: tuple[SpecError, ...] = ()
     spec_warnings: tuple[SpecWarning, ...] = ()
+    spec_files: tuple[str, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
     digest: str = ""
     sandboxes: Mapping[NsRef, int] = field(default_factory=dict)
     running: frozenset[Unit] = frozenset()

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.errors import SpecError
+from reconciler.errors import ExpectationUnmet
 from reconciler.model.desired import DesiredAttachment
 from reconciler.model.expectation import Expectation
 from reconciler.model.objects import IPAddress, Unit
@@ -42,7 +42,7 @@ class _Found:
         return found == self.server or (found is not None and found.kind is self.server.kind is PartyKind.OUTSIDE)
 
 
-def unmet(expectations: Iterable[Expectation], walk: Walk, documents: Sequence[Document]) -> Iterator[SpecError]:
+def unmet(expectations: Iterable[Expectation], walk: Walk, documents: Sequence[Document]) -> Iterator[ExpectationUnmet]:
     """Give a fault for each expectation that is not met, with the first pair that shows it and the line that is why.
 
     What is not known is neither: the expectation is not proved, whichever it is.
@@ -52,7 +52,7 @@ def unmet(expectations: Iterable[Expectation], walk: Walk, documents: Sequence[D
         if said:
             why = f" ({expectation.why})" if expectation.why else ""
             at = expectation.source
-            yield SpecError(at.file, at.line, at.column, f"{said}{why}")
+            yield ExpectationUnmet(at.file, at.line, at.column, f"{said}{why}")
 
 
 def _contradiction(expectation: Expectation, walk: Walk, documents: Sequence[Document]) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.diagnostics import ANNOTATIONS_MAX, annotation, fault_annotations
-from reconciler.cli.plan_github import plan_github
+from reconciler.cli.diagnostics import ANNOTATIONS_MAX, annotation, workflow_commands
+from reconciler.cli.findings import fault_findings
+from reconciler.cli.plan_findings import plan_findings
 from reconciler.cli.plan_json import plan_json
-from reconciler.cli.plan_text import plan_text
+from reconciler.cli.plan_text import count_line, plan_text
 from reconciler.cli.root import main
 from reconciler.errors import NameConflict, SpecError
 from reconciler.model.desired import DesiredState
@@ -208,7 +209,7 @@ def test_annotations_stand_where_things_were_declared(monkeypatch: pytest.Monkey
     monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
     of = report(DELETE_BRIDGE, problems=((FRONT, NameConflict("br-front: in the way")),))
 
-    assert plan_github(of, undecided(of)).splitlines() == [
+    assert workflow_commands(plan_findings(of, undecided(of)), count_line(of)).splitlines() == [
         "::error file=specs/a.yaml,line=3,col=5,title=OwnershipConflict::network front: br-front: in the way",
         "::warning file=specs/a.yaml,line=3,col=5,title=disruption::network front: connections are lost",
         "::notice title=reconcile::Plan: 0 to create, 0 to change, 1 to delete",
@@ -223,7 +224,8 @@ def test_annotation_cannot_be_ended_by_what_it_says() -> None:
 
 @pytest.mark.parametrize("count", [ANNOTATIONS_MAX, ANNOTATIONS_MAX + 1, 100])
 def test_annotations_stay_within_the_limit_and_say_how_many_more(count: int) -> None:
-    lines = fault_annotations([SpecError("a.yaml", number + 1, 1, "m") for number in range(count)])
+    faults = [SpecError("a.yaml", number + 1, 1, "m") for number in range(count)]
+    lines = workflow_commands(fault_findings(faults)).splitlines()
 
     assert len(lines) == ANNOTATIONS_MAX
     assert ("more" in lines[-1]) == (count > ANNOTATIONS_MAX)

@@ -1,0 +1,83 @@
+"""What of specs, a plan or a review a reviewer must see, each at its line: what annotations, SARIF and JUnit are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from reconciler.cli.checkout import in_checkout
+from reconciler.errors import ExpectationUnmet, SpecError
+from reconciler.model.expectation import Expectation
+from reconciler.model.wanted import Source, SpecWarning
+
+
+class Level(StrEnum):
+    """In the words of workflow commands, the worst first."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTICE = "notice"
+
+
+class Rule(StrEnum):
+    """What kind of finding it is. The names are for machines that remember what was dismissed: they stay."""
+
+    FAULT = "spec-fault"
+    EXPECTATION = "expectation-unmet"
+    PROBLEM = "not-possible"
+    WARNING = "spec-warning"
+    REMARK = "no-effect"
+    DISRUPTION = "disruption"
+    EFFECT = "effect-on-host"
+    CHANGE = "spec-change"
+
+
+RULES: Final = {
+    Rule.FAULT: "The specs have a fault: what it is about is left as it runs.",
+    Rule.EXPECTATION: "The specs do not bring about what they expect of who reaches whom.",
+    Rule.PROBLEM: "A host cannot have what the specs declare, or a guard refuses it.",
+    Rule.WARNING: "The specs say something that hardly is meant.",
+    Rule.REMARK: "What is declared comes to nothing on a host.",
+    Rule.DISRUPTION: "The change costs traffic.",
+    Rule.EFFECT: "The change hits somebody, or changes who reaches whom, on a host or between hosts.",
+    Rule.CHANGE: "An entry of the specs changes.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """place: None where no line is to blame. title: a few words above the message. host: whose it is, "" for all."""
+
+    rule: Rule
+    level: Level
+    message: str
+    title: str = ""
+    place: Source | None = None
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """All that was looked at, and what was found. what: `validate`, `plan` or `review`. hosts: those that a plan was made for."""
+
+    what: str
+    findings: tuple[Finding, ...]
+    files: tuple[str, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+def fault_findings(faults: Iterable[SpecError]) -> Iterator[Finding]:
+    """Give the faults sorted by place."""
+    for fault in sorted(faults, key=lambda one: (one.file, one.line, one.column, one.message)):
+        rule = Rule.EXPECTATION if isinstance(fault, ExpectationUnmet) else Rule.FAULT
+        place = in_checkout(Source(fault.file, fault.line, fault.column))
+        yield Finding(rule=rule, level=Level.ERROR, message=fault.message, place=place)
+
+
+def warning_findings(warnings: Iterable[SpecWarning]) -> Iterator[Finding]:
+    for warning in sorted(warnings):
+        place = in_checkout(warning.source)
+        yield Finding(rule=Rule.WARNING, level=Level.WARNING, message=warning.message, place=place)

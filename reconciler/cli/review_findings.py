@@ -1,0 +1,61 @@
+"""What of a review a reviewer must see: errors for what cannot be, warnings for what is hit, notices for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from reconciler.cli.checkout import in_checkout
+from reconciler.cli.findings import Checked, Finding, Level, Rule, fault_findings, warning_findings
+from reconciler.cli.review_words import BETWEEN, entry_title, field_line, flow_parts, host_parts
+from reconciler.model.wanted import Source
+from reconciler.review.values import Review, SharedChange
+from reconciler.status.verdict import undecided
+
+
+def checked_review(review: Review) -> Checked:
+    reports = [host.report for host in review.hosts]
+    return Checked(
+        what="review",
+        findings=tuple(review_findings(review)),
+        files=tuple(sorted({file for report in reports for file in report.spec_files})),
+        expectations=tuple(dict.fromkeys(chain.from_iterable(report.expectations for report in reports))),
+        hosts=tuple(host.host for host in review.hosts),
+    )
+
+
+def review_findings(review: Review) -> Iterator[Finding]:
+    """Give errors, then warnings, then notices."""
+    yield from fault_findings(review.faults)
+    for host in review.hosts:
+        for issue in undecided(host.report):
+            message = f"{host.host}: {issue.unit}: {issue.message}"
+            yield Finding(rule=Rule.PROBLEM, level=Level.ERROR, message=message, title=issue.reason, host=host.host)
+    yield from warning_findings(review.warnings)
+    yield from _effects(review)
+    for change in review.changes:
+        yield from _changes(change, [host.host for host in review.hosts])
+
+
+def _effects(review: Review) -> Iterator[Finding]:
+    """One per host that tells who is hit, and who reaches whom now or no longer; one for what is between hosts."""
+    parts = [(host.host, f"host {host.host}", host_parts(host)) for host in review.hosts]
+    for host, title, found in (*parts, ("", BETWEEN, flow_parts(review.between))):
+        told = [f"{heading}: {'; '.join(lines)}" for heading, lines in found]
+        if told:
+            yield Finding(rule=Rule.EFFECT, level=Level.WARNING, message="\n".join(told), title=title, host=host)
+
+
+def _changes(change: SharedChange, hosts: list[str]) -> Iterator[Finding]:
+    title = entry_title(change, hosts)
+    if change.is_before or not change.fields:
+        yield _change(title, "", change.source, is_there=not change.is_before)
+    for field in change.fields if not change.is_before else ():
+        yield _change(field_line(field), title, field.source, is_there=field.after is not None)
+
+
+def _change(message: str, title: str, source: Source, *, is_there: bool) -> Finding:
+    """What is gone has no line in the checkout any more, and stands at the file."""
+    at = in_checkout(source)
+    place = at if is_there else Source(at.file, 0, 0)
+    return Finding(rule=Rule.CHANGE, level=Level.NOTICE, message=message, title=title, place=place)
