@@ -12,14 +12,10 @@ from reconciler.errors import ConfigError, SpecError
 from reconciler.git_tree import laid_out
 from reconciler.guard.expected import documents_of, named_hosts, unmet_expectations
 from reconciler.guard.rehearsal import between
-from reconciler.model.desired import DesiredState
-from reconciler.model.report import Report
 from reconciler.reach.stand_ins import walk_of
-from reconciler.review.entries import Entry, differing_entries, entry_changes
 from reconciler.review.expectations import unmet
-from reconciler.review.flows import BETWEEN, flow_changes
-from reconciler.review.make_review import host_review, review_of
-from reconciler.review.values import NO_CHANGES, EntryChange, Review
+from reconciler.review.make_review import reviewed
+from reconciler.review.values import Planned, Review
 from reconciler.settings import Settings
 from reconciler.spec.fields import is_glob
 from reconciler.spec.load import LoadedSpecs, load_specs
@@ -66,33 +62,20 @@ def _compared(
     first = after.load(settings, settings.host, None)
     was = before.load(settings, settings.host, first)
     known = sorted({*named_hosts(before.folder, was), *named_hosts(after.folder, first), *_listed(hosts_file)})
-    loads: list[tuple[LoadedSpecs, LoadedSpecs]] = []
-    states: list[tuple[DesiredState, Report]] = []
+    plans: list[Planned] = []
     for index, host in enumerate(_chosen(hosts, known, settings.host)):
         old = before.load(settings, host, was, is_for_host_alone=index > 0)
         new = after.load(settings, host, first, is_for_host_alone=index > 0)
-        loads.append((old, new))
-        states.append(between(old, new, replace(settings, host=host)))
-    walks = walk_of(had for had, _ in states), walk_of(report.desired for _, report in states)
-    differing: dict[tuple[int, ...], tuple[Entry, ...]] = {}
-    changes: dict[str, tuple[EntryChange, ...]] = {}
-    for (old, new), (_, report) in zip(loads, states, strict=True):
-        documents = tuple(map(id, (*old.documents, *new.documents)))
-        if documents not in differing:  # hosts differ by what their templates give alone
-            differing[documents] = differing_entries(old.documents, new.documents)
-        changes[report.desired.host.name] = entry_changes(differing[documents], old.wanted, new.wanted)
-    if any(old.faults for old, _ in loads):
+        plans.append(between(old, new, replace(settings, host=host)))
+    if any(planned.before.faults for planned in plans):
         name = f"{name}, without what has faults there"
+    walks = walk_of(planned.had for planned in plans), walk_of(planned.report.desired for planned in plans)
     faults: Iterable[SpecError] = ()
-    if not any(report.spec_faults for _, report in states):
-        expected, declared = loads[0][1].expectations, documents_of(new for _, new in loads)
+    if not any(planned.report.spec_faults for planned in plans):
+        expected, declared = plans[0].after.expectations, documents_of(planned.after for planned in plans)
         is_whole = {*walks[1].sites} >= {*named_hosts(after.folder, first)}
         faults = unmet(expected, walks[1], declared) if is_whole else unmet_expectations(first, settings)
-    flows = flow_changes(*walks)
-    reviews = (
-        host_review(had, report, *walks, flows.get(report.desired.host.name, NO_CHANGES)) for had, report in states
-    )
-    return review_of(name, changes, reviews, flows[BETWEEN], faults)
+    return reviewed(name, plans, *walks, faults)
 
 
 def _listed(hosts_file: Path | None) -> Iterable[str]:

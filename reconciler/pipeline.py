@@ -25,7 +25,8 @@ from reconciler.facts import Facts
 from reconciler.flows import stale_flows
 from reconciler.gather import gather
 from reconciler.guard.expected import unmet_expectations
-from reconciler.guard.guarded import anothers_host, guarded, refuse_when_suspended
+from reconciler.guard.guarded import anothers_host, applied_last, guarded, refuse_when_suspended
+from reconciler.guard.last_good import read_last_good
 from reconciler.guard.orders import NO_ORDERS, Orders
 from reconciler.guard.recovery import Run, forget, instead, recovered_pass, take_back
 from reconciler.guard.rehearsal import rehearsed
@@ -39,8 +40,9 @@ from reconciler.observe.marks import host_marks
 from reconciler.observe.occupants import observe_occupants
 from reconciler.plan.make_plan import Blocked, Boundaries, make_plan
 from reconciler.plan.vacated import vacated, vacated_remarks
+from reconciler.review.values import Planned
 from reconciler.settings import Settings
-from reconciler.spec.load import LoadedSpecs, load_specs
+from reconciler.spec.load import NOTHING, LoadedSpecs, load_specs
 from reconciler.status.write import told_status
 
 log = logging.getLogger(__name__)
@@ -50,17 +52,17 @@ _ROUNDS = 6
 when what a plugin answered says what is to be done next."""
 
 
-def plan_pass(settings: Settings, backends: Backends, against: str = "live", orders: Orders = NO_ORDERS) -> Report:
+def plan_pass(settings: Settings, backends: Backends, against: str = "live", orders: Orders = NO_ORDERS) -> Planned:
     """Say what a pass would do. Writes nothing anywhere. against: live, or what `rehearsed` knows."""
     loaded = load(settings)
-    unmet = unmet_expectations(loaded, settings)
-    report = _planned(loaded, settings, backends, against, orders)
-    return replace(report, spec_faults=(*report.spec_faults, *unmet))
+    if against == "live":
+        planned = _planned(loaded, settings, backends, orders)
+    else:
+        planned = rehearsed(loaded, settings, backends.kv, against, orders)
+    return replace(planned, unmet=unmet_expectations(loaded, settings))
 
 
-def _planned(loaded: LoadedSpecs, settings: Settings, backends: Backends, against: str, orders: Orders) -> Report:
-    if against != "live":
-        return rehearsed(loaded, settings, backends.kv, against, orders)
+def _planned(loaded: LoadedSpecs, settings: Settings, backends: Backends, orders: Orders) -> Planned:
     found = host_marks(backends.namespaces, backends.memory)
     declared, (loaded, orders, is_other) = loaded, instead(loaded, settings, orders)
     there = _there(loaded, settings)
@@ -73,7 +75,23 @@ def _planned(loaded: LoadedSpecs, settings: Settings, backends: Backends, agains
     report = _report(view, told, (), view.plan)
     # Who is in the sandboxes in which something ends matters to those who read the plan before it is carried out.
     occupied = vacated_remarks(view.plan, observe_occupants(vacated(view.plan), backends.namespaces))
-    return replace(report, desired=replace(report.desired, remarks=(*report.desired.remarks, *occupied)))
+    report = replace(report, desired=replace(report.desired, remarks=(*report.desired.remarks, *occupied)))
+    return _beside_last(loaded, report, view, there, backends)
+
+
+def _beside_last(loaded: LoadedSpecs, report: Report, view: View, settings: Settings, backends: Backends) -> Planned:
+    """Hold a plan against what the host lacks of the specs that were applied last: that is drift, and the rest is their change."""
+    last = read_last_good(settings.state_dir)
+    if last is not None and last.current == loaded.digest and not last.kept:
+        lacking = frozenset(operation.key for operation in view.plan.operations)
+        return Planned(before=loaded, after=loaded, had=report.desired, report=report, drift=lacking)
+    before = applied_last(settings)
+    wanted = replace(before.wanted, holds=loaded.wanted.holds)
+    decision = backends.decide(wanted, view.facts)
+    had, now = decision.objects, view.decision.objects
+    lacking = frozenset(one.key for one in compared(decision, wanted, view.facts).operations)
+    drift = frozenset(key for key in lacking if had.get(key) == now.get(key))
+    return Planned(before=before, after=loaded, had=decision.desired, report=report, drift=drift)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +157,9 @@ def tear_down(
 
     Raises Refused while something is suspended.
     """
-    nothing = LoadedSpecs(wanted=WantedState(networks=(), attachments=()), faults=(), digest="", files=())
     with _at_work(settings, backends, orders):
         refuse_when_suspended(settings.state_dir)
-        report = _runner(settings, backends, progress)(nothing, replace(orders, is_prune_allowed=True))
+        report = _runner(settings, backends, progress)(NOTHING, replace(orders, is_prune_allowed=True))
         return told_status(settings, forget(settings, report))
 
 

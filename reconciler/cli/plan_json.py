@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from reconciler import __version__
 from reconciler.cli.diagnostics import diagnostics
@@ -16,22 +16,18 @@ from reconciler.model.kinds.base import Record
 from reconciler.model.objects import Key, Object, Unit
 from reconciler.model.plan import Action, Disruption, Operation
 from reconciler.model.report import Report
-from reconciler.status.json_text import Json, json_text
+from reconciler.status.json_text import Json
 from reconciler.status.verdict import Unsettled
 
 _ACTION_ORDER = {Action.DELETE: 0, Action.UPDATE: 1, Action.CREATE: 2}
 
 
-def plan_json(report: Report, issues: Sequence[Unsettled]) -> str:
-    """Give the plan as one JSON document. issues: what is in the way, by `undecided` or, after a pass, `unsettled`."""
-    return json_text(plan_document(report, issues))
-
-
-def plan_document(report: Report, issues: Sequence[Unsettled]) -> dict[str, Json]:
+def plan_document(report: Report, issues: Sequence[Unsettled], drift: Container[Key] = ()) -> dict[str, Json]:
+    """Give the plan. issues: what is in the way, by `undecided` or, after a pass, `unsettled`. drift: what it puts right alone."""
     changes = _by_key(report.plan.operations)
     counts = Counter(operation.action for operation in report.plan.operations)
     return {
-        "format_version": "1.1",
+        "format_version": "1.2",
         "tool_version": __version__,
         "config": {"digest": report.digest},
         "complete": not (issues or report.spec_faults),
@@ -40,8 +36,9 @@ def plan_document(report: Report, issues: Sequence[Unsettled]) -> dict[str, Json
             "change": counts[Action.UPDATE],
             "delete": counts[Action.DELETE],
             "replace": sum(len(operations) > 1 for operations in changes.values()),
+            "drift": sum(key in drift for key in changes),
         },
-        "resource_changes": [_change(changes[key]) for key in sorted(changes)],
+        "resource_changes": [{**_change(changes[key]), "drift": key in drift} for key in sorted(changes)],
         "problems": [_problem(issue) for issue in issues],
         "remarks": [{"unit": _unit(unit), "message": text} for unit, text in sorted(report.desired.remarks)],
         "diagnostics": diagnostics(report.spec_faults, report.spec_warnings),

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from typing import Final
 
 from reconciler.cli.checkout import in_checkout
 from reconciler.cli.findings import Checked, Finding, Level, Rule, fault_findings, warning_findings
 from reconciler.cli.review_words import BETWEEN, entry_title, field_line, flow_parts, host_parts
+from reconciler.model.objects import Unit
+from reconciler.model.plan import Disruption
+from reconciler.model.report import Report
 from reconciler.model.wanted import Source
-from reconciler.review.values import Review, SharedChange
+from reconciler.review.values import HostReview, Review, SharedChange
 from reconciler.status.verdict import undecided
+
+_WARNED: Final = {Disruption.FLAP: "a short loss of traffic", Disruption.RECREATE: "connections are lost"}
 
 
 def checked_review(review: Review) -> Checked:
     reports = [host.report for host in review.hosts]
     return Checked(
-        what="review",
+        what="plan" if review.is_of_pass else "review",
         findings=tuple(review_findings(review)),
         files=tuple(sorted({file for report in reports for file in report.spec_files})),
         expectations=tuple(dict.fromkeys(chain.from_iterable(report.expectations for report in reports))),
@@ -28,13 +34,45 @@ def review_findings(review: Review) -> Iterator[Finding]:
     """Give errors, then warnings, then notices."""
     yield from fault_findings(review.faults)
     for host in review.hosts:
-        for issue in undecided(host.report):
-            message = f"{host.host}: {issue.unit}: {issue.message}"
-            yield Finding(rule=Rule.PROBLEM, level=Level.ERROR, message=message, title=issue.reason, host=host.host)
+        yield from _problems(host, "" if review.is_of_pass else f"{host.host}: ")
     yield from warning_findings(review.warnings)
     yield from _effects(review)
+    for host in review.hosts:
+        yield from _remarks(host, "" if review.is_of_pass else f"{host.host}: ")
     for change in review.changes:
         yield from _changes(change, [host.host for host in review.hosts])
+
+
+def _problems(host: HostReview, whose: str) -> Iterator[Finding]:
+    for issue in undecided(host.report):
+        message = f"{whose}{issue.unit}: {issue.message}"
+        at = _place(host, issue.unit)
+        yield Finding(
+            rule=Rule.PROBLEM, level=Level.ERROR, message=message, title=issue.reason, place=at, host=host.host
+        )
+
+
+def _remarks(host: HostReview, whose: str) -> Iterator[Finding]:
+    told = [(Rule.REMARK, "remark", unit, text) for unit, text in sorted(host.report.desired.remarks)]
+    worst = sorted(_disruptions(host.report).items())
+    told += [(Rule.DISRUPTION, "disruption", unit, _WARNED[disruption]) for unit, disruption in worst]
+    for rule, title, unit, text in told:
+        message, at = f"{whose}{unit}: {text}", _place(host, unit)
+        yield Finding(rule=rule, level=Level.WARNING, message=message, title=title, place=at, host=host.host)
+
+
+def _place(host: HostReview, unit: Unit) -> Source | None:
+    source = host.report.sources.get(unit)  # built-in networks have no line
+    return in_checkout(source) if source is not None and source.line else None
+
+
+def _disruptions(report: Report) -> dict[Unit, Disruption]:
+    """Give the worst that happens to each unit."""
+    worst: dict[Unit, Disruption] = {}
+    for operation in report.plan.operations:
+        if operation.disruption in _WARNED and worst.get(operation.unit) is not Disruption.RECREATE:
+            worst[operation.unit] = operation.disruption
+    return worst
 
 
 def _effects(review: Review) -> Iterator[Finding]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from reconciler import __version__
 from reconciler.cli.diagnostics import diagnostics
 from reconciler.cli.plan_json import plan_document
+from reconciler.model.objects import Key
 from reconciler.model.wanted import Source
 from reconciler.review.values import FieldChange, Flow, FlowChanges, HostReview, NameKnown, Review, SharedChange
 from reconciler.status.json_text import Json, json_text
@@ -14,17 +16,32 @@ from reconciler.status.verdict import undecided
 
 
 def review_json(review: Review) -> str:
-    document: dict[str, Json] = {
+    """Give the review as one document; that of a pass begins with its plan."""
+    return json_text(_of_pass(review) if review.is_of_pass else _of_hosts(review))
+
+
+def _of_pass(review: Review) -> dict[str, Json]:
+    (host,) = review.hosts
+    return {
+        **plan_document(replace(host.report, spec_faults=review.faults), undecided(host.report), _drift(host)),
+        "against": review.against,
+        "changes": [_change(change) for change in review.changes],
+        "hosts": [_host(host)],
+        "between": _reach(review.between),
+    }
+
+
+def _of_hosts(review: Review) -> dict[str, Json]:
+    return {
         "format_version": "1.0",
         "tool_version": __version__,
         "against": review.against,
         "complete": not review.faults and not any(undecided(host.report) for host in review.hosts),
         "changes": [_change(change) for change in review.changes],
-        "hosts": [_host(host) for host in review.hosts],
+        "hosts": [{**_host(host), "plan": plan_document(host.report, undecided(host.report))} for host in review.hosts],
         "between": _reach(review.between),
         "diagnostics": diagnostics(review.faults, review.warnings),
     }
-    return json_text(document)
 
 
 def _change(change: SharedChange) -> dict[str, Json]:
@@ -55,8 +72,11 @@ def _host(review: HostReview) -> dict[str, Json]:
             {"attachment": m.attachment, "network": m.network, "before": m.before or None, "after": m.after or None}
             for m in review.moves
         ],
-        "plan": plan_document(review.report, undecided(review.report)),
     }
+
+
+def _drift(review: HostReview) -> frozenset[Key]:
+    return frozenset(operation.key for operation in review.drift)
 
 
 def _reach(flows: FlowChanges) -> dict[str, Json]:

@@ -12,8 +12,8 @@ from reconciler.cli.review_words import (
     field_line,
     flow_counts,
     flow_parts,
+    head_line,
     host_parts,
-    names,
     place,
     sum_line,
 )
@@ -38,7 +38,7 @@ def review_markdown(review: Review) -> str:
     """Give the comment. What does not fit is counted."""
     hosts = [host.host for host in review.hosts]
     head = [MARKER, "### Networks: what this change means", ""]
-    head += [f"Against {_text(review.against)}, for {_text(names(hosts))}. **{_text(sum_line(review))}.**", ""]
+    head += [f"{_text(head_line(review))}. **{_text(sum_line(review))}.**", ""]
     entries = [_entry(change, hosts) for change in review.changes]
     parts = [
         "\n".join(head),
@@ -46,7 +46,8 @@ def review_markdown(review: Review) -> str:
         *_within(entries, _ROOM_FOR_ENTRIES, "change"),
     ]
     room = LENGTH_MAX - sum(map(len, parts)) - len(parts)
-    changed = [host for host in review.hosts if _is_told(host)] if not review.faults else []
+    is_known = review.is_of_pass or not review.faults
+    changed = [host for host in review.hosts if _is_told(host)] if is_known else []
     folded = [_host(host) for host in changed]
     parts += _within([*_between(review), *folded], room, "host")
     return "\n".join(parts) + "\n"

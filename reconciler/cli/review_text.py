@@ -8,16 +8,17 @@ from typing import Final
 
 import click
 
-from reconciler.cli.plan_text import operation_lines
+from reconciler.cli.object_lines import object_lines
 from reconciler.cli.review_words import (
     BETWEEN,
+    DRIFT,
     REACHES_NO_LONGER,
     REACHES_NOW,
     entry_title,
     field_line,
     flow_parts,
+    head_line,
     host_parts,
-    names,
     place,
     sum_line,
 )
@@ -26,7 +27,7 @@ from reconciler.review.values import HostReview, Review, SharedChange
 from reconciler.status.verdict import undecided
 
 _COLUMNS: Final = 80
-_COLOURS: Final = {"who is hit": "magenta", REACHES_NOW: "green", REACHES_NO_LONGER: "red"}
+_COLOURS: Final = {"who is hit": "magenta", DRIFT: "yellow", REACHES_NOW: "green", REACHES_NO_LONGER: "red"}
 
 
 def review_text(review: Review, *, is_coloured: bool, are_objects_wanted: bool = False) -> str:
@@ -37,7 +38,7 @@ def review_text(review: Review, *, is_coloured: bool, are_objects_wanted: bool =
 
 def _lines(review: Review, *, are_objects_wanted: bool) -> Iterator[str]:
     hosts = [host.host for host in review.hosts]
-    yield from _folded(f"Against {printable(review.against)}, for {names(hosts)}", "")
+    yield from _folded(head_line(review), "")
     yield ""
     for change in review.changes:
         yield from _entry(change, hosts)
@@ -53,7 +54,7 @@ def _lines(review: Review, *, are_objects_wanted: bool) -> Iterator[str]:
         yield click.style(BETWEEN, bold=True)
         yield from _parts(flow_parts(review.between))
         yield ""
-    yield click.style(sum_line(review), bold=True)
+    yield from (click.style(line, bold=True) for line in _folded(sum_line(review), ""))
 
 
 def _entry(change: SharedChange, hosts: list[str]) -> Iterator[str]:
@@ -72,8 +73,7 @@ def _host(review: HostReview, *, are_objects_wanted: bool) -> Iterator[str]:
     for unit, remark in review.report.desired.remarks:
         yield from _folded(printable(f"warning: {unit}: {remark}"), "  ")
     if are_objects_wanted:
-        for operation in review.report.plan.operations:
-            yield from operation_lines(operation)
+        yield from object_lines(review.report.plan.operations)
 
 
 def _parts(parts: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[str]:

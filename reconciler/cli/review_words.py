@@ -9,7 +9,8 @@ from itertools import chain
 from typing import Final
 
 from reconciler.cli.terminal import printable
-from reconciler.model.plan import Action, Disruption
+from reconciler.model.objects import Unit
+from reconciler.model.plan import Action, Disruption, Operation
 from reconciler.model.wanted import Source
 from reconciler.model.words import some
 from reconciler.review.values import FieldChange, Flow, FlowChanges, HostReview, Move, NameKnown, Review, SharedChange
@@ -23,8 +24,12 @@ NOTICED: Final = {
 REACHES_NOW: Final = "reaches now"
 REACHES_NO_LONGER: Final = "reaches no longer"
 BETWEEN: Final = "between hosts"
+DRIFT: Final = "drift that is put right"
 AFTER_APPLY: Final = "known after apply"
+_AGAINST: Final = {"live": "the host as it is", "status": "what was applied last", "empty": "nothing"}
+_COUNTS: Final = {Action.CREATE: "to create", Action.UPDATE: "to change", Action.DELETE: "to delete"}
 _NAMES_SHOWN: Final = 8
+_OBJECTS_SHOWN: Final = 3
 _VALUE_SHOWN: Final = 60
 _ACTIONS: Final = {Action.CREATE: "is new", Action.UPDATE: "changes", Action.DELETE: "goes"}
 
@@ -77,6 +82,14 @@ def hit_lines(review: HostReview) -> Iterator[str]:
             yield f"{words}: {names(hit)}"
 
 
+def drift_lines(operations: Iterable[Operation]) -> Iterator[str]:
+    by_unit: defaultdict[Unit, list[str]] = defaultdict(list)
+    for operation in operations:
+        by_unit[operation.unit].append(operation.describe())
+    for unit, found in sorted(by_unit.items()):
+        yield printable(f"{unit}: {some(found, _OBJECTS_SHOWN)}")
+
+
 def flow_lines(flows: Iterable[Flow]) -> Iterator[str]:
     for flow in flows:
         is_port = "/" in flow.what
@@ -120,6 +133,7 @@ def host_parts(review: HostReview) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Give what is to be said of a host: headings, and the lines below each."""
     parts = (
         ("who is hit", tuple(hit_lines(review))),
+        (DRIFT, tuple(drift_lines(review.drift))),
         *flow_parts(review.flows),
         ("names that come", tuple(name_lines(review.names_gained))),
         ("names that go", tuple(name_lines(review.names_lost))),
@@ -128,13 +142,33 @@ def host_parts(review: HostReview) -> Iterator[tuple[str, tuple[str, ...]]]:
     return (part for part in parts if part[1])
 
 
+def head_line(review: Review) -> str:
+    against = _AGAINST.get(review.against, review.against) if review.is_of_pass else review.against
+    return f"Against {printable(against)}, for {names([host.host for host in review.hosts])}"
+
+
 def sum_line(review: Review) -> str:
     """Sum up, in words that scripts may look for."""
+    if review.is_of_pass:
+        return _sum_of_pass(review)
     if review.faults:
         words = "fault of the specs is" if len(review.faults) == 1 else f"{len(review.faults)} faults of the specs are"
         return f"Plan: not known before the {words} mended"
     changed = [host.host for host in review.hosts if host.is_changed]
     if not changed and not review.changes:
         return "Plan: nothing to do"
-    counts = flow_counts((*(host.flows for host in review.hosts), review.between))
-    return f"Plan: {len(changed)} of {len(review.hosts)} hosts change; {counts}"
+    return f"Plan: {len(changed)} of {len(review.hosts)} hosts change; {_counts_of(review)}"
+
+
+def _sum_of_pass(review: Review) -> str:
+    (host,) = review.hosts
+    actions = [operation.action for operation in host.report.plan.operations]
+    if not actions:
+        return "Plan: nothing to do"
+    drift = f" ({len(host.drift)} for drift)" if host.drift else ""
+    flows = f"; {_counts_of(review)}" if host.flows or review.between else ""
+    return f"Plan: {', '.join(f'{actions.count(action)} {word}' for action, word in _COUNTS.items())}{drift}{flows}"
+
+
+def _counts_of(review: Review) -> str:
+    return flow_counts((*(host.flows for host in review.hosts), review.between))

@@ -1,4 +1,4 @@
-"""`reconcile --dry-run --against git:REV`: what a change of the specs means, for all hosts, without any."""
+"""A dry run: what a change of the specs means, for one host as it is, or for all hosts without any."""
 
 from __future__ import annotations
 
@@ -10,33 +10,37 @@ from typing import Final
 
 import click
 
-from reconciler.cli.forms import Form, for_machines, is_text_shown, write_out
-from reconciler.cli.invoked import begin
+from reconciler.cli.forms import GIT, Form, for_machines, is_text_shown, write_out
+from reconciler.cli.invocation import Invocation
+from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.logs import log
 from reconciler.cli.pass_log import log_fault, log_spec_warnings
 from reconciler.errors import ExitCode
+from reconciler.guard.orders import Orders
 from reconciler.review.values import Review
+from reconciler.settings import Settings
 from reconciler.status.verdict import first_to_mend, undecided
 
 _STEP_SUMMARY: Final = "GITHUB_STEP_SUMMARY"
 
 
-def review_revision(
+def dry_run(
     context: click.Context,
-    target: str,
+    orders: Orders,
     *,
+    against: str,
     outputs: Sequence[Form],
     are_objects_wanted: bool,
     hosts_file: str | None,
     is_detailed: bool,
 ) -> ExitCode:
-    """Print the review. Needs no rights, asks no host, and leaves the checkout alone."""
-    from reconciler.comparison import ALL, compare_with_revision
-
-    invoked = begin(context, is_for_hosts=True)
-    review = compare_with_revision(
-        invoked.settings, target, invoked.hosts or ALL, Path(hosts_file) if hosts_file else None
-    )
+    """Print the review. Nothing is written anywhere but where somebody asked for it."""
+    is_for_hosts = against.startswith(GIT)
+    invoked = begin(context, is_for_hosts=is_for_hosts)
+    if is_for_hosts:
+        review = _of_revision(invoked, against.removeprefix(GIT), hosts_file)
+    else:
+        review = _of_pass(invoked.settings, against, orders)
     if is_text_shown(outputs):
         for fault in review.faults:
             log_fault(fault)
@@ -46,8 +50,26 @@ def review_revision(
         _add_step_summary(review)
     codes = [issue.exit_code for host in review.hosts for issue in undecided(host.report)]
     code = first_to_mend([*codes, ExitCode.BAD_SPECS] if review.faults else codes)
-    is_changed = bool(review.changes) or any(host.is_changed for host in review.hosts)
-    return ExitCode.CHANGES if code is ExitCode.OK and is_detailed and is_changed else code
+    return ExitCode.CHANGES if code is ExitCode.OK and is_detailed and review.is_changed else code
+
+
+def _of_revision(invoked: Invocation, target: str, hosts_file: str | None) -> Review:
+    """Compare two versions of the specs. Needs no rights, asks no host, and leaves the checkout alone."""
+    from reconciler.comparison import ALL, compare_with_revision
+
+    hosts = invoked.hosts or ALL
+    return compare_with_revision(invoked.settings, target, hosts, Path(hosts_file) if hosts_file else None)
+
+
+def _of_pass(settings: Settings, against: str, orders: Orders) -> Review:
+    from reconciler import pipeline
+    from reconciler.backends import open_backends
+    from reconciler.review.make_review import review_pass
+
+    if against == "live":
+        enter_host(settings)
+    with open_backends(settings, read_only=True) as backends:
+        return review_pass(pipeline.plan_pass(settings, backends, against=against, orders=orders), against)
 
 
 def _rendered(review: Review, are_objects_wanted: bool, specs_dir: str, name: str, is_coloured: bool) -> str:

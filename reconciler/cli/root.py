@@ -58,9 +58,7 @@ of a pass with nothing to do at 1,000 attachments (measured 2026-11-29: 2.51 s o
     multiple=True,
     help="With --dry-run, the form of the plan [default: text], printed or written to FILE; may be repeated.",
 )
-@click.option(
-    "--objects", "are_objects_wanted", is_flag=True, help="With --against git:, show the kernel's objects too."
-)
+@click.option("--objects", "are_objects_wanted", is_flag=True, help="With --dry-run, show the kernel's objects too.")
 @click.option(
     "--hosts-file",
     metavar="FILE",
@@ -114,20 +112,8 @@ def reconcile(
         raise click.UsageError("--against, --output, --objects, --hosts-file and --detailed-exitcode go with --dry-run")
     if is_dry_run and is_rollback_wanted:
         raise click.UsageError("--rollback-on-failure does not go with --dry-run")
-    if is_dry_run and (against or "").startswith(GIT):
-        from reconciler.cli.reviewing import review_revision
-
-        return review_revision(
-            context,
-            str(against).removeprefix(GIT),
-            outputs=outputs,
-            are_objects_wanted=are_objects_wanted,
-            hosts_file=hosts_file,
-            is_detailed=is_detailed,
-        )
-    if are_objects_wanted or hosts_file:
-        raise click.UsageError("--objects and --hosts-file go with --against git:REV")
-    from reconciler.cli.passes import apply_pass, dry_run
+    if hosts_file and not (against or "").startswith(GIT):
+        raise click.UsageError("--hosts-file goes with --against git:REV")
     from reconciler.guard.orders import Orders
 
     orders = Orders(
@@ -137,7 +123,19 @@ def reconcile(
         is_taking_over=is_taking_over,
     )
     if is_dry_run:
-        return dry_run(context, orders, against=against or "live", outputs=outputs, is_detailed=is_detailed)
+        from reconciler.cli.reviewing import dry_run
+
+        return dry_run(
+            context,
+            orders,
+            against=against or "live",
+            outputs=outputs,
+            are_objects_wanted=are_objects_wanted,
+            hosts_file=hosts_file,
+            is_detailed=is_detailed,
+        )
+    from reconciler.cli.passes import apply_pass
+
     return apply_pass(context, orders)
 
 

@@ -22,7 +22,7 @@ from reconciler.model.marks import Mark
 from reconciler.model.wanted import WantedState
 from reconciler.observe.marks import HostMarks
 from reconciler.settings import Settings
-from reconciler.spec.load import LoadedSpecs
+from reconciler.spec.load import NOTHING, LoadedSpecs
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def guarded(
     wanted = loaded.wanted
     if any(suspension.network == EVERYTHING for suspension in suspended):
         last = read_last_good(settings.state_dir)
-        wanted = wanted if last is None else applied(last, settings)
+        wanted = wanted if last is None else applied(last, settings).wanted
     elif names or refused.is_whole:
         wanted = _with_kept(wanted, names, settings, refused, names & promises.networks.keys())
     holds = Holds(refused=refused.told(), suspended=tuple((one.unit, one.error()) for one in suspended))
@@ -100,12 +100,19 @@ def _refusals(
     return Refusals(networks={name: error for name, error in found.networks.items() if name in kept})
 
 
-def applied(last: LastGood, settings: Settings) -> WantedState:
+def applied(last: LastGood, settings: Settings) -> LoadedSpecs:
     """Return what was in force after the last verified pass: its specs, and what stayed as it was before."""
-    state = last.load(settings).wanted
+    loaded = last.load(settings)
+    state = loaded.wanted
     for digest, names in last.versions_of(last.kept).items():
         state = declared_again(state, last.load(settings, digest).wanted, names, is_whole=False)
-    return state
+    return replace(loaded, wanted=state)
+
+
+def applied_last(settings: Settings) -> LoadedSpecs:
+    """Return what was in force after the last verified pass; nothing is declared where there was none."""
+    last = read_last_good(settings.state_dir)
+    return NOTHING if last is None else applied(last, settings)
 
 
 def _with_kept(

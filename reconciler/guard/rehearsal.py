@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from reconciler.compile import compile_objects
 from reconciler.guard.foresight import any_host, assigned, empty_host
-from reconciler.guard.guarded import applied, guarded
-from reconciler.guard.last_good import LastGood, read_last_good
+from reconciler.guard.guarded import applied_last, guarded
 from reconciler.guard.obey import obeyed
 from reconciler.guard.orders import Orders
 from reconciler.ipam.promises import Promises
@@ -21,13 +20,12 @@ from reconciler.model.wanted import WantedState
 from reconciler.observe.records import decode_records
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import declared_units, link_units, owners
+from reconciler.review.values import Planned
 from reconciler.settings import Settings
-from reconciler.spec.load import LoadedSpecs
-
-_NOTHING = WantedState(networks=(), attachments=())
+from reconciler.spec.load import NOTHING, LoadedSpecs
 
 
-def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str, orders: Orders) -> Report:
+def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str, orders: Orders) -> Planned:
     """Give the plan from the last good specs (against "status"), or from nothing at all ("empty"). Needs no rights.
 
     What only the host could tell is left out on both sides: the MTU of its way out and of parents, links for VLANs, routes that
@@ -35,21 +33,24 @@ def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str
     """
     host = empty_host(settings)
     if against == "empty":
-        return _report(loaded, assigned(loaded.wanted, host), {}, Promises())
+        had = assigned(NOTHING.wanted, host)
+        report = _report(loaded, assigned(loaded.wanted, host), {}, Promises())
+        return Planned(before=NOTHING, after=loaded, had=had, report=report)
     records = decode_records({entry.key: entry.value.decode(errors="replace") for entry in kv.list("")})
-    last = read_last_good(settings.state_dir) or LastGood(versions={}, current="")
-    applied_last = applied(last, settings) if last.versions else _NOTHING
-    before = compile_objects(assigned(applied_last, host, records), {})
-    loaded = guarded(loaded, settings, kv, orders)
-    return _report(loaded, assigned(loaded.wanted, host, records), before, records.promises)
+    before = applied_last(settings)
+    had = assigned(before.wanted, host, records)
+    allowed = guarded(loaded, settings, kv, orders)
+    desired = had if allowed.wanted == before.wanted else assigned(allowed.wanted, host, records)
+    report = _report(allowed, desired, compile_objects(had, {}), records.promises)
+    return Planned(before=before, after=loaded, had=had, report=report)
 
 
-def between(before: LoadedSpecs, after: LoadedSpecs, settings: Settings) -> tuple[DesiredState, Report]:
-    """Give what a host has that applied `before` as its first specs, and the plan from there to `after`. Asks no host."""
+def between(before: LoadedSpecs, after: LoadedSpecs, settings: Settings) -> Planned:
+    """Give the plan to `after` for a host that applied `before` as its first specs. Asks no host."""
     host = any_host(settings)
     if before.wanted == after.wanted:
         had = assigned(after.wanted, host)
-        return had, Report(
+        report = Report(
             desired=had,
             plan=Plan(),
             spec_faults=after.faults,
@@ -59,10 +60,12 @@ def between(before: LoadedSpecs, after: LoadedSpecs, settings: Settings) -> tupl
             digest=after.digest,
             sources=after.wanted.sources,
         )
+        return Planned(before=before, after=after, had=had, report=report)
     had = assigned(before.wanted, host)
     objects = compile_objects(had, {})
     records = decode_records({found.path: found.value for found in objects.values() if isinstance(found, KvRecord)})
-    return had, _report(after, assigned(after.wanted, host, records), objects, records.promises)
+    report = _report(after, assigned(after.wanted, host, records), objects, records.promises)
+    return Planned(before=before, after=after, had=had, report=report)
 
 
 def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Object], promises: Promises) -> Report:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Final
 
 from reconciler.errors import SpecError
 from reconciler.model.desired import DesiredEndpoint, DesiredState
 from reconciler.model.plan import Disruption, Operation
-from reconciler.model.report import Report
 from reconciler.model.wanted import SpecWarning
 from reconciler.reach.site import interface_of
 from reconciler.reach.walk import Walk
-from reconciler.review.entries import shared_changes
+from reconciler.review.entries import Entry, differing_entries, entry_changes, shared_changes
 from reconciler.review.names import names_of
-from reconciler.review.values import NO_CHANGES, EntryChange, FlowChanges, HostReview, Move, Review
+from reconciler.review.values import NO_CHANGES, EntryChange, FlowChanges, HostReview, Move, Planned, Review
 
 _Place = tuple[str, str]
 """Attachment and network."""
@@ -23,27 +23,74 @@ _Place = tuple[str, str]
 _WORSE: Final = {disruption: rank for rank, disruption in enumerate(Disruption)}
 
 
-def host_review(had: DesiredState, report: Report, before: Walk, after: Walk, flows: FlowChanges) -> HostReview:
+def review_pass(planned: Planned, against: str) -> Review:
+    """Review what a pass on one host would do. against: what it was planned from."""
+    if planned.had is planned.report.desired or planned.report.spec_faults:
+        review = _review_of(against, _changes([planned]), [_own_review(planned)], NO_CHANGES, planned.unmet)
+    else:
+        from reconciler.reach.stand_ins import walk_of  # imported by those who change something
+
+        had, has = walk_of([planned.had]), walk_of([planned.report.desired])
+        review = reviewed(against, [planned], had, has, planned.unmet)
+    return replace(review, is_of_pass=True)
+
+
+def reviewed(
+    against: str, plans: Sequence[Planned], before: Walk, after: Walk, faults: Iterable[SpecError] = ()
+) -> Review:
+    """Review hosts. before, after: all of them, then and now. faults: of expectations, beside those of the specs."""
+    from reconciler.review.flows import BETWEEN, flow_changes  # imported by those who change something
+
+    flows = flow_changes(before, after)
+    reviews = (
+        _host_review(planned, before, after, flows.get(planned.report.desired.host.name, NO_CHANGES))
+        for planned in plans
+    )
+    return _review_of(against, _changes(plans), reviews, flows[BETWEEN], faults)
+
+
+def _changes(plans: Sequence[Planned]) -> Mapping[str, tuple[EntryChange, ...]]:
+    differing: dict[tuple[int, ...], tuple[Entry, ...]] = {}
+    changes: dict[str, tuple[EntryChange, ...]] = {}
+    for planned in plans:
+        old, new = planned.before, planned.after
+        documents = tuple(map(id, (*old.documents, *new.documents)))
+        if documents not in differing:  # hosts differ by what their templates give alone
+            differing[documents] = differing_entries(old.documents, new.documents)
+        changes[planned.report.desired.host.name] = entry_changes(differing[documents], old.wanted, new.wanted)
+    return changes
+
+
+def _host_review(planned: Planned, before: Walk, after: Walk, flows: FlowChanges) -> HostReview:
     """Review one host. before, after: all hosts, then and now. flows: its own.
 
-    What faults leave out of the specs stays as it is, so that nothing can be said of it before they are mended.
+    What faults leave out of the specs stays as it is, so that nothing more can be said of it before they are mended.
     """
-    host = report.desired.host.name
-    if report.spec_faults:
-        return HostReview(host=host, report=report)
-    names, names_before = names_of(report.desired), names_of(had)
-    return HostReview(
-        host=host,
-        report=report,
-        hit=tuple(sorted(_hit(report.plan.operations).items())),
+    if planned.report.spec_faults:
+        return HostReview(host=planned.report.desired.host.name, report=planned.report)
+    review, names_before = _own_review(planned), names_of(planned.had)
+    names = names_of(planned.report.desired)
+    return replace(
+        review,
         flows=flows,
         names_gained=tuple(sorted(names - names_before)),
         names_lost=tuple(sorted(names_before - names)),
-        moves=tuple(sorted(_moves(_came_from(before, after, host), report.desired))),
+        moves=tuple(sorted(_moves(_came_from(before, after, review.host), planned.report.desired))),
     )
 
 
-def review_of(
+def _own_review(planned: Planned) -> HostReview:
+    """Give what the plan alone tells: who is hit, and what drifted."""
+    operations = planned.report.plan.operations
+    return HostReview(
+        host=planned.report.desired.host.name,
+        report=planned.report,
+        hit=tuple(sorted(_hit(operations).items())),
+        drift=tuple(one for one in operations if one.key in planned.drift and not one.is_news),
+    )
+
+
+def _review_of(
     against: str,
     changes: Mapping[str, Iterable[EntryChange]],
     hosts: Iterable[HostReview],

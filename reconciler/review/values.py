@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import SpecError
-from reconciler.model.objects import Unit
-from reconciler.model.plan import Action, Disruption
+from reconciler.model.desired import DesiredState
+from reconciler.model.objects import Key, Unit
+from reconciler.model.plan import Action, Disruption, Operation
 from reconciler.model.report import Report
 from reconciler.model.wanted import Source, SpecWarning
 from reconciler.spec.document import Tree
+from reconciler.spec.load import LoadedSpecs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """The plan for one host, and what it starts from.
+
+    before, had: the specs that were applied last, and what they bring about; `report.desired` itself where that is no change.
+    after: the specs that count now. unmet: what they expect in vain. drift: the keys of what the host lacks of `had`, and shall
+    have still.
+    """
+
+    before: LoadedSpecs
+    after: LoadedSpecs
+    had: DesiredState
+    report: Report
+    unmet: tuple[SpecError, ...] = ()
+    drift: frozenset[Key] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +122,15 @@ class Move:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostReview:
-    """One host. hit: the worst that an attachment's traffic notices. flows: those that no other host has a part in."""
+    """One host. hit: the worst that an attachment's traffic notices. flows: those that no other host has a part in.
+
+    drift: what of the plan puts the host back to what was applied last.
+    """
 
     host: str
     report: Report
     hit: tuple[tuple[str, Disruption], ...] = ()
+    drift: tuple[Operation, ...] = ()
     flows: FlowChanges = NO_CHANGES
     names_gained: tuple[NameKnown, ...] = ()
     names_lost: tuple[NameKnown, ...] = ()
@@ -122,7 +145,7 @@ class HostReview:
 class Review:
     """All hosts. against: as a person would name it. between: flows that several hosts have a part in.
 
-    faults, warnings: of the specs that are reviewed, each once.
+    faults, warnings: of the specs that are reviewed, each once. is_of_pass: it tells what a pass on the one host would do.
     """
 
     against: str
@@ -130,4 +153,12 @@ class Review:
     hosts: tuple[HostReview, ...]
     between: FlowChanges = NO_CHANGES
     faults: tuple[SpecError, ...] = ()
-    warnings: tuple[SpecWarning, ...] = field(default=())
+    warnings: tuple[SpecWarning, ...] = ()
+    is_of_pass: bool = False
+
+    @property
+    def is_changed(self) -> bool:
+        """Say whether something is to be done; to the specs of hosts that nobody asked, whatever differs counts."""
+        if self.is_of_pass:
+            return any(host.report.plan.operations for host in self.hosts)
+        return bool(self.changes) or any(host.is_changed for host in self.hosts)

@@ -66,6 +66,10 @@ class LoadedSpecs:
     expectations: tuple[Expectation, ...] = ()
 
 
+NOTHING: Final = LoadedSpecs(wanted=WantedState(networks=(), attachments=()), faults=(), digest="", files=())
+"""What a host has to have that never had specs."""
+
+
 def load_specs(
     specs_dir: Path,
     *,

@@ -205,6 +205,33 @@ def lost(summary: list[str]) -> int:
     return max(0, sent - received - 1)
 
 
+def test_drift_is_told_apart_from_what_the_specs_change(forked: ForkedReconcile, machine: Machine, uplink: str) -> None:
+    forked.write(net=specs(f"{{{SUBNET}}}", "a: {networks: {net: {}}}, b: {networks: {net: {}}}"))
+    forked.ok()
+    machine.run("a", "ip", "route", "delete", "default")
+
+    def plan() -> tuple[dict[str, Any], set[str]]:
+        document = json.loads(forked("--dry-run", "--output", "json").stdout)
+        return document, {one["address"] for one in document["resource_changes"] if one["drift"]}
+
+    by_hand, drifted = plan()
+    assert {one["address"] for one in by_hand["resource_changes"]} == drifted == {"Route/netns:a/0.0.0.0/0"}
+    assert by_hand["changes"] == []
+
+    forked.write(net=specs(f"{{{SUBNET}}}", "a: {networks: {net: {}}}, b: {networks: {net: {}}, ports: ['8080:80']}"))
+
+    document, still_drifted = plan()
+    text = forked("--dry-run").stdout
+    assert still_drifted == drifted
+    assert len(document["resource_changes"]) > 1
+    assert [change["unit"]["attachment"] for change in document["changes"]] == ["b"]
+    assert "  drift that is put right\n    network net, attachment a: create route 0.0.0.0/0" in text
+    assert "outside → b:80/tcp (published at 8080, IPv4)" in text
+    assert " (1 for drift); reachability: " in text
+    assert "+ " not in text
+    assert "  + " in forked("--dry-run", "--objects").stdout
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_change_is_made_in_place_and_ends_where_a_fresh_host_would(
     name: str, forked: ForkedReconcile, machine: Machine, uplink: str

@@ -24,7 +24,9 @@ from reconciler.model.objects import Bridge, Unit
 from reconciler.model.plan import Action, Operation, Outcome, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import NetworkWanted, Source, SpecWarning
+from reconciler.review.values import Planned
 from reconciler.settings import PruneLimit, Settings
+from reconciler.spec.load import NOTHING
 from reconciler.status.write import write_status
 from tests.fakes.desired import attachment, endpoint, host_facts, network
 
@@ -60,10 +62,11 @@ class FakePipeline:
         self.calls.append(("open", read_only))
         yield "backends"
 
-    def plan_pass(self, settings: Settings, backends: str, *, against: str, orders: Orders) -> Report:
+    def plan_pass(self, settings: Settings, backends: str, *, against: str, orders: Orders) -> Planned:
         self.orders = orders
         self.calls.append(("plan", against))
-        return self._answer()
+        answer = self._answer()
+        return Planned(before=NOTHING, after=NOTHING, had=answer.desired, report=answer)
 
     def reconcile(self, settings: Settings, backends: str, progress: object, orders: Orders) -> Report:
         self.orders = orders
@@ -373,7 +376,7 @@ def test_plan_tells_what_comes_to_nothing(run: Run, pipeline: FakePipeline) -> N
     document = json.loads(run("--dry-run", "--output", "json")[1])
     annotations = run("--dry-run", "--output", "github")[1]
 
-    assert "warning: attachment web: no port is published\nPlan:" in out
+    assert "warning: attachment web: no port is published\n\nPlan:" in out
     assert err == "a.yaml:3:5: warning: no effect\n"
     assert document["remarks"] == [{"unit": {"attachment": "web", "network": ""}, "message": "no port is published"}]
     assert [(each["severity"], each["summary"]) for each in document["diagnostics"]] == [("warning", "no effect")]

@@ -12,9 +12,10 @@ import pytest
 
 from reconciler.cli.diagnostics import ANNOTATIONS_MAX, annotation, workflow_commands
 from reconciler.cli.findings import fault_findings
-from reconciler.cli.plan_findings import plan_findings
-from reconciler.cli.plan_json import plan_json
-from reconciler.cli.plan_text import count_line, plan_text
+from reconciler.cli.review_findings import review_findings
+from reconciler.cli.review_json import review_json
+from reconciler.cli.review_text import review_text
+from reconciler.cli.review_words import sum_line
 from reconciler.cli.root import main
 from reconciler.errors import NameConflict, SpecError
 from reconciler.model.desired import DesiredState
@@ -23,7 +24,9 @@ from reconciler.model.objects import Address, Bridge, KvRecord, SandboxFile, Uni
 from reconciler.model.plan import Action, Disruption, Operation, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import Source
-from reconciler.status.verdict import undecided
+from reconciler.review.make_review import review_pass
+from reconciler.review.values import Planned, Review
+from reconciler.spec.load import NOTHING
 from tests.fakes.desired import host_facts, network
 
 FRONT = Unit(network="front")
@@ -67,32 +70,46 @@ def report(*operations: Operation, problems: tuple[tuple[Unit, NameConflict], ..
     return Report(desired=desired, plan=Plan(operations=operations, problems=problems), digest="d1", sources=sources)
 
 
-def text(of: Report, *, is_coloured: bool = False) -> str:
-    return plan_text(of, undecided(of), is_coloured=is_coloured)
+def review(of: Report, *drift: Operation) -> Review:
+    keys = frozenset(operation.key for operation in drift)
+    return review_pass(Planned(before=NOTHING, after=NOTHING, had=of.desired, report=of, drift=keys), "live")
+
+
+def text(of: Report, *drift: Operation, is_coloured: bool = False) -> str:
+    return review_text(review(of, *drift), is_coloured=is_coloured, are_objects_wanted=True)
+
+
+def plan_json(of: Report) -> str:
+    return review_json(review(of))
 
 
 def test_text_is_grouped_by_unit_and_summed_up() -> None:
     found = report(ADD_ADDRESS, CHANGE_FILE, CHANGE_MTU, problems=((Unit(network="back"), NameConflict("in the way")),))
 
-    assert text(found) == (
-        "network front\n"
-        "  ~ bridge br-front (mtu 1400)  # changes while traffic flows for db, web\n"
-        "      mtu: 1500 -> 1400\n"
+    assert text(found, CHANGE_FILE) == (
+        "Against the host as it is, for alpha\n"
         "\n"
-        "attachment web\n"
-        "  ~ file hosts of web\n"
-        "      content: (2 characters) -> (2 characters)\n"
+        "host alpha\n"
+        "  who is hit\n"
+        "    changes while traffic flows: db, web\n"
+        "  drift that is put right\n"
+        "    attachment web: update file hosts of web\n"
+        "  ! network back stays as it is: in the way\n"
+        "  network front\n"
+        "    ~ bridge br-front (mtu 1400)  # changes while traffic flows for db, web\n"
+        "        mtu: 1500 -> 1400\n"
+        "  attachment web\n"
+        "    ~ file hosts of web\n"
+        "        content: (2 characters) -> (2 characters)\n"
+        "  attachment web on network front\n"
+        "    + address 10.7.0.2/24 on eth0\n"
         "\n"
-        "attachment web on network front\n"
-        "  + address 10.7.0.2/24 on eth0\n"
-        "\n"
-        "! network back stays as it is: in the way\n"
-        "Plan: 1 to create, 2 to change, 0 to delete\n"
+        "Plan: 1 to create, 2 to change, 0 to delete (1 for drift)\n"
     )
 
 
 def test_text_says_when_there_is_nothing_to_do() -> None:
-    assert text(report()) == "Plan: nothing to do\n"
+    assert text(report()) == "Against the host as it is, for alpha\n\nPlan: nothing to do\n"
 
 
 def test_text_has_colours_only_when_asked() -> None:
@@ -122,7 +139,7 @@ def test_text_names_few_of_many_attachments_and_never_leaves_out_one(count: int,
 
 
 def document(of: Report) -> dict[str, object]:
-    found = json.loads(plan_json(of, undecided(of)))
+    found = json.loads(plan_json(of))
     assert isinstance(found, dict)
     return found
 
@@ -142,10 +159,11 @@ def test_json_tells_one_change_in_full() -> None:
             "disruption": "live",
             "affects": ["db", "web"],
             "unit": {"network": "front", "attachment": ""},
+            "drift": False,
         }
     ]
-    assert found["summary"] == {"create": 0, "change": 1, "delete": 0, "replace": 0}
-    assert (found["format_version"], found["complete"]) == ("1.1", True)
+    assert found["summary"] == {"create": 0, "change": 1, "delete": 0, "replace": 0, "drift": 0}
+    assert (found["format_version"], found["complete"], found["against"]) == ("1.2", True, "live")
 
 
 def test_json_brings_deletion_and_creation_of_one_object_together() -> None:
@@ -156,13 +174,13 @@ def test_json_brings_deletion_and_creation_of_one_object_together() -> None:
     (change,) = changes
     assert change["actions"] == ["delete", "create"]
     assert (change["before"]["mtu"], change["after"]["mtu"], change["disruption"]) == (1500, 1400, "recreate")
-    assert found["summary"] == {"create": 1, "change": 0, "delete": 1, "replace": 1}
+    assert found["summary"] == {"create": 1, "change": 0, "delete": 1, "replace": 1, "drift": 0}
 
 
 def test_json_is_sorted_by_address_whatever_the_order_of_the_plan() -> None:
     one, other = report(ADD_ADDRESS, CHANGE_FILE, CREATE_BRIDGE), report(CREATE_BRIDGE, ADD_ADDRESS, CHANGE_FILE)
 
-    assert plan_json(one, ()) == plan_json(other, ())
+    assert plan_json(one) == plan_json(other)
 
 
 def test_json_leaves_out_when_a_promise_was_made() -> None:
@@ -170,8 +188,8 @@ def test_json_leaves_out_when_a_promise_was_made() -> None:
         record = KvRecord(unit=FRONT, path="network/front", value=json.dumps({"created": created, "id": "x"}))
         return report(Operation(action=Action.CREATE, before=None, after=record, unit=FRONT))
 
-    assert plan_json(promise("t1"), ()) == plan_json(promise("t2"), ())
-    assert '\\"id\\"' in plan_json(promise("t1"), ())
+    assert plan_json(promise("t1")) == plan_json(promise("t2"))
+    assert '\\"id\\"' in plan_json(promise("t1"))
 
 
 @pytest.mark.parametrize("value", ["", "[]", "{", "[" * 100_000], ids=["empty", "list", "half", "deep"])
@@ -209,8 +227,11 @@ def test_annotations_stand_where_things_were_declared(monkeypatch: pytest.Monkey
     monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
     of = report(DELETE_BRIDGE, problems=((FRONT, NameConflict("br-front: in the way")),))
 
-    assert workflow_commands(plan_findings(of, undecided(of)), count_line(of)).splitlines() == [
+    told = review(of)
+
+    assert workflow_commands(review_findings(told), sum_line(told)).splitlines() == [
         "::error file=specs/a.yaml,line=3,col=5,title=OwnershipConflict::network front: br-front: in the way",
+        "::warning title=host alpha::who is hit: connections are lost: web",
         "::warning file=specs/a.yaml,line=3,col=5,title=disruption::network front: connections are lost",
         "::notice title=reconcile::Plan: 0 to create, 0 to change, 1 to delete",
     ]

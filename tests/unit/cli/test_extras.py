@@ -19,4 +19,4 @@ def test_a_host_in_no_cluster_plans_without_the_clients_of_stores_and_what_only_
     done = subprocess.run([sys.executable, "-c", code, *plan], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
-    assert "+ bridge " in done.stdout
+    assert "network isolated_nw is new" in done.stdout

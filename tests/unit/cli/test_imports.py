@@ -56,9 +56,7 @@ _STARTS = {
     ),
     "dry run": _command(
         "--specs examples/walkthrough --dry-run --against empty",
-        " ".join(
-            {layer for line in LAYERS for layer in line} - {"reach", "sandbox_exec", "trial", "watch", "__main__"}
-        ),
+        " ".join({layer for line in LAYERS for layer in line} - {"sandbox_exec", "trial", "watch", "__main__"}),
         "click ctypes h11 json pathlib pydantic ruamel socket sqlite3 ssl",
     ),
     "name server": Start(

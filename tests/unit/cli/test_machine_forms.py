@@ -14,7 +14,7 @@ from xmlschema import XMLSchema
 
 from reconciler.cli.findings import Checked, Finding, Level, Rule
 from reconciler.cli.forms import for_machines
-from reconciler.cli.plan_findings import checked_plan
+from reconciler.cli.review_findings import checked_review
 from reconciler.cli.root import main
 from reconciler.cli.sarif import RESULTS_MAX
 from reconciler.errors import ExitCode, NameConflict
@@ -25,7 +25,9 @@ from reconciler.model.objects import Bridge, Unit
 from reconciler.model.plan import Action, Disruption, Operation, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import Source
-from reconciler.status.verdict import undecided
+from reconciler.review.make_review import review_pass
+from reconciler.review.values import Planned
+from reconciler.spec.load import NOTHING
 from tests.fakes.desired import host_facts, network
 from tests.unit.review.repository import AFTER, BEFORE, make_repository
 
@@ -171,16 +173,19 @@ def test_a_plan_for_one_host_is_told_to_machines(
         spec_files=("specs/a.yaml",),
         sources={FRONT: Source("test.yaml", 1, 1)},
     )
-    checked = checked_plan(found, undecided(found))
+    planned = Planned(before=NOTHING, after=NOTHING, had=found.desired, report=found)
+    checked = checked_review(review_pass(planned, "live"))
 
     assert places(check_sarif(for_machines("sarif", checked, "specs"))) == [
         ("not-possible", "error", "test.yaml", 1, 1),
+        ("effect-on-host", "warning", "specs", 1, 0),
         ("no-effect", "warning", "specs", 1, 0),
         ("disruption", "warning", "test.yaml", 1, 1),
     ]
     host = check_junit(for_machines("junit", checked, "specs"))[found.desired.host.name]
     assert host.find("failure").get("message") == "network front: br-front: \\x1b[31m ]]> & in the way"  # type: ignore[union-attr]
     assert (host.findtext("system-out") or "").splitlines() == [
+        "warning: host alpha: who is hit: connections are lost: web",
         "warning: remark: attachment web: no effect",
         "test.yaml:1:1: warning: disruption: network front: connections are lost",
     ]

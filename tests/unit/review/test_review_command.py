@@ -7,15 +7,24 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 
 from reconciler.cli.root import main
+from reconciler.compile import compile_objects
 from reconciler.errors import ExitCode
+from reconciler.guard.foresight import on_empty_host
+from reconciler.guard.last_good import LastGood, write_last_good
+from reconciler.kv.sqlite import open_sqlite
+from reconciler.model.objects import KvRecord
+from reconciler.settings import Settings
+from reconciler.spec.files import SpecText
 from tests.unit.review.repository import AFTER, BEFORE, commit, git, make_repository
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -60,6 +69,21 @@ def run(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         return Done(code=code, out=out, err=err)
 
     return run_
+
+
+def remember_as_applied(state_dir: Path, files: Mapping[str, str]) -> None:
+    """Write what a pass with these specs leaves in the state folder of host alpha."""
+    last = LastGood(
+        versions={"before": tuple(SpecText(name, dedent(text)) for name, text in sorted(files.items()))},
+        current="before",
+    )
+    settings = Settings(state_dir=state_dir, host="alpha")
+    write_last_good(state_dir, last)
+    objects = compile_objects(on_empty_host(last.load(settings).wanted, settings), {})
+    with closing(open_sqlite(state_dir / "state.db")) as kv:
+        for record in objects.values():
+            if isinstance(record, KvRecord):
+                kv.put(record.path, record.value.encode())
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -142,3 +166,29 @@ def test_what_cannot_be_compared_says_so_and_changes_nothing(run: Run, repositor
     assert "reaches no longer" not in bad.out, "what is left out for a fault stays as it is"
     assert "faults of the specs are mended" in bad.out
     assert git(repository, "status", "--porcelain") == ""
+
+
+def test_a_plan_from_what_was_applied_last_is_told_in_the_same_words(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(repository)
+    remember_as_applied(tmp_path, BEFORE)
+    forms = [f"{form}={tmp_path / f'status.{form}'}" for form in ("json", "markdown", "github")]
+
+    code = main(
+        [
+            *("--state-dir", str(tmp_path), "--host", "alpha", "--dry-run", "--against", "status"),
+            *("--detailed-exitcode", "--output", "text", *(word for form in forms for word in ("--output", form))),
+        ]
+    )
+
+    out, err = capsys.readouterr()
+    assert (code, err) == (ExitCode.CHANGES, "")
+    assert out == (GOLDEN / "status.txt").read_text()
+    assert (tmp_path / "status.markdown").read_text() == (GOLDEN / "status.md").read_text()
+    assert (tmp_path / "status.github").read_text() == (GOLDEN / "status.github").read_text()
+    document = json.loads((tmp_path / "status.json").read_text())
+    assert document["summary"]["drift"] == 0
+    assert document["resource_changes"]
+    told = {name: document[name] for name in ("against", "changes", "hosts", "between")}
+    assert told == json.loads((GOLDEN / "status.json").read_text())

@@ -1,8 +1,9 @@
-"""A plan for people: grouped by what it is for, one line per change, what it disrupts, a sum at the end. Pure but for colours."""
+"""The kernel objects of a plan for people: grouped by what they are for, what each change disrupts. Pure but for colours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import click
@@ -10,9 +11,7 @@ import click
 from reconciler.cli.terminal import printable
 from reconciler.model.objects import Object, Plain, Unit
 from reconciler.model.plan import Action, Disruption, Operation
-from reconciler.model.report import Report
 from reconciler.model.words import some
-from reconciler.status.verdict import Unsettled
 
 _SIGNS: Final = {
     Action.CREATE: click.style("+", fg="green"),
@@ -28,35 +27,15 @@ _ATTACHMENTS_SHOWN: Final = 5
 _VALUE_SHOWN: Final = 60
 
 
-def plan_text(report: Report, issues: Sequence[Unsettled], *, is_coloured: bool) -> str:
-    """Give the plan and the units that must stay as they are. Without colours no escape sequence is in it."""
-    text = "".join(f"{line}\n" for line in _lines(report, issues))
-    return text if is_coloured else click.unstyle(text)
-
-
-def count_line(report: Report) -> str:
-    """Sum up, in words that scripts may look for."""
-    actions = [operation.action for operation in report.plan.operations]
-    if not actions:
-        return "Plan: nothing to do"
-    counts = (f"{actions.count(a)} to {word}" for a, word in zip(Action, ("create", "change", "delete"), strict=True))
-    return f"Plan: {', '.join(counts)}"
-
-
-def _lines(report: Report, issues: Sequence[Unsettled]) -> Iterator[str]:
-    groups: dict[Unit, list[Operation]] = {}
-    for operation in report.plan.operations:
-        groups.setdefault(operation.unit, []).append(operation)
+def object_lines(operations: Iterable[Operation]) -> Iterator[str]:
+    """Give a line for each object of the kernel that changes, below what it is for."""
+    groups: defaultdict[Unit, list[Operation]] = defaultdict(list)
+    for operation in operations:
+        groups[operation.unit].append(operation)
     for unit in sorted(groups, key=_networks_first):
-        yield click.style(_title(unit), bold=True)
+        yield f"  {click.style(_title(unit), bold=True)}"
         for operation in groups[unit]:
-            yield from operation_lines(operation)
-        yield ""
-    for issue in issues:
-        yield click.style("! ", fg="red") + printable(f"{issue.unit} stays as it is: {issue.message}")
-    for unit, remark in report.desired.remarks:
-        yield click.style("warning: ", fg="yellow") + printable(f"{unit}: {remark}")
-    yield click.style(count_line(report), bold=True)
+            yield from (f"  {line}" for line in _operation(operation))
 
 
 def _networks_first(unit: Unit) -> tuple[bool, str, str]:
@@ -69,7 +48,7 @@ def _title(unit: Unit) -> str:
     return printable(str(unit))
 
 
-def operation_lines(operation: Operation) -> Iterator[str]:
+def _operation(operation: Operation) -> Iterator[str]:
     noticed = _NOTICED.get(operation.disruption, "")
     hit = f" for {_some(operation.affects)}" if noticed and operation.affects else ""
     note = click.style(f"  # {noticed}{hit}", fg="magenta") if noticed else ""
