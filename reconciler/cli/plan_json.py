@@ -22,8 +22,11 @@ from reconciler.status.verdict import Unsettled
 _ACTION_ORDER = {Action.DELETE: 0, Action.UPDATE: 1, Action.CREATE: 2}
 
 
-def plan_document(report: Report, issues: Sequence[Unsettled], drift: Container[Key] = ()) -> dict[str, Json]:
-    """Give the plan. issues: what is in the way, by `undecided` or, after a pass, `unsettled`. drift: what it puts right alone."""
+def plan_document(report: Report, issues: Sequence[Unsettled], drift: Container[Key] | None = None) -> dict[str, Json]:
+    """Give the plan. issues: what is in the way, by `undecided` or, after a pass, `unsettled`.
+
+    drift: what only puts right what is not as it was applied; None where nobody knows.
+    """
     changes = _by_key(report.plan.operations)
     counts = Counter(operation.action for operation in report.plan.operations)
     return {
@@ -36,9 +39,9 @@ def plan_document(report: Report, issues: Sequence[Unsettled], drift: Container[
             "change": counts[Action.UPDATE],
             "delete": counts[Action.DELETE],
             "replace": sum(len(operations) > 1 for operations in changes.values()),
-            "drift": sum(key in drift for key in changes),
+            **({} if drift is None else {"drift": sum(key in drift for key in changes)}),
         },
-        "resource_changes": [{**_change(changes[key]), "drift": key in drift} for key in sorted(changes)],
+        "resource_changes": [_change(changes[key], drift) for key in sorted(changes)],
         "problems": [_problem(issue) for issue in issues],
         "remarks": [{"unit": _unit(unit), "message": text} for unit, text in sorted(report.desired.remarks)],
         "diagnostics": diagnostics(report.spec_faults, report.spec_warnings),
@@ -53,7 +56,7 @@ def _by_key(operations: Sequence[Operation]) -> dict[Key, list[Operation]]:
     return {key: sorted(found, key=lambda one: _ACTION_ORDER[one.action]) for key, found in changes.items()}
 
 
-def _change(operations: Sequence[Operation]) -> dict[str, Json]:
+def _change(operations: Sequence[Operation], drift: Container[Key] | None) -> dict[str, Json]:
     first, last = operations[0], operations[-1]
     return {
         "address": _address(last.object),
@@ -64,6 +67,7 @@ def _change(operations: Sequence[Operation]) -> dict[str, Json]:
         "disruption": str(_worst(operations)),
         "affects": sorted({name for operation in operations for name in operation.affects}),
         "unit": _unit(last.unit),
+        **({} if drift is None else {"drift": last.key in drift}),
     }
 
 

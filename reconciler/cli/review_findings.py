@@ -11,7 +11,6 @@ from reconciler.cli.findings import Checked, Finding, Level, Rule, fault_finding
 from reconciler.cli.review_words import BETWEEN, entry_title, field_line, flow_parts, host_parts
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Disruption
-from reconciler.model.report import Report
 from reconciler.model.wanted import Source
 from reconciler.review.values import HostReview, Review, SharedChange
 from reconciler.status.verdict import undecided
@@ -39,6 +38,8 @@ def review_findings(review: Review) -> Iterator[Finding]:
     yield from _effects(review)
     for host in review.hosts:
         yield from _remarks(host, "" if review.is_of_pass else f"{host.host}: ")
+        if review.is_of_pass:
+            yield from _disruptions(host)
     for change in review.changes:
         yield from _changes(change, [host.host for host in review.hosts])
 
@@ -53,26 +54,27 @@ def _problems(host: HostReview, whose: str) -> Iterator[Finding]:
 
 
 def _remarks(host: HostReview, whose: str) -> Iterator[Finding]:
-    told = [(Rule.REMARK, "remark", unit, text) for unit, text in sorted(host.report.desired.remarks)]
-    worst = sorted(_disruptions(host.report).items())
-    told += [(Rule.DISRUPTION, "disruption", unit, _WARNED[disruption]) for unit, disruption in worst]
-    for rule, title, unit, text in told:
+    for unit, text in sorted(host.report.desired.remarks):
         message, at = f"{whose}{unit}: {text}", _place(host, unit)
-        yield Finding(rule=rule, level=Level.WARNING, message=message, title=title, place=at, host=host.host)
+        yield Finding(rule=Rule.REMARK, level=Level.WARNING, message=message, title="remark", place=at, host=host.host)
+
+
+def _disruptions(host: HostReview) -> Iterator[Finding]:
+    """Give the worst that happens to each unit, where that is declared."""
+    worst: dict[Unit, Disruption] = {}
+    for operation in host.report.plan.operations:
+        if operation.disruption in _WARNED and worst.get(operation.unit) is not Disruption.RECREATE:
+            worst[operation.unit] = operation.disruption
+    for unit, disruption in sorted(worst.items()):
+        message, at = f"{unit}: {_WARNED[disruption]}", _place(host, unit)
+        yield Finding(
+            rule=Rule.DISRUPTION, level=Level.WARNING, message=message, title="disruption", place=at, host=host.host
+        )
 
 
 def _place(host: HostReview, unit: Unit) -> Source | None:
     source = host.report.sources.get(unit)  # built-in networks have no line
     return in_checkout(source) if source is not None and source.line else None
-
-
-def _disruptions(report: Report) -> dict[Unit, Disruption]:
-    """Give the worst that happens to each unit."""
-    worst: dict[Unit, Disruption] = {}
-    for operation in report.plan.operations:
-        if operation.disruption in _WARNED and worst.get(operation.unit) is not Disruption.RECREATE:
-            worst[operation.unit] = operation.disruption
-    return worst
 
 
 def _effects(review: Review) -> Iterator[Finding]:

@@ -46,7 +46,7 @@ def _load(folder: Path) -> LoadedSpecs:
 def _lines(nothing: LoadedSpecs, loaded: LoadedSpecs) -> Iterator[str]:
     """All objects with their attributes, then in which order they are made, and removed."""
     settings = Settings(specs_dir=ROOT, host="alpha")
-    made, removed = between(nothing, loaded, settings)[1], between(loaded, nothing, settings)[1]
+    made, removed = between(nothing, loaded, settings).report, between(loaded, nothing, settings).report
     changes = plan_document(made, ())["resource_changes"]
     assert isinstance(changes, list)
     yield from (json.dumps(change, separators=(",", ":")) for change in changes)
