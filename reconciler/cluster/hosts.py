@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from reconciler.cluster.aliveness import is_reaper, seconds_since
 from reconciler.cluster.question import Question, Reading
 from reconciler.cluster.reading import Info
 from reconciler.model.cluster import ClusterNode
-from reconciler.model.objects import Key, Seen
 
 _FUTURE_MAX_S: Final = 3600
 """By how much clocks of hosts may differ; what was missed later than that has not been missed yet."""
 
 
 class Hosts:
-    """nodes: by name. is_impostor: another host lives under our name. expired: hosts whose records are ours to delete."""
+    """What the hosts' own records say. nodes: by name. has_missed: since when some host is missed is told.
 
-    def __init__(self, question: Question, readings: Iterable[Reading]) -> None:
+    is_impostor: another host lives under our name. is_reaper: this one tidies up. expired: hosts whose records are ours to delete.
+    """
+
+    def __init__(self, question: Question, readings: Sequence[Reading]) -> None:
         self._question = question
-        self._readings = [each for each in readings if each.path.startswith(question.nodes_folder)]
+        self.readings = readings
+        self.has_missed = any(each.path.endswith("/left") for each in readings)
         left = self._left()
         self.nodes = self._nodes(left)
         me = self.nodes.get(question.host)
@@ -31,15 +34,6 @@ class Hosts:
     def is_mine(self, host: str) -> bool:
         """Return whether the records of `host` are those of the host that asks, or fell to it."""
         return host in self.expired or (host == self._question.host and not self.is_impostor)
-
-    def seen(self) -> Iterator[tuple[Key, Seen]]:
-        """Yield the hosts' own records; not signs of life, which no pass writes."""
-        for reading in self._readings:
-            kind = reading.path.rpartition("/")[2]
-            if kind == "info":
-                yield reading.seen(is_ours=self.is_mine(reading.host))
-            elif kind == "left":
-                yield reading.seen(is_ours=self.is_reaper)
 
     def _left(self) -> Mapping[str, str]:
         """Return when each host was missed first. What is yet to come counts as not missed."""
@@ -78,6 +72,6 @@ class Hosts:
 
     def _of_kind(self, kind: str) -> Iterator[tuple[str, object]]:
         end = f"/{kind}"
-        for reading in self._readings:
+        for reading in self.readings:
             if reading.path.endswith(end) and reading.content != "":
                 yield reading.host, reading.content

@@ -44,7 +44,7 @@ def standpoints(wanted: WantedState, cluster: ClusterState) -> Iterator[ClusterR
 
 
 def _network_records(desired: DesiredState, cluster: ClusterState) -> Iterator[ClusterRecord]:
-    there = dict(cluster.seen)
+    there = cluster.seen
     members = (*desired.attachments, *desired.held)
     joined = {endpoint.network for attachment in members for endpoint in attachment.endpoints}
     for network in desired.networks:

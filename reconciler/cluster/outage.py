@@ -18,18 +18,18 @@ class Shared:
     cluster: ClusterState
     wanted: Mapping[Key, ClusterRecord]
 
-    def seen(self) -> dict[Key, Seen]:
+    def seen(self) -> Mapping[Key, Seen]:
         """Return the records that are there. In an outage those that could go are not told: they wait."""
-        found = dict(self.cluster.seen)
+        found = self.cluster.seen
         if self.cluster.outage is None:
             return found
-        return {key: each for key, each in found.items() if key in self.wanted}
+        return {key: found[key] for key in self.wanted if key in found}
 
     def waiting(self) -> Iterator[tuple[Unit, ReconcilerError]]:
         """Yield the units that would have to tell the others something first, and cannot; nothing of theirs is begun."""
         if self.cluster.outage is None:
             return
-        found = dict(self.cluster.seen)
+        found = self.cluster.seen
         for key, record in self.wanted.items():
             there = found.get(key)
             if there is None or there.object != record:

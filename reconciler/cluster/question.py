@@ -16,6 +16,7 @@ from reconciler.cluster.reading import (
     read_member,
     read_network,
 )
+from reconciler.cluster.records import network_folder
 from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
 from reconciler.model.objects import ClusterRecord, Key, Seen
 from reconciler.records.document import Misfit
@@ -40,34 +41,30 @@ class Question:
 class Reading:
     """What one record says; a Misfit is kept, not raised. Two readings are the same only if nothing was read anew.
 
-    network: whose folder it is in, else "". host: whose it is, by its path or by what it says, else "". marks: what no two
+    folder: which it is read in, "" for none. host: whose it is, by its path or by what it says, else "". marks: what no two
     endpoints of a network may share.
     """
 
     path: str
     text: str
     content: Content
-    network: str
+    folder: str
     host: str
     marks: frozenset[str]
     key: Key
     ours: Seen
     foreign: Seen
 
-    def seen(self, *, is_ours: bool) -> tuple[Key, Seen]:
-        return self.key, self.ours if is_ours else self.foreign
-
 
 def read_record(path: str, text: str, nodes_folder: str) -> Reading:
     """Read one record by itself."""
     content = _content(path, text, nodes_folder)
     record = ClusterRecord(path=path, value=text)
-    segments = path.split("/")
     return Reading(
         path=path,
         text=text,
         content=content,
-        network=segments[1] if segments[0] == "network" and len(segments) == 4 else "",
+        folder=_folder(path, nodes_folder),
         host=_host(path, text, content, nodes_folder),
         marks=_marks(content),
         key=record.key,
@@ -102,6 +99,17 @@ def _node_content(segments: list[str], text: str) -> Info | str:
         case [host, kind] if kind in _OF_NODES:
             checked_name(host)
             return _OF_NODES[kind](text)
+    return ""
+
+
+def _folder(path: str, nodes_folder: str) -> str:
+    if path.startswith(nodes_folder):
+        return nodes_folder
+    match path.split("/"):
+        case ["networks" | "revisions" as folder, _]:
+            return f"{folder}/"
+        case ["network", network, _, _]:
+            return network_folder(network)
     return ""
 
 

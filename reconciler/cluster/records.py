@@ -108,12 +108,10 @@ def node_records(
     if not is_reaper(state.nodes, state.host):
         return
     dead = {node.name: node.left or now for node in state.nodes.values() if not node.is_alive and node.name != me.name}
-    leftovers = _hosts_with_records(state)
-    for key, found in state.seen:
-        folder, _, last = key[1].rpartition("/")
-        host = folder.removeprefix(nodes_folder)
-        if last == "left" and host in leftovers and host not in state.nodes and isinstance(found.object, ClusterRecord):
-            yield ClusterRecord(unit=CLUSTER_UNIT, path=key[1], value=found.object.value)
+    for host in sorted(_hosts_with_records(state) - state.nodes.keys()):
+        found = state.seen.get((ClusterRecord.kind, left_path(nodes_folder, host)))
+        if found is not None and isinstance(found.object, ClusterRecord):
+            yield replace(found.object, unit=CLUSTER_UNIT)
     for host, at in dead.items():
         yield _record(CLUSTER_UNIT, left_path(nodes_folder, host), {"at": at})
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
 from reconciler.cluster.hosts import Hosts
-from reconciler.cluster.networks import Folder, folder, with_seen
+from reconciler.cluster.networks import NetworkFolder
 from reconciler.cluster.question import Question, Reading, read_record
+from reconciler.cluster.records import NETWORKS_FOLDER, network_folder, network_path
+from reconciler.incremental import Table, changed_keys
 from reconciler.model.cluster import ClusterState, GlobalNetwork
-from reconciler.model.objects import Key, Seen
+from reconciler.model.objects import ClusterRecord, Key, Seen
 from reconciler.records.document import Misfit
 from reconciler.records.faults import left_out
 
 _SHORT_ID: Final = 12
 """Hex digits of an id that go into names of links and namespaces: two networks that agree in them would share one."""
+
+Readings = tuple[Reading, ...]
 
 
 def decode_state(
@@ -45,40 +48,42 @@ def decode_state(
 
 
 class StateDecoder:
-    """Remembers what records and networks came to: of many a change touches few, the others are not read again."""
+    """`decode_state` for one who asks again, with the same folder of nodes: what did not change is the very same value."""
 
     def __init__(self) -> None:
-        self._readings: dict[str, Reading] = {}
-        self._folders: dict[str, Folder] = {}
+        self._records: Mapping[str, str] = Table()
+        self._readings: Table[str, Reading] = Table()
+        self._folders: dict[str, Readings] = {}
+        self._networks: dict[str, NetworkFolder] = {}
+        self._hosts: Hosts | None = None
+        self._view: tuple[object, ...] = ()
+        self._seen: Table[Key, Seen] = Table()
 
     def __call__(self, records: Mapping[str, str], question: Question) -> ClusterState:
-        readings = self._read(records, question)
-        hosts = Hosts(question, readings)
-        below: defaultdict[str, list[Reading]] = defaultdict(list)
-        for reading in readings:
-            if reading.network:
-                below[reading.network].append(reading)
-        declared, faults = _declared(readings)
-        view = (question.host, hosts.is_impostor, hosts.expired)
-        before, self._folders = self._folders, {}
-        for name in sorted(declared.keys() | below.keys()):
-            found = folder(declared.get(name), below[name], before.get(name))
-            self._folders[name] = with_seen(found, view, hosts.is_mine)
-        faults += [(each.path, str(each.content)) for each in readings if isinstance(each.content, Misfit)]
-        faults += chain.from_iterable(each.faults for each in self._folders.values())
-        heads = _heads(readings, hosts, question, below)
+        changed = self._read(records, question)
+        hosts = self._hosts = self._who_is_there(question)
+        declared, faults = _declared(self._folders.get(NETWORKS_FOLDER, ()))
+        below = {folder.split("/")[1] for folder in self._folders if folder.startswith("network/")}
+        for name in sorted(declared.keys() | below):
+            folder = self._networks.setdefault(name, NetworkFolder())
+            if folder.take(declared.get(name), self._folders.get(network_folder(name), ())):
+                changed.add(network_path(name))
+        for name in self._networks.keys() - declared.keys() - below:
+            del self._networks[name]
+        misfits = self._readings.index(_misfit).get(True, ())
+        faults += [(path, str(self._readings[path].content)) for path in misfits]
+        faults += chain.from_iterable(folder.faults for folder in self._networks.values())
+        found = ((name, self._networks[name].network) for name in sorted(self._networks))
         return ClusterState(
             host=question.host,
             nodes=hosts.nodes,
-            networks={name: each.network for name, each in self._folders.items() if each.network is not None},
-            seen=(*hosts.seen(), *heads, *chain.from_iterable(each.seen for each in self._folders.values())),
+            networks={name: network for name, network in found if network is not None},
+            seen=self._whose(changed, hosts, question),
             faults=left_out(sorted(faults)),
         )
 
     def expired(self, nodes: Mapping[str, str], question: Question) -> frozenset[str]:
-        """Return the hosts whose records are this one's to delete. nodes: the records of hosts."""
-        if not any(path.endswith("/left") for path in nodes):
-            return frozenset()
+        """Return the hosts whose records are this one's to delete. nodes: the records of all hosts, none if none was missed."""
         known = self._readings
         readings = [
             known[path]
@@ -88,13 +93,63 @@ class StateDecoder:
         ]
         return Hosts(question, readings).expired
 
-    def _read(self, records: Mapping[str, str], question: Question) -> Sequence[Reading]:
-        known, self._readings = self._readings, {}
-        for path in sorted(records):
-            text, before = records[path], known.get(path)
-            is_same = before is not None and before.text == text
-            self._readings[path] = before if is_same and before else read_record(path, text, question.nodes_folder)
-        return tuple(self._readings.values())
+    def _read(self, records: Mapping[str, str], question: Question) -> set[str]:
+        """Read what is new, and put it into the folders, each sorted; return the paths that have something else."""
+        changed = set(changed_keys(self._records, records))
+        self._records = records
+        new = {path: read_record(path, records[path], question.nodes_folder) for path in changed if path in records}
+        touched = {each.folder for path in changed for each in (self._readings.get(path), new.get(path)) if each}
+        self._readings = self._readings.updated(new, changed)
+        paths = self._readings.index(_folder)
+        for folder in touched - paths.keys():
+            self._folders.pop(folder, None)
+        for folder in touched & paths.keys():
+            self._folders[folder] = tuple(map(self._readings.__getitem__, sorted(paths[folder])))
+        return changed
+
+    def _who_is_there(self, question: Question) -> Hosts:
+        """A host that was missed is judged by the time that went by."""
+        readings, before = self._folders.get(question.nodes_folder, ()), self._hosts
+        is_same = before is not None and before.readings is readings and not before.has_missed
+        return before if is_same and before is not None else Hosts(question, readings)
+
+    def _whose(self, changed: Iterable[str], hosts: Hosts, question: Question) -> Table[Key, Seen]:
+        """Bring up to date which records are ours; all of them where that is judged by something else than before."""
+        view = (hosts.is_impostor, hosts.is_reaper, hosts.expired, question.followed)
+        before, self._view = self._view, view
+        paths = tuple(changed) if view == before else tuple({*self._readings, *changed})
+        put: dict[Key, Seen] = {}
+        for reading in (self._readings[path] for path in paths if path in self._readings):
+            is_ours = self._is_ours(reading, hosts, question)
+            if is_ours is not None:
+                put[reading.key] = reading.ours if is_ours else reading.foreign
+        self._seen = self._seen.updated(put, ((ClusterRecord.kind, path) for path in paths))
+        return self._seen
+
+    def _is_ours(self, reading: Reading, hosts: Hosts, question: Question) -> bool | None:
+        """A network is ours where its members are known and no other host is among them, also by a record that was left out.
+
+        None: a record that no pass writes, such as a sign of life.
+        """
+        if reading.folder == question.nodes_folder:
+            kind = reading.path.rpartition("/")[2]
+            return hosts.is_mine(reading.host) if kind == "info" else hosts.is_reaper if kind == "left" else None
+        if reading.folder == NETWORKS_FOLDER:
+            name = reading.path.removeprefix(NETWORKS_FOLDER)
+            below = self._folders.get(network_folder(name), ())
+            is_known = name in question.followed and not hosts.is_impostor
+            return is_known and not any(each.host not in ("", question.host) for each in below)
+        return hosts.is_mine(reading.host) if reading.folder else None
+
+
+def _folder(_path: str, reading: Reading) -> Iterator[str]:
+    if reading.folder:
+        yield reading.folder
+
+
+def _misfit(_path: str, reading: Reading) -> Iterator[bool]:
+    if isinstance(reading.content, Misfit):
+        yield True
 
 
 def _declared(readings: Iterable[Reading]) -> tuple[dict[str, GlobalNetwork], list[tuple[str, str]]]:
@@ -117,20 +172,3 @@ def _declared(readings: Iterable[Reading]) -> tuple[dict[str, GlobalNetwork], li
             ids.add(network.id[:_SHORT_ID])
             vnis |= own_vnis
     return networks, faults
-
-
-def _heads(
-    readings: Iterable[Reading], hosts: Hosts, question: Question, below: Mapping[str, Sequence[Reading]]
-) -> Iterator[tuple[Key, Seen]]:
-    """Yield the records of networks themselves and of revisions.
-
-    A network is ours where its members are known and no other host is among them, also by a record that was left out.
-    """
-    for reading in readings:
-        match reading.path.split("/") if not reading.network else ():
-            case ["networks", name]:
-                is_known = name in question.followed and not hosts.is_impostor
-                others = (each.host for each in below.get(name, ()) if each.host != question.host)
-                yield reading.seen(is_ours=is_known and not any(others))
-            case ["revisions", host]:
-                yield reading.seen(is_ours=hosts.is_mine(host))

@@ -102,7 +102,7 @@ class ClusterState:
     host: str
     nodes: Mapping[str, ClusterNode] = field(default_factory=dict)
     networks: Mapping[str, GlobalNetwork] = field(default_factory=dict)
-    seen: tuple[tuple[Key, Seen], ...] = ()
+    seen: Mapping[Key, Seen] = field(default_factory=dict)
     contended: frozenset[str] = frozenset()
     outage: ReconcilerError | None = None
     is_known: bool = True

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Final
 
 from reconciler.cluster.aliveness import is_reaper
@@ -20,6 +21,7 @@ from reconciler.cluster.records import (
 )
 from reconciler.cluster.state import StateDecoder
 from reconciler.errors import KvError
+from reconciler.incremental import Table
 from reconciler.kv.address import Discovery
 from reconciler.kv.protocol import MUST_NOT_EXIST, Batch, Entry, KvStore
 from reconciler.model.cluster import ClusterState
@@ -31,35 +33,38 @@ _CONTENDED_S: Final = 30.0
 
 
 class _Mirror:
-    """One folder, or one key that nobody but us writes. changes: what a watch told while a listing was under way."""
+    """One folder, or one key that nobody but us writes.
+
+    changed: keys that have something else than was looked at last. told: what a watch told while a listing was under way.
+    """
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
-        self.texts: dict[str, str] = {}
+        self.changed: set[str] = set()
         self.is_known = False
         self.is_watched = False
         self.is_forgotten = False
-        self.changes: list[Batch] | None = None
+        self.told: list[Batch] | None = None
 
     @property
     def needs_listing(self) -> bool:
         return not self.is_watched or self.is_forgotten
 
     def list_anew(self) -> None:
-        self.changes = []
+        self.told = []
         self.is_forgotten = False
 
     def take_listing(self, entries: Iterable[Entry]) -> bool:
         """Say whether anything is different. What a watch told meanwhile is newer where its version is."""
         listed = {entry.key: entry for entry in entries}
-        for batch in self.changes or ():
+        for batch in self.told or ():
             for key in batch.deleted:
                 listed.pop(key, None)
             for entry in batch.entries:
                 if entry.version > _version(listed, entry.key):
                     listed[entry.key] = entry
-        self.changes = None
-        return self._replace(listed)
+        self.told = None
+        return self._take(listed, self.entries.keys() - listed.keys())
 
     def take_batch(self, batch: Batch) -> bool:
         """Say whether the next look may show something different.
@@ -68,26 +73,25 @@ class _Mirror:
         backup: to know which, it is listed anew.
         """
         self.is_watched = True
-        if self.changes is not None:
-            self.changes.append(batch)
+        if self.told is not None:
+            self.told.append(batch)
+        written = {entry.key: entry for entry in batch.entries}
         if batch.is_resync:
-            return self._replace({entry.key: entry for entry in batch.entries})
-        after = dict(self.entries)
-        for key in batch.deleted:
-            after.pop(key, None)
-        newer = {entry.key: entry for entry in batch.entries if entry.version >= _version(after, entry.key)}
-        is_older = len(newer) < len(batch.entries)
+            return self._take(written, self.entries.keys() - written.keys())
+        newer = {key: entry for key, entry in written.items() if entry.version >= _version(self.entries, key)}
+        is_older = len(newer) < len(written)
         self.is_forgotten |= is_older
-        return self._replace(after | newer) or is_older
+        return self._take(newer, batch.deleted) or is_older
 
-    def _replace(self, entries: dict[str, Entry]) -> bool:
-        is_different = not self.is_known or entries != self.entries
-        before = self.entries
-        written = {key: entry for key, entry in entries.items() if before.get(key) is not entry}
-        if len(entries) < len(before) + len(written):
-            self.texts = {key: text for key, text in self.texts.items() if key in entries}
-        self.texts |= {key: entry.value.decode(errors="replace") for key, entry in written.items()}
-        self.entries, self.is_known = entries, True
+    def _take(self, written: Mapping[str, Entry], gone: Iterable[str]) -> bool:
+        changed = {key for key, entry in written.items() if self.entries.get(key) != entry}
+        changed.update(key for key in gone if key in self.entries)
+        is_different = bool(changed) or not self.is_known
+        for key in changed:
+            self.entries.pop(key, None)
+        self.entries |= {key: written[key] for key in changed if key in written}
+        self.changed |= changed
+        self.is_known = True
         return is_different
 
 
@@ -120,7 +124,9 @@ class ClusterStore:
         self._seed = seed
         self._state = ClusterState(host=host, is_known=False)
         self._given = self._state
-        self._looked_at: Mapping[str, Entry] = {}
+        self._folders: tuple[str, ...] = ()
+        self._looked_at: Table[str, Entry] = Table()
+        self._texts: Table[str, str] = Table()
         self._peopled: dict[str, int] = {}
 
     @property
@@ -154,7 +160,7 @@ class ClusterStore:
         folders = (*self.folders(networks), f"{REVISIONS_FOLDER}{self._host}")
         outage = self._read(folders)
         question = self._question(networks, now)
-        expired = self._decoder.expired(self._records((self.discovery.path,))[0], question)
+        expired = self._decoder.expired(self._missed_hosts(), question)
         if expired:
             folders = (*folders, _ALL_NETWORKS, REVISIONS_FOLDER)
             outage = outage or self._read((_ALL_NETWORKS, REVISIONS_FOLDER))
@@ -268,7 +274,7 @@ class ClusterStore:
             entries = self.kv.list(folder) if folder.endswith("/") else self._one(folder)
         except KvError:
             with self._lock:
-                mirror.changes, mirror.is_forgotten = None, True
+                mirror.told, mirror.is_forgotten = None, True
             raise
         with self._lock:
             self._generation += mirror.take_listing(entries)
@@ -285,20 +291,32 @@ class ClusterStore:
             basis = (self._generation, folders, expired)
         if basis == self._basis:
             return
-        records, self._looked_at = self._records(folders)
-        self._state = self._decoder(records, question)
+        self._take_news(folders)
+        self._state = self._decoder(self._texts, question)
         self._basis = basis
 
-    def _records(self, folders: Sequence[str]) -> tuple[Mapping[str, str], Mapping[str, Entry]]:
-        """Give texts and entries of all keys in these folders; of one in two folders, what the narrower one has."""
-        texts: dict[str, str] = {}
-        entries: dict[str, Entry] = {}
+    def _take_news(self, folders: tuple[str, ...]) -> None:
+        """Look at what has changed; of a key in two folders, at what the narrower one has."""
         with self._lock:
-            for folder in sorted(folders, key=len):
-                if folder in self._mirrors:
-                    texts |= self._mirrors[folder].texts
-                    entries |= self._mirrors[folder].entries
-        return texts, entries
+            mirrors = [self._mirrors[folder] for folder in sorted(folders, key=len) if folder in self._mirrors]
+            is_same = folders == self._folders
+            keys = set(chain.from_iterable(mirror.changed if is_same else mirror.entries for mirror in mirrors))
+            found = {key: mirror.entries[key] for mirror in mirrors for key in keys if key in mirror.entries}
+            for mirror in mirrors:
+                mirror.changed.clear()
+        if not is_same:
+            keys.update(self._looked_at)
+        self._folders = folders
+        self._looked_at = self._looked_at.updated(found, keys)
+        self._texts = self._texts.updated({key: _text(entry) for key, entry in found.items()}, keys)
+
+    def _missed_hosts(self) -> Mapping[str, str]:
+        """Give the records of all hosts where some host was missed."""
+        with self._lock:
+            mirror = self._mirrors.get(self.discovery.path, _Mirror())
+            entries = mirror.entries
+            is_missed = any(path.endswith("/left") for path in entries)
+            return {path: _text(entry) for path, entry in entries.items()} if is_missed else {}
 
     def _question(self, networks: Collection[str], now: str) -> Question:
         return Question(
@@ -323,3 +341,7 @@ class ClusterStore:
         if answer != self._given:
             self._given = answer
         return self._given
+
+
+def _text(entry: Entry) -> str:
+    return entry.value.decode(errors="replace")

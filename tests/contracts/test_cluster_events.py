@@ -45,7 +45,7 @@ class Watching:
         return {each.name: str(each.ipv4.ip) for each in found if each.ipv4 is not None}
 
     def write(self, *records: ClusterRecord) -> list[Outcome]:
-        seen = {key[1]: found.object for key, found in self.look().seen}
+        seen = {key[1]: found.object for key, found in self.look().seen.items()}
         return apply_cluster_records([operation(seen.get(each.path), each) for each in records], self.store)
 
     def is_woken(self, deadline_s: float = 10.0) -> bool:

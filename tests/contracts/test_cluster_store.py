@@ -43,11 +43,11 @@ class Host:
 
     def write(self, *records: ClusterRecord) -> list[Outcome]:
         """Bring these records about as a pass does, from what was looked at before."""
-        seen = {key[1]: found.object for key, found in self.look().seen}
+        seen = {key[1]: found.object for key, found in self.look().seen.items()}
         return apply_cluster_records([operation(seen.get(record.path), record) for record in records], self.store)
 
     def delete(self, *paths: str) -> list[Outcome]:
-        seen = {key[1]: found.object for key, found in self.look().seen}
+        seen = {key[1]: found.object for key, found in self.look().seen.items()}
         return apply_cluster_records([operation(seen[path], None) for path in paths], self.store)
 
 
@@ -371,7 +371,7 @@ def test_many_hosts_that_join_at_once_all_get_their_places(backend: Backend, are
             placed(f"{host.name}-{n}", f"10.0.{host.name[1:].lstrip('0') or 0}.{n}/16", host=host.name) for n in numbers
         ]
         for _ in range(20):
-            missing = [each for each in mine if each.key not in dict(host.look().seen)]
+            missing = [each for each in mine if each.key not in host.look().seen]
             if fine(host.write(member_record("over", host.name, ""), *missing)):
                 return [each.path for each in mine]
         raise AssertionError(f"{host.name} could not join")
@@ -417,7 +417,9 @@ def test_what_long_dead_hosts_left_is_tidied_up_on_all_networks(hosts: list[Host
     alpha.kv.put("revisions/dead", b"{}")
 
     state = alpha.look()
-    gone = [key[1] for key, seen in state.seen if seen.is_ours and "alpha" not in key[1] and "over" not in key[1]]
+    gone = [
+        key[1] for key, seen in state.seen.items() if seen.is_ours and "alpha" not in key[1] and "over" not in key[1]
+    ]
     assert sorted(gone) == [
         "network/elsewhere/endpoints/x",
         "network/elsewhere/members/dead",

@@ -104,4 +104,4 @@ def decoded(
 
 def ours(state: ClusterState) -> set[str]:
     """Give the paths that the host may change."""
-    return {key[1] for key, seen in state.seen if seen.is_ours}
+    return {key[1] for key, seen in state.seen.items() if seen.is_ours}

@@ -278,7 +278,7 @@ def test_own_record_that_is_no_good_is_ours_to_put_right() -> None:
 def test_record_that_says_nothing_is_seen_as_anothers(text: str) -> None:
     state = decoded({**stored("alpha"), "network/over/endpoints/a": text})
 
-    assert [seen.is_ours for key, seen in state.seen if key[1] == "network/over/endpoints/a"] == [False]
+    assert [seen.is_ours for key, seen in state.seen.items() if key[1] == "network/over/endpoints/a"] == [False]
 
 
 def test_network_is_ours_while_no_other_host_has_to_do_with_it() -> None:
