@@ -202,7 +202,7 @@ def test_of_many_records_only_those_fail_that_lost_something(hosts: list[Host]) 
     failed = [outcome.operation.key[1] for outcome in outcomes if outcome.error is not None]
     assert failed == ["network/over/endpoints/mine20", "network/over/endpoints/mine35"]
     assert len(alpha.look().networks["over"].endpoints) == 50
-    assert fine(alpha.delete(*(key[1] for key, seen in alpha.look().seen if "/endpoints/mine" in key[1])))
+    assert fine(alpha.delete(*(key[1] for key, seen in alpha.look().seen.items() if "/endpoints/mine" in key[1])))
     assert [key for key in held(alpha.kv) if key.startswith("addresses/")] == [
         "addresses/over/10.0.9.20",
         "addresses/over/10.0.9.35",
