@@ -198,7 +198,7 @@ def _network_objects(
     if network.is_bridged:
         yield from network_elements(network)
         yield from network_sources(network, host)
-    is_overlay = network.wanted.driver == "overlay"
+    is_overlay = network.wanted.traits.is_vxlan
     if is_overlay and (endpoints or held):
         yield from overlay_sources(network, host)
     for endpoint in endpoints:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from reconciler.model.plugins import is_plugin
+from reconciler.model.drivers import traits_of
 from reconciler.model.wanted import NetworkWanted, SubnetWanted
 from reconciler.spec.network import NetworkSpec, network_wanted
 
@@ -71,7 +71,7 @@ def declared_network(name: str, fields: object) -> NetworkWanted:
     if not isinstance(fields, dict) or not fields.keys() <= _KEYS:
         raise ValueError("the declaration has keys that none of ours has")
     driver = fields.get("driver")
-    if not isinstance(driver, str) or not may_be_shared(driver):
+    if not isinstance(driver, str) or not traits_of(driver).may_be_shared:
         raise ValueError("the declaration's driver is none of global networks")
     try:
         json.dumps(fields, ensure_ascii=False).encode()
@@ -84,11 +84,6 @@ def declared_network(name: str, fields: object) -> NetworkWanted:
     if wanted.ipam_driver != "default" or not (wanted.is_ipv4_enabled or wanted.is_ipv6_enabled):
         raise ValueError("the declaration leaves no addresses to the cluster")
     return wanted
-
-
-def may_be_shared(driver: str) -> bool:
-    """Return whether hosts may share networks of this driver; a plugin's only where it says so."""
-    return driver == "overlay" or is_plugin(driver)
 
 
 def differences(mine: str, theirs: str) -> str:

@@ -10,7 +10,7 @@ from reconciler.cluster.declaration import declaration, declaration_digest, diff
 from reconciler.errors import AddressesAwaited, NetworkDiffers, NetworkUndeclared, PlanError, ReconcilerError
 from reconciler.model.cluster import ALONE, ClusterState, GlobalNetwork
 from reconciler.model.objects import CLUSTER_UNIT, Unit
-from reconciler.model.plugins import Scope, is_plugin
+from reconciler.model.plugins import Scope
 from reconciler.model.wanted import NetworkWanted, WantedState
 
 _DECLARERS_MAX: Final = 5
@@ -66,12 +66,12 @@ def ended_endpoints(wanted: WantedState, cluster: ClusterState, promised: Iterab
 
 def is_global(network: NetworkWanted, scopes: Scopes) -> bool:
     """Say whether the cluster has a part in it: it is shared, or said to be declared elsewhere."""
-    return network.driver == "overlay" or network.is_external or _scope(network, scopes) == "global"
+    return network.traits.is_vxlan or network.is_external or _scope(network, scopes) == "global"
 
 
 def _scope(network: NetworkWanted, scopes: Scopes) -> str:
     """Give what the network's plugin said, "" where it has none or was not asked yet."""
-    said = scopes.get((network.name, network.driver)) if is_plugin(network.driver) else None
+    said = scopes.get((network.name, network.driver)) if network.traits.is_plugin else None
     return said.data if said is not None else ""
 
 
@@ -88,9 +88,9 @@ class _Resolution:
         """Give a network as it shall be here; where it cannot be, `refused` says why."""
         if network.is_external:
             return self._external(network)
-        if is_plugin(network.driver):
+        if network.traits.is_plugin:
             return self._of_plugin(network)
-        return self._shared(network) if network.driver == "overlay" else network
+        return self._shared(network) if network.traits.is_vxlan else network
 
     def _of_plugin(self, network: NetworkWanted) -> NetworkWanted:
         if self.cluster is ALONE:
@@ -126,7 +126,7 @@ class _Resolution:
             text = f"network {network.name} is external, and no host of the cluster declares it (yet)"
             return self._refuse(network, NetworkUndeclared(text))
         joined = replace(_of_cluster(known), is_protected=network.is_protected, on_drift=network.on_drift)
-        if not is_plugin(joined.driver) or (scope := _scope(joined, self.scopes)) == "global":
+        if not joined.traits.is_plugin or (scope := _scope(joined, self.scopes)) == "global":
             return joined
         return self._refuse(joined, _local_here(joined)) if scope else self._awaiting(joined)
 

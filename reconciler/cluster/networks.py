@@ -60,7 +60,7 @@ def _refusal_of(declared: GlobalNetwork | None) -> Callable[[ClusterEndpoint], s
     if declared is None:
         return lambda _: "its network is not known"
     subnets = {subnet.subnet: subnet for subnet in declared.subnets}
-    has_macs = declared.wanted.driver == "overlay"
+    has_macs = declared.wanted.traits.is_vxlan
 
     def holds(interface: IPInterface) -> bool:
         subnet = subnets.get(interface.network)

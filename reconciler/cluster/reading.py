@@ -82,7 +82,7 @@ def read_network(name: str, text: str) -> GlobalNetwork:
         wanted=wanted,
         id=fields.id("id"),
         created=fields.moment("created"),
-        subnets=_subnets(fields, is_overlay=wanted.driver == "overlay"),
+        subnets=_subnets(fields, is_overlay=wanted.traits.is_vxlan),
         declaration=declaration(wanted),
     )
 

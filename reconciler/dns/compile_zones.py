@@ -15,7 +15,6 @@ from reconciler.model.desired import (
 )
 from reconciler.model.identifiers import BUILTIN_NETWORKS
 from reconciler.model.objects import IPAddress, IPNetwork
-from reconciler.model.plugins import is_plugin
 from reconciler.sandbox.names import endpoint_names
 from reconciler.sandbox.resolv_conf import ndots, uses_embedded_server
 
@@ -104,8 +103,6 @@ def _is_private(network: DesiredNetwork, version: int) -> bool:
     wanted = network.wanted
     if wanted.sublink is not None:
         return wanted.sublink.parent == ""
-    if is_plugin(wanted.driver):
+    if wanted.traits.is_plugin:
         return False
-    return (
-        wanted.driver == "overlay" or wanted.is_internal or (wanted.bridge is not None and wanted.bridge.hides(version))
-    )
+    return wanted.traits.is_vxlan or wanted.is_internal or (wanted.bridge is not None and wanted.bridge.hides(version))

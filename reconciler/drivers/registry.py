@@ -1,4 +1,4 @@
-"""Which driver compiles which network. A new driver is one module and one line here, and its name in `model.plugins`."""
+"""Which driver compiles which network. A new driver is one module and one line here, and one in `model.drivers`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from reconciler.drivers import bridge, overlay, remote, sublinks, unmanaged
 from reconciler.drivers.protocol import Driver, RemoteDriver
-from reconciler.model.plugins import is_plugin
+from reconciler.model.drivers import traits_of
 
 DRIVERS: Mapping[str, Driver] = {
     "bridge": bridge,
@@ -23,4 +23,4 @@ REMOTE: Mapping[str, RemoteDriver] = {"overlay": overlay}
 
 def driver_of(name: str) -> Driver:
     """Return the driver of a name; those that are none of ours are plugins'."""
-    return remote if is_plugin(name) else DRIVERS[name]
+    return remote if traits_of(name).is_plugin else DRIVERS[name]

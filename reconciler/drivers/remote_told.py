@@ -20,7 +20,7 @@ from reconciler.model.objects import (
     Unit,
     nodes_unit,
 )
-from reconciler.model.plugins import JoinAnswer, Node, PluginFacts, is_plugin
+from reconciler.model.plugins import JoinAnswer, Node, PluginFacts
 from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkWanted, PortWanted, WantedState
 
 _PREFIX: Final = "com.docker.network"
@@ -42,7 +42,7 @@ def with_plugins(
     inodes: of the sandboxes that exist. leased: endpoints of IPAM plugins, with the MAC that these were told. Returns `desired`
     itself where no network is remote.
     """
-    networks = {network.name: network for network in desired.networks if is_plugin(network.wanted.driver)}
+    networks = {network.name: network for network in desired.networks if network.wanted.traits.is_plugin}
     if not networks:
         return desired
     completion = _Completion(networks=networks, facts=facts, told=frozenset(facts.told), inodes=inodes, leased=leased)
@@ -98,7 +98,7 @@ def plugin_scopes(wanted: WantedState) -> Iterator[PluginScope]:
 
 
 def _of_plugins(wanted: WantedState) -> Iterator[NetworkWanted]:
-    return (network for network in wanted.networks if is_plugin(network.driver) and not network.is_listed)
+    return (network for network in wanted.networks if network.traits.is_plugin and not network.is_listed)
 
 
 def plugin_network(network: DesiredNetwork) -> PluginNetwork:

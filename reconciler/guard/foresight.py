@@ -16,7 +16,6 @@ from reconciler.last_answer import LastAnswers
 from reconciler.model.cluster import ALONE
 from reconciler.model.desired import DesiredState, HostFacts
 from reconciler.model.objects import Unit
-from reconciler.model.plugins import is_plugin
 from reconciler.model.wanted import NetworkWanted, OverlayOptions, Source, SpecWarning, WantedState
 from reconciler.observe.host_facts import host_facts
 from reconciler.observe.view import View
@@ -82,7 +81,7 @@ def _places(wanted: WantedState, unit: Unit, untold: Container[str]) -> Iterator
 
 def _without_cluster(wanted: WantedState, settings: Settings) -> Iterator[tuple[Unit, str]]:
     for network in wanted.networks if not settings.cluster_store else ():
-        if network.driver == "overlay":
+        if network.traits.is_vxlan:
             yield (
                 Unit(network=network.name),
                 "only hosts with --cluster-store have overlay networks, and here is none given",
@@ -108,8 +107,8 @@ def _assumed(network: NetworkWanted, promises: Promises) -> NetworkWanted:
     if network.is_external:
         return replace(network, driver="overlay", overlay=OverlayOptions(), is_shared=True)
     promise = promises.networks.get(network.name)
-    was_shared = is_plugin(network.driver) and promise is not None and promise.is_shared
-    return replace(network, is_shared=True) if network.driver == "overlay" or was_shared else network
+    was_shared = network.traits.is_plugin and promise is not None and promise.is_shared
+    return replace(network, is_shared=True) if network.traits.is_vxlan or was_shared else network
 
 
 def _now() -> str:

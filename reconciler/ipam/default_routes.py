@@ -10,7 +10,7 @@ from typing import Final
 from reconciler.ipam.addresses import Chosen
 from reconciler.model.desired import DesiredNetwork
 from reconciler.model.objects import IPAddress, IPInterface
-from reconciler.model.plugins import JoinAnswer, is_plugin
+from reconciler.model.plugins import JoinAnswer
 from reconciler.model.wanted import EndpointWanted, IpvlanMode
 
 _NO_ANSWERS: Final[Mapping[str, JoinAnswer]] = {}
@@ -66,12 +66,12 @@ def _offer(endpoint: EndpointWanted, chosen: Chosen, network: DesiredNetwork, an
 
     In the modes l3 and l3s of ipvlan the parent's namespace routes, so that there is no gateway to name.
     """
-    if not network.wanted.leads_outside or network.wanted.driver == "overlay":
+    if not network.wanted.leads_outside or network.wanted.traits.is_vxlan:
         return WayOut(wanted=endpoint, is_internal=network.wanted.is_internal)
     if network.wanted.ipvlan is not None and network.wanted.ipvlan.mode is not IpvlanMode.L2:
         on_link = tuple(each.version for each in (chosen.ipv4, chosen.ipv6) if each is not None)
         return WayOut(wanted=endpoint, on_link=on_link)
-    if is_plugin(network.wanted.driver):
+    if network.wanted.traits.is_plugin:
         answer = answer or JoinAnswer()
         return WayOut(
             wanted=endpoint,

@@ -70,7 +70,7 @@ def _joined(attachment: AttachmentWanted, networks: Mapping[str, NetworkWanted],
 
 
 def _needs_a_way_out(network: NetworkWanted, answer: JoinAnswer | None) -> bool:
-    is_without = network.driver == "overlay" or (answer is not None and answer.needs_way_out)
+    is_without = network.traits.is_vxlan or (answer is not None and answer.needs_way_out)
     return is_without and not network.is_internal
 
 
@@ -82,4 +82,4 @@ def _is_way_out(network: NetworkWanted, answer: JoinAnswer | None) -> bool:
     if answer is not None:
         return answer.leads_outside and not network.is_internal
     is_isolated = network.bridge_options.gateway_mode_ipv4 is GatewayMode.ISOLATED
-    return network.driver == "bridge" and network.is_ipv4_enabled and not network.is_internal and not is_isolated
+    return network.traits.has_host_bridge and network.is_ipv4_enabled and not network.is_internal and not is_isolated

@@ -108,7 +108,7 @@ class _GlobalAssignment:
         before = _had(known) or self._promises.get(network.name)
         pools = tuple(pool for family in families(network) for pool in self._pools_of(network, family, before))
         subnets = completed_subnets(network, pools, before)
-        if network.driver == "overlay":
+        if network.traits.is_vxlan:
             subnets = tuple(self._with_vnis(network, subnets, before.vnis if before else {}))
         self._take(network.name, subnets)
         return subnets

@@ -17,7 +17,7 @@ from reconciler.model.desired import (
     DesiredSubnet,
     PortBinding,
 )
-from reconciler.model.identifiers import GATEWAY_NETWORK, NsRef, attachment_id, own_parent_name
+from reconciler.model.identifiers import GATEWAY_NETWORK, NsRef, attachment_id, is_own_parent_name
 from reconciler.model.objects import Unit
 from reconciler.model.wanted import (
     AttachmentWanted,
@@ -145,7 +145,7 @@ class _Holding:
 
     def network(self, name: str) -> DesiredNetwork:
         promise = self._promises.networks[name]
-        is_dead_end = promise.link_name in (own_parent_name(driver, promise.id) for driver in ("macvlan", "ipvlan"))
+        is_dead_end = is_own_parent_name(promise.link_name)
         return DesiredNetwork(
             wanted=self._networks.get(name) or NetworkWanted(name=name),
             id=promise.id,

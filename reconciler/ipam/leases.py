@@ -15,7 +15,7 @@ from reconciler.ipam.macs import derived_mac
 from reconciler.ipam.pools import families
 from reconciler.model.identifiers import endpoint_id
 from reconciler.model.objects import Key, PluginAddress, PluginLease, PluginPool, Unit
-from reconciler.model.plugins import OWN_IPAM, PluginFacts, PoolLease, is_plugin
+from reconciler.model.plugins import OWN_IPAM, PluginFacts, PoolLease
 from reconciler.model.wanted import EndpointWanted, NetworkWanted, SubnetWanted, WantedState
 
 Incarnations = Mapping[str, str]
@@ -182,7 +182,7 @@ def asked_pools(network: NetworkWanted) -> Iterator[PluginPool]:
                 gateway=str(entry.gateway) if entry and entry.gateway else "",
                 aux=_text({name: str(address) for name, address in entry.aux_addresses} if entry else {}),
                 options=_text(dict(network.ipam_options or ())),
-                scope_driver=network.driver if is_plugin(network.driver) else "",
+                scope_driver=network.driver if network.traits.is_plugin else "",
             )
 
 

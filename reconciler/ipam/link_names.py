@@ -17,7 +17,7 @@ def link_name(network: NetworkWanted, network_id: str) -> str:
     """
     if network.sublink is not None:
         return "" if network.sublink.parent else own_parent_name(network.driver, network_id)
-    if network.driver != "bridge":
+    if not network.traits.has_host_bridge:
         return ""
     if network.bridge is not None and network.bridge.link_name:
         return network.bridge.link_name

@@ -21,7 +21,6 @@ from reconciler.model.identifiers import HOST, global_network_id, network_id, ov
 from reconciler.model.objects import IPNetwork, Unit
 from reconciler.model.wanted import NetworkWanted, WantedState
 
-UNMANAGED_DRIVERS: Final = frozenset({"host", "null"})
 """Drivers of networks without pools and devices."""
 
 _VXLAN_OVERHEAD: Final = {4: 50, 6: 70}
@@ -79,7 +78,7 @@ class _NetworkAssignment:
         contradictions = {
             network.name: PlanError(f"network {network.name}: {reason}")
             for network in self._networks
-            if network.driver not in UNMANAGED_DRIVERS and (reason := _contradiction(network))
+            if not network.traits.is_predefined and (reason := _contradiction(network))
         }
         awaiting = {n.name: awaited_pools(n) for n in self._networks if Unit(network=n.name) in self._awaiting}
         return {**awaiting, **parent_failures(self._wanted, self._host, self._promises), **contradictions}
@@ -93,7 +92,7 @@ class _NetworkAssignment:
         with_pools = [
             n
             for n in open_
-            if n.name not in more and n.driver not in UNMANAGED_DRIVERS and not n.is_shared and n.ipam_driver != "null"
+            if n.name not in more and not n.traits.is_predefined and not n.is_shared and n.ipam_driver != "null"
         ]
         avoided = [subnet.subnet for subnets in shared.values() for subnet in subnets]
         pools, without = chosen_pools(with_pools, self._host, self._promises, held=held, avoided=avoided)
@@ -151,7 +150,7 @@ class _NetworkAssignment:
             link_name=link_name,
             mtu=_mtu(network, self._host),
             scope="global" if network.is_shared else "local",
-            ns=overlay_ns(id_, self._host.instance) if network.driver == "overlay" else HOST,
+            ns=overlay_ns(id_, self._host.instance) if network.traits.is_vxlan else HOST,
             remote_endpoints=remote_endpoints(network.name, self._cluster) if network.is_shared else (),
         )
 
@@ -166,9 +165,9 @@ def awaited_pools(network: NetworkWanted) -> AddressesAwaited:
 
 
 def _contradiction(network: NetworkWanted) -> str:
-    if network.driver == "bridge" and network.ipam_driver == "null" and network.is_ipv4_enabled:
+    if network.traits.has_host_bridge and network.ipam_driver == "null" and network.is_ipv4_enabled:
         return "ipv4 pool is empty: the bridge driver needs addresses; use ipam driver default"
-    if network.driver == "bridge" and network.ipam_driver == "null":
+    if network.traits.has_host_bridge and network.ipam_driver == "null":
         return "ipv6 pool is empty: the bridge driver needs addresses; use ipam driver default"
     if not families(network):
         return "IPv4 or IPv6 must be enabled"
@@ -184,7 +183,7 @@ def _same_link(name: str, owner: str, device: str) -> NameConflict:
 
 def _mtu(network: NetworkWanted, host: HostFacts) -> int:
     """Return the declared MTU, else that of the host's way out, at most Ethernet's."""
-    if network.driver == "overlay":
+    if network.traits.is_vxlan:
         return _overlay_mtu(network, host)
     if network.sublink is not None:
         return parent_mtu(network, host)

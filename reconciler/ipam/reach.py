@@ -48,7 +48,7 @@ def hidden_by(network: NetworkWanted, pools: Iterable[IPNetwork], host: HostFact
 
     Only a bridge with an address brings a route to the host.
     """
-    if network.driver != "bridge" or network.is_overlap_allowed:
+    if not network.traits.has_host_bridge or network.is_overlap_allowed:
         return ""
     for pool in pools:
         if _has_address(network, pool.version):

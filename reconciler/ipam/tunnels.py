@@ -8,8 +8,6 @@ from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import HostFacts, Tunnels
 from reconciler.model.wanted import NetworkWanted
 
-_OVERLAY = "overlay"
-
 
 def tunnels(
     host: HostFacts, networks: Iterable[NetworkWanted], joined: Iterable[str], cluster: ClusterState
@@ -20,8 +18,8 @@ def tunnels(
     Hosts count dead or alive: one that lost the store goes on sending. A network that this host cannot have as its specs declare it
     counts too where it still has a part here.
     """
-    wanted = {network.name: network for network in networks if network.driver == _OVERLAY}
-    wanted |= {name: known.wanted for name, known in cluster.networks.items() if known.wanted.driver == _OVERLAY}
+    wanted = {network.name: network for network in networks if network.traits.is_vxlan}
+    wanted |= {name: known.wanted for name, known in cluster.networks.items() if known.wanted.traits.is_vxlan}
     if host.vtep is None or not wanted:
         return None
     here = {*joined, *_published(cluster)}

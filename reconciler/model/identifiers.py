@@ -7,6 +7,8 @@ import re
 from ipaddress import IPv6Address
 from typing import Final, NewType
 
+from reconciler.model.drivers import traits_of
+
 NsRef = NewType("NsRef", str)
 """Which network namespace an object lives in: `HOST`, or the sandbox's reference as `sandbox_ref` builds it."""
 
@@ -109,7 +111,7 @@ def bridge_link_name(network_id_: str) -> str:
 
 def own_parent_name(driver: str, network_id_: str) -> str:
     """What stands below a macvlan or ipvlan network that names no parent, under the engine's name for it."""
-    return f"{'dm' if driver == 'macvlan' else 'di'}-{network_id_[:12]}"
+    return f"{traits_of(driver).dead_end_prefix}{network_id_[:12]}"
 
 
 def vlan_of(name: str) -> tuple[str, int] | None:

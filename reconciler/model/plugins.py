@@ -12,17 +12,10 @@ from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, Key, Plu
 OWN_IPAM: Final = frozenset({"default", "null"})
 """IPAM drivers that are no plugins."""
 
-OWN_DRIVERS: Final = frozenset({"bridge", "host", "ipvlan", "macvlan", "none", "null", "overlay"})
-"""Drivers that are no plugins; every other name is one."""
-
 PLUGIN_RECORDS: Final = "plugin/"
 """How the paths of records begin that say what plugins were told."""
 
 Pairs = tuple[tuple[str, str], ...]
-
-
-def is_plugin(driver: str) -> bool:
-    return driver not in OWN_DRIVERS
 
 
 @dataclass(frozen=True, slots=True)

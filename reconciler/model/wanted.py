@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
+from reconciler.model.drivers import DriverTraits, traits_of
 from reconciler.model.holds import Holds, OnDrift
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import IPAddress, IPNetwork, Unit
@@ -188,6 +189,10 @@ class NetworkWanted:
     declaration: str = ""
     is_shared: bool = False
     is_listed: bool = False
+
+    @property
+    def traits(self) -> DriverTraits:
+        return traits_of(self.driver)
 
     @property
     def bridge_options(self) -> BridgeOptions:

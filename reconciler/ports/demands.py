@@ -10,7 +10,6 @@ from typing import Final
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, PortBinding
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress
-from reconciler.model.plugins import is_plugin
 from reconciler.model.wanted import GatewayMode, NetworkMode, PortWanted
 
 ANY: Final[Mapping[int, IPAddress]] = {4: IPv4Address(0), 6: IPv6Address(0)}
@@ -82,7 +81,7 @@ def _ways_in(
 def _is_left_to_a_plugin(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork]) -> bool:
     """Return whether the ports go to the plugin of a network, which publishes them or not."""
     found = (networks[endpoint.network].wanted for endpoint in attachment.endpoints)
-    return any(is_plugin(network.driver) and not network.is_internal for network in found)
+    return any(network.traits.is_plugin and not network.is_internal for network in found)
 
 
 def default_families(endpoint: DesiredEndpoint) -> Iterator[int]:
@@ -97,9 +96,11 @@ def _why_nothing(attachment: DesiredAttachment, networks: Mapping[str, DesiredNe
     if attachment.wanted.mode is NetworkMode.HOST:
         return "published ports are discarded when using host network mode: what listens there listens on the host"
     for endpoint in attachment.endpoints:
-        driver = networks[endpoint.network].wanted.driver
-        if driver in ("macvlan", "ipvlan") and any(default_families(endpoint)):
-            return f"no port is published: on {driver} network {endpoint.network} it is reached at its own address"
+        network = networks[endpoint.network].wanted
+        if network.traits.has_parent and any(default_families(endpoint)):
+            return (
+                f"no port is published: on {network.driver} network {endpoint.network} it is reached at its own address"
+            )
     return "no port is published: none of its networks is a bridge that leads outside"
 
 

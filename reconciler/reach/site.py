@@ -16,7 +16,6 @@ from reconciler.model.desired import (
 )
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress, IPInterface, Unit
-from reconciler.model.plugins import is_plugin
 from reconciler.reach.values import Party, PartyKind
 
 
@@ -52,7 +51,7 @@ def way_out(
 ) -> DesiredEndpoint | None:
     """Give the endpoint that the default route leads through. Where none is known of, a plugin may give one."""
     inside = [one for one in attachment.endpoints if interface_of(one, version) is not None]
-    of_plugins = (one for one in inside if is_plugin(networks[one.network].wanted.driver))
+    of_plugins = (one for one in inside if networks[one.network].wanted.traits.is_plugin)
     return next((one for one in inside if default_of(one, version)), None) or next(of_plugins, None)
 
 
@@ -129,7 +128,7 @@ class Site:
         return found[0] if found is not None else None
 
     def plugin_network_at(self, address: IPAddress) -> DesiredNetwork | None:
-        plugins = (network for network in self.networks.values() if is_plugin(network.wanted.driver))
+        plugins = (network for network in self.networks.values() if network.wanted.traits.is_plugin)
         return next((one for one in plugins if any(address in each.subnet for each in one.subnets)), None)
 
     def _subnet_at(self, address: IPAddress) -> tuple[DesiredNetwork, DesiredSubnet] | None:

@@ -13,7 +13,6 @@ from typing import Final, assert_never
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress, Unit
-from reconciler.model.plugins import is_plugin
 from reconciler.model.wanted import GatewayMode, IpvlanFlag, MacvlanMode, NetworkWanted
 from reconciler.model.words import before_port
 from reconciler.reach.site import (
@@ -77,7 +76,7 @@ class Walk:
     def _neighbour(self, site: Site, packet: Packet, endpoint: DesiredEndpoint) -> Answer:
         """To an address of a subnet that the client is on."""
         network = site.networks[endpoint.network]
-        if is_plugin(network.wanted.driver):
+        if network.wanted.traits.is_plugin:
             return of_plugin(network.wanted)
         interface = interface_of(endpoint, packet.version)
         assert interface is not None
@@ -134,7 +133,7 @@ class Walk:
         network, source = site.networks[endpoint.network], interface_of(endpoint, packet.version)
         assert source is not None
         step = Step(f"by the default route, on {network.name}", endpoint.unit)
-        if is_plugin(network.wanted.driver):
+        if network.wanted.traits.is_plugin:
             return of_plugin(network.wanted).after(step)
         if network.wanted.sublink is not None:
             return self._on_parent(site, packet, network, source.ip).after(step)
@@ -312,7 +311,7 @@ class Walk:
         if default is None:
             return refused(f"{attachment.name} has no IPv{version} route back", at)
         gateway, network = gateway_of(default, version), site.networks[default.network]
-        if is_plugin(network.wanted.driver):
+        if network.wanted.traits.is_plugin:
             return of_plugin(network.wanted)
         if gateway is None or site.gateway(network, gateway) != gateway:
             return refused(f"{attachment.name} answers by the gateway {gateway}, which is not the host", at)

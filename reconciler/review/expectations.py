@@ -10,7 +10,6 @@ from reconciler.errors import ExpectationUnmet
 from reconciler.model.desired import DesiredAttachment
 from reconciler.model.expectation import Expectation
 from reconciler.model.objects import IPAddress, Unit
-from reconciler.model.plugins import is_plugin
 from reconciler.model.wanted import NetworkWanted
 from reconciler.reach.site import Site, interface_of
 from reconciler.reach.stand_ins import OF_HOST, OUTSIDE
@@ -143,7 +142,7 @@ def _across(walk: Walk, packet: Packet, server: Party) -> Answer:
         return walk.ask(packet)
     shared = _shared_network(walk.sites[server.host], packet.address)
     if shared is not None:
-        if is_plugin(shared.driver):
+        if shared.traits.is_plugin:
             return of_plugin(shared)
         if client.kind is PartyKind.ATTACHMENT and shared.name in _joined(walk.sites[client.host], client):
             return Answer(server=server, steps=(Step(f"both are on {shared.name}", Unit(network=shared.name)),))
@@ -258,6 +257,6 @@ def _without_address(walk: Walk, server: Party) -> Iterator[Answer]:
     site = walk.sites[server.host]
     for endpoint in site.members[server.name].endpoints if server.kind is PartyKind.ATTACHMENT else ():
         network = site.networks[endpoint.network].wanted
-        if endpoint.ipv4 is None and endpoint.ipv6 is None and is_plugin(network.driver):
+        if endpoint.ipv4 is None and endpoint.ipv6 is None and network.traits.is_plugin:
             text = f"{server} has no address on {network.name}, a plugin's network, that a spec tells of"
             yield not_known(text, endpoint.unit)

@@ -364,10 +364,10 @@ def _endpoint_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[F
         network = networks.get(key)
         if network is None:
             continue
-        if network.driver in ("bridge", "macvlan", "ipvlan"):
+        if network.traits.has_endpoint_options:
             options = endpoint_option_faults(endpoint.driver_opts)
             yield from ((("networks", key, "driver_opts", option), message) for option, message in options)
-        if network.driver == "ipvlan" and endpoint.mac_address is not None:
+        if not network.traits.takes_mac and endpoint.mac_address is not None:
             yield ("networks", key, "mac_address"), "ipvlan interfaces do not support custom mac address assignment"
         is_builtin = network.name in BUILTIN_NETWORKS
         faults = _builtin_endpoint_faults(endpoint) if is_builtin else _address_faults(endpoint, network, networks)

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from reconciler.errors import SpecError
+from reconciler.model.drivers import traits_of
 from reconciler.model.objects import IPNetwork
 from reconciler.model.wanted import (
     GatewayMode,
@@ -127,7 +128,7 @@ class _Pool:
 
 def _overlaps(found: _ConflictCollector, networks: list[_Network]) -> None:
     """Sweep over all subnets of the local address space from low to high: what begins inside an earlier one overlaps."""
-    local = [(entry, spec) for entry, spec in networks if spec.driver != "overlay"]
+    local = [(entry, spec) for entry, spec in networks if not traits_of(spec.driver).is_vxlan]
     pools = [_Pool(item.subnet, entry, index) for entry, spec in local for index, item in spec.used_subnets()]
     pools.sort(key=lambda pool: (pool.subnet.version, int(pool.subnet.network_address), pool.subnet.prefixlen))
     widest: _Pool | None = None
@@ -284,7 +285,7 @@ def _port_claims(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[_Clai
 def _is_translating(network: NetworkWanted) -> bool:
     """Return whether a port published through this network surely takes a port of the host."""
     is_routed = network.bridge is not None and network.bridge.gateway_mode_ipv4 is GatewayMode.ROUTED
-    return network.driver == "bridge" and network.is_ipv4_enabled and not network.is_internal and not is_routed
+    return network.traits.has_host_bridge and network.is_ipv4_enabled and not network.is_internal and not is_routed
 
 
 def _claims_of_port(path: Path, port: PortWanted) -> Iterator[_Claim]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
-from reconciler.model.plugins import is_plugin
 from reconciler.model.wanted import NetworkMode, NetworkWanted
 from reconciler.spec.attachment import AttachmentSpec, NetworkTable, network_mode, network_name
 from reconciler.spec.conflicts import is_for_host
@@ -39,7 +38,7 @@ def linkable(entries: Iterable[Declared[AttachmentSpec]], networks: NetworkTable
 
 
 def _spans_hosts(network: NetworkWanted) -> bool:
-    return network.is_external or network.driver == "overlay" or is_plugin(network.driver)
+    return network.is_external or network.traits.may_be_shared
 
 
 def link_faults(spec: AttachmentSpec, among: Linkable) -> Iterator[Fault]:

@@ -9,10 +9,11 @@ from typing import Annotated, Final
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
+from reconciler.model.drivers import DRIVER_TRAITS, traits_of
 from reconciler.model.holds import OnDrift
 from reconciler.model.identifiers import BUILTIN_NETWORKS
 from reconciler.model.objects import IPAddress, IPNetwork
-from reconciler.model.plugins import OWN_DRIVERS, OWN_IPAM, is_plugin
+from reconciler.model.plugins import OWN_IPAM
 from reconciler.model.subnets import is_reserved, reserved_as, usable_in_range
 from reconciler.model.wanted import (
     BridgeOptions,
@@ -240,16 +241,16 @@ def _placement_faults(key: str, spec: NetworkSpec) -> Iterator[Fault]:
         if name == _BRIDGE and spec.driver != "bridge":
             yield ("driver",), "the network bridge is pre-defined: its driver is bridge"
         return
-    if is_plugin(spec.driver) and (meant := _own_driver_like(spec.driver)):
+    if traits_of(spec.driver).is_plugin and (meant := _own_driver_like(spec.driver)):
         yield ("driver",), f"unknown driver '{spec.driver}': did you mean '{meant}'?"
-    if spec.driver in ("host", "null", "none"):
+    if traits_of(spec.driver).is_predefined:
         single = "host" if spec.driver == "host" else "null"
         yield ("driver",), f'only one instance of "{single}" network is allowed: use the pre-defined network instead'
 
 
 def _own_driver_like(name: str) -> str:
     """Return the driver of ours that a name is a slip of the pen of, "" for none: every other name may be a plugin's."""
-    near = get_close_matches(name.lower(), OWN_DRIVERS, n=1, cutoff=0.8) if name.isalpha() else []
+    near = get_close_matches(name.lower(), DRIVER_TRAITS, n=1, cutoff=0.8) if name.isalpha() else []
     return near[0] if near else ""
 
 
@@ -303,7 +304,7 @@ def _addressing_faults(spec: NetworkSpec, mtu: int | None, *, is_ipv4: bool, is_
 
 def _sublink(spec: NetworkSpec) -> tuple[MacvlanOptions | None, IpvlanOptions | None, list[Fault]]:
     """Read the options of a macvlan or ipvlan network."""
-    if spec.driver not in ("macvlan", "ipvlan") or spec.is_external:
+    if not traits_of(spec.driver).has_parent or spec.is_external:
         return None, None, []
     parse = macvlan_options if spec.driver == "macvlan" else ipvlan_options
     parsed = parse(dict(spec.driver_opts))

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from reconciler.model.plugins import OWN_IPAM, is_plugin
+from reconciler.model.drivers import traits_of
+from reconciler.model.plugins import OWN_IPAM
 from reconciler.model.wanted import SpecWarning
 from reconciler.spec.attachment import AttachmentSpec, NetworkTable
 from reconciler.spec.declarations import SECTIONS, Declared
@@ -80,7 +81,7 @@ def attachment_warnings(entry: Declared[AttachmentSpec], networks: NetworkTable)
     """Look at the options of one attachment's endpoints."""
     for key, endpoint in entry.spec.networks.items() if entry.spec is not None else ():
         network = networks.get(key) if endpoint.driver_opts else None
-        if network is None or is_plugin(network.driver) or network.is_external:
+        if network is None or network.traits.is_plugin or network.is_external:
             continue
         for option in endpoint.driver_opts:
             if "." not in option:
@@ -89,7 +90,7 @@ def attachment_warnings(entry: Declared[AttachmentSpec], networks: NetworkTable)
 
 
 def _without_effect(spec: NetworkSpec) -> Iterator[Fault]:
-    if not is_plugin(spec.driver):
+    if not traits_of(spec.driver).is_plugin:
         for option in spec.driver_opts:
             if "." not in option and option not in SUBLINK_OPTIONS.get(spec.driver, ()):
                 yield ("driver_opts", option), f"{shown(option)} has no effect: driver {spec.driver} has no such option"

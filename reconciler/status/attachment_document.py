@@ -112,7 +112,7 @@ def _ports(attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork]
 
 
 def _is_way_out(endpoint: DesiredEndpoint, network: DesiredNetwork | None) -> bool:
-    is_bridge = network is not None and network.wanted.driver == "bridge"
+    is_bridge = network is not None and network.wanted.traits.has_host_bridge
     return is_bridge and (endpoint.is_default_ipv4 or endpoint.is_default_ipv6)
 
 
