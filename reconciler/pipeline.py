@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from reconciler.announcements import announcements
@@ -43,7 +42,7 @@ from reconciler.plan.vacated import vacated, vacated_remarks
 from reconciler.review.values import Planned
 from reconciler.settings import Settings
 from reconciler.spec.load import NOTHING, LoadedSpecs, load_specs
-from reconciler.status.write import told_status
+from reconciler.status.tell import Status
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +119,7 @@ def reconcile(
     Raises LockHeld when another pass works on this host or specs are on trial, KvUnavailable without a store, AnothersHost when
     the host is run from other folders; all else is in the report.
     """
-    tell = partial(told_status, settings)
+    tell = Status(settings).told
     return run_pass(load(settings), settings, backends, progress=progress, orders=orders, tell=tell)
 
 
@@ -147,7 +146,7 @@ def revert(settings: Settings, backends: Backends, trial_id: str, reason: str) -
     """Take specs on trial back; None when that was done before or they were confirmed. Raises as `reconcile`."""
     with _at_work(settings, backends, NO_ORDERS):
         report = take_back(settings, trial_id, reason, _runner(settings, backends))
-        return None if report is None else told_status(settings, report)
+        return None if report is None else Status(settings).told(report)
 
 
 def tear_down(
@@ -160,7 +159,7 @@ def tear_down(
     with _at_work(settings, backends, orders):
         refuse_when_suspended(settings.state_dir)
         report = _runner(settings, backends, progress)(NOTHING, replace(orders, is_prune_allowed=True))
-        return told_status(settings, forget(settings, report))
+        return Status(settings).told(forget(settings, report))
 
 
 def _runner(

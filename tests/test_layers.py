@@ -79,6 +79,7 @@ DOORS = (
     "status.files",
     "status.read",
     "status.revision",
+    "status.tell",
     "status.write",
 )
 """The modules of pure packages through which their values come in or go out."""

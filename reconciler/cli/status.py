@@ -15,8 +15,8 @@ from reconciler.cli.table import table
 from reconciler.cli.terminal import printable, show
 from reconciler.errors import ExitCode, ReconcilerError
 from reconciler.settings import Settings
+from reconciler.status.entry import READY_MESSAGE
 from reconciler.status.read import Kind, name_of, read_documents
-from reconciler.status.summary import READY_MESSAGE
 from reconciler.status.write import read_summary
 
 if TYPE_CHECKING:

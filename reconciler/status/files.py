@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from reconciler.errors import Held
-from reconciler.model.desired import DesiredAttachment
+from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, RemoteEndpoint
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Action
 from reconciler.model.report import Report
 from reconciler.plan.make_plan import Blocked
 from reconciler.status.attachment_document import HOST_SANDBOX, attachment_document
-from reconciler.status.json_text import json_text
-from reconciler.status.network_document import network_document
-from reconciler.status.summary import Revision, summary_document
+from reconciler.status.json_text import Json, json_text
+from reconciler.status.network_document import Listed, listed_elsewhere, listed_here, network_document
+from reconciler.status.summary import Revision, Summary
 from reconciler.status.verdict import unsettled
 
 
@@ -30,66 +29,177 @@ class StatusFiles:
     summary: str
     networks: Mapping[str, str]
     attachments: Mapping[str, str]
-    kept_networks: frozenset[str] = frozenset()
-    kept_attachments: frozenset[str] = frozenset()
+    kept_networks: Set[str] = frozenset()
+    kept_attachments: Set[str] = frozenset()
     is_pruning: bool = True
 
 
-def status_files(
-    report: Report,
-    revision: Revision,
-    previous: Mapping[str, object],
-    *,
-    netns_dir: Path,
-    host_sandbox: str = HOST_SANDBOX,
-) -> StatusFiles:
-    """Return the files for `report`. previous: the summary of the pass before; the others: see `attachment_document`."""
-    desired = report.desired
-    networks = {network.name: network for network in desired.networks}
-    document = partial(
-        attachment_document,
-        networks=networks,
-        netns_dir=netns_dir,
-        host_hostname=desired.host.hostname,
-        host_sandbox=host_sandbox,
-    )
-    members = _members(report)
-    failed = {issue.unit for issue in unsettled(report)}
-    return StatusFiles(
-        summary=json_text(summary_document(report, revision, previous)),
-        networks={
-            name: json_text([network_document(network, members.get(name, ()))]) for name, network in networks.items()
-        },
-        attachments={attachment.name: json_text([document(attachment)]) for attachment in desired.attachments},
-        kept_networks=frozenset(unit.network for unit in failed if unit.network and not unit.attachment),
-        kept_attachments=frozenset(unit.attachment for unit in failed if unit.attachment),
-        is_pruning=not desired.has_faults,
-    )
+class Documents:
+    """The documents of pass after pass: what is the very same as in the pass before is not made again, and keeps its file.
+
+    Stages before give the same object for what did not change; what is another is held against the old one before it is rendered.
+    """
+
+    def __init__(self, previous: Mapping[str, object], *, netns_dir: Path, host_sandbox: str = HOST_SANDBOX) -> None:
+        """previous: the summary that is there; the others: see `attachment_document`."""
+        self._summary, self._listing = Summary(previous), _Listing()
+        self._netns_dir, self._host_sandbox, self._hostname = netns_dir, host_sandbox, ""
+        self._attachments: Mapping[str, DesiredAttachment] = {}
+        self._networks: Mapping[str, DesiredNetwork] = {}
+        self._elsewhere: dict[str, Mapping[str, tuple[RemoteEndpoint, Listed]]] = {}
+
+    def files(self, report: Report, revision: Revision) -> StatusFiles:
+        """Return the files for `report`, with the texts of those that may differ from the last."""
+        desired = report.desired
+        failed = {issue.unit for issue in unsettled(report)}
+        attachments, self._attachments = self._attachments, {each.name: each for each in desired.attachments}
+        networks, self._networks = self._networks, {each.name: each for each in desired.networks}
+        return StatusFiles(
+            summary=self._summary.text(report, revision),
+            networks=dict(self._network_texts(networks, self._listing.update(report))),
+            attachments=dict(self._attachment_texts(attachments, networks, desired.host.hostname)),
+            kept_networks=self._networks.keys()
+            | {unit.network for unit in failed if unit.network and not unit.attachment},
+            kept_attachments=self._attachments.keys() | {unit.attachment for unit in failed if unit.attachment},
+            is_pruning=not desired.has_faults,
+        )
+
+    def _network_texts(self, before: Mapping[str, DesiredNetwork], touched: Set[str]) -> Iterator[tuple[str, str]]:
+        """touched: networks on which others are listed than before."""
+        for name, network in self._networks.items():
+            if name in touched or not _is_same(before.get(name), network):
+                listed = [*self._listing.of_network(name), *self._listed_elsewhere(network)]
+                yield name, json_text([network_document(network, listed)])
+        for name in before.keys() - self._networks.keys():
+            self._elsewhere.pop(name, None)
+
+    def _listed_elsewhere(self, network: DesiredNetwork) -> Iterator[Listed]:
+        known, now = self._elsewhere.get(network.name, {}), {}
+        for endpoint in network.remote_endpoints:
+            found = known.get(endpoint.id)
+            if found is None or found[0] is not endpoint:
+                found = endpoint, listed_elsewhere(endpoint)
+            now[endpoint.id] = found
+            yield found[1]
+        self._elsewhere[network.name] = now
+
+    def _attachment_texts(
+        self, before: Mapping[str, DesiredAttachment], networks: Mapping[str, DesiredNetwork], hostname: str
+    ) -> Iterator[tuple[str, str]]:
+        if hostname != self._hostname:
+            before, self._hostname = {}, hostname
+        others = frozenset(
+            name
+            for name in {*networks, *self._networks}
+            if _shown_of(networks, name) != _shown_of(self._networks, name)
+        )
+        for name, attachment in self._attachments.items():
+            is_elsewhere = bool(others) and any(endpoint.network in others for endpoint in attachment.endpoints)
+            if is_elsewhere or not _is_same(before.get(name), attachment):
+                yield name, json_text([self._attachment_document(attachment)])
+
+    def _attachment_document(self, attachment: DesiredAttachment) -> Json:
+        return attachment_document(
+            attachment,
+            self._networks,
+            netns_dir=self._netns_dir,
+            host_hostname=self._hostname,
+            host_sandbox=self._host_sandbox,
+        )
 
 
-def _members(report: Report) -> dict[str, list[DesiredAttachment]]:
-    """Return per network the attachments on it, held ones too; like the engine, inspect lists no endpoint that does not run."""
-    refused, unmade = Blocked(_refused(report)), _unmade(report)
-    staying = {attachment.name for attachment in report.desired.held}
-    members: dict[str, list[DesiredAttachment]] = {}
-    for attachment in report.desired.members:
+_Judge = Callable[[DesiredEndpoint], bool]
+
+
+def _is_same(before: object, now: object) -> bool:
+    return before is now or before == now
+
+
+def _shown_of(networks: Mapping[str, DesiredNetwork], name: str) -> tuple[str, str] | None:
+    """Return what an attachment's document shows of a network."""
+    network = networks.get(name)
+    return None if network is None else (network.id, network.wanted.driver)
+
+
+class _Listing:
+    """Which attachments the networks list, held ones too; like the engine, inspect lists no endpoint that does not run."""
+
+    def __init__(self) -> None:
+        self._members: Mapping[str, DesiredAttachment] = {}
+        self._listed: dict[str, dict[str, Listed]] = {}
+        self._absences = _Absences()
+
+    def of_network(self, name: str) -> Iterator[Listed]:
+        """Return those on a network, sorted by the attachment's id."""
+        return (listed for _, listed in sorted(self._listed.get(name, {}).items(), key=lambda item: item[0]))
+
+    def update(self, report: Report) -> Set[str]:
+        """Return the names of networks on which others are listed than before."""
+        before, self._members = self._members, {each.name: each for each in report.desired.members}
+        absences = _absences(report)
+        is_same, self._absences, is_absent = absences == self._absences, absences, absences.judge()
+        touched: set[str] = set()
+        for name in before.keys() - self._members.keys():
+            touched |= self._drop(before[name])
+        for name, attachment in self._members.items():
+            old = before.get(name)
+            if old is attachment and is_same:
+                continue
+            if old is not None and not _is_same(old, attachment):
+                touched |= self._drop(old)
+            touched.update(self._place(attachment, is_absent))
+        return touched
+
+    def _drop(self, attachment: DesiredAttachment) -> Set[str]:
         for endpoint in attachment.endpoints:
-            is_refused = attachment.name in staying or refused.covers(endpoint.unit)
-            if endpoint.unit not in unmade and (endpoint.unit in report.running or not is_refused):
-                members.setdefault(endpoint.network, []).append(attachment)
-    return members
+            self._listed.get(endpoint.network, {}).pop(attachment.id, None)
+        return {endpoint.network for endpoint in attachment.endpoints}
+
+    def _place(self, attachment: DesiredAttachment, is_absent: _Judge) -> Iterator[str]:
+        for endpoint in attachment.endpoints:
+            listed = self._listed.setdefault(endpoint.network, {})
+            if is_absent(endpoint):
+                if listed.pop(attachment.id, None):
+                    yield endpoint.network
+            elif attachment.id not in listed:
+                listed[attachment.id] = listed_here(attachment, endpoint)
+                yield endpoint.network
 
 
-def _refused(report: Report) -> frozenset[Unit]:
-    """Find the units that were left as they are, which may be nowhere."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Absences:
+    """What may be why an endpoint does not run. refused: units left as they are, which may be nowhere. unmade: endpoints whose link
+    the last look did not find. staying: attachments that are held. running: endpoints that run all the same.
+    """
+
+    refused: frozenset[Unit] = frozenset()
+    unmade: frozenset[Unit] = frozenset()
+    staying: frozenset[str] = frozenset()
+    running: frozenset[Unit] = frozenset()
+
+    def judge(self) -> _Judge:
+        """Return whether an endpoint is nowhere."""
+        blocked = Blocked(self.refused)
+
+        def is_absent(endpoint: DesiredEndpoint) -> bool:
+            unit = endpoint.unit
+            is_refused = endpoint.attachment in self.staying or blocked.covers(unit)
+            return unit in self.unmade or (is_refused and unit not in self.running)
+
+        return is_absent if self.refused or self.unmade or self.staying else lambda _: False
+
+
+def _absences(report: Report) -> _Absences:
     problems = (*report.desired.failures, *report.drift.problems)
-    return frozenset(unit for unit, error in problems if not isinstance(error, Held))
-
-
-def _unmade(report: Report) -> frozenset[Unit]:
-    """Find the endpoints whose link the last look did not find."""
-    return frozenset(
-        operation.unit
-        for operation in report.drift.operations
-        if operation.action is Action.CREATE and operation.object.traits.is_endpoint_link
+    refused = frozenset(unit for unit, error in problems if not isinstance(error, Held))
+    staying = frozenset(attachment.name for attachment in report.desired.held)
+    return _Absences(
+        refused=refused,
+        unmade=frozenset(
+            operation.unit
+            for operation in report.drift.operations
+            if operation.action is Action.CREATE and operation.object.traits.is_endpoint_link
+        ),
+        staying=staying,
+        running=report.running if refused or staying else frozenset(),
     )

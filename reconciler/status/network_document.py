@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from reconciler.model.desired import (
@@ -14,17 +14,30 @@ from reconciler.model.desired import (
     RemoteEndpoint,
 )
 from reconciler.model.identifiers import BUILTIN_NETWORKS
-from reconciler.model.objects import IPAddress
+from reconciler.model.objects import IPAddress, IPNetwork
 from reconciler.model.subnets import is_reserved
 from reconciler.model.wanted import BridgeOptions
-from reconciler.status.json_text import Json
+from reconciler.status.json_text import Json, member_text, rendered_object
 
 _UINT64_MAX: Final = (1 << 64) - 1
 """What the engine counts up to: the free addresses of a /64 and wider."""
 
 
-def network_document(network: DesiredNetwork, attachments: Sequence[DesiredAttachment]) -> dict[str, Json]:
-    """Return one item of the array that `docker network inspect` prints. attachments: those to list, on this network or not."""
+_LISTED_DEPTH: Final = 3
+"""Of the members of `Containers` in the array that is printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An endpoint as its network's document lists it. text: the member of `Containers`; ipv4, ipv6: its addresses as numbers."""
+
+    text: str
+    ipv4: int | None
+    ipv6: int | None
+
+
+def network_document(network: DesiredNetwork, listed: Sequence[Listed]) -> dict[str, Json]:
+    """Return one item of the array that `docker network inspect` prints. listed: its endpoints, in the order shown."""
     wanted = network.wanted
     return {
         "Name": network.name,
@@ -44,10 +57,10 @@ def network_document(network: DesiredNetwork, attachments: Sequence[DesiredAttac
         "Ingress": False,
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": False,
-        "Containers": _containers(network, attachments),
+        "Containers": rendered_object((each.text for each in listed), _LISTED_DEPTH),
         "Options": _options(network),
         "Labels": dict(wanted.labels),
-        "Status": {"IPAM": _pools_status(network, attachments)},
+        "Status": {"IPAM": _pools_status(network, listed)},
     }
 
 
@@ -95,17 +108,19 @@ def _word(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _containers(network: DesiredNetwork, attachments: Sequence[DesiredAttachment]) -> dict[str, Json]:
-    """List the endpoints here by container, then those on other hosts, of which only the endpoint is known."""
-    here: dict[str, Json] = {
-        attachment.id: _container(
-            f"gateway_{attachment.id[:12]}" if endpoint.wanted.is_gateway else attachment.name, endpoint
-        )
-        for attachment in sorted(attachments, key=lambda attachment: attachment.id)
-        for endpoint in attachment.endpoints
-        if endpoint.network == network.name
-    }
-    return here | {f"ep-{endpoint.id}": _container(endpoint.name, endpoint) for endpoint in network.remote_endpoints}
+def listed_here(attachment: DesiredAttachment, endpoint: DesiredEndpoint) -> Listed:
+    name = f"gateway_{attachment.id[:12]}" if endpoint.wanted.is_gateway else attachment.name
+    return _listed(attachment.id, name, endpoint)
+
+
+def listed_elsewhere(endpoint: RemoteEndpoint) -> Listed:
+    """Return one on another host, of which only the endpoint is known."""
+    return _listed(f"ep-{endpoint.id}", endpoint.name, endpoint)
+
+
+def _listed(key: str, name: str, endpoint: DesiredEndpoint | RemoteEndpoint) -> Listed:
+    addresses = (None if interface is None else int(interface.ip) for interface in (endpoint.ipv4, endpoint.ipv6))
+    return Listed(member_text(key, _container(name, endpoint), _LISTED_DEPTH), *addresses)
 
 
 def _container(name: str, endpoint: DesiredEndpoint | RemoteEndpoint) -> dict[str, Json]:
@@ -118,31 +133,28 @@ def _container(name: str, endpoint: DesiredEndpoint | RemoteEndpoint) -> dict[st
     }
 
 
-def _pools_status(network: DesiredNetwork, attachments: Sequence[DesiredAttachment]) -> dict[str, Json]:
+def _pools_status(network: DesiredNetwork, listed: Sequence[Listed]) -> dict[str, Json]:
     """Return how full the pools are; a network without pools has nothing to say."""
-    used = set(_addresses(network, attachments))
-    pools: dict[str, Json] = {
-        str(subnet.subnet): _usage(subnet, {address for address in used if address in subnet.subnet})
-        for subnet in network.subnets
-    }
+    pools: dict[str, Json] = {str(subnet.subnet): _usage(subnet, listed) for subnet in network.subnets}
     return {"Subnets": pools} if pools else {}
 
 
-def _addresses(network: DesiredNetwork, attachments: Sequence[DesiredAttachment]) -> Iterator[IPAddress]:
-    here = (
-        endpoint for attachment in attachments for endpoint in attachment.endpoints if endpoint.network == network.name
-    )
-    members: Iterable[DesiredEndpoint | RemoteEndpoint] = chain(here, network.remote_endpoints)
-    for member in members:
-        yield from (interface.ip for interface in (member.ipv4, member.ipv6) if interface is not None)
-
-
-def _usage(subnet: DesiredSubnet, members: Set[IPAddress]) -> dict[str, Json]:
+def _usage(subnet: DesiredSubnet, listed: Iterable[Listed]) -> dict[str, Json]:
     """Count as the engine does: what is reserved is in use, and what is left in the range can be chosen."""
     pool = subnet.subnet
-    gateways = (subnet.gateway, subnet.default_gateway)
-    ends = (address for address in (pool[0], pool[-1]) if is_reserved(address, pool))
-    used = {*members, *ends, *(g for g in gateways if g is not None), *(aux for _, aux in subnet.aux_addresses)}
+    members = [each.ipv4 if pool.version == 4 else each.ipv6 for each in listed]
+    used = {*_inside(pool, members), *map(int, _reserved(subnet))}
     choice = subnet.ip_range or pool
-    left = choice.num_addresses - sum(address in choice for address in used)
+    left = choice.num_addresses - len(_inside(choice, used))
     return {"IPsInUse": len(used), "DynamicIPsAvailable": min(left, _UINT64_MAX)}
+
+
+def _inside(pool: IPNetwork, addresses: Iterable[int | None]) -> list[int]:
+    first, last = int(pool[0]), int(pool[-1])
+    return [address for address in addresses if address is not None and first <= address <= last]
+
+
+def _reserved(subnet: DesiredSubnet) -> Iterator[IPAddress]:
+    yield from (address for address in (subnet.subnet[0], subnet.subnet[-1]) if is_reserved(address, subnet.subnet))
+    yield from (gateway for gateway in (subnet.gateway, subnet.default_gateway) if gateway is not None)
+    yield from (address for _, address in subnet.aux_addresses)

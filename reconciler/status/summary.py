@@ -7,26 +7,31 @@ the same bytes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from reconciler.errors import ExitCode, RolledBack
 from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, NAMES_UNIT, SERVICES, Unit
 from reconciler.model.report import Report
 from reconciler.model.words import some
-from reconciler.records.lenient import items_of, mapping_of, text_of
+from reconciler.records.lenient import mapping_of, text_of
 from reconciler.sandbox.resolv_conf import uses_embedded_server
-from reconciler.status.json_text import Json
+from reconciler.status.entry import DIGEST, LAST_GOOD, REVISION, Entry, read_entry
+from reconciler.status.json_text import Json, Rendered, json_text, member_text, rendered_object
 from reconciler.status.verdict import OTHERS_IN_FORCE, Unsettled, unsettled
 
-READY_MESSAGE: Final = "as declared"
 _FAULTS_SHOWN: Final = 3
-_FAILED: Final = ("ApplyFailed", "VerifyFailed")
-"""Why something is not as declared although nothing that it needs is missing."""
+_ENTRY_DEPTH: Final = 2
+_NONE: Final = Entry()
 
 _SERVICES: Final = {NAMES_UNIT: "names", CLUSTER_UNIT: "cluster"}
 """Where the document tells of what is neither a network nor an attachment."""
+
+_Circumstances = tuple[Unsettled | None, str]
+"""What is in the way of something, and what to know of it while nothing is."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,146 +45,158 @@ class Revision:
         return f"{self.commit}-dirty" if self.commit and self.is_dirty else self.commit
 
 
-def summary_document(report: Report, revision: Revision, previous: Mapping[str, object]) -> dict[str, Json]:
-    """Return the document for `report`. previous: the one before, whose times and counters go on; whatever it holds is survived.
+class Summary:
+    """The document of pass after pass. Entries that nothing happened to are not made again.
 
-    Conditions follow kstatus: `Ready` always; `Reconciling` (the next pass may mend it) and `Stalled` (a person must act)
-    only while true.
     An entry whose spec cannot be read stays as it was, stalled with reason LastGoodInUse.
     `names` tells of the embedded DNS server, null where no sandbox has it; `cluster` of this host's place in the cluster, null for
     a host in none.
     """
-    issues = unsettled(report)
-    writer = _Writer(
-        now=report.desired.host.now,
-        revision=str(revision),
-        digest=report.digest,
-        repaired=_repaired(report, previous),
-        remarks=_remarks(report),
-    )
-    whole = _whole_issue(report, issues)
-    return {
-        "host": report.desired.host.name,
-        "observedRevision": {"commit": revision.commit, "dirty": revision.is_dirty},
-        "specDigest": report.digest,
-        "verifiedDigest": writer.verified_digest(whole, previous),
-        "conditions": writer.conditions(whole, previous),
-        "driftRepaired": writer.drift_repaired("", previous),
-        "lastError": writer.last_error(whole, previous),
-        "specFaults": [str(fault) for fault in report.spec_faults],
-        "networks": _entries(report, writer, _of_networks(report, issues), mapping_of(previous, "networks")),
-        "attachments": _entries(report, writer, _of_attachments(report, issues), mapping_of(previous, "attachments")),
-        "names": _names_entry(report, writer, issues, mapping_of(previous, "names")),
-        "cluster": _cluster_entry(report, writer, issues, mapping_of(previous, "cluster")),
-    }
+
+    def __init__(self, previous: Mapping[str, object]) -> None:
+        """previous: the document before, whose times and counters go on; whatever it holds is survived."""
+        self._latest = _Latest("", text_of(previous, "specDigest"))
+        self._whole = read_entry(previous)
+        self._services = {unit: read_entry(mapping_of(previous, name)) for unit, name in _SERVICES.items()}
+        self._networks = _Entries(mapping_of(previous, "networks"), _network_unit)
+        self._attachments = _Entries(mapping_of(previous, "attachments"), _attachment_unit)
+
+    def text(self, report: Report, revision: Revision) -> str:
+        """Return the text for `report`, which becomes the latest pass."""
+        issues = unsettled(report)
+        by_unit, of_pass = _by_unit(issues), self._pass(report)
+        whole, repaired = self._latest.settled(self._whole), of_pass.repaired.total()
+        self._whole = whole.next(_whole_issue(report, issues), of_pass.now, repaired=repaired)
+        for unit, before in self._services.items():
+            issue = by_unit.get(unit)
+            self._services[unit] = of_pass.next(before, unit, issue) if issue or _has_service(unit, report) else _NONE
+        self._networks.update(_of_networks(report, by_unit), of_pass)
+        self._attachments.update(_of_attachments(report, by_unit), of_pass)
+        self._latest = _Latest(str(revision), report.digest)
+        return self._latest.filled_in(json_text(self._document(report, revision)))
+
+    def _pass(self, report: Report) -> _Pass:
+        return _Pass(
+            now=report.desired.host.now,
+            before=self._latest,
+            repaired=self._repaired(report),
+            remarks=_remarks(report),
+            is_keeping=report.desired.has_faults,
+        )
+
+    def _repaired(self, report: Report) -> Counter[Unit]:
+        """Count per entry the changes that put something back: same specs as when it was last verified, and in between nothing was
+        in the way but what passes could not do.
+        """
+        is_rolled_back = any(isinstance(error, RolledBack) for _, error in report.drift.problems)
+        if self._latest.digest != report.digest or is_rolled_back:
+            return Counter()
+        units = (_entry_unit(unit) for unit in _changed_units(report))
+        return Counter(unit for unit in units if self._latest.settled(self._entry(unit)).was_verified(report.digest))
+
+    def _entry(self, unit: Unit) -> Entry:
+        if unit == HOST_UNIT:
+            return self._whole
+        if unit in _SERVICES:
+            return self._services[unit]
+        return self._attachments.entry(unit.attachment) if unit.attachment else self._networks.entry(unit.network)
+
+    def _document(self, report: Report, revision: Revision) -> dict[str, Json]:
+        services = {_SERVICES[unit]: None if e is _NONE else e.document() for unit, e in self._services.items()}
+        return {
+            "host": report.desired.host.name,
+            "observedRevision": {"commit": revision.commit, "dirty": revision.is_dirty},
+            **self._whole.document(("specDigest", "verifiedDigest", "conditions", "driftRepaired", "lastError")),
+            "specFaults": [str(fault) for fault in report.spec_faults],
+            "networks": self._networks.rendered(),
+            "attachments": self._attachments.rendered(),
+            **services,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Latest:
+    """What the entries of the latest pass have in common."""
+
+    revision: str
+    digest: str
+
+    def settled(self, entry: Entry) -> Entry:
+        return entry.of_pass(self.revision, self.digest)
+
+    def filled_in(self, text: str) -> str:
+        for mark, value in ((REVISION, self.revision), (DIGEST, self.digest)):
+            text = text.replace(mark.text, json_text(value).rstrip())
+        return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Writer:
-    """Makes entries of one pass. repaired: operations per `network NAME`, `attachment NAME`, and "" for all.
-
-    remarks: what to know of what is as declared, by unit.
+class _Pass:
+    """One more pass. before: the one before it. repaired: changes that put something back, by entry. remarks: what to know of what
+    is as declared. is_keeping: what specs do not declare may be declared by those that cannot be read.
     """
 
     now: str
-    revision: str
-    digest: str
-    repaired: Mapping[str, int]
+    before: _Latest
+    repaired: Counter[Unit]
     remarks: Mapping[Unit, str]
+    is_keeping: bool
 
-    def entry(self, unit: Unit, issue: Unsettled | None, before: Mapping[str, object]) -> dict[str, Json]:
-        return {
-            "conditions": self.conditions(issue, before, self.remarks.get(unit, "")),
-            "observedRevision": self.revision,
-            "specDigest": self.digest,
-            "verifiedDigest": self.verified_digest(issue, before),
-            "driftRepaired": self.drift_repaired(str(unit), before),
-            "lastError": self.last_error(issue, before),
-        }
-
-    def conditions(self, issue: Unsettled | None, before: Mapping[str, object], remark: str = "") -> list[Json]:
-        if issue is None:
-            message = f"{READY_MESSAGE}, but {remark}" if remark else READY_MESSAGE
-            return [self._condition("Ready", "True", "ReconciliationSucceeded", message, before)]
-        if issue.is_on_purpose:
-            is_known = "Unknown" if issue.reason == "Suspended" else "False"
-            return [self._condition("Ready", is_known, issue.reason, issue.message, before)]
-        ready = self._condition("Ready", "False", issue.reason, issue.message, before)
-        if issue.is_retryable:
-            return [ready, self._condition("Reconciling", "True", "ProgressingWithRetry", issue.message, before)]
-        return [ready, self._condition("Stalled", "True", issue.reason, issue.message, before)]
-
-    def _condition(
-        self, kind: str, status: str, reason: str, message: str, before: Mapping[str, object]
-    ) -> dict[str, Json]:
-        return {
-            "type": kind,
-            "status": status,
-            "reason": reason,
-            "message": message,
-            "lastTransitionTime": _transition_time(kind, status, before) or self.now,
-        }
-
-    def verified_digest(self, issue: Unsettled | None, before: Mapping[str, object]) -> str:
-        """Return the digest of the specs with which it was last found as declared, "" if it never was."""
-        return self.digest if issue is None else text_of(before, "verifiedDigest")
-
-    def drift_repaired(self, name: str, before: Mapping[str, object]) -> int:
-        return _count(before) + self.repaired.get(name, 0)
-
-    def last_error(self, issue: Unsettled | None, before: Mapping[str, object]) -> Json:
-        """Return the latest error with the time when it was first seen; it stays when all is well again."""
-        issue = None if issue is not None and issue.is_on_purpose else issue
-        kept = mapping_of(before, "lastError")
-        message, time = kept.get("message"), kept.get("time")
-        if isinstance(message, str) and isinstance(time, str) and (issue is None or issue.message == message):
-            return {"message": message, "time": time}
-        return None if issue is None else {"message": issue.message, "time": self.now}
+    def next(self, before: Entry, unit: Unit, issue: Unsettled | None) -> Entry:
+        remark = self.remarks.get(unit, "")
+        return self.before.settled(before).next(issue, self.now, remark=remark, repaired=self.repaired[unit])
 
 
-def _entries(
-    report: Report, writer: _Writer, found: Mapping[Unit, Unsettled | None], previous: Mapping[str, object]
-) -> dict[str, Json]:
-    entries: dict[str, Json] = {}
-    for unit, issue in found.items():
-        name = unit.attachment or unit.network
-        entries[name] = writer.entry(unit, issue, mapping_of(previous, name))
-    if report.desired.has_faults:
-        entries |= {name: _kept(writer, mapping_of(previous, name)) for name in previous.keys() - entries.keys()}
-    return dict(sorted(entries.items()))
+class _Entries:
+    """Those of all networks, or all attachments, by name. unit_of: gives their unit."""
+
+    def __init__(self, previous: Mapping[str, object], unit_of: Callable[[str], Unit]) -> None:
+        self._entries = {name: read_entry(mapping_of(previous, name)) for name in previous}
+        self._unit_of = unit_of
+        self._texts: dict[str, str] = {}
+        self._told: Mapping[str, _Circumstances] = {}
+
+    def entry(self, name: str) -> Entry:
+        return self._entries.get(name, _NONE)
+
+    def update(self, found: Mapping[str, Unsettled | None], of_pass: _Pass) -> None:
+        """Make entries anew where something happened. found: what is in the way of each, by name."""
+        issues = {name: issue for name, issue in found.items() if issue is not None}
+        if of_pass.is_keeping:
+            issues |= dict.fromkeys(self._entries.keys() - found.keys(), LAST_GOOD)
+        for name in self._entries.keys() - found.keys() - issues.keys():
+            del self._entries[name]
+            self._texts.pop(name, None)
+        remarks = self._named(of_pass.remarks)
+        told = {name: (issues.get(name), remarks.get(name, "")) for name in issues.keys() | remarks.keys()}
+        changed = {name for name in told.keys() | self._told.keys() if told.get(name) != self._told.get(name)}
+        changed |= self._named(of_pass.repaired).keys() | ((found.keys() | issues.keys()) - self._texts.keys())
+        self._told = told
+        for name in changed:
+            if name in found or name in issues:
+                entry = of_pass.next(self.entry(name), self._unit_of(name), issues.get(name))
+                self._entries[name], self._texts[name] = entry, member_text(name, entry.document(), _ENTRY_DEPTH)
+
+    def rendered(self) -> Rendered:
+        return rendered_object((self._texts[name] for name in sorted(self._texts)), _ENTRY_DEPTH)
+
+    def _named(self, of: Mapping[Unit, T]) -> dict[str, T]:
+        named = ((unit, unit.attachment or unit.network, value) for unit, value in of.items())
+        return {name: value for unit, name, value in named if unit == self._unit_of(name)}
 
 
-def _names_entry(report: Report, writer: _Writer, issues: Iterable[Unsettled], before: Mapping[str, object]) -> Json:
-    issue = _by_unit(issues).get(NAMES_UNIT)
-    if issue is None and not any(map(uses_embedded_server, report.desired.members)):
-        return None
-    return writer.entry(NAMES_UNIT, issue, before)
+def _network_unit(name: str) -> Unit:
+    return Unit(network=name)
 
 
-def _cluster_entry(report: Report, writer: _Writer, issues: Iterable[Unsettled], before: Mapping[str, object]) -> Json:
-    issue = _by_unit(issues).get(CLUSTER_UNIT)
-    if issue is None and report.desired.host.vtep is None:
-        return None
-    return writer.entry(CLUSTER_UNIT, issue, before)
+def _attachment_unit(name: str) -> Unit:
+    return Unit(attachment=name)
 
 
-def _kept(writer: _Writer, before: Mapping[str, object]) -> dict[str, Json]:
-    """What cannot be read any more, or was taken away while something else cannot be read: nothing of it was touched."""
-    issue = Unsettled(
-        unit=HOST_UNIT,
-        reason="LastGoodInUse",
-        message="left as it was, because not all specs can be read",
-        is_retryable=False,
-        exit_code=ExitCode.BAD_SPECS,
-    )
-    return {
-        "conditions": writer.conditions(issue, before),
-        "observedRevision": text_of(before, "observedRevision"),
-        "specDigest": text_of(before, "specDigest"),
-        "verifiedDigest": writer.verified_digest(issue, before),
-        "driftRepaired": _count(before),
-        "lastError": writer.last_error(issue, before),
-    }
+def _has_service(unit: Unit, report: Report) -> bool:
+    if unit == NAMES_UNIT:
+        return any(map(uses_embedded_server, report.desired.members))
+    return report.desired.host.vtep is not None
 
 
 def _remarks(report: Report) -> Mapping[Unit, str]:
@@ -202,26 +219,26 @@ def _whole_issue(report: Report, issues: Iterable[Unsettled]) -> Unsettled | Non
     return min(issues, key=lambda issue: (issue.is_on_purpose, issue.is_retryable, issue.unit), default=None)
 
 
-def _of_networks(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, Unsettled | None]:
+def _of_networks(report: Report, by_unit: Mapping[Unit, Unsettled]) -> dict[str, Unsettled | None]:
     """Return of each network what is in its way: its own issue, or the host's."""
-    by_unit = _by_unit(issues)
-    units = {network.unit for network in report.desired.networks if not network.wanted.is_listed}
-    units |= {unit for unit in by_unit if unit.network not in ("", *SERVICES) and not unit.attachment}
-    return {unit: by_unit.get(unit) or _of_host(by_unit) for unit in sorted(units)}
+    names = {network.name for network in report.desired.networks if not network.wanted.is_listed}
+    own = {unit.network: issue for unit, issue in by_unit.items() if unit.network and not unit.attachment}
+    found: dict[str, Unsettled | None] = dict.fromkeys(names, _of_host(by_unit))
+    found.update((name, issue) for name, issue in own.items() if name not in SERVICES)
+    return found
 
 
-def _of_attachments(report: Report, issues: Iterable[Unsettled]) -> dict[Unit, Unsettled | None]:
+def _of_attachments(report: Report, by_unit: Mapping[Unit, Unsettled]) -> dict[str, Unsettled | None]:
     """Return of each attachment what is in its way: an issue of its own, of an endpoint, of one of its networks, or the host's."""
-    by_unit = _by_unit(issues)
-    own: dict[str, Unsettled] = {}
-    for unit, issue in by_unit.items():
+    names = (attachment.name for attachment in report.desired.attachments)
+    found: dict[str, Unsettled | None] = dict.fromkeys(names, _of_host(by_unit))
+    of_networks = {unit.network: issue for unit, issue in by_unit.items() if unit.network and not unit.attachment}
+    for attachment in report.desired.attachments if of_networks else ():
+        on = (of_networks.get(endpoint.network) for endpoint in attachment.endpoints)
+        found[attachment.name] = next(filter(None, on), found[attachment.name])
+    for unit, issue in reversed([*by_unit.items()]):  # of several issues the first
         if unit.attachment:
-            own.setdefault(unit.attachment, issue)
-    found: dict[Unit, Unsettled | None] = {Unit(attachment=name): issue for name, issue in own.items()}
-    for attachment in report.desired.attachments:
-        if attachment.name not in own:
-            on = (by_unit.get(Unit(network=endpoint.network)) for endpoint in attachment.endpoints)
-            found[attachment.unit] = next(filter(None, on), None) or _of_host(by_unit)
+            found[unit.attachment] = issue
     return found
 
 
@@ -236,29 +253,6 @@ def _by_unit(issues: Iterable[Unsettled]) -> dict[Unit, Unsettled]:
     return {issue.unit: issue for issue in sorted(issues, key=lambda issue: not issue.is_retryable)}
 
 
-def _repaired(report: Report, previous: Mapping[str, object]) -> Counter[str]:
-    """Count per entry, and under "" for all, the changes that put something back: same specs as when it was last verified, and in
-    between nothing was in the way but what passes could not do.
-    """
-    is_rolled_back = any(isinstance(error, RolledBack) for _, error in report.drift.problems)
-    if previous.get("specDigest") != report.digest or is_rolled_back:
-        return Counter()
-    counts: Counter[str] = Counter()
-    for unit in _changed_units(report):
-        if _was_verified(_entry_of(unit, previous), report.digest):
-            counts.update((str(_entry_unit(unit)), ""))
-    return counts
-
-
-def _entry_of(unit: Unit, document: Mapping[str, object]) -> Mapping[str, object]:
-    if unit == HOST_UNIT:
-        return document
-    if unit in _SERVICES:
-        return mapping_of(document, _SERVICES[unit])
-    kind, name = ("attachments", unit.attachment) if unit.attachment else ("networks", unit.network)
-    return mapping_of(mapping_of(document, kind), name)
-
-
 def _changed_units(report: Report) -> Iterator[Unit]:
     for outcome in report.outcomes:
         if outcome.error is None and not outcome.operation.is_news:
@@ -268,29 +262,3 @@ def _changed_units(report: Report) -> Iterator[Unit]:
 def _entry_unit(unit: Unit) -> Unit:
     """An endpoint stands under its attachment."""
     return Unit(attachment=unit.attachment) if unit.attachment else unit
-
-
-def _was_verified(entry: Mapping[str, object], digest: str) -> bool:
-    """Return whether it was as declared by these specs, and passes only failed since: a sandbox that was missing then comes new."""
-    if _transition_time("Ready", "True", entry) is not None:
-        return True
-    return text_of(entry, "verifiedDigest") == digest and any(
-        each.get("reason") in _FAILED for each in _conditions(entry)
-    )
-
-
-def _transition_time(kind: str, status: str, entry: Mapping[str, object]) -> str | None:
-    for condition in _conditions(entry):
-        if condition.get("type") == kind and condition.get("status") == status:
-            time = condition.get("lastTransitionTime")
-            return time if isinstance(time, str) else None
-    return None
-
-
-def _conditions(entry: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    return (each for each in items_of(entry, "conditions") if isinstance(each, Mapping))
-
-
-def _count(entry: Mapping[str, object]) -> int:
-    count = entry.get("driftRepaired")
-    return count if isinstance(count, int) and not isinstance(count, bool) else 0

@@ -6,22 +6,17 @@ import ctypes
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import KernelError, ReconcilerError, StatusError, kernel_error
+from reconciler.errors import KernelError, ReconcilerError, kernel_error
 from reconciler.model.identifiers import NAME_PATTERN, is_name
-from reconciler.model.objects import STATUS_UNIT
-from reconciler.model.report import Report
 from reconciler.records.document import Misfit, json_object
 from reconciler.records.file import BYTES_MAX, content
-from reconciler.settings import Settings
-from reconciler.status.attachment_document import HOST_SANDBOX
-from reconciler.status.files import StatusFiles, status_files
-from reconciler.status.revision import specs_revision
+from reconciler.status.files import StatusFiles
 
 NETWORKS: Final = "networks"
 ATTACHMENTS: Final = "attachments"
@@ -50,59 +45,39 @@ class Written:
         return Written(self.written + other.written, self.removed + other.removed)
 
 
-def write_status(settings: Settings, report: Report) -> Written:
-    """Make the status folder tell of `report`. A repeat writes nothing: same bytes, same times of change.
+class StatusFolder:
+    """The folder of one who writes it again and again. Files that are as they were left are neither read nor listed."""
 
-    Raises KernelError when the folder cannot be written.
-    """
-    files = status_files(
-        report,
-        specs_revision(settings.specs_dir),
-        read_summary(settings.status_dir),
-        netns_dir=settings.netns_dir,
-        host_sandbox=str(settings.host_netns or HOST_SANDBOX),
-    )
-    return write_files(settings.status_dir, files)
+    def __init__(self, status_dir: Path) -> None:
+        self._networks, self._attachments = _Folder(status_dir / NETWORKS), _Folder(status_dir / ATTACHMENTS)
+        self._summary = _Folder(status_dir)
 
+    def is_as_left(self) -> bool:
+        """Return whether nobody else put a file in, or took one away, since the last time."""
+        return all(folder.is_as_left() for folder in (self._networks, self._attachments, self._summary))
 
-def told_status(settings: Settings, report: Report) -> Report:
-    """Make the status folder tell of `report`, as far as it can be written; give the report, with what could not be as a problem.
+    def write(self, files: StatusFiles) -> Written:
+        """Write what differs, remove the files of networks and attachments that are gone; other files are left alone.
 
-    What the pass did stands: a status that cannot be written is never a reason not to go on.
-    """
-    try:
-        write_status(settings, report)
-    except KernelError as error:
-        report = report.with_problem(STATUS_UNIT, StatusError(str(error)))
-        with suppress(KernelError):  # the summary may be writable, and say so
-            write_status(settings, report)
-    return report
-
-
-def write_files(status_dir: Path, files: StatusFiles) -> Written:
-    """Write what differs, remove the files of networks and attachments that are gone; other files are left alone.
-
-    What cannot be written keeps nothing else from being written. Raises KernelError for the first of it.
-    """
-    kept_networks, kept_attachments = (
-        (files.kept_networks, files.kept_attachments) if files.is_pruning else (None, None)
-    )
-    counts, errors = [], []
-    for folder, texts, kept in (
-        (status_dir / NETWORKS, files.networks, kept_networks),
-        (status_dir / ATTACHMENTS, files.attachments, kept_attachments),
-        (status_dir, {SUMMARY: files.summary}, None),
-    ):
-        try:
-            with _errors(folder):
-                if not folder.is_dir():
-                    folder.mkdir(mode=0o755, parents=True)
-                counts.append(_write_folder(folder, texts, kept))
-        except KernelError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
-    return sum(counts, Written())
+        What cannot be written keeps nothing else from being written. Raises KernelError for the first of it.
+        """
+        kept_networks, kept_attachments = (
+            (files.kept_networks, files.kept_attachments) if files.is_pruning else (None, None)
+        )
+        counts, errors = [], []
+        for folder, texts, kept in (
+            (self._networks, files.networks, kept_networks),
+            (self._attachments, files.attachments, kept_attachments),
+            (self._summary, {SUMMARY: files.summary}, None),
+        ):
+            try:
+                with _errors(folder.path):
+                    counts.append(folder.write(texts, kept))
+            except KernelError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return sum(counts, Written())
 
 
 def read_summary(status_dir: Path) -> Mapping[str, object]:
@@ -113,17 +88,49 @@ def read_summary(status_dir: Path) -> Mapping[str, object]:
         return {}
 
 
-def _write_folder(folder: Path, texts: Mapping[str, str], kept: frozenset[str] | None) -> Written:
-    """kept None: nothing is removed."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        contents = {_checked(name): text.encode() for name, text in texts.items()}
-        changed = {name: text for name, text in contents.items() if not _is_told(_content(descriptor, name), text)}
-        _replace(descriptor, changed)
-        removed = 0 if kept is None else _remove_stale(descriptor, contents.keys() | kept)
-        return Written(len(changed), removed)
-    finally:
-        os.close(descriptor)
+class _Folder:
+    """One folder of files. names: of all files in it that may be ours, None while nobody looked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._names: set[str] | None = None
+        self._left: tuple[int, int, int] | None = None
+
+    def is_as_left(self) -> bool:
+        try:
+            return self._left == _stamp(os.stat(self.path))
+        except OSError:
+            return False
+
+    def write(self, texts: Mapping[str, str], kept: Set[str] | None) -> Written:
+        """kept: files that stay as they are although there is no text for them; None: nothing is removed."""
+        if not self.path.is_dir():
+            self.path.mkdir(mode=0o755, parents=True)
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._names = self._names if self.is_as_left() else None
+            contents = {_checked(name): text.encode() for name, text in texts.items()}
+            changed = {name: text for name, text in contents.items() if not _is_told(_content(descriptor, name), text)}
+            _replace(descriptor, changed)
+            stale = set() if kept is None else self._present(descriptor) - contents.keys() - kept
+            for name in stale:
+                os.unlink(name + _SUFFIX, dir_fd=descriptor)
+            if self._names is not None:
+                self._names = (self._names | contents.keys()) - stale
+            self._left = _stamp(os.fstat(descriptor))
+            return Written(len(changed), len(stale))
+        finally:
+            os.close(descriptor)
+
+    def _present(self, descriptor: int) -> set[str]:
+        if self._names is None:
+            self._names = set(_listed(descriptor))
+        return self._names
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+    """Return what of a folder changes with what is in it."""
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _checked(name: str) -> str:
@@ -145,7 +152,7 @@ def _is_told(present: bytes | None, wanted: bytes) -> bool:
     made before the store was lost, nobody remembers another."""
     if present is None or present == wanted:
         return present is not None
-    return _CREATED.sub(b"", present, 1) == _CREATED.sub(b"", wanted, 1)
+    return b'"Created"' in wanted and _CREATED.sub(b"", present, 1) == _CREATED.sub(b"", wanted, 1)
 
 
 def _replace(folder: int, contents: Mapping[str, bytes]) -> None:
@@ -184,13 +191,6 @@ def _write_temporaries(folder: int, contents: Mapping[str, bytes]) -> None:
 
 def _temporary(name: str) -> str:
     return f".{name}{_SUFFIX}.tmp"
-
-
-def _remove_stale(folder: int, kept: frozenset[str] | set[str]) -> int:
-    stale = [name for name in _listed(folder) if name not in kept]
-    for name in stale:
-        os.unlink(name + _SUFFIX, dir_fd=folder)
-    return len(stale)
 
 
 def _listed(folder: int) -> Iterator[str]:

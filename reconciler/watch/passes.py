@@ -22,8 +22,8 @@ from reconciler.model.report import Report
 from reconciler.model.wanted import SandboxKind
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
+from reconciler.status.tell import Status
 from reconciler.status.verdict import unsettled
-from reconciler.status.write import told_status
 from reconciler.watch.brake import Brake
 from reconciler.watch.loop import Passed
 from reconciler.watch.path_events import PathEvents
@@ -53,6 +53,7 @@ class Passes:
         self._loaded: LoadedSpecs | None = None
         self._last: Report | None = None
         self._suspended_at = suspended_at(settings.state_dir)
+        self._status = Status(settings)
 
     # ---- what makes no event
 
@@ -122,6 +123,7 @@ class Passes:
         memory, cluster = self._backends.memory, self._backends.cluster
         if dirty.is_everything:
             memory.forget_all()
+            self._status.forget()
             if cluster is not None:
                 cluster.doubt()
         memory.forget_containers(dirty.containers)
@@ -146,10 +148,9 @@ class Passes:
         return is_new
 
     def _told(self, report: Report) -> Report:
-        """Write the status where it may differ from the last."""
-        if report.outcomes or self._last is None or _essence(report) != _essence(self._last):
-            return told_status(self._settings, report)
-        return report
+        """Write the status where it may differ from the last, or from its files."""
+        is_new = report.outcomes or self._last is None or _essence(report) != _essence(self._last)
+        return self._status.told(report) if is_new or not self._status.is_remembered else report
 
     def _passed(self, report: Report, began: float, *, is_new: bool) -> Passed:
         """Note what the pass did; began: by the wall clock."""

@@ -45,7 +45,7 @@ from reconciler.model.plan import Action, Operation
 from reconciler.observe.records import decode_records
 from reconciler.settings import Settings
 from reconciler.spec.load import load_specs
-from reconciler.status.write import told_status
+from reconciler.status.tell import Status
 from tests.bench.workload import Workload
 from tests.fakes.desired import host_facts
 from tests.machine import Machine
@@ -177,6 +177,7 @@ class KernelHost:
         gc.freeze()
         for name in ("guarded", "gather", "compared", "_apply", "stale_flows", "announcements"):
             self.clock.watch(pipeline, name)
+        self._status = Status(self._settings)
         object.__setattr__(self._backends, "decide", self._decided(self._backends.decide))
         self._pass()
         self.clock.forget()
@@ -211,7 +212,7 @@ class KernelHost:
     def _pass(self) -> None:
         def tell(report: Any) -> Any:
             with self.clock("status"):
-                return told_status(self._settings, report)
+                return self._status.told(report)
 
         report = pipeline.run_pass(self._loaded, self._settings, self._backends, tell=tell)
         assert not report.drift.operations, report.drift

@@ -22,6 +22,8 @@ from reconciler.model.wanted import (
     SandboxKind,
     SandboxRef,
 )
+from reconciler.status.json_text import Json
+from reconciler.status.network_document import listed_elsewhere, listed_here, network_document
 
 
 def host_facts(
@@ -104,3 +106,10 @@ def attachment(
         ns=sandbox.ns,
         endpoints=tuple(endpoints),
     )
+
+
+def inspected(network: DesiredNetwork, attachments: Sequence[DesiredAttachment] = ()) -> dict[str, Json]:
+    """Return what `network inspect` prints of a network with these attachments, on it or not."""
+    here = [(one, endpoint) for one in attachments for endpoint in one.endpoints if endpoint.network == network.name]
+    listed = [listed_here(*each) for each in sorted(here, key=lambda each: each[0].id)]
+    return network_document(network, [*listed, *map(listed_elsewhere, network.remote_endpoints)])

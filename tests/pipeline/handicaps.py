@@ -12,11 +12,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from reconciler import pipeline
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.model.report import Report
-from reconciler.settings import Settings
-from reconciler.status.write import told_status
+from reconciler.status.tell import Status
+from reconciler.status.write import Written
 
 
 def as_nobody() -> None:
@@ -61,9 +60,11 @@ def tells_late() -> None:
     """Have every process that comes of this one take its time to write the status."""
     starter = os.getpid()
 
-    def late(settings: Settings, report: Report) -> Report:
+    tell = Status.tell
+
+    def late(self: Status, report: Report) -> Written:
         if os.getpid() != starter:
             time.sleep(0.5)
-        return told_status(settings, report)
+        return tell(self, report)
 
-    vars(pipeline)["told_status"] = late
+    Status.tell = late  # type: ignore[method-assign]

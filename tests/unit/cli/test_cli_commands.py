@@ -27,7 +27,7 @@ from reconciler.model.wanted import NetworkWanted, Source, SpecWarning
 from reconciler.review.values import Planned
 from reconciler.settings import PruneLimit, Settings
 from reconciler.spec.load import NOTHING
-from reconciler.status.write import write_status
+from reconciler.status.tell import Status
 from tests.fakes.desired import attachment, endpoint, host_facts, network
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -483,10 +483,8 @@ def with_status(folder: Path, *rows: tuple[str, str, str, str]) -> None:
     )
     web = attachment("web", [endpoint("web", "bridge", "172.17.0.2/16")])
     desired = DesiredState(host=host_facts(), networks=networks, attachments=(web,))
-    write_status(
-        Settings(host="alpha", specs_dir=folder / "specs", status_dir=folder / "status"),
-        Report(desired=desired, plan=Plan()),
-    )
+    settings = Settings(host="alpha", specs_dir=folder / "specs", status_dir=folder / "status")
+    Status(settings).tell(Report(desired=desired, plan=Plan()))
 
 
 @pytest.fixture
@@ -683,7 +681,7 @@ def test_network_of_another_name_order_is_natural(run: Run, tmp_path: Path) -> N
 def test_bridge_network_of_the_fakes_can_be_shown(run: Run, tmp_path: Path) -> None:
     desired = DesiredState(host=host_facts(), networks=(network("bridge", "172.17.0.0/16"),), attachments=())
     settings = Settings(host="alpha", specs_dir=tmp_path / "specs", status_dir=tmp_path / "status")
-    write_status(settings, Report(desired=desired, plan=Plan()))
+    Status(settings).tell(Report(desired=desired, plan=Plan()))
 
     _, out, _ = run("network", "inspect", "-f", "{{ IPAM.Config[0].Subnet }}", "bridge")
 

@@ -31,7 +31,7 @@ from reconciler.kernel.lock import WATCHER, HostLock
 from reconciler.model.objects import HOST_UNIT, Unit
 from reconciler.model.report import Report
 from reconciler.settings import Settings
-from reconciler.status.write import write_status
+from reconciler.status.tell import Status
 from reconciler.watch.journal import Journal
 from tests.command_line import command_environment
 from tests.fakes.reports import FRONT, WEB, made, report
@@ -57,7 +57,7 @@ def written(state_dir: Path, found: Report) -> None:
     settings = Settings(
         host="alpha", specs_dir=state_dir / "specs", state_dir=state_dir, status_dir=state_dir / "status"
     )
-    write_status(settings, found)
+    Status(settings).tell(found)
 
 
 def columns(line: str) -> list[str]:

@@ -42,7 +42,7 @@ from reconciler.model.wanted import (
     WantedState,
 )
 from reconciler.observe.records import decode_records
-from reconciler.status.files import status_files
+from reconciler.status.files import Documents
 from reconciler.status.summary import Revision
 from tests.fakes.desired import host_facts
 from tests.unit.ipam.builders import attachment, network
@@ -146,7 +146,7 @@ def listed(look: Looked, seen: Mapping[Key, Seen]) -> dict[str, str]:
     """Give the inspect documents of the networks."""
     links = frozenset(f.object.unit for f in seen.values() if isinstance(f.object, (VethPair, Macvlan)))
     report = Report(desired=look.desired, plan=look.plan, drift=look.plan, running=links)
-    return dict(status_files(report, Revision(), {}, netns_dir=Path("/run/netns")).networks)
+    return dict(Documents({}, netns_dir=Path("/run/netns")).files(report, Revision()).networks)
 
 
 def without(*names: str) -> WantedState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from reconciler.model.desired import DesiredState
@@ -9,7 +10,7 @@ from reconciler.model.objects import Unit
 from reconciler.model.plan import Plan
 from reconciler.model.report import Report
 from reconciler.ports.remarks import forwarding_remarks
-from reconciler.status.summary import Revision, summary_document
+from reconciler.status.summary import Revision, Summary
 from tests.fakes.desired import host_facts, network
 
 STATE = DesiredState(
@@ -35,7 +36,7 @@ def test_remark_stands_in_the_summary_of_what_is_ready() -> None:
     remarks = ((Unit(network="front"), "one thing"), (Unit(network="front"), "another"))
     told = DesiredState(host=STATE.host, networks=STATE.networks, attachments=(), remarks=remarks)
 
-    document: dict[str, Any] = summary_document(Report(desired=told, plan=Plan()), Revision(), {})
+    document: dict[str, Any] = json.loads(Summary({}).text(Report(desired=told, plan=Plan()), Revision()))
 
     conditions = {name: entry["conditions"][0] for name, entry in document["networks"].items()}
     assert (conditions["front"]["status"], conditions["inside"]["status"]) == ("True", "True")

@@ -29,9 +29,9 @@ from reconciler.sandbox.hosts import hosts_text
 from reconciler.sandbox.resolv_conf import resolv_conf_text
 from reconciler.spec.load import load_specs
 from reconciler.status.attachment_document import attachment_document
-from reconciler.status.network_document import network_document
+from reconciler.status.json_text import json_text
 from reconciler.status.shape import Shape, shaped
-from tests.fakes.desired import host_facts
+from tests.fakes.desired import host_facts, inspected
 
 GOLDEN: Final = Path(__file__).parent / "golden"
 ENGINES: Final = {Shape.ENGINE_20_10: "engine-20.10.24.json", Shape.NEWEST: "engine-28.5.2.json"}
@@ -88,14 +88,14 @@ def ours(shape: Shape) -> dict[str, Documents]:
     networks = {network.name: network for network in state.networks}
     netns_dir, hostname = Path("/run/netns"), state.host.hostname
     made: dict[str, Documents] = {
-        "networks": {name: network_document(one, state.attachments) for name, one in networks.items()},
+        "networks": {name: inspected(one, state.attachments) for name, one in networks.items()},
         "containers": {
             one.name: attachment_document(one, networks, netns_dir=netns_dir, host_hostname=hostname)
             for one in state.attachments
         },
     }
     shown = {kind: {name: shaped(one, shape) for name, one in documents.items()} for kind, documents in made.items()}
-    return _plain(json.loads(json.dumps(shown)))
+    return _plain(json.loads(json_text(shown)))
 
 
 def _plain(told: dict[str, Documents]) -> dict[str, Documents]:

@@ -14,9 +14,8 @@ from reconciler.model.identifiers import HOST
 from reconciler.model.wanted import AttachmentWanted, BridgeOptions, NetworkMode, NetworkWanted, SandboxKind, SandboxRef
 from reconciler.status.attachment_document import attachment_document
 from reconciler.status.json_text import json_text
-from reconciler.status.network_document import network_document
 from reconciler.status.shape import Shape, shaped
-from tests.fakes.desired import attachment, endpoint, network
+from tests.fakes.desired import attachment, endpoint, inspected, network
 
 GOLDEN = Path(__file__).parent / "golden"
 NETNS_DIR = Path("/run/netns")
@@ -36,7 +35,7 @@ def chosen(subnet: str, gateway: str) -> DesiredSubnet:
 
 
 def documents(*networks: DesiredNetwork, attachments: Sequence[DesiredAttachment] = ()) -> str:
-    return json_text([shaped(network_document(one, attachments), Shape.ENGINE_20_10) for one in networks])
+    return json_text([shaped(inspected(one, attachments), Shape.ENGINE_20_10) for one in networks])
 
 
 def test_default_bridge_with_two_containers_is_as_recorded() -> None:
@@ -162,7 +161,7 @@ def test_gateway_is_shown_where_the_engine_shows_it(
         chosen("10.1.0.0/24", "10.1.0.1"), is_declared=is_declared, is_gateway_declared=is_gateway_declared
     )
 
-    document = network_document(replace(network("n"), subnets=(subnet,)), ())
+    document = inspected(replace(network("n"), subnets=(subnet,)), ())
 
     assert ('"Gateway": "10.1.0.1"' in json_text(document)) == is_shown
 
@@ -172,7 +171,7 @@ def test_default_bridge_shows_the_options_in_force_beside_those_typed() -> None:
     bridge = network("bridge", "172.17.0.0/16", options=options, mtu=1400)
     typed = replace(bridge.wanted, options=(("com.docker.network.bridge.gateway_mode_ipv4", "nat"),))
 
-    shown = network_document(replace(bridge, wanted=typed), ())["Options"]
+    shown = inspected(replace(bridge, wanted=typed), ())["Options"]
 
     assert shown == {
         "com.docker.network.bridge.default_bridge": "true",
@@ -347,7 +346,7 @@ def test_status_counts_what_is_in_use_and_left_as_engine_29_does(
         attachment(f"a{n}", [endpoint(f"a{n}", "n", f"{a}/{subnet.subnet.prefixlen}")]) for n, a in enumerate(addresses)
     ]
 
-    document = network_document(replace(network("n"), subnets=(subnet,)), joined)
+    document = inspected(replace(network("n"), subnets=(subnet,)), joined)
 
     counted = {"IPsInUse": in_use, "DynamicIPsAvailable": available}
     assert document["Status"] == {"IPAM": {"Subnets": {str(subnet.subnet): counted}}}

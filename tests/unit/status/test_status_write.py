@@ -16,11 +16,12 @@ from reconciler.model.objects import Unit
 from reconciler.model.plan import Plan
 from reconciler.model.report import Report
 from reconciler.settings import Settings
-from reconciler.status.files import StatusFiles, status_files
+from reconciler.status.files import Documents, StatusFiles
 from reconciler.status.read import Kind, read_documents, resolve
 from reconciler.status.revision import parse_status, specs_revision
 from reconciler.status.summary import Revision
-from reconciler.status.write import Written, read_summary, write_files, write_status
+from reconciler.status.tell import Status
+from reconciler.status.write import StatusFolder, Written, read_summary
 from tests.fakes.desired import attachment, endpoint, host_facts, network
 
 
@@ -36,41 +37,41 @@ def stamps(folder: Path) -> dict[Path, tuple[int, int]]:
 
 def test_repeat_writes_nothing_and_leaves_every_time_of_change(tmp_path: Path) -> None:
     wanted = files("front", "back", attachments=("web",))
-    assert write_files(tmp_path, wanted) == Written(4, 0)
+    assert StatusFolder(tmp_path).write(wanted) == Written(4, 0)
     before = stamps(tmp_path)
 
-    assert write_files(tmp_path, wanted) == Written(0, 0)
+    assert StatusFolder(tmp_path).write(wanted) == Written(0, 0)
 
     assert stamps(tmp_path) == before
 
 
 def test_only_the_file_that_differs_is_written(tmp_path: Path) -> None:
-    write_files(tmp_path, files("front", "back"))
+    StatusFolder(tmp_path).write(files("front", "back"))
     before = stamps(tmp_path)
 
     changed = replace(files("front", "back"), networks={"front": "[]\n", "back": "[1]\n"})
-    assert write_files(tmp_path, changed) == Written(1, 0)
+    assert StatusFolder(tmp_path).write(changed) == Written(1, 0)
 
     after = stamps(tmp_path)
     assert [file.name for file in after if after[file] != before[file]] == ["back.json"]
 
 
 def test_file_that_somebody_changed_is_put_back(tmp_path: Path) -> None:
-    write_files(tmp_path, files("front"))
+    StatusFolder(tmp_path).write(files("front"))
     (tmp_path / "networks/front.json").write_text("[ ]\n")
 
-    assert write_files(tmp_path, files("front")) == Written(1, 0)
+    assert StatusFolder(tmp_path).write(files("front")) == Written(1, 0)
 
     assert (tmp_path / "networks/front.json").read_text() == "[]\n"
 
 
 def test_file_of_a_removed_network_goes_and_foreign_files_stay(tmp_path: Path) -> None:
-    write_files(tmp_path, files("front", "back", attachments=("web",)))
+    StatusFolder(tmp_path).write(files("front", "back", attachments=("web",)))
     foreign = [tmp_path / "networks" / name for name in ("notes.txt", ".hidden.json", "-odd.json")]
     for file in foreign:
         file.write_text("mine")
 
-    assert write_files(tmp_path, files("front")) == Written(0, 2)
+    assert StatusFolder(tmp_path).write(files("front")) == Written(0, 2)
 
     assert sorted(os.listdir(tmp_path / "networks")) == sorted(["front.json", *(file.name for file in foreign)])
 
@@ -81,9 +82,9 @@ def test_file_of_a_removed_network_goes_and_foreign_files_stay(tmp_path: Path) -
     ids=["its unit failed", "not all specs can be read"],
 )
 def test_file_stays_when_its_network_was_left_as_it_was(tmp_path: Path, kept: dict[str, object]) -> None:
-    write_files(tmp_path, files("front", "back"))
+    StatusFolder(tmp_path).write(files("front", "back"))
 
-    assert write_files(tmp_path, replace(files("front"), **kept)) == Written(0, 0)  # type: ignore[arg-type]
+    assert StatusFolder(tmp_path).write(replace(files("front"), **kept)) == Written(0, 0)  # type: ignore[arg-type]
 
     assert (tmp_path / "networks/back.json").exists()
 
@@ -91,12 +92,12 @@ def test_file_stays_when_its_network_was_left_as_it_was(tmp_path: Path, kept: di
 @pytest.mark.parametrize("content", ["precious", "[]\n"], ids=["other content", "same content"])
 def test_symlink_in_the_place_of_a_file_is_replaced_not_followed(tmp_path: Path, content: str) -> None:
     status, outside = tmp_path / "status", tmp_path / "outside"
-    write_files(status, files())
+    StatusFolder(status).write(files())
     outside.write_text(content)
     (status / "networks/front.json").symlink_to(outside)
     (status / "networks/.front.json.tmp").symlink_to(outside)
 
-    write_files(status, files("front"))
+    StatusFolder(status).write(files("front"))
 
     assert outside.read_text() == content
     assert not (status / "networks/front.json").is_symlink()
@@ -105,16 +106,16 @@ def test_symlink_in_the_place_of_a_file_is_replaced_not_followed(tmp_path: Path,
 @pytest.mark.parametrize("name", ["../evil", "a/b", ".", "..", "", "-x", "a\n", "x" * 129])
 def test_name_that_could_leave_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ReconcilerError, match="not a name"):
-        write_files(tmp_path / "status", files(name))
+        StatusFolder(tmp_path / "status").write(files(name))
 
     assert not list(tmp_path.rglob("*evil*"))
 
 
 def test_left_over_temporary_file_of_a_crash_does_no_harm(tmp_path: Path) -> None:
-    write_files(tmp_path, files())
+    StatusFolder(tmp_path).write(files())
     (tmp_path / "networks/.front.json.tmp").write_text("half")
 
-    write_files(tmp_path, files("front"))
+    StatusFolder(tmp_path).write(files("front"))
 
     assert os.listdir(tmp_path / "networks") == ["front.json"]
 
@@ -122,7 +123,7 @@ def test_left_over_temporary_file_of_a_crash_does_no_harm(tmp_path: Path) -> Non
 def test_thousand_files_are_written_whole(tmp_path: Path) -> None:
     names = tuple(f"a{number}" for number in range(1000))
 
-    assert write_files(tmp_path, files(attachments=names)).written == 1001
+    assert StatusFolder(tmp_path).write(files(attachments=names)).written == 1001
 
     assert all((tmp_path / f"attachments/{name}.json").read_text() == "[]\n" for name in names)
     assert not list(tmp_path.rglob("*.tmp"))
@@ -132,7 +133,7 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "status").write_text("a file in the way")
 
     with pytest.raises(ReconcilerError, match="status"):
-        write_files(tmp_path / "status", files("front"))
+        StatusFolder(tmp_path / "status").write(files("front"))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def settings(folder: Path) -> Settings:
 
 
 def test_report_is_written_and_read_back(tmp_path: Path) -> None:
-    assert write_status(settings(tmp_path), converged()) == Written(3, 0)
+    assert Status(settings(tmp_path)).tell(converged()) == Written(3, 0)
 
     found = read_documents(tmp_path / "status", Kind.NETWORK)
 
@@ -165,15 +166,15 @@ def test_report_is_written_and_read_back(tmp_path: Path) -> None:
 
 
 def test_later_report_of_the_same_state_writes_nothing(tmp_path: Path) -> None:
-    write_status(settings(tmp_path), converged())
+    Status(settings(tmp_path)).tell(converged())
 
-    assert write_status(settings(tmp_path), converged(now="t2")) == Written(0, 0)
+    assert Status(settings(tmp_path)).tell(converged(now="t2")) == Written(0, 0)
 
 
 def test_attachment_whose_sandbox_failed_is_not_listed_on_its_network() -> None:
     problem = (Unit(attachment="web"), NameConflict("x"))
 
-    found = status_files(converged(problem), Revision(), {}, netns_dir=Path("/run/netns"))
+    found = Documents({}, netns_dir=Path("/run/netns")).files(converged(problem), Revision())
 
     assert json.loads(found.networks["front"])[0]["Containers"] == {}
 
