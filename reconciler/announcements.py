@@ -9,8 +9,9 @@ and neighbours remember that longer than we do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Address, Bridge, IPAddress, Key, Macvlan, Neighbour, Seen, VethPair, Vxlan
@@ -26,8 +27,7 @@ class AddressHolder(NamedTuple):
     sender: LinkRef
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announcement:
+class Announcement(Struct, frozen=True, kw_only=True):
     """segment: our bridge, or the parent of macvlan links, where it is to be known."""
 
     segment: LinkRef

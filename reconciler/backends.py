@@ -6,8 +6,9 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec import Struct, field
 
 from reconciler.apply.cluster_records import apply_cluster_records, withdrawn
 from reconciler.apply.container_files import apply_container_files
@@ -60,8 +61,7 @@ from reconciler.plugin.client import Plugins
 from reconciler.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backends:
+class Backends(Struct, frozen=True, kw_only=True):
     """The world, opened once per process, and what is remembered of it from look to look.
 
     kv: this host's own store. cluster: the cluster's, None for a host in no cluster.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Final
+
+from msgspec.structs import replace
 
 from reconciler.drivers.remote_told import with_plugins
 from reconciler.errors import AddressesAwaited, PortTaken, ReconcilerError

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.errors import ConfigError, SpecError
 from reconciler.git_tree import laid_out
@@ -35,8 +37,7 @@ def compare_with_revision(settings: Settings, target: str, hosts: str = ALL, hos
         return _compared(before, after, laid.name, settings, hosts, hosts_file)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Version:
+class _Version(Struct, frozen=True, kw_only=True):
     folder: Path
     shown_as: Path | None = None
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, IPv6Interface, IPv6Network
 from itertools import chain
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.dns.tables import name_tables
 from reconciler.drivers.bridge import loopback_setting
@@ -132,8 +134,7 @@ class Compiler:
         return before[1]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Remotes:
+class _Remotes(Struct, frozen=True, kw_only=True):
     """What leads to the endpoints of one network on other hosts, by their ids. inputs: what all of it depends on."""
 
     inputs: tuple[DesiredNetwork, tuple[DesiredEndpoint, ...], HostFacts]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.choices import chosen
 from reconciler.cluster.global_networks import ended_endpoints, is_name_taken, with_global_networks
@@ -35,8 +37,7 @@ from reconciler.ports.remarks import address_remarks, forwarding_remarks, ipv6_r
 from reconciler.sandbox.readings import kept_readings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What shall be on this host. objects: all that shall exist. seen: what they are to be compared with. owners: whose what is.
 
     boundaries: what is left alone.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from reconciler.errors import ReconcilerError
 from reconciler.ipam.promises import Promises
@@ -17,8 +18,7 @@ from reconciler.ports.promises import Promised
 from reconciler.sandbox.readings import Reading
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Records:
+class Records(Struct, frozen=True, kw_only=True):
     """What this host's own store says.
 
     ports: the host ports that attachments were given. seen: the records that are no calls to plugins, as objects.
@@ -33,8 +33,7 @@ class Records:
     faults: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """All that was read; whoever decides needs nothing else.
 
     seen: the objects of this host; those of the cluster are in `cluster`. failures: units that could not be looked at (no nft: the

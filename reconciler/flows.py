@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
+
+from msgspec import Struct
 
 from reconciler.firewall.published import Translation, translations
 from reconciler.ipam.promises import RECORD_MAX
@@ -18,8 +19,7 @@ from reconciler.records.document import Misfit
 from reconciler.records.fields import Fields
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StaleFlows:
+class StaleFlows(Struct, frozen=True, kw_only=True):
     """withdrawn: translations that no longer hold. arrived: of UDP, whose senders may have been heard by the host itself before.
 
     addresses: of endpoints that are gone.

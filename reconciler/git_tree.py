@@ -7,9 +7,10 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.errors import RevisionUnreadable
 from reconciler.spec.document import BYTES_MAX
@@ -23,8 +24,7 @@ _SYMLINK: Final = "120000"
 _COMMITS_SHOWN: Final = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Laid:
+class Laid(Struct, frozen=True, kw_only=True):
     """folder: where the files are, for as long as the context is open. commit: the full hash. name: REV and the short hash."""
 
     folder: Path
@@ -56,8 +56,7 @@ def laid_out(target: str, folder: Path) -> Iterator[Laid]:
         yield Laid(folder=laid, commit=commit, name=f"{revision} ({commit[:_COMMITS_SHOWN]})")
 
 
-@dataclass(frozen=True, slots=True)
-class _Git:
+class _Git(Struct, frozen=True):
     """The git program, asked from within a folder."""
 
     folder: Path

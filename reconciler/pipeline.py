@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.announcements import announcements
 from reconciler.apply.announce import announce_addresses
@@ -93,8 +95,7 @@ def _beside_last(loaded: LoadedSpecs, report: Report, view: View, settings: Sett
     return Planned(before=before, after=loaded, had=decision.desired, report=report, drift=drift)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(Struct, frozen=True, kw_only=True):
     """One look: what was read, what was decided from it, and what the host lacks of that."""
 
     facts: Facts

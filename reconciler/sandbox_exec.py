@@ -11,9 +11,10 @@ import logging
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
+
+from msgspec import Struct
 
 from reconciler.container_engine.client import ContainerEngine
 from reconciler.errors import ReconcilerError, SandboxMissing, kernel_error
@@ -39,8 +40,7 @@ _CONTAINER: Final = "container:"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecTarget:
+class ExecTarget(Struct, frozen=True, kw_only=True):
     """Where an attachment lives.
 
     key: path of its network namespace, or `pidfile:` and the path of a file that holds a process id, or `container:` and a name

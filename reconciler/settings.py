@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 from reconciler.errors import ConfigError
 from reconciler.model.identifiers import instance_id, is_link_name
@@ -17,8 +18,7 @@ from reconciler.model.subnets import is_unicast
 _ADVERTISED: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[a-zA-Z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?\Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneLimit:
+class PruneLimit(Struct, frozen=True, kw_only=True):
     """How many networks the specs may cease to declare at once: fewer than `count`, or up to `percent` of all."""
 
     count: int = 3
@@ -28,8 +28,7 @@ class PruneLimit:
         return gone >= self.count and gone * 100 > running * self.percent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advertised:
+class Advertised(Struct, frozen=True, kw_only=True):
     """Where other hosts reach this one: an address, or the interface that has it (then address is None).
 
     port: for show only, as the engine has it; what goes between hosts goes to VXLAN's port.
@@ -63,8 +62,7 @@ def _is_reachable(address: IPAddress) -> bool:
     return is_unicast(address) and not (address.version == 6 and address.is_link_local)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """Field for field the global options of the command line (docs/reference/cli.md#global-options).
 
     container_engine: its socket; None: Docker's or Podman's usual one.

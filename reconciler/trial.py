@@ -12,9 +12,10 @@ import select
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler import pipeline
 from reconciler.backends import open_backends
@@ -115,8 +116,7 @@ def confirm_trial(settings: Settings) -> str:
             time.sleep(_POLL_S)
 
 
-@dataclass(frozen=True, slots=True)
-class TrialOutcome:
+class TrialOutcome(Struct, frozen=True):
     """How a trial ended. report: of the way back, when this process walked it."""
 
     is_kept: bool

@@ -12,8 +12,9 @@ that of two who leave at the same time one comes second, and sees that it is the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from msgspec import Struct, field
 
 from reconciler.cluster.reading import endpoint_host
 from reconciler.cluster.records import claimed, claims, leaving_path, network_folder, network_path
@@ -85,8 +86,7 @@ def apply_cluster_records(
     return [Outcome(operation=operation, error=error) for operation, error in zip(operations, errors, strict=True)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Change:
+class _Change(Struct, frozen=True, kw_only=True):
     """value: None to delete. version: what the record had when it was looked at. claimed, released: keys, besides those kept."""
 
     path: str
@@ -199,8 +199,7 @@ def _write_alone(change: _Change, store: LookedAtStore, leaving: frozenset[str])
             return
 
 
-@dataclass(frozen=True, slots=True)
-class _Transaction:
+class _Transaction(Struct, frozen=True):
     """Checks and writes by key, so that a claim can go from one record to another in one step."""
 
     versions: dict[str, int] = field(default_factory=dict)

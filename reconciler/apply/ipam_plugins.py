@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.errors import PluginError, PluginUnavailable, ReconcilerError
 from reconciler.kv.protocol import KvStore
@@ -52,8 +54,7 @@ def _error_of(operation: Operation, clerk: _Clerk) -> ReconcilerError | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Clerk:
+class _Clerk(Struct, frozen=True, kw_only=True):
     plugins: Plugins
     kv: KvStore
 

@@ -12,7 +12,9 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.apply.plugin_links import host_link
 from reconciler.errors import PluginError, PluginRefused, PluginUnavailable, ReconcilerError
@@ -62,8 +64,7 @@ def _error_of(operation: Operation, caller: _Caller) -> ReconcilerError | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Caller:
+class _Caller(Struct, frozen=True, kw_only=True):
     plugins: Plugins
     kv: KvStore
     namespaces: Namespaces

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.cli.checkout import in_checkout
 from reconciler.errors import ExpectationUnmet, SpecError
@@ -46,8 +47,7 @@ RULES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """place: None where no line is to blame. title: a few words above the message. host: whose it is, "" for all."""
 
     rule: Rule
@@ -58,8 +58,7 @@ class Finding:
     host: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class Checked(Struct, frozen=True, kw_only=True):
     """All that was looked at, and what was found. what: `validate`, `plan` or `review`. hosts: those that a plan was made for."""
 
     what: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
+from msgspec import Struct
 
 from reconciler.cli.terminal import has_colours, show
 from reconciler.errors import ReconcilerError
@@ -21,8 +21,7 @@ FORMS: Final = ("text", "json", "markdown", "github", "sarif", "junit")
 METAVAR: Final = f"{'|'.join(FORMS)}[=FILE]"
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Struct, frozen=True):
     """file: where it is written; None: printed."""
 
     name: str

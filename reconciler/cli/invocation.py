@@ -10,10 +10,11 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from reconciler.cli.options import DEFAULT_CONFIG, GLOBAL_OPTIONS, OPTION_BY_NAME, GlobalOption, Value
 from reconciler.errors import ConfigError
@@ -31,8 +32,7 @@ _ANY_HOST: Final = "host"
 """Whom specs are read for that name no hosts, where no host is meant in particular."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invocation:
+class Invocation(Struct, frozen=True, kw_only=True):
     """What the global options came to. verbosity: 0 is normal, each -v adds one, each -q takes one.
 
     hosts: as --host has it, names and globs with commas; "" when it is not given.

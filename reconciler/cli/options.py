@@ -6,10 +6,10 @@ One table serves the command line, the environment (`RECONCILE_<NAME>`) and the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import click
+from msgspec import Struct
 
 from reconciler.errors import ConfigError
 
@@ -20,8 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., object])
 Value = str | int | tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GlobalOption:
+class GlobalOption(Struct, frozen=True, kw_only=True):
     """name: with dashes, as after `--`. Without a metavar it is counted; repeated ones are lists of K=V."""
 
     name: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.cluster.declaration import declaration, declaration_digest, differences
 from reconciler.errors import AddressesAwaited, NetworkDiffers, NetworkUndeclared, PlanError, ReconcilerError
@@ -75,8 +77,7 @@ def _scope(network: NetworkWanted, scopes: Scopes) -> str:
     return said.data if said is not None else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Resolution:
+class _Resolution(Struct, frozen=True, kw_only=True):
     """obstacle: what keeps this host from having any network of the cluster. refused: filled with why it cannot have some."""
 
     cluster: ClusterState

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from reconciler.cluster.reading import endpoint_host, read_life, read_revision
 from reconciler.cluster.records import REVISIONS_FOLDER, info_path, left_path, life_path
@@ -16,8 +17,7 @@ _MOMENT = "2000-01-01T00:00:00Z"
 """Any will do: what depends on the time is not asked for here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeRow:
+class NodeRow(Struct, frozen=True, kw_only=True):
     """One host. address: "" where its own record is missing. alive: yes, no or unwatched. revision: of its specs, "" if unknown."""
 
     name: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.cluster import ClusterState
@@ -11,8 +12,7 @@ from reconciler.model.desired import DesiredState
 from reconciler.model.objects import CLUSTER_UNIT, ClusterRecord, Key, Seen, Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
+class Shared(Struct, frozen=True, kw_only=True):
     """One host's part of the cluster: the state that it sees, and the records that it wants to be there."""
 
     cluster: ClusterState

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.cluster.reading import (
     Info,
@@ -25,8 +26,7 @@ from reconciler.records.fields import checked_name
 Content = Info | Member | GlobalNetwork | ClusterEndpoint | str | Misfit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True):
     """host, instance: who asks. followed: networks whose folder is among the records. nodes_folder: where records of hosts are."""
 
     host: str
@@ -37,8 +37,7 @@ class Question:
     nodes_folder: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Reading:
+class Reading(Struct, frozen=True, kw_only=True, eq=False):
     """What one record says; a Misfit is kept, not raised. Two readings are the same only if nothing was read anew.
 
     folder: which it is read in, "" for none. host: whose it is, by its path or by what it says, else "". marks: what no two

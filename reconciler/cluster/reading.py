@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.cluster.declaration import declaration, declared_network
 from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
@@ -32,8 +33,7 @@ _COMMIT: Final = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})?\Z")
 _DIGEST: Final = re.compile(r"([0-9a-f]{32})?\Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Info:
+class Info(Struct, frozen=True, kw_only=True):
     """What a host says of itself."""
 
     address: IPAddress

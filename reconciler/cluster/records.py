@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from typing import Final
+
+from msgspec.structs import replace
 
 from reconciler.cluster.aliveness import is_reaper
 from reconciler.cluster.declaration import declared_fields

@@ -5,9 +5,10 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.container_engine.exchange import advance, asked
 from reconciler.errors import ContainerEngineError
@@ -24,8 +25,7 @@ _TELLING: Final = frozenset(
 """After these a container may be another one, or none. The rest, as commands run in it, leave it as it is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerEvent:
+class ContainerEvent(Struct, frozen=True, kw_only=True):
     """Something happened to this container. names: what it is called, and was."""
 
     id: str

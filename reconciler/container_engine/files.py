@@ -10,9 +10,10 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.errors import NameConflict, kernel_errors
 from reconciler.model.identifiers import NsRef
@@ -24,8 +25,7 @@ _NOTE_MAX: Final = 8 << 20
 _FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class Note(Struct, frozen=True, kw_only=True):
     """What to put back. path: of the engine's file; before: its text; process: for whose start the engine wrote that.
 
     ours: our text and the one before it, either of which may stand there now, or the first with a rest of the second behind it.

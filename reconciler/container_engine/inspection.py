@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from reconciler.container_engine.exchange import ANSWER_BYTES_MAX
 from reconciler.errors import ContainerEngineError
@@ -29,8 +30,7 @@ _FILES: Final = {"HostsPath": "hosts", "ResolvConfPath": "resolv.conf"}
 """Of an engine's description, and what they are mounted as below /etc."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class Running(Struct, frozen=True, kw_only=True):
     """What an engine says of a container that may be joined. files: as in `Container`."""
 
     id: str

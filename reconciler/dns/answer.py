@@ -6,8 +6,9 @@ Knows no sockets, no clock and no chance: whoever calls shuffles.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from reconciler.dns import wire
 from reconciler.dns.view import DnsView, Ready, holders, pointed_at, readings, reverse_block
@@ -33,15 +34,13 @@ _KEPT_SIZES: Final = frozenset((512, 1200, 1232, 4096))
 """Likewise the UDP sizes that programs announce. A hostile client cannot multiply what is kept by any of the three."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forward:
+class Forward(Struct, frozen=True, kw_only=True):
     """Somebody else must be asked."""
 
     query: Query
 
 
-@dataclass(frozen=True, slots=True)
-class _Ours:
+class _Ours(Struct, frozen=True):
     """What we say ourselves. Without records and with NOERROR: the name is ours and has nothing of the type."""
 
     records: tuple[bytes, ...] = ()

@@ -7,9 +7,10 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from reconciler.dns import upstream, wire
 from reconciler.dns.reactor import READ, WRITE, Reactor, Timer
@@ -40,8 +41,7 @@ class Asker(Protocol):
     exchanges: set[Exchange]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForwardedQuery:
+class ForwardedQuery(Struct, frozen=True, kw_only=True):
     """What an asker wants to know. servers: in the order to be asked; deliver: gets the reply."""
 
     message: bytes

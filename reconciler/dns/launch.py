@@ -7,9 +7,10 @@ import select
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler import __version__
 from reconciler.dns import control
@@ -25,8 +26,7 @@ _NEW_ZONES_FILE: Final = f"{control.ZONES_FILE}.new"
 _ENVIRONMENT: Final = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningServer:
+class RunningServer(Struct, frozen=True, kw_only=True):
     """A server as it says it is. digest: `zones_digest` of what is in force; failures: sandboxes not served, with the reason.
 
     host: inode of the network namespace that it asks the world from, 0 when it does not say.

@@ -7,9 +7,10 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 from reconciler.dns import control
 from reconciler.errors import ResolverError
@@ -28,8 +29,7 @@ Place = tuple[NsRef, int]
 """A namespace as it is named, and its inode."""
 
 
-@dataclass(kw_only=True)
-class Inheritance:
+class Inheritance(Struct, kw_only=True, dict=True):
     """What one server leaves to the next. sockets: UDP and listening TCP in each place."""
 
     lock: int

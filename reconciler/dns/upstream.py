@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from reconciler.dns.wire import HEADER_SIZE, Query, Rcode
 from reconciler.dns.zones import SandboxZone
@@ -26,8 +27,7 @@ _TRY_NEXT: Final = frozenset((Rcode.SERVFAIL, Rcode.REFUSED))
 _FIRST_WORDS: Final = struct.Struct("!HHH")
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream:
+class Upstream(Struct, frozen=True):
     """A server to ask. is_inside: from the sandbox's namespace, else from the host's."""
 
     address: IPAddress

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
 
 from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones
 
@@ -23,16 +24,14 @@ _Links = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 _ViewKey = tuple[tuple[str, ...], _Links, bool, tuple[IPv4Network | IPv6Network, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class NameMatch:
+class NameMatch(Struct, frozen=True):
     """Endpoints that have a name, and the network they have it on."""
 
     endpoints: tuple[ServedEndpoint, ...]
     network: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """An answer ready to be sent to whoever asks the same again.
 
     head: the reply's bytes 2 to 12. question_end: up to where the asker's own bytes are repeated.
@@ -63,8 +62,7 @@ class NetworkTable:
         self.by_name: Mapping[str, tuple[ServedEndpoint, ...]] = {name: tuple(found) for name, found in by_name.items()}
 
 
-@dataclass(slots=True, kw_only=True)
-class DnsView:
+class DnsView(Struct, kw_only=True):
     """What a sandbox sees; sandboxes with equal networks and links share one.
 
     links: beside each table the private aliases of its network. subnets: nobody else names their addresses.
@@ -77,7 +75,7 @@ class DnsView:
     ready_max: int
     subnets: tuple[IPNetwork, ...] = ()
     ready: dict[bytes, Ready] = field(default_factory=dict)
-    network_names: frozenset[str] = field(init=False)
+    network_names: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.network_names = frozenset(table.name.lower() for table in self.tables)
@@ -160,8 +158,7 @@ def pointed_at(name: str, view: DnsView) -> Iterator[NameMatch]:
             yield NameMatch((endpoint,), table.name)
 
 
-@dataclass(frozen=True, slots=True)
-class ReverseBlock:
+class ReverseBlock(Struct, frozen=True):
     """The addresses that a reverse name stands for. is_exact: the name is theirs, not one below it."""
 
     network: IPNetwork

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from reconciler.model.objects import IPAddress
@@ -81,8 +83,7 @@ class Malformed(Exception):
         self.rcode = rcode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(Struct, frozen=True, kw_only=True):
     """One question.
 
     name: in lower case, labels joined by dots, without the last dot; None when a label holds a dot itself, as no name of ours does.
@@ -157,8 +158,7 @@ def _text(labels: list[bytes]) -> str | None:
     return None if name.count(b".") >= max(1, len(labels)) else name.lower().decode("latin-1")
 
 
-@dataclass(frozen=True, slots=True)
-class _Edns:
+class _Edns(Struct, frozen=True):
     udp_size: int = 0
     version: int | None = None
     is_dnssec_ok: bool = False

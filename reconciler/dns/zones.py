@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.identifiers import EMBEDDED_SERVER, NsRef
@@ -34,8 +35,7 @@ class ZonesUnreadable(ReconcilerError):
     """The file of zones is not what the engine of this version writes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServedEndpoint:
+class ServedEndpoint(Struct, frozen=True, kw_only=True):
     """One endpoint as its network's names see it. name: what its addresses lead back to; names: all it answers to, lower case."""
 
     name: str
@@ -44,14 +44,12 @@ class ServedEndpoint:
     ports: tuple[Ports, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkZone:
+class NetworkZone(Struct, frozen=True, kw_only=True):
     name: str
     endpoints: tuple[ServedEndpoint, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxZone:
+class SandboxZone(Struct, frozen=True, kw_only=True):
     """One sandbox that is served.
 
     networks: names in the order in which they are asked. links: per network with any, (alias, target) in lower case.
@@ -72,8 +70,7 @@ class SandboxZone:
     subnets: tuple[IPNetwork, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Zones:
+class Zones(Struct, frozen=True, kw_only=True):
     """All of one host. host_servers: asked from the host's namespace, so a stub on its loopback will do."""
 
     networks: tuple[NetworkZone, ...] = ()

@@ -7,10 +7,11 @@ answer ARP and neighbour solicitations themselves, and know where each MAC addre
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_interface
 from itertools import chain
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.drivers.protocol import RemoteCompiler
 from reconciler.drivers.sandbox_side import sandbox_side
@@ -34,8 +35,7 @@ from reconciler.model.objects import (
 _NAMED: Final = "netns:"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Segment:
+class _Segment(Struct, frozen=True, kw_only=True):
     """One broadcast domain: a bridge and the VXLAN device that joins it to those on other hosts."""
 
     number: int

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, DesiredSubnet
 from reconciler.model.identifiers import NsRef, derived_id, short_id
@@ -53,8 +55,7 @@ def with_plugins(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Completion:
+class _Completion(Struct, frozen=True, kw_only=True):
     """networks: the remote ones, by name. told: of the facts."""
 
     networks: Mapping[str, DesiredNetwork]

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
+
+from msgspec import Struct
 
 from reconciler.firewall.notation import NotationError, comment_unit, read_element
 from reconciler.firewall.ruleset import TABLE, ChainSpec, SetSpec, TableSpec, rule_comment
@@ -22,8 +23,7 @@ DAMAGED: Final = "damaged"
 _RULE_COMMENT = re.compile(r"([0-9a-f]{12}) [0-9]+\Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableState:
+class TableState(Struct, frozen=True, kw_only=True):
     """A table of our name as it is.
 
     digest: that of the spec if chains, rules and sets are exactly there; that of the text it was made from if that is another; else

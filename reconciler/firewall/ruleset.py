@@ -20,9 +20,10 @@ Accepting is final for our tables only: a DROP of somebody else's chain still ho
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.model.identifiers import LINK_GROUP
 from reconciler.model.objects import FirewallRules
@@ -30,8 +31,7 @@ from reconciler.model.objects import FirewallRules
 TABLE: Final = "reconciler"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetSpec:
+class SetSpec(Struct, frozen=True, kw_only=True):
     """A named set, or a map when `value` is given. key and value: nft data types of their parts.
 
     is_interval: address parts of the key are subnets, otherwise single addresses. An "integer" is an IPv6 address in a place of the
@@ -57,8 +57,7 @@ class SetSpec:
         return f"{kind} {self.name} {{ {key}{value};{flags} }}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainSpec:
+class ChainSpec(Struct, frozen=True, kw_only=True):
     """A chain with its rules. type, hook, priority: of a base chain, whose policy is accept; `hook` is "" for others."""
 
     name: str
@@ -73,8 +72,7 @@ class ChainSpec:
         return f"type {self.type} hook {self.hook} priority {self.priority}; policy accept;"
 
 
-@dataclass(frozen=True)
-class TableSpec:
+class TableSpec(Struct, frozen=True, dict=True):
     """One table. Each rule's comment is the digest of the whole text and the rule's running number, from 0."""
 
     family: str

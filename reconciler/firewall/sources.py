@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from reconciler.firewall.ruleset import TABLE, rules
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, HostFacts

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import asdict, replace
 
 from reconciler.guard.state_file import read_fields, remove, write_fields
 from reconciler.model.identifiers import NsRef
@@ -22,8 +24,7 @@ Texts = tuple[SpecText, ...]
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastGood:
+class LastGood(Struct, frozen=True, kw_only=True):
     """versions: texts by digest. current, previous: digests; previous "" when there is none.
 
     kept: networks that are not as in `current` but still as in another version: protected, or suspended. specs: the folder that
@@ -67,8 +68,7 @@ class LastGood:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+class Verified(Struct, frozen=True, kw_only=True):
     """The last verified pass. place: the boot and the namespace that it took place in.
 
     kept: networks that it left as they were before, sorted. specs: the folder of its specs. sandboxes: inodes by namespace, of
@@ -82,8 +82,7 @@ class Verified:
     sandboxes: Mapping[NsRef, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RejectedSpecs:
+class RejectedSpecs(Struct, frozen=True, kw_only=True):
     """Specs that are not applied until they change. successor: the folder of those that were confirmed in their place; "" where
     they were taken back.
     """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.errors import DriftLeft, ReconcilerError
 from reconciler.model.holds import OnDrift
@@ -49,8 +50,7 @@ def _unsuspended(operations: Sequence[Operation], wanted: WantedState, owners: O
             yield operation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Drift:
+class _Drift(Struct, frozen=True, kw_only=True):
     """Tells drift from changes: whose promise changes, or whose sandbox is another one now, was not tampered with."""
 
     on_drift: Mapping[str, OnDrift]

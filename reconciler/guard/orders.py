@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Orders:
+
+class Orders(Struct, frozen=True, kw_only=True):
     """is_prune_allowed: however many networks are no longer declared, they may go.
 
     unprotected: protected networks that may go as well; is_protection_off: all of them may.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
+
+from msgspec import Struct
 
 from reconciler.errors import Held, Protected, PruneRefused
 from reconciler.guard.orders import Orders
@@ -15,8 +16,7 @@ from reconciler.model.wanted import WantedState
 from reconciler.settings import PruneLimit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusals:
+class Refusals(Struct, frozen=True, kw_only=True):
     """networks: those that stay, each with the reason. is_whole: the specs are not believed at all, no attachment goes either."""
 
     networks: Mapping[str, Held]

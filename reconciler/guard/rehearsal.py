@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconciler.compile import compile_objects
 from reconciler.guard.foresight import any_host, assigned, empty_host

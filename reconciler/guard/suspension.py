@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from reconciler.errors import Suspended
 from reconciler.guard.state_file import alone, read_fields, remove, write_fields
@@ -18,8 +20,7 @@ EVERYTHING: Final = ""
 """Stands for all networks; no network can be called so."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspension:
+class Suspension(Struct, frozen=True, kw_only=True):
     """network: its name, or EVERYTHING. since, until: seconds since the epoch; until 0: for good."""
 
     network: str

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from reconciler.guard.last_good import Texts, fields_of, place, texts_from
 from reconciler.guard.state_file import read_fields, remove, write_fields
 from reconciler.records.lenient import mapping_of, number_of, text_of, texts_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class Trial(Struct, frozen=True, kw_only=True):
     """deadline: in seconds since the boot (CLOCK_BOOTTIME, clock_gettime(2)), so that setting the clock does not move it.
 
     boot: a trial of an earlier boot is over. specs: the folder that they stand in. kept: as in `LastGood`, for when these

@@ -7,35 +7,34 @@ what was sent and what came, and a request's headers and body may hold secrets.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 import h11
+from msgspec import Struct, field
 
 from reconciler.http.headers import Headers
+from reconciler.model.values import Value
 
 HEAD_MAX: Final = 1 << 16
 """Bytes of an answer's head."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Value, frozen=True, kw_only=True):
     """What is asked for. headers: but for Host, Content-Length and Connection, which are added."""
 
+    unshown: ClassVar[frozenset[str]] = frozenset({"headers", "body"})
     method: str
     target: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     status: int
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """All of one: none is ever shorter than its server said."""
 
     status: int

@@ -11,16 +11,16 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.http.client_protocol import Answer, ClientProtocol, Head, Request
 
 _PIECE: Final = 1 << 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(Struct, frozen=True, kw_only=True):
     """Whom to ask: at `unix`, a path, or at host (name or address, IPv6 without brackets) and port. name: what it is told."""
 
     name: str

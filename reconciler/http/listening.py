@@ -8,9 +8,10 @@ import os
 import socket
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.errors import ConfigError
 
@@ -19,8 +20,7 @@ _PATH_MAX: Final = 107
 """sun_path less the terminating zero (unix(7))."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Where to listen: `unix` a path, or `host` (an IP address, as written) and `port`."""
 
     unix: Path | None = None

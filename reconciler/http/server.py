@@ -13,9 +13,10 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
+
+from msgspec import Struct, field
 
 from reconciler.http.listening import Listener
 from reconciler.http.server_protocol import Refused, Request, Response, ServerProtocol
@@ -30,8 +31,7 @@ _OUT_OF: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _CLOSE: Final = ("Connection", "close")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What clients may cost. timeout_s: of one exchange, and of a connection without any.
 
     head_max, body_max: bytes of a request; answers 431 and 413 to more.
@@ -43,8 +43,7 @@ class Limits:
     timeout_s: float = 5.0
 
 
-@dataclass(slots=True, eq=False)
-class _Client:
+class _Client(Struct, eq=False):
     """is_leaving: it has its last answer, and what it still sends is thrown away, so that the answer is not lost to a reset."""
 
     socket: socket.socket

@@ -6,13 +6,13 @@ h11 speaks the protocol (RFC 9112). Ours are the sizes that a request may have, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
 import h11
+from msgspec import Struct, field
 
 from reconciler.http.headers import Headers
 
@@ -20,8 +20,7 @@ _TEXT: Final = "text/plain; charset=utf-8"
 _WITHOUT_BODY: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """What a client wants. target: as sent, path and query. headers: by name in any case, several of one name joined by commas."""
 
     method: str
@@ -34,8 +33,7 @@ class Request:
         return self.target.partition("?")[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """An answer. Its length and date are added; `Connection: close` among the headers ends the connection after it."""
 
     status: HTTPStatus

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 from itertools import groupby, islice
+
+from msgspec import Struct
 
 from reconciler.errors import AddressTaken, PlanError, PoolExhausted
 from reconciler.ipam.elsewhere import Elsewhere
@@ -23,8 +24,7 @@ EndpointKey = tuple[str, str]
 Failures = Mapping[EndpointKey, PlanError]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class Chosen(Struct, frozen=True, kw_only=True):
     """The addresses of one endpoint."""
 
     ipv4: IPv4Interface | None
@@ -32,8 +32,7 @@ class Chosen:
     mac: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class Demand(Struct, frozen=True, kw_only=True):
     """One endpoint that needs addresses."""
 
     wanted: EndpointWanted

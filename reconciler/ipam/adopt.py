@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
+
+from msgspec import Struct
 
 from reconciler.ipam.link_names import link_name
 from reconciler.ipam.promises import EndpointPromise, NetworkPromise, Promises, SubnetPromise
@@ -93,8 +94,7 @@ def _has_forgotten_sublinks(wanted: WantedState, promises: Promises, seen: Mappi
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _AdoptableAddress:
+class _AdoptableAddress(Struct, frozen=True):
     """An address and whether it is marked as ours; sorts ours first."""
 
     interface: IPInterface

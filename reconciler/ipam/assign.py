@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from reconciler.errors import AddressesAwaited, PlanError, PoolOverlap, ReconcilerError
 from reconciler.ipam.addresses import Chosen, Demand, EndpointKey, chosen_addresses
@@ -110,8 +111,7 @@ def _unread(wanted: WantedState, promises: Promises) -> Iterator[EndpointKey]:
     return (key for key, promise in promises.endpoints.items() if promise.attachment not in declared)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _JoiningAttachment:
+class _JoiningAttachment(Struct, frozen=True, kw_only=True):
     """An attachment, and those of its endpoints that need choices."""
 
     wanted: AttachmentWanted
@@ -217,8 +217,7 @@ def _awaited_address(attachment: str, network: str) -> AddressesAwaited:
     return AddressesAwaited(f"attachment {attachment}: its address on network {network} is to come from a plugin")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Made:
+class _Made(Struct, frozen=True, kw_only=True):
     """All choices, put together into attachments."""
 
     host: HostFacts

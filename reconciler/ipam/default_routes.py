@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.ipam.addresses import Chosen
 from reconciler.model.desired import DesiredNetwork
@@ -16,8 +17,7 @@ from reconciler.model.wanted import EndpointWanted, IpvlanMode
 _NO_ANSWERS: Final[Mapping[str, JoinAnswer]] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WayOut:
+class WayOut(Struct, frozen=True, kw_only=True):
     """What a network offers one of its endpoints as default routes: the gateways, None where it offers none.
 
     on_link: the address families whose default route needs no gateway.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
+
+from msgspec import Struct, field
 
 from reconciler.errors import AddressTaken, NameConflict, PlanError
 from reconciler.model.cluster import ClusterEndpoint, ClusterState
@@ -12,8 +13,7 @@ from reconciler.model.objects import IPAddress
 from reconciler.model.wanted import EndpointWanted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
+class Elsewhere(Struct, frozen=True, kw_only=True):
     """Other hosts' endpoints by network and name, those of dead hosts too: what they have stays theirs until somebody gives it up.
 
     contended: networks on which hosts are after the same addresses; choices there begin at a place that depends on `seed`.

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from reconciler.model.identifiers import GATEWAY_NETWORK
 from reconciler.model.plugins import JoinAnswer

@@ -6,11 +6,12 @@ A proposal counts once the cluster's store has taken it; whoever loses the race 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network
 from itertools import chain
 from typing import Final
+
+from msgspec.structs import replace
 
 from reconciler.errors import PlanError, ReconcilerError
 from reconciler.ipam.gateways import completed_subnets

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import chain
+
+from msgspec.structs import replace
 
 from reconciler.errors import PlanError, ReconcilerError
 from reconciler.ipam.promises import EndpointPromise, NetworkPromise, Promises

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from reconciler.ipam.macs import derived_mac
 from reconciler.ipam.pools import families
@@ -22,8 +24,7 @@ Incarnations = Mapping[str, str]
 """By name of an IPAM plugin, what tells the one that runs from those before it; "" where nothing does."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leases:
+class Leases(Struct, frozen=True, kw_only=True):
     """What IPAM plugins gave, for the choices to be made with. Whoever has no such plugin is in none of these.
 
     networks: by name, with the pools given as if the specs had named them. endpoints: likewise with addresses, and with the MAC

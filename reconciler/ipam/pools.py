@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.errors import PlanError, PoolExhausted, PoolOverlap
 from reconciler.ipam.promises import NetworkPromise
@@ -64,8 +65,7 @@ def chosen_pools(
     return assignment.pools(), assignment.failures
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(Struct, frozen=True):
     pool: IPNetwork
     owner: str
     first: int

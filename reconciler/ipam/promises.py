@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Final
 from urllib.parse import quote, unquote
+
+from msgspec import Struct, field
 
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet
 from reconciler.model.identifiers import HOST, VNI_MAX, NsRef
@@ -41,8 +42,7 @@ _SHORT_ID: Final = 12
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkPromise:
+class NetworkPromise(Struct, frozen=True, kw_only=True):
     """What a network got. created: RFC 3339, "" when nobody remembers (adopted from the kernel).
 
     is_protected: as declared last, so that removing the declaration does not unprotect. is_shared: it was one of the cluster.
@@ -59,8 +59,7 @@ class NetworkPromise:
     vnis: Mapping[IPNetwork, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointPromise:
+class EndpointPromise(Struct, frozen=True, kw_only=True):
     """What an attachment got on a network; "" and None for what it has not."""
 
     network: str
@@ -73,8 +72,7 @@ class EndpointPromise:
     mac: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SysctlPromise:
+class SysctlPromise(Struct, frozen=True, kw_only=True):
     """The value that a setting had before it was changed for us. name: path with slashes below /proc/sys."""
 
     ns: NsRef
@@ -82,8 +80,7 @@ class SysctlPromise:
     before: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promises:
+class Promises(Struct, frozen=True, kw_only=True):
     """All that was promised: networks by name, endpoints by (network, attachment), settings by (namespace, name).
 
     sandboxes: whose the namespaces are in which links of ours may be that nothing outside tells of (macvlan, ipvlan).

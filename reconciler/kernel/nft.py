@@ -14,8 +14,9 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from reconciler.errors import FirewallError, FirewallMissing, PrivilegeError, ReconcilerError, is_privilege_missing
 from reconciler.kernel.netlink import NETLINK_NETFILTER, RouteSocket
@@ -39,8 +40,7 @@ _SBIN: Final = "/usr/sbin:/sbin"
 _ERROR_LINES: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class _Reply:
+class _Reply(Struct, frozen=True):
     is_done: bool
     output: bytes
     error: bytes

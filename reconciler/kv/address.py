@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.cluster.records import OWN_FOLDERS
 from reconciler.errors import ConfigError
@@ -44,8 +45,7 @@ _HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-
 _SECRET_BYTES_MAX: Final = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Discovery:
+class Discovery(Struct, frozen=True, kw_only=True):
     """How a host makes itself known. path: the folder of nodes, below the store's prefix.
 
     grace_s: for how long what a dead host had is kept for it.

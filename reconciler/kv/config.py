@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from reconciler.errors import ConfigError
 from reconciler.kv.protocol import CALL_TIMEOUT_S
+from reconciler.model.values import Value
 
 if TYPE_CHECKING:
     import ssl
@@ -20,8 +22,7 @@ class Provider(StrEnum):
     ZK = "zk"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """One server. host: name or address, IPv6 without brackets."""
 
     host: str
@@ -31,8 +32,7 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFiles:
+class TlsFiles(Struct, frozen=True, kw_only=True):
     """PEM files. ca: who may have signed the server's certificate; certificate and key: ours, None for none."""
 
     ca: Path | None
@@ -55,13 +55,13 @@ class TlsFiles:
         return context
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreConfig:
+class StoreConfig(Value, frozen=True, kw_only=True):
     """prefix: a folder, "" or ending with `/`. secret: Consul's token, or `user:password`; never shown."""
 
+    unshown: ClassVar[frozenset[str]] = frozenset({"secret"})
     provider: Provider
     endpoints: tuple[Endpoint, ...]
     prefix: str = ""
     tls: TlsFiles | None = None
-    secret: str = field(default="", repr=False)
+    secret: str = ""
     timeout_s: float = CALL_TIMEOUT_S

@@ -10,7 +10,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from reconciler.errors import KvError, KvUnavailable
@@ -35,15 +34,13 @@ A = TypeVar("A")
 _SERVER_TROUBLE: Final = frozenset({429, 500, 502, 503, 504})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request(client_protocol.Request):
+class Request(client_protocol.Request, frozen=True, kw_only=True):
     """is_repeatable: asking two servers, or twice, does no harm."""
 
     is_repeatable: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply(client_protocol.Answer):
+class Reply(client_protocol.Answer, frozen=True, kw_only=True):
     server: Endpoint
 
     def is_of_another_kind(self) -> bool:

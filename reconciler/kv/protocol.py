@@ -26,8 +26,9 @@ at a time; only their `close` may come from another one, and ends a `poll` that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 CALL_TIMEOUT_S: Final = 5.0
 """How long a call may take unless the store was opened with another figure."""
@@ -48,8 +49,7 @@ MUST_NOT_EXIST: Final = 0
 """The version of a key that is not there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """One key as it was when read.
 
     version: greater after each change of the key, also over deletion and making anew, never the same twice; says
@@ -83,16 +83,14 @@ class Session(Protocol):
         """End it; its keys vanish at once. Never raises: where no server is reached, the TTL ends it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True):
     """Hold a transaction to this: `key` has exactly this version; `MUST_NOT_EXIST` for none."""
 
     key: str
     version: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Put:
+class Put(Struct, frozen=True, kw_only=True):
     """Write `key`. With a session, the key is bound to it from then on, whatever it was before.
 
     Write a bound key with a session only: what becomes of the binding without one differs between stores.
@@ -103,8 +101,7 @@ class Put:
     session: Session | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delete:
+class Delete(Struct, frozen=True, kw_only=True):
     """Delete `key`. Deleting what is not there is success."""
 
     key: str
@@ -113,8 +110,7 @@ class Delete:
 Write = Put | Delete
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(Struct, frozen=True, kw_only=True):
     """What a watch has to tell.
 
     is_resync: `entries` is all there is below the prefix now, sorted; forget what you knew. Otherwise `entries` are

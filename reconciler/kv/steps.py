@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from reconciler.errors import KvConflict, KvError
 from reconciler.kv.protocol import (
@@ -30,8 +31,7 @@ def checked_value(key: str, value: bytes) -> bytes:
     return value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """What a transaction does about one key.
 
     version: to be checked, None if it does not matter. write: None to check only.

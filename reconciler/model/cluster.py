@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import Final
+from typing import ClassVar, Final
+
+from msgspec import Struct, field
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.desired import DesiredSubnet
 from reconciler.model.objects import IPAddress, Key, Seen
+from reconciler.model.values import Value
 from reconciler.model.wanted import NetworkWanted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterNode:
+class ClusterNode(Struct, frozen=True, kw_only=True):
     """One host of the cluster. address: its VTEP, where others send what is for its endpoints.
 
     instance: tells hosts apart that go by one name. is_watched: a watcher there gives signs of life. is_alive: one came in time, or
@@ -29,8 +30,7 @@ class ClusterNode:
     left: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterEndpoint:
+class ClusterEndpoint(Struct, frozen=True, kw_only=True):
     """An attachment on a global network, on any host.
 
     mac: "" where the network's plugin has not said which. names: all that it answers to there, lower case, its own first.
@@ -46,16 +46,14 @@ class ClusterEndpoint:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Struct, frozen=True, kw_only=True):
     """A host that has to do with a global network. declaration: digest of what its specs say of it, "" if it only joined."""
 
     host: str
     declaration: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GlobalNetwork:
+class GlobalNetwork(Struct, frozen=True, kw_only=True):
     """A network as the cluster has it. wanted: as it was declared by whoever was first, its source being the store.
 
     members, endpoints: of all hosts, sorted by host and by name; known of networks that this host follows, else empty.
@@ -74,8 +72,7 @@ class GlobalNetwork:
         return self.wanted.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """What a host says of itself.
 
     nodes_folder: where. instance: tells it from others of its name. is_watched: a watcher gives signs of life.
@@ -88,8 +85,7 @@ class Place:
     revision: tuple[str, bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterState:
+class ClusterState(Value, frozen=True, kw_only=True):
     """One look at the cluster's store, as the host `host` sees it.
 
     seen: the records themselves, ours being those of this host and, for one host of the cluster, what others left behind.
@@ -99,6 +95,7 @@ class ClusterState:
     seed: what this host draws VNIs by, a secret from sandboxes.
     """
 
+    unshown: ClassVar[frozenset[str]] = frozenset({"seed"})
     host: str
     nodes: Mapping[str, ClusterNode] = field(default_factory=dict)
     networks: Mapping[str, GlobalNetwork] = field(default_factory=dict)
@@ -108,7 +105,7 @@ class ClusterState:
     is_known: bool = True
     faults: tuple[str, ...] = ()
     refused: Mapping[str, ReconcilerError] = field(default_factory=dict)
-    seed: str = field(default="", repr=False)
+    seed: str = ""
 
 
 ALONE: Final = ClusterState(host="", is_known=False)

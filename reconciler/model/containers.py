@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from reconciler.model.identifiers import NsRef
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class Container(Struct, frozen=True, kw_only=True):
     """A container that runs and may be joined.
 
     process: the reference `pid:N@TICKS` to its namespace, to which no later process answers. files: the names of files below /etc
@@ -20,8 +19,7 @@ class Container:
     files: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoContainer:
+class NoContainer(Struct, frozen=True, kw_only=True):
     """Why a container cannot be joined. may_come: it is not there, or not yet; else a person must change it."""
 
     reason: str

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from typing import ClassVar
+
+from msgspec import Struct
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.identifiers import HOST, VXLAN_PORT, NsRef
 from reconciler.model.objects import IPAddress, IPNetwork, PluginEndpoint, Unit
 from reconciler.model.plugins import JoinAnswer, Node
+from reconciler.model.values import Value
 from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkWanted
 
 
-@dataclass(frozen=True, slots=True)
-class PortBinding:
+class PortBinding(Struct, frozen=True):
     """One published port with every choice made: `host_ip`:`host_port` of the host leads to `target` of the endpoint.
 
     host_ip: the unspecified address of its family for all that the host has. host_port 0: the network is routed, so the port is
@@ -26,8 +28,7 @@ class PortBinding:
     target: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParentFact:
+class ParentFact(Struct, frozen=True, kw_only=True):
     """A link of the host that a macvlan or ipvlan network sits on, or below the VLAN that it names. is_ours: we made it."""
 
     ifname: str
@@ -35,8 +36,7 @@ class ParentFact:
     is_ours: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostFacts:
+class HostFacts(Value, frozen=True, kw_only=True):
     """What the choices depend on, read from the host. Changes of it are ordinary changes of the desired state.
 
     name: `--host`. instance: tells reconcilers on one machine apart. uplink_mtu: of the default route's link, None without one.
@@ -53,6 +53,7 @@ class HostFacts:
     uplinks: links of others by which the host may learn its way out from router advertisements.
     """
 
+    uncompared: ClassVar[frozenset[str]] = frozenset({"now"})
     name: str
     instance: str
     hostname: str
@@ -62,7 +63,7 @@ class HostFacts:
     resolved_conf: str
     hosts: str
     has_ipv6: bool
-    now: str = field(compare=False)
+    now: str
     vtep: IPAddress | None = None
     vxlan_port: int = VXLAN_PORT
     underlay_mtu: int | None = None
@@ -75,8 +76,7 @@ class HostFacts:
     uplinks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tunnels:
+class Tunnels(Struct, frozen=True, kw_only=True):
     """Between which addresses the cluster's VXLAN runs, and on which UDP ports. local: our own VTEP. peers: the other hosts'.
 
     own_ports: those of networks that have a part on this host.
@@ -88,8 +88,7 @@ class Tunnels:
     own_ports: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesiredSubnet:
+class DesiredSubnet(Struct, frozen=True, kw_only=True):
     """A pool of a network. gateway None: nobody answers there (isolated). is_declared: the user gave the subnet.
 
     vni: of an overlay's subnet, 24 bits (RFC 7348). is_gateway_declared: the user gave the gateway; inspect shows the
@@ -107,8 +106,7 @@ class DesiredSubnet:
     vni: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteEndpoint:
+class RemoteEndpoint(Struct, frozen=True, kw_only=True):
     """An endpoint of a global network that lives on another host, as the cluster store tells, checked.
 
     vtep: the other host's underlay address. name: the attachment's. names: all that it answers to, lower case.
@@ -125,8 +123,7 @@ class RemoteEndpoint:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesiredNetwork:
+class DesiredNetwork(Struct, frozen=True, kw_only=True):
     """A network with its pools chosen. subnets: IPv4 first. link_name: the device that is ours on the host, "" for none.
 
     created: RFC 3339 with nanoseconds. mtu: bytes, of the bridge and its endpoints. ns: where the bridge is; an overlay network
@@ -162,8 +159,7 @@ class DesiredNetwork:
         return self.link_name != "" and self.wanted.sublink is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesiredEndpoint:
+class DesiredEndpoint(Struct, frozen=True, kw_only=True):
     """One attachment on one network, addresses chosen.
 
     ifname: inside the sandbox; link_name: the veth's near side; both "" on host and none, as are the addresses None and mac "".
@@ -198,8 +194,7 @@ class DesiredEndpoint:
         return Unit(network=self.network, attachment=self.attachment)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesiredLink:
+class DesiredLink(Struct, frozen=True, kw_only=True):
     """A link on the default bridge (docs/design/docker.md#links): `alias` leads to the attachment `target`.
 
     hostname: the target's own. ports: (first, last, protocol) of what it exposes or publishes.
@@ -213,8 +208,7 @@ class DesiredLink:
     ports: tuple[tuple[int, int, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesiredAttachment:
+class DesiredAttachment(Struct, frozen=True, kw_only=True):
     """One sandbox with its endpoints, in the order of default-route preference (docs/design/docker.md#default-route).
 
     links: those on the default bridge, as declared; links on other networks are a matter of names alone. is_declared: False for one
@@ -237,8 +231,7 @@ class DesiredAttachment:
         return Unit(attachment=self.name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesiredState:
+class DesiredState(Struct, frozen=True, kw_only=True):
     """Everything, sorted by name. Units in `failures` could not be decided: they are absent here and stay as they are.
 
     held, held_networks: what stays as it runs, as it was promised: those that failed, and what specs may declare that cannot be

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Final
 
+from msgspec import Struct
+from msgspec.structs import replace
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriverTraits:
+
+class DriverTraits(Struct, frozen=True, kw_only=True):
     """One driver's answers. Each is required, so that a new driver gives them all.
 
     is_plugin: another program's. is_predefined: its one network is built in, nothing is allocated for it (host, null).

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from reconciler.model.wanted import Pairs, Source
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parties:
+class Parties(Struct, frozen=True, kw_only=True):
     """Whom an expectation is about. name: `host`, `outside`, or attachments by name or glob, else the members of networks.
 
     network, labels: members of networks by name or glob, or by their labels, all of which must fit.
@@ -25,8 +24,7 @@ class Parties:
         return f"network {self.network}" if self.network else f"labels {', '.join(f'{k}={v}' for k, v in self.labels)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expectation:
+class Expectation(Struct, frozen=True, kw_only=True):
     """client reaches server, or does not. port: where the server listens, 0 for any. protocol: "" for any. why: for the reader."""
 
     source: Source

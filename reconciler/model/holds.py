@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from reconciler.errors import Held
 from reconciler.model.identifiers import NsRef
@@ -19,8 +20,7 @@ class OnDrift(StrEnum):
     IGNORE = "ignore"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holds:
+class Holds(Struct, frozen=True, kw_only=True):
     """Found by `guard`, obeyed by every look of the pass.
 
     refused: what stays although the specs no longer declare it; it is declared again for this pass, so this is only told.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
+
+from msgspec import Struct
 
 _HEAD: Final = "reconciler"
 _PROTECTED: Final = "protected"
@@ -16,8 +17,7 @@ _DIGITS: Final = 16
 _CUT: Final = "~"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class Mark(Struct, frozen=True, kw_only=True):
     """network: its name. state, specs: the folders that it is run from, as they fit in: one that is too long shows its end."""
 
     network: str

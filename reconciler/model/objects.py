@@ -7,7 +7,7 @@ kernel cannot tell back does not belong here. `unit` says on whose behalf the ob
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from reconciler.model.ip import IPAddress as IPAddress
 from reconciler.model.ip import IPInterface as IPInterface
@@ -104,8 +104,7 @@ PluginCall = PluginScope | PluginNetwork | PluginEndpoint | PluginPorts | Plugin
 """What exists at a plugin; what is known of it is what our records say, as the protocol has no way to ask."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """An object that exists. is_ours: it carries our mark, so it may be changed or deleted."""
 
     object: Object

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.containers import Container
@@ -20,8 +21,7 @@ def keyed(found: Iterable[Seen]) -> Keyed:
     return {each.object.key: each for each in found}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxFact:
+class SandboxFact(Struct, frozen=True, kw_only=True):
     """A namespace that was looked for. inode: of its nsfs file, 0 when it is not there; is_ours: made by this instance.
 
     error: why it cannot be used (gone, is the host's own, held by another attachment); a missing one of kind netns has none.
@@ -38,8 +38,7 @@ PortRange = tuple[int, int]
 """First and last, both included."""
 
 
-@dataclass(frozen=True, slots=True)
-class BoundSocket:
+class BoundSocket(Struct, frozen=True):
     """A socket of a process on the host that a published port would take the packets of: one that listens, or an unconnected one
     of UDP. address None: all of both families."""
 
@@ -48,8 +47,7 @@ class BoundSocket:
     port: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostPorts:
+class HostPorts(Struct, frozen=True, kw_only=True):
     """What the choice of host ports depends on.
 
     ephemeral: where host ports are chosen from; reserved: what is not chosen from it (ip_local_port_range and

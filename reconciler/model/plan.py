@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.identifiers import NsRef
@@ -21,8 +22,7 @@ class Action(StrEnum):
     DELETE = "delete"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(Struct, frozen=True, kw_only=True):
     """One change of one object. `before` is None when it is created, `after` when it is deleted; keys are equal otherwise.
 
     affects: names of the attachments whose traffic the disruption hits, sorted.
@@ -60,16 +60,14 @@ class Operation:
         return f"{self.action} {self.object.describe()}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """Operations in the order to be carried out; problems: units left alone, and why."""
 
     operations: tuple[Operation, ...] = ()
     problems: tuple[tuple[Unit, ReconcilerError], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What became of one operation. error None: done (or found done). skipped: not tried, `error` is the cause elsewhere."""
 
     operation: Operation

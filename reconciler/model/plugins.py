@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Final
+
+from msgspec import Struct, field
 
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, Key, PluginCall
 
@@ -18,16 +19,14 @@ PLUGIN_RECORDS: Final = "plugin/"
 Pairs = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StaticRoute:
+class StaticRoute(Struct, frozen=True):
     """next_hop None: on link."""
 
     destination: IPNetwork
     next_hop: IPAddress | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinAnswer:
+class JoinAnswer(Struct, frozen=True, kw_only=True):
     """What a plugin said of one endpoint: to CreateEndpoint (addresses and MAC, "" and None for what it left), Join and
     EndpointOperInfo (info).
 
@@ -60,8 +59,7 @@ class JoinAnswer:
         return not self.leads_outside and not self.is_gateway_service_disabled
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolLease:
+class PoolLease(Struct, frozen=True, kw_only=True):
     """What an IPAM plugin gave for a pool. gateway None: none. needs_mac, needs_replay: what it said that it requires."""
 
     pool_id: str
@@ -72,16 +70,14 @@ class PoolLease:
     needs_replay: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class Scope(Struct, frozen=True, kw_only=True):
     """What a plugin said of its networks, each `local` or `global`: where they are allocated, and how far they reach."""
 
     data: str
     connectivity: str
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A host of the cluster, as plugins of global scope are told (DiscoverNew). bind_address: "" where it is the address."""
 
     address: str
@@ -89,8 +85,7 @@ class Node:
     bind_address: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginFacts:
+class PluginFacts(Struct, frozen=True, kw_only=True):
     """What our records say of plugins.
 
     answers: by network and attachment, of those endpoints only that were joined. scopes: by network and driver.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from msgspec import field
+from msgspec.structs import replace
 
 from reconciler.errors import ReconcilerError, SpecError
 from reconciler.model.desired import DesiredState
@@ -11,11 +14,11 @@ from reconciler.model.expectation import Expectation
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Outcome, Plan
+from reconciler.model.values import Value
 from reconciler.model.wanted import Source, SpecWarning
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Value, frozen=True, kw_only=True):
     """One pass.
 
     plan: what was to be done (of the first round), its problems included. outcomes: empty for a dry run.
@@ -25,6 +28,7 @@ class Report:
     expectations: those that they hold.
     """
 
+    unshown: ClassVar[frozenset[str]] = frozenset({"sources"})
     desired: DesiredState
     plan: Plan
     outcomes: tuple[Outcome, ...] = ()
@@ -36,7 +40,7 @@ class Report:
     digest: str = ""
     sandboxes: Mapping[NsRef, int] = field(default_factory=dict)
     running: frozenset[Unit] = frozenset()
-    sources: Mapping[Unit, Source] = field(default_factory=dict, repr=False)
+    sources: Mapping[Unit, Source] = field(default_factory=dict)
 
     def with_problem(self, unit: Unit, error: ReconcilerError) -> Report:
         """Give the same with one more problem, found after the last look."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Unit:
+class Unit(Struct, frozen=True, order=True):
     """What fails or succeeds together: a network, an attachment's sandbox, one attachment on one network, or the host.
 
     An endpoint (both set) needs its network, its sandbox and the host; a network needs the host, but for the two

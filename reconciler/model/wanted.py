@@ -6,20 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
+from typing import ClassVar
+
+from msgspec import Struct, field
 
 from reconciler.model.drivers import DriverTraits, traits_of
 from reconciler.model.holds import Holds, OnDrift
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import IPAddress, IPNetwork, Unit
+from reconciler.model.values import Value
 
 Pairs = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Source:
+class Source(Struct, frozen=True, order=True):
     """Where something was declared; line and column count from 1."""
 
     file: str
@@ -30,8 +32,7 @@ class Source:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SpecWarning:
+class SpecWarning(Struct, frozen=True, order=True):
     """Something in the specs that is allowed and hardly what was meant."""
 
     source: Source
@@ -50,8 +51,7 @@ class GatewayMode(StrEnum):
     ISOLATED = "isolated"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BridgeOptions:
+class BridgeOptions(Struct, frozen=True, kw_only=True):
     """The bridge driver's options, parsed. None: not given, the driver's default holds.
 
     is_source_validated: endpoints send from their own addresses only, and are no routers.
@@ -89,8 +89,7 @@ class BridgeOptions:
         return mode is GatewayMode.ISOLATED or (mode is not GatewayMode.ROUTED and self.is_masquerade_enabled)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OverlayOptions:
+class OverlayOptions(Struct, frozen=True, kw_only=True):
     """The overlay driver's options, parsed. None: not given.
 
     underlay_mtu: bytes, of the packets between hosts. vnis: one for each subnet, or none at all. port: UDP.
@@ -128,8 +127,7 @@ class IpvlanFlag(StrEnum):
     VEPA = "vepa"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MacvlanOptions:
+class MacvlanOptions(Struct, frozen=True, kw_only=True):
     """The macvlan driver's options, parsed. parent: the host's link below, "" for none, so that nothing leads outside."""
 
     parent: str = ""
@@ -137,8 +135,7 @@ class MacvlanOptions:
     mtu: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IpvlanOptions:
+class IpvlanOptions(Struct, frozen=True, kw_only=True):
     """The ipvlan driver's options, parsed. parent: as of a macvlan."""
 
     parent: str = ""
@@ -147,8 +144,7 @@ class IpvlanOptions:
     mtu: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubnetWanted:
+class SubnetWanted(Struct, frozen=True, kw_only=True):
     """One entry of `ipam.config`; ip_range, gateway and auxiliary addresses lie inside subnet."""
 
     subnet: IPNetwork
@@ -157,8 +153,7 @@ class SubnetWanted:
     aux_addresses: tuple[tuple[str, IPAddress], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkWanted:
+class NetworkWanted(Struct, frozen=True, kw_only=True):
     """One network. options: as typed, for inspect. bridge, overlay, macvlan, ipvlan: parsed, present when driver is that.
 
     ipam_options None: never set, which inspect shows as null. is_protected: it stays when it is no longer declared.
@@ -222,8 +217,7 @@ class SandboxKind(StrEnum):
     CONTAINER = "container"
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxRef:
+class SandboxRef(Struct, frozen=True):
     """Which network namespace. NETNS by name below /run/netns, made by us when it is not there; the others must exist."""
 
     kind: SandboxKind
@@ -234,8 +228,7 @@ class SandboxRef:
         return NsRef(f"{self.kind}:{self.value}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointWanted:
+class EndpointWanted(Struct, frozen=True, kw_only=True):
     """One attachment's place on one network. mac: lower case with colons. options: endpoint driver options as typed.
 
     is_gateway: added by us, as the way out of overlay networks; not among the networks that the attachment is shown with.
@@ -254,8 +247,7 @@ class EndpointWanted:
     is_gateway: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortWanted:
+class PortWanted(Struct, frozen=True, kw_only=True):
     """One published range. published (0, 0): ephemeral. Ranges include both ends; host_ip None: the network's binding."""
 
     target: tuple[int, int]
@@ -270,8 +262,7 @@ class NetworkMode(StrEnum):
     HOST = "host"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttachmentWanted:
+class AttachmentWanted(Struct, frozen=True, kw_only=True):
     """One sandbox and the networks it joins. mode NETWORKS: `endpoints` says which (`bridge` for the default one).
 
     hosts: names or globs, empty for every host. expose: (first, last, protocol). links: (attachment, alias).
@@ -296,8 +287,7 @@ class AttachmentWanted:
     sysctls: Pairs = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedState:
+class WantedState(Value, frozen=True, kw_only=True):
     """All that one host shall have, sorted by name; the built-in networks included.
 
     has_faults: something declared could not be read, so what is missing here may still be wanted: nothing is pruned.
@@ -305,8 +295,10 @@ class WantedState:
     no part of what is wanted, so that nothing is done anew for a line that moved.
     """
 
+    uncompared: ClassVar[frozenset[str]] = frozenset({"sources"})
+    unshown: ClassVar[frozenset[str]] = frozenset({"sources"})
     networks: tuple[NetworkWanted, ...]
     attachments: tuple[AttachmentWanted, ...]
     has_faults: bool = False
     holds: Holds = field(default_factory=Holds)
-    sources: Mapping[Unit, Source] = field(default_factory=dict, compare=False, repr=False)
+    sources: Mapping[Unit, Source] = field(default_factory=dict)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.errors import SandboxMissing
 from reconciler.firewall.inspection import inspect_table
@@ -57,8 +59,7 @@ def observe_firewall(nft: Nft, units: Iterable[Unit] = (), ns: NsRef = HOST) -> 
         yield from (Seen(element, is_ours=True) for element in state.elements)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FirewallView:
+class FirewallView(Struct, frozen=True, kw_only=True):
     """Our tables of one namespace at a generation of its nftables, after so many commits of ours.
 
     foreign_drops: what others drop, in words; of the host alone.

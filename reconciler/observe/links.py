@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from reconciler.kernel.links import FORWARDING_SYSCTLS, NSID_NOT_ASSIGNED, SYSCTLS, Link, ipv6_of, sysctl_values
 from reconciler.kernel.sublinks import vlan_id
@@ -13,8 +14,7 @@ from reconciler.model.objects import Bridge, DeadEnd, LinkUp, PluginLink, Seen, 
 UNKNOWN_NS = NsRef("?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class Peer(Struct, frozen=True, kw_only=True):
     """The far end of a veth pair."""
 
     ns: NsRef

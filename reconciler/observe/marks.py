@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.marks import Mark, read_mark
@@ -10,8 +10,7 @@ from reconciler.observe.host import host_view
 from reconciler.observe.memory import Memory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostMarks:
+class HostMarks(Struct, frozen=True, kw_only=True):
     """marks: of our bridges, those of before there were marks left out. has_members: some sandbox is joined to one."""
 
     marks: tuple[Mark, ...] = ()

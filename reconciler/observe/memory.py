@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
+
+from msgspec import Struct, field
 
 from reconciler.facts import Records
 from reconciler.incremental import Union
@@ -26,8 +27,7 @@ from reconciler.observe.routes import unicast_routes
 from reconciler.observe.view import View
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Glimpse:
+class Glimpse(Struct, frozen=True, kw_only=True):
     """What one look into a namespace gave.
 
     asked: the settings that it was asked for. peers: far ends found there, each with the namespace of the near end, that one's
@@ -42,8 +42,7 @@ class Glimpse:
     host_nsid: int = NSID_NOT_ASSIGNED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overlay:
+class Overlay(Struct, frozen=True, kw_only=True):
     """The namespace of an overlay network. objects: what is in there, told the far ends of its pairs."""
 
     ns: NsRef
@@ -110,8 +109,7 @@ class HostObjects:
         return {**dict(links), **keyed(chain(addresses, unicast_routes(HOST, host.routes, names)))}
 
 
-@dataclass(slots=True)
-class Memory:
+class Memory(Struct):
     """Kept from pass to pass; a new one remembers nothing, so that everything is looked at.
 
     host: the host's own namespace. stale_links: of the host, by index, to be looked at again with its addresses and routes; None:

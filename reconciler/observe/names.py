@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from reconciler.dns.launch import is_current, published_zones, running_server
 from reconciler.model.objects import NameTables, Seen
 from reconciler.model.observed import Keyed, keyed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamesSeen:
+class NamesSeen(Struct, frozen=True, kw_only=True):
     """seen: the tables, or nothing. unserved: attachments without name service although they shall have it, and why.
 
     zones: the text that was published last. server: the process of the server that answered, 0 without one.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconciler.model.identifiers import HOST, short_id
 from reconciler.model.objects import Bridge, Key, PluginCall, PluginEndpoint, PluginLink, Seen

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from reconciler.errors import PlanError, ReconcilerError, SandboxMissing
 from reconciler.ipam.promises import NOTHING_PROMISED, Promises
@@ -35,8 +37,7 @@ from reconciler.observe.view import View
 _NAMED = f"{SandboxKind.NETNS}:"
 
 
-@dataclass(slots=True, kw_only=True)
-class Sandboxes:
+class Sandboxes(Struct, kw_only=True):
     """What was found in all of them. peers: by the namespace of the near end."""
 
     nears: NearEnds

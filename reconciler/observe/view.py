@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from reconciler.kernel.addresses import AddressEntry
 from reconciler.kernel.links import Link
@@ -10,8 +10,7 @@ from reconciler.kernel.neighbours import NeighbourEntry
 from reconciler.kernel.routes import RouteEntry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(Struct, frozen=True, kw_only=True):
     """What the kernel says of one namespace. neighbours: asked for in overlay networks' namespaces only."""
 
     links: tuple[Link, ...]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.errors import AddressesAwaited, NameConflict, ReconcilerError
 from reconciler.model.identifiers import NsRef
@@ -15,8 +17,7 @@ from reconciler.plan.ordering import step
 from reconciler.plan.ownership import Owners
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Boundaries:
+class Boundaries(Struct, frozen=True, kw_only=True):
     """What must stay as it is.
 
     failures: units that could not be decided or looked at; nothing of theirs is touched.
@@ -87,8 +88,7 @@ def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterat
             yield mine.unit, NameConflict(message)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pruning:
+class _Pruning(Struct, frozen=True, kw_only=True):
     owners: Owners
     blocked: Blocked
     boundaries: Boundaries

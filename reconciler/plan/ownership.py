@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from reconciler.model.identifiers import (
     HOST,
@@ -23,8 +24,7 @@ from reconciler.model.objects import Key, Object, PluginEndpoint, PluginLink, Se
 from reconciler.model.wanted import WantedState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owners:
+class Owners(Struct, frozen=True, kw_only=True):
     """links: the unit of each of our links on the host, by name, from promises and the desired state.
 
     sandboxes: the attachment whose sandbox a namespace is, or the overlay network whose bridges are in there. peers: the unit of

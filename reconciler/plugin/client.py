@@ -10,12 +10,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final, TypeVar
 
+from msgspec import Struct, field
 from pydantic import ValidationError
 
 from reconciler.errors import PluginError, PluginMissing, PluginRefused, PluginUnavailable
@@ -55,8 +55,7 @@ class NotImplementedByPlugin(PluginRefused):
     """404: the plugin does not know the method."""
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(Struct):
     """What is known of one plugin. implements None: it was not asked yet, or failed since."""
 
     implements: frozenset[str] | None = None
@@ -67,8 +66,7 @@ class _Known:
     reason: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class Plugins:
+class Plugins(Struct, kw_only=True):
     """The plugins of this host, by name. root: where the folders of sockets and specs are, `/` on a host.
 
     timeout_s: of one call, from looking for the plugin to the end of its answer. clock: monotonic seconds.

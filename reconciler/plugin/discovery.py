@@ -5,11 +5,11 @@ from __future__ import annotations
 import ssl
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from pydantic import ValidationError
 
 from reconciler.errors import PluginError, PluginMissing
@@ -26,8 +26,7 @@ _TCP: Final = ("tcp", "http", "https")
 _MISSING: Final = (FileNotFoundError, NotADirectoryError)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginAddress:
+class PluginAddress(Struct, frozen=True, kw_only=True):
     """Where a plugin listens. path: of its Unix socket, "" when it is reached by TCP. tls: None for none."""
 
     path: str = ""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from reconciler.errors import PlanError, PortTaken
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, PortBinding
@@ -106,8 +108,7 @@ _Place = tuple[str, IPAddress, int]
 """Protocol, host address, host port."""
 
 
-@dataclass(kw_only=True)
-class _PortAssignment:
+class _PortAssignment(Struct, kw_only=True, dict=True):
     """One attempt to give everybody their host ports."""
 
     promised: Promised

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
+
+from msgspec import Struct, field
 
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, PortBinding
 from reconciler.model.identifiers import HOST
@@ -16,8 +17,7 @@ ANY: Final[Mapping[int, IPAddress]] = {4: IPv4Address(0), 6: IPv6Address(0)}
 """The unspecified address of each family."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortDemand:
+class PortDemand(Struct, frozen=True, kw_only=True):
     """One port that needs a host port, the same number on each of `host_ips`.
 
     choices: first and last that will do, equal where there is no choice; None: any of the host's ephemeral ones.
@@ -33,8 +33,7 @@ class PortDemand:
         return self.choices is not None and self.choices[0] == self.choices[1]
 
 
-@dataclass(slots=True, kw_only=True)
-class Demands:
+class Demands(Struct, kw_only=True):
     """What one attachment publishes. routed: needs no host port, the network is reached as it is. remarks: what cannot be had."""
 
     attachment: str

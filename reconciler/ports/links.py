@@ -6,8 +6,9 @@ On user-defined networks a link is a name of its own for somebody there, present
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from reconciler.errors import PlanError
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredLink, DesiredState

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
+
+from msgspec import Struct
 
 from reconciler.model.objects import IPAddress
 from reconciler.reach.members import Members
@@ -13,8 +14,7 @@ from reconciler.reach.places import Clients, Place, Server, Some
 from reconciler.reach.reachability import Bits
 
 
-@dataclass(frozen=True, kw_only=True)
-class Askers:
+class Askers(Struct, frozen=True, kw_only=True, dict=True):
     """Finds them among those that there are."""
 
     who: Members

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from reconciler.reach.reachability import Bits, Cell, Flow, Manner, Reachability, Service, Target, grouped
 from reconciler.reach.values import Party
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """gained: what was not possible by any address. lost: what is no longer. altered: what goes on, but is seen in another manner.
 
     What becomes known or unknown is in both gained and lost, once with its manner and once as not known.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.model.desired import PortBinding
 from reconciler.model.objects import IPAddress
@@ -68,8 +69,7 @@ def _parties(site: Site) -> Iterator[Party]:
         yield site.party(attachment)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Family:
+class _Family(Struct, frozen=True, kw_only=True, dict=True):
     """One address family: the flows to parties of one host, and from there to the outside."""
 
     who: Members

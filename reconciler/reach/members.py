@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
+
+from msgspec import Struct
 
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork
@@ -16,8 +17,7 @@ from reconciler.reach.values import Party, PartyKind
 from reconciler.reach.walk import Walk
 
 
-@dataclass(frozen=True, kw_only=True)
-class Members:
+class Members(Struct, frozen=True, kw_only=True, dict=True):
     """index: of each party, the number of its bit."""
 
     walk: Walk

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint
 from reconciler.model.objects import IPAddress, IPNetwork
 from reconciler.reach.reachability import Bits
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
+class Place(Struct, frozen=True, eq=False):
     """A subnet of a network. gateway: the host's own address there. There is one value for each."""
 
     network: str
@@ -21,8 +21,7 @@ class Place:
     gateway: IPAddress | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class WayOut:
+class WayOut(Struct, frozen=True, eq=False):
     """By which gateway of a place some come to the host."""
 
     place: Place
@@ -49,8 +48,7 @@ class Clients(NamedTuple):
     at: IPAddress | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class Server(Struct, frozen=True, kw_only=True):
     """What answers depend on of a member that is asked. kind: all but who asks; exactly: it shares that with nobody.
 
     alike: the same for those to whom all clients stand in the same relation.

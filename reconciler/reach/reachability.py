@@ -7,10 +7,11 @@ What `walk` answers depends on a few traits of the networks that client and serv
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.model.objects import IPAddress
 from reconciler.reach.stand_ins import OF_HOST
@@ -35,8 +36,7 @@ class Manner(StrEnum):
     UNKNOWN = "not known"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Service:
+class Service(Struct, frozen=True, order=True):
     """What is reached of a server. protocol: `any`, `icmp`, or with ports. ports: the server's own, first and last.
 
     host_port, host_ip: where the host leads there from; 0 and "" at the server's own addresses.
@@ -49,8 +49,7 @@ class Service:
     host_ip: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     server: Party
     service: Service
 
@@ -59,8 +58,7 @@ Cell = tuple[Target, Manner, Bits, Manner | None]
 """What some clients reach and how, and how before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """How a target is asked for. address None: at whatever address of the host."""
 
     address: IPAddress | None
@@ -68,8 +66,7 @@ class Question:
     port: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flow:
+class Flow(Struct, frozen=True, kw_only=True):
     """Each of `clients` reaches this service of each of `servers`; of one that is both nothing is said.
 
     was: how they reached it before, where that is what changes.
@@ -87,8 +84,7 @@ class Flow:
         return tuple(chosen(self.parties, self.bits))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reachability:
+class Reachability(Struct, frozen=True, kw_only=True, dict=True):
     """parties: sorted. cells: by target, who reaches it. asked: how to ask the walk for the reasons."""
 
     walk: Walk

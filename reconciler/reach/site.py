@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
+
+from msgspec import Struct, field
 
 from reconciler.model.desired import (
     DesiredAttachment,
@@ -19,8 +20,7 @@ from reconciler.model.objects import IPAddress, IPInterface, Unit
 from reconciler.reach.values import Party, PartyKind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publication:
+class Publication(Struct, frozen=True, kw_only=True):
     """A port of an endpoint that the host answers for. unit: whose declaration says so."""
 
     attachment: DesiredAttachment
@@ -64,8 +64,7 @@ def is_translated(network: DesiredNetwork, version: int) -> bool:
     return network.wanted.bridge_options.is_translated(version) and not network.wanted.is_internal
 
 
-@dataclass(frozen=True, kw_only=True)
-class Site:
+class Site(Struct, frozen=True, kw_only=True, dict=True):
     """One host. addresses: its own beside the gateways of its networks."""
 
     desired: DesiredState

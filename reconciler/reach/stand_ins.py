@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final
+
+from msgspec.structs import replace
 
 from reconciler.model.desired import DesiredState
 from reconciler.model.objects import IPAddress

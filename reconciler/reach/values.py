@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.model.objects import IPAddress, Unit
 
@@ -14,8 +16,7 @@ class PartyKind(StrEnum):
     OUTSIDE = "outside"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Party:
+class Party(Struct, frozen=True, order=True):
     """Who sends or answers. host: where it is. name: an attachment's, or the host's link that the outside is on, "" for any."""
 
     kind: PartyKind
@@ -26,8 +27,7 @@ class Party:
         return self.name if self.kind is PartyKind.ATTACHMENT else str(self.kind)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packet:
+class Packet(Struct, frozen=True, kw_only=True):
     """The first packet of a flow. protocol: icmp (of either family), tcp, udp or sctp. port: 0 for icmp."""
 
     client: Party
@@ -40,16 +40,14 @@ class Packet:
         return self.address.version
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One reason, and whose declaration it stands on; None for what holds everywhere."""
 
     text: str
     unit: Unit | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """Who answers, None for nobody; steps: the way there, the last one says why it ends.
 
     seen_as: the client's address as the server sees it; None where it is one of the host's own addresses that no spec names.

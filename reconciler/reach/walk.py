@@ -6,9 +6,10 @@ In the order of the kernel: the sandbox's routes, neighbours, the host's transla
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Final, assert_never
+
+from msgspec import Struct
 
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork
 from reconciler.model.identifiers import HOST
@@ -28,8 +29,7 @@ from reconciler.reach.values import Answer, Packet, Party, PartyKind, Step, not_
 _LOOPBACK_6: Final = IPv6Address(1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Arrival:
+class _Arrival(Struct, frozen=True, kw_only=True):
     """A packet at the host. source: its address there, None for one of the host's own that no spec names. by: the network whose
     bridge it came by, None from outside and from the host itself."""
 
@@ -38,8 +38,7 @@ class _Arrival:
     by: DesiredNetwork | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
+class Walk(Struct, frozen=True, kw_only=True):
     """Answers for packets between the parties of some hosts."""
 
     sites: Mapping[str, Site]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Action
@@ -19,8 +20,7 @@ _Place = tuple[str, str]
 """Section and key of an entry."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """One network or attachment whose text differs. was, is_there: before, and now."""
 
     place: _Place

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.errors import ExpectationUnmet
 from reconciler.model.desired import DesiredAttachment
@@ -27,8 +29,7 @@ _Asked = tuple[Packet, int]
 """A packet, and the port at which who gets it listens."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _Found(Struct, frozen=True, kw_only=True):
     """What came of asking. target: the port at which who gets it listens."""
 
     server: Party

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import ip_address
 from typing import Final, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.model.words import before_port
 from reconciler.reach import reachability as reach
@@ -57,8 +59,7 @@ class _Way(NamedTuple):
     versions: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class _Telling:
+class _Telling(Struct, frozen=True, dict=True):
     """What words for a flow depend on."""
 
     walk: Walk

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.errors import SpecError
 from reconciler.model.desired import DesiredState
@@ -15,8 +16,7 @@ from reconciler.spec.document import Tree
 from reconciler.spec.load import LoadedSpecs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(Struct, frozen=True, kw_only=True):
     """The plan for one host, and what it starts from.
 
     before, had: the specs that were applied last, and what they bring about; `report.desired` itself where that is no change.
@@ -32,8 +32,7 @@ class Planned:
     drift: frozenset[Key] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldChange:
+class FieldChange(Struct, frozen=True, kw_only=True):
     """One field of an entry. path: its keys with dots. before, after: as typed, None where it is not given.
 
     source: where it stands, or stood when it is gone.
@@ -45,8 +44,7 @@ class FieldChange:
     source: Source
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryChange:
+class EntryChange(Struct, frozen=True, kw_only=True):
     """One network or attachment, as one host sees it. source: of the entry. is_before: it stands there no more."""
 
     unit: Unit
@@ -56,8 +54,7 @@ class EntryChange:
     fields: tuple[FieldChange, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedChange:
+class SharedChange(Struct, frozen=True, kw_only=True):
     """The same change on all hosts that it concerns; an entry that goes from some and comes to others moves."""
 
     unit: Unit
@@ -70,8 +67,7 @@ class SharedChange:
         return dict(self.hosts).get(action, ())
 
 
-@dataclass(frozen=True, slots=True, order=True, kw_only=True)
-class Flow:
+class Flow(Struct, frozen=True, order=True, kw_only=True):
     """Each client reaches each server, but none itself. what: the port, "pings", or "" for all. versions: of IP, sorted.
 
     how: in a few words. count: of pairs.
@@ -85,8 +81,7 @@ class Flow:
     count: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowChanges:
+class FlowChanges(Struct, frozen=True, kw_only=True):
     """altered: what goes on, but is seen in another manner."""
 
     gained: tuple[Flow, ...] = ()
@@ -100,8 +95,7 @@ class FlowChanges:
 NO_CHANGES: Final = FlowChanges()
 
 
-@dataclass(frozen=True, slots=True, order=True, kw_only=True)
-class NameKnown:
+class NameKnown(Struct, frozen=True, order=True, kw_only=True):
     """A name of an attachment on a network. only_to: the one who alone knows it, by a link; "" for all on the network."""
 
     network: str
@@ -110,8 +104,7 @@ class NameKnown:
     only_to: str = ""
 
 
-@dataclass(frozen=True, slots=True, order=True, kw_only=True)
-class Move:
+class Move(Struct, frozen=True, order=True, kw_only=True):
     """An address of an endpoint that becomes another; "" is one that only the host will choose."""
 
     attachment: str
@@ -120,8 +113,7 @@ class Move:
     after: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostReview:
+class HostReview(Struct, frozen=True, kw_only=True):
     """One host. hit: the worst that an attachment's traffic notices. flows: those that no other host has a part in.
 
     drift: what of the plan puts the host back to what was applied last.
@@ -141,8 +133,7 @@ class HostReview:
         return bool(self.report.plan.operations or self.flows or self.names_gained or self.names_lost)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Review:
+class Review(Struct, frozen=True, kw_only=True):
     """All hosts. against: as a person would name it. between: flows that several hosts have a part in.
 
     faults, warnings: of the specs that are reviewed, each once. is_of_pass: it tells what a pass on the one host would do.

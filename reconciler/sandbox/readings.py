@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Key, KvRecord, Object, Seen, Sysctl
@@ -24,8 +25,7 @@ _READINGS: Final = "reading/"
 _FIELDS: Final = ("given", "name", "ns", "typed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Struct, frozen=True, kw_only=True):
     """given: what the kernel gave after `typed` was written. name: path with slashes below /proc/sys."""
 
     ns: NsRef

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
+
+from msgspec import Struct
 
 from reconciler.model.desired import DesiredAttachment, HostFacts
 from reconciler.model.identifiers import BUILTIN_NETWORKS, EMBEDDED_SERVER
@@ -16,8 +17,7 @@ FALLBACK_IPV6 = ("2001:4860:4860::8888", "2001:4860:4860::8844")
 _STUB = ("127.0.0.53",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvConf:
+class ResolvConf(Struct, frozen=True, kw_only=True):
     """What a file says; of several `search` lines the last one counts, several `options` lines add up (as in resolv.conf(5))."""
 
     nameservers: tuple[str, ...] = ()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
+
+from msgspec import Struct
 
 from reconciler.model.identifiers import LINK_NAME_MAX, is_own_parent_name
 from reconciler.model.wanted import BridgeOptions, GatewayMode
@@ -30,8 +31,7 @@ _DIGITS_KEPT: Final = 3
 """Room that container_iface_prefix leaves for the interface's number."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedOptions:
+class ParsedOptions(Struct, frozen=True, kw_only=True):
     """enable_ipv4/6: the option form of the network's flags, None when not given. faults: (option, message)."""
 
     options: BridgeOptions

@@ -8,11 +8,12 @@ from __future__ import annotations
 import posixpath
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address
 from itertools import islice
 from typing import Final, Generic, TypeVar
+
+from msgspec import Struct, field
 
 from reconciler.errors import SpecError
 from reconciler.model.drivers import traits_of
@@ -44,16 +45,14 @@ _PORT_CLAIMS_MAX: Final = 1 << 17
 """Host ports that are compared with each other while reading; more are compared when all choices are made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conflicts:
+class Conflicts(Struct, frozen=True):
     """faults: one per conflict, at the later place. keys: of all entries that are in one."""
 
     faults: tuple[SpecError, ...]
     keys: frozenset[str]
 
 
-@dataclass(slots=True)
-class _ConflictCollector:
+class _ConflictCollector(Struct):
     faults: list[SpecError] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
 
@@ -111,8 +110,7 @@ def _bridge_names(found: _ConflictCollector, networks: list[_Network], taken_lin
             found.add(entry.fault(("driver_opts", _BRIDGE_NAME), message), entry.key, key)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pool:
+class _Pool(Struct, frozen=True):
     subnet: IPNetwork
     entry: Declared[NetworkSpec]
     index: int
@@ -144,8 +142,7 @@ def _overlaps(found: _ConflictCollector, networks: list[_Network]) -> None:
             found.add(second.entry.fault(second.path, message), second.entry.key, first.entry.key)
 
 
-@dataclass(slots=True)
-class _Claims(Generic[EntryT]):
+class _Claims(Struct, Generic[EntryT]):
     """Who claims one thing on which hosts."""
 
     everywhere: EntryT | None = None
@@ -183,8 +180,7 @@ class _Claims(Generic[EntryT]):
             (self.by_glob if is_glob(pattern) else self.by_host).setdefault(pattern, entry)
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(Struct, frozen=True):
     """One attachment's claim: what (as a dictionary key), at which place, and how to say it.
 
     rivals: what else it excludes when that is claimed. also: further keys that it is found under.

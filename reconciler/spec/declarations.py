@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from msgspec import Struct
 from pydantic import ValidationError
 
 from reconciler.errors import SpecError
@@ -27,8 +27,7 @@ COMPOSE_KEYS: Final = ("configs", "name", "secrets", "services", "version", "vol
 SpecT = TypeVar("SpecT", bound=SpecModel)
 
 
-@dataclass(frozen=True, slots=True)
-class Declared(Generic[SpecT]):
+class Declared(Struct, Generic[SpecT], frozen=True):
     """One entry. spec None: it has faults, and all that is known of it is its key and place."""
 
     key: str
@@ -44,8 +43,7 @@ class Declared(Generic[SpecT]):
         return self.document.fault((self.section, self.key, *path), message, at_key=at_key)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declarations:
+class Declarations(Struct, frozen=True, kw_only=True):
     """is_complete False: a part of the document could not be told to be networks, so some may be missing."""
 
     networks: tuple[Declared[NetworkSpec], ...] = ()

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+from msgspec import Struct, field
 from ruamel.yaml.cyaml import CParser  # type: ignore[attr-defined]  # re-exported without saying so
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
@@ -51,8 +51,7 @@ _VARIABLE: Final = re.compile(r"\$(?:[A-Za-z_]|\{[A-Za-z_])")
 _KINDS: Final = {dict: "a mapping", list: "a list", str: "text", int: "a number", bool: "true or false"}
 
 
-@dataclass(frozen=True, slots=True)
-class LineMap:
+class LineMap(Struct, frozen=True):
     """From lines of a rendered template to the template's own. Empty: the text is the file itself.
 
     lines: template line of each rendered line, 0 where it cannot be told. same: numbers of the rendered lines that are the
@@ -85,8 +84,7 @@ _Entry = tuple[_Place, _Place]
 """Where a key and its value stand; of a list item both are the item's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """One parsed file. `data` is shared where the YAML used aliases: read it, never change it.
 
     repeated: the first two steps of the way to each key that was given twice.
@@ -180,8 +178,7 @@ def _line_and_column(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
-@dataclass(slots=True)
-class _Frame:
+class _Frame(Struct):
     """A collection under construction. key: of the value to come, None while a key is awaited."""
 
     node: dict[str, Tree] | list[Tree]
@@ -195,16 +192,14 @@ class _Frame:
     merged: list[tuple[Tree, _Place]] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Anchored:
+class _Anchored(Struct):
     """What an alias repeats; size counts its nodes with aliases expanded. None while it is still open."""
 
     node: Tree
     size: int | None
 
 
-@dataclass(slots=True)
-class _Builder:
+class _Builder(Struct):
     file: str
     line_map: LineMap
     readable: MarkedText

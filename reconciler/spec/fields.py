@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import quote
 
+from msgspec import Struct
 from pydantic import BeforeValidator, GetJsonSchemaHandler, PlainValidator, Strict, WithJsonSchema
 from pydantic_core import CoreSchema
 
@@ -360,8 +360,7 @@ def _collect(
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaForm:
+class SchemaForm(Struct, frozen=True):
     """Says in the JSON Schema which other forms a field takes: from the schema of the canonical one to that of all."""
 
     widen: Callable[[dict[str, Any]], dict[str, Any]]

@@ -6,9 +6,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.errors import SpecError
 from reconciler.spec.document import BYTES_MAX
@@ -25,8 +26,7 @@ FILES_MAX: Final = 10_000
 FOLDERS_DEEP_MAX: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class SpecText:
+class SpecText(Struct, frozen=True):
     """One file as read. name: as faults show it. variables: a vars.yaml or hosts/<host>.yaml, for templates only."""
 
     name: str
@@ -35,8 +35,7 @@ class SpecText:
     is_variables: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpecFolder:
+class SpecFolder(Struct, frozen=True, kw_only=True):
     """texts: variables first, in the order in which later ones override, then the rest sorted by name.
 
     digest: SHA-256, hexadecimal, over names and contents. is_listed: False when nobody can say which files there are.

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Final
+
+from msgspec import Struct
 
 _TEXT: Final = re.compile(
     r"""
@@ -40,8 +41,7 @@ _MARKS: Final = (range(0xE000, 0xF900), range(0x10000, 0x110000))
 """What marks are made of: private use first. More of them than a text has room for."""
 
 
-@dataclass(frozen=True, slots=True)
-class MarkedText:
+class MarkedText(Struct, frozen=True):
     """text: for libyaml. marks: what each stands for. colon: the commonest. closing: of a colon that a flow key may end with."""
 
     text: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.model.wanted import NetworkMode, NetworkWanted
 from reconciler.spec.attachment import AttachmentSpec, NetworkTable, network_mode, network_name
@@ -18,8 +19,7 @@ HINTS_AMONG_MAX: Final = 500
 """Names beyond which a misspelt one is not compared with all of them: that costs more than the rest of the load."""
 
 
-@dataclass(frozen=True, slots=True)
-class Linkable:
+class Linkable(Struct, frozen=True):
     """All that links may lead to. attachments: every one that is declared, those with faults too.
 
     local: names of networks that have no members on other hosts; one that has faults, or is not declared, may be anything.

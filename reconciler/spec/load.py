@@ -5,15 +5,18 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from reconciler.errors import SpecError
 from reconciler.model.expectation import Expectation
 from reconciler.model.objects import Unit
+from reconciler.model.values import Value
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, NetworkWanted, Source, SpecWarning, WantedState
 from reconciler.spec.attachment import AttachmentSpec, NetworkTable, attachment_faults, attachment_wanted, network_mode
 from reconciler.spec.conflicts import attachment_conflicts, is_for_host, network_conflicts, twice_declared
@@ -32,8 +35,7 @@ WantedT = TypeVar("WantedT", NetworkWanted, AttachmentWanted)
 _NOTHING: Final = WantedState(networks=(), attachments=())
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedFile:
+class ParsedFile(Struct, frozen=True):
     """What one file says by itself. document None: it is no YAML within the limits."""
 
     text: str
@@ -43,8 +45,7 @@ class ParsedFile:
     warnings: tuple[SpecWarning, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedSpecs:
+class LoadedSpecs(Value, frozen=True, kw_only=True):
     """faults, warnings: of all files, in the order of their places. digest: SHA-256 over names and contents. files: those read.
 
     texts: what they hold, so that the same specs can be understood again when the files have changed. parsed: plain spec files
@@ -53,16 +54,18 @@ class LoadedSpecs:
     files that are YAML within the limits, templates as they were rendered.
     """
 
+    uncompared: ClassVar[frozenset[str]] = frozenset({"parsed", "documents"})
+    unshown: ClassVar[frozenset[str]] = frozenset({"parsed", "documents"})
     wanted: WantedState
     faults: tuple[SpecError, ...]
     warnings: tuple[SpecWarning, ...] = ()
     digest: str
     files: tuple[str, ...]
     texts: tuple[SpecText, ...] = ()
-    parsed: Mapping[str, ParsedFile] = field(default_factory=dict, compare=False, repr=False)
+    parsed: Mapping[str, ParsedFile] = field(default_factory=dict)
     is_listed: bool = True
     folder: str = ""
-    documents: tuple[Document, ...] = field(default=(), compare=False, repr=False)
+    documents: tuple[Document, ...] = ()
     expectations: tuple[Expectation, ...] = ()
 
 
@@ -104,8 +107,7 @@ def load_texts(texts: Sequence[SpecText], *, host: str, digest: str, is_bridge_e
     return _understood(folder, _Place(host=host, is_bridge_enabled=is_bridge_enabled, is_in_cluster=True), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _Place(Struct, frozen=True, kw_only=True):
     """For whom the specs are read."""
 
     host: str

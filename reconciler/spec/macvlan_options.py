@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
+
+from msgspec import Struct
 
 from reconciler.model.wanted import IpvlanFlag, IpvlanMode, IpvlanOptions, MacvlanMode, MacvlanOptions
 from reconciler.spec.bridge_options import MTU_MAX, MTU_MIN, PREFIX, unknown_option
@@ -24,8 +25,7 @@ _Parsers = Mapping[str, tuple[str, Callable[[str], Any]]]
 """Option -> (field of the options, parser)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedSublinkOptions(Generic[OptionsT]):
+class ParsedSublinkOptions(Struct, Generic[OptionsT], frozen=True, kw_only=True):
     """faults: (option, message)."""
 
     options: OptionsT

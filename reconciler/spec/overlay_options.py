@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from reconciler.model.identifiers import VNI_MAX
 from reconciler.model.wanted import OverlayOptions
@@ -23,8 +24,7 @@ _PORT_MAX: Final = 49151
 """What the engine's `--data-path-port` takes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedOverlayOptions:
+class ParsedOverlayOptions(Struct, frozen=True, kw_only=True):
     """faults: (option, message)."""
 
     options: OverlayOptions

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.errors import ExitCode
 from reconciler.model.objects import HOST_UNIT
@@ -32,8 +34,7 @@ DIGEST: Final = Rendered("\1")
 """Stand in documents for what is the latest pass's, so that an entry's text outlives it; no JSON text has these characters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     type: str
     status: str
     reason: str
@@ -50,8 +51,7 @@ class Condition:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """revision, digest: of the specs of its last pass. verified: digest of those with which it was last found as declared, "" if it
     never was. None: those of the latest pass. last_error: message and when it was first seen; it stays when all is well again.
     """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from reconciler.errors import Held
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, RemoteEndpoint
@@ -19,8 +20,7 @@ from reconciler.status.summary import Revision, Summary
 from reconciler.status.verdict import unsettled
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusFiles:
+class StatusFiles(Struct, frozen=True, kw_only=True):
     """Texts by name (without `.json`). kept_*: files that stay as they are although there is no text for them.
 
     is_pruning: False when the specs could not all be read, then no file is removed.
@@ -166,8 +166,7 @@ class _Listing:
                 yield endpoint.network
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Absences:
+class _Absences(Struct, frozen=True, kw_only=True):
     """What may be why an endpoint does not run. refused: units left as they are, which may be nowhere. unmade: endpoints whose link
     the last look did not find. staying: attachments that are held. running: endpoints that run all the same.
     """

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | Rendered | None"
 
@@ -17,8 +18,7 @@ _INDENT: Final = "    "
 _WORDS: Final = {None: "null", True: "true", False: "false"}
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(Struct, frozen=True):
     """A value that is text already, with the indentation of the place where it stands."""
 
     text: str

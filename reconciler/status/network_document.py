@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.model.desired import (
     DesiredAttachment,
@@ -27,8 +28,7 @@ _LISTED_DEPTH: Final = 3
 """Of the members of `Containers` in the array that is printed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """An endpoint as its network's document lists it. text: the member of `Containers`; ipv4, ipv6: its addresses as numbers."""
 
     text: str

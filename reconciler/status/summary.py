@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, TypeVar
+
+from msgspec import Struct
 
 from reconciler.errors import ExitCode, RolledBack
 from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, NAMES_UNIT, SERVICES, Unit
@@ -34,8 +35,7 @@ _Circumstances = tuple[Unsettled | None, str]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
+class Revision(Struct, frozen=True):
     """The git commit that the specs are at, "" outside of a repository. is_dirty: something of the specs is not committed."""
 
     commit: str = ""
@@ -114,8 +114,7 @@ class Summary:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Latest:
+class _Latest(Struct, frozen=True):
     """What the entries of the latest pass have in common."""
 
     revision: str
@@ -130,8 +129,7 @@ class _Latest:
         return text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pass:
+class _Pass(Struct, frozen=True, kw_only=True):
     """One more pass. before: the one before it. repaired: changes that put something back, by entry. remarks: what to know of what
     is as declared. is_keeping: what specs do not declare may be declared by those that cannot be read.
     """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.errors import (
     AddressesAwaited,
@@ -77,8 +78,7 @@ OTHERS_IN_FORCE: Final = frozenset({"RolledBack", "Superseded"})
 """Reasons that say that other specs are in force, and nothing against what these declare."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsettled:
+class Unsettled(Struct, frozen=True, kw_only=True):
     """One unit that is not as declared. reason: one word for machines; message: one line for the person who must act."""
 
     unit: Unit

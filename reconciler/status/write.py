@@ -8,9 +8,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.errors import KernelError, ReconcilerError, kernel_error
 from reconciler.model.identifiers import NAME_PATTERN, is_name
@@ -34,8 +35,7 @@ _FEW: Final = 16
 """Up to so many files each is flushed by itself, more of them by one syncfs(2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """What became of the files: both zero when nothing had changed."""
 
     written: int = 0

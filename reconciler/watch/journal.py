@@ -11,11 +11,12 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.errors import ReconcilerError, kernel_error
 from reconciler.guard.state_file import lock, read_fields, write_fields
@@ -67,8 +68,7 @@ _NOT_DONE: Final = "OperationFailed"
 """Reason of what stands for the operation that a unit failed by, where its own issue does not say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(Struct, frozen=True, kw_only=True):
     """digest: of the specs of the last pass; issues: what was in the way then."""
 
     digest: str = ""

@@ -6,8 +6,9 @@ import contextlib
 import os
 import select
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from reconciler.errors import KernelError, SandboxMissing
 from reconciler.firewall.ruleset import TABLE
@@ -27,8 +28,7 @@ _OPEN_MAX: Final = 256
 _NAMED: Final = "netns:"
 
 
-@dataclass(frozen=True, slots=True)
-class _Followed:
+class _Followed(Struct, frozen=True):
     """nsid: the host's number for it, None for the host's own."""
 
     inode: int

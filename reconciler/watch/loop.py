@@ -7,9 +7,11 @@ import selectors
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.errors import LockHeld, ReconcilerError, TrialPending
 from reconciler.model.identifiers import HOST, NsRef
@@ -65,8 +67,7 @@ _SPECS: Final = frozenset({Due.SPECS, Due.RESYNC})
 """A writer that never closes its file makes no event, so a resync reads them too."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passed:
+class Passed(Struct, frozen=True, kw_only=True):
     """A pass and what it leaves to be done. is_drift: it put back what others had changed.
 
     is_retryable: another try may help. has_missing: sandboxes whose coming nobody tells of. is_blind: nor of all changes of specs.

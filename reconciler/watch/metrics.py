@@ -11,10 +11,10 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
+from msgspec import Struct
 from prometheus_client import PROCESS_COLLECTOR
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import (
@@ -44,8 +44,7 @@ _Counts = Mapping[str, int] | Mapping[tuple[str, str], int] | Mapping[tuple[str,
 """Numbers by the values of labels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """is_well: somebody who could restart the watcher should not. reason: one line."""
 
     is_well: bool

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from reconciler.model.identifiers import NsRef
 
@@ -13,8 +14,7 @@ _QUIET_S = 10.0
 """Silent for so long, a namespace counts as quiet again."""
 
 
-@dataclass(slots=True)
-class _Noise:
+class _Noise(Struct):
     fruitless: int
     last_s: float
 

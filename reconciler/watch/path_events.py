@@ -9,9 +9,10 @@ import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 from reconciler.errors import KernelError
 from reconciler.kernel.leases import has_writer
@@ -189,8 +190,7 @@ class PathEvents(Source):
                 return
 
 
-@dataclass(slots=True)
-class Unfinished:
+class Unfinished(Struct):
     """A file that may still be being written. since: when that began; changed: when it was last seen to; due: when to ask again."""
 
     since: float
@@ -200,8 +200,7 @@ class Unfinished:
     times: tuple[int, int] | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Root:
+class _Root(Struct, eq=False):
     """What is known of one path. changed: paths not looked into yet; has_news: there is something to tell."""
 
     path: str

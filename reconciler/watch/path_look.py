@@ -7,8 +7,9 @@ import os
 import stat
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from reconciler.kernel.mounts import filesystem_type
 from reconciler.kernel.notifier import MODIFIED, Hint
@@ -45,8 +46,7 @@ _ALL: Final = ""
 Inode = tuple[int, int]
 
 
-@dataclass(slots=True)
-class Look:
+class Look(Struct):
     """places: what has to be watched, by path. names: those that matter in it; a file has all. stamps: what each path was like.
 
     Watched is every folder that the path leads through, symbolic links resolved, for the entry that leads on, so that what it leads

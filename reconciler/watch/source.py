@@ -6,23 +6,25 @@ import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import ClassVar, Protocol
+
+from msgspec import Struct, field
 
 from reconciler.model.identifiers import NsRef
+from reconciler.model.values import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dirty:
+class Dirty(Value, frozen=True, kw_only=True):
     """What is to be looked at again. namespaces: also names that came or went and nobody watches.
 
     host_links: with HOST among the namespaces, which of its links are, by index, besides its addresses and routes; are_all_links:
     all of them. is_other: what every look reads anyway. is_reload: somebody asks for it who knows better. is_end: no more is.
     """
 
+    uncompared: ClassVar[frozenset[str]] = frozenset({"host_links", "are_all_links"})
     namespaces: frozenset[NsRef] = frozenset()
-    host_links: frozenset[int] = field(default=frozenset(), compare=False)
-    are_all_links: bool = field(default=False, compare=False)
+    host_links: frozenset[int] = frozenset()
+    are_all_links: bool = False
     containers: frozenset[str] = frozenset()
     is_specs: bool = False
     is_everything: bool = False
@@ -36,14 +38,13 @@ class Dirty:
         return self != CLEAN
 
     def __or__(self, other: Dirty) -> Dirty:
-        return Dirty(**{each.name: getattr(self, each.name) | getattr(other, each.name) for each in fields(Dirty)})
+        return Dirty(**{name: getattr(self, name) | getattr(other, name) for name in Dirty.__struct_fields__})
 
 
 CLEAN = Dirty()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
+class Watched(Struct, frozen=True, kw_only=True):
     """What the last look saw, and is to be watched from then on.
 
     namespaces: each with its inode then, 0 for the host's own. name_server: its process, 0 for none. networks: shared ones.

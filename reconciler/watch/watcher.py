@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconciler.apply.executor import Progress
 from reconciler.backends import Backends

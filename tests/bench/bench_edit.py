@@ -17,10 +17,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from reconciler import pipeline
 from reconciler.backends import open_backends

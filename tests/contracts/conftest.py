@@ -7,12 +7,13 @@ import logging
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.kv import consul
 from reconciler.kv.config import Endpoint, Provider, StoreConfig

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.apply.cluster_records import apply_cluster_records, withdrawn
 from reconciler.cluster.records import claims, info_record, member_record, network_record

@@ -9,10 +9,10 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.errors import KvError, KvUnavailable
 from reconciler.kv.config import Endpoint, Provider, StoreConfig, TlsFiles

@@ -6,12 +6,13 @@ import json
 import ssl
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.apply.plugins import apply_plugins
 from reconciler.drivers.remote import compile_network

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
+
+from msgspec.structs import replace
 
 from reconciler.decide import Decider, compared
 from reconciler.errors import ExitCode, ReconcilerError

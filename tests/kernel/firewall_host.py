@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_interface
+
+from msgspec.structs import replace
 
 from reconciler.apply.firewall import apply_firewall
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, network_elements

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
+
+from msgspec.structs import replace
 
 from reconciler.announcements import announcements
 from reconciler.apply.announce import announce_addresses

@@ -12,12 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
 import dns.message
 import pytest
+from msgspec.structs import replace
 
 from reconciler.dns import control, launch
 from reconciler.dns.stream import STREAMS_SANDBOX_MAX

@@ -7,13 +7,13 @@ import os
 import random
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.apply.firewall import apply_firewall
 from reconciler.errors import FirewallError, FirewallMissing, NameConflict, PrivilegeError

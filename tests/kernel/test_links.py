@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_interface
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.errors import KernelError, NameConflict, SandboxMissing
 from reconciler.model.identifiers import HOST, LINK_GROUP, NsRef

@@ -6,11 +6,11 @@ import json
 import shutil
 import socket
 import struct
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.errors import ExitCode, NameConflict
 from reconciler.model.identifiers import HOST, LINK_GROUP

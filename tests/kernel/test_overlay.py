@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.apply.neighbours import apply_neighbours
 from reconciler.model.identifiers import NsRef

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_network
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.backends import Backends, open_backends
 from reconciler.kv.address import Discovery

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from ipaddress import ip_network
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reconciler.cluster.declaration import declaration, declared_network, differences
 from reconciler.cluster.records import claims, endpoint_record, info_record, member_record, network_record

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import (

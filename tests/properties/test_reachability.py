@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
 from hypothesis import given, settings
+from msgspec.structs import replace
 
 from reconciler.reach.change import Change, compared
 from reconciler.reach.flows import manner_of, reachability

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reconciler.errors import KernelError, NameConflict, PruneRefused, ReconcilerError, SandboxMissing, SpecError
 from reconciler.model.desired import DesiredAttachment, DesiredNetwork, DesiredState, RemoteEndpoint

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from ipaddress import IPv4Interface, ip_address, ip_network
+
+from msgspec.structs import replace
 
 from reconciler.compile import Compiler, compile_objects
 from reconciler.model.desired import DesiredNetwork, DesiredState, RemoteEndpoint

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pkgutil
 import re
-from dataclasses import MISSING, fields
 from typing import Any, get_args
 
 import pytest
+from msgspec.structs import fields
 
 from reconciler.apply.rtnetlink import WAYS
 from reconciler.backends import Backends
@@ -21,15 +21,13 @@ SANDBOX = NsRef("netns:web")
 EXAMPLES: dict[str, Any] = {"ns": SANDBOX, "peer_ns": SANDBOX, "name": "net/ipv4/ip_forward"}
 
 TUNNEL = """
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import HOST
 from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Kind, Traits, inside_out, these
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tunnel(Kind):
+class Tunnel(Kind, frozen=True, kw_only=True):
     kind: ClassVar[str] = "Tunnel"
     traits: ClassVar[Traits] = Traits(
         rank=inside_out(30),
@@ -56,7 +54,7 @@ REQUIRED = (
 
 
 def example(kind: type[Object]) -> Object:
-    needed = (field.name for field in fields(kind) if field.default is MISSING)
+    needed = (field.name for field in fields(kind) if field.required)
     return kind(**{name: EXAMPLES.get(name, "x") for name in needed})
 
 

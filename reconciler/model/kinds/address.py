@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import HOST, NsRef
@@ -21,8 +20,7 @@ from reconciler.model.kinds.base import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address(OnLink):
+class Address(OnLink, frozen=True, kw_only=True):
     """An address with its prefix length on a link; IPv6 without duplicate address detection. Broadcast is derived."""
 
     kind: ClassVar[str] = "Address"

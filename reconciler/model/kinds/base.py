@@ -7,12 +7,14 @@ unless it has all `Traits` and says whose it is, what it touches, what goes with
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
+from msgspec import Struct
+
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.units import HOST_UNIT, Unit
+from reconciler.model.values import Value, compared
 
 Plain = str | int | bool | list["Plain"] | None
 """What JSON has by itself."""
@@ -115,8 +117,7 @@ FELT_LIVE = Felt(Disruption.LIVE, Disruption.LIVE)
 FELT_AS_LINK = Felt(Disruption.LIVE, Disruption.RECREATE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
+class Traits(Struct, frozen=True, kw_only=True):
     """What the stages ask of a kind.
 
     immutable: fields that cannot be changed, or not without side effects: the object is made anew. is_exclusive: a foreign object
@@ -223,13 +224,13 @@ class Owners(Protocol):
     def of_link(self, ns: NsRef, ifname: str, /) -> Unit | None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class Kind(Value, frozen=True, kw_only=True):
     """A kind of object. What raises NotImplementedError here is required of each."""
 
     kind: ClassVar[str]
     traits: ClassVar[Traits]
-    unit: Unit = field(default=HOST_UNIT, compare=False)
+    uncompared: ClassVar[frozenset[str]] = frozenset({"unit"})
+    unit: Unit = HOST_UNIT
 
     def __init_subclass__(cls) -> None:
         if "kind" not in cls.__dict__:
@@ -300,16 +301,15 @@ class Kind:
 
     def attributes(self) -> dict[str, Plain]:
         """Give the fields for the plan's JSON: plain values, in order of declaration, without what is not compared."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.compare}
+        return {name: _plain(getattr(self, name)) for name in compared(type(self))}
 
 
 _REQUIRED = ("key", "describe", "owner", "touches", "carries", "sits_on")
 
 
-class OfLink(Kind):
+class OfLink(Kind, frozen=True, kw_only=True):
     """The family of links."""
 
-    __slots__ = ()
     ns: NsRef
     ifname: str
 
@@ -330,20 +330,18 @@ class OfLink(Kind):
         return ()
 
 
-class OnParent(OfLink):
+class OnParent(OfLink, frozen=True, kw_only=True):
     """The family of links in sandboxes that sit on a link of the host."""
 
-    __slots__ = ()
     parent: str
 
     def sandbox(self) -> NsRef:
         return self.ns
 
 
-class OnLink(Kind):
+class OnLink(Kind, frozen=True, kw_only=True):
     """The family of what a link has, and loses when it or its namespace goes."""
 
-    __slots__ = ()
     ns: NsRef
     ifname: str
 
@@ -360,10 +358,9 @@ class OnLink(Kind):
         return (self.ns,), (self.ns, self.ifname)
 
 
-class OfFirewall(Kind):
+class OfFirewall(Kind, frozen=True, kw_only=True):
     """The family of our nft tables and what is in them."""
 
-    __slots__ = ()
     ns: NsRef
 
     def step(self, *, is_delete: bool) -> Step:
@@ -379,10 +376,8 @@ class OfFirewall(Kind):
         return ((self.ns,),)
 
 
-class Apart(Kind):
+class Apart(Kind, frozen=True, kw_only=True):
     """The family of what is in no network namespace: files, records, and what others were told."""
-
-    __slots__ = ()
 
     def touches(self) -> tuple[NsRef, ...]:
         return ()
@@ -394,10 +389,9 @@ class Apart(Kind):
         return ()
 
 
-class Record(Apart):
+class Record(Apart, frozen=True, kw_only=True):
     """The family of what stands in a key-value store."""
 
-    __slots__ = ()
     path: str
     value: str
 

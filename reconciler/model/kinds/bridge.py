@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
 from reconciler.model.kinds.base import NO_FIELDS, OfLink, Traits, made_link, these, where
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bridge(OfLink):
+class Bridge(OfLink, frozen=True, kw_only=True):
     """A bridge device that is up.
 
     mtu: bytes. has_ipv6: whether it takes IPv6 packets at all, has_link_local: whether it makes itself an fe80:: address (both

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.kinds.base import (
@@ -18,8 +17,7 @@ from reconciler.model.kinds.base import (
 from reconciler.model.units import CLUSTER_UNIT, Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterRecord(Record):
+class ClusterRecord(Record, frozen=True, kw_only=True):
     """A record in the cluster's store, where other hosts read it. value: JSON with sorted keys.
 
     With some records other keys are claimed in the same transaction (an endpoint's addresses, a network's VNIs); these follow from

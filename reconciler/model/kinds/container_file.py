@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
-from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, Owners, Traits, inside_out
+from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, Kind, Owners, Traits, inside_out
 from reconciler.model.units import Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerFile(Apart):
+class ContainerFile(Apart, frozen=True, kw_only=True):
     """/etc/hosts or /etc/resolv.conf of one container: the engine's own file at `path`, which it mounts into the container.
 
     process: the container's, as `Container` has it; the engine writes the file anew for each.
@@ -26,11 +24,12 @@ class ContainerFile(Apart):
         is_endpoint_link=False,
         memory="container_files",
     )
+    uncompared: ClassVar[frozenset[str]] = Kind.uncompared | {"process"}
     attachment: str
     name: str
     path: str
     content: str
-    process: NsRef = field(default=NsRef(""), compare=False)
+    process: NsRef = NsRef("")
 
     @property
     def key(self) -> Key:

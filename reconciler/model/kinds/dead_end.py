@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
 from reconciler.model.kinds.base import OfLink, Traits, made_link, these, where
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadEnd(OfLink):
+class DeadEnd(OfLink, frozen=True, kw_only=True):
     """A link of ours on the host that leads nowhere, for macvlan and ipvlan links to sit on: a bridge without ports or addresses.
 
     Its MAC address is left to the kernel: a bridge without ports that was given one has no carrier (br_port_state_selection),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import HOST, NsRef
@@ -23,8 +22,7 @@ PUBLISHING_SETS = ("published",)
 """How the names of sets begin whose elements lead traffic in: filled when everything behind them stands, emptied before it goes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FirewallElement(OfFirewall):
+class FirewallElement(OfFirewall, frozen=True, kw_only=True):
     """One element of an owned set or map. element: its parts as nft prints them; value: the map's right side, "" in a set.
 
     The unit travels as the element's comment, so that whoever finds it knows whose it is.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import HOST, NsRef
@@ -18,8 +17,7 @@ from reconciler.model.kinds.base import (
 from reconciler.model.units import HOST_UNIT, Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FirewallRules(OfFirewall):
+class FirewallRules(OfFirewall, frozen=True, kw_only=True):
     """One owned nft table with its constant chains, sets and maps. digest: of the text that `firewall.ruleset` gives.
 
     ns: the host, or the namespace of an overlay network.

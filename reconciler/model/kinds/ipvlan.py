@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
 from reconciler.model.kinds.base import OnParent, Traits, made_link, these, where
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ipvlan(OnParent):
+class Ipvlan(OnParent, frozen=True, kw_only=True):
     """An ipvlan link in a sandbox; all on one parent share its MAC address. mode: l2, l3 or l3s. flag: bridge, private or vepa.
 
     Otherwise as `Macvlan`.

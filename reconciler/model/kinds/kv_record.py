@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.kinds.base import Owners, Record, Traits, kept_record
 from reconciler.model.units import HOST_UNIT, Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvRecord(Record):
+class KvRecord(Record, frozen=True, kw_only=True):
     """A promise in the key-value store. value: JSON with sorted keys."""
 
     kind: ClassVar[str] = "KvRecord"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
@@ -20,8 +19,7 @@ from reconciler.model.kinds.base import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkUp(OnLink):
+class LinkUp(OnLink, frozen=True, kw_only=True):
     """A link in a sandbox that is administratively up: `lo`, a veth's peer, a macvlan. Never deleted by itself."""
 
     kind: ClassVar[str] = "LinkUp"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
 from reconciler.model.kinds.base import OnParent, Traits, made_link, these, where
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Macvlan(OnParent):
+class Macvlan(OnParent, frozen=True, kw_only=True):
     """A macvlan link in a sandbox, on a link of the host's own namespace. Its own state is a `LinkUp`.
 
     parent: as observed "" when it sits on no link of the host. mode: bridge, private, vepa or passthru. mtu: bytes.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import ClassVar
 
-from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, Owners, Traits, inside_out
+from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, Kind, Owners, Traits, inside_out
 from reconciler.model.units import NAMES_UNIT, Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NameTables(Apart):
+class NameTables(Apart, frozen=True, kw_only=True):
     """What the embedded DNS server of this host has in force. digest: of the text that `dns.zones` gives.
 
     As observed the text is "", and the digest says in words why a server that runs, or does not, is not the one wanted.
@@ -20,8 +18,9 @@ class NameTables(Apart):
     traits: ClassVar[Traits] = Traits(
         rank=inside_out(90), immutable=NO_FIELDS, felt=UNFELT, is_exclusive=False, is_endpoint_link=False, memory=""
     )
+    uncompared: ClassVar[frozenset[str]] = Kind.uncompared | {"text"}
     digest: str
-    text: str = field(default="", compare=False, repr=False)
+    text: str = ""
 
     @property
     def key(self) -> Key:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
@@ -10,8 +9,7 @@ from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Key, Kind, Owners, Pl
 from reconciler.model.units import Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Namespace(Kind):
+class Namespace(Kind, frozen=True, kw_only=True):
     """A named network namespace made by us: /run/netns/<name>, as ip-netns(8) lays it out.
 
     Marked by `lo`: our link group, and our instance id as its alias.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
@@ -10,8 +9,7 @@ from reconciler.model.ip import IPAddress
 from reconciler.model.kinds.base import OF_REMOTE_ENDPOINTS, Key, OnLink, Traits, where
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbour(OnLink):
+class Neighbour(OnLink, frozen=True, kw_only=True):
     """A permanent neighbour entry on a VXLAN device: what its proxy answers for a remote endpoint."""
 
     kind: ClassVar[str] = "Neighbour"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.kinds.base import Apart, Key, Owners, Traits, all_but, told_plugin
 from reconciler.model.units import Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginAddress(Apart):
+class PluginAddress(Apart, frozen=True, kw_only=True):
     """An endpoint's address as an IPAM plugin was asked for it. address: "" for any. mac: "" where the plugin does not need it."""
 
     kind: ClassVar[str] = "PluginAddress"

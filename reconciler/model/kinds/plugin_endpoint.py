@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import HOST, NsRef
@@ -10,8 +9,7 @@ from reconciler.model.kinds.base import ALL_FIELDS, Apart, Disruption, Felt, Key
 from reconciler.model.units import Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginEndpoint(Apart):
+class PluginEndpoint(Apart, frozen=True, kw_only=True):
     """An endpoint as a plugin was told of it (CreateEndpoint and Join).
 
     interface, options, join_options: JSON, as they go to the plugin. ns, inode: the sandbox that was joined; the

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.kinds.base import NO_FIELDS, Disruption, Felt, OfLink, Traits, inside_out
+from reconciler.model.kinds.base import NO_FIELDS, Disruption, Felt, Kind, OfLink, Traits, inside_out
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginLink(OfLink):
+class PluginLink(OfLink, frozen=True, kw_only=True):
     """A link that a plugin made in the host's namespace, moved into a sandbox: when it goes, it is moved back.
 
     mac: "" for whatever it has. src_name: what it was called and shall be called again; src_index: by which it is found there, a
@@ -26,12 +24,13 @@ class PluginLink(OfLink):
         is_endpoint_link=True,
         memory="",
     )
+    uncompared: ClassVar[frozenset[str]] = Kind.uncompared | {"mac", "src_name", "src_index", "endpoint"}
     ns: NsRef
     ifname: str
-    mac: str = field(default="", compare=False)
-    src_name: str = field(default="", compare=False)
-    src_index: int = field(default=0, compare=False)
-    endpoint: str = field(default="", compare=False)
+    mac: str = ""
+    src_name: str = ""
+    src_index: int = 0
+    endpoint: str = ""
 
     def describe(self) -> str:
         return f"link {self.ifname} in {self.ns}, a plugin's {self.src_name}"

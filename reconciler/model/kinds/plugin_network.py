@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import HOST, NsRef
@@ -10,8 +9,7 @@ from reconciler.model.kinds.base import ALL_FIELDS, Apart, Disruption, Felt, Key
 from reconciler.model.units import Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginNetwork(Apart):
+class PluginNetwork(Apart, frozen=True, kw_only=True):
     """A network as a plugin was told of it (NetworkDriver.CreateNetwork).
 
     id: 64 hex digits. options, ipv4, ipv6: JSON, as they go to the plugin, but for the address space.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import HOST, NsRef
@@ -10,8 +9,7 @@ from reconciler.model.kinds.base import Apart, Key, Owners, Traits, all_but, tol
 from reconciler.model.units import Unit, nodes_unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginNode(Apart):
+class PluginNode(Apart, frozen=True, kw_only=True):
     """A host of the cluster that a plugin was told of (DiscoverNew).
 
     incarnation: of the plugin that was told, "" where nothing tells one from another: one that was started anew is told again.

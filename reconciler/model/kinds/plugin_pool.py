@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.kinds.base import Apart, Key, Owners, Traits, all_but, told_plugin
 from reconciler.model.units import Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginPool(Apart):
+class PluginPool(Apart, frozen=True, kw_only=True):
     """A pool of a network as an IPAM plugin was asked for it, with its gateway and auxiliary addresses.
 
     version: 4 or 6; number: among those of its family. pool, sub_pool, gateway: "" for what is the plugin's choice. aux,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import HOST, NsRef
@@ -10,8 +9,7 @@ from reconciler.model.kinds.base import ALL_FIELDS, Apart, Disruption, Felt, Key
 from reconciler.model.units import Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginPorts(Apart):
+class PluginPorts(Apart, frozen=True, kw_only=True):
     """The ports that a plugin was told to publish at an endpoint (ProgramExternalConnectivity). options: as for PluginEndpoint."""
 
     kind: ClassVar[str] = "PluginPorts"

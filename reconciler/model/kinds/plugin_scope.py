@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.kinds.base import ALL_FIELDS, Apart, Key, Owners, Traits, told_plugin
 from reconciler.model.units import Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginScope(Apart):
+class PluginScope(Apart, frozen=True, kw_only=True):
     """What a plugin said of the scope of its networks (NetworkDriver.GetCapabilities), for as long as it has this one."""
 
     kind: ClassVar[str] = "PluginScope"

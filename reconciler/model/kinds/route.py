@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
@@ -24,8 +23,7 @@ from reconciler.model.kinds.base import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route(OnLink):
+class Route(OnLink, frozen=True, kw_only=True):
     """A unicast route of the main table. `gateway` None: on link."""
 
     kind: ClassVar[str] = "Route"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, Owners, Traits, inside_out
 from reconciler.model.units import Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxFile(Apart):
+class SandboxFile(Apart, frozen=True, kw_only=True):
     """/etc/hosts or /etc/resolv.conf of one sandbox: <run-dir>/sandboxes/<attachment>/<name>.
 
     netns_name: where `ip netns exec` shall find it too, a link from /etc/netns/<netns_name>/<name>; "" for none.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import FORWARDING, HOST, NsRef
@@ -22,8 +21,7 @@ from reconciler.model.kinds.base import (
 from reconciler.model.units import HOST_UNIT, Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sysctl(Kind):
+class Sysctl(Kind, frozen=True, kw_only=True):
     """A setting below /proc/sys of a namespace. name: path with slashes, as `net/ipv4/ip_forward`."""
 
     kind: ClassVar[str] = "Sysctl"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
@@ -10,8 +9,7 @@ from reconciler.model.kinds.base import OfLink, Owners, Places, Traits, made_lin
 from reconciler.model.units import Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VethPair(OfLink):
+class VethPair(OfLink, frozen=True, kw_only=True):
     """A veth pair whose near side is up, a port of `master`; the peer sits in the sandbox under its final name.
 
     The peer's own state is a `LinkUp`. Near side: no link-local address (addrgenmode none).

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
 from reconciler.model.kinds.base import OfLink, Traits, made_link, these, where
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vlan(OfLink):
+class Vlan(OfLink, frozen=True, kw_only=True):
     """A VLAN link of ours on a link of the host, for macvlan and ipvlan links to sit on. vlan_id: 1 to 4094 (IEEE 802.1Q).
 
     Its MTU is its parent's, and the host has no address on it, nor takes one from routers there: has_ipv6, as for `Bridge`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
@@ -10,8 +9,7 @@ from reconciler.model.ip import IPAddress
 from reconciler.model.kinds.base import OfLink, Traits, made_link, these, where
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vxlan(OfLink):
+class Vxlan(OfLink, frozen=True, kw_only=True):
     """A VXLAN device that is up, a port of `master`; its UDP socket stays in the host's namespace, which is the underlay.
 
     vni: 24 bits (RFC 7348). local: our VTEP; None: chosen by routing. port: UDP. mtu: bytes, of the inner packets.

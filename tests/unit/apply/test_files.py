@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.apply.files import apply_files
 from reconciler.errors import KernelError, NameConflict, ReconcilerError

@@ -9,11 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.cli import main
 from reconciler.errors import ExitCode, LockHeld, NameConflict, PrivilegeError, ReconcilerError, SpecError

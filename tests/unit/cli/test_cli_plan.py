@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.cli.diagnostics import ANNOTATIONS_MAX, annotation, workflow_commands
 from reconciler.cli.findings import fault_findings

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.cluster.declaration import declaration, declaration_digest
 from reconciler.cluster.global_networks import (

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from ipaddress import ip_interface
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.cluster.question import Question
 from reconciler.cluster.reading import RECORD_MAX

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import dns.edns
@@ -18,6 +17,7 @@ import dns.rdatatype
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reconciler.dns.answer import Forward, answer
 from reconciler.dns.view import DnsView, make_views, reverse_block

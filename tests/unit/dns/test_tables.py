@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.dns.tables import kept_tables, name_tables
 from reconciler.dns.zones import Zones, parse_zones, zones_digest

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.drivers.bridge import compile_network
 from reconciler.model.identifiers import HOST, NsRef

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.drivers.overlay import compile_network
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet, RemoteEndpoint

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_interface
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.errors import DriftLeft, NameConflict, Protected, PruneRefused, Suspended
 from reconciler.guard.keep import declared_again, missing

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from ipaddress import ip_address, ip_network
+
+from msgspec.structs import replace
 
 from reconciler.ipam.assign import assign
 from reconciler.ipam.promises import Promises, decode_promises, endpoint_record, network_record

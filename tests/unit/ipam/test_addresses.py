@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_interface
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.errors import AddressTaken, PoolExhausted
 from reconciler.ipam.macs import derived_mac

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.drivers.bridge import compile_network
 from reconciler.ipam.adopt import adopted_promises

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.errors import AddressTaken, NameConflict, PoolOverlap
 from reconciler.ipam.assign import assign

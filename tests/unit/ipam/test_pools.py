@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.errors import PoolExhausted, PoolOverlap
 from reconciler.ipam.pools import DEFAULT_POOLS, ula_prefix

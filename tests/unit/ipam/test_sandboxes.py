@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from reconciler.ipam.ifnames import IFNAME_OPTION
 from reconciler.model.desired import DesiredState

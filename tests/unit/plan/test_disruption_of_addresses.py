@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_interface
+
+from msgspec.structs import replace
 
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Address, Unit

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from ipaddress import ip_interface, ip_network
+
+from msgspec.structs import replace
 
 from reconciler.errors import AddressesAwaited, PluginUnavailable, ReconcilerError
 from reconciler.model.identifiers import HOST, NsRef

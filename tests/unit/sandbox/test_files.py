@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.model.desired import DesiredAttachment
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind, SandboxRef

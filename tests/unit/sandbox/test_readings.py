@@ -1,7 +1,6 @@
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Seen, Sysctl, Unit

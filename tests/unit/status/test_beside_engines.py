@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.ipam.assign import assign
 from reconciler.ipam.promises import Promises

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface, ip_address, ip_network
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredSubnet
 from reconciler.model.identifiers import HOST

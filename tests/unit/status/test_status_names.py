@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from reconciler.errors import ExitCode, ResolverError
 from reconciler.model.objects import NAMES_UNIT, NameTables, Unit

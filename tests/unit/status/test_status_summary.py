@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.errors import (
     ExitCode,
