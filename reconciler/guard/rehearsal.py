@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from reconciler.compile import compile_objects
+from reconciler.compile import Compiler
 from reconciler.guard.foresight import any_host, assigned, empty_host
 from reconciler.guard.guarded import applied_last, guarded
 from reconciler.guard.obey import obeyed
@@ -35,14 +35,15 @@ def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str
     host = empty_host(settings)
     if against == "empty":
         had = assigned(NOTHING.wanted, host)
-        report = _report(loaded, assigned(loaded.wanted, host), {}, Promises())
+        report = _report(loaded, assigned(loaded.wanted, host), {}, Promises(), Compiler())
         return Planned(before=NOTHING, after=loaded, had=had, report=report)
     records = decode_records({entry.key: entry.value.decode(errors="replace") for entry in kv.list("")})
     before = applied_last(settings)
     had = assigned(before.wanted, host, records)
     allowed = guarded(loaded, settings, kv, orders)
     desired = had if allowed.wanted == before.wanted else assigned(allowed.wanted, host, records)
-    report = _report(allowed, desired, compile_objects(had, {}), records.promises)
+    compile_ = Compiler()
+    report = _report(allowed, desired, compile_(had, {}), records.promises, compile_)
     return Planned(before=before, after=loaded, had=had, report=report)
 
 
@@ -63,20 +64,28 @@ def between(before: LoadedSpecs, after: LoadedSpecs, settings: Settings) -> Plan
         )
         return Planned(before=before, after=after, had=had, report=report)
     had = assigned(before.wanted, host)
-    objects = compile_objects(had, {})
+    compile_ = Compiler()
+    objects = compile_(had, {})
     records = decode_records({found.path: found.value for found in objects.values() if isinstance(found, KvRecord)})
-    report = _report(after, assigned(after.wanted, host, records), objects, records.promises)
+    report = _report(after, assigned(after.wanted, host, records), objects, records.promises, compile_)
     return Planned(before=before, after=after, had=had, report=report)
 
 
-def _report(loaded: LoadedSpecs, desired: DesiredState, before: Mapping[Key, Object], promises: Promises) -> Report:
+def _report(
+    loaded: LoadedSpecs,
+    desired: DesiredState,
+    before: Mapping[Key, Object],
+    promises: Promises,
+    compile_: Compiler,
+) -> Report:
+    """Plan from what there is. compile_: the one that gave that, which knows what stays."""
     seen = {key: Seen(found, is_ours=True) for key, found in before.items()}
     boundaries = Boundaries(
         failures=desired.failures, is_pruning=not loaded.wanted.has_faults, declared=declared_units(loaded.wanted)
     )
     links = link_units(loaded.wanted, desired.host.name, promises.link_units())
     sandboxes = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in loaded.wanted.attachments}
-    objects = compile_objects(desired, {})
+    objects = compile_(desired, {})
     whose = owners(links, sandboxes, seen, objects.values())
     plan = obeyed(make_plan(objects, seen, whose, boundaries), _without_drift(loaded.wanted), whose, {})
     return Report(

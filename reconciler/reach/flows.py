@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
 from functools import cached_property
+from itertools import chain
 from typing import Final
 
 from msgspec import Struct
@@ -42,13 +43,14 @@ def reachability(walk: Walk) -> Reachability:
     A host without an address of its own is asked at one that stands for it.
     """
     walk = with_stand_ins(walk)
-    parties = tuple(sorted({party for site in walk.sites.values() for party in _parties(site)}))
+    own = {name: tuple(sorted({*_parties(site)})) for name, site in walk.sites.items()}
+    parties = tuple(sorted({*chain.from_iterable(own.values())}))
     index = {party: number for number, party in enumerate(parties)}
     cells: dict[Target, _Ways] = {}
     asked: dict[Target, list[Question]] = defaultdict(list)
-    for site in walk.sites.values():
+    for name, site in walk.sites.items():
         for version in (4, 6):
-            who = Members(walk=walk, site=site, version=version, parties=parties, index=index)
+            who = Members(walk=walk, site=site, version=version, parties=parties, own=own[name], index=index)
             for target, question, ways in _Family(who=who, clients=Askers(who=who)).all():
                 asked[target].append(question)
                 known = cells.setdefault(target, {})

@@ -18,12 +18,13 @@ from reconciler.reach.walk import Walk
 
 
 class Members(Struct, frozen=True, kw_only=True, dict=True):
-    """index: of each party, the number of its bit."""
+    """parties: all that there are; own: those of this site. index: of each party, the number of its bit."""
 
     walk: Walk
     site: Site
     version: int
     parties: tuple[Party, ...]
+    own: tuple[Party, ...]
     index: dict[Party, int]
 
     @cached_property
@@ -99,8 +100,7 @@ class Members(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def outsides(self) -> tuple[Clients, ...]:
-        mine = (party for party in self.parties if party.host == self.site.name)
-        outside = (party for party in mine if party.kind is PartyKind.OUTSIDE)
+        outside = (party for party in self.own if party.kind is PartyKind.OUTSIDE)
         return tuple(Clients(("outside", party.name), 1 << self.index[party]) for party in outside)
 
     @cached_property

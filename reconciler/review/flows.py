@@ -133,11 +133,12 @@ class _Telling(Struct, frozen=True, dict=True):
 
 def _of_both_families(flows: Iterable[reach.Flow]) -> Iterator[tuple[reach.Flow, tuple[int, ...]]]:
     """Put together what differs in the version of IP alone."""
-    versions: defaultdict[reach.Flow, list[int]] = defaultdict(list)
-    for flow in flows:
-        versions[replace(flow, service=replace(flow.service, version=0))].append(flow.service.version)
-    for flow, found in versions.items():
-        yield flow, tuple(sorted(set(found)))
+    alike: defaultdict[tuple[object, ...], list[reach.Flow]] = defaultdict(list)
+    for flow in flows:  # all of them number the same parties, which are too many to compare each time
+        service = replace(flow.service, version=0)
+        alike[flow.bits, flow.servers, service, flow.manner, flow.was].append(flow)
+    for found in alike.values():
+        yield found[0], tuple(sorted({flow.service.version for flow in found}))
 
 
 def _what(service: Service) -> str:

@@ -42,10 +42,9 @@ def reviewed(
     """Review hosts. before, after: all of them, then and now. faults: of expectations, beside those of the specs."""
     from reconciler.review.flows import BETWEEN, flow_changes  # imported by those who change something
 
-    flows = flow_changes(before, after)
+    flows, left = flow_changes(before, after), _left(before, after)
     reviews = (
-        _host_review(planned, before, after, flows.get(planned.report.desired.host.name, NO_CHANGES))
-        for planned in plans
+        _host_review(planned, left, flows.get(planned.report.desired.host.name, NO_CHANGES)) for planned in plans
     )
     return _review_of(against, _changes(plans), reviews, flows[BETWEEN], faults)
 
@@ -62,8 +61,8 @@ def _changes(plans: Sequence[Planned]) -> Mapping[str, tuple[EntryChange, ...]]:
     return changes
 
 
-def _host_review(planned: Planned, before: Walk, after: Walk, flows: FlowChanges) -> HostReview:
-    """Review one host. before, after: all hosts, then and now. flows: its own.
+def _host_review(planned: Planned, left: Mapping[_Place, DesiredEndpoint], flows: FlowChanges) -> HostReview:
+    """Review one host. left: the endpoints that went from the hosts where they were. flows: its own.
 
     What faults leave out of the specs stays as it is, so that nothing more can be said of it before they are mended.
     """
@@ -76,7 +75,7 @@ def _host_review(planned: Planned, before: Walk, after: Walk, flows: FlowChanges
         flows=flows,
         names_gained=tuple(sorted(names - names_before)),
         names_lost=tuple(sorted(names_before - names)),
-        moves=tuple(sorted(_moves(_came_from(before, after, review.host), planned.report.desired))),
+        moves=tuple(sorted(_moves({**left, **_endpoints(planned.had)}, planned.report.desired))),
     )
 
 
@@ -121,15 +120,12 @@ def _hit(operations: Iterable[Operation]) -> dict[str, Disruption]:
     return worst
 
 
-def _came_from(before: Walk, after: Walk, host: str) -> dict[_Place, DesiredEndpoint]:
-    """Give what the endpoints of a host were: there, or on the host that they left."""
+def _left(before: Walk, after: Walk) -> Mapping[_Place, DesiredEndpoint]:
     found: dict[_Place, DesiredEndpoint] = {}
-    for other, site in before.sites.items():
-        if other != host:
-            there = after.sites[other].members
-            left = {place: one for place, one in _endpoints(site.desired).items() if place[0] not in there}
-            found |= left
-    return found | _endpoints(before.sites[host].desired)
+    for host, site in before.sites.items():
+        there = after.sites[host].members
+        found |= {place: one for place, one in _endpoints(site.desired).items() if place[0] not in there}
+    return found
 
 
 def _moves(before: Mapping[_Place, DesiredEndpoint], has: DesiredState) -> Iterator[Move]:

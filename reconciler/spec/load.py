@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import chain, groupby, islice
 from pathlib import Path
@@ -139,9 +139,9 @@ def _understood(folder: SpecFolder, place: _Place, previous: LoadedSpecs | None)
     networks = _network_table(of_networks, faults, places, is_all_there=is_complete and not place.is_in_cluster)
     entries = [entry for declared in declarations for entry in declared.attachments]
     expectations = tuple(each for declared in declarations for each in declared.expectations)
-    if is_complete:
+    if is_complete and expectations:
         faults += party_faults(expectations, (entry.key for entry in entries), networks)
-    here = [entry for entry in entries if _may_be_here(entry, place.host)] if place.is_alone else entries
+    here = _may_be_here(entries, place.host) if place.is_alone else entries
     among = linkable(entries, networks, place.host)
     attachments = _attachments(here, networks, among, faults, is_complete=is_complete)
     warnings += [warning for entry in of_networks for warning in network_warnings(entry)]
@@ -327,8 +327,12 @@ def _attachments(
     return tuple(sorted(good, key=lambda attachment: attachment.name))
 
 
-def _may_be_here(entry: Declared[AttachmentSpec], host: str) -> bool:
-    return entry.spec is None or is_for_host(entry.spec.hosts, host)
+def _may_be_here(entries: Iterable[Declared[AttachmentSpec]], host: str) -> list[Declared[AttachmentSpec]]:
+    known: dict[tuple[str, ...], bool] = {}  # many have the same hosts
+    for entry in entries:
+        if entry.spec is not None and entry.spec.hosts not in known:
+            known[entry.spec.hosts] = is_for_host(entry.spec.hosts, host)
+    return [entry for entry in entries if entry.spec is None or known[entry.spec.hosts]]
 
 
 def _undeclared(spec: AttachmentSpec, table: NetworkTable) -> Iterator[Fault]:
