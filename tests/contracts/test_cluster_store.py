@@ -462,7 +462,7 @@ def test_outage_costs_one_call_and_what_was_known_stays(suffering: tuple[Backend
 
     backend.server.resume()
     assert until(lambda: alpha.look().outage is None, 30)
-    seen = {key[1] for key, _ in alpha.look().seen}
+    seen = {path for _, path in alpha.look().seen}
     left = [each for each in operations if each.key[1] not in seen]
     assert fine(until(lambda: retried(alpha, left), 30))
     assert len(alpha.look().networks["over"].endpoints) == 100
