@@ -15,8 +15,9 @@ _FUTURE_MAX_S: Final = 3600
 
 
 class Hosts:
-    """What the hosts' own records say. nodes: by name. has_missed: since when some host is missed is told.
+    """What the hosts' own records say.
 
+    nodes: by name. vteps: where the others are reached that are alive. has_missed: it is told since when some host is missed.
     is_impostor: another host lives under our name. is_reaper: this one tidies up. expired: hosts whose records are ours to delete.
     """
 
@@ -26,6 +27,9 @@ class Hosts:
         self.has_missed = any(each.path.endswith("/left") for each in readings)
         left = self._left()
         self.nodes = self._nodes(left)
+        self.vteps = {
+            name: node.address for name, node in self.nodes.items() if node.is_alive and name != question.host
+        }
         me = self.nodes.get(question.host)
         self.is_impostor = me is not None and me.is_alive and me.instance != question.instance
         self.is_reaper = not self.is_impostor and is_reaper(self.nodes, question.host)

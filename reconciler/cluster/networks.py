@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import is_
 
 from msgspec.structs import replace
 
+
 from reconciler.cluster.question import Reading
+from reconciler.incremental import Made
 from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
-from reconciler.model.objects import IPInterface
+from reconciler.model.desired import RemoteEndpoint
+from reconciler.model.objects import IPAddress, IPInterface
 from reconciler.model.subnets import is_reserved
 
 
@@ -21,13 +25,17 @@ class NetworkFolder:
     def __init__(self) -> None:
         self.network: GlobalNetwork | None = None
         self.faults: tuple[tuple[str, str], ...] = ()
-        self._given: tuple[GlobalNetwork | None, Sequence[Reading] | None] = (None, None)
+        self._given: tuple[object, ...] = (None, None, None)
         self._refusals: dict[Reading, str] = {}
+        self._remotes: Made[str, RemoteEndpoint] = Made(_remote)
 
-    def take(self, declared: GlobalNetwork | None, readings: Sequence[Reading]) -> bool:
-        """Return whether anything is otherwise. Whether an endpoint fits in is asked once, until its network changes."""
-        before, self._given = self._given, (declared, readings)
-        if before[0] is declared and before[1] is readings:
+    def take(self, declared: GlobalNetwork | None, readings: Sequence[Reading], vteps: Mapping[str, IPAddress]) -> bool:
+        """Return whether anything is otherwise. Whether an endpoint fits in is asked once, until its network changes.
+
+        vteps: where the other hosts are reached that are alive as far as anybody knows.
+        """
+        before, self._given = self._given, (declared, readings, vteps)
+        if all(map(is_, before, self._given)):
             return False
         known, refusal = self._refusals if before[0] is declared else {}, _refusal_of(declared)
         endpoints = {each: each.content for each in readings if isinstance(each.content, ClusterEndpoint)}
@@ -36,12 +44,30 @@ class NetworkFolder:
         clash = "another endpoint has its id, MAC address or address"
         refused = {each: reason or clash for each, reason in self._refusals.items() if reason or each in clashing}
         self.faults = tuple((each.path, reason) for each, reason in refused.items())
-        self.network = declared and replace(
+        placed = tuple(one for each, one in endpoints.items() if each not in refused)
+        remotes = self._remotes({one.id: (one, vteps[one.host]) for one in placed if one.host in vteps})
+        network = declared and replace(
             declared,
             members=tuple(each.content for each in readings if isinstance(each.content, Member)),
-            endpoints=tuple(one for each, one in endpoints.items() if each not in refused),
+            endpoints=placed,
+            remote_endpoints=tuple(map(remotes.__getitem__, sorted(remotes))),
         )
+        self.network = self.network if network == self.network else network
         return True
+
+
+def _remote(endpoint: ClusterEndpoint, vtep: IPAddress) -> RemoteEndpoint:
+    return RemoteEndpoint(
+        network=endpoint.network,
+        id=endpoint.id,
+        name=endpoint.name,
+        host=endpoint.host,
+        vtep=vtep,
+        mac=endpoint.mac,
+        ipv4=endpoint.ipv4,
+        ipv6=endpoint.ipv6,
+        names=endpoint.names,
+    )
 
 
 def _clashing(readings: Sequence[Reading]) -> Iterator[Reading]:

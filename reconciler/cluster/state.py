@@ -66,7 +66,7 @@ class StateDecoder:
         below = {folder.split("/")[1] for folder in self._folders if folder.startswith("network/")}
         for name in sorted(declared.keys() | below):
             folder = self._networks.setdefault(name, NetworkFolder())
-            if folder.take(declared.get(name), self._folders.get(network_folder(name), ())):
+            if folder.take(declared.get(name), self._folders.get(network_folder(name), ()), hosts.vteps):
                 changed.add(network_path(name))
         for name in self._networks.keys() - declared.keys() - below:
             del self._networks[name]

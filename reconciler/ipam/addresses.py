@@ -9,10 +9,11 @@ from itertools import groupby, islice
 from msgspec import Struct
 
 from reconciler.errors import AddressTaken, PlanError, PoolExhausted
-from reconciler.ipam.elsewhere import Elsewhere
+from reconciler.ipam.elsewhere import Elsewhere, has_it
 from reconciler.ipam.macs import Macs
 from reconciler.ipam.promises import EndpointPromise
 from reconciler.ipam.settle import settled
+from reconciler.model.cluster import ClusterEndpoint
 from reconciler.model.desired import DesiredNetwork, DesiredSubnet
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork
 from reconciler.model.subnets import usable, usable_in_range
@@ -45,15 +46,19 @@ class Demand(Struct, frozen=True, kw_only=True):
 
 
 class Pool:
-    """One subnet while addresses are given out of it, as integers of its family; nothing is ever given back."""
+    """One subnet while addresses are given out of it, as integers of its family; nothing is ever given back.
 
-    def __init__(self, subnet: DesiredSubnet) -> None:
+    elsewhere: what other hosts have of the network.
+    """
+
+    def __init__(self, subnet: DesiredSubnet, elsewhere: Mapping[int, ClusterEndpoint]) -> None:
         self.subnet: IPNetwork = subnet.subnet
         self._bounds = int(subnet.subnet.network_address), int(subnet.subnet.broadcast_address)
         self._first, self._last = usable(subnet.subnet)
         self._range_first, self._range_last = usable_in_range(subnet.subnet, subnet.ip_range)
         self._next, self._rest = self._range_first, (self._range_first, self._range_first)
         self._holders: dict[int, str] = {}
+        self._elsewhere = elsewhere
 
     def __contains__(self, address: int) -> bool:
         return self._bounds[0] <= address <= self._bounds[1]
@@ -62,15 +67,20 @@ class Pool:
         """Return why an address of this subnet cannot be had, None if it can."""
         if not self._first <= address <= self._last:
             return f"it is a reserved address of {self.subnet}"
-        return self._holders.get(address)
+        holder = self._holders.get(address)
+        return has_it(self._elsewhere[address]) if holder is None and address in self._elsewhere else holder
 
     def take(self, address: int, holder: str) -> None:
         """Keep an address from others; who held it first stays known as its holder."""
-        self._holders.setdefault(address, holder)
+        if not self._is_taken(address):
+            self._holders[address] = holder
+
+    def _is_taken(self, address: int) -> bool:
+        return address in self._holders or address in self._elsewhere
 
     def may_keep(self, address: int) -> bool:
         """Return whether an automatic choice of before still stands."""
-        return self._range_first <= address <= self._range_last and address not in self._holders
+        return self._range_first <= address <= self._range_last and not self._is_taken(address)
 
     def start_at(self, seed: int) -> None:
         """Look for free addresses from a place on that depends on `seed`: others are after the lowest ones at this moment."""
@@ -83,16 +93,16 @@ class Pool:
 
         It is not taken yet.
         """
-        while self._next in self._holders:
+        while self._is_taken(self._next):
             self._next += 1
         if self._next <= self._range_last:
             return self._next
         first, end = self._rest
-        return next((address for address in range(first, end) if address not in self._holders), None)
+        return next((address for address in range(first, end) if not self._is_taken(address)), None)
 
     def has_room_for(self, count: int) -> bool:
         """Return whether the range has so many free addresses."""
-        free = (a for a in range(self._range_first, self._range_last + 1) if a not in self._holders)
+        free = (a for a in range(self._range_first, self._range_last + 1) if not self._is_taken(a))
         return sum(1 for _ in islice(free, count)) == count
 
     def interface(self, address: int) -> IPInterface:
@@ -101,12 +111,12 @@ class Pool:
         return make((address, self.subnet.prefixlen))
 
 
-def open_pools(network: DesiredNetwork) -> dict[int, list[Pool]]:
+def open_pools(network: DesiredNetwork, others: Elsewhere) -> dict[int, list[Pool]]:
     """Return a network's pools by address family, what no endpoint may have already taken."""
     pools: dict[int, list[Pool]] = {4: [], 6: []}
     declared = {entry.subnet: entry.gateway for entry in network.wanted.subnets}
     for subnet in network.subnets:
-        pool = Pool(subnet)
+        pool = Pool(subnet, others.addresses.get((network.name, subnet.subnet.version), {}))
         for gateway in (subnet.gateway, declared.get(subnet.subnet)):
             if gateway is not None:
                 pool.take(int(gateway), f"it is the gateway of network {network.name}")
@@ -158,22 +168,14 @@ class _Round:
         self._open = [demand for demand in demands if demand.attachment not in held]
         self._held = [demand for demand in demands if demand.attachment in held]
         self._networks = networks
-        self._pools = {name: open_pools(network) for name, network in networks.items()}
+        self._pools = {name: open_pools(network, others) for name, network in networks.items()}
         self._promises = promises
         self._kept = [p for key, p in sorted(promises.items()) if key in unread or p.attachment in held]
         self._chosen: dict[tuple[str, str, int], IPInterface] = {}
         self._macs = Macs()
-        self._leave_to_others(others)
-
-    def _leave_to_others(self, others: Elsewhere) -> None:
-        for network in self._networks:
-            for address, holder in others.addresses(network):
-                pool = self._pool_of(network, address)
-                if pool is not None:
-                    pool.take(int(address), holder)
-            if network in others.contended:
-                for pool in (*self._pools[network][4], *self._pools[network][6]):
-                    pool.start_at(others.seed)
+        for network in others.contended & networks.keys():
+            for pool in (*self._pools[network][4], *self._pools[network][6]):
+                pool.start_at(others.seed)
 
     def choose(self) -> Mapping[EndpointKey, Chosen]:
         self._hold()

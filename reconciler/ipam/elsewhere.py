@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 
 from msgspec import Struct, field
@@ -16,19 +16,19 @@ from reconciler.model.wanted import EndpointWanted
 class Elsewhere(Struct, frozen=True, kw_only=True):
     """Other hosts' endpoints by network and name, those of dead hosts too: what they have stays theirs until somebody gives it up.
 
+    addresses: the same by network with address family, and by address.
     contended: networks on which hosts are after the same addresses; choices there begin at a place that depends on `seed`.
     """
 
     endpoints: Mapping[str, Mapping[str, ClusterEndpoint]] = field(default_factory=dict)
+    addresses: Mapping[tuple[str, int], Mapping[int, ClusterEndpoint]] = field(default_factory=dict)
     contended: frozenset[str] = frozenset()
     seed: int = 0
 
-    def addresses(self, network: str) -> Iterator[tuple[IPAddress, str]]:
-        """Yield each address in use, and whose it is in words."""
-        for endpoint in self.endpoints.get(network, {}).values():
-            for interface in (endpoint.ipv4, endpoint.ipv6):
-                if interface is not None:
-                    yield interface.ip, f"attachment {endpoint.name} on host {endpoint.host} has it"
+    def holder(self, network: str, address: IPAddress) -> str | None:
+        """Return in words whose an address is, None if it is nobody's elsewhere."""
+        endpoint = self.addresses.get((network, address.version), {}).get(int(address))
+        return None if endpoint is None else has_it(endpoint)
 
     def claim_on(self, wanted: EndpointWanted, attachment: str) -> PlanError | None:
         """Return why an endpoint of ours cannot be, because another host has its name or the address that it declares."""
@@ -41,11 +41,15 @@ class Elsewhere(Struct, frozen=True, kw_only=True):
                 f"{where}: service endpoint with name {attachment} already exists on host {there[attachment].host}; "
                 "say with `hosts:` where it shall be, or give it another name"
             )
-        declared = {address for address in (wanted.ipv4_address, wanted.ipv6_address) if address is not None}
-        taken = next(((a, holder) for a, holder in self.addresses(wanted.network) if a in declared), None)
-        if taken is None:
-            return None
-        return AddressTaken(f"{where}: {taken[0]}: Address already in use: {taken[1]}; choose another address")
+        for address in (wanted.ipv4_address, wanted.ipv6_address):
+            holder = None if address is None else self.holder(wanted.network, address)
+            if holder is not None:
+                return AddressTaken(f"{where}: {address}: Address already in use: {holder}; choose another address")
+        return None
+
+
+def has_it(endpoint: ClusterEndpoint) -> str:
+    return f"attachment {endpoint.name} on host {endpoint.host} has it"
 
 
 def elsewhere(cluster: ClusterState) -> Elsewhere:
@@ -54,5 +58,7 @@ def elsewhere(cluster: ClusterState) -> Elsewhere:
         name: {endpoint.name: endpoint for endpoint in network.endpoints if endpoint.host != cluster.host}
         for name, network in cluster.networks.items()
     }
+    addresses = {(name, 4): {int(e.ipv4): e for e in there.values() if e.ipv4} for name, there in endpoints.items()}
+    addresses |= {(name, 6): {int(e.ipv6): e for e in there.values() if e.ipv6} for name, there in endpoints.items()}
     seed = int.from_bytes(sha256(cluster.host.encode()).digest()[:4], "big")
-    return Elsewhere(endpoints=endpoints, contended=cluster.contended, seed=seed)
+    return Elsewhere(endpoints=endpoints, addresses=addresses, contended=cluster.contended, seed=seed)

@@ -18,7 +18,7 @@ from reconciler.ipam.gateways import completed_subnets
 from reconciler.ipam.pools import PoolClaims, declared_pools, families, no_pool_left, pool_order
 from reconciler.ipam.promises import NetworkPromise
 from reconciler.model.cluster import ClusterState, GlobalNetwork
-from reconciler.model.desired import DesiredSubnet, RemoteEndpoint
+from reconciler.model.desired import DesiredSubnet
 from reconciler.model.identifiers import VNI_MAX
 from reconciler.model.objects import IPNetwork
 from reconciler.model.wanted import NetworkWanted, OverlayOptions
@@ -55,30 +55,6 @@ def global_subnets(
         except PlanError as error:
             failures[network.name] = error
     return subnets, failures
-
-
-def remote_endpoints(network: str, cluster: ClusterState) -> tuple[RemoteEndpoint, ...]:
-    """Return the endpoints on other hosts that can be reached, sorted by id: their hosts are alive as far as anybody knows."""
-    known = cluster.networks.get(network)
-    found = []
-    for endpoint in known.endpoints if known else ():
-        node = cluster.nodes.get(endpoint.host)
-        if endpoint.host == cluster.host or node is None or not node.is_alive:
-            continue
-        found.append(
-            RemoteEndpoint(
-                network=network,
-                id=endpoint.id,
-                name=endpoint.name,
-                host=endpoint.host,
-                vtep=node.address,
-                mac=endpoint.mac,
-                ipv4=endpoint.ipv4,
-                ipv6=endpoint.ipv6,
-                names=endpoint.names,
-            )
-        )
-    return tuple(sorted(found, key=lambda endpoint: endpoint.id))
 
 
 class _GlobalAssignment:

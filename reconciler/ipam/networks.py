@@ -7,7 +7,7 @@ from typing import Final
 
 from reconciler.errors import AddressesAwaited, NameConflict, PlanError, ReconcilerError
 from reconciler.ipam.gateways import completed_subnets
-from reconciler.ipam.global_networks import global_subnets, remote_endpoints
+from reconciler.ipam.global_networks import global_subnets
 from reconciler.ipam.leases import Leases
 from reconciler.ipam.link_names import link_name
 from reconciler.ipam.parents import parent_failures, parent_mtu
@@ -15,7 +15,7 @@ from reconciler.ipam.pools import chosen_pools, declared_pools, families, pool_o
 from reconciler.ipam.promises import NetworkPromise
 from reconciler.ipam.reach import host_networks
 from reconciler.ipam.settle import settled
-from reconciler.model.cluster import ClusterState
+from reconciler.model.cluster import ClusterState, GlobalNetwork
 from reconciler.model.desired import DesiredNetwork, DesiredSubnet, HostFacts
 from reconciler.model.identifiers import HOST, global_network_id, network_id, overlay_ns
 from reconciler.model.objects import IPNetwork, Unit
@@ -141,7 +141,7 @@ class _NetworkAssignment:
         return promise is not None and promise.link_name == device
 
     def _desired(self, network: NetworkWanted, subnets: tuple[DesiredSubnet, ...], link_name: str) -> DesiredNetwork:
-        id_ = self._ids[network.name]
+        id_, known = self._ids[network.name], self._known(network)
         return DesiredNetwork(
             wanted=network,
             id=id_,
@@ -151,12 +151,14 @@ class _NetworkAssignment:
             mtu=_mtu(network, self._host),
             scope="global" if network.is_shared else "local",
             ns=overlay_ns(id_, self._host.instance) if network.traits.is_vxlan else HOST,
-            remote_endpoints=remote_endpoints(network.name, self._cluster) if network.is_shared else (),
+            remote_endpoints=known.remote_endpoints if known is not None else (),
         )
 
+    def _known(self, network: NetworkWanted) -> GlobalNetwork | None:
+        return self._cluster.networks.get(network.name) if network.is_shared else None
+
     def _created(self, network: NetworkWanted) -> str:
-        known = self._cluster.networks.get(network.name) if network.is_shared else None
-        promise = self._promises.get(network.name)
+        known, promise = self._known(network), self._promises.get(network.name)
         return (known.created if known else "") or (promise.created if promise else "") or self._host.now
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 from msgspec import Struct, field
 
 from reconciler.errors import ReconcilerError
-from reconciler.model.desired import DesiredSubnet
+from reconciler.model.desired import DesiredSubnet, RemoteEndpoint
 from reconciler.model.objects import IPAddress, Key, Seen
 from reconciler.model.values import Value
 from reconciler.model.wanted import NetworkWanted
@@ -57,6 +57,7 @@ class GlobalNetwork(Struct, frozen=True, kw_only=True):
     """A network as the cluster has it. wanted: as it was declared by whoever was first, its source being the store.
 
     members, endpoints: of all hosts, sorted by host and by name; known of networks that this host follows, else empty.
+    remote_endpoints: of other hosts, those that can be reached, sorted by id: their hosts are alive as far as anybody knows.
     """
 
     wanted: NetworkWanted
@@ -66,6 +67,7 @@ class GlobalNetwork(Struct, frozen=True, kw_only=True):
     declaration: str
     members: tuple[Member, ...] = ()
     endpoints: tuple[ClusterEndpoint, ...] = ()
+    remote_endpoints: tuple[RemoteEndpoint, ...] = ()
 
     @property
     def name(self) -> str:

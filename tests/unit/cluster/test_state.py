@@ -309,6 +309,18 @@ def test_sign_of_life_tells_which_of_two_hosts_with_one_name_lives() -> None:
     assert (state.nodes["alpha"].instance, state.nodes["alpha"].is_alive) == ("another", True)
 
 
+def test_endpoints_on_other_hosts_are_reached_while_these_are_alive() -> None:
+    records = {
+        **stored("alpha"),
+        **texts(placed("web"), placed("db", "10.0.9.3/24", host="beta"), placed("ab", "10.0.9.4/24", host="gone")),
+        **texts(info_record(node("beta", "192.0.2.7", is_watched=True))),
+    }
+    alive = decoded({**records, life_path("nodes/", "beta"): life_value("i-beta")}).networks["over"].remote_endpoints
+
+    assert [(one.name, one.host, str(one.vtep)) for one in alive] == [("db", "beta", "192.0.2.7")]
+    assert decoded(records).networks["over"].remote_endpoints == ()
+
+
 def test_dead_namesake_is_succeeded() -> None:
     before = texts(info_record(node("alpha", instance="before", is_watched=True)))
 
