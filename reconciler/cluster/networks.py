@@ -7,7 +7,6 @@ from operator import is_
 
 from msgspec.structs import replace
 
-
 from reconciler.cluster.question import Reading
 from reconciler.incremental import Made
 from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
