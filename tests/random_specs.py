@@ -73,18 +73,22 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
     return {"networks": declared, "attachments": members}
 
 
+_PREFIXES: Final = {"ov1": "10.91.0", "ov2": "10.92.0", "mv": "10.93.0", "iv": "10.94.0", "pl": "10.95.0"}
+
+
 @st.composite
-def on_two_hosts(draw: st.DrawFn) -> dict[str, Any]:
-    """Random specs with what else there is: overlay networks that alpha and beta share, macvlan, ipvlan."""
-    declared = draw(specs())
+def across_hosts(draw: st.DrawFn, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Networks that alpha and beta share or both declare, and who is on them. without: names of networks to leave out.
+
+    Two overlay networks, macvlan on eth0, ipvlan on eth1 or nowhere, a plugin's, a bridge.
+    """
     internal = st.sampled_from((False, False, True))
-    declared["networks"] |= {
-        "ov1": {"driver": "overlay", "internal": draw(internal), "ipam": {"config": [{"subnet": "10.91.0.0/24"}]}},
-        "ov2": {"driver": "overlay", "ipam": {"config": [{"subnet": "10.92.0.0/24"}]}},
-        "pl": {"driver": "weave", "ipam": {"config": [{"subnet": "10.95.0.0/24"}]}},
+    networks_ = {
         "mv": sublink(
             "macvlan", "eth0", "10.93.0", {"macvlan_mode": draw(st.sampled_from(("bridge", "private", "vepa")))}
         ),
+        "ov1": {"driver": "overlay", "internal": draw(internal), "ipam": {"config": [{"subnet": "10.91.0.0/24"}]}},
+        "ov2": {"driver": "overlay", "ipam": {"config": [{"subnet": "10.92.0.0/24"}]}},
         "iv": sublink(
             "ipvlan",
             draw(st.sampled_from(("eth1", ""))),
@@ -94,19 +98,30 @@ def on_two_hosts(draw: st.DrawFn) -> dict[str, Any]:
                 "ipvlan_flag": draw(st.sampled_from(("bridge", "private", "vepa"))),
             },
         ),
+        "n1": {"ipam": {"config": [{"subnet": "172.30.1.0/24"}]}},
+        "pl": {"driver": "weave", "ipam": {"config": [{"subnet": "10.95.0.0/24"}]}},
     }
-    names = st.lists(st.sampled_from(("n1", "ov1", "ov2", "mv", "iv", "pl")), min_size=1, max_size=3, unique=True)
-    for number in range(8):
-        prefixes = {"ov1": "10.91.0", "ov2": "10.92.0", "pl": "10.95.0"}
-        declared["attachments"][f"x{number}"] = {
+    networks_ = {name: network for name, network in networks_.items() if name not in without}
+    names = st.lists(st.sampled_from(tuple(networks_)), min_size=1, max_size=3, unique=True)
+    members = {
+        f"x{number}": {
             "hosts": ["alpha" if number % 2 else "beta"],
             "networks": {
-                name: {"ipv4_address": f"{prefixes[name]}.{10 + number}"} if name in prefixes else {}
+                name: {"ipv4_address": f"{_PREFIXES[name]}.{10 + number}"} if name in _PREFIXES else {}
                 for name in draw(names)
             },
             "ports": [f"{9000 + number}:80"] if draw(st.booleans()) else [],
         }
-    return declared
+        for number in range(8)
+    }
+    return {"networks": networks_, "attachments": members}
+
+
+@st.composite
+def on_two_hosts(draw: st.DrawFn) -> dict[str, Any]:
+    """Random specs of all kinds, for two hosts."""
+    declared, across = draw(specs()), draw(across_hosts())
+    return {section: across[section] | declared[section] for section in ("networks", "attachments")}
 
 
 def sublink(driver: str, parent: str, prefix: str, options: dict[str, str]) -> dict[str, Any]:
