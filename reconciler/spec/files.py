@@ -85,6 +85,37 @@ def read_folder(specs_dir: Path, *, host: str, shown_as: Path | None = None) -> 
     return SpecFolder(texts=tuple(texts), faults=tuple(faults), digest=digest.hexdigest(), is_listed=is_listed)
 
 
+def plain_files(specs_dir: Path) -> list[Path]:
+    """Give the spec files that are no templates. Raises SpecError when the folder cannot be looked through."""
+    try:
+        return sorted(path for path in _spec_files(specs_dir, set(), 0) if is_plain(path))
+    except OSError as error:
+        folder = printable(Path(error.filename or specs_dir))
+        raise SpecError(
+            folder, 0, 0, f"the folder cannot be looked through: {error.strerror or error}; check --specs"
+        ) from error
+    except _TooManyFiles as error:
+        raise SpecError(printable(error.folder), 0, 0, str(error)) from error
+
+
+def is_plain(path: Path) -> bool:
+    """Say whether it is a spec file by its name: no template, and no variables of templates."""
+    is_variables = path.name in (VARIABLES, _VARIABLES_MISNAMED) or path.parent.name == HOSTS
+    return path.name.endswith(SPEC_SUFFIXES) and not is_variables
+
+
+def read_plain(path: Path) -> str:
+    """Read one spec file. Raises SpecError for what is no text of sensible size."""
+    try:
+        return _read(path).decode()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, error) from error
+    except _Refused as error:
+        raise SpecError(printable(path), 0, 0, str(error)) from error
+
+
 class _Refused(Exception):
     pass
 
