@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
-from msgspec import Struct
 
 from reconciler.cli.terminal import has_colours, show
 from reconciler.errors import ReconcilerError
@@ -21,7 +20,7 @@ FORMS: Final = ("text", "json", "markdown", "github", "sarif", "junit")
 METAVAR: Final = f"{'|'.join(FORMS)}[=FILE]"
 
 
-class Form(Struct, frozen=True):
+class Form(NamedTuple):
     """file: where it is written; None: printed."""
 
     name: str

@@ -6,10 +6,9 @@ One table serves the command line, the environment (`RECONCILE_<NAME>`) and the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import click
-from msgspec import Struct
 
 from reconciler.errors import ConfigError
 
@@ -20,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., object])
 Value = str | int | tuple[str, ...]
 
 
-class GlobalOption(Struct, frozen=True, kw_only=True):
+class GlobalOption(NamedTuple):
     """name: with dashes, as after `--`. Without a metavar it is counted; repeated ones are lists of K=V."""
 
     name: str

@@ -225,7 +225,7 @@ Memberships = Annotated[dict[Name, EndpointSpec], BeforeValidator(_networks_by_n
 
 class AttachmentSpec(SpecModel):
     sandbox: SandboxSpec = Field(
-        default=SandboxSpec(), description="which network namespace; default one named as this"
+        default=SandboxSpec.model_construct(), description="which network namespace; default one named as this"
     )
     hosts: OneOrMany[HostPattern] = Field(default=(), description="hosts that this is for, names or globs; default all")
     hostname: Hostname | None = Field(default=None, description="name of the sandbox in its own hosts file")

@@ -105,7 +105,7 @@ class NetworkSpec(SpecModel):
     driver_opts: dict[str, Text] = Field(
         default={}, description="options of the driver, e.g. com.docker.network.driver.mtu"
     )
-    ipam: IpamSpec = Field(default=IpamSpec(), description="subnets and addresses")
+    ipam: IpamSpec = Field(default=IpamSpec.model_construct(), description="subnets and addresses")
     internal: bool = Field(default=False, description="no way out of the network")
     enable_ipv4: bool | None = Field(default=None, description="default true")
     enable_ipv6: bool | None = Field(default=None, description="default false")

@@ -21,6 +21,7 @@ SLOW = frozenset(HOMES) | {
     "http.client",
     "json",
     "logging.config",
+    "msgspec",
     "pathlib",
     "socket",
     "sqlite3",
@@ -47,22 +48,22 @@ _READING = "cli errors model records settings status"
 _STARTS = {
     "--version": _command("--version", "cli errors", "click"),
     "--help": _command("--help", "cli errors", "click"),
-    "network ls": _command("network ls", _READING, "click json pathlib socket"),
+    "network ls": _command("network ls", _READING, "click json msgspec pathlib socket"),
     "validate": _command(
         "validate --specs examples/walkthrough",
         # Choices are made as on a host where there is nothing, of which values alone are needed.
         f"{_READING} spec choices facts last_answer ipam ports guard drivers sandbox cluster observe kernel kv",
-        "click json pathlib pydantic ruamel socket",
+        "click json msgspec pathlib pydantic ruamel socket",
     ),
     "dry run": _command(
         "--specs examples/walkthrough --dry-run --against empty",
         " ".join({layer for line in LAYERS for layer in line} - {"sandbox_exec", "trial", "watch", "__main__"}),
-        "click ctypes h11 json pathlib pydantic ruamel socket sqlite3 ssl",
+        "click ctypes h11 json msgspec pathlib pydantic ruamel socket sqlite3 ssl",
     ),
     "name server": Start(
         "import reconciler.dns.server",
         frozenset({"dns", "errors", "kernel", "model", "records"}),
-        frozenset({"ctypes", "json", "pathlib", "socket"}),
+        frozenset({"ctypes", "json", "msgspec", "pathlib", "socket"}),
     ),
 }
 
