@@ -15,13 +15,13 @@ from reconciler.facts import Facts, Records
 from reconciler.ipam.leases import ipam_plugins
 from reconciler.model.cluster import ALONE, ClusterState, Place
 from reconciler.model.objects import HOST_UNIT, Unit
-from reconciler.model.observed import keyed
+from reconciler.model.observed import Keyed, keyed
 from reconciler.model.plugins import PluginFacts
 from reconciler.model.wanted import WantedState
 from reconciler.observe.containers import container_files, observe_containers, with_containers
 from reconciler.observe.firewall import HOST_PLACE, view_firewalls
 from reconciler.observe.host import observe_host
-from reconciler.observe.memory import Memory
+from reconciler.observe.memory import Memory, Part
 from reconciler.observe.names import observe_names
 from reconciler.observe.plugins import borne_out, seen_at_plugins
 from reconciler.observe.ports import absent_addresses, host_ports
@@ -65,34 +65,43 @@ def _host(wanted: WantedState, settings: Settings, backends: Backends, records: 
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
     containers = observe_containers(wanted, promises.sysctls, backends.containers, memory)
     backends.namespaces.containers = containers
-    facts = observe_host(wanted, settings, backends.namespaces, now, memory, promises)
-    seen = dict(facts.seen)
-    seen.update(container_files(settings.run_dir, memory))
-    seen.update(records.seen)
+    facts, parts = observe_host(wanted, settings, backends.namespaces, now, memory, promises)
+    parts[6, "container files"] = container_files(settings.run_dir, memory)
+    parts[7, "records"] = records.seen
     failures: tuple[tuple[Unit, ReconcilerError], ...] = ()
     try:
         _look_at_firewall(wanted, backends, records)
     except ReconcilerError as error:
         failures = ((HOST_UNIT, error),)
-    firewall = memory.all_firewalls({named: view.seen for named, view in memory.firewall.items()})
-    seen.update(firewall)
+    parts[8, "firewall"] = memory.all_firewalls({named: view.seen for named, view in memory.firewall.items()})
     names = observe_names(settings.run_dir)
-    seen.update(names.seen)
-    seen.update(seen_as_typed(seen, records.readings))
+    parts[9, "names"] = names.seen
+    parts[10, "as typed"] = seen_as_typed(_settings(parts, records), records.readings)
+    parts[11, "plugins"] = memory.at_plugins
     memory.name_server = names.server
+    seen = memory.seen(parts)
     plugins = borne_out(records.plugins, seen)
-    seen.update(keyed(seen_at_plugins(plugins)))
+    told = keyed(seen_at_plugins(plugins))
+    if told != memory.at_plugins:
+        parts[11, "plugins"] = memory.at_plugins = told
+        seen = memory.seen(parts)
     return replace(
         facts,
         seen=seen,
         sandboxes=with_containers(facts.sandboxes, containers),
         failures=failures,
-        firewall=firewall,
+        firewall=parts[8, "firewall"],
         foreign_drops=memory.firewall[HOST_PLACE].foreign_drops if memory.firewall else (),
         unserved=names.unserved,
         zones=names.zones,
         records=replace(records, plugins=plugins),
     )
+
+
+def _settings(parts: Mapping[Part, Keyed], records: Records) -> Keyed:
+    """Return the settings that there are readings of, as the kernel gives them."""
+    keys = [reading.setting.key for reading in records.readings]
+    return {key: found for key in keys for part in parts.values() if (found := part.get(key)) is not None}
 
 
 def _look_at_firewall(wanted: WantedState, backends: Backends, records: Records) -> None:

@@ -131,6 +131,10 @@ class Namespaces:
         except OSError as cause:
             raise kernel_error(cause.errno or errno.EIO, f"list {self.netns_dir}") from cause
 
+    def is_present(self, ns: NsRef) -> bool:
+        """Say whether a named one has a namespace behind its name."""
+        return self._is_namespace(self.path(ns))
+
     def left_over(self, names: Collection[str]) -> tuple[str, ...]:
         """Give the names of ours that a crash left without a namespace, sorted. names: those that have one."""
         known = frozenset(names)

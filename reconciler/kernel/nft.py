@@ -19,7 +19,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from reconciler.errors import FirewallError, FirewallMissing, PrivilegeError, ReconcilerError, is_privilege_missing
-from reconciler.kernel.netlink import NETLINK_NETFILTER, RouteSocket
+from reconciler.kernel.netlink import GET_GENERATION, NETLINK_NETFILTER, RouteSocket
 from reconciler.kernel.rtnetlink import Request, attributes, raw
 
 _LIBRARY: Final = "libnftables.so.1"
@@ -29,9 +29,6 @@ _NUMERIC_PROTO: Final = 1 << 7
 
 RECYCLE_BYTES: Final = 32 << 20
 """A context keeps its largest buffers and caches: after so much text it is made anew (firewalld#1136)."""
-
-_GET_GENERATION: Final = 10 << 8 | 16
-"""NFNL_SUBSYS_NFTABLES and NFT_MSG_GETGEN of linux/netfilter."""
 
 _NFTA_GEN_ID: Final = 1
 _NFGENMSG_SIZE: Final = 4
@@ -82,7 +79,7 @@ class Nft:
     def generation(self) -> int:
         """Return the number that each transaction of anybody raises by one. Raises KernelError."""
         with closing(RouteSocket(NETLINK_NETFILTER)) as asked:
-            reply = asked.request(Request(_GET_GENERATION, 0, bytes(_NFGENMSG_SIZE)))
+            reply = asked.request(Request(GET_GENERATION, 0, bytes(_NFGENMSG_SIZE)))
         (answer,) = reply.answers
         found = attributes(answer.buffer, answer.start + _NFGENMSG_SIZE, answer.end)
         return int.from_bytes(raw(answer.buffer, found.get(_NFTA_GEN_ID)))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from reconciler.model.objects import SandboxFile, Seen
-from reconciler.model.wanted import NetworkMode, SandboxKind, WantedState
+from reconciler.incremental import Table, Union
+from reconciler.model.objects import Key, SandboxFile, Seen
+from reconciler.model.observed import Keyed
+from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind
 from reconciler.sandbox.compile import ENVIRONMENT
 from reconciler.settings import Settings
 
@@ -19,20 +22,58 @@ _Place = tuple[str, str]
 """Attachment and file name."""
 
 
-def sandbox_files(expected: Mapping[str, str], settings: Settings) -> Iterator[Seen]:
-    """Give the files there are, those of attachments that are gone too, and what is in the way of a link that is expected."""
-    folder = settings.run_dir / "sandboxes"
-    return _files(settings, expected, _folders(folder), _folders(settings.netns_etc_dir))
+class SandboxFiles:
+    """The files there are, those of attachments that are gone too, and what is in the way of a link that is expected."""
+
+    def __init__(self) -> None:
+        self._attachments: Sequence[AttachmentWanted] = ()
+        self._expected: Mapping[str, str] = {}
+        self._of: dict[tuple[str], Keyed] | None = None
+        self._all: Union[tuple[str], Key, Seen] = Union()
+        self._touched: set[str] = set()
+        self._names: set[str] = set()
+
+    def touched(self, file: SandboxFile) -> None:
+        """Look again at the files of its attachment."""
+        self._touched.add(file.attachment)
+        self._names.add(file.netns_name)
+
+    def forget(self) -> None:
+        self._of = None
+
+    def look(self, attachments: Sequence[AttachmentWanted], settings: Settings) -> Table[Key, Seen]:
+        """Return them by key. Unless all are forgotten only those of attachments are read that came, went or were touched."""
+        if attachments is not self._attachments:
+            self._expect(attachments)
+        if self._of is None:
+            attached, named = _folders(settings.run_dir / "sandboxes"), _folders(settings.netns_etc_dir)
+            self._of = _by_attachment(_files(settings, self._expected, attached, named))
+        elif self._touched:
+            names = self._names | {name for name, owner in self._expected.items() if owner in self._touched}
+            found = _by_attachment(_files(settings, self._expected, sorted(self._touched), sorted(names - {""})))
+            self._of |= {(name,): found.get((name,), {}) for name in self._touched}
+        self._touched, self._names = set(), set()
+        return self._all(self._of)
+
+    def _expect(self, attachments: Sequence[AttachmentWanted]) -> None:
+        expected = _expected_links(attachments)
+        for name, attachment in expected.items() ^ self._expected.items():
+            self._names.add(name)
+            self._touched.add(attachment)
+        self._attachments, self._expected = attachments, expected
 
 
-def files_of(expected: Mapping[str, str], settings: Settings) -> Iterator[Seen]:
-    """Give the same of these attachments alone."""
-    return _files(settings, expected, sorted(expected.values()), sorted(expected))
+def _by_attachment(files: Iterable[tuple[str, Seen]]) -> dict[tuple[str], Keyed]:
+    found: defaultdict[tuple[str], dict[Key, Seen]] = defaultdict(dict)
+    for attachment, seen in files:
+        found[attachment,][seen.object.key] = seen
+    return dict(found)
 
 
 def _files(
     settings: Settings, expected: Mapping[str, str], attachments: Iterable[str], netns_names: Iterable[str]
-) -> Iterator[Seen]:
+) -> Iterator[tuple[str, Seen]]:
+    """Yield the files with the attachments that they are of."""
     contents = dict(_contents(settings.run_dir / "sandboxes", attachments))
     links, foreign = _links(settings, expected, netns_names)
     for place in sorted({*contents, *links, *foreign}):
@@ -43,14 +84,14 @@ def _files(
             content=contents.get(place, ""),
             netns_name=foreign.get(place) or links.get(place, ""),
         )
-        yield Seen(file, is_ours=place not in foreign)
+        yield attachment, Seen(file, is_ours=place not in foreign)
 
 
-def expected_links(wanted: WantedState) -> Mapping[str, str]:
+def _expected_links(attachments: Iterable[AttachmentWanted]) -> Mapping[str, str]:
     """Give the attachment for each named namespace."""
     return {
         attachment.sandbox.value: attachment.name
-        for attachment in wanted.attachments
+        for attachment in attachments
         if attachment.sandbox.kind is SandboxKind.NETNS and attachment.mode is not NetworkMode.HOST
     }
 

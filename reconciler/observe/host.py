@@ -10,9 +10,8 @@ from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import HOST, vlan_of
 from reconciler.model.observed import Keyed, keyed
 from reconciler.model.wanted import WantedState
-from reconciler.observe.files import expected_links, files_of, sandbox_files
 from reconciler.observe.host_facts import host_facts
-from reconciler.observe.memory import Memory
+from reconciler.observe.memory import Memory, Part
 from reconciler.observe.overlay import look_into_overlays
 from reconciler.observe.sandboxes import (
     NearEnds,
@@ -32,8 +31,8 @@ def observe_host(
     now: str,
     memory: Memory,
     promises: Promises = NOTHING_PROMISED,
-) -> Facts:
-    """Give what exists and what `wanted` needs to know. now: RFC 3339 with nanoseconds. Changes nothing but `memory`.
+) -> tuple[Facts, dict[Part, Keyed]]:
+    """Give what `wanted` needs to know, and what exists, in parts. now: RFC 3339 with nanoseconds. Changes nothing but `memory`.
 
     promises: where to look as well, although no attachment may name it any more. What is wrong with one sandbox stands in its
     fact. Raises KernelError when the host itself cannot be looked at.
@@ -43,13 +42,16 @@ def observe_host(
     overlays = [overlay for overlay in memory.overlays.values() if overlay is not None]
     nears = NearEnds({HOST: host.links, **{overlay.ns: overlay.seen.links for overlay in overlays}})
     sandboxes = look_into_sandboxes(wanted, namespaces, nears, memory, promises)
-    seen = sandboxes.seen
-    for overlay in overlays:
-        seen.update(overlay.objects(sandboxes.peers[overlay.ns]))
-    seen.update(memory.host_objects(host, sandboxes.peers[HOST]))
-    seen.update(keyed(host_sysctls(namespaces)))
-    seen.update(_files(wanted, settings, memory))
-    return Facts(host=host_facts(settings, host, now, _parents(wanted)), seen=seen, sandboxes=sandboxes.facts)
+    parts = sandboxes.parts
+    parts.update(
+        ((2, overlay.ns), overlay.objects(memory.peers[overlay.ns](sandboxes.peers[overlay.ns])))
+        for overlay in overlays
+    )
+    parts[3, "host"] = memory.host_objects(host, memory.peers[HOST](sandboxes.peers[HOST]))
+    parts[4, "settings"] = keyed(host_sysctls(namespaces))
+    parts[5, "files"] = memory.files.look(wanted.attachments, settings)
+    facts = Facts(host=host_facts(settings, host, now, _parents(wanted)), sandboxes=sandboxes.facts)
+    return facts, parts
 
 
 _FEW_LINKS: Final = 128
@@ -59,32 +61,22 @@ _FEW_LINKS: Final = 128
 def host_view(namespaces: Namespaces, memory: Memory) -> View:
     """Look at the host's own namespace, as far as `memory` does not know it."""
     namespaces.refresh()
+    memory.hear()
     memory.host = _fresh_view(namespaces, memory)
-    memory.stale_links = None
+    memory.stale_links, memory.stale_names = None, frozenset()
     return memory.host
 
 
 def _fresh_view(namespaces: Namespaces, memory: Memory) -> View:
-    if memory.host is None or (memory.stale_links is not None and len(memory.stale_links) > _FEW_LINKS):
+    links, names = memory.stale_links, memory.stale_names
+    if memory.host is None or (links is not None and len(links) + len(names) > _FEW_LINKS):
         return view(namespaces, HOST)
-    if memory.stale_links is None:
+    if links is None:
         return memory.host
-    return refreshed_view(namespaces, HOST, memory.host, memory.stale_links)
+    return refreshed_view(namespaces, HOST, memory.host, links, names)
 
 
 def _parents(wanted: WantedState) -> frozenset[str]:
     """Name the links that networks sit on, and those below that VLANs are on."""
     named = {network.sublink.parent for network in wanted.networks if network.sublink is not None} - {""}
     return frozenset(named | {vlan[0] for name in named if (vlan := vlan_of(name)) is not None})
-
-
-def _files(wanted: WantedState, settings: Settings, memory: Memory) -> Keyed:
-    """Give the files; where attachments have only come, theirs alone are looked up."""
-    expected = expected_links(wanted)
-    known = memory.files
-    if known is None or known[0].items() - expected.items():
-        memory.files = (expected, keyed(sandbox_files(expected, settings)))
-    elif added := dict(expected.items() - known[0].items()):
-        memory.files = (expected, {**known[1], **keyed(files_of(added, settings))})
-    assert memory.files is not None
-    return memory.files[1]

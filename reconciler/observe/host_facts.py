@@ -34,7 +34,7 @@ def host_facts(settings: Settings, host: View, now: str, parents: frozenset[str]
 
     None: it was not looked for any.
     """
-    foreign = {link.ifindex: link.ifname for link in host.links if not link.is_ours}
+    foreign = {link.ifindex: link.ifname for link in host.foreign}
     uplink = uplink_index(host.routes)
     vtep, underlay = _vtep(settings, host)
     return HostFacts(
@@ -62,7 +62,7 @@ def host_facts(settings: Settings, host: View, now: str, parents: frozenset[str]
 
 def _needed(settings: Settings, host: View) -> Iterator[tuple[IPAddress, str]]:
     """Give the addresses that no network may hide: the host's own, its gateways, the cluster's store."""
-    foreign = {link.ifindex: link.ifname for link in host.links if not link.is_ours}
+    foreign = {link.ifindex: link.ifname for link in host.foreign}
     for entry in host.addresses:
         address = ip_address(entry.address)
         if entry.ifindex in foreign and not (address.is_loopback or address.is_link_local):
@@ -82,9 +82,9 @@ def _uplinks(host: View) -> Iterator[str]:
     Not bridges and pairs, on which sandboxes and machines of others are.
     """
     advertised = advertised_indexes(host.routes)
-    for link in host.links:
+    for link in host.foreign:
         is_of_hardware = link.kind in _OF_HARDWARE and not link.master and link.ifname != "lo"
-        if not link.is_ours and (link.ifindex in advertised or is_of_hardware):
+        if link.ifindex in advertised or is_of_hardware:
             yield link.ifname
 
 
@@ -98,7 +98,7 @@ def _vtep(settings: Settings, host: View) -> tuple[IPAddress | None, int]:
     if not settings.cluster_advertise:
         return None, 0
     wanted = advertised(settings.cluster_advertise)
-    names = {link.ifindex: link.ifname for link in host.links if not link.is_ours}
+    names = {link.ifindex: link.ifname for link in host.foreign}
     found = [(ip_address(entry.address), entry.ifindex) for entry in host.addresses if entry.ifindex in names]
     found = [
         (address, ifindex)

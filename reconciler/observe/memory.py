@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
 from reconciler.facts import Records
-from reconciler.incremental import Union
+from reconciler.incremental import Made, Union
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
 from reconciler.kernel.neighbours import NeighbourDecoder, NeighbourEntry, dump_fdb, dump_neighbours
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.last_answer import LastAnswer
 from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import FdbEntry, Key, Neighbour, Seen
-from reconciler.model.observed import Keyed, Named, SandboxFact, keyed
+from reconciler.model.objects import FdbEntry, Key, Neighbour, Object, SandboxFile, Seen
+from reconciler.model.observed import Keyed, Named, SandboxFact
 from reconciler.model.plan import Operation
-from reconciler.model.wanted import WantedState
-from reconciler.observe.addresses import link_addresses
+from reconciler.model.wanted import SandboxKind, WantedState
+from reconciler.observe.files import SandboxFiles
 from reconciler.observe.firewall import FirewallView
-from reconciler.observe.links import Peer, Peers, near_links
+from reconciler.observe.host_objects import HostObjects
+from reconciler.observe.links import Peer, Peers
 from reconciler.observe.records import decode_records
-from reconciler.observe.routes import unicast_routes
+from reconciler.observe.sysctls import asked_of
 from reconciler.observe.view import View
+
+Part = tuple[int, str]
+"""Of what was seen: a rank, and whose it is. Of a key that is in several the part with the highest rank counts."""
 
 
 class Glimpse(Struct, frozen=True, kw_only=True):
     """What one look into a namespace gave.
 
-    asked: the settings that it was asked for. peers: far ends found there, each with the namespace of the near end, that one's
+    asked: the settings that it was asked for. peers: far ends found there, by the namespace of the near end, each by that one's
     number for this namespace, and the index. sublinks: our macvlan and ipvlan links there, host_nsid its number for the host.
     """
 
     fact: SandboxFact
     asked: frozenset[str] = frozenset()
     seen: Keyed = field(default_factory=dict)
-    peers: tuple[tuple[NsRef, tuple[int, int], Peer], ...] = ()
+    peers: Mapping[NsRef, Peers] = field(default_factory=dict)
     sublinks: tuple[Link, ...] = ()
     host_nsid: int = NSID_NOT_ASSIGNED
 
@@ -88,77 +92,91 @@ def _entry(ns: NsRef, ifname: str, entry: NeighbourEntry) -> FdbEntry | Neighbou
     return None if entry.address is None else Neighbour(ns=ns, ifname=ifname, address=entry.address, mac=entry.mac)
 
 
-class HostObjects:
-    """What the host's own namespace holds. Of a thousand links a change touches few: the others are not made into objects again."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[tuple[Link, Peer | None, str, str], Keyed]] = {}
-
-    def __call__(self, host: View, peers: Peers) -> Keyed:
-        names = host.names()
-        known, self._known = self._known, {}
-        for link in host.links:
-            peer = peers.get((link.peer_nsid, link.peer))
-            basis = (link, peer, names.get(link.master, ""), names.get(link.peer, ""))
-            before = known.get(link.ifindex)
-            if before is None or before[0] != basis:
-                before = (basis, keyed(near_links(HOST, (link,), names, peers)))
-            self._known[link.ifindex] = before
-        links = chain.from_iterable(found.items() for _, found in self._known.values())
-        addresses = link_addresses(HOST, host.addresses, host.own_names())
-        return {**dict(links), **keyed(chain(addresses, unicast_routes(HOST, host.routes, names)))}
-
-
 class Memory(Struct):
     """Kept from pass to pass; a new one remembers nothing, so that everything is looked at.
 
-    host: the host's own namespace. stale_links: of the host, by index, to be looked at again with its addresses and routes; None:
-    its view is as new. sandboxes: those that attachments name. others: namespaces under other names, by name and
+    news: forgets what changed since it was asked last, and says whether it hears of all that changes on the host; None where nobody
+    listens. is_told: what it said. host: the host's own namespace. stale_links: of the host, by index, to be looked at again with
+    its addresses and routes; None: its view is as new. stale_names: the same by name. sandboxes: those that attachments name.
+    names: all named namespaces; stale_namespaces: those of them to be looked for. others: namespaces under other names, by name and
     inode, with what was found in them. overlays: the same for namespaces with names of overlay networks, None for those of others.
-    entries: what the entries in those came to; never stale, so never forgotten.
-    files: all sandbox files, and for whom they were looked up. containers: what their engine said, by the name that the specs call
-    each by. container_files: those of theirs that hold our text. firewall: our tables on the host and in the namespaces of overlay
-    networks; touched_elements: what was done to them since. name_server: the process of the name server
-    that answered last, 0 when none did. revision: commit and dirty flag of the specs, and what they wanted then; asked for in a
-    cluster only. records: reads what the host's own store holds.
+    entries: what the entries in those came to; never stale, so never forgotten. containers: what their engine said, by the name
+    that the specs call each by. container_files: those of theirs that hold our text. firewall: our tables on the host and in the
+    namespaces of overlay networks; touched_elements: what was done to them since. name_server: the process of the name server that
+    answered last, 0 when none did. at_plugins: what exists there. revision: commit and dirty flag of the specs, and what they
+    wanted then; asked for in a cluster only. records: reads what the host's own store holds. asked: says what attachments need of
+    their sandboxes. peers, all_firewalls, seen: put together what was found.
     """
 
+    news: Callable[[], bool] | None = None
+    is_told: bool = False
     host: View | None = None
     stale_links: frozenset[int] | None = None
+    stale_names: frozenset[str] = frozenset()
     sandboxes: dict[NsRef, Glimpse] = field(default_factory=dict)
-    others: dict[tuple[str, int], Glimpse] = field(default_factory=dict)
-    overlays: dict[tuple[str, int], Overlay | None] = field(default_factory=dict)
-    entries: dict[tuple[str, int], Entries] = field(default_factory=dict)
-    files: tuple[Mapping[str, str], Keyed] | None = None
+    names: set[NsRef] | None = None
+    stale_namespaces: set[NsRef] = field(default_factory=set)
+    others: dict[Named, Glimpse] = field(default_factory=dict)
+    overlays: dict[Named, Overlay | None] = field(default_factory=dict)
+    entries: dict[Named, Entries] = field(default_factory=dict)
+    files: SandboxFiles = field(default_factory=SandboxFiles)
     containers: dict[str, ContainerAnswer] = field(default_factory=dict)
     container_files: Keyed | None = None
     firewall: dict[Named, FirewallView] = field(default_factory=dict)
     touched_elements: list[Operation] = field(default_factory=list)
-    all_firewalls: Union[Named, Key, Seen] = field(default_factory=Union)
     name_server: int = 0
+    at_plugins: Keyed = field(default_factory=dict)
     revision: tuple[WantedState, tuple[str, bool]] | None = None
     records: LastAnswer[[Mapping[str, str]], Records] = field(default_factory=lambda: LastAnswer(decode_records))
-    host_objects: LastAnswer[[View, Peers], Keyed] = field(default_factory=lambda: LastAnswer(HostObjects().__call__))
+    asked: Made[str, tuple[NsRef, frozenset[str]] | None] = field(default_factory=lambda: Made(asked_of))
+    peers: defaultdict[NsRef, Union[tuple[NsRef], tuple[int, int], Peer]] = field(
+        default_factory=lambda: defaultdict(Union)
+    )
+    host_objects: HostObjects = field(default_factory=HostObjects)
+    all_firewalls: Union[Named, Key, Seen] = field(default_factory=Union)
+    seen: Union[Part, Key, Seen] = field(default_factory=Union)
+
+    def hear(self) -> None:
+        """Forget what is known to have changed."""
+        self.is_told = self.news is not None and self.news()
 
     def forget(self, namespaces: Iterable[NsRef]) -> None:
         """Look again into these at the next occasion. What is not remembered is fine."""
         for ns in namespaces:
             if ns == HOST:
                 self.host = None
-            else:
-                self.sandboxes.pop(ns, None)
-                self.others = {key: found for key, found in self.others.items() if f"netns:{key[0]}" != ns}
-                self.overlays = {key: found for key, found in self.overlays.items() if f"netns:{key[0]}" != ns}
+                continue
+            self.sandboxes.pop(ns, None)
+            kind, _, name = ns.partition(":")
+            if kind == SandboxKind.NETNS:
+                self.stale_namespaces.add(ns)
+                for known in (self.others, self.overlays):
+                    for named in [named for named in known if named[0] == name]:
+                        del known[named]
 
     def forget_touched(self, operations: Sequence[Operation]) -> None:
-        """Look again where these took place."""
-        self.forget({ns for operation in operations for ns in operation.namespaces()})
+        """Look again where these took place. On the host, as long as events tell what else changed, at the links that they name."""
         for operation in operations:
-            part = operation.object.traits.memory
-            if part == "firewall":
-                self.touched_elements.append(operation)
-            elif part:
-                setattr(self, part, None)
+            self.forget(ns for ns in operation.namespaces() if ns != HOST or not self.is_told)
+            for touched in (operation.before, operation.after):
+                if touched is None:
+                    continue
+                if self.is_told and HOST in touched.touches():
+                    self._forget_on_host(touched)
+                if isinstance(touched, SandboxFile):
+                    self.files.touched(touched)
+            match operation.object.traits.memory:
+                case "container_files":
+                    self.container_files = None
+                case "firewall":
+                    self.touched_elements.append(operation)
+
+    def _forget_on_host(self, touched: Object) -> None:
+        links = {place[1] for place in (*touched.carries(), *touched.sits_on()) if place[0] == HOST and len(place) > 1}
+        if not links or not links.isdisjoint(("all", "default")):  # settings of all links, and links of plugins
+            self.host = None
+        self.stale_names |= links
+        self.stale_links = self.stale_links or frozenset()
 
     def forget_host_links(self, links: frozenset[int]) -> None:
         """Look again at these links of the host, and at its addresses and routes."""
@@ -172,7 +190,8 @@ class Memory(Struct):
             self.containers = {name: found for name, found in self.containers.items() if name not in names}
 
     def forget_all(self) -> None:
-        self.host = self.files = self.container_files = self.revision = None
+        self.host = self.container_files = self.revision = self.names = None
+        self.files.forget()
         self.firewall.clear()
         self.containers.clear()
         self.sandboxes.clear()

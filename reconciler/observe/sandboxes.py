@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -17,38 +17,39 @@ from reconciler.kernel.links import (
     decode_link,
     decode_nsid,
     dump_links,
+    get_link,
     get_link_at,
     get_nsid,
 )
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.routes import decode_route, dump_routes
 from reconciler.model.identifiers import HOST, LINK_GROUP, OVERLAY_PREFIX, NsRef
-from reconciler.model.objects import Key, Namespace, Seen
-from reconciler.model.observed import SandboxFact, keyed
-from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind, WantedState
+from reconciler.model.objects import Namespace, Seen
+from reconciler.model.observed import Keyed, Named, SandboxFact, keyed
+from reconciler.model.wanted import SandboxKind, WantedState
 from reconciler.observe.addresses import link_addresses
-from reconciler.observe.links import Peer, plugin_links, sandbox_links
-from reconciler.observe.memory import Glimpse, Memory
+from reconciler.observe.links import Peer, Peers, plugin_links, sandbox_links
+from reconciler.observe.memory import Glimpse, Memory, Part
 from reconciler.observe.routes import unicast_routes
 from reconciler.observe.sublinks import own_sublinks, sublinks
-from reconciler.observe.sysctls import asked_settings, sandbox_sysctls
+from reconciler.observe.sysctls import sandbox_sysctls
 from reconciler.observe.view import View
 
 _NAMED = f"{SandboxKind.NETNS}:"
+_OVERLAY = f"{_NAMED}{OVERLAY_PREFIX}"
 
 
 class Sandboxes(Struct, kw_only=True):
-    """What was found in all of them. peers: by the namespace of the near end."""
+    """What was found in all of them. parts: by namespace. peers: by the namespace of the near end."""
 
-    nears: NearEnds
     facts: dict[NsRef, SandboxFact] = field(default_factory=dict)
-    seen: dict[Key, Seen] = field(default_factory=dict)
-    peers: defaultdict[NsRef, dict[tuple[int, int], Peer]] = field(default_factory=lambda: defaultdict(dict))
+    parts: dict[Part, Keyed] = field(default_factory=dict)
+    peers: defaultdict[NsRef, dict[tuple[NsRef], Peers]] = field(default_factory=lambda: defaultdict(dict))
 
-    def add(self, found: Glimpse) -> None:
-        self.seen.update(found.seen)
-        for near, place, peer in found.peers:
-            self.peers[near][place] = peer
+    def add(self, ns: NsRef, found: Glimpse) -> None:
+        self.parts[0, ns] = found.seen
+        for near, peers in found.peers.items():
+            self.peers[near][ns,] = peers
 
 
 class NearEnds:
@@ -86,14 +87,19 @@ def view(namespaces: Namespaces, ns: NsRef) -> View:
     )
 
 
-def refreshed_view(namespaces: Namespaces, ns: NsRef, known: View, stale_links: Iterable[int]) -> View:
-    """Give `known` with these links, by index, and all addresses and routes as they are now."""
+def refreshed_view(
+    namespaces: Namespaces, ns: NsRef, known: View, stale_links: Collection[int], stale_names: Collection[str]
+) -> View:
+    """Give `known` with these links, by index and by name, and all addresses and routes as they are now."""
     socket = namespaces.socket(ns)
     links = {link.ifindex: link for link in known.links}
-    stale = tuple(stale_links)
-    for ifindex, reply in zip(stale, socket.batch([get_link_at(ifindex) for ifindex in stale]), strict=True):
+    stale = {*stale_links, *(link.ifindex for link in known.links if link.ifname in stale_names)}
+    asked = [*map(get_link_at, stale), *(get_link(name) for name in stale_names if name)]
+    for ifindex in stale:
         links.pop(ifindex, None)
-        links.update((ifindex, decode_link(found.buffer, found.start, found.end)) for found in reply.answers)
+    for reply in socket.batch(asked):
+        found = (decode_link(answer.buffer, answer.start, answer.end) for answer in reply.answers)
+        links.update((link.ifindex, link) for link in found)
     return View(
         links=tuple(links.values()),
         addresses=tuple(socket.dump(dump_addresses(), decode_address)),
@@ -112,31 +118,34 @@ def look_into_sandboxes(
 
     Those of overlay networks are not looked for.
     """
-    found = Sandboxes(nears=nears)
-    host_names = memory.host.names() if memory.host else {}
-    asked = _asked_by_ns(wanted, promises.sysctls)
+    found = Sandboxes()
+    asked = _asked_by_ns(wanted, promises.sysctls, memory)
     asked = {**dict.fromkeys(_left_behind(promises.sandboxes, asked, namespaces), frozenset[str]()), **asked}
+    before, memory.sandboxes = memory.sandboxes, {}
     for ns, names in asked.items():
-        memory.sandboxes[ns] = glimpse = _remembered(memory, namespaces, ns, names) or _look_into(
-            namespaces, ns, names, nears
-        )
+        glimpse = before.get(ns)
+        if glimpse is None or not _is_current(glimpse, namespaces, ns, names, is_told=memory.is_told):
+            glimpse = _look_into(namespaces, ns, names, nears)
+        memory.sandboxes[ns] = glimpse
         found.facts[ns] = glimpse.fact
-        found.add(glimpse)
-        found.seen.update(keyed(sublinks(ns, glimpse.sublinks, glimpse.host_nsid, host_names)))
-    for ns in memory.sandboxes.keys() - asked.keys():
-        del memory.sandboxes[ns]
+        found.add(ns, glimpse)
+        if glimpse.sublinks and memory.host is not None:
+            parents = {link.ifindex: link.ifname for link in memory.host.links}
+            found.parts[1, ns] = keyed(sublinks(ns, glimpse.sublinks, glimpse.host_nsid, parents))
     found.facts.update(_contested(found.facts))
-    _look_for_ours(found, namespaces, memory)
+    _look_for_ours(found, namespaces, nears, memory)
     return found
 
 
-def _asked_by_ns(wanted: WantedState, promised_sysctls: Iterable[tuple[NsRef, str]]) -> Mapping[NsRef, frozenset[str]]:
+def _asked_by_ns(
+    wanted: WantedState, promised_sysctls: Iterable[tuple[NsRef, str]], memory: Memory
+) -> Mapping[NsRef, frozenset[str]]:
     """Give the namespaces to look into, and which settings to ask each of them for."""
-    attachments: defaultdict[NsRef, list[AttachmentWanted]] = defaultdict(list)
-    for attachment in wanted.attachments:
-        if attachment.mode is not NetworkMode.HOST:
-            attachments[attachment.sandbox.ns].append(attachment)
-    asked = {ns: asked_settings(members) for ns, members in attachments.items()}
+    asked: dict[NsRef, frozenset[str]] = {}
+    for found in memory.asked({attachment.name: (attachment,) for attachment in wanted.attachments}).values():
+        if found is not None:
+            ns, names = found
+            asked[ns] = asked[ns] | names if ns in asked else names
     for ns, name in promised_sysctls:
         if ns != HOST:
             asked[ns] = asked.get(ns, frozenset()) | {name}
@@ -151,12 +160,15 @@ def _left_behind(promised: Iterable[NsRef], asked: Iterable[NsRef], namespaces: 
     return (ns for ns in left if namespaces.present_inode(ns) not in (0, *inodes))
 
 
-def _remembered(memory: Memory, namespaces: Namespaces, ns: NsRef, asked: frozenset[str]) -> Glimpse | None:
-    """Give what is remembered, if it is still of the same namespace and answers the same questions."""
-    known = memory.sandboxes.get(ns)
-    if known is None or known.asked != asked or known.fact.error is not None:
-        return None
-    return known if namespaces.present_inode(ns) == known.fact.inode else None
+def _is_current(known: Glimpse, namespaces: Namespaces, ns: NsRef, asked: frozenset[str], *, is_told: bool) -> bool:
+    """Return whether what is remembered is still of the same namespace and answers the same questions.
+
+    is_told: a name that leads elsewhere would have been forgotten.
+    """
+    if known.asked != asked or known.fact.error is not None:
+        return False
+    is_named = is_told and known.fact.inode != 0 and ns.startswith(_NAMED)
+    return is_named or namespaces.present_inode(ns) == known.fact.inode
 
 
 def _look_into(namespaces: Namespaces, ns: NsRef, asked: frozenset[str], nears: NearEnds) -> Glimpse:
@@ -184,7 +196,7 @@ def _look_into(namespaces: Namespaces, ns: NsRef, asked: frozenset[str], nears: 
         fact=fact,
         asked=asked,
         seen=keyed(objects),
-        peers=tuple(_peers(ns, numbers, seen.links)),
+        peers=_peers(ns, numbers, seen.links),
         sublinks=below,
         host_nsid=host_nsid,
     )
@@ -199,24 +211,34 @@ def _objects(ns: NsRef, seen: View, *, is_ours: bool) -> Iterator[Seen]:
     yield from unicast_routes(ns, seen.routes, names)
 
 
-def _look_for_ours(found: Sandboxes, namespaces: Namespaces, memory: Memory) -> None:
+def _look_for_ours(found: Sandboxes, namespaces: Namespaces, nears: NearEnds, memory: Memory) -> None:
     """Report namespaces of ours that no attachment names, unless one reaches them by another way."""
-    inodes = {fact.inode for fact in found.facts.values()}
-    others: dict[tuple[str, int], Glimpse] = {}
-    names = namespaces.names()
-    for name in names:
-        ns = NsRef(f"{_NAMED}{name}")
-        is_known = ns in found.facts or name.startswith(OVERLAY_PREFIX)
-        inode = 0 if is_known else namespaces.present_inode(ns)
-        if inode and inode not in inodes:
-            known = memory.others.get((name, inode))
-            others[name, inode] = _look_for_mark(namespaces, ns, inode, found.nears) if known is None else known
-            found.add(others[name, inode])
+    names = _names(namespaces, memory)
+    left_over = [] if memory.is_told else namespaces.left_over([ns.removeprefix(_NAMED) for ns in names])
+    unnamed = sorted(ns for ns in names - found.facts.keys() if not ns.startswith(_OVERLAY))
+    inodes = {fact.inode for fact in found.facts.values()} if unnamed else set()
+    others: dict[Named, Glimpse] = {}
+    for ns in unnamed:
+        named = ns.removeprefix(_NAMED), namespaces.present_inode(ns)
+        if named[1] and named[1] not in inodes:
+            known = memory.others.get(named)
+            others[named] = _look_for_mark(namespaces, ns, named[1], nears) if known is None else known
+            found.add(ns, others[named])
     memory.others = others
-    for name in namespaces.left_over(names):
+    for name in left_over:
         ns = NsRef(f"{_NAMED}{name}")
         if ns not in found.facts and not name.startswith(OVERLAY_PREFIX):
-            found.seen.update(keyed([Seen(Namespace(ns=ns, name=name), is_ours=True)]))
+            found.parts[0, ns] = keyed([Seen(Namespace(ns=ns, name=name), is_ours=True)])
+
+
+def _names(namespaces: Namespaces, memory: Memory) -> set[NsRef]:
+    """Return all named namespaces; as long as events tell, only those are looked for that came or went."""
+    stale, memory.stale_namespaces = memory.stale_namespaces, set()
+    if memory.names is None or not memory.is_told:
+        memory.names = {NsRef(f"{_NAMED}{name}") for name in namespaces.names()}
+    for ns in stale:
+        (memory.names.add if namespaces.is_present(ns) else memory.names.discard)(ns)
+    return memory.names
 
 
 def _look_for_mark(namespaces: Namespaces, ns: NsRef, inode: int, nears: NearEnds) -> Glimpse:
@@ -225,7 +247,7 @@ def _look_for_mark(namespaces: Namespaces, ns: NsRef, inode: int, nears: NearEnd
         if not namespaces.is_made_by_us(ns):
             return nothing
         links = namespaces.socket(ns).dump(dump_links(), decode_link)
-        peers = tuple(_peers(ns, nears.numbers(namespaces, ns, links), links))
+        peers = _peers(ns, nears.numbers(namespaces, ns, links), links)
     except ReconcilerError:
         return nothing  # gone while we looked, or not to be read: nothing that we could own up to
     finally:
@@ -248,14 +270,14 @@ def _nsid(namespaces: Namespaces, near: NsRef, ns: NsRef) -> int:
     return next((decode_nsid(a.buffer, a.start, a.end) for a in reply.answers), NSID_NOT_ASSIGNED)
 
 
-def _peers(
-    ns: NsRef, numbers: Iterable[tuple[NsRef, int]], links: Sequence[Link]
-) -> Iterator[tuple[NsRef, tuple[int, int], Peer]]:
+def _peers(ns: NsRef, numbers: Iterable[tuple[NsRef, int]], links: Sequence[Link]) -> Mapping[NsRef, Peers]:
     """Give the far ends of pairs, by how the near ends' namespaces would speak of them."""
     pairs = [link for link in links if link.kind == "veth"]
-    for near, nsid in numbers:
-        if nsid != NSID_NOT_ASSIGNED:
-            yield from ((near, (nsid, link.ifindex), Peer(ns=ns, link=link)) for link in pairs)
+    return {
+        near: {(nsid, link.ifindex): Peer(ns=ns, link=link) for link in pairs}
+        for near, nsid in numbers
+        if nsid != NSID_NOT_ASSIGNED
+    }
 
 
 def _contested(facts: Mapping[NsRef, SandboxFact]) -> Iterator[tuple[NsRef, SandboxFact]]:

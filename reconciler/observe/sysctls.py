@@ -11,7 +11,7 @@ from reconciler.errors import ConfigError
 from reconciler.kernel.sysctl import read_sysctl
 from reconciler.model.identifiers import FORWARDING, HOST, NsRef
 from reconciler.model.objects import Seen, Sysctl
-from reconciler.model.wanted import AttachmentWanted, SandboxKind
+from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind
 from reconciler.sandbox.compile import sysctl_path
 
 if TYPE_CHECKING:  # `validate` reads settings too, and enters no namespace
@@ -51,18 +51,20 @@ def forwarding_sysctls(namespaces: Namespaces, ns: NsRef) -> Iterator[Seen]:
     return _read(namespaces, ns, FORWARDING.values())
 
 
-def asked_settings(attachments: Iterable[AttachmentWanted]) -> frozenset[str]:
-    """Give the paths of what these attachments may need: defaults where the namespace may be ours, what `sysctls` names and the
-    endpoints' sysctl options, the latter with IFNAME in them.
+def asked_of(attachment: AttachmentWanted) -> tuple[NsRef, frozenset[str]] | None:
+    """Give an attachment's sandbox and the paths of what it may need there; None for one on the host.
+
+    Defaults where the namespace may be ours, what `sysctls` names and the sysctl options of endpoints, with IFNAME in them.
     """
-    names = {sysctl_path(name) for attachment in attachments for name, _ in attachment.sysctls}
-    for attachment in attachments:
-        if attachment.sandbox.kind is SandboxKind.NETNS:
-            names.update((_PORTS[0], _PING_GROUPS[0]))
-        for endpoint in attachment.endpoints:
-            if endpoint.options:
-                names.update(_endpoint_paths(dict(endpoint.options).get(ENDPOINT_SYSCTLS, "")))
-    return frozenset(names)
+    if attachment.mode is NetworkMode.HOST:
+        return None
+    names = {sysctl_path(name) for name, _ in attachment.sysctls}
+    if attachment.sandbox.kind is SandboxKind.NETNS:
+        names.update((_PORTS[0], _PING_GROUPS[0]))
+    for endpoint in attachment.endpoints:
+        if endpoint.options:
+            names.update(_endpoint_paths(dict(endpoint.options).get(ENDPOINT_SYSCTLS, "")))
+    return attachment.sandbox.ns, frozenset(names)
 
 
 def sandbox_sysctls(namespaces: Namespaces, ns: NsRef, asked: Iterable[str], ifnames: Iterable[str]) -> Iterator[Seen]:

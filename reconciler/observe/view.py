@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from msgspec import Struct
 
 from reconciler.kernel.addresses import AddressEntry
@@ -10,13 +12,18 @@ from reconciler.kernel.neighbours import NeighbourEntry
 from reconciler.kernel.routes import RouteEntry
 
 
-class View(Struct, frozen=True, kw_only=True):
+class View(Struct, frozen=True, kw_only=True, dict=True):
     """What the kernel says of one namespace. neighbours: asked for in overlay networks' namespaces only."""
 
     links: tuple[Link, ...]
     addresses: tuple[AddressEntry, ...]
     routes: tuple[RouteEntry, ...]
     neighbours: tuple[NeighbourEntry, ...] = ()
+
+    @cached_property
+    def foreign(self) -> tuple[Link, ...]:
+        """The links that are not ours: few where ours come by the thousand."""
+        return tuple(link for link in self.links if not link.is_ours)
 
     def names(self) -> dict[int, str]:
         return {link.ifindex: link.ifname for link in self.links}

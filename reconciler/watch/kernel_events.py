@@ -94,6 +94,10 @@ class KernelEvents(Source):
             is_firewall=self._firewall.follow(self._guarded()),
         )
 
+    def is_following(self, ref: NsRef) -> bool:
+        """Return whether all that happens in this namespace is told."""
+        return ref in self._watched
+
     def _guarded(self) -> frozenset[int]:
         """Return the numbers of namespaces that tables of ours stand in, besides the host's."""
         found = (seen.nsid for ref, seen in self._watched.items() if ref.startswith(f"{_NAMED}{OVERLAY_PREFIX}"))

@@ -25,6 +25,7 @@ from reconciler.spec.load import LoadedSpecs
 from reconciler.status.tell import Status
 from reconciler.status.verdict import unsettled
 from reconciler.watch.brake import Brake
+from reconciler.watch.kernel_events import KernelEvents
 from reconciler.watch.loop import Passed
 from reconciler.watch.path_events import PathEvents
 from reconciler.watch.presence import Presence
@@ -36,19 +37,24 @@ _CONTAINER = f"{SandboxKind.CONTAINER}:"
 
 
 class Passes:
-    """A `watch.loop.Host`. files: says whether all changes of specs are told of; presence: None for a host in no cluster."""
+    """A `watch.loop.Host`.
+
+    files: says whether all changes of specs are told of. kernel: tells what changed there meanwhile. presence: None in no cluster.
+    """
 
     def __init__(
         self,
         settings: Settings,
         backends: Backends,
         files: PathEvents,
+        kernel: KernelEvents,
         presence: Presence | None,
         lock: HostLock,
         progress: Progress | None,
     ) -> None:
         self._settings, self._backends, self._progress = settings, backends, progress
-        self._files, self._presence, self._lock = files, presence, lock
+        self._files, self._kernel, self._presence, self._lock = files, kernel, presence, lock
+        backends.memory.news = self._hear
         self._brake = Brake()
         self._loaded: LoadedSpecs | None = None
         self._last: Report | None = None
@@ -115,6 +121,20 @@ class Passes:
         if is_first:
             _spare_the_collector()
         return passed
+
+    def _hear(self) -> bool:
+        """Take the news of the kernel before a look; return whether all that happens on the host is told.
+
+        What happens in namespaces that are not followed yet is told to nobody: they are looked into each time.
+        """
+        if not self._kernel.is_following(HOST):
+            return False
+        self._forget(self._kernel.drain())
+        memory = self._backends.memory
+        found = [ns for ns, glimpse in memory.sandboxes.items() if glimpse.fact.inode]
+        found += [overlay.ns for overlay in memory.overlays.values() if overlay is not None]
+        memory.forget(ns for ns in found if not self._kernel.is_following(ns))
+        return self._kernel.is_following(HOST)
 
     def _forget(self, dirty: Dirty) -> None:
         """Forget what may not be so any more."""

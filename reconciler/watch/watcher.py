@@ -44,8 +44,9 @@ def watch(
         specs, host_file = Dirty(is_specs=True), Dirty(is_other=True)
         files = PathEvents({settings.specs_dir: specs, **dict.fromkeys(HOST_FILES, host_file)})
         stack.callback(files.close)
-        sources: list[Source] = [containers, files]
-        for make in (lambda: NamesEvents(settings.run_dir), lambda: KernelEvents(backends.namespaces), Signals):
+        kernel = stack.enter_context(closing(KernelEvents(backends.namespaces)))
+        sources: list[Source] = [containers, files, kernel]
+        for make in (lambda: NamesEvents(settings.run_dir), Signals):
             sources.append(stack.enter_context(closing(make())))
         cluster, presence = backends.cluster, None
         if cluster is not None:
@@ -53,6 +54,6 @@ def watch(
         if cluster is not None and settings.cluster_advertise:  # others can reach it
             presence = Presence(cluster.kv, settings.host, cluster.instance, cluster.discovery)
             stack.callback(presence.close)
-        passes = Passes(settings, backends, files, presence, lock, progress)
+        passes = Passes(settings, backends, files, kernel, presence, lock, progress)
         wait = stack.enter_context(waiting_for([*sources, *servers]))
         Loop(passes, sources, listeners, wait).run()

@@ -6,20 +6,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from reconciler.apply.files import apply_files
 from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
 from reconciler.errors import ReconcilerError
 from reconciler.facts import Facts
+from reconciler.incremental import Union
 from reconciler.kernel.netns import Namespaces
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import Namespace, Object, SandboxFile, Seen, Sysctl
+from reconciler.model.objects import Key, Namespace, Object, SandboxFile, Seen, Sysctl
 from reconciler.model.plan import Action, Operation, Outcome
 from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, WantedState
 from reconciler.observe.host import observe_host
-from reconciler.observe.memory import Memory
+from reconciler.observe.memory import Memory, Part
 from reconciler.settings import Settings
 from tests.machine import Machine
 
@@ -45,9 +48,9 @@ class Engine:
 
     def observe(self) -> Facts:
         wanted = WantedState(networks=(), attachments=tuple(self.attachments))
-        observed = observe_host(wanted, self.settings, self.namespaces, NOW, Memory())
+        facts, parts = observe_host(wanted, self.settings, self.namespaces, NOW, Memory())
         self.namespaces.release()
-        return observed
+        return replace(facts, seen=Union[Part, Key, Seen]()(parts))
 
     def look(self, wanted: Object) -> Seen | None:
         """Give what is there under the object's key."""

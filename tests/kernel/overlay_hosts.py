@@ -185,9 +185,14 @@ class Host:
             ),
         )
         with self.machine.inside(self.name):
-            found = observe_host(wanted, self.settings, self.namespaces, NOW, memory or Memory()).seen
+            _, parts = observe_host(wanted, self.settings, self.namespaces, NOW, memory or Memory())
             self.namespaces.release()
-        return {key: each for key, each in found.items() if not isinstance(each.object, SandboxFile)}
+        return {
+            key: each
+            for part in parts.values()
+            for key, each in part.items()
+            if not isinstance(each.object, SandboxFile)
+        }
 
     def _objects(
         self, own: Sequence[Member], members: Sequence[Member], vteps: Mapping[str, IPAddress]

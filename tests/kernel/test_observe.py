@@ -238,8 +238,8 @@ settings = Settings(host="alpha", state_dir=Path("/nowhere"))
 attachments = (engine.attachment("web"), engine.attachment("init", SandboxKind.PID, "{os.getpid()}"))
 wanted = WantedState(networks=(), attachments=attachments)
 with Namespaces(settings.netns_dir, settings.instance) as namespaces:
-    observed = observe_host(wanted, settings, namespaces, engine.NOW, Memory())
-print(("Bridge", "", "lo") in observed.seen, *(type(fact.error).__name__ for fact in observed.sandboxes.values()))
+    facts, parts = observe_host(wanted, settings, namespaces, engine.NOW, Memory())
+print(("Bridge", "", "lo") in parts[3, "host"], *(type(fact.error).__name__ for fact in facts.sandboxes.values()))
 """
     child = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=patient(30), cwd=ROOT
