@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from reconciler.announcements import announcements
@@ -69,8 +70,7 @@ from tests.underlay import hosts_on_switch
 NOW = "2026-01-02T03:04:05.000000006Z"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Net:
+class Net(Struct, frozen=True, kw_only=True):
     """An overlay network: (subnet, VNI) pairs; the gateways are the first addresses."""
 
     name: str
@@ -82,8 +82,7 @@ class Net:
         return derived_id("global network", self.name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Struct, frozen=True, kw_only=True):
     """An endpoint somewhere: the sandbox is called as the attachment, its link eth0."""
 
     name: str
