@@ -8,13 +8,25 @@ and neighbours remember that longer than we do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import NamedTuple
 
 from msgspec import Struct
 
+from reconciler.incremental import changed_keys, indexed
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import Address, Bridge, IPAddress, Key, Macvlan, Neighbour, Seen, VethPair, Vxlan
+from reconciler.model.objects import (
+    Address,
+    Bridge,
+    IPAddress,
+    Key,
+    Macvlan,
+    Neighbour,
+    Seen,
+    VethPair,
+    Vxlan,
+    seen_differ,
+)
 
 LinkRef = tuple[NsRef, str]
 """A link: its namespace, and its name there."""
@@ -40,28 +52,77 @@ def announcements(before: Mapping[Key, Seen], after: Mapping[Key, Seen]) -> tupl
 
     On a segment that is new nobody remembers anything; an address that only went is told to nobody.
     """
-    if before is after:
+    changed = changed_keys(before, after, seen_differ)
+    links = {link for seen in (before, after) for key in changed if key in seen for link in _links(key, seen[key])}
+    if not links:
         return ()
-    old, new = _holders(before), _holders(after)
-    known = {segment for segment, _ in old}
-    return tuple(
+    by_link = indexed(after, _links)
+    keys = [*changed, *(key for link in links for key in by_link.get(link, ()) if key not in changed)]
+    old, new = _holders(_found(before, keys)), _holders(_found(after, keys))
+    moved = [
         Announcement(segment=segment, address=address, holder=holder)
         for (segment, address), holder in new.items()
-        if segment in known and _mac(old.get((segment, address))) != holder.mac
-    )
+        if _mac(old.get((segment, address))) != holder.mac
+    ]
+    known = _Known(before, after, changed)
+    return tuple(each for each in moved if known.has(each.segment))
+
+
+class _Known:
+    """Tells on which segments somebody answered for an address before. A bridge's own address says so of most."""
+
+    def __init__(self, before: Mapping[Key, Seen], after: Mapping[Key, Seen], changed: Set[Key]) -> None:
+        self._before, self._after, self._changed = before, after, changed
+        self._segments: dict[LinkRef, bool] = {}
+
+    def has(self, segment: LinkRef) -> bool:
+        if segment not in self._segments:
+            self._segments[segment] = self._had(segment, {segment}) or self._had(segment, self._links_on(segment))
+        return self._segments[segment]
+
+    def _had(self, segment: LinkRef, links: Set[LinkRef]) -> bool:
+        by_link = indexed(self._after, _links)
+        keys = self._changed | {key for link in links for key in by_link.get(link, ())}
+        return any(where == segment for where, _ in _holders(_found(self._before, keys)))
+
+    def _links_on(self, segment: LinkRef) -> Set[LinkRef]:
+        keys = indexed(self._after, _segments).get(segment, ())
+        return {link for key in keys for link in _links(key, self._after[key])}
+
+
+def _segments(key: Key, seen: Seen) -> Iterator[LinkRef]:
+    """Give the segment that a link is on."""
+    match seen.object:
+        case VethPair(ns=ns, master=master) | Vxlan(ns=ns, master=master):
+            yield ns, master
+        case Macvlan(parent=parent):
+            yield HOST, parent
+
+
+def _links(key: Key, seen: Seen) -> Iterator[LinkRef]:
+    """Give the link that an object tells of who is there, or where it leads to."""
+    match seen.object:
+        case VethPair(peer_ns=ns, peer_ifname=ifname):
+            yield ns, ifname
+        case Macvlan() | Bridge() | Vxlan() | Address() | Neighbour() as found:
+            yield found.ns, found.ifname
+
+
+def _found(seen: Mapping[Key, Seen], keys: Iterable[Key]) -> list[Seen]:
+    return [found for key in keys if (found := seen.get(key)) is not None]
 
 
 def _mac(holder: AddressHolder | None) -> str | None:
     return None if holder is None else holder.mac
 
 
-def _holders(seen: Mapping[Key, Seen]) -> Mapping[tuple[LinkRef, IPAddress], AddressHolder]:
+def _holders(seen: Iterable[Seen]) -> Mapping[tuple[LinkRef, IPAddress], AddressHolder]:
     """Return who answers for each address of our segments, as far as our own objects tell."""
     ends: dict[LinkRef, tuple[LinkRef, str]] = {}
     masters: dict[LinkRef, LinkRef] = {}
     addresses: list[Address] = []
     elsewhere: list[Neighbour] = []
-    for found in seen.values():
+    for found in seen:
         match found.object:
             case VethPair(ns=ns, master=master, peer_ns=peer_ns, peer_ifname=peer_ifname, peer_mac=mac):
                 ends[peer_ns, peer_ifname] = ((ns, master), mac)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv6Address, IPv6Interface, IPv6Network
-from itertools import chain
+from typing import NamedTuple
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from reconciler.dns.tables import name_tables
@@ -19,6 +18,7 @@ from reconciler.firewall.elements import endpoint_elements, firewall_rules, link
 from reconciler.firewall.sources import endpoint_sources, network_sources, overlay_sources
 from reconciler.firewall.tunnels import tunnel_elements
 from reconciler.host_settings import overridden, still_heeding, switch_of
+from reconciler.incremental import Made, Table
 from reconciler.ipam.promises import (
     SysctlPromise,
     endpoint_record,
@@ -34,6 +34,7 @@ from reconciler.model.desired import (
     DesiredState,
     HostFacts,
     RemoteEndpoint,
+    Tunnels,
 )
 from reconciler.model.identifiers import FORWARDING, HOST, NsRef
 from reconciler.model.objects import (
@@ -55,7 +56,20 @@ from reconciler.ports.links import DEFAULT_NETWORK
 from reconciler.ports.promises import ports_record
 from reconciler.sandbox.compile import compile_sandbox
 
-_Part = tuple[tuple[Key, Object], ...]
+Part = Mapping[Key, Object]
+PartName = tuple[int, str, str]
+"""Of a network ("" behind it) or an endpoint of it elsewhere, of an attachment, of what there is one of; the last has its say."""
+
+
+class Compiled(NamedTuple):
+    """names: what the name server shall have in force, of which some may have to stay as it is."""
+
+    parts: Mapping[PartName, Part]
+    names: Part
+
+    def objects(self) -> dict[Key, Object]:
+        parts = (self.parts[name] for name in sorted(self.parts))
+        return {key: found for part in (*parts, self.names) for key, found in part.items()}
 
 
 def compile_objects(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> dict[Key, Object]:
@@ -64,112 +78,136 @@ def compile_objects(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact
     sandboxes: whether a named namespace is ours to make depends on who made the one that is there,
     and containers have files of their own.
     """
-    return Compiler()(desired, sandboxes)
+    return Compiler()(desired, sandboxes).objects()
 
 
 class Compiler:
-    """`compile_objects` for one who asks again: a network, sandbox or remote endpoint that did not change is not compiled again."""
+    """Compiles part by part: a network, sandbox or remote endpoint that did not change is not compiled again."""
 
     def __init__(self) -> None:
-        self._parts: dict[tuple[str, str], tuple[tuple[object, ...], _Part]] = {}
-        self._remotes: dict[str, _Remotes] = {}
+        self._last: tuple[DesiredState, Mapping[NsRef, SandboxFact], Compiled] | None = None
         self._host: HostFacts | None = None
+        self._networks: Made[str, Part] = Made(_part_of(_network_objects))
+        self._ways: Made[str, _Way] = Made(_way_to_remotes)
+        self._remotes: Made[tuple[str, str], Part] = Made(_remote_part)
+        self._attachments: Made[str, Part] = Made(_part_of(_attachment_objects))
+        self._others: Made[str, Part] = Made(lambda make, *inputs: _part(make(*inputs)))
 
-    def __call__(self, desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> dict[Key, Object]:
-        endpoints = _endpoints_by_network(desired.attachments)
-        held = _endpoints_by_network(desired.held)
-        host_gateway = _host_gateway((*desired.networks, *desired.held_networks))
-        default_bridge = next((network for network in desired.networks if network.name == DEFAULT_NETWORK), None)
-        known, self._parts = self._parts, {}
-        remotes, self._remotes = self._remotes, {}
-        objects: dict[Key, Object] = {}
-        host = self._same_host(desired.host)
-        for network in desired.networks:
-            home = replace(network, remote_endpoints=())
-            staying = tuple(endpoint for endpoint in held[network.name] if _is_in_pools(endpoint, network))
-            inputs = (home, tuple(endpoints[network.name]), staying, host)
-            objects.update(self._part(known, "network", network.name, _network_objects, inputs))
-            if network.remote_endpoints and network.wanted.driver in REMOTE and not network.wanted.is_listed:
-                local = (home, (*endpoints[network.name], *staying), host)
-                self._remotes[network.name] = _remotes(remotes.get(network.name), local, network.remote_endpoints)
-                objects.update(self._remotes[network.name].objects())
-        for attachment in desired.attachments:
-            gateway = host_gateway or _own_gateway(attachment)
-            is_ours = _is_made_by_us(attachment, sandboxes)
-            links_on = default_bridge if attachment.links else None
-            fact = sandboxes.get(attachment.ns)
-            container = None if fact is None else fact.container
-            given = (attachment, host, gateway, is_ours, links_on, container)
-            objects.update(self._part(known, "attachment", attachment.name, _attachment_objects, given))
-        between_hosts = tuple(tunnel_elements(desired.tunnels))
-        is_held = any(unit == CLUSTER_UNIT for unit, _ in desired.failures)  # what they are is not known, they stay
-        if (
-            between_hosts
-            or is_held
-            or any(network.is_bridged for network in (*desired.networks, *desired.held_networks))
-        ):
-            _add(objects, (*firewall_rules(), *between_hosts))
-        _add(objects, _forwarding(desired.networks, has_ipv6=desired.host.has_ipv6))
-        _add(objects, name_tables(desired, sandboxes))
-        return objects
+    def __call__(self, desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> Compiled:
+        """Return each part, and all of them, as the very same value as before where nothing is otherwise."""
+        desired = self._on_known_host(desired)
+        if self._last is None or self._last[:2] != (desired, sandboxes):
+            self._last = (desired, sandboxes, self._parts(desired, sandboxes))
+        return self._last[2]
 
-    def _same_host(self, host: HostFacts) -> HostFacts:
-        """Give the very value of before where it is equal: a host may have thousands of routes, and each part compares them."""
-        if self._host is None or self._host != host:
-            self._host = host
-        return self._host
+    def _on_known_host(self, desired: DesiredState) -> DesiredState:
+        """Have the very value of before where it is equal: a host may have thousands of routes, and each part compares them."""
+        if self._host is None or self._host != desired.host:
+            self._host = desired.host
+        return desired if desired.host is self._host else replace(desired, host=self._host)
 
-    def _part(
-        self,
-        known: Mapping[tuple[str, str], tuple[tuple[object, ...], _Part]],
-        kind: str,
-        name: str,
-        make: Callable[..., Iterable[Object]],
-        inputs: tuple[object, ...],
-    ) -> _Part:
-        before = known.get((kind, name))
-        if before is None or before[0] != inputs:
-            before = (inputs, tuple((found.key, found) for found in make(*inputs)))
-        self._parts[kind, name] = before
-        return before[1]
+    def _parts(self, desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> Compiled:
+        host = desired.host
+        parts: dict[PartName, Part] = {}
+        networks = _inputs_of_networks(desired, host)
+        for name, network in self._networks(networks).items():
+            parts[_NETWORK, name, ""] = network
+        ways = self._ways(_inputs_of_ways(desired, networks))
+        far = {
+            (n.name, e.id): (ways[n.name], e) for n in desired.networks if n.name in ways for e in n.remote_endpoints
+        }
+        for (network_name, id_), remote in self._remotes(far).items():
+            parts[_NETWORK, network_name, id_] = remote
+        for name, attachment in self._attachments(_inputs_of_attachments(desired, host, sandboxes)).items():
+            parts[_ATTACHMENT, name, ""] = attachment
+        others = {
+            "firewall": (_shared_rules, desired.tunnels, _has_rules(desired)),
+            "forwarding": (_forwarding, _forwarded_versions(desired)),
+            "names": (name_tables, desired, sandboxes),
+        }
+        others_made = self._others(others)
+        names = others_made.pop("names")
+        parts.update(((_HOST, name, ""), part) for name, part in others_made.items())
+        return Compiled(parts, names)
 
 
-class _Remotes(Struct, frozen=True, kw_only=True):
-    """What leads to the endpoints of one network on other hosts, by their ids. inputs: what all of it depends on."""
+_NETWORK, _ATTACHMENT, _HOST = 1, 2, 3
 
-    inputs: tuple[DesiredNetwork, tuple[DesiredEndpoint, ...], HostFacts]
+
+def _part(found: Iterable[Object]) -> Part:
+    return {each.key: each for each in found}
+
+
+def _part_of(make: Callable[..., Iterable[Object]]) -> Callable[..., Part]:
+    return lambda *inputs: _part(make(*inputs))
+
+
+def _inputs_of_networks(desired: DesiredState, host: HostFacts) -> Mapping[str, tuple[object, ...]]:
+    endpoints, held = _endpoints_by_network(desired.attachments), _endpoints_by_network(desired.held)
+    return {
+        network.name: (_at_home(network), tuple(endpoints[network.name]), _staying(network, held), host)
+        for network in desired.networks
+    }
+
+
+def _at_home(network: DesiredNetwork) -> DesiredNetwork:
+    return replace(network, remote_endpoints=()) if network.remote_endpoints else network
+
+
+def _staying(network: DesiredNetwork, held: Mapping[str, Sequence[DesiredEndpoint]]) -> tuple[DesiredEndpoint, ...]:
+    return tuple(endpoint for endpoint in held.get(network.name, ()) if _is_in_pools(endpoint, network))
+
+
+class _Way(NamedTuple):
+    """How what leads to endpoints of a network on other hosts is compiled."""
+
     compile_remote: RemoteCompiler
-    parts: Mapping[str, tuple[RemoteEndpoint, _Part]]
-
-    def objects(self) -> Iterator[tuple[Key, Object]]:
-        return chain.from_iterable(part for _, part in self.parts.values())
+    host: HostFacts
 
 
-def _remotes(
-    before: _Remotes | None,
-    inputs: tuple[DesiredNetwork, tuple[DesiredEndpoint, ...], HostFacts],
-    endpoints: Sequence[RemoteEndpoint],
-) -> _Remotes:
-    """Compile those endpoints that are not as they were."""
-    if before is None or before.inputs != inputs:
-        compiler = REMOTE[inputs[0].wanted.driver].remote_compiler(*inputs)
-        before = _Remotes(inputs=inputs, compile_remote=compiler, parts={})
-    is_bearable = _bearable(inputs[2])
-    parts = {}
-    for endpoint in endpoints:
-        known = before.parts.get(endpoint.id)
-        if known is None or known[0] != endpoint:
-            known = (
-                endpoint,
-                tuple((found.key, found) for found in before.compile_remote(endpoint) if is_bearable(found)),
-            )
-        parts[endpoint.id] = known
-    return replace(before, parts=parts)
+def _inputs_of_ways(
+    desired: DesiredState, networks: Mapping[str, tuple[object, ...]]
+) -> Mapping[str, tuple[object, ...]]:
+    far = (n for n in desired.networks if n.remote_endpoints and n.wanted.driver in REMOTE and not n.wanted.is_listed)
+    return {network.name: networks[network.name] for network in far}
 
 
-def _add(objects: dict[Key, Object], more: Iterable[Object]) -> None:
-    for found in more:
-        objects[found.key] = found
+def _way_to_remotes(
+    network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], held: Sequence[DesiredEndpoint], host: HostFacts
+) -> _Way:
+    return _Way(REMOTE[network.wanted.driver].remote_compiler(network, (*endpoints, *held), host), host)
+
+
+def _remote_part(way: _Way, endpoint: RemoteEndpoint) -> Part:
+    return _part(filter(_bearable(way.host), way.compile_remote(endpoint)))
+
+
+def _inputs_of_attachments(
+    desired: DesiredState, host: HostFacts, sandboxes: Mapping[NsRef, SandboxFact]
+) -> Mapping[str, tuple[object, ...]]:
+    host_gateway = _host_gateway((*desired.networks, *desired.held_networks))
+    default_bridge = next((network for network in desired.networks if network.name == DEFAULT_NETWORK), None)
+    found: dict[str, tuple[object, ...]] = {}
+    for attachment in desired.attachments:
+        gateway = host_gateway or _own_gateway(attachment)
+        is_ours = _is_made_by_us(attachment, sandboxes)
+        links_on = default_bridge if attachment.links else None
+        fact = sandboxes.get(attachment.ns)
+        container = None if fact is None else fact.container
+        found[attachment.name] = (attachment, host, gateway, is_ours, links_on, container)
+    return found
+
+
+def _has_rules(desired: DesiredState) -> bool:
+    is_held = any(unit == CLUSTER_UNIT for unit, _ in desired.failures)  # what they are is not known, they stay
+    return is_held or any(network.is_bridged for network in (*desired.networks, *desired.held_networks))
+
+
+def _shared_rules(tunnels: Tunnels | None, is_needed: bool) -> Iterator[Object]:
+    between_hosts = tuple(tunnel_elements(tunnels))
+    if between_hosts or is_needed:
+        yield from firewall_rules()
+        yield from between_hosts
 
 
 def _endpoints_by_network(attachments: Sequence[DesiredAttachment]) -> Mapping[str, list[DesiredEndpoint]]:
@@ -271,17 +309,20 @@ def _own_gateway(attachment: DesiredAttachment) -> IPAddress | None:
     )
 
 
-def _forwarding(networks: Sequence[DesiredNetwork], *, has_ipv6: bool) -> Iterator[Sysctl]:
-    """Give the host's forwarding switches, each for the address families in which some network leads outside."""
-    routed = [network for network in networks if network.is_bridged and not network.wanted.is_internal]
+def _forwarded_versions(desired: DesiredState) -> frozenset[int]:
+    """Return the address families in which some network leads outside."""
+    routed = [network for network in desired.networks if network.is_bridged and not network.wanted.is_internal]
     versions = {subnet.subnet.version for network in routed for subnet in network.subnets}
-    if 4 in versions:
-        yield Sysctl(ns=HOST, name=FORWARDING[4], value="1")
-    if 6 in versions and has_ipv6:
-        yield Sysctl(ns=HOST, name=FORWARDING[6], value="1")
+    return frozenset(versions if desired.host.has_ipv6 else versions - {6})
 
 
-def remembered_settings(objects: Mapping[Key, Object], facts: Facts, desired: DesiredState) -> Iterator[Object]:
+def _forwarding(versions: frozenset[int]) -> Iterator[Sysctl]:
+    """Give the host's forwarding switches."""
+    for version in versions:
+        yield Sysctl(ns=HOST, name=FORWARDING[version], value="1")
+
+
+def remembered_settings(objects: Table[Key, Object], facts: Facts, desired: DesiredState) -> Iterator[Object]:
     """Promise what a setting was before us, and want that value again once nobody needs ours.
 
     Settings of a single link go with the link, those in a namespace of ours go with it: neither is remembered. But a bridge that
@@ -290,7 +331,7 @@ def remembered_settings(objects: Mapping[Key, Object], facts: Facts, desired: De
     yield from _closed_loopbacks(objects, facts.seen)
     heeding = tuple(_still_heeding(objects, facts))
     yield from heeding
-    settings = [each for each in objects.values() if isinstance(each, Sysctl) and _outlives_us(each, facts.sandboxes)]
+    settings = tuple(_outliving(objects, facts.sandboxes))
     for sysctl in (*settings, *heeding):
         kept = facts.records.promises.sysctls.get((sysctl.ns, sysctl.name))
         seen = facts.seen.get(sysctl.key)
@@ -342,18 +383,32 @@ def _may_be_needed(ns: NsRef, desired: DesiredState) -> bool:
     return is_unread or any(attachment.ns == ns for attachment in desired.held)
 
 
-def _closed_loopbacks(objects: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[Sysctl]:
-    for bridge in [each for each in objects.values() if isinstance(each, Bridge) and each.ns == HOST]:
+def _closed_loopbacks(objects: Table[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[Sysctl]:
+    for key in objects.index(_own_bridges).get(HOST, ()):
+        bridge = objects[key]
+        assert isinstance(bridge, Bridge)
         closed = Sysctl(unit=bridge.unit, ns=HOST, name=loopback_setting(bridge.ifname), value="0")
         present = seen.get(closed.key)
         if closed.key not in objects and present is not None and present.object != closed:
             yield closed
 
 
-def _outlives_us(sysctl: Sysctl, sandboxes: Mapping[NsRef, SandboxFact]) -> bool:
-    parts = sysctl.name.split("/")
-    is_of_one_link = parts[2:3] in (["conf"], ["neigh"]) and parts[3:4] not in (["all"], ["default"])
-    if sysctl.ns == HOST:
-        return not is_of_one_link
-    fact = sandboxes.get(sysctl.ns)
-    return not is_of_one_link and fact is not None and fact.inode != 0 and not fact.is_ours
+def _own_bridges(key: Key, found: Object) -> Iterator[NsRef]:
+    if isinstance(found, Bridge):
+        yield found.ns
+
+
+def _outliving(objects: Table[Key, Object], sandboxes: Mapping[NsRef, SandboxFact]) -> Iterator[Sysctl]:
+    """Yield the settings that stay when we are gone: those in a namespace of ours go with it."""
+    for ns, keys in objects.index(_lasting).items():
+        fact = sandboxes.get(ns)
+        if ns == HOST or (fact is not None and fact.inode != 0 and not fact.is_ours):
+            yield from (each for key in keys if isinstance(each := objects[key], Sysctl))
+
+
+def _lasting(key: Key, found: Object) -> Iterator[NsRef]:
+    """Pick settings that do not go with a link of their own."""
+    if isinstance(found, Sysctl):
+        parts = found.name.split("/")
+        if parts[2:3] not in (["conf"], ["neigh"]) or parts[3:4] in (["all"], ["default"]):
+            yield found.ns

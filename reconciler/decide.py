@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,13 +12,14 @@ from reconciler.choices import chosen
 from reconciler.cluster.global_networks import ended_endpoints, is_name_taken, with_global_networks
 from reconciler.cluster.objects import cluster_objects, standpoints
 from reconciler.cluster.outage import Shared
-from reconciler.compile import Compiler, remembered_settings
+from reconciler.compile import Compiler, PartName, remembered_settings
 from reconciler.dns.tables import kept_tables
 from reconciler.drivers.remote_told import connecting_plugins, plugin_nodes, plugin_scopes
 from reconciler.errors import ReconcilerError
 from reconciler.facts import Facts
 from reconciler.firewall.published import published_ports
 from reconciler.guard.obey import obeyed
+from reconciler.incremental import Later, Table, Union
 from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_promises
 from reconciler.ipam.gateway_network import with_gateway_network
 from reconciler.ipam.held import Published
@@ -27,40 +29,58 @@ from reconciler.last_answer import LastAnswers
 from reconciler.model.cluster import ClusterState, Place
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import ClusterRecord, Key, KvRecord, NameTables, Object, Seen, Unit
+from reconciler.model.objects import (
+    ClusterRecord,
+    Key,
+    KvRecord,
+    NameTables,
+    Object,
+    Seen,
+    Unit,
+    objects_differ,
+    seen_differ,
+)
 from reconciler.model.observed import Keyed
 from reconciler.model.plan import Plan
 from reconciler.model.wanted import NetworkMode, WantedState
+from reconciler.plan.differing import Differences, Differing
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, link_units, overlay_units, owners
 from reconciler.ports.remarks import address_remarks, forwarding_remarks, ipv6_remarks
 from reconciler.sandbox.readings import kept_readings
 
+_Any = TypeVar("_Any", bound=Object)
+
 
 class Decision(Struct, frozen=True, kw_only=True):
     """What shall be on this host. objects: all that shall exist. seen: what they are to be compared with. owners: whose what is.
 
-    boundaries: what is left alone.
+    boundaries: what is left alone. differences: between objects and seen.
     """
 
     desired: DesiredState
-    objects: Mapping[Key, Object]
-    seen: Mapping[Key, Seen]
+    objects: Table[Key, Object]
+    seen: Table[Key, Seen]
     owners: Owners
     boundaries: Boundaries
+    differences: Differences
 
 
 def compared(decision: Decision, wanted: WantedState, facts: Facts) -> Plan:
     """Return what is to be done, within what the guards allow."""
-    plan = make_plan(decision.objects, decision.seen, decision.owners, decision.boundaries)
+    plan = make_plan(decision.objects, decision.seen, decision.owners, decision.boundaries, decision.differences)
     return obeyed(plan, wanted, decision.owners, facts.sandboxes)
 
 
 class Decider:
-    """Decides again and again: a stage whose input is as it was the last time gives its last answer."""
+    """Decides again and again: what depends on nothing that has changed is as it was. A new one decides the same from nothing."""
 
     def __init__(self) -> None:
         self._ask, self._compiler = LastAnswers(), Compiler()
+        self._compiled: Union[PartName, Key, Object] = Union(objects_differ)
+        self._all: Union[tuple[int], Key, Object] = Union(objects_differ)
+        self._seen: Union[tuple[int], Key, Seen] = Union(seen_differ)
+        self._differing = Differing()
 
     def __call__(
         self, wanted: WantedState, facts: Facts, blocked: Sequence[tuple[Unit, ReconcilerError]] = ()
@@ -76,22 +96,22 @@ class Decider:
         boundaries = Boundaries(
             failures=(*facts.failures, *_unusable(wanted, facts), *desired.failures, *shared.waiting(), *blocked),
             is_pruning=not wanted.has_faults,
-            declared=declared_units(wanted),
+            declared=self._ask(declared_units, wanted),
             told=(*desired.withdrawn, *shared.told(desired)),
             ended=frozenset(ended_endpoints(wanted, cluster, facts.records.promises.endpoints)),
         )
-        objects = self._objects(wanted, desired, facts, leased, shared)
-        links = self._ask(_link_units, wanted, facts.host.name, promises)
-        whose = owners(links, _sandbox_units(wanted, desired, facts), facts.seen, objects.values())
-        if boundaries.failures or not boundaries.is_pruning:
-            self._keep_names(objects, boundaries, facts.zones)
+        objects = self._objects(wanted, desired, facts, leased, shared, boundaries)
+        seen = self._seen({(0,): facts.seen, (1,): shared.seen()})
+        links = Later(lambda: link_units(wanted, facts.host.name, promises.link_units()))
+        sandboxes = Later(lambda: _sandbox_units(wanted, desired, facts))
         remarks = tuple(_remarks(desired, facts))
         return Decision(
             desired=replace(desired, remarks=(*desired.remarks, *remarks)) if remarks else desired,
             objects=objects,
-            seen={**facts.seen, **there} if (there := shared.seen()) else facts.seen,
-            owners=whose,
+            seen=seen,
+            owners=owners(links, sandboxes, seen, objects),
             boundaries=boundaries,
+            differences=self._differing(objects, seen),
         )
 
     def _in_cluster(self, wanted: WantedState, facts: Facts) -> tuple[WantedState, ClusterState]:
@@ -106,18 +126,32 @@ class Decider:
         )
 
     def _objects(
-        self, wanted: WantedState, desired: DesiredState, facts: Facts, leased: Leases, shared: Shared
-    ) -> dict[Key, Object]:
+        self,
+        wanted: WantedState,
+        desired: DesiredState,
+        facts: Facts,
+        leased: Leases,
+        shared: Shared,
+        boundaries: Boundaries,
+    ) -> Table[Key, Object]:
         """Return all that shall exist: on the host, at plugins, in both stores."""
         plugins = facts.records.plugins
-        objects: dict[Key, Object] = {record.key: record for record in _still_to_be_told(shared.cluster, facts)}
-        objects.update(self._ask(self._compiler.__call__, desired, facts.sandboxes))
+        parts, names = self._compiler(desired, facts.sandboxes)
+        compiled = self._compiled(parts)
         nodes = plugin_nodes(connecting_plugins(wanted, plugins), desired.nodes, plugins, facts.incarnations)
-        objects.update((asked.key, asked) for asked in (*plugin_scopes(wanted), *nodes, *leased.asked))
-        objects.update(shared.wanted)
-        objects.update((extra.key, extra) for extra in remembered_settings(objects, facts, desired))
-        objects.update((kept.key, kept) for kept in kept_readings(objects, facts.records.readings))
-        return objects
+        settings = _by_key(remembered_settings(compiled, facts, desired))
+        readings = kept_readings(lambda key: settings.get(key) or compiled.get(key), facts.records.readings)
+        return self._all(
+            {
+                (0,): _by_key(_still_to_be_told(shared.cluster, facts)),
+                (1,): compiled,
+                (2,): _by_key((*plugin_scopes(wanted), *nodes, *leased.asked)),
+                (3,): shared.wanted,
+                (4,): settings,
+                (5,): _by_key(readings),
+                (6,): self._names(names, boundaries, facts.zones),
+            }
+        )
 
     def _promises(self, wanted: WantedState, facts: Facts, cluster: ClusterState) -> Promises:
         """Return what our own store promised, else what we published in the cluster's, else what the kernel still knows."""
@@ -140,16 +174,19 @@ class Decider:
         said = {record.key: record for record in standpoints(wanted, cluster)} if found else {}
         return {**found, **said} if said else found
 
-    def _keep_names(self, objects: dict[Key, Object], boundaries: Boundaries, zones: str) -> None:
+    def _names(self, wanted: Mapping[Key, Object], boundaries: Boundaries, zones: str) -> Mapping[Key, Object]:
         """Leave the names of units alone that are left alone."""
-        wanted = next((each for each in objects.values() if isinstance(each, NameTables)), None)
+        if boundaries.is_pruning and not boundaries.failures:
+            return wanted
+        tables = next((each for each in wanted.values() if isinstance(each, NameTables)), None)
         failed = frozenset(unit for unit, _ in boundaries.failures)
         declared = None if boundaries.is_pruning else boundaries.declared
-        kept = self._ask(kept_tables, wanted, zones, failed, declared, boundaries.ended)
-        if wanted is not None:
-            del objects[wanted.key]
-        if kept is not None:
-            objects[kept.key] = kept
+        kept = self._ask(kept_tables, tables, zones, failed, declared, boundaries.ended)
+        return {} if kept is None else {kept.key: kept}
+
+
+def _by_key(found: Iterable[_Any]) -> dict[Key, _Any]:
+    return {each.key: each for each in found}
 
 
 def _with_published(kept: Promises, cluster: ClusterState) -> Promises:
@@ -168,10 +205,6 @@ def _still_to_be_told(cluster: ClusterState, facts: Facts) -> Iterator[KvRecord]
             seen = facts.seen.get((KvRecord.kind, f"network/{name}"))
             if seen is not None and isinstance(seen.object, KvRecord):
                 yield seen.object
-
-
-def _link_units(wanted: WantedState, host: str, promises: Promises) -> Mapping[str, Unit]:
-    return link_units(wanted, host, promises.link_units())
 
 
 def _sandbox_units(wanted: WantedState, desired: DesiredState, facts: Facts) -> Mapping[NsRef, Unit]:

@@ -6,15 +6,16 @@ Connection tracking keeps a translation as long as packets come, so a peer that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Interface, IPv6Interface
 
 from msgspec import Struct
 
 from reconciler.firewall.published import Translation, translations
+from reconciler.incremental import changed_keys, indexed
 from reconciler.ipam.promises import RECORD_MAX
-from reconciler.model.objects import IPAddress, Key, KvRecord, Seen
+from reconciler.model.objects import IPAddress, Key, KvRecord, Seen, seen_differ
 from reconciler.records.document import Misfit
 from reconciler.records.fields import Fields
 
@@ -35,25 +36,33 @@ class StaleFlows(Struct, frozen=True, kw_only=True):
 
 def stale_flows(before: Mapping[Key, Seen], after: Mapping[Key, Seen]) -> StaleFlows:
     """Compare what was seen before a change with what was seen after it."""
-    if before is after:
-        return StaleFlows()
-    old, new = _translations(before), _translations(after)
+    changed = changed_keys(before, after, seen_differ)
+    old, new = _found(before, changed), _found(after, changed)
+    gone = frozenset(_addresses(old)) - frozenset(_addresses(new))
+    held, hold = _translations(old), _translations(new)
     return StaleFlows(
-        withdrawn=old - new,
-        arrived=frozenset(t for t in new - old if t[0].protocol == "udp"),
-        addresses=frozenset(_addresses(before)) - frozenset(_addresses(after)),
+        withdrawn=held - hold,
+        arrived=frozenset(t for t in hold - held if t[0].protocol == "udp"),
+        addresses=gone - indexed(after, _address_of).keys() if gone else gone,
     )
 
 
-def _translations(seen: Mapping[Key, Seen]) -> frozenset[Translation]:
-    return frozenset(translation for _, translation in translations(seen.values()))
+def _found(seen: Mapping[Key, Seen], keys: Iterable[Key]) -> list[Seen]:
+    return [found for key in keys if (found := seen.get(key)) is not None]
 
 
-def _addresses(seen: Mapping[Key, Seen]) -> Iterator[IPAddress]:
-    """Read the addresses that endpoints were promised; a record that is damaged has none."""
-    for found in seen.values():
-        if isinstance(found.object, KvRecord) and found.object.path.startswith("endpoint/"):
-            with suppress(Misfit):
-                fields = Fields.of(found.object.value, RECORD_MAX)
-                both = fields.interface("ipv4", IPv4Interface), fields.interface("ipv6", IPv6Interface)
-                yield from [interface.ip for interface in both if interface is not None]
+def _translations(seen: Iterable[Seen]) -> frozenset[Translation]:
+    return frozenset(translation for _, translation in translations(seen))
+
+
+def _addresses(seen: Iterable[Seen]) -> Iterator[IPAddress]:
+    return (address for found in seen for address in _address_of(found.object.key, found))
+
+
+def _address_of(key: Key, found: Seen) -> Iterator[IPAddress]:
+    """Read the addresses that an endpoint was promised; a record that is damaged has none."""
+    if isinstance(found.object, KvRecord) and found.object.path.startswith("endpoint/"):
+        with suppress(Misfit):
+            fields = Fields.of(found.object.value, RECORD_MAX)
+            both = fields.interface("ipv4", IPv4Interface), fields.interface("ipv6", IPv6Interface)
+            yield from [interface.ip for interface in both if interface is not None]

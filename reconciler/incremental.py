@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, ItemsView, Iterable, Iterator, Mapping, Set, ValuesView
 from enum import Enum
+from functools import cached_property
 from typing import Any, Final, Generic, TypeVar, cast
 
 K = TypeVar("K", bound=Hashable)
@@ -24,6 +25,10 @@ class _Nothing(Enum):
 _NOTHING: Final = _Nothing.HERE
 
 
+Differ = Callable[[Any, Any], bool]
+"""Says whether two values are to be told apart, either of which may be missing: for values whose equality passes something over."""
+
+
 def _differ(one: object, other: object) -> bool:
     return one is not other and one != other
 
@@ -35,9 +40,10 @@ class Table(Mapping[K, V]):
     1991). So a version costs what it changes, and one that nobody holds goes. In which order entries come says nothing.
     """
 
-    __slots__ = ("_entries", "_indexes", "_newer", "_was")
+    __slots__ = ("_differ", "_entries", "_indexes", "_newer", "_was")
 
-    def __init__(self, entries: Mapping[K, V] | Iterable[tuple[K, V]] = ()) -> None:
+    def __init__(self, entries: Mapping[K, V] | Iterable[tuple[K, V]] = (), differ: Differ = _differ) -> None:
+        self._differ = differ
         self._entries: dict[K, V] = dict(entries)
         self._indexes: dict[object, _Index[K, V, Any]] = {}
         self._newer: Table[K, V] | None = None
@@ -55,13 +61,14 @@ class Table(Mapping[K, V]):
         return self._entries.get(key, default) if self._newer is None else self._old(key, default)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._all()
+        return self.get(cast(K, key), _NOTHING) is not _NOTHING
 
     def __iter__(self) -> Iterator[K]:
         return iter(self._all())
 
     def __len__(self) -> int:
-        return len(self._all())
+        here = self._newest()._entries
+        return len(here) + sum((was is not _NOTHING) - (key in here) for key, was in self._was.items())
 
     def items(self) -> ItemsView[K, V]:
         return self._all().items()
@@ -72,16 +79,16 @@ class Table(Mapping[K, V]):
     def updated(self, put: Mapping[K, V], drop: Iterable[K] = ()) -> Table[K, V]:
         """Return the table with these entries, and without those. Equal values stay the ones that are here."""
         if self._newer is not None:
-            return Table(self._all()).updated(put, drop)
-        entries, was = self._entries, self._was
+            return Table(self._all(), self._differ).updated(put, drop)
+        entries, was, differ = self._entries, self._was, self._differ
         changes: dict[K, V | _Nothing] = {
             key: new for key, new in put.items() if _differ(entries.get(key, _NOTHING), new)
         }
         changes |= {key: _NOTHING for key in drop if key in entries and key not in put}
         if not changes:
             return self
-        newer = Table.__new__(Table)
-        newer._entries, newer._indexes, newer._newer, newer._was = entries, self._indexes, None, {}
+        newer: Table[K, V] = Table((), differ)
+        newer._entries, newer._indexes = entries, self._indexes
         self._entries, self._indexes, self._newer = {}, {}, newer
         for key, new in changes.items():
             was[key] = old = entries.get(key, _NOTHING)
@@ -101,20 +108,19 @@ class Table(Mapping[K, V]):
             keys = before._was.keys() | self._was.keys()
         else:
             keys = before.keys() | self.keys()
-        return {key for key in keys if _differ(before.get(key, _NOTHING), self.get(key, _NOTHING))}
+        return {key for key in keys if self._differ(before.get(key, _NOTHING), self.get(key, _NOTHING))}
 
     def index(self, of: Callable[[K, V], Iterable[X]]) -> Mapping[X, Collection[K]]:
         """Return the keys by what `of` gives for each entry. of: pure; asked once for each, so it is a function of a module.
 
-        The index stays with the newest version, brought up to date by each change: look at it at once.
+        The index goes over to the next version, brought up to date by what that changes: look at it at once.
         """
         found = self._indexes.get(of)
         if found is None:
             found = _Index(of)
             for key, value in self.items():
                 found.change(key, _NOTHING, value)
-            if self._newer is None:
-                self._indexes[of] = found
+            self._indexes[of] = found
         return found.keys
 
     def _newest(self) -> Table[K, V]:
@@ -162,7 +168,7 @@ class Made(Generic[K, V]):
         self._make = make
         self._known: dict[K, tuple[tuple[Any, ...], V]] = {}
 
-    def __call__(self, inputs: Mapping[K, tuple[Any, ...]]) -> Mapping[K, V]:
+    def __call__(self, inputs: Mapping[K, tuple[Any, ...]]) -> dict[K, V]:
         """Return what is made of each; what is not asked for is forgotten."""
         known, self._known = self._known, {}
         for key, given in inputs.items():
@@ -175,14 +181,17 @@ class Made(Generic[K, V]):
 class Union(Generic[P, K, V]):
     """One table of many parts. A key that several parts have is that of the last of them, in the order of their names."""
 
-    def __init__(self) -> None:
+    def __init__(self, differ: Differ = _differ) -> None:
         self._parts: Mapping[P, Mapping[K, V]] = {}
         self._givers: dict[K, tuple[P, ...]] = {}
-        self._table: Table[K, V] = Table()
+        self._differ = differ
+        self._table: Table[K, V] = Table((), differ)
 
     def __call__(self, parts: Mapping[P, Mapping[K, V]]) -> Table[K, V]:
-        """Put these parts together. A part that is the very same as before is not looked into; none is changed afterwards."""
-        before, self._parts = self._parts, dict(parts)
+        """Put these parts together. One that is the very same as before is not looked into; none may be changed afterwards."""
+        before, self._parts = self._parts, parts
+        if before is parts:
+            return self._table
         changed: set[K] = set()
         for name in before.keys() - parts.keys():
             changed |= self._exchange(name, before[name], {})
@@ -196,17 +205,48 @@ class Union(Generic[P, K, V]):
 
     def _exchange(self, name: P, old: Mapping[K, V], new: Mapping[K, V]) -> Set[K]:
         """Note who gives what; return the keys under which the part has something else."""
-        changed = changed_keys(old, new)
+        changed = changed_keys(old, new, self._differ)
+        alone = (name,)
         for key in changed:
             if key not in new:
                 left = tuple(giver for giver in self._givers.pop(key) if giver != name)
                 if left:
                     self._givers[key] = left
             elif key not in old:
-                self._givers[key] = (*self._givers.get(key, ()), name)
+                others = self._givers.get(key)
+                self._givers[key] = alone if others is None else (*others, name)
         return changed
 
 
-def changed_keys(before: Mapping[K, V], after: Mapping[K, V]) -> Set[K]:
+def changed_keys(before: Mapping[K, V], after: Mapping[K, V], differ: Differ = _differ) -> Set[K]:
     """Return the keys under which the two have something else; at the cost of the change where both are versions of a table."""
-    return after.changed_since(before) if isinstance(after, Table) else Table(after).changed_since(before)
+    if not before:
+        return after.keys()
+    if isinstance(after, Table):
+        return after.changed_since(before)
+    return {key for key in before.keys() | after.keys() if differ(before.get(key, _NOTHING), after.get(key, _NOTHING))}
+
+
+def indexed(entries: Mapping[K, V], of: Callable[[K, V], Iterable[X]]) -> Mapping[X, Collection[K]]:
+    """Return the keys by what `of` gives for each entry: see `Table.index`."""
+    return (entries if isinstance(entries, Table) else Table(entries)).index(of)
+
+
+class Later(Mapping[K, V]):
+    """A mapping that is made when somebody looks into it."""
+
+    def __init__(self, make: Callable[[], Mapping[K, V]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _made(self) -> Mapping[K, V]:
+        return self._make()
+
+    def __getitem__(self, key: K) -> V:
+        return self._made[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)

@@ -43,7 +43,7 @@ def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str
     allowed = guarded(loaded, settings, kv, orders)
     desired = had if allowed.wanted == before.wanted else assigned(allowed.wanted, host, records)
     compile_ = Compiler()
-    report = _report(allowed, desired, compile_(had, {}), records.promises, compile_)
+    report = _report(allowed, desired, compile_(had, {}).objects(), records.promises, compile_)
     return Planned(before=before, after=loaded, had=had, report=report)
 
 
@@ -65,7 +65,7 @@ def between(before: LoadedSpecs, after: LoadedSpecs, settings: Settings) -> Plan
         return Planned(before=before, after=after, had=had, report=report)
     had = assigned(before.wanted, host)
     compile_ = Compiler()
-    objects = compile_(had, {})
+    objects = compile_(had, {}).objects()
     records = decode_records({found.path: found.value for found in objects.values() if isinstance(found, KvRecord)})
     report = _report(after, assigned(after.wanted, host, records), objects, records.promises, compile_)
     return Planned(before=before, after=after, had=had, report=report)
@@ -85,8 +85,8 @@ def _report(
     )
     links = link_units(loaded.wanted, desired.host.name, promises.link_units())
     sandboxes = {attachment.sandbox.ns: Unit(attachment=attachment.name) for attachment in loaded.wanted.attachments}
-    objects = compile_(desired, {})
-    whose = owners(links, sandboxes, seen, objects.values())
+    objects = compile_(desired, {}).objects()
+    whose = owners(links, sandboxes, seen, objects)
     plan = obeyed(make_plan(objects, seen, whose, boundaries), _without_drift(loaded.wanted), whose, {})
     return Report(
         desired=desired,

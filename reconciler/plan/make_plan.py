@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from reconciler.errors import AddressesAwaited, NameConflict, ReconcilerError
+from reconciler.incremental import Later, Table
 from reconciler.model.identifiers import NsRef
 from reconciler.model.kinds.base import Place
-from reconciler.model.objects import Key, LinkUp, Object, Seen, Unit
+from reconciler.model.objects import Key, LinkUp, Object, Seen, Unit, objects_differ
 from reconciler.model.plan import Action, Disruption, Operation, Plan
+from reconciler.plan.differing import Differences, Differing
 from reconciler.plan.disruption import disruption_of, must_be_made_anew
 from reconciler.plan.ordering import step
 from reconciler.plan.ownership import Owners
@@ -34,23 +36,30 @@ class Boundaries(Struct, frozen=True, kw_only=True):
     ended: frozenset[Unit] = frozenset()
 
 
-def make_plan(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen], owners: Owners, boundaries: Boundaries) -> Plan:
+def make_plan(
+    wanted: Mapping[Key, Object],
+    seen: Mapping[Key, Seen],
+    owners: Owners,
+    boundaries: Boundaries,
+    differences: Differences | None = None,
+) -> Plan:
     """Give the operations that turn `seen` into `wanted`, in order, and the units left alone with the reason.
 
-    Pure and total: the same input gives the same plan in the same order, whatever the order of the mappings.
+    Pure and total: the same input gives the same plan in the same order, whatever the order of the mappings. differences: what
+    `Differing` gives for the two, to save work.
     """
-    problems = [*boundaries.failures, *_conflicts(wanted, seen)]
+    wanted = wanted if isinstance(wanted, Table) else Table(wanted, objects_differ)
+    differences = differences or Differing()(wanted, seen)
+    problems = [*boundaries.failures, *_conflicts(differences.contested, wanted, seen)]
     blocked = Blocked(unit for unit, _ in problems)
     # Who awaits addresses is left alone but for being given them, or told where they come from.
     stopped = Blocked(unit for unit, error in problems if not isinstance(error, AddressesAwaited))
     problems += boundaries.told
     may_go = _Pruning(owners=owners, blocked=blocked, boundaries=boundaries)
-    free = wanted
-    if problems:
-        free = {k: o for k, o in wanted.items() if not (stopped if o.traits.is_awaited else blocked).covers(o.unit)}
-    changes = _changes(free, seen, may_go)
+    free = _Free(wanted=wanted, blocked=blocked, stopped=stopped)
+    changes = _changes(free, seen, differences.keys | free.barred(), may_go)
     ordered = sorted(changes, key=lambda operation: (step(operation), operation.key))
-    operations = _with_disruption(ordered, owners.members())
+    operations = _with_disruption(ordered, owners)
     return Plan(operations=tuple(operations), problems=tuple(sorted(problems, key=lambda p: (p[0], str(p[1])))))
 
 
@@ -60,6 +69,9 @@ class Blocked:
     def __init__(self, units: Iterable[Unit]) -> None:
         self._units = frozenset(units)
         self._attachments = frozenset(unit.attachment for unit in self._units if unit.attachment)
+
+    def __bool__(self) -> bool:
+        return bool(self._units)
 
     def covers(self, unit: Unit) -> bool:
         """Say whether `unit` is blocked. A failure on one network blocks the attachment's other endpoints too."""
@@ -72,17 +84,53 @@ class Blocked:
         )
 
 
-def _conflicts(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Iterator[tuple[Unit, ReconcilerError]]:
+class _Free(Struct, frozen=True, kw_only=True):
+    """What is wanted, without what is blocked."""
+
+    wanted: Table[Key, Object]
+    blocked: Blocked
+    stopped: Blocked
+
+    def get(self, key: Key) -> Object | None:
+        found: Object | None = self.wanted.get(key)
+        if found is None or (self.stopped if found.traits.is_awaited else self.blocked).covers(found.unit):
+            return None
+        return found
+
+    def barred(self) -> Set[Key]:
+        """Return the keys of blocked units: under these nothing is wanted."""
+        if not self.blocked:
+            return frozenset()
+        by_unit = self.wanted.index(_by_unit)
+        return {key for unit, keys in by_unit.items() if self.blocked.covers(unit) for key in keys}
+
+    def on(self, gone: _Gone) -> Iterator[tuple[Key, Object]]:
+        """Yield what has to be made again, as it may go with what goes."""
+        by_place = self.wanted.index(_by_place) if gone.is_something else {}
+        for key in {key for place in gone.places() for key in by_place.get(place, ())}:
+            if (found := self.get(key)) is not None:
+                yield key, found
+
+
+def _by_unit(key: Key, found: Object) -> Iterator[Unit]:
+    yield found.unit
+
+
+def _by_place(key: Key, found: Object) -> Iterable[Place]:
+    return found.sits_on()
+
+
+def _conflicts(
+    contested: Iterable[Key], wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]
+) -> Iterator[tuple[Unit, ReconcilerError]]:
     """Find foreign objects under names that we need. A foreign address, route or record that is as wanted serves as well."""
 
     def is_own_link(ns: NsRef, ifname: str) -> bool:
         link = seen.get(LinkUp(ns=ns, ifname=ifname).key)
         return link is not None and link.is_ours
 
-    for key, found in seen.items():
-        if found.is_ours or key not in wanted:
-            continue
-        mine, other = wanted[key], found.object
+    for key in contested:
+        mine, other = wanted[key], seen[key].object
         if mine.is_barred_by(other, is_own_link):
             message = f"{other.found_as()} is in the way and not ours; remove or rename it, or choose another name"
             yield mine.unit, NameConflict(message)
@@ -108,21 +156,24 @@ class _Pruning(Struct, frozen=True, kw_only=True):
         return whose in self.boundaries.declared
 
 
-def _changes(wanted: Mapping[Key, Object], seen: Mapping[Key, Seen], pruning: _Pruning) -> Iterator[Operation]:
-    differing = {key: found for key, found in seen.items() if wanted.get(key) != found.object}
+def _changes(wanted: _Free, seen: Mapping[Key, Seen], keys: Iterable[Key], pruning: _Pruning) -> Iterator[Operation]:
+    """keys: of all that may differ."""
     gone = _Gone()
     removals = []
+    after = {key: mine for key in keys if (mine := wanted.get(key)) is not None}
+    differing = {key: found for key in keys if (found := seen.get(key)) and after.get(key) != found.object}
     for key, found in differing.items():
-        unit = _unit_of_removal(found, wanted.get(key), pruning)
+        unit = _unit_of_removal(found, after.get(key), pruning)
         if unit is not None:
             gone.add(found.object)
             removals.append(Operation(action=Action.DELETE, before=found.object, after=None, unit=unit))
     yield from (operation for operation in removals if not gone.takes_along(operation.object))
-    for key, after in wanted.items():
-        if key not in seen or (gone.is_something and gone.may_take_along(after)):
-            yield Operation(action=Action.CREATE, before=None, after=after, unit=after.unit)
+    again = dict(wanted.on(gone))
+    for key, mine in {**after, **again}.items():
+        if key in again or key not in seen:
+            yield Operation(action=Action.CREATE, before=None, after=mine, unit=mine.unit)
         elif key in differing:
-            yield _change(differing[key].object, after)
+            yield _change(differing[key].object, mine)
 
 
 def _unit_of_removal(found: Seen, after: Object | None, pruning: _Pruning) -> Unit | None:
@@ -159,14 +210,14 @@ class _Gone:
         """Say whether `found` surely goes with a link or a namespace that goes."""
         return not self._surely.isdisjoint(found.sits_on())
 
-    def may_take_along(self, found: Object) -> bool:
-        """Say whether `found` may go too, so that it has to be made again."""
-        places = found.sits_on()
-        return not (self._surely.isdisjoint(places) and self._maybe.isdisjoint(places))
+    def places(self) -> Set[Place]:
+        """Return where things may go too, so that they have to be made again."""
+        return self._surely | self._maybe
 
 
-def _with_disruption(operations: Iterable[Operation], members: Mapping[str, tuple[str, ...]]) -> Iterator[Operation]:
+def _with_disruption(operations: Iterable[Operation], owners: Owners) -> Iterator[Operation]:
     """Add what traffic notices, and whose."""
+    members = Later(owners.members)
     for operation in operations:
         disruption = disruption_of(operation.action, operation.before, operation.after)
         if disruption is Disruption.NONE:

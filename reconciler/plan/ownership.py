@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from msgspec import Struct
 
+from reconciler.incremental import Later, indexed
 from reconciler.model.identifiers import (
     HOST,
     NsRef,
@@ -89,25 +91,46 @@ def declared_units(wanted: WantedState) -> frozenset[Unit]:
     return frozenset(networks | {Unit(attachment=attachment.name) for attachment in wanted.attachments})
 
 
+_NOTHING: Final[Mapping[Key, Object]] = {}
+
+
 def owners(
     links: Mapping[str, Unit],
     sandboxes: Mapping[NsRef, Unit],
     seen: Mapping[Key, Seen],
-    wanted: Iterable[Object] = (),
+    wanted: Mapping[Key, Object] = _NOTHING,
 ) -> Owners:
-    """Complete what is known of links by what was seen at their far ends. wanted: tells whose links inside sandboxes are."""
-    peers = {
-        (found.object.peer_ns, found.object.peer_ifname): links[found.object.ifname]
-        for found in seen.values()
-        if isinstance(found.object, VethPair) and found.object.ifname in links
-    }
-    peers |= _sublinks(wanted, seen)
-    peers |= _of_plugins(seen)
-    joined = {ns: Unit(attachment=unit.attachment) for (ns, _), unit in peers.items()}
-    return Owners(links=links, sandboxes={**joined, **sandboxes}, peers=peers)
+    """Complete what is known of links by what was seen at their far ends. wanted: tells whose links inside sandboxes are.
+
+    Nothing is looked up before somebody asks: most passes take nothing away.
+    """
+    peers = Later(lambda: _peers(links, seen, wanted))
+    joined = Later(lambda: {ns: Unit(attachment=unit.attachment) for (ns, _), unit in peers.items()} | dict(sandboxes))
+    return Owners(links=links, sandboxes=joined, peers=peers)
 
 
-def _sublinks(wanted: Iterable[Object], seen: Mapping[Key, Seen]) -> Mapping[tuple[NsRef, str], Unit]:
+def _peers(
+    links: Mapping[str, Unit], seen: Mapping[Key, Seen], wanted: Mapping[Key, Object]
+) -> Mapping[tuple[NsRef, str], Unit]:
+    found = [seen[key].object for key in indexed(seen, _links_apart).get(True, ())]
+    pairs = (each for each in found if isinstance(each, VethPair) and each.ifname in links)
+    peers = {(pair.peer_ns, pair.peer_ifname): links[pair.ifname] for pair in pairs}
+    mine = (wanted[key] for key in indexed(wanted, _on_parent).get(True, ()))
+    return peers | _sublinks(mine, found) | _of_plugins(found)
+
+
+def _links_apart(key: Key, seen: Seen) -> Iterator[bool]:
+    """Pick what tells whose a link in another namespace is."""
+    if isinstance(seen.object, VethPair | OnParent | PluginEndpoint | PluginLink):
+        yield True
+
+
+def _on_parent(key: Key, found: Object) -> Iterator[bool]:
+    if isinstance(found, OnParent):
+        yield True
+
+
+def _sublinks(wanted: Iterable[Object], seen: Iterable[Object]) -> dict[tuple[NsRef, str], Unit]:
     """Tell links on a parent by name; one that was renamed by its parent, if no other is on that."""
     by_name: dict[tuple[NsRef, str], Unit] = {}
     by_parent: defaultdict[tuple[NsRef, str], list[Unit]] = defaultdict(list)
@@ -115,7 +138,7 @@ def _sublinks(wanted: Iterable[Object], seen: Mapping[Key, Seen]) -> Mapping[tup
         by_name[mine.ns, mine.ifname] = mine.unit
         by_parent[mine.ns, mine.parent].append(mine.unit)
     found = {}
-    for link in _on_parents(each.object for each in seen.values()):
+    for link in _on_parents(seen):
         units = by_parent.get((link.ns, link.parent), [])
         unit = by_name.get((link.ns, link.ifname)) or (units[0] if len(units) == 1 else None)
         if unit is not None:
@@ -127,13 +150,9 @@ def _on_parents(objects: Iterable[Object]) -> Iterator[OnParent]:
     return (each for each in objects if isinstance(each, OnParent))
 
 
-def _of_plugins(seen: Mapping[Key, Seen]) -> Mapping[tuple[NsRef, str], Unit]:
+def _of_plugins(found: Iterable[Object]) -> dict[tuple[NsRef, str], Unit]:
     """Give whose each link of a plugin in a sandbox is, by namespace and name."""
-    found = [each.object for each in seen.values() if isinstance(each.object, (PluginEndpoint, PluginLink))]
-    units = {
-        short_id(told.id): Unit(network=told.network, attachment=told.attachment)
-        for told in found
-        if isinstance(told, PluginEndpoint)
-    }
+    told = [each for each in found if isinstance(each, PluginEndpoint)]
+    units = {short_id(each.id): Unit(network=each.network, attachment=each.attachment) for each in told}
     links = (link for link in found if isinstance(link, PluginLink) and link.endpoint in units)
     return {(link.ns, link.ifname): units[link.endpoint] for link in links}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -71,9 +71,9 @@ def seen_as_typed(seen: Mapping[Key, Seen], readings: tuple[Reading, ...]) -> Ma
     return found
 
 
-def kept_readings(wanted: Mapping[Key, Object], readings: tuple[Reading, ...]) -> Iterator[KvRecord]:
-    """Yield the records of settings that are still wanted as they were typed; the others go."""
+def kept_readings(wanted: Callable[[Key], Object | None], readings: tuple[Reading, ...]) -> Iterator[KvRecord]:
+    """Yield the records of settings that are still wanted as they were typed; the others go. wanted: what is, by key."""
     for reading in readings:
-        setting = wanted.get(reading.setting.key)
+        setting = wanted(reading.setting.key)
         if isinstance(setting, Sysctl) and setting.value == reading.typed:
             yield KvRecord(unit=setting.unit, path=reading.path, value=reading.text())

@@ -186,7 +186,7 @@ def seen_as_ours(objects: dict[Key, Object]) -> dict[Key, Seen]:
 def owners_of(*states: dict[Key, Object]) -> Owners:
     kinds = (Bridge, DeadEnd, Vlan, VethPair)
     links = {o.ifname: o.unit for state in states for o in state.values() if isinstance(o, kinds)}
-    wanted = [found for state in states for found in state.values()]
+    wanted = {key: found for state in states for key, found in state.items()}
     return owners(links, {}, seen_as_ours(states[0]), wanted)
 
 

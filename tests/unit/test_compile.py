@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Interface, ip_address, ip_network
 
 from msgspec.structs import replace
 
-from reconciler.compile import Compiler, compile_objects
+from reconciler.compile import Compiler, PartName, compile_objects
+from reconciler.incremental import Union
 from reconciler.model.desired import DesiredNetwork, DesiredState, RemoteEndpoint
 from reconciler.model.identifiers import NsRef, link_local
-from reconciler.model.objects import Address, FdbEntry, FirewallElement, Key, Object, Sysctl, Unit
+from reconciler.model.objects import Address, FdbEntry, FirewallElement, Key, Object, Sysctl, Unit, objects_differ
+from reconciler.model.observed import SandboxFact
 from reconciler.ports.remarks import ipv6_remarks
 from tests.fakes.desired import attachment, endpoint, host_facts, network
 from tests.unit.drivers.test_overlay import overlay
@@ -43,8 +45,18 @@ def entries(objects: dict[Key, Object]) -> dict[str, FdbEntry]:
     return {each.mac: each for each in objects.values() if isinstance(each, FdbEntry)}
 
 
+def kept_compiler() -> Callable[[DesiredState, Mapping[NsRef, SandboxFact]], dict[Key, Object]]:
+    compiler, union = Compiler(), Union[PartName, Key, Object](objects_differ)
+
+    def compiled(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> dict[Key, Object]:
+        parts, names = compiler(desired, sandboxes)
+        return {**union(parts), **names}
+
+    return compiled
+
+
 def test_an_endpoint_elsewhere_that_stays_is_not_compiled_again() -> None:
-    compiler = Compiler()
+    compiler = kept_compiler()
 
     before = entries(compiler(state(zone([far(3), far(4)])), {}))
     after = entries(compiler(state(zone([far(4), far(5)])), {}))
@@ -54,7 +66,7 @@ def test_an_endpoint_elsewhere_that_stays_is_not_compiled_again() -> None:
 
 
 def test_what_is_remembered_is_what_would_be_compiled_anew() -> None:
-    compiler = Compiler()
+    compiler = kept_compiler()
     looks = (
         state(zone([far(3), far(4)])),
         state(zone([far(3), far(4, vtep="198.51.100.9"), far(5)])),
@@ -100,7 +112,7 @@ def test_the_hosts_routes_are_compared_once_not_for_each_member() -> None:
         host = replace(host_facts(), routes=routes)
         return DesiredState(host=host, networks=(network("lan", "172.18.0.0/16"),), attachments=tuple(members))
 
-    compiler = Compiler()
+    compiler = kept_compiler()
     compiler(desired(20), {})
     compared.clear()
 

@@ -24,7 +24,7 @@ ADDRESS = Address(unit=UNIT, ns=NS, ifname="eth0", interface=ip_interface("192.0
 
 def plan_of(seen: list[Object], wanted: list[Object], boundaries: Boundaries | None = None) -> Plan:
     found = {each.key: Seen(each, is_ours=True) for each in seen}
-    whose = owners({}, {NS: Unit(attachment="web")}, found, wanted)
+    whose = owners({}, {NS: Unit(attachment="web")}, found, {each.key: each for each in wanted})
     return make_plan({each.key: each for each in wanted}, found, whose, boundaries or Boundaries())
 
 

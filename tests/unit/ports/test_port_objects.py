@@ -15,6 +15,7 @@ from reconciler.facts import Facts
 from reconciler.firewall.elements import endpoint_elements, link_elements
 from reconciler.firewall.notation import element_text
 from reconciler.firewall.ruleset import TABLES
+from reconciler.incremental import Table
 from reconciler.model.desired import DesiredLink, DesiredState, PortBinding
 from reconciler.model.identifiers import HOST
 from reconciler.model.kinds.kv_record import record_unit
@@ -129,7 +130,7 @@ def test_bridge_without_ports_is_closed_to_loopback_again(value: str, is_changed
     objects = compile_objects(desired, {})
     facts = Facts(host=desired.host, seen={setting.key: Seen(setting, is_ours=False)})
 
-    assert (replace(setting, value="0") in list(remembered_settings(objects, facts, desired))) == is_changed
+    assert (replace(setting, value="0") in list(remembered_settings(Table(objects), facts, desired))) == is_changed
 
 
 def test_record_of_ports_belongs_to_the_attachment() -> None:

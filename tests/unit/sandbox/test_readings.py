@@ -28,10 +28,10 @@ def test_record_stays_as_long_as_the_setting_is_wanted_as_it_was_typed() -> None
     unit = Unit(attachment="a")
     same, other = (Sysctl(unit=unit, ns=READING.ns, name=READING.name, value=value) for value in ("0x20", "32"))
 
-    (kept,) = kept_readings({same.key: same}, (READING,))
+    (kept,) = kept_readings({same.key: same}.get, (READING,))
     assert (kept.unit, kept.path, kept.value) == (unit, READING.path, RECORDS[READING.path])
-    assert list(kept_readings({other.key: other}, (READING,))) == []
-    assert list(kept_readings({}, (READING,))) == []
+    assert list(kept_readings({other.key: other}.get, (READING,))) == []
+    assert list(kept_readings({}.get, (READING,))) == []
 
 
 @given(
