@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address
 from itertools import islice
@@ -208,11 +208,7 @@ def attachment_conflicts(
         ports = list(islice(_port_claims(entry.spec, networks), ports_left))
         ports_left -= len(ports)
         told: set[Path] = set()
-        for claim in (
-            *_sandbox_claims(entry.key, entry.spec, networks),
-            *_endpoint_claims(entry.spec, networks),
-            *ports,
-        ):
+        for claim in (*_claims_beside_ports(entry.key, entry.spec, networks), *ports):
             meetings = (claims[thing].meeting(hosts, is_here=is_here) for thing in claim.rivals or (claim.thing,))
             earlier = next((other for other in meetings if other is not None and other.key != entry.key), None)
             if earlier is not None and claim.path not in told:
@@ -222,6 +218,42 @@ def attachment_conflicts(
             for thing in (claim.thing, *claim.also):
                 claims[thing].add(entry, hosts, is_here=is_here)
     return found.result()
+
+
+def claimed(key: str, spec: AttachmentSpec, networks: NetworkTable) -> Iterator[Hashable]:
+    """Yield all that an attachment is found under by others that claim the same."""
+    for claim in _claims_of(key, spec, networks):
+        yield from (claim.thing, *claim.also)
+
+
+def is_in_conflict(
+    key: str,
+    spec: AttachmentSpec,
+    networks: NetworkTable,
+    host: str,
+    claimants: Callable[[Hashable], Iterable[tuple[str, AttachmentSpec]]],
+) -> bool:
+    """Say whether an attachment wants what another has on one host, as `attachment_conflicts` would. claimants: of a thing."""
+    is_here = is_for_host(spec.hosts, host)
+    for claim in _claims_of(key, spec, networks):
+        for thing in claim.rivals or (claim.thing,):
+            others = _Claims[str]()
+            for name, other in claimants(thing):
+                if name != key:
+                    others.add(name, other.hosts, is_here=is_for_host(other.hosts, host))
+            if others.meeting(spec.hosts, is_here=is_here) is not None:
+                return True
+    return False
+
+
+def _claims_of(key: str, spec: AttachmentSpec, networks: NetworkTable) -> Iterator[_Claim]:
+    yield from _claims_beside_ports(key, spec, networks)
+    yield from _port_claims(spec, networks)
+
+
+def _claims_beside_ports(key: str, spec: AttachmentSpec, networks: NetworkTable) -> Iterator[_Claim]:
+    yield from _sandbox_claims(key, spec, networks)
+    yield from _endpoint_claims(spec, networks)
 
 
 def is_for_host(hosts: tuple[str, ...], host: str) -> bool:

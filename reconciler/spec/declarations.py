@@ -28,12 +28,13 @@ SpecT = TypeVar("SpecT", bound=SpecModel)
 
 
 class Declared(Struct, Generic[SpecT], frozen=True):
-    """One entry. spec None: it has faults, and all that is known of it is its key and place."""
+    """One entry. spec None: it has faults, and all that is known of it is its key and place. text: what it says."""
 
     key: str
     section: str
     document: Document
     spec: SpecT | None
+    text: str
 
     @property
     def source(self) -> Source:
@@ -53,7 +54,11 @@ class Declarations(Struct, frozen=True, kw_only=True):
     is_complete: bool = True
 
 
-def read_declarations(document: Document) -> Declarations:
+_NOTHING: Final = Declarations()
+
+
+def read_declarations(document: Document, before: Declarations = _NOTHING) -> Declarations:
+    """Validate each entry. before: of an earlier state of the document; what is still said so is still the very same spec."""
     data = document.data
     if data is None:
         return Declarations()
@@ -63,8 +68,8 @@ def read_declarations(document: Document) -> Declarations:
     faults = list(_top_faults(document, data))
     is_complete = not faults and not any(len(path) == 1 for path in document.repeated)
     return Declarations(
-        networks=tuple(_entries(document, "networks", data.get("networks"), NetworkSpec, faults)),
-        attachments=tuple(_entries(document, "attachments", data.get("attachments"), AttachmentSpec, faults)),
+        networks=tuple(_entries(document, "networks", NetworkSpec, before.networks, faults)),
+        attachments=tuple(_entries(document, "attachments", AttachmentSpec, before.attachments, faults)),
         expectations=tuple(_expectations(document, data.get(EXPECT), faults)),
         faults=tuple(faults),
         is_complete=is_complete,
@@ -93,12 +98,22 @@ def _expectations(document: Document, data: Tree, faults: list[SpecError]) -> It
 
 
 def _entries(
-    document: Document, section: str, data: Tree, model: type[SpecT], faults: list[SpecError]
+    document: Document,
+    section: str,
+    model: type[SpecT],
+    before: tuple[Declared[SpecT], ...],
+    faults: list[SpecError],
 ) -> Iterator[Declared[SpecT]]:
-    for key, value in data.items() if isinstance(data, dict) else ():
+    known = {entry.key: entry for entry in before}
+    for key, value in document.entries(section):
         if key.startswith("x-"):
             continue
-        yield Declared(key, section, document, _validated(document, (section, key), value, model, faults))
+        text, path, same = repr(value), (section, key), known.get(key)
+        if same is not None and same.spec is not None and same.text == text and path not in document.repeated:
+            spec: SpecT | None = same.spec
+        else:
+            spec = _validated(document, path, value, model, faults)
+        yield Declared(key, section, document, spec, text)
 
 
 def _validated(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from reconciler.errors import SpecError
 from reconciler.spec.document import BYTES_MAX
@@ -35,41 +36,67 @@ class SpecText(Struct, frozen=True):
     is_variables: bool = False
 
 
+_Stamp = tuple[int, int, int, int, int]
+_SETTLED_NS: Final = 2 * 10**9
+"""A file that was written less than that before it was read may be written again without a trace in its times."""
+
+
+class ReadFile(Struct, frozen=True):
+    """What a file held. stamp: what the file system told of it, None where that does not tell whether it was written since.
+
+    said: what the digest is made over.
+    """
+
+    stamp: _Stamp | None
+    text: SpecText
+    said: bytes
+
+
+_NOTHING_READ: Final[Mapping[str, ReadFile]] = {}
+
+
 class SpecFolder(Struct, frozen=True, kw_only=True):
     """texts: variables first, in the order in which later ones override, then the rest sorted by name.
 
     digest: SHA-256, hexadecimal, over names and contents. is_listed: False when nobody can say which files there are.
+    read: the files by path.
     """
 
     texts: tuple[SpecText, ...]
     faults: tuple[SpecError, ...]
     digest: str
     is_listed: bool = True
+    read: Mapping[str, ReadFile] = field(default_factory=dict)
 
 
-def read_folder(specs_dir: Path, *, host: str, shown_as: Path | None = None) -> SpecFolder:
+def read_folder(
+    specs_dir: Path, *, host: str, shown_as: Path | None = None, known: Mapping[str, ReadFile] = _NOTHING_READ
+) -> SpecFolder:
     """Read every spec file below `specs_dir` and the variables that hold for `host`. Never raises for what it finds there.
 
-    shown_as: the folder that names of files begin with, where that is another.
+    shown_as: the folder that names of files begin with, where that is another. known: what was read before, to save work.
     """
-    texts: list[SpecText] = []
+    read: dict[str, ReadFile] = {}
     faults: list[SpecError] = []
-    digest = hashlib.sha256()
-    found: list[tuple[Path, bool]] = []
+    found: list[tuple[str, bool]] = []
+    folder = os.fspath(specs_dir)
     try:
-        found = [(path, True) for path in _variable_files(specs_dir, host)]
-        found += [(path, False) for path in sorted(_spec_files(specs_dir, set(), 0))]
+        found = [(path, True) for path in _variable_files(folder, host)]
+        found += [(path, False) for path in sorted(_spec_files(folder, set(), 0), key=lambda path: path.split("/"))]
     except OSError as error:
-        folder = printable(Path(error.filename or specs_dir))
         text = f"the folder cannot be looked through, so nothing is changed: {error.strerror or error}; check --specs"
-        faults.append(SpecError(folder, 0, 0, text))
+        faults.append(SpecError(printable(error.filename or folder), 0, 0, text))
     except _TooManyFiles as error:
         faults.append(SpecError(printable(error.folder), 0, 0, str(error)))
     is_listed = not faults
     for path, is_variables in found[:FILES_MAX]:
         try:
+            before = known.get(path)
+            if before is not None and before.stamp is not None and before.stamp == _stamp(os.stat(path)):
+                read[path] = before
+                continue
             _check_name(path, is_variables=is_variables)
-            content = _read(path)
+            content, stamp = _read(path)
             text = content.decode()
         except OSError as error:
             faults.append(_unreadable(path, error))
@@ -78,11 +105,17 @@ def read_folder(specs_dir: Path, *, host: str, shown_as: Path | None = None) -> 
         except _Refused as error:
             faults.append(SpecError(printable(path), 0, 0, str(error)))
         else:
-            name = printable(path if shown_as is None else shown_as / path.relative_to(specs_dir))
-            digest.update(f"{name}\0{len(content)}\0".encode() + content)
-            is_template = path.name.endswith(TEMPLATE_SUFFIXES)
-            texts.append(SpecText(name, text.removeprefix("\ufeff"), is_template, is_variables))
-    return SpecFolder(texts=tuple(texts), faults=tuple(faults), digest=digest.hexdigest(), is_listed=is_listed)
+            name = printable(path if shown_as is None else shown_as / os.path.relpath(path, folder))
+            is_template = path.endswith(TEMPLATE_SUFFIXES)
+            held = SpecText(name, text.removeprefix("\ufeff"), is_template, is_variables)
+            read[path] = ReadFile(stamp, held, f"{name}\0{len(content)}\0".encode() + content)
+    return SpecFolder(
+        texts=tuple(each.text for each in read.values()),
+        faults=tuple(faults),
+        digest=hashlib.sha256(b"".join(each.said for each in read.values())).hexdigest(),
+        is_listed=is_listed,
+        read=read,
+    )
 
 
 def plain_files(specs_dir: Path) -> list[Path]:
@@ -120,37 +153,38 @@ class _Refused(Exception):
     pass
 
 
-def _check_name(path: Path, *, is_variables: bool) -> None:
+def _check_name(path: str, *, is_variables: bool) -> None:
     """Refuse what is nearly called as a file that is read: left out in silence, its networks would go."""
-    if is_variables and not path.name.endswith(".yaml"):
-        raise _Refused(f"the file is not read: call it {path.stem}.yaml")
-    if not path.name.endswith(SPEC_SUFFIXES + TEMPLATE_SUFFIXES):
-        suffix = next(".yaml.j2" if one in _MISNAMED else one for one in SPEC_LIKE if path.name.lower().endswith(one))
+    name = os.path.basename(path)
+    if is_variables and not name.endswith(".yaml"):
+        raise _Refused(f"the file is not read: call it {os.path.splitext(name)[0]}.yaml")
+    if not name.endswith(SPEC_SUFFIXES + TEMPLATE_SUFFIXES):
+        suffix = next(".yaml.j2" if one in _MISNAMED else one for one in SPEC_LIKE if name.lower().endswith(one))
         raise _Refused(f"the file is not read: its name must end in {suffix}")
 
 
 class _TooManyFiles(Exception):
-    def __init__(self, folder: Path, message: str) -> None:
+    def __init__(self, folder: str, message: str) -> None:
         super().__init__(message)
         self.folder = folder
 
 
-def printable(path: Path) -> str:
+def printable(path: str | Path) -> str:
     """Give the path as text that every terminal and JSON writer takes, also when its bytes are no UTF-8."""
     text = os.fsencode(path).decode(errors="backslashreplace")
     return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
 
 
-def _variable_files(specs_dir: Path, host: str) -> Iterator[Path]:
-    candidates = [specs_dir / VARIABLES, specs_dir / _VARIABLES_MISNAMED]
+def _variable_files(folder: str, host: str) -> Iterator[str]:
+    names = [VARIABLES, _VARIABLES_MISNAMED]
     if host not in ("", ".", "..") and "/" not in host and "\0" not in host:
-        candidates += [specs_dir / HOSTS / f"{host}.yaml", specs_dir / HOSTS / f"{host}.yml"]
-    return (path for path in candidates if os.path.lexists(path))
+        names += [f"{HOSTS}/{host}.yaml", f"{HOSTS}/{host}.yml"]
+    return (path for name in names if os.path.lexists(path := _inside(folder, name)))
 
 
-def _spec_files(folder: Path, seen: set[tuple[int, int]], depth: int) -> Iterator[Path]:
+def _spec_files(folder: str, seen: set[tuple[int, int]], depth: int) -> Iterator[str]:
     """Walk the folder, through symbolic links too, each folder once."""
-    status = folder.stat()
+    status = os.stat(folder)
     if (status.st_dev, status.st_ino) in seen:
         return
     seen.add((status.st_dev, status.st_ino))
@@ -159,7 +193,7 @@ def _spec_files(folder: Path, seen: set[tuple[int, int]], depth: int) -> Iterato
     files = 0
     with os.scandir(folder) as entries:
         for entry in entries:
-            path = folder / entry.name
+            path = _inside(folder, entry.name)
             if entry.name.startswith(".") or (depth == 0 and entry.name in (HOSTS, VARIABLES, _VARIABLES_MISNAMED)):
                 continue
             if _is_folder(entry):
@@ -171,6 +205,10 @@ def _spec_files(folder: Path, seen: set[tuple[int, int]], depth: int) -> Iterato
                 yield path
 
 
+def _inside(folder: str, name: str) -> str:
+    return name if folder == "." else os.path.join(folder, name)
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     """A symbolic link that leads round in a circle is none: who reads it says so."""
     try:
@@ -179,23 +217,29 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _read(path: Path) -> bytes:
-    """Read a regular file of bounded size; never waits for a writer of a pipe."""
+def _read(path: str) -> tuple[bytes, _Stamp | None]:
+    """Read a regular file of bounded size, with its stamp from before; never waits for a writer of a pipe."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise _Refused("not a regular file")
         content = file.read(BYTES_MAX + 1)
     if len(content) > BYTES_MAX:
         raise _Refused(f"the file is larger than {BYTES_MAX >> 20} MiB: split it")
-    return content
+    is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
+    return content, _stamp(status) if is_settled else None
 
 
-def _unreadable(path: Path, error: OSError) -> SpecError:
+def _stamp(status: os.stat_result) -> _Stamp:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _unreadable(path: str, error: OSError) -> SpecError:
     return SpecError(printable(path), 0, 0, f"cannot be read: {error.strerror or error}")
 
 
-def _not_utf8(path: Path, error: UnicodeDecodeError) -> SpecError:
+def _not_utf8(path: str, error: UnicodeDecodeError) -> SpecError:
     before = bytes(error.object[: error.start])
     line = before.count(b"\n") + 1
     column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1

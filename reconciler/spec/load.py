@@ -5,10 +5,9 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from pathlib import Path
-from typing import ClassVar, Final, TypeVar
+from typing import ClassVar, Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -17,56 +16,77 @@ from reconciler.errors import SpecError
 from reconciler.model.expectation import Expectation
 from reconciler.model.objects import Unit
 from reconciler.model.values import Value
-from reconciler.model.wanted import AttachmentWanted, NetworkMode, NetworkWanted, Source, SpecWarning, WantedState
-from reconciler.spec.attachment import AttachmentSpec, NetworkTable, attachment_faults, attachment_wanted, network_mode
-from reconciler.spec.conflicts import attachment_conflicts, is_for_host, network_conflicts, twice_declared
+from reconciler.model.wanted import NetworkWanted, Source, SpecWarning, WantedState
+from reconciler.spec.attachment import AttachmentSpec, NetworkTable
+from reconciler.spec.checked import NOTHING_CHECKED, CheckedAttachments, checked_attachments
+from reconciler.spec.conflicts import is_for_host, network_conflicts, twice_declared
 from reconciler.spec.declarations import Declarations, Declared, read_declarations
-from reconciler.spec.document import FAULTS_MAX, Document, parse_document, shown
+from reconciler.spec.document import FAULTS_MAX, Document, LineMap, parse_document
 from reconciler.spec.expectation import party_faults
-from reconciler.spec.files import SpecFolder, SpecText, read_folder
-from reconciler.spec.links import HINTS_AMONG_MAX, Linkable, link_faults, linkable
-from reconciler.spec.names import long_name_faults
-from reconciler.spec.network import Fault, NetworkSpec, builtin_networks, network_wanted
+from reconciler.spec.files import ReadFile, SpecFolder, SpecText, read_folder
+from reconciler.spec.links import linkable
+from reconciler.spec.network import NetworkSpec, builtin_networks, network_wanted
 from reconciler.spec.not_yet import not_yet_in_network
 from reconciler.spec.places import Places
-from reconciler.spec.warnings import attachment_warnings, document_warnings, network_warnings, variables_warnings
+from reconciler.spec.warnings import document_warnings, network_warnings, variables_warnings
 
-WantedT = TypeVar("WantedT", NetworkWanted, AttachmentWanted)
-_NOTHING: Final = WantedState(networks=(), attachments=())
+_PLAIN: Final = LineMap()
 
 
-class ParsedFile(Struct, frozen=True):
-    """What one file says by itself. document None: it is no YAML within the limits."""
+class _ParsedFile(Struct, frozen=True):
+    """What one file, or what a template gave, says by itself. document None: it is no YAML within the limits."""
 
     text: str
+    line_map: LineMap
     document: Document | None
     declarations: Declarations
     faults: tuple[SpecError, ...]
     warnings: tuple[SpecWarning, ...] = ()
 
 
+class _Networks(Struct, frozen=True, kw_only=True):
+    """table: all by key. wanted: those without fault, sorted. specs, setting: made of what. is_told: it has faults."""
+
+    table: NetworkTable
+    wanted: tuple[NetworkWanted, ...] = ()
+    specs: tuple[NetworkSpec | None, ...] = ()
+    setting: tuple[object, ...] = ()
+    is_told: bool = True
+
+
+class _Known(Struct, frozen=True, kw_only=True):
+    """What the next load goes on from, so that it costs what has changed. files: by path. parsed: by name."""
+
+    files: Mapping[str, ReadFile] = field(default_factory=dict)
+    parsed: Mapping[str, _ParsedFile] = field(default_factory=dict)
+    networks: _Networks = field(default_factory=lambda: _Networks(table=NetworkTable({}, {})))
+    attachments: CheckedAttachments = NOTHING_CHECKED
+
+
+_NOTHING_KNOWN: Final = _Known()
+
+
 class LoadedSpecs(Value, frozen=True, kw_only=True):
     """faults, warnings: of all files, in the order of their places. digest: SHA-256 over names and contents. files: those read.
 
-    texts: what they hold, so that the same specs can be understood again when the files have changed. parsed: plain spec files
-    by name, so that the next load need not parse again those that did not change. is_listed: False when the folder could not be
-    looked through, so that nobody knows what is declared. folder: where they stand, "" where that is not known. documents: all spec
-    files that are YAML within the limits, templates as they were rendered.
+    texts: what they hold, so that the same specs can be understood again when the files have changed. is_listed: False when the
+    folder could not be looked through, so that nobody knows what is declared. folder: where they stand, "" where that is not known.
+    documents: all spec files that are YAML within the limits, templates as they were rendered. known: for the next load.
     """
 
-    uncompared: ClassVar[frozenset[str]] = frozenset({"parsed", "documents"})
-    unshown: ClassVar[frozenset[str]] = frozenset({"parsed", "documents"})
+    uncompared: ClassVar[frozenset[str]] = frozenset({"documents", "known"})
+    unshown: ClassVar[frozenset[str]] = frozenset({"documents", "known"})
     wanted: WantedState
     faults: tuple[SpecError, ...]
     warnings: tuple[SpecWarning, ...] = ()
     digest: str
     files: tuple[str, ...]
     texts: tuple[SpecText, ...] = ()
-    parsed: Mapping[str, ParsedFile] = field(default_factory=dict)
     is_listed: bool = True
     folder: str = ""
     documents: tuple[Document, ...] = ()
     expectations: tuple[Expectation, ...] = ()
+    known: _Known = _NOTHING_KNOWN
 
 
 NOTHING: Final = LoadedSpecs(wanted=WantedState(networks=(), attachments=()), faults=(), digest="", files=())
@@ -97,14 +117,17 @@ def load_specs(
         is_in_cluster=is_in_cluster,
         is_alone=is_for_host_alone,
     )
-    loaded = _understood(read_folder(specs_dir, host=host, shown_as=shown_as), place, previous)
-    return replace(loaded, folder=os.path.abspath(specs_dir))
+    known = _NOTHING_KNOWN if previous is None else previous.known
+    folder = read_folder(specs_dir, host=host, shown_as=shown_as, known=known.files)
+    return replace(_understood(folder, place, known), folder=os.path.abspath(specs_dir))
 
 
 def load_texts(texts: Sequence[SpecText], *, host: str, digest: str, is_bridge_enabled: bool = True) -> LoadedSpecs:
     """Understand files that were read before; otherwise as `load_specs`. digest: of the folder that they were."""
     folder = SpecFolder(texts=tuple(texts), faults=(), digest=digest)
-    return _understood(folder, _Place(host=host, is_bridge_enabled=is_bridge_enabled, is_in_cluster=True), None)
+    return _understood(
+        folder, _Place(host=host, is_bridge_enabled=is_bridge_enabled, is_in_cluster=True), _NOTHING_KNOWN
+    )
 
 
 class _Place(Struct, frozen=True, kw_only=True):
@@ -116,19 +139,17 @@ class _Place(Struct, frozen=True, kw_only=True):
     is_alone: bool = False
 
 
-def _understood(folder: SpecFolder, place: _Place, previous: LoadedSpecs | None) -> LoadedSpecs:
-    known, before = (previous.parsed, previous.wanted) if previous is not None else ({}, _NOTHING)
+def _understood(folder: SpecFolder, place: _Place, known: _Known) -> LoadedSpecs:
     faults = list(folder.faults)
-    plain = [text for text in folder.texts if not text.is_variables and not text.is_template]
-    parsed = {text.name: _parsed(text, known) for text in plain}
-    faults += [fault for file in parsed.values() for fault in file.faults]
-    warnings = [warning for file in parsed.values() for warning in file.warnings]
+    warnings: list[SpecWarning] = []
+    texts = [(text.name, text.text, _PLAIN) for text in folder.texts if not text.is_variables and not text.is_template]
+    texts += _rendered(folder.texts, place.host, faults, warnings)
+    parsed = {name: _parsed(name, text, line_map, known.parsed.get(name)) for name, text, line_map in texts}
+    for file in parsed.values():
+        faults += (*file.faults, *file.declarations.faults)
+        warnings += file.warnings
     documents = [file.document for file in parsed.values() if file.document is not None]
     declarations = [file.declarations for file in parsed.values() if file.document is not None]
-    for document in _rendered(folder.texts, place.host, faults, warnings):
-        documents.append(document)
-        declarations.append(read_declarations(document))
-    faults += [fault for declared in declarations for fault in declared.faults]
     is_complete = (
         not folder.faults
         and len(documents) == sum(not text.is_variables for text in folder.texts)
@@ -136,21 +157,30 @@ def _understood(folder: SpecFolder, place: _Place, previous: LoadedSpecs | None)
     )
     of_networks = [entry for declared in declarations for entry in declared.networks]
     places = Places(documents)
-    networks = _network_table(of_networks, faults, places, is_all_there=is_complete and not place.is_in_cluster)
+    is_all_there = is_complete and not place.is_in_cluster
+    networks, wrong = _networks(
+        of_networks,
+        known.networks,
+        places,
+        is_all_there=is_all_there,
+        is_bridge_enabled=place.is_bridge_enabled,
+    )
+    faults += wrong
     entries = [entry for declared in declarations for entry in declared.attachments]
     expectations = tuple(each for declared in declarations for each in declared.expectations)
     if is_complete and expectations:
-        faults += party_faults(expectations, (entry.key for entry in entries), networks)
+        faults += party_faults(expectations, (entry.key for entry in entries), networks.table)
     here = _may_be_here(entries, place.host) if place.is_alone else entries
-    among = linkable(entries, networks, place.host)
-    attachments = _attachments(here, networks, among, faults, is_complete=is_complete)
-    warnings += [warning for entry in of_networks for warning in network_warnings(entry)]
-    warnings += [warning for entry in here for warning in attachment_warnings(entry, networks)]
-    ordered = _ordered(faults)
+    among = linkable(entries, networks.table, place.host)
+    attachments = checked_attachments(
+        here, among, known.attachments, is_complete=is_complete, faults_before=len(faults)
+    )
+    warnings += (*attachments.warnings, *(warning for entry in of_networks for warning in network_warnings(entry)))
+    ordered = _ordered([*faults, *attachments.faults])
     return LoadedSpecs(
         wanted=WantedState(
-            networks=_kept(_sorted_networks(networks, is_bridge_enabled=place.is_bridge_enabled), before.networks),
-            attachments=_kept(attachments, before.attachments),
+            networks=networks.wanted,
+            attachments=attachments.wanted,
             has_faults=bool(ordered),
             sources=places,
         ),
@@ -159,10 +189,10 @@ def _understood(folder: SpecFolder, place: _Place, previous: LoadedSpecs | None)
         digest=folder.digest,
         files=tuple(text.name for text in folder.texts),
         texts=folder.texts,
-        parsed=parsed,
         is_listed=folder.is_listed,
         documents=tuple(documents),
         expectations=expectations,
+        known=_Known(files=folder.read, parsed=parsed, networks=networks, attachments=attachments),
     )
 
 
@@ -171,27 +201,20 @@ def _sorted_networks(table: NetworkTable, *, is_bridge_enabled: bool) -> tuple[N
     return tuple(networks[name] for name in sorted(networks) if is_bridge_enabled or name != "bridge")
 
 
-def _kept(now: tuple[WantedT, ...], before: tuple[WantedT, ...]) -> tuple[WantedT, ...]:
-    """Give the very values of before where they are equal, and the very tuple where all are: changes are told by that."""
-    known = {each.name: each for each in before}
-    kept = tuple(old if (old := known.get(each.name)) == each and old is not None else each for each in now)
-    return before if len(kept) == len(before) and all(map(operator.is_, kept, before)) else kept
-
-
-def _parsed(text: SpecText, known: Mapping[str, ParsedFile]) -> ParsedFile:
-    before = known.get(text.name)
-    if before is not None and before.text == text.text:
+def _parsed(name: str, text: str, line_map: LineMap, before: _ParsedFile | None) -> _ParsedFile:
+    if before is not None and before.text == text and before.line_map == line_map:
         return before
-    document, faults = parse_document(text.name, text.text)
-    declarations = Declarations() if document is None else read_declarations(document)
-    warnings = () if document is None else tuple(document_warnings(document, text.text))
-    return ParsedFile(text.text, document, declarations, tuple(faults), warnings)
+    document, faults = parse_document(name, text, line_map)
+    if document is None:
+        return _ParsedFile(text, line_map, None, Declarations(), tuple(faults))
+    declarations = read_declarations(document, before.declarations if before is not None else Declarations())
+    return _ParsedFile(text, line_map, document, declarations, tuple(faults), tuple(document_warnings(document, text)))
 
 
 def _rendered(
     texts: tuple[SpecText, ...], host: str, faults: list[SpecError], warnings: list[SpecWarning]
-) -> Iterator[Document]:
-    """Parse what templates give; they are rendered with the variables, and not at all when those are bad."""
+) -> Iterator[tuple[str, str, LineMap]]:
+    """Yield name, text and lines of what templates give; they are not rendered at all when their variables are bad."""
     variables = [text for text in texts if text.is_variables]
     templates = [text for text in texts if text.is_template]
     values = [parse_document(text.name, text.text) for text in variables]
@@ -206,15 +229,35 @@ def _rendered(
 
     renderer = Renderer(documents, host=host, faults=faults)
     for template, (text, line_map) in rendered(renderer, templates, faults):
-        document, found = parse_document(template.name, text, line_map)
-        faults += found
-        if document is not None:
-            warnings += document_warnings(document, text)
-            yield document
+        yield template.name, text, line_map
 
 
-def _network_table(
-    entries: list[Declared[NetworkSpec]],
+def _networks(
+    entries: Sequence[Declared[NetworkSpec]],
+    before: _Networks,
+    places: Mapping[Unit, Source],
+    *,
+    is_all_there: bool,
+    is_bridge_enabled: bool,
+) -> tuple[_Networks, Sequence[SpecError]]:
+    """Give all networks, and what is wrong with them. Where equal, they are the very values of before."""
+    specs = tuple(entry.spec for entry in entries)
+    setting = (is_all_there, is_bridge_enabled, *(entry.key for entry in entries))
+    if not before.is_told and before.setting == setting and all(map(operator.is_, specs, before.specs)):
+        return replace(before, table=NetworkTable(before.table, places)), ()
+    faults: list[SpecError] = []
+    table = _made_networks(entries, faults, places, is_all_there=is_all_there)
+    for key, network in table.items():
+        if network is not None and network == before.table.get(key):
+            table[key] = before.table[key]
+    wanted = _sorted_networks(table, is_bridge_enabled=is_bridge_enabled)
+    if wanted == before.wanted:
+        wanted = before.wanted
+    return _Networks(table=table, wanted=wanted, specs=specs, setting=setting, is_told=bool(faults)), faults
+
+
+def _made_networks(
+    entries: Sequence[Declared[NetworkSpec]],
     faults: list[SpecError],
     places: Mapping[Unit, Source],
     *,
@@ -290,63 +333,12 @@ def _network(
     return None if found else network
 
 
-def _attachments(
-    entries: list[Declared[AttachmentSpec]],
-    table: NetworkTable,
-    among: Linkable,
-    faults: list[SpecError],
-    *,
-    is_complete: bool,
-) -> tuple[AttachmentWanted, ...]:
-    """Give this host's attachments without fault, sorted. Those on a network with faults, or one that may stand in what
-    could not be read, are left out without another word.
-    """
-    twice = twice_declared(entries, "attachment")
-    host = among.host
-    conflicts = attachment_conflicts(entries, table, host=host)
-    faults += [*twice.faults, *conflicts.faults]
-    bad = twice.keys | conflicts.keys
-    good: list[AttachmentWanted] = []
-    for entry in entries:
-        spec = entry.spec
-        if spec is None:
-            continue
-        found = [*attachment_faults(spec, table), *long_name_faults(entry.key, spec, table)]
-        if is_complete and len(faults) < FAULTS_MAX:
-            found += islice(chain(_undeclared(spec, table), link_faults(spec, among)), FAULTS_MAX)
-        is_declared = all(key in table for key in spec.networks)
-        faults += [entry.fault(path, message) for path, message in found]
-        if (
-            not found
-            and is_declared
-            and entry.key not in bad
-            and is_for_host(spec.hosts, host)
-            and _has_networks(spec, table)
-        ):
-            good.append(attachment_wanted(entry.key, spec, table))
-    return tuple(sorted(good, key=lambda attachment: attachment.name))
-
-
 def _may_be_here(entries: Iterable[Declared[AttachmentSpec]], host: str) -> list[Declared[AttachmentSpec]]:
     known: dict[tuple[str, ...], bool] = {}  # many have the same hosts
     for entry in entries:
         if entry.spec is not None and entry.spec.hosts not in known:
             known[entry.spec.hosts] = is_for_host(entry.spec.hosts, host)
     return [entry for entry in entries if entry.spec is None or known[entry.spec.hosts]]
-
-
-def _undeclared(spec: AttachmentSpec, table: NetworkTable) -> Iterator[Fault]:
-    for key in spec.networks:
-        if key not in table:
-            near = get_close_matches(key[:64], table, n=1) if len(table) <= HINTS_AMONG_MAX else []
-            hint = f"did you mean '{near[0]}'?" if near else "declare it below 'networks'"
-            yield ("networks", key), f"network {shown(key)} not found: {hint}"
-
-
-def _has_networks(spec: AttachmentSpec, table: NetworkTable) -> bool:
-    mode = network_mode(spec, table)
-    default = ("bridge",) if mode is NetworkMode.NETWORKS else (mode,)
-    return all(table.get(key) is not None for key in spec.networks or default)
 
 
 def _ordered(faults: list[SpecError]) -> tuple[SpecError, ...]:

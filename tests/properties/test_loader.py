@@ -103,3 +103,51 @@ def test_any_data_is_specs_or_faults_with_places(one: object, other: object) -> 
     faults, warnings = foreseen(found, Settings(host="alpha"))
     assert all(fault.line for fault in (*found.faults, *faults) if not fault.message.startswith("and "))
     assert all(warning.source.line for warning in (*found.warnings, *warnings))
+
+
+MEMBERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "networks": st.dictionaries(
+            st.sampled_from(["net", "a", "bridge"]),
+            st.fixed_dictionaries({}, optional={"ipv4_address": st.sampled_from(["10.1.0.5", "10.2.0.3"])}),
+            max_size=2,
+        ),
+        "hosts": st.sampled_from(["alpha", "beta", ["al*"], ["beta", "gamma"], []]),
+        "sandbox": st.sampled_from([{"netns": "x"}, {"netns": "y"}, {}]),
+        "ports": st.lists(st.sampled_from(["8080:80", "127.0.0.1:8080:80", "9000-9001:90-91"]), max_size=1),
+        "links": st.lists(st.sampled_from(["w", "v:db"]), max_size=1),
+    },
+)
+EDITS = st.tuples(
+    st.sampled_from(["a.yaml", "b.yaml"]),
+    st.fixed_dictionaries(
+        {
+            "networks": st.dictionaries(st.sampled_from(["net", "a"]), NETWORKS, max_size=2),
+            "attachments": st.dictionaries(st.sampled_from("tuvw"), MEMBERS, max_size=3),
+        }
+    )
+    | DOCUMENTS,
+    st.sampled_from(["", "# A comment.\n"]),
+)
+
+
+def told(found: LoadedSpecs) -> tuple[object, ...]:
+    sources = dict(found.wanted.sources)
+    return found.wanted, [*map(str, found.faults)], found.warnings, found.digest, found.texts, sources
+
+
+@given(st.lists(EDITS, min_size=2, max_size=8))
+def test_what_goes_on_from_an_earlier_load_is_what_a_first_load_gives(edits: list[tuple[str, object, str]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, kept = Path(name), None
+        for file, data, comment in edits:
+            (folder / file).write_text(comment + json.dumps(data, indent=1))
+            before, kept = kept, load_specs(folder, host="alpha", is_in_cluster=False, previous=kept)
+            assert told(kept) == told(load_specs(folder, host="alpha", is_in_cluster=False))
+            again = load_specs(folder, host="alpha", is_in_cluster=False, previous=kept)
+            assert again.wanted.networks is kept.wanted.networks or not kept.wanted.networks
+            assert again.wanted.attachments is kept.wanted.attachments
+            assert before is None or all(
+                new is old for old in before.wanted.attachments for new in kept.wanted.attachments if new == old
+            )
