@@ -121,9 +121,9 @@ def read_folder(
 def plain_files(specs_dir: Path) -> list[Path]:
     """Give the spec files that are no templates. Raises SpecError when the folder cannot be looked through."""
     try:
-        return sorted(path for path in _spec_files(specs_dir, set(), 0) if is_plain(path))
+        return sorted(path for path in map(Path, _spec_files(os.fspath(specs_dir), set(), 0)) if is_plain(path))
     except OSError as error:
-        folder = printable(Path(error.filename or specs_dir))
+        folder = printable(error.filename or specs_dir)
         raise SpecError(
             folder, 0, 0, f"the folder cannot be looked through: {error.strerror or error}; check --specs"
         ) from error
@@ -140,7 +140,7 @@ def is_plain(path: Path) -> bool:
 def read_plain(path: Path) -> str:
     """Read one spec file. Raises SpecError for what is no text of sensible size."""
     try:
-        return _read(path).decode()
+        return _read(os.fspath(path))[0].decode()
     except OSError as error:
         raise _unreadable(path, error) from error
     except UnicodeDecodeError as error:
@@ -235,11 +235,11 @@ def _stamp(status: os.stat_result) -> _Stamp:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _unreadable(path: str, error: OSError) -> SpecError:
+def _unreadable(path: str | Path, error: OSError) -> SpecError:
     return SpecError(printable(path), 0, 0, f"cannot be read: {error.strerror or error}")
 
 
-def _not_utf8(path: str, error: UnicodeDecodeError) -> SpecError:
+def _not_utf8(path: str | Path, error: UnicodeDecodeError) -> SpecError:
     before = bytes(error.object[: error.start])
     line = before.count(b"\n") + 1
     column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
