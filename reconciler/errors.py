@@ -4,6 +4,8 @@
       SpecError            the user mends a spec: file, line, column, what was expected
         ExpectationUnmet   an expectation that the specs do not bring about
       RevisionUnreadable   the specs of a git revision cannot be had (exit 65)
+      FileUnreadable       a saved plan or snapshot is cut off, none, or of another version (exit 65)
+        FileAltered        it was edited: its checksum does not fit
       ConfigError          bad tool configuration (exit 78)
       PlanError            the specs are fine, this host cannot have them as they are
         PoolExhausted      no pool or address left
@@ -41,6 +43,7 @@
         DriftLeft          it drifted, and its specs say to warn only (exit 0)
       Refused              a guard refused the whole command (exit 3)
         AnothersHost       the host is run from another state or spec folder
+        StalePlan          a saved plan was changed, or the specs or the host since (exit 3)
       RolledBack           the specs could not be verified, the last good ones are in force (exit 4)
         Superseded         others were confirmed on trial in their place, and are in force (exit 4)
 
@@ -98,6 +101,14 @@ class ExpectationUnmet(SpecError):
 
 class RevisionUnreadable(ReconcilerError):
     exit_code = ExitCode.BAD_SPECS
+
+
+class FileUnreadable(ReconcilerError):
+    exit_code = ExitCode.BAD_SPECS
+
+
+class FileAltered(FileUnreadable):
+    pass
 
 
 class ConfigError(ReconcilerError):
@@ -342,6 +353,10 @@ class Refused(ReconcilerError):
 
 
 class AnothersHost(Refused):
+    pass
+
+
+class StalePlan(Refused):
     pass
 
 

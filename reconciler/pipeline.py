@@ -112,16 +112,27 @@ def look(
     return View(facts=facts, decision=decision, plan=compared(decision, wanted, facts))
 
 
+Approve = Callable[[LoadedSpecs, Plan], None]
+"""Raises what keeps a plan from being carried out."""
+
+
 def reconcile(
-    settings: Settings, backends: Backends, progress: Progress | None = None, orders: Orders = NO_ORDERS
+    settings: Settings,
+    backends: Backends,
+    progress: Progress | None = None,
+    orders: Orders = NO_ORDERS,
+    approve: Approve | None = None,
 ) -> Report:
     """Bring this host from what it is to what the specs declare. Safe to call again at any time.
+
+    approve: is asked before anything is changed, while no other pass can.
 
     Raises LockHeld when another pass works on this host or specs are on trial, KvUnavailable without a store, AnothersHost when
     the host is run from other folders; all else is in the report.
     """
     tell = Status(settings).told
-    return run_pass(load(settings), settings, backends, progress=progress, orders=orders, tell=tell)
+    loaded = load(settings)
+    return run_pass(loaded, settings, backends, progress=progress, orders=orders, tell=tell, approve=approve)
 
 
 def run_pass(
@@ -133,6 +144,7 @@ def run_pass(
     blocked: Sequence[tuple[Unit, ReconcilerError]] = (),
     orders: Orders = NO_ORDERS,
     tell: Callable[[Report], Report],
+    approve: Approve | None = None,
 ) -> Report:
     """Do all of a pass but reading the specs before it.
 
@@ -140,7 +152,8 @@ def run_pass(
     be overwritten else; gives the report, with what could not be written as a problem.
     """
     with _at_work(settings, backends, orders):
-        return tell(recovered_pass(loaded, settings, orders, _runner(settings, backends, progress, blocked)))
+        run = _runner(settings, backends, progress, blocked, approve)
+        return tell(recovered_pass(loaded, settings, orders, run))
 
 
 def revert(settings: Settings, backends: Backends, trial_id: str, reason: str) -> Report | None:
@@ -168,6 +181,7 @@ def _runner(
     backends: Backends,
     progress: Progress | None = None,
     blocked: Sequence[tuple[Unit, ReconcilerError]] = (),
+    approve: Approve | None = None,
 ) -> Run:
     """Give how specs are brought about: within what the guards allow. For holders of the host's lock.
 
@@ -180,7 +194,7 @@ def _runner(
         if error is not None:
             raise error
         allowed = guarded(loaded, there, backends.kv, orders, host)
-        return _converge(allowed.wanted, allowed, there, backends, progress, blocked)
+        return _converge(allowed.wanted, allowed, there, backends, progress, blocked, approve)
 
     return run
 
@@ -234,6 +248,7 @@ def _converge(
     backends: Backends,
     progress: Progress | None,
     blocked: Sequence[tuple[Unit, ReconcilerError]],
+    approve: Approve | None,
 ) -> Report:
     """Apply, undo what failed half-way, look again until nothing is left to do.
 
@@ -241,6 +256,8 @@ def _converge(
     something is looked at once more before that counts: it may have gone between two dumps of one look, so that the plan lacked it.
     """
     first = announced = view = look(wanted, settings, backends, blocked)
+    if approve is not None:
+        approve(loaded, first.plan)
     outcomes: list[Outcome] = []
     failed = list(blocked)
     missed: dict[Unit, View] = {}

@@ -17,6 +17,9 @@ class _Place(NamedTuple):
 
 
 COMMANDS: Final = {
+    "apply": _Place(
+        "passes", "Carry out a saved plan (`reconcile --dry-run --out PLAN`), exactly that or nothing.", "apply_"
+    ),
     "attachment": _Place("inspection", "Show attachments as the last pass left them."),
     "completion": _Place("completion", "Print the completion script of a shell."),
     "down": _Place("passes", "Remove all that is ours from this host, and nothing else."),
@@ -48,7 +51,7 @@ COMMANDS: Final = {
 }
 
 _MEANT: Final = {
-    **dict.fromkeys(("apply", "reconcile", "run", "up"), "reconcile"),
+    **dict.fromkeys(("reconcile", "run", "up"), "reconcile"),
     **dict.fromkeys(("diff", "plan", "preview"), "reconcile --dry-run"),
     **dict.fromkeys(("check", "lint"), "reconcile validate"),
     **dict.fromkeys(("list", "ls", "networks"), "reconcile network ls"),

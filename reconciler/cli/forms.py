@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 GIT: Final = "git:"
 AGAINST: Final = ("live", "status", "empty")
 FORMS: Final = ("text", "json", "markdown", "github", "sarif", "junit")
+CONDITIONS: Final = ("delete", "recreate", "flap", "drift", "reach-gained", "reach-lost", "exposed")
+"""Those of `reconciler.review.conditions`, which is imported by those who review."""
 METAVAR: Final = f"{'|'.join(FORMS)}[=FILE]"
 
 
@@ -40,6 +42,23 @@ class Against(click.ParamType[str]):
         if value not in AGAINST and not is_revision:
             self.fail(f"{value!r} is none of {', '.join(AGAINST)} and git:REV[:PATH]", param, ctx)
         return value
+
+
+class Conditions(click.ParamType[tuple[str, ...]]):
+    """Conditions with commas between."""
+
+    name = "conditions"
+
+    def convert(
+        self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = tuple(word.strip() for word in value.split(","))
+        unknown = next((word for word in words if word not in CONDITIONS), None)
+        if unknown is not None:
+            self.fail(f"{unknown!r} is none of {', '.join(CONDITIONS)}", param, ctx)
+        return words
 
 
 class Output(click.ParamType[Form]):
@@ -75,7 +94,7 @@ def write_out(forms: Sequence[Form], render: Callable[[str, bool], str]) -> None
         if form.file is None:
             show(render(form.name, has_colours(sys.stdout)))
         else:
-            _write(form.file, render(form.name, False))
+            write_file(form.file, render(form.name, False))
 
 
 def for_machines(name: str, checked: Checked, specs_dir: str) -> str:
@@ -89,7 +108,8 @@ def for_machines(name: str, checked: Checked, specs_dir: str) -> str:
     return junit(checked)
 
 
-def _write(file: str, text: str) -> None:
+def write_file(file: str, text: str) -> None:
+    """Raises ReconcilerError for a file that cannot be written."""
     try:
         with open(file, "w", encoding="utf-8", errors="backslashreplace") as opened:
             opened.write(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import click
 
@@ -26,6 +27,28 @@ def apply_pass(context: click.Context, orders: Orders) -> ExitCode:
     enter_host(invoked.settings)
     with open_backends(invoked.settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
         report = pipeline.reconcile(invoked.settings, backends, bar, orders)
+    return _finish(invoked, report, started)
+
+
+@click.command("apply")
+@global_options()
+@click.argument("file", metavar="PLAN")
+@click.pass_context
+def apply_(context: click.Context, *, file: str) -> ExitCode:
+    """Carry out a saved plan (`reconcile --dry-run --out PLAN`), exactly that or nothing.
+
+    It is refused with exit code 3 when the specs or this host are not as they were, and told what differs.
+    """
+    from reconciler import pipeline
+    from reconciler.backends import open_backends
+    from reconciler.cli.saved_plan import read_plan
+
+    started, invoked = time.monotonic(), begin(context)
+    settings = invoked.settings
+    saved = read_plan(file, settings)
+    enter_host(settings)
+    with open_backends(settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
+        report = pipeline.reconcile(settings, backends, bar, saved.orders, partial(saved.check, settings))
     return _finish(invoked, report, started)
 
 

@@ -48,6 +48,12 @@ def plan_document(report: Report, issues: Sequence[Unsettled], drift: Container[
     }
 
 
+def changes_by_address(operations: Sequence[Operation]) -> dict[str, Json]:
+    """Give what is done to each object, whatever the order."""
+    changes = _by_key(operations)
+    return {_address(found[-1].object): _change(found, None) for _, found in sorted(changes.items())}
+
+
 def _by_key(operations: Sequence[Operation]) -> dict[Key, list[Operation]]:
     """Bring together what happens to one object: one that is made anew is deleted and created."""
     changes: dict[Key, list[Operation]] = {}

@@ -13,6 +13,7 @@ from reconciler.model.objects import Unit
 from reconciler.model.plan import Action, Disruption, Operation
 from reconciler.model.wanted import Source
 from reconciler.model.words import some
+from reconciler.review.conditions import Match
 from reconciler.review.values import FieldChange, Flow, FlowChanges, HostReview, Move, NameKnown, Review, SharedChange
 from reconciler.spec.document import Tree
 
@@ -97,6 +98,13 @@ def flow_lines(flows: Iterable[Flow]) -> Iterator[str]:
         how = printable(flow.how if is_port or not flow.what else f"{flow.what}, {flow.how}")
         families = " and ".join(f"IPv{version}" for version in flow.versions)
         yield f"{names(flow.clients)} → {servers} ({how}, {families})"
+
+
+def match_lines(match: Match) -> Iterator[str]:
+    """Say what was found that somebody does not want to see."""
+    where = f" on {printable(match.host)}" if match.host else ""
+    for line in (*([names(match.found)] if match.found else []), *flow_lines(match.flows)):
+        yield f"{match.condition}{where}: {line}"
 
 
 def flow_parts(flows: FlowChanges) -> Iterator[tuple[str, tuple[str, ...]]]:

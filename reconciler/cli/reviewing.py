@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from msgspec import Struct
 
 from reconciler.cli.forms import GIT, Form, for_machines, is_text_shown, write_out
 from reconciler.cli.invocation import Invocation
@@ -24,52 +25,74 @@ from reconciler.status.verdict import first_to_mend, undecided
 _STEP_SUMMARY: Final = "GITHUB_STEP_SUMMARY"
 
 
-def dry_run(
-    context: click.Context,
-    orders: Orders,
-    *,
-    against: str,
-    outputs: Sequence[Form],
-    are_objects_wanted: bool,
-    hosts_file: str | None,
-    is_detailed: bool,
-) -> ExitCode:
+class Asked(Struct, frozen=True, kw_only=True):
+    """What somebody wants to see of a dry run, as the options of the command line say."""
+
+    against: str
+    outputs: Sequence[Form]
+    are_objects_wanted: bool
+    hosts_file: str | None
+    fail_on: tuple[str, ...]
+    out: str | None
+    is_detailed: bool
+
+
+def dry_run(context: click.Context, orders: Orders, asked: Asked) -> ExitCode:
     """Print the review. Nothing is written anywhere but where somebody asked for it."""
-    is_for_hosts = against.startswith(GIT)
+    is_for_hosts = asked.against.startswith(GIT)
     invoked = begin(context, is_for_hosts=is_for_hosts)
-    if is_for_hosts:
-        review = _of_revision(invoked, against.removeprefix(GIT), hosts_file)
-    else:
-        review = _of_pass(invoked.settings, against, orders)
-    if is_text_shown(outputs):
+    review = _of_revision(invoked, asked) if is_for_hosts else _of_pass(invoked.settings, asked, orders)
+    if is_text_shown(asked.outputs):
         for fault in review.faults:
             log_fault(fault)
         log_spec_warnings(review.warnings)
-    write_out(outputs, partial(_rendered, review, are_objects_wanted, str(invoked.settings.specs_dir)))
-    if any(form.name == "github" for form in outputs):
+    specs_dir = str(invoked.settings.specs_dir)
+    write_out(asked.outputs, partial(_rendered, review, asked.are_objects_wanted, specs_dir))
+    if any(form.name == "github" for form in asked.outputs):
         _add_step_summary(review)
     codes = [issue.exit_code for host in review.hosts for issue in undecided(host.report)]
-    code = first_to_mend([*codes, ExitCode.BAD_SPECS] if review.faults else codes)
-    return ExitCode.CHANGES if code is ExitCode.OK and is_detailed and review.is_changed else code
+    codes += [ExitCode.BAD_SPECS] if review.faults else []
+    codes += [ExitCode.GUARDED] if asked.fail_on and _has_unwanted(review, asked.fail_on) else []
+    code = first_to_mend(codes)
+    return ExitCode.CHANGES if code is ExitCode.OK and asked.is_detailed and review.is_changed else code
 
 
-def _of_revision(invoked: Invocation, target: str, hosts_file: str | None) -> Review:
+def _has_unwanted(review: Review, conditions: Sequence[str]) -> bool:
+    """Say whether there is something of these conditions, and tell all of it."""
+    from reconciler.cli.review_words import match_lines
+    from reconciler.review.conditions import Condition, matches
+
+    found = matches(review, map(Condition, conditions))
+    for match in found:
+        for line in match_lines(match):
+            log.error("--fail-on %s", line)
+    return bool(found)
+
+
+def _of_revision(invoked: Invocation, asked: Asked) -> Review:
     """Compare two versions of the specs. Needs no rights, asks no host, and leaves the checkout alone."""
     from reconciler.comparison import ALL, compare_with_revision
 
-    hosts = invoked.hosts or ALL
-    return compare_with_revision(invoked.settings, target, hosts, Path(hosts_file) if hosts_file else None)
+    hosts_file = Path(asked.hosts_file) if asked.hosts_file else None
+    target = asked.against.removeprefix(GIT)
+    return compare_with_revision(invoked.settings, target, invoked.hosts or ALL, hosts_file)
 
 
-def _of_pass(settings: Settings, against: str, orders: Orders) -> Review:
+def _of_pass(settings: Settings, asked: Asked, orders: Orders) -> Review:
     from reconciler import pipeline
     from reconciler.backends import open_backends
     from reconciler.review.make_review import review_pass
 
-    if against == "live":
+    if asked.against == "live":
         enter_host(settings)
     with open_backends(settings, read_only=True) as backends:
-        return review_pass(pipeline.plan_pass(settings, backends, against=against, orders=orders), against)
+        planned = pipeline.plan_pass(settings, backends, against=asked.against, orders=orders)
+    review = review_pass(planned, asked.against)
+    if asked.out and not review.faults:
+        from reconciler.cli.saved_plan import save_plan
+
+        save_plan(asked.out, planned, settings, orders)
+    return review
 
 
 def _rendered(review: Review, are_objects_wanted: bool, specs_dir: str, name: str, is_coloured: bool) -> str:

@@ -11,7 +11,7 @@ import click
 
 from reconciler import __version__
 from reconciler.cli.commands import Commands
-from reconciler.cli.forms import GIT, METAVAR, Against, Form, Output
+from reconciler.cli.forms import CONDITIONS, GIT, METAVAR, Against, Conditions, Form, Output
 from reconciler.cli.logs import configure_logs, log
 from reconciler.cli.options import global_options
 from reconciler.cli.streams import keep_streams_usable
@@ -64,6 +64,19 @@ of a pass with nothing to do at 1,000 attachments (measured 2026-11-29: 2.51 s o
     metavar="FILE",
     help="With --against git:, more names of hosts, one a line.",
 )
+@click.option(
+    "--fail-on",
+    "fail_on",
+    type=Conditions(),
+    metavar=",".join(CONDITIONS),
+    default=(),
+    help="With --dry-run: exit 3 when the change brings one of these, all of which are listed.",
+)
+@click.option(
+    "--out",
+    metavar="FILE",
+    help="With --dry-run against the host as it is: save the plan, for `reconcile apply FILE`.",
+)
 @click.option("--detailed-exitcode", "is_detailed", is_flag=True, help="With --dry-run: exit 2 when there are changes.")
 @click.option(
     "--allow-prune",
@@ -95,6 +108,8 @@ def reconcile(
     outputs: tuple[Form, ...],
     are_objects_wanted: bool,
     hosts_file: str | None,
+    fail_on: tuple[str, ...],
+    out: str | None,
     is_detailed: bool,
     is_prune_allowed: bool,
     unprotected: tuple[str, ...],
@@ -108,12 +123,14 @@ def reconcile(
     if context.invoked_subcommand is not None:
         _refuse_options_of_a_pass(context)
         return None
-    if not is_dry_run and (against is not None or is_detailed or outputs or are_objects_wanted or hosts_file):
-        raise click.UsageError("--against, --output, --objects, --hosts-file and --detailed-exitcode go with --dry-run")
+    if not is_dry_run:
+        _refuse_options_of_a_dry_run(context)
     if is_dry_run and is_rollback_wanted:
         raise click.UsageError("--rollback-on-failure does not go with --dry-run")
     if hosts_file and not (against or "").startswith(GIT):
         raise click.UsageError("--hosts-file goes with --against git:REV")
+    if out and against not in (None, "live"):
+        raise click.UsageError("--out goes with --against live: what is applied starts from the host as it is")
     from reconciler.guard.orders import Orders
 
     orders = Orders(
@@ -123,30 +140,44 @@ def reconcile(
         is_taking_over=is_taking_over,
     )
     if is_dry_run:
-        from reconciler.cli.reviewing import dry_run
+        from reconciler.cli.reviewing import Asked, dry_run
 
-        return dry_run(
-            context,
-            orders,
+        asked = Asked(
             against=against or "live",
             outputs=outputs,
             are_objects_wanted=are_objects_wanted,
             hosts_file=hosts_file,
+            fail_on=fail_on,
+            out=out,
             is_detailed=is_detailed,
         )
+        return dry_run(context, orders, asked)
     from reconciler.cli.passes import apply_pass
 
     return apply_pass(context, orders)
 
 
+_OF_A_DRY_RUN: Final = {
+    "against": "--against",
+    "outputs": "--output",
+    "are_objects_wanted": "--objects",
+    "hosts_file": "--hosts-file",
+    "fail_on": "--fail-on",
+    "out": "--out",
+    "is_detailed": "--detailed-exitcode",
+}
+
+
+def _refuse_options_of_a_dry_run(context: click.Context) -> None:
+    for name, flag in _OF_A_DRY_RUN.items():
+        if context.params[name]:
+            raise click.UsageError(f"{flag} goes with --dry-run")
+
+
 def _refuse_options_of_a_pass(context: click.Context) -> None:
     flags = {
         "is_dry_run": "--dry-run",
-        "against": "--against",
-        "outputs": "--output",
-        "are_objects_wanted": "--objects",
-        "hosts_file": "--hosts-file",
-        "is_detailed": "--detailed-exitcode",
+        **_OF_A_DRY_RUN,
         "is_prune_allowed": "--allow-prune",
         "unprotected": "--unprotect",
         "is_taking_over": "--take-over",

@@ -161,6 +161,7 @@ def _told(way: _Way, clients: Iterable[Party]) -> Iterator[Flow]:
             how=way.how,
             versions=way.versions,
             count=len(from_) * len(to) - len(from_ & to),
+            is_from_outside=any(party.kind is PartyKind.OUTSIDE for party in from_),
         )
 
 

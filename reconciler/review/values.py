@@ -70,7 +70,7 @@ class SharedChange(Struct, frozen=True, kw_only=True):
 class Flow(Struct, frozen=True, order=True, kw_only=True):
     """Each client reaches each server, but none itself. what: the port, "pings", or "" for all. versions: of IP, sorted.
 
-    how: in a few words. count: of pairs.
+    how: in a few words. count: of pairs. is_from_outside: whether one of the clients is outside.
     """
 
     clients: tuple[str, ...]
@@ -79,6 +79,7 @@ class Flow(Struct, frozen=True, order=True, kw_only=True):
     how: str
     versions: tuple[int, ...] = ()
     count: int = 1
+    is_from_outside: bool = False
 
 
 class FlowChanges(Struct, frozen=True, kw_only=True):

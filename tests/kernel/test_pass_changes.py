@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.errors import ExitCode
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
 from tests.pipeline.host_view import indexes
@@ -230,6 +231,39 @@ def test_drift_is_told_apart_from_what_the_specs_change(forked: ForkedReconcile,
     assert " (1 for drift); reachability: " in text
     assert "+ " not in text
     assert "  + " in forked("--dry-run", "--objects").stdout
+
+
+def test_a_saved_plan_is_carried_out_as_it_is_or_refused(
+    forked: ForkedReconcile, machine: Machine, uplink: str, tmp_path: Path
+) -> None:
+    plan, text = tmp_path / "plan.json", specs(f"{{{SUBNET}}}", "a: {networks: {net: {}}}, b: {networks: {net: {}}}")
+    forked.write(net=text)
+    forked.ok("--dry-run", "--out", str(plan), "--allow-prune")
+    edited = tmp_path / "edited.json"
+    edited.write_text(plan.read_text().replace("10.5.0.2", "10.5.0.9"))
+
+    def refused(file: Path) -> str:
+        there = _what_is_there(machine)
+        done = forked("apply", str(file))
+        assert done.exit_code == ExitCode.GUARDED, done.text
+        assert _what_is_there(machine) == there
+        return done.stderr
+
+    assert "edited.json was edited by hand" in refused(edited)
+    forked.write(net=text.replace("b:", "c:"), more="networks: {}")
+    assert "the specs changed since it was saved (more.yaml, net.yaml)" in refused(plan)
+    forked.write(net=text)
+    forked.ok("apply", str(plan))
+    assert machine.ping("a", "10.5.0.3")
+
+    assert "this host changed" in refused(plan), "it is done already"
+    forked.write(net=text.replace("b: {networks", "b: {ports: ['8080:80'], networks"))
+    forked.ok("--dry-run", "--out", str(plan))
+    machine.run("a", "ip", "route", "delete", "default")
+    assert "this host changed since it was saved (Route/netns:a/0.0.0.0/0); plan and review again" in refused(plan)
+    machine.run("a", "ip", "route", "add", "default", "via", "10.5.0.1")
+    forked.ok("apply", str(plan))
+    assert forked("--dry-run", "--fail-on", "drift,recreate", "--detailed-exitcode").exit_code == ExitCode.OK
 
 
 @pytest.mark.parametrize("name", CHANGES)

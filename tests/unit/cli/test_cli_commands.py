@@ -272,7 +272,7 @@ def test_guards_yield_only_to_what_is_ordered(
         ("stauts", "reconcile status"),
         ("valdiate", "reconcile validate"),
         ("plan", "reconcile --dry-run"),
-        ("apply", "reconcile"),
+        ("run", "reconcile"),
         ("ps", "reconcile attachment ls"),
     ],
 )

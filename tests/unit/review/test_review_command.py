@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.cli.forms import CONDITIONS
 from reconciler.cli.root import main
 from reconciler.compile import compile_objects
 from reconciler.errors import ExitCode
@@ -23,6 +24,7 @@ from reconciler.guard.foresight import on_empty_host
 from reconciler.guard.last_good import LastGood, write_last_good
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.objects import KvRecord
+from reconciler.review.conditions import Condition
 from reconciler.settings import Settings
 from reconciler.spec.files import SpecText
 from tests.unit.review.repository import AFTER, BEFORE, commit, git, make_repository
@@ -192,3 +194,31 @@ def test_a_plan_from_what_was_applied_last_is_told_in_the_same_words(
     assert document["resource_changes"]
     told = {name: document[name] for name in ("against", "changes", "hosts", "between")}
     assert told == json.loads((GOLDEN / "status.json").read_text())
+
+
+def test_what_somebody_does_not_want_to_see_is_listed_in_full_and_fails(run: Run) -> None:
+    done = run("--fail-on", ",".join(CONDITIONS), "--output", "json")
+
+    assert done.code == ExitCode.GUARDED
+    assert done.err.splitlines() == [
+        "error: --fail-on delete: network old",
+        "error: --fail-on recreate on alpha: cache, db",
+        "error: --fail-on reach-gained on alpha: job → outside (masqueraded, IPv4)",
+        "error: --fail-on reach-gained on alpha: outside → web:80/tcp (published at 8080, IPv4)",
+        "error: --fail-on reach-lost on alpha: db → host (with its own address, IPv4)",
+        "error: --fail-on reach-lost on alpha: db → job, web (on back, IPv4)",
+        "error: --fail-on reach-lost on alpha: host → db (as the network's gateway, IPv4)",
+        "error: --fail-on reach-lost on alpha: job, web → db (on back, IPv4)",
+        "error: --fail-on exposed on alpha: outside → web:80/tcp (published at 8080, IPv4)",
+        "error: --fail-on reach-gained on beta: db → host (with its own address, IPv4)",
+        "error: --fail-on reach-gained on beta: db, job → db, job (on back, IPv4)",
+        "error: --fail-on reach-gained on beta: db, job → outside (masqueraded, IPv4)",
+        "error: --fail-on reach-gained on beta: host → db (as the network's gateway, IPv4)",
+    ]
+    assert json.loads(done.out)["hosts"], "the review is told as ever"
+    assert run("--fail-on", "flap, drift", "--detailed-exitcode").code == ExitCode.CHANGES
+    assert run("--fail-on", "exposd").code == ExitCode.USAGE
+
+
+def test_conditions_are_named_alike_everywhere() -> None:
+    assert tuple(Condition) == CONDITIONS

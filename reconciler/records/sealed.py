@@ -1,0 +1,42 @@
+"""JSON files that are handed on, such as saved plans: with kind, version, and a checksum over all the rest. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from reconciler.errors import FileAltered, FileUnreadable
+from reconciler.records.document import Misfit, json_object
+
+LENGTH_MAX: Final = 1 << 28
+"""Bytes; a host of 10,000 attachments takes some 60 million."""
+
+
+def sealed(kind: str, version: str, fields: Mapping[str, object]) -> str:
+    """Give the text of a file. fields: plain values."""
+    document = {"kind": kind, "version": version, "checksum": _checksum(fields), **fields}
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def unsealed(name: str, content: bytes, kind: str, version: str) -> Mapping[str, object]:
+    """Give the fields of a file. Raises FileUnreadable for what is none such, FileAltered for one that was edited."""
+    try:
+        document = dict(json_object(content, LENGTH_MAX))
+    except Misfit as misfit:
+        raise FileUnreadable(f"{name} is no {kind}, or was cut off: {misfit}; make it again") from None
+    found, its_version, checksum = (document.pop(member, None) for member in ("kind", "version", "checksum"))
+    if found != kind:
+        raise FileUnreadable(f"{name} is no {kind}")
+    if its_version != version:
+        told = its_version if isinstance(its_version, str) else "none"
+        raise FileUnreadable(f"{name} is a {kind} of version {told[:20]}, this program reads {version}: make it again")
+    if checksum != _checksum(document):
+        raise FileAltered(f"{name} was edited by hand, or cut off: its checksum does not fit; make it again")
+    return document
+
+
+def _checksum(fields: Mapping[str, object]) -> str:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
