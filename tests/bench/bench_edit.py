@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from reconciler.backends import open_backends
 from reconciler.decide import Decider, compared
 from reconciler.facts import Facts
 from reconciler.incremental import Table
-from reconciler.model.identifiers import NsRef
+from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import (
     FirewallElement,
     FirewallRules,
@@ -47,6 +46,9 @@ from reconciler.observe.records import decode_records
 from reconciler.settings import Settings
 from reconciler.spec.load import load_specs
 from reconciler.status.tell import Status
+from reconciler.watch.kernel_events import KernelEvents
+from reconciler.watch.passes import Passes
+from reconciler.watch.source import Watched
 from tests.bench.workload import Workload
 from tests.fakes.desired import host_facts
 from tests.machine import Machine
@@ -73,12 +75,12 @@ class Clock:
         yield
         self._now[stage] += (_cpu_s() - began) * 1000
 
-    def watch(self, owner: Any, name: str) -> None:
-        """Count each call of a function as time of the stage of its name."""
+    def watch(self, owner: Any, name: str, stage: str = "") -> None:
+        """Count each call of a function as time of the stage of its name, or of `stage`."""
         function = getattr(owner, name)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            with self(name.strip("_")):
+            with self(stage or name.strip("_")):
                 return function(*args, **kwargs)
 
         setattr(owner, name, timed)
@@ -172,14 +174,19 @@ class KernelHost:
         )
         self._opened = open_backends(self._settings)
         self._backends = self._opened.__enter__()
+        self._kernel = KernelEvents(self._backends.namespaces)
+        nothing: Any = None
+        Passes(
+            self._settings, self._backends, nothing, self._kernel, None, nothing, None
+        )  # so that it is heard in each look
         self._loaded = pipeline.load(self._settings)
+        self._status = Status(self._settings)
         self._pass()
         gc.collect()
         gc.freeze()
         for name in ("guarded", "gather", "compared", "_apply", "stale_flows", "announcements"):
             self.clock.watch(pipeline, name)
-        self._status = Status(self._settings)
-        object.__setattr__(self._backends, "decide", self._decided(self._backends.decide))
+        self.clock.watch(Decider, "__call__", "decide")
         self._pass()
         self.clock.forget()
 
@@ -194,21 +201,11 @@ class KernelHost:
         seen = pipeline.look(self._loaded.wanted, self._settings, self._backends).decision.seen
         pairs = (found.object for found in seen.values() if isinstance(found.object, VethPair))
         pair = next(each for each in pairs if each.peer_ns == NsRef(f"netns:{attachment}"))
-        index = socket.if_nametoindex(pair.ifname)
         subprocess.run(["ip", "link", "del", pair.ifname], check=True)
-        self._backends.memory.forget_host_links(frozenset({index}))
-        self._backends.memory.forget([pair.peer_ns])
         self.clock.forget()
         with self.clock("all"):
             self._pass()
         self.clock.end_round()
-
-    def _decided(self, decide: Any) -> Any:
-        def timed(*args: Any) -> Any:
-            with self.clock("decide"):
-                return decide(*args)
-
-        return timed
 
     def _pass(self) -> None:
         def tell(report: Any) -> Any:
@@ -217,8 +214,13 @@ class KernelHost:
 
         report = pipeline.run_pass(self._loaded, self._settings, self._backends, tell=tell)
         assert not report.drift.operations, report.drift
+        sandboxes = {ns: found.fact.inode for ns, found in self._backends.memory.sandboxes.items()}
+        with self.clock("arm"):
+            self._kernel.arm(Watched(namespaces={HOST: 0, **sandboxes}))
 
     def close(self) -> None:
+        self._kernel.close()
+        self._backends.memory.news = None
         pipeline.tear_down(self._settings, self._backends)
         self._opened.__exit__(None, None, None)
 
