@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv6Address
 from typing import Any, Final
 
@@ -33,8 +33,8 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 _ADDRESS = re.compile(r"[0-9a-f.:]{2,39}\Z")
 _SUBNET = re.compile(r"[0-9a-f.:]{2,39}/[0-9]{1,3}\Z")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
-_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
-_PROTOCOL_NAMES = {str(number): name for name, number in _PROTOCOLS.items()} | {name: name for name in _PROTOCOLS}
+PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+_PROTOCOL_NAMES = {str(number): name for name, number in PROTOCOLS.items()} | {name: name for name in PROTOCOLS}
 _FAMILY_NAMES = {"ipv4": "ipv4", "ipv6": "ipv6", "2": "ipv4", "10": "ipv6"}
 _VERDICTS = ("accept", "drop")
 _DIGEST_COMMENT = re.compile(r"~[0-9a-f]{64}\Z")
@@ -74,7 +74,6 @@ def _number_address(part: str) -> str:
         raise NotationError(f"not an IPv6 address: {part!r}") from None
 
 
-_VERDICT = _found_in({verdict: verdict for verdict in _VERDICTS})
 _subnet_text, _ifname_text = _matching(_SUBNET), _matching(_IFNAME)
 
 _WRITERS: Final[Mapping[str, Callable[[str], str]]] = {
@@ -83,10 +82,10 @@ _WRITERS: Final[Mapping[str, Callable[[str], str]]] = {
     "ipv4_addr": _matching(_ADDRESS),
     "ipv6_addr": _matching(_ADDRESS),
     "integer": _address_number,
-    "inet_proto": _found_in(_PROTOCOLS),
+    "inet_proto": _found_in(PROTOCOLS),
     "inet_service": _matching(_PORT),
     "nf_proto": _found_in({"ipv4": "ipv4", "ipv6": "ipv6"}),
-    "verdict": _VERDICT,
+    "verdict": _found_in({verdict: verdict for verdict in _VERDICTS}),
 }
 
 _READERS: Final[Mapping[str, Callable[[str], str]]] = {
@@ -98,7 +97,6 @@ _READERS: Final[Mapping[str, Callable[[str], str]]] = {
     "inet_proto": _found_in(_PROTOCOL_NAMES),
     "inet_service": _matching(_PORT),
     "nf_proto": _found_in(_FAMILY_NAMES),
-    "verdict": _VERDICT,
 }
 
 
@@ -140,30 +138,6 @@ def read_element(spec: SetSpec, listed: Any) -> tuple[tuple[str, ...], str, str]
         return parts, _read_verdict(data), comment
     values = map(_read_value_part, spec.value, _parts(spec.value, data))
     return parts, VALUE_SEPARATOR.join(values), comment
-
-
-_LISTED: Final = re.compile(r"table (\S+) \S+ {\s+(?:set|map) (\S+) {[^{}]*elements = { (.*) }")
-_ELEMENT: Final = re.compile(r'(.*?)(?: comment "([^"]*)")?(?: : (.*))?')
-
-
-def read_elements(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield family, set and text of each element that `nft get element` printed, one for each time it was asked."""
-    return ((match[1], match[2], match[3]) for match in _LISTED.finditer(text))
-
-
-def read_text(spec: SetSpec, text: str) -> tuple[tuple[str, ...], str, str]:
-    """Read the text of one element: key parts, value and comment, as `read_element` does. Raises NotationError."""
-    match = _ELEMENT.fullmatch(text)
-    key, comment, value = match.groups(default="") if match else ("", "", "")
-    parts = _read_parts(spec.key, key)
-    return parts, VALUE_SEPARATOR.join(_read_parts(spec.value, value)), comment
-
-
-def _read_parts(types: tuple[str, ...], text: str) -> tuple[str, ...]:
-    parts = [part.strip('"') for part in text.split(VALUE_SEPARATOR)] if text else []
-    if len(parts) != len(types):
-        raise NotationError(f"{len(parts)} parts where {len(types)} were expected")
-    return tuple(_READERS[data_type](part) for data_type, part in zip(types, parts, strict=True))
 
 
 def _parts(types: tuple[str, ...], listed: Any) -> list[Any]:

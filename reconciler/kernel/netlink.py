@@ -29,8 +29,9 @@ Decode = Callable[[bytes, int, int], T]
 
 NETLINK_SOCK_DIAG: Final = 4
 NETLINK_NETFILTER: Final = 12
+GET_ELEMENT: Final = 10 << 8 | 13
 GET_GENERATION: Final = 10 << 8 | 16
-"""NFT_MSG_GETGEN of linux/netfilter/nf_tables.h."""
+"""NFT_MSG_GETSETELEM and NFT_MSG_GETGEN of linux/netfilter/nf_tables.h."""
 
 SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
@@ -212,7 +213,10 @@ class RouteSocket:
 
     def _is_question(self, request: Request) -> bool:
         """rtnetlink types come in fours: new, delete, get, set (RTM_BASE in linux/rtnetlink.h)."""
-        return (self._protocol == socket.NETLINK_ROUTE and request.kind & 3 == 2) or request.kind == GET_GENERATION
+        return (self._protocol == socket.NETLINK_ROUTE and request.kind & 3 == 2) or request.kind in (
+            GET_ELEMENT,
+            GET_GENERATION,
+        )
 
     def _drain(self) -> None:
         self._socket.settimeout(0)

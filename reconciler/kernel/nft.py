@@ -12,15 +12,31 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
-from reconciler.errors import FirewallError, FirewallMissing, PrivilegeError, ReconcilerError, is_privilege_missing
-from reconciler.kernel.netlink import GET_GENERATION, NETLINK_NETFILTER, RouteSocket
-from reconciler.kernel.rtnetlink import Request, attributes, raw
+from reconciler.errors import (
+    FirewallError,
+    FirewallMissing,
+    PrivilegeError,
+    ReconcilerError,
+    is_privilege_missing,
+    kernel_error,
+)
+from reconciler.kernel.netlink import GET_ELEMENT, GET_GENERATION, NETLINK_NETFILTER, RouteSocket
+from reconciler.kernel.rtnetlink import (
+    Message,
+    Request,
+    attribute,
+    attributes,
+    nested,
+    nested_attributes,
+    raw,
+    text_attribute,
+)
 
 _LIBRARY: Final = "libnftables.so.1"
 _JSON: Final = 1 << 4
@@ -31,6 +47,18 @@ RECYCLE_BYTES: Final = 32 << 20
 """A context keeps its largest buffers and caches: after so much text it is made anew (firewalld#1136)."""
 
 _NFTA_GEN_ID: Final = 1
+_NFTA_SET_ELEM_LIST_TABLE: Final = 1
+_NFTA_SET_ELEM_LIST_SET: Final = 2
+_NFTA_SET_ELEM_LIST_ELEMENTS: Final = 3
+_NFTA_LIST_ELEM: Final = 1
+_NFTA_SET_ELEM_KEY: Final = 1
+_NFTA_SET_ELEM_DATA: Final = 2
+_NFTA_SET_ELEM_USERDATA: Final = 6
+_NFTA_DATA_VALUE: Final = 1
+_NFTA_DATA_VERDICT: Final = 2
+_NFTA_VERDICT_CODE: Final = 1
+_UDATA_COMMENT: Final = 0
+_FAMILIES: Final = {"inet": 1, "bridge": 7}
 _NFGENMSG_SIZE: Final = 4
 _COMMAND_TIMEOUT_S: Final = 120
 _SBIN: Final = "/usr/sbin:/sbin"
@@ -84,10 +112,14 @@ class Nft:
         found = attributes(answer.buffer, answer.start + _NFGENMSG_SIZE, answer.end)
         return int.from_bytes(raw(answer.buffer, found.get(_NFTA_GEN_ID)))
 
-    def get_elements(self, keys: Iterable[str]) -> str | None:
-        """Return nft's text of elements, each given as `family table set { key }`; None when one of them is not there."""
-        reply = self._use(lambda backend: backend.get("".join(f"get element {key}\n" for key in keys)))
-        return reply.output.decode(errors="replace") if reply.is_done else None
+    def get_elements(self, table: str, keys: Sequence[tuple[str, str, bytes]]) -> list[ListedElement | None]:
+        """Return what is there of elements given as family, set and key, which is no interval. Raises KernelError."""
+        with closing(RouteSocket(NETLINK_NETFILTER)) as asked:
+            replies = asked.batch([_get_element(table, *key) for key in keys])
+        for reply in replies:
+            if reply.errno not in (0, errno.ENOENT):
+                raise kernel_error(reply.errno, "get elements of nftables", reply.detail)
+        return [_listed(reply.answers[0]) if reply.answers else None for reply in replies]
 
     def list_table(self, family: str, name: str) -> list[dict[str, Any]] | None:
         """Give the table's objects as `nft -j` lists them, None when there is no such table."""
@@ -117,6 +149,46 @@ class Nft:
             if self._backend is None:
                 self._backend = _open(self._library, self._command)
             return call(self._backend)
+
+
+class ListedElement(NamedTuple):
+    """An element as the kernel has it: the value of a map in bytes, or a verdict; what was said of it."""
+
+    value: bytes
+    verdict: int | None
+    comment: str
+
+
+def _get_element(table: str, family: str, set_name: str, key: bytes) -> Request:
+    element = nested(_NFTA_LIST_ELEM, nested(_NFTA_SET_ELEM_KEY, attribute(_NFTA_DATA_VALUE, key)))
+    names = text_attribute(_NFTA_SET_ELEM_LIST_TABLE, table) + text_attribute(_NFTA_SET_ELEM_LIST_SET, set_name)
+    head = bytes((_FAMILIES[family],)).ljust(_NFGENMSG_SIZE, b"\0")
+    return Request(GET_ELEMENT, 0, head + names + nested(_NFTA_SET_ELEM_LIST_ELEMENTS, element))
+
+
+def _listed(answer: Message) -> ListedElement:
+    buffer = answer.buffer
+    found = attributes(buffer, answer.start + _NFGENMSG_SIZE, answer.end)
+    element = nested_attributes(
+        buffer, nested_attributes(buffer, found.get(_NFTA_SET_ELEM_LIST_ELEMENTS)).get(_NFTA_LIST_ELEM)
+    )
+    data = nested_attributes(buffer, element.get(_NFTA_SET_ELEM_DATA))
+    verdict = nested_attributes(buffer, data.get(_NFTA_DATA_VERDICT)).get(_NFTA_VERDICT_CODE)
+    return ListedElement(
+        value=raw(buffer, data.get(_NFTA_DATA_VALUE)),
+        verdict=None if verdict is None else int.from_bytes(raw(buffer, verdict), "big", signed=True),
+        comment=_comment(raw(buffer, element.get(_NFTA_SET_ELEM_USERDATA))),
+    )
+
+
+def _comment(userdata: bytes) -> str:
+    """Find the comment among what nft keeps with an element: type, length and bytes of each (libnftnl/udata.h)."""
+    while len(userdata) > 2:
+        kind, length = userdata[:2]
+        if kind == _UDATA_COMMENT:
+            return userdata[2 : 2 + length].rstrip(b"\0").decode(errors="replace")
+        userdata = userdata[2 + length :]
+    return ""
 
 
 def _open(library: str, command: str) -> _Library | _Command:
@@ -154,14 +226,6 @@ class _Library:
 
     def list(self, *what: str) -> _Reply:
         return self._call(" ".join(("list", *what)).encode())
-
-    def get(self, script: str) -> _Reply:
-        """Run it with answers as text: as JSON some versions give them, others do not."""
-        self._set_flags(self._context, _NUMERIC_PROTO)
-        try:
-            return self._call(script.encode())
-        finally:
-            self._set_flags(self._context, _JSON | _NUMERIC_PROTO)
 
     def close(self) -> None:
         self._free(self._context)
@@ -201,9 +265,6 @@ class _Command:
 
     def list(self, *what: str) -> _Reply:
         return self._call("", "-j", "-p", "list", *what)
-
-    def get(self, script: str) -> _Reply:
-        return self._call(script, "-p", "-f", "-")
 
     def _call(self, script: str, *arguments: str) -> _Reply:
         try:

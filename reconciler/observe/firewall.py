@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from reconciler.errors import SandboxMissing
 from reconciler.firewall.inspection import inspect_table
-from reconciler.firewall.notation import NotationError, comment_unit, digested, key_text, read_elements, read_text
+from reconciler.firewall.notation import NotationError, comment_unit, digested
+from reconciler.firewall.registers import packed_key, read_value
 from reconciler.firewall.ruleset import TABLE, TABLES
 from reconciler.incremental import Table
 from reconciler.kernel.netns import Namespaces
@@ -19,7 +20,7 @@ from reconciler.kernel.nft import Nft
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.kinds.base import OfFirewall
 from reconciler.model.objects import FirewallElement, FirewallRules, Key, Object, Seen, Unit
-from reconciler.model.observed import Named, keyed
+from reconciler.model.observed import Keyed, Named, keyed
 from reconciler.model.plan import Operation
 
 _FIREWALLD: Final = "firewalld"
@@ -115,19 +116,13 @@ def _refreshed(known: FirewallView, touched: Sequence[Operation], nft: Nft) -> F
     is_ours_alone = generation - known.generation == commits - known.commits
     if not is_ours_alone or len(elements) > _FEW_ELEMENTS or not all(map(_is_single, elements)):
         return None
-    come = {each.key: each for each in (operation.after for operation in touched) if isinstance(each, FirewallElement)}
-    gone = [each for each in elements if isinstance(each, FirewallElement) and each.key not in come]
-    there = _got(come.values(), nft) if come else {}
-    if (
-        there is None
-        or there.keys() != come.keys()
-        or any(nft.get_elements([_asked(each)]) is not None for each in gone)
-    ):
+    asked = {each.key: each for each in elements if isinstance(each, FirewallElement)}
+    there = _got(tuple(asked.values()), nft)
+    if there is None or nft.generation() != generation:
         return None
-    if nft.generation() != generation:
-        return None
-    seen = known.seen.updated(there, (each.key for each in gone))
-    return replace(known, seen=seen, generation=generation, commits=commits)
+    return replace(
+        known, seen=known.seen.updated(there, asked.keys() - there.keys()), generation=generation, commits=commits
+    )
 
 
 def _is_single(found: Object) -> bool:
@@ -135,28 +130,20 @@ def _is_single(found: Object) -> bool:
     return isinstance(found, FirewallElement) and not TABLES[found.family].sets_by_name[found.set_name].is_interval
 
 
-def _got(elements: Iterable[FirewallElement], nft: Nft) -> Mapping[Key, Seen] | None:
-    """Return these as they are in the kernel; None when one is missing or not to be read."""
-    elements = tuple(elements)
-    text = nft.get_elements(map(_asked, elements))
+def _got(elements: Sequence[FirewallElement], nft: Nft) -> Keyed | None:
+    """Return what is there under the keys of these; None when something is not to be read."""
     units = digested(each.unit for each in elements)
+    specs = [TABLES[each.family].sets_by_name[each.set_name] for each in elements]
+    keys = [(e.family, e.set_name, packed_key(spec, e.element)) for e, spec in zip(elements, specs, strict=True)]
     found = []
     try:
-        for family, set_name, listed in read_elements(text or ""):
-            key, value, comment = read_text(TABLES[family].sets_by_name[set_name], listed)
-            unit = comment_unit(comment, units)
-            element = FirewallElement(
-                unit=unit, family=family, table=TABLE, set_name=set_name, element=key, value=value
-            )
-            found.append(Seen(element, is_ours=True))
-    except (NotationError, KeyError):
+        for element, spec, listed in zip(elements, specs, nft.get_elements(TABLE, keys), strict=True):
+            if listed is not None:
+                value = read_value(spec, listed.value, listed.verdict)
+                found.append(replace(element, unit=comment_unit(listed.comment, units), value=value))
+    except NotationError:
         return None
-    return keyed(found)
-
-
-def _asked(element: FirewallElement) -> str:
-    spec = TABLES[element.family].sets_by_name[element.set_name]
-    return f"{element.family} {TABLE} {element.set_name} {{ {key_text(spec, element)} }}"
+    return keyed(Seen(element, is_ours=True) for element in found)
 
 
 def _ns(operation: Operation) -> NsRef | None:
