@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +9,16 @@ from typing import Final
 
 from msgspec import Struct
 
-from reconciler.container_engine.exchange import advance, asked
+from reconciler.container_engine.exchange import connected, translated
 from reconciler.errors import ContainerEngineError
-from reconciler.http.client_protocol import AnswerTooLong
+from reconciler.http.client_protocol import Request
 from reconciler.http.lines import Lines
 from reconciler.records.document import Misfit, json_value
 
 _TARGET: Final = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%7D"
 _LINE_MAX: Final = 1 << 20
+_READ_S: Final = 0.001
+"""Who reads was told that there is something; what has come is read without patience."""
 
 _TELLING: Final = frozenset(
     {"create", "start", "restart", "die", "died", "stop", "unpause", "rename", "destroy", "remove", "cleanup"}
@@ -45,45 +46,33 @@ class EventStream:
     def __init__(self, path: Path, timeout_s: float) -> None:
         self.path = path
         self._lines = Lines(_LINE_MAX)
-        self._exchange = asked(path, _TARGET)
-        try:
-            self._begin(time.monotonic() + timeout_s)
-        except ContainerEngineError:
-            self._exchange.close()
-            raise
+        with connected(path, time.monotonic() + timeout_s, "it does not tell of events in time") as self._connection:
+            try:
+                head = self._connection.begin(Request(method="GET", target=_TARGET))
+                if head.status != 200:
+                    raise ContainerEngineError(f"{path}: it answers {head.status} when asked for events")
+            except BaseException:
+                self.close()
+                raise
 
     def fileno(self) -> int:
-        return self._exchange.fileno()
+        return self._connection.connect().fileno()
 
     def close(self) -> None:
-        self._exchange.close()
+        self._connection.discard()
 
     def read(self) -> list[ContainerEvent]:
         """Give what has come. Raises ContainerEngineError when nothing will come any more."""
-        advance(self.path, self._exchange)
-        self._see_that_it_goes_on()
-        self._lines.add(self._exchange.answering.take())
-        try:
+        self._connection.deadline = time.monotonic() + _READ_S
+        with translated(self.path, ""):
+            try:
+                piece = self._connection.more()
+            except TimeoutError:  # what came is no whole piece
+                return []
+            if not piece:
+                raise ContainerEngineError(f"{self.path}: the engine has hung up")
+            self._lines.add(piece)
             return [event for line in self._lines.whole() for event in _events(line)]
-        except AnswerTooLong as cause:
-            raise ContainerEngineError(
-                f"{self.path}: an event over {_LINE_MAX} bytes; this is no container engine"
-            ) from cause
-
-    def _begin(self, deadline: float) -> None:
-        while (head := self._exchange.answering.head) is None:
-            readable = select.poll()
-            readable.register(self._exchange, select.POLLIN)
-            if not readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise ContainerEngineError(f"{self.path}: it does not tell of events in time")
-            advance(self.path, self._exchange)
-        if head.status != 200:
-            raise ContainerEngineError(f"{self.path}: it answers {head.status} when asked for events")
-        self._see_that_it_goes_on()
-
-    def _see_that_it_goes_on(self) -> None:
-        if self._exchange.answering.is_over:
-            raise ContainerEngineError(f"{self.path}: the engine has hung up")
 
 
 def _events(line: bytes) -> Iterator[ContainerEvent]:

@@ -33,7 +33,7 @@ from consul.base import (  # type: ignore[import-untyped, unused-ignore]  # the 
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.config import StoreConfig
 from reconciler.kv.fail_over import Cancellation, HttpClient, Request
-from reconciler.kv.polling import PollingWatch, Snapshot
+from reconciler.kv.polling import PollingWatch
 from reconciler.kv.protocol import MUST_NOT_EXIST, Batch, Entry, Put, Session, checked_key, checked_prefix, keys_sorted
 from reconciler.kv.steps import Step, StepStore, conflict
 
@@ -200,11 +200,9 @@ class ConsulWatch(PollingWatch):
 
     def __init__(self, store: ConsulStore, prefix: str) -> None:
         self._cancellation = Cancellation()
-        super().__init__(self._cancellation.event)
+        super().__init__(prefix, self._cancellation.event)
         self._store = store
-        self._prefix = prefix
         self._index = 0
-        self._known = Snapshot()
 
     def close(self) -> None:
         self._cancellation.cancel()
@@ -213,13 +211,13 @@ class ConsulWatch(PollingWatch):
         wait_s = min(max(0.0, deadline - time.monotonic()), _WAIT_MAX_S)
         index, entries = self._store.changed_folder(self._prefix, self._index, wait_s, self._cancellation)
         if index < self._index:
-            self._known.forget()  # the servers' state was restored: an index says nothing about one from before
+            super().begin_anew()  # the servers' state was restored: an index says nothing about one from before
         self._index = max(1, index)
-        return self._known.take(entries)
+        return self.compared(entries)
 
     def begin_anew(self) -> None:
         self._index = 0
-        self._known.forget()
+        super().begin_anew()
 
 
 def _headers(token: str) -> dict[str, str]:

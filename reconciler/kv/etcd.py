@@ -196,9 +196,8 @@ class EtcdWatch(PollingWatch):
 
     def __init__(self, store: EtcdStore, prefix: str) -> None:
         self._cancellation = Cancellation()
-        super().__init__(self._cancellation.event)
+        super().__init__(prefix, self._cancellation.event)
         self._store = store
-        self._prefix = prefix
         self._next_revision = 0
         self._in_use = threading.Lock()
         self._stream: LineStream | None = None

@@ -19,9 +19,11 @@ class ServerLeft(KvUnavailable):
 class PollingWatch(ABC):
     """Looks until there is something to tell. closed: set by `close`, from any thread. See `reconciler.kv.protocol.Watch`."""
 
-    def __init__(self, closed: threading.Event | None = None) -> None:
+    def __init__(self, prefix: str, closed: threading.Event | None = None) -> None:
+        self._prefix = prefix
         self._closed = closed or threading.Event()
         self._backoff = Backoff()
+        self._versions: dict[str, int] | None = None
 
     def poll(self, timeout_s: float) -> Batch | None:
         deadline = time.monotonic() + timeout_s
@@ -39,9 +41,18 @@ class PollingWatch(ABC):
     def look(self, deadline: float) -> Batch | None:
         """Give what is new, if anything is by the deadline or earlier. Raises KvError."""
 
-    @abstractmethod
     def begin_anew(self) -> None:
         """Make the next batch a resync: whoever answers then may be a restored server, whose numbers are not those we know."""
+        self._versions = None
+
+    def compared(self, entries: Sequence[Entry]) -> Batch | None:
+        """Give what differs from what was told last, None if nothing does. entries: what is there now, sorted by key."""
+        before, self._versions = self._versions, {entry.key: entry.version for entry in entries}
+        if before is None:
+            return Batch(is_resync=True, entries=tuple(entries))
+        written = tuple(entry for entry in entries if before.get(entry.key) != entry.version)
+        deleted = tuple(sorted(before.keys() - self._versions.keys()))
+        return Batch(is_resync=False, entries=written, deleted=deleted) if written or deleted else None
 
     def _looked(self, deadline: float) -> Batch | None:
         try:
@@ -57,24 +68,3 @@ class PollingWatch(ABC):
             raise
         self._backoff.succeeded()
         return batch
-
-
-class Snapshot:
-    """The versions last told. Empty until the first `take`."""
-
-    def __init__(self) -> None:
-        self._versions: dict[str, int] | None = None
-
-    def take(self, entries: Sequence[Entry]) -> Batch | None:
-        """Compare with what is there now, sorted by key: give what differs and remember it; None if nothing does."""
-        before = self._versions
-        self._versions = {entry.key: entry.version for entry in entries}
-        if before is None:
-            return Batch(is_resync=True, entries=tuple(entries))
-        written = tuple(entry for entry in entries if before.get(entry.key) != entry.version)
-        deleted = tuple(sorted(before.keys() - self._versions.keys()))
-        return Batch(is_resync=False, entries=written, deleted=deleted) if written or deleted else None
-
-    def forget(self) -> None:
-        """Make the next batch a resync."""
-        self._versions = None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from reconciler.errors import KvConflict, KvError
-from reconciler.kv.polling import PollingWatch, Snapshot
+from reconciler.kv.polling import PollingWatch
 from reconciler.kv.protocol import (
     CALL_TIMEOUT_S,
     Batch,
@@ -159,12 +159,10 @@ class SqliteWatch(PollingWatch):
     """See `reconciler.kv.protocol.Watch`: asks whether the file changed, compares when it did."""
 
     def __init__(self, store: SqliteStore, prefix: str) -> None:
-        super().__init__()
+        super().__init__(prefix)
         self._store = store
-        self._prefix = prefix
         self._mark: tuple[int, int, int] | None = None
         self._expiry_s = 0.0
-        self._known = Snapshot()
 
     def look(self, deadline: float) -> Batch | None:
         mark = self._store.file.change_mark()
@@ -172,13 +170,13 @@ class SqliteWatch(PollingWatch):
             self._closed.wait(min(max(0.0, deadline - time.monotonic()), _POLL_INTERVAL_S))
             return None
         self._expiry_s = self._store.next_expiry_s()
-        batch = self._known.take(self._store.list(self._prefix))
+        batch = self.compared(self._store.list(self._prefix))
         self._mark = mark
         return batch
 
     def begin_anew(self) -> None:
         self._mark = None
-        self._known.forget()
+        super().begin_anew()
 
 
 def _apply(database: Database, steps: Sequence[Step]) -> None:

@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 from reconciler.errors import KvConflict, KvError
 from reconciler.kv.config import StoreConfig
-from reconciler.kv.polling import PollingWatch, Snapshot
+from reconciler.kv.polling import PollingWatch
 from reconciler.kv.protocol import MUST_NOT_EXIST, Batch, Delete, Entry, Put, checked_key, checked_prefix
 from reconciler.kv.steps import Step, StepStore, own_session
 from reconciler.kv.zookeeper_connection import Connection, Stat, Transaction
@@ -143,13 +143,11 @@ class ZooKeeperWatch(PollingWatch):
     """See `reconciler.kv.protocol.Watch`: a watch on each node of the folder, set again whenever it went off."""
 
     def __init__(self, connection: Connection, folder: str, prefix: str, timeout_s: float) -> None:
-        super().__init__()
+        super().__init__(prefix)
         self._connection = connection
         self._folder = folder
-        self._prefix = prefix
         self._timeout_s = timeout_s
         self._tree = Tree(connection, timeout_s, self._went_off)
-        self._known = Snapshot()
         self._lock = threading.Lock()
         self._stale: set[str] = set()
         self._wake = threading.Event()
@@ -168,12 +166,12 @@ class ZooKeeperWatch(PollingWatch):
             stale, self._stale = self._stale, set()
             throughout, self._is_stale_throughout = self._is_stale_throughout, False
         if throughout:
-            self._known.forget()
+            super().begin_anew()
             self._connection.make_folder(self._folder, time.monotonic() + self._timeout_s)
             self._tree.read(self._folder, self._prefix)
         else:
             self._tree.read_again(stale)
-        return self._known.take(self._tree.entries())
+        return self.compared(self._tree.entries())
 
     def begin_anew(self) -> None:
         self._went_off(None)

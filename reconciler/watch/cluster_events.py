@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from reconciler.errors import KvError, KvUnavailable
-from reconciler.kv.protocol import KvStore, Watch
+from reconciler.kv.protocol import Batch, KvStore, Watch
 from reconciler.observe.cluster import ClusterStore
 from reconciler.watch.source import CLEAN, Bell, Dirty, Source, Watched
 
@@ -36,8 +36,7 @@ class ClusterEvents(Source):
         self._store = store
         self._kv = kv
         self._bell = Bell()
-        self._followers: dict[str, _Follower] = {}
-        self._pulse = _Pulse(store, kv, self._tell)
+        self._followers = {_PULSE: _Follower(store, _Pulse(kv), _PULSE, self._tell)}
 
     def fileno(self) -> int:
         return self._bell.fileno()
@@ -48,7 +47,7 @@ class ClusterEvents(Source):
 
     def arm(self, watched: Watched) -> Dirty:
         """Watch what every host watches, and these networks; what changed meanwhile is told when it has been read."""
-        wanted = self._store.folders(watched.networks)
+        wanted = (_PULSE, *self._store.folders(watched.networks))
         gone = [self._followers.pop(folder) for folder in tuple(self._followers) if folder not in wanted]
         _end(gone, 0.0)
         for folder in wanted:
@@ -61,7 +60,6 @@ class ClusterEvents(Source):
 
     def close(self) -> None:
         """End all watching within about a second, whatever the store does."""
-        self._pulse.begin_to_close()
         _end(tuple(self._followers.values()), _CLOSE_S)
         self._followers.clear()
         self._bell.close()
@@ -70,30 +68,23 @@ class ClusterEvents(Source):
 class _Pulse:
     """Has the store confirm, again and again, that it is there as a whole: a watch cannot tell an outage from peace."""
 
-    def __init__(self, store: ClusterStore, kv: KvStore, tell: Callable[[], None]) -> None:
-        self._store = store
+    def __init__(self, kv: KvStore) -> None:
         self._kv = kv
-        self._tell = tell
         self._closing = threading.Event()
-        threading.Thread(target=self._run, name="pulse", daemon=True).start()
 
-    def begin_to_close(self) -> None:
+    def poll(self, timeout_s: float) -> Batch | None:
+        """As a watch that has nothing to tell."""
+        if not self._closing.wait(min(timeout_s, _PULSE_S)):
+            try:
+                self._kv.confirm(_PULSE_TIMEOUT_S)
+            except KvUnavailable:
+                raise
+            except KvError:
+                return None  # who is refused is told so by what he asked for
+        return None
+
+    def close(self) -> None:
         self._closing.set()
-
-    def _run(self) -> None:
-        while not self._closing.wait(_PULSE_S):
-            if self._beat() and not self._closing.is_set():
-                self._tell()
-
-    def _beat(self) -> bool:
-        """Return whether it is news how it went. Who is refused is told so by what he asked for."""
-        try:
-            self._kv.confirm(_PULSE_TIMEOUT_S)
-        except KvUnavailable as error:
-            return self._store.watch_failed(_PULSE, error)
-        except KvError:
-            return False
-        return self._store.watch_recovered(_PULSE)
 
 
 class _Follower:

@@ -19,7 +19,7 @@ from typing import Final
 from msgspec import Struct
 
 from reconciler.errors import ReconcilerError, kernel_error
-from reconciler.guard.state_file import lock, read_fields, write_fields
+from reconciler.guard.state_file import alone, read_fields, write_fields
 from reconciler.model.objects import SERVICES, Unit
 from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
@@ -214,39 +214,17 @@ def _append(state_dir: Path, events: list[Fields], file_max: int) -> None:
     lines = "".join(f"{json.dumps({'time': moment, **event})}\n" for event in events).encode()
     path = state_dir / CURRENT
     try:
-        state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-        file = _opened_alone(path)
-        try:
-            size = os.fstat(file).st_size
-            if size and os.pread(file, 1, size - 1) != b"\n":  # a crash, or a full disk, cut the last line off
+        with alone(state_dir), open(path, "ab+", opener=_open_itself) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size and os.pread(file.fileno(), 1, size - 1) != b"\n":  # a crash, or a full disk, cut the last line off
                 lines = b"\n" + lines
-            _write_all(file, lines)
+            file.write(lines)
+            file.flush()
             if size + len(lines) >= file_max:
                 path.rename(state_dir / BEFORE)
-        finally:
-            os.close(file)
     except OSError as error:
         raise kernel_error(error.errno or 0, f"write {path}", error.strerror or "") from error
 
 
-def _opened_alone(path: Path) -> int:
-    """Open and lock the file; one that was moved away while we waited is let go."""
-    while True:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        file = os.open(path, flags, 0o644)
-        try:
-            lock(file, path)
-            if os.stat(path, follow_symlinks=False).st_ino == os.fstat(file).st_ino:
-                return file
-        except FileNotFoundError:
-            pass
-        except ReconcilerError:
-            os.close(file)
-            raise
-        os.close(file)
-
-
-def _write_all(file: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(file, left) :]
+def _open_itself(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)

@@ -82,7 +82,11 @@ def test_line_without_an_end_is_not_held_in_memory(tmp_path: Path) -> None:
         told(opened, 1)
 
 
-@pytest.mark.parametrize("message", [answer(event("start")), in_chunks(event("start"))], ids=["end", "cut"])
+@pytest.mark.parametrize(
+    "message",
+    [answer(event("start")), in_chunks(event("start")), b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"],
+    ids=["end", "cut", "nothing will come"],
+)
 def test_end_of_the_engine_is_told(tmp_path: Path, message: bytes) -> None:
     with (
         scripted_engine(tmp_path / "engine", saying(message)),
@@ -100,7 +104,6 @@ def test_end_of_the_engine_is_told(tmp_path: Path, message: bytes) -> None:
         pytest.param(b"SSH-2.0\r\n\r\n", "no answer of a container engine", id="another service"),
         pytest.param(answer(b"", "500 Internal Server Error"), "answers 500", id="trouble"),
         pytest.param(b"HTTP/1.1 500 ?\r\nContent-Length: 0\r\n\r\n", "answers 500", id="trouble without words"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "hung up", id="nothing will come"),
     ],
 )
 def test_engine_that_does_not_begin_well_is_explained(tmp_path: Path, message: bytes, words: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.errors import KvError, KvUnavailable
 from reconciler.kv.polling import PollingWatch, ServerLeft
-from reconciler.kv.protocol import Batch
+from reconciler.kv.protocol import Batch, Entry
 
 ALL = Batch(is_resync=True, entries=())
 
@@ -17,7 +19,7 @@ class Scripted(PollingWatch):
     """Gives and raises what it is told to, one after the other; `anew` counts the beginnings."""
 
     def __init__(self, script: Iterable[Batch | Exception | None], *, closes: bool = False) -> None:
-        super().__init__()
+        super().__init__("")
         self._script = iter(script)
         self._closes = closes
         self.anew = 0
@@ -31,6 +33,7 @@ class Scripted(PollingWatch):
         return found
 
     def begin_anew(self) -> None:
+        super().begin_anew()
         self.anew += 1
 
 
@@ -62,3 +65,30 @@ def test_what_a_closed_watch_runs_into_does_not_matter() -> None:
     watch = Scripted([])
     watch.close()
     assert watch.poll(60) is None
+
+
+contents = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 3))
+
+
+@given(st.lists(contents, min_size=1, max_size=6))
+def test_whoever_applies_a_watchs_batches_has_what_is_there(pictures: list[dict[str, int]]) -> None:
+    watch = Scripted([])
+    known: dict[str, int] = {}
+    for number, picture in enumerate(pictures):
+        entries = tuple(Entry(key=key, value=b"", version=picture[key]) for key in sorted(picture))
+        batch = watch.compared(entries)
+        assert (batch is None) == (number > 0 and picture == known)
+        if batch is not None:
+            known = {} if batch.is_resync else {key: known[key] for key in known.keys() - set(batch.deleted)}
+            known |= {entry.key: entry.version for entry in batch.entries}
+        assert known == picture
+
+
+def test_watch_that_begins_anew_tells_all() -> None:
+    entry = Entry(key="a", value=b"", version=1)
+    watch = Scripted([])
+    watch.compared([entry])
+
+    watch.begin_anew()
+
+    assert watch.compared([entry]) == Batch(is_resync=True, entries=(entry,))

@@ -8,14 +8,11 @@ from hypothesis import strategies as st
 
 from reconciler.errors import KvConflict, KvError
 from reconciler.kv.backoff import MAX_S, Backoff
-from reconciler.kv.polling import Snapshot
 from reconciler.kv.protocol import (
     KEY_BYTES_MAX,
     TRANSACTION_KEYS_MAX,
-    Batch,
     Check,
     Delete,
-    Entry,
     Put,
     checked_prefix,
     is_key,
@@ -77,33 +74,6 @@ def test_step_holds_a_key_to_its_expected_version(expected: int | None, present:
             step.check(present)
     else:
         step.check(present)
-
-
-contents = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 3))
-
-
-@given(st.lists(contents, min_size=1, max_size=6))
-def test_whoever_applies_a_watchs_batches_has_what_is_there(pictures: list[dict[str, int]]) -> None:
-    snapshot = Snapshot()
-    known: dict[str, int] = {}
-    for number, picture in enumerate(pictures):
-        entries = tuple(Entry(key=key, value=b"", version=picture[key]) for key in sorted(picture))
-        batch = snapshot.take(entries)
-        assert (batch is None) == (number > 0 and picture == known)
-        if batch is not None:
-            known = {} if batch.is_resync else {key: known[key] for key in known.keys() - set(batch.deleted)}
-            known |= {entry.key: entry.version for entry in batch.entries}
-        assert known == picture
-
-
-def test_forgotten_snapshot_begins_anew() -> None:
-    entry = Entry(key="a", value=b"", version=1)
-    snapshot = Snapshot()
-    snapshot.take([entry])
-
-    snapshot.forget()
-
-    assert snapshot.take([entry]) == Batch(is_resync=True, entries=(entry,))
 
 
 def test_waiting_grows_to_a_bound_and_ends_with_success() -> None:
