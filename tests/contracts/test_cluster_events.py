@@ -96,7 +96,7 @@ def test_networks_come_and_go(backend: Backend, area: str) -> None:
     writer, host = backend.open(area), Watching(backend.open(area))
     host.events.arm(Watched())
     host.settle()
-    assert watched_folders() == {"nodes/", "networks/"}
+    assert watched_folders() == {"nodes/", "networks/", "pulse"}
 
     host.events.arm(_FOLLOWED)
     host.settle()
@@ -104,7 +104,7 @@ def test_networks_come_and_go(backend: Backend, area: str) -> None:
     assert host.is_woken()
     until(lambda: host.look().networks["over"].endpoints if host.look().networks else ())
     host.events.arm(Watched())
-    until(lambda: watched_folders() == {"nodes/", "networks/"})
+    until(lambda: watched_folders() == {"nodes/", "networks/", "pulse"})
     host.settle()
     writer.delete("network/over/endpoints/db")
 
