@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec import Struct
+
 from tests.waiting import eventually
 
 START_DEADLINE_S = 30.0
@@ -87,8 +89,7 @@ class Server:
         self.process.send_signal(number)
 
 
-@dataclass(frozen=True)
-class Tls:
+class Tls(Struct, frozen=True):
     """PEM files: an authority, what it signed for the server, and for a client."""
 
     ca: Path
