@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,7 +19,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.facts import Facts
 from reconciler.firewall.published import published_ports
 from reconciler.guard.obey import obeyed
-from reconciler.incremental import Later, Table, Union
+from reconciler.incremental import Later, Table, Union, changed_keys
 from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_promises
 from reconciler.ipam.gateway_network import with_gateway_network
 from reconciler.ipam.held import Published
@@ -43,6 +43,7 @@ from reconciler.model.objects import (
 from reconciler.model.observed import Keyed
 from reconciler.model.plan import Plan
 from reconciler.model.wanted import NetworkMode, WantedState
+from reconciler.model.words import some
 from reconciler.plan.differing import Differences, Differing
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners, declared_units, link_units, overlay_units, owners
@@ -55,7 +56,7 @@ _Any = TypeVar("_Any", bound=Object)
 class Decision(Struct, frozen=True, kw_only=True):
     """What shall be on this host. objects: all that shall exist. seen: what they are to be compared with. owners: whose what is.
 
-    boundaries: what is left alone. differences: between objects and seen.
+    boundaries: what is left alone. differences: between objects and seen. bugs: what was decided otherwise than from nothing.
     """
 
     desired: DesiredState
@@ -64,6 +65,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     owners: Owners
     boundaries: Boundaries
     differences: Differences
+    bugs: tuple[str, ...] = ()
 
 
 def compared(decision: Decision, wanted: WantedState, facts: Facts) -> Plan:
@@ -76,6 +78,7 @@ class Decider:
     """Decides again and again: what depends on nothing that has changed is as it was. A new one decides the same from nothing."""
 
     def __init__(self) -> None:
+        self._is_doubted = False
         self._ask, self._compiler = LastAnswers(), Compiler()
         self._compiled: Union[PartName, Key, Object] = Union(objects_differ)
         self._all: Union[tuple[int], Key, Object] = Union(objects_differ)
@@ -86,6 +89,22 @@ class Decider:
         self, wanted: WantedState, facts: Facts, blocked: Sequence[tuple[Unit, ReconcilerError]] = ()
     ) -> Decision:
         """Decide. blocked: units that failed before in this pass, to be left alone."""
+        decision = self._decided(wanted, facts, blocked)
+        if not self._is_doubted:
+            return decision
+        fresh = Decider()
+        anew = fresh(wanted, facts, blocked)
+        self._is_doubted, bugs = False, tuple(otherwise(decision, anew, frozenset(facts.records.promises.networks)))
+        if not bugs:
+            return decision
+        self.__dict__.update(fresh.__dict__)
+        return replace(anew, bugs=bugs)
+
+    def doubt(self) -> None:
+        """Have the next decision made from nothing as well. What comes of that is right, and the difference is told."""
+        self._is_doubted = True
+
+    def _decided(self, wanted: WantedState, facts: Facts, blocked: Sequence[tuple[Unit, ReconcilerError]]) -> Decision:
         sources = wanted.sources
         wanted, cluster = self._in_cluster(wanted, facts)
         wanted = self._ask(with_gateway_network, wanted, facts.records.plugins.answers)
@@ -232,3 +251,38 @@ def _unusable(wanted: WantedState, facts: Facts) -> Iterator[tuple[Unit, Reconci
         fact = None if attachment.mode is NetworkMode.HOST else facts.sandboxes.get(attachment.sandbox.ns)
         if fact is not None and fact.error is not None:
             yield Unit(attachment=attachment.name), fact.error
+
+
+_SHOWN: Final = 3
+
+
+def otherwise(kept: Decision, anew: Decision, recorded: Container[str]) -> Iterator[str]:
+    """Say what stands otherwise in a decision for which much was kept than in one from nothing.
+
+    recorded: networks that have a record. Others were created when they were thought of first, which only the former knows.
+    """
+    for name in ("networks", "held_networks", "attachments", "held"):
+        old, new = ({one.name: one for one in getattr(each.desired, name)} for each in (kept, anew))
+        yield from _told(name, {key for key in changed_keys(old, new) if "networks" not in name or key in recorded})
+    for name in ("failures", "withdrawn", "remarks", "nodes", "tunnels"):
+        yield from _told(name, {name} if str(getattr(kept.desired, name)) != str(getattr(anew.desired, name)) else ())
+    for name in ("failures", "told", "declared", "ended", "is_pruning"):
+        both = (getattr(each.boundaries, name) for each in (kept, anew))
+        yield from _told("boundaries", {name} if len({_text(one) for one in both}) > 1 else ())
+    objects = anew.objects.changed_since(kept.objects)
+    young = {n.name for n in anew.desired.networks if n.name not in recorded}
+    yield from _told("objects", {key for key in objects if not any(f"network/{name}" in key[-1] for name in young)})
+    yield from _told("seen", anew.seen.changed_since(kept.seen))
+    if not objects:
+        yield from _told("differing", kept.differences.keys ^ anew.differences.keys)
+        yield from _told("contested", kept.differences.contested ^ anew.differences.contested)
+
+
+def _told(what: str, keys: Collection[object]) -> Iterator[str]:
+    if keys:
+        yield f"{what} kept are not as from nothing: {some(sorted(map(str, keys)), _SHOWN)}"
+
+
+def _text(value: object) -> str:
+    """Errors are as others that say the same; sets have no order."""
+    return str(sorted(map(str, value)) if isinstance(value, Collection) else value)

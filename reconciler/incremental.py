@@ -82,7 +82,7 @@ class Table(Mapping[K, V]):
             return Table(self._all(), self._differ).updated(put, drop)
         entries, was, differ = self._entries, self._was, self._differ
         changes: dict[K, V | _Nothing] = {
-            key: new for key, new in put.items() if _differ(entries.get(key, _NOTHING), new)
+            key: new for key, new in put.items() if differ(entries.get(key, _NOTHING), new)
         }
         changes |= {key: _NOTHING for key in drop if key in entries and key not in put}
         if not changes:

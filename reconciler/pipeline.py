@@ -109,6 +109,8 @@ def look(
     """Gather, decide and compare. Reads only. blocked: units that failed before in this pass, to be left alone."""
     facts = gather(wanted, settings, backends)
     decision = backends.decide(wanted, facts, blocked)
+    for bug in decision.bugs:
+        log.error("bug: %s", bug)
     return View(facts=facts, decision=decision, plan=compared(decision, wanted, facts))
 
 

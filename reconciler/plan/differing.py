@@ -41,7 +41,7 @@ class Differing:
 
 
 def _differ(wanted: Object | None, seen: Seen | None) -> bool:
-    return wanted is None or seen is None or wanted != seen.object
+    return wanted != (None if seen is None else seen.object)
 
 
 def _is_contested(wanted: Object | None, seen: Seen | None) -> bool:

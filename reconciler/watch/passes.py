@@ -143,6 +143,7 @@ class Passes:
         memory, cluster = self._backends.memory, self._backends.cluster
         if dirty.is_everything:
             memory.forget_all()
+            self._backends.decide.doubt()
             self._status.forget()
             if cluster is not None:
                 cluster.doubt()

@@ -91,3 +91,17 @@ def test_value_is_made_again_only_for_other_inputs() -> None:
     assert second["b"] is first["b"]
     assert made({"b": ("y",)}) == {"b": "yy"}
     assert asked == ["x", "y", "z", "y"]
+
+
+def test_values_are_told_apart_as_the_table_is_told() -> None:
+    def differ(one: object, other: object) -> bool:
+        return type(one) is not type(other) or one != other
+
+    table = Table({"a": 1, "b": 1}, differ)
+    after = table.updated({"a": True, "b": 1})
+
+    assert after["a"] is True
+    assert set(after.changed_since(table)) == {"a"}
+    union: Union[tuple[int], str, int] = Union(differ)
+    union({(0,): {"a": 1}})
+    assert union({(0,): {"a": True}})["a"] is True
