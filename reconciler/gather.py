@@ -83,8 +83,8 @@ def _host(wanted: WantedState, settings: Settings, backends: Backends, records: 
     plugins = borne_out(records.plugins, seen)
     told = keyed(seen_at_plugins(plugins))
     if told != memory.at_plugins:
-        parts[11, "plugins"] = memory.at_plugins = told
-        seen = memory.seen(parts)
+        memory.at_plugins = told
+        seen = memory.seen({**parts, (11, "plugins"): told})
     return replace(
         facts,
         seen=seen,

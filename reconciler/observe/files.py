@@ -51,7 +51,7 @@ class SandboxFiles:
         elif self._touched:
             names = self._names | {name for name, owner in self._expected.items() if owner in self._touched}
             found = _by_attachment(_files(settings, self._expected, sorted(self._touched), sorted(names - {""})))
-            self._of |= {(name,): found.get((name,), {}) for name in self._touched}
+            self._of = self._of | {(name,): found.get((name,), {}) for name in self._touched}
         self._touched, self._names = set(), set()
         return self._all(self._of)
 
