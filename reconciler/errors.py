@@ -4,6 +4,8 @@
       SpecError            the user mends a spec: file, line, column, what was expected
         ExpectationUnmet   an expectation that the specs do not bring about
       RevisionUnreadable   the specs of a git revision cannot be had (exit 65)
+        RevisionRefused    for want of a signature, or for its faults: the commit before stays in force (exit 65)
+      RepositoryUnreachable the repository of the specs cannot be fetched from: what was fetched before stays (exit 69)
       FileUnreadable       a saved plan or snapshot is cut off, none, or of another version (exit 65)
         FileAltered        it was edited: its checksum does not fit
       ConfigError          bad tool configuration (exit 78)
@@ -103,12 +105,21 @@ class RevisionUnreadable(ReconcilerError):
     exit_code = ExitCode.BAD_SPECS
 
 
+class RevisionRefused(RevisionUnreadable):
+    pass
+
+
 class FileUnreadable(ReconcilerError):
     exit_code = ExitCode.BAD_SPECS
 
 
 class FileAltered(FileUnreadable):
     pass
+
+
+class RepositoryUnreachable(ReconcilerError):
+    exit_code = ExitCode.UNAVAILABLE
+    is_retryable = True
 
 
 class ConfigError(ReconcilerError):

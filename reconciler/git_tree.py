@@ -39,24 +39,34 @@ def laid_out(target: str, folder: Path) -> Iterator[Laid]:
     A default PATH that is not there yet is an empty folder: somebody begins with it. Raises RevisionUnreadable.
     """
     revision, _, path = target.partition(":")
-    git = _Git(folder)
+    git = Git(folder)
     root = path.strip("/") or git.text("rev-parse", "--show-prefix").strip("\n/")
     commit = _commit(git, revision)
     is_new = not path and root != "" and not git.text("ls-tree", "--full-tree", commit, "--", root)
     with tempfile.TemporaryDirectory(prefix="reconcile-") as place:
         laid = Path(place) / "specs"
         laid.mkdir()
-        files = () if is_new else _files(git, commit, revision, root)
-        contents = _contents(git, [blob for _, blob in files if blob])
-        for name, blob in files:
-            content = next(contents) if blob else bytes(BYTES_MAX + 1)
-            file = laid.joinpath(*name.parts)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-        yield Laid(folder=laid, commit=commit, name=f"{revision} ({commit[:_COMMITS_SHOWN]})")
+        if not is_new:
+            lay_out(git, commit, revision, root, laid)
+        yield Laid(folder=laid, commit=commit, name=f"{revision} ({short(commit)})")
 
 
-class _Git(Struct, frozen=True):
+def short(commit: str) -> str:
+    return commit[:_COMMITS_SHOWN]
+
+
+def lay_out(git: Git, commit: str, name: str, root: str, folder: Path) -> None:
+    """Write the spec files that a commit has below `root`. name: what errors call the commit. Raises RevisionUnreadable."""
+    files = _files(git, commit, name, root)
+    contents = _contents(git, [blob for _, blob in files if blob])
+    for path, blob in files:
+        content = next(contents) if blob else bytes(BYTES_MAX + 1)
+        file = folder.joinpath(*path.parts)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+
+class Git(Struct, frozen=True):
     """The git program, asked from within a folder."""
 
     folder: Path
@@ -81,7 +91,7 @@ class _Git(Struct, frozen=True):
             )
         except FileNotFoundError:
             missing = "git" if self.folder.is_dir() else str(self.folder)
-            raise RevisionUnreadable(f"{missing} is not there: --against git: needs a checkout and git") from None
+            raise RevisionUnreadable(f"{missing} is not there: it takes a checkout and git") from None
         except OSError as error:
             raise RevisionUnreadable(f"git cannot be run in {self.folder}: {error.strerror}") from error
         except subprocess.TimeoutExpired:
@@ -98,7 +108,7 @@ _QUIET: Final[Mapping[str, str]] = {
 """No lock is taken, nobody is asked, and nothing is fetched."""
 
 
-def _commit(git: _Git, revision: str) -> str:
+def _commit(git: Git, revision: str) -> str:
     done = git.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if done.returncode == 0:
         return done.stdout.decode().strip()
@@ -110,7 +120,7 @@ def _commit(git: _Git, revision: str) -> str:
     )
 
 
-def _files(git: _Git, commit: str, revision: str, root: str) -> Sequence[tuple[PurePosixPath, str]]:
+def _files(git: Git, commit: str, revision: str, root: str) -> Sequence[tuple[PurePosixPath, str]]:
     """Give path below the root and object of every spec file; "" for an object that is too large to be one."""
     tree = f"{commit}:{root}" if root else commit
     if root and git.text("cat-file", "-t", tree).strip() != "tree":
@@ -131,7 +141,7 @@ def _files(git: _Git, commit: str, revision: str, root: str) -> Sequence[tuple[P
     return found
 
 
-def _refuse_links(git: _Git, tree: str, links: Sequence[str], revision: str) -> None:
+def _refuse_links(git: Git, tree: str, links: Sequence[str], revision: str) -> None:
     """Refuse symbolic links to what may be specs: left out in silence, their networks would seem to go."""
     if not links:
         return
@@ -153,7 +163,7 @@ def _inside(path: str, revision: str) -> PurePosixPath:
     return pure
 
 
-def _contents(git: _Git, blobs: Sequence[str]) -> Iterator[bytes]:
+def _contents(git: Git, blobs: Sequence[str]) -> Iterator[bytes]:
     """Give the content of each object, in turn."""
     if not blobs:
         return

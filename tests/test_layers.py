@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("kernel", "kv", "plugin"),
     ("dns", "container_engine"),
     ("observe", "apply", "status", "choices", "compile", "git_tree", "review"),
-    ("guard",),
+    ("guard", "git_remote"),
     ("decide",),
     ("backends",),
     ("gather",),

@@ -37,6 +37,7 @@ FILES: Final = {
     "/var/lib/reconciler/suspensions.json": "What `suspend` was asked for.",
     "/var/lib/reconciler/retry.json": "What `retry` asked for, until the watcher reads it.",
     "/var/lib/reconciler/told.json": "What the journal said last, so that no pass says it again.",
+    "/var/lib/reconciler/git": "Of `watch --git`: the repository, the commit in force, and `specs`, which leads to its files.",
     "/var/lib/reconciler/events.ndjson": "What `events` prints, and `events.ndjson.1`, the file before.",
     "/var/lib/reconciler/status": "The folder of `--status-dir`: what `inspect` prints, a file each, and `summary.json`.",
     "/run/reconciler": "The folder of `--run-dir`.",

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
+from reconciler.cli.durations import DURATION
 from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.logs import end_of_pass
 from reconciler.cli.options import ENVIRONMENT_PREFIX, global_options
 from reconciler.cli.pass_log import log_pass, log_spec_warnings
-from reconciler.errors import ExitCode, ReconcilerError
+from reconciler.errors import ConfigError, ExitCode, ReconcilerError
 from reconciler.model.report import Report
+from reconciler.settings import Settings
 from reconciler.status.verdict import unsettled
 from reconciler.watch.listener import Listener
 
 if TYPE_CHECKING:
+    from reconciler.git_remote import Remote
+    from reconciler.watch.git_source import GitSource
     from reconciler.watch.metrics_server import ServedMetrics
 
 
@@ -53,8 +59,34 @@ class PassLog(Listener):
     envvar=f"{ENVIRONMENT_PREFIX}METRICS",
     help="Serve /metrics and /healthz at unix:/PATH or 127.0.0.1:PORT [default: nowhere]",
 )
+@click.option(
+    "--git",
+    "repository",
+    metavar="URL[#REF[:PATH]]",
+    default=None,
+    envvar=f"{ENVIRONMENT_PREFIX}GIT",
+    help="Take the specs from a repository; REF: a branch, tag or hash [default: HEAD], PATH: their folder [default: its top]",
+)
+@click.option(
+    "--git-interval",
+    metavar="SPAN",
+    type=DURATION,
+    default=60.0,
+    envvar=f"{ENVIRONMENT_PREFIX}GIT_INTERVAL",
+    help="How often to fetch, as 90s or 15m; SIGHUP does at once [default: 60s]",
+)
+@click.option(
+    "--verify-signatures",
+    "keyring",
+    metavar="KEYRING",
+    default=None,
+    envvar=f"{ENVIRONMENT_PREFIX}VERIFY_SIGNATURES",
+    help="Take commits, or tags, that somebody in this file signed: ssh's allowed signers, or OpenPGP keys",
+)
 @click.pass_context
-def watch(context: click.Context, *, metrics: str | None) -> ExitCode:
+def watch(
+    context: click.Context, *, metrics: str | None, repository: str | None, git_interval: float, keyring: str | None
+) -> ExitCode:
     """Stay, and keep this host as the specs declare until SIGTERM, which leaves the networks up.
 
     Spec files, kernel events and a timer each lead to the same pass. SIGHUP: look at everything again.
@@ -65,21 +97,61 @@ def watch(context: click.Context, *, metrics: str | None) -> ExitCode:
     from reconciler.watch.watcher import watch as keep_watching
 
     invoked = begin(context)
+    if keyring and not repository:
+        raise click.UsageError("--verify-signatures goes with --git")
+    remote = _remote(repository, keyring) if repository else None
+    settings = invoked.settings
+    if remote is not None:
+        from reconciler.watch.git_source import git_specs_dir
+
+        settings = replace(settings, specs_dir=git_specs_dir(settings.state_dir))
     notifier = Notifier.from_environment()  # an abstract address leads nowhere from another network namespace
-    enter_host(invoked.settings)
-    with open_backends(invoked.settings) as backends, _metrics(metrics) as figures:
+    enter_host(settings)
+    with (
+        open_backends(settings) as backends,
+        _metrics(metrics) as figures,
+        _repository(settings, remote, keyring, git_interval) as sources,
+    ):
         service = ServiceListener(notifier)
         listeners: list[Listener] = [
             PassLog(),
             service,
-            Journal(invoked.settings.state_dir),
+            Journal(settings.state_dir),
             *figures,
+            *sources,
         ]
         try:
-            keep_watching(invoked.settings, backends, listeners, servers=figures, progress=service.progress)
+            source = next(iter(sources), None)
+            keep_watching(settings, backends, listeners, servers=figures, progress=service.progress, repository=source)
         finally:
             notifier.close()
     return ExitCode.OK
+
+
+def _remote(typed: str, keyring: str | None) -> Remote:
+    from reconciler.git_remote import parse_remote
+
+    try:
+        return parse_remote(typed, is_proved=bool(keyring))
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@contextmanager
+def _repository(
+    settings: Settings, remote: Remote | None, keyring: str | None, interval_s: float
+) -> Iterator[tuple[GitSource, ...]]:
+    """Give the source of the specs, if that is a repository."""
+    if remote is None:
+        yield ()
+        return
+    from reconciler.watch.git_source import GitSource
+
+    source = GitSource(settings, remote, Path(keyring).absolute() if keyring else None, interval_s)
+    try:
+        yield (source,)
+    finally:
+        source.close()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class Report(Value, frozen=True, kw_only=True):
     drift: what a second look still found to be done; no operations is the proof that the host is as desired.
     digest: of the specs' names and contents. sandboxes: the inode of each sandbox's namespace at the last look.
     running: the endpoints whose link was there at the last look. sources: where units are declared. spec_files: those read.
-    expectations: those that they hold.
+    expectations: those that they hold. revision: the commit that they are at, "" where they are in no repository, or not told yet.
     """
 
     unshown: ClassVar[frozenset[str]] = frozenset({"sources"})
@@ -38,6 +38,7 @@ class Report(Value, frozen=True, kw_only=True):
     spec_files: tuple[str, ...] = ()
     expectations: tuple[Expectation, ...] = ()
     digest: str = ""
+    revision: str = ""
     sandboxes: Mapping[NsRef, int] = field(default_factory=dict)
     running: frozenset[Unit] = frozenset()
     sources: Mapping[Unit, Source] = field(default_factory=dict)

@@ -9,8 +9,13 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from reconciler.records.file import content
 from reconciler.status.summary import Revision
 
+COMMIT_FILE: Final = ".reconcile-commit"
+"""Names the commit in a folder that was laid out from one; hidden, so no spec file."""
+
+_COMMIT_MAX: Final = 64
 log = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 3.0
@@ -31,8 +36,9 @@ def specs_revision(specs_dir: Path) -> Revision:
     Takes no lock and writes nothing, so it may run beside a person's git. A repository of another user is refused by git itself
     unless `safe.directory` allows it (git-config(1)), as reading one may run programs that its configuration names.
     """
-    if not _is_in_repository(specs_dir):
-        return Revision()
+    laid = _laid_out(specs_dir)
+    if laid or not _is_in_repository(specs_dir):
+        return Revision(commit=laid)
     try:
         process = subprocess.Popen(
             _GIT,
@@ -47,6 +53,13 @@ def specs_revision(specs_dir: Path) -> Revision:
         log.debug("git cannot be run, the specs' revision stays unknown: %s", error)
         return Revision()
     return _answer(process)
+
+
+def _laid_out(specs_dir: Path) -> str:
+    try:
+        return content(specs_dir / COMMIT_FILE, bytes_max=_COMMIT_MAX + 1).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _is_in_repository(folder: Path) -> bool:

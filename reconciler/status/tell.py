@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from reconciler.errors import KernelError, StatusError
 from reconciler.model.objects import STATUS_UNIT
 from reconciler.model.report import Report
@@ -11,6 +13,7 @@ from reconciler.settings import Settings
 from reconciler.status.attachment_document import HOST_SANDBOX
 from reconciler.status.files import Documents
 from reconciler.status.revision import specs_revision
+from reconciler.status.summary import Revision
 from reconciler.status.write import StatusFolder, Written, read_summary
 
 
@@ -36,15 +39,17 @@ class Status:
 
         What the pass did stands: a status that cannot be written is never a reason not to go on.
         """
+        revision = specs_revision(self._settings.specs_dir)
+        report = replace(report, revision=str(revision))
         try:
-            self.tell(report)
+            self.tell(report, revision)
         except KernelError as error:
             report = report.with_problem(STATUS_UNIT, StatusError(str(error)))
             with suppress(KernelError):  # the summary may be writable, and say so
-                self.tell(report)
+                self.tell(report, revision)
         return report
 
-    def tell(self, report: Report) -> Written:
+    def tell(self, report: Report, revision: Revision) -> Written:
         """Make the folder tell of `report`. A repeat writes nothing: same bytes, same times of change.
 
         Raises KernelError when it cannot be written.
@@ -52,7 +57,7 @@ class Status:
         documents, self._documents = self._documents, None  # what fails half-way is made from nothing
         if documents is None or not self._folder.is_as_left():
             documents = self._from_nothing()
-        written = self._folder.write(documents.files(report, specs_revision(self._settings.specs_dir)))
+        written = self._folder.write(documents.files(report, revision))
         self._documents = documents
         return written
 

@@ -22,7 +22,9 @@ from reconciler.errors import (
     Protected,
     PruneRefused,
     ReconcilerError,
+    RepositoryUnreachable,
     ResolverError,
+    RevisionUnreadable,
     RolledBack,
     SandboxMissing,
     SpecError,
@@ -62,6 +64,8 @@ REASONS: Final[tuple[tuple[type[ReconcilerError], str], ...]] = (
     (NameConflict, "OwnershipConflict"),
     (SandboxMissing, "SandboxMissing"),
     (ParentMissing, "ParentMissing"),
+    (RepositoryUnreachable, "RepositoryUnreachable"),
+    (RevisionUnreadable, "RevisionRefused"),
     (SpecError, "ValidationFailed"),
     (PluginError, "PluginFailed"),
     (AddressesAwaited, "AddressesAwaited"),
@@ -74,7 +78,7 @@ REASONS: Final[tuple[tuple[type[ReconcilerError], str], ...]] = (
 )
 
 
-OTHERS_IN_FORCE: Final = frozenset({"RolledBack", "Superseded"})
+OTHERS_IN_FORCE: Final = frozenset({"RepositoryUnreachable", "RevisionRefused", "RolledBack", "Superseded"})
 """Reasons that say that other specs are in force, and nothing against what these declare."""
 
 

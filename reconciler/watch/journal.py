@@ -49,6 +49,9 @@ class What(StrEnum):
     REFUSED = "refused"
     SUSPENDED = "suspended"
     DRIFTED = "drifted"
+    REVISION = "revision"
+    """The specs are at another commit from now on."""
+
     SETTLED = "settled"
     """What a `failed`, `refused`, `suspended`, `rolled-back` or `drifted` before told of is over; `reason` says which."""
 
@@ -56,6 +59,7 @@ class What(StrEnum):
 _BY_REASON: Final = {
     "RolledBack": What.ROLLED_BACK,
     "Superseded": What.REFUSED,
+    "RevisionRefused": What.REFUSED,
     "PruneGuard": What.REFUSED,
     "Protected": What.REFUSED,
     "Suspended": What.SUSPENDED,
@@ -69,9 +73,10 @@ _NOT_DONE: Final = "OperationFailed"
 
 
 class Told(Struct, frozen=True, kw_only=True):
-    """digest: of the specs of the last pass; issues: what was in the way then."""
+    """digest: of the specs of the last pass; revision: their commit; issues: what was in the way then."""
 
     digest: str = ""
+    revision: str = ""
     issues: frozenset[Issue] = frozenset()
 
     def units(self) -> frozenset[Unit]:
@@ -92,9 +97,11 @@ class Journal(Listener):
     def record(self, report: Report) -> None:
         """Write what the pass did and what changed of what is in the way."""
         told = self._remembered()
-        now = Told(digest=report.digest, issues=frozenset(_issues(report)))
+        revision = report.revision or told.revision
+        now = Told(digest=report.digest, revision=revision, issues=frozenset(_issues(report)))
         is_same = bool(report.digest) and told.digest == report.digest and not report.spec_faults
-        events = [*_operations(report, told if is_same else None, now.units()), *_changes(told, now)]
+        operations = _operations(report, told if is_same else None, now.units())
+        events = [*_revisions(told, now), *operations, *_changes(told, now)]
         self._write(events, told, now)
 
     def passed(self, report: Report, elapsed_s: float, *, is_drift: bool) -> None:
@@ -105,7 +112,11 @@ class Journal(Listener):
         """Write that no pass was possible, once until one is."""
         told = self._remembered()
         others = {issue for issue in told.issues if issue[2] != _NO_PASS}
-        now = Told(digest=told.digest, issues=frozenset({*others, ("", "", _NO_PASS, _short(str(error)))}))
+        now = Told(
+            digest=told.digest,
+            revision=told.revision,
+            issues=frozenset({*others, ("", "", _NO_PASS, _short(str(error)))}),
+        )
         self._write(list(_changes(told, now)), told, now)
 
     def _remembered(self) -> Told:
@@ -121,7 +132,8 @@ class Journal(Listener):
             if events:
                 _append(self._state_dir, events, self._file_max)
             if now != told:
-                write_fields(self._state_dir / _TOLD, {"digest": now.digest, "issues": sorted(map(list, now.issues))})
+                fields = {"digest": now.digest, "revision": now.revision, "issues": sorted(map(list, now.issues))}
+                write_fields(self._state_dir / _TOLD, fields)
             self._is_broken = False
         except ReconcilerError as error:
             self._complain(error)
@@ -161,6 +173,11 @@ def _operation(outcome: Outcome, *, is_repair: bool) -> Fields:
     return {"event": What.REPAIRED if is_repair else What.APPLIED, **fields}
 
 
+def _revisions(told: Told, now: Told) -> Iterator[Fields]:
+    if now.revision != told.revision:
+        yield {"event": What.REVISION, "revision": now.revision, "message": f"specs are at {now.revision}"}
+
+
 def _issues(report: Report) -> Iterator[Issue]:
     for fault in report.spec_faults:
         yield "", "", "ValidationFailed", _short(str(fault))
@@ -198,7 +215,8 @@ def _short(text: str) -> str:
 
 def _read_told(path: Path) -> Told:
     fields = read_fields(path) or {}
-    return Told(digest=text_of(fields, "digest"), issues=frozenset(_told_issues(fields)))
+    digest, revision = text_of(fields, "digest"), text_of(fields, "revision")
+    return Told(digest=digest, revision=revision, issues=frozenset(_told_issues(fields)))
 
 
 def _told_issues(fields: Mapping[str, object]) -> Iterator[tuple[str, str, str, str]]:

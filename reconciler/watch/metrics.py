@@ -138,6 +138,10 @@ class Metrics(Listener):
         build = InfoMetricFamily("reconciler_build", "The version that runs.")
         build.add_metric((), {"python": platform.python_version(), "version": __version__})
         yield build
+        if self._report is not None and self._report.revision:
+            specs = InfoMetricFamily("reconciler_specs", "The commit that the specs are at.")
+            specs.add_metric((), {"commit": self._report.revision})
+            yield specs
         yield _counter("passes", "Passes, by how they ended.", ("result",), self._passes)
         yield HistogramMetricFamily(
             "reconciler_pass_duration_seconds",

@@ -6,6 +6,9 @@ import gc
 import logging
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from reconciler import pipeline
 from reconciler.apply.executor import Progress
@@ -16,20 +19,23 @@ from reconciler.guard.suspension import next_end, suspended_at
 from reconciler.kernel.lock import HostLock
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST
-from reconciler.model.objects import NAMES_UNIT
+from reconciler.model.objects import HOST_UNIT, NAMES_UNIT
 from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
 from reconciler.model.wanted import SandboxKind
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 from reconciler.status.tell import Status
-from reconciler.status.verdict import unsettled
+from reconciler.status.verdict import OTHERS_IN_FORCE, unsettled
 from reconciler.watch.brake import Brake
 from reconciler.watch.kernel_events import KernelEvents
 from reconciler.watch.loop import Passed
 from reconciler.watch.path_events import PathEvents
 from reconciler.watch.presence import Presence
 from reconciler.watch.source import Dirty, Watched
+
+if TYPE_CHECKING:
+    from reconciler.watch.git_source import GitSource
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +46,7 @@ class Passes:
     """A `watch.loop.Host`.
 
     files: says whether all changes of specs are told of. kernel: tells what changed there meanwhile. presence: None in no cluster.
+    repository: where the specs come from, None for a folder of people.
     """
 
     def __init__(
@@ -51,9 +58,11 @@ class Passes:
         presence: Presence | None,
         lock: HostLock,
         progress: Progress | None,
+        repository: GitSource | None = None,
     ) -> None:
         self._settings, self._backends, self._progress = settings, backends, progress
         self._files, self._kernel, self._presence, self._lock = files, kernel, presence, lock
+        self._repository = repository
         backends.memory.news = self._hear
         self._brake = Brake()
         self._loaded: LoadedSpecs | None = None
@@ -160,7 +169,9 @@ class Passes:
 
     def _load(self) -> bool:
         """Read the specs; return whether they say something new."""
-        before = self._loaded
+        before, source = self._loaded, self._repository
+        if source is not None and source.problem is not None and not source.commit:
+            raise source.problem
         loaded = pipeline.load(self._settings, before)
         is_new = before is None or (loaded.digest, loaded.faults) != (before.digest, before.faults)
         if is_new:
@@ -170,8 +181,13 @@ class Passes:
 
     def _told(self, report: Report) -> Report:
         """Write the status where it may differ from the last, or from its files."""
-        is_new = report.outcomes or self._last is None or _essence(report) != _essence(self._last)
-        return self._status.told(report) if is_new or not self._status.is_remembered else report
+        last, source = self._last, self._repository
+        if source is not None and source.problem is not None:
+            report = report.with_problem(HOST_UNIT, source.problem)
+        is_new = report.outcomes or last is None or _essence(report) != _essence(last)
+        if is_new or not self._status.is_remembered or (source is not None and last and last.revision != source.commit):
+            return self._status.told(report)
+        return report if last is None else replace(report, revision=last.revision)
 
     def _passed(self, report: Report, began: float, *, is_new: bool) -> Passed:
         """Note what the pass did; began: by the wall clock."""
@@ -185,7 +201,7 @@ class Passes:
             report=report,
             watched=self._watched(),
             is_drift=is_drift,
-            is_retryable=any(issue.is_retryable for issue in unsettled(report)),
+            is_retryable=any(i.is_retryable and i.reason not in OTHERS_IN_FORCE for i in unsettled(report)),
             has_missing=not all(ns.startswith(_CONTAINER) for ns in missing),  # of those their engine tells
             is_blind=self._files.needs_polling,
             released_s=self._brake.next_release_s(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -25,6 +26,9 @@ from reconciler.watch.presence import Presence
 from reconciler.watch.signals import Signals
 from reconciler.watch.source import Dirty, Source
 
+if TYPE_CHECKING:
+    from reconciler.watch.git_source import GitSource
+
 
 def watch(
     settings: Settings,
@@ -33,10 +37,11 @@ def watch(
     *,
     servers: Sequence[Source] = (),
     progress: Progress | None = None,
+    repository: GitSource | None = None,
 ) -> None:
     """Keep one host converged until SIGTERM or SIGINT. Raises LockHeld when another watcher is at work on this host.
 
-    servers: answer others from the loop; whoever made them closes them.
+    servers: answer others from the loop; repository: gives the specs. Whoever made them closes them.
     """
     with HostLock(WATCHER) as lock, ExitStack() as stack:
         containers = stack.enter_context(closing(ContainerEvents(ContainerEngine(settings.container_engine))))
@@ -45,7 +50,7 @@ def watch(
         files = PathEvents({settings.specs_dir: specs, **dict.fromkeys(HOST_FILES, host_file)})
         stack.callback(files.close)
         kernel = stack.enter_context(closing(KernelEvents(backends.namespaces)))
-        sources: list[Source] = [containers, files, kernel]
+        sources: list[Source] = [containers, files, kernel, *([repository] if repository is not None else ())]
         for make in (lambda: NamesEvents(settings.run_dir), Signals):
             sources.append(stack.enter_context(closing(make())))
         cluster, presence = backends.cluster, None
@@ -54,6 +59,6 @@ def watch(
         if cluster is not None and settings.cluster_advertise:  # others can reach it
             presence = Presence(cluster.kv, settings.host, cluster.instance, cluster.discovery)
             stack.callback(presence.close)
-        passes = Passes(settings, backends, files, kernel, presence, lock, progress)
+        passes = Passes(settings, backends, files, kernel, presence, lock, progress, repository)
         wait = stack.enter_context(waiting_for([*sources, *servers]))
         Loop(passes, sources, listeners, wait).run()

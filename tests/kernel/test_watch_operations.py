@@ -21,6 +21,19 @@ pytestmark = pytest.mark.kernel
 SPECS = "networks: {front: {}}\nattachments: {web: {networks: [front]}}\n"
 
 
+def page(metrics: Path, path: str) -> tuple[int, str]:
+    """Give status and body of what a watcher serves at a socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(patient(10))
+        client.connect(str(metrics))
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answer = b""
+        while data := client.recv(1 << 16):
+            answer += data
+    head, _, body = answer.decode().partition("\r\n\r\n")
+    return int(head.split()[1]), body
+
+
 @dataclass
 class Watched:
     reconcile: Reconcile
@@ -40,15 +53,7 @@ class Watched:
         return sum(key in message for message in self.told)
 
     def page(self, path: str) -> tuple[int, str]:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(patient(10))
-            client.connect(str(self.metrics))
-            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            answer = b""
-            while data := client.recv(1 << 16):
-                answer += data
-        head, _, body = answer.decode().partition("\r\n\r\n")
-        return int(head.split()[1]), body
+        return page(self.metrics, path)
 
     def events(self) -> list[dict[str, str]]:
         return [json.loads(line) for line in self.reconcile.ok("events").stdout.splitlines()]

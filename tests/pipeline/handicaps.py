@@ -14,6 +14,7 @@ from typing import Any
 
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.model.report import Report
+from reconciler.status.summary import Revision
 from reconciler.status.tell import Status
 from reconciler.status.write import Written
 
@@ -62,9 +63,9 @@ def tells_late() -> None:
 
     tell = Status.tell
 
-    def late(self: Status, report: Report) -> Written:
+    def late(self: Status, report: Report, revision: Revision) -> Written:
         if os.getpid() != starter:
             time.sleep(0.5)
-        return tell(self, report)
+        return tell(self, report, revision)
 
     Status.tell = late  # type: ignore[method-assign]

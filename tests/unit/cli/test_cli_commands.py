@@ -485,7 +485,7 @@ def with_status(folder: Path, *rows: tuple[str, str, str, str]) -> None:
     web = attachment("web", [endpoint("web", "bridge", "172.17.0.2/16")])
     desired = DesiredState(host=host_facts(), networks=networks, attachments=(web,))
     settings = Settings(host="alpha", specs_dir=folder / "specs", status_dir=folder / "status")
-    Status(settings).tell(Report(desired=desired, plan=Plan()))
+    Status(settings).told(Report(desired=desired, plan=Plan()))
 
 
 @pytest.fixture
@@ -682,7 +682,7 @@ def test_network_of_another_name_order_is_natural(run: Run, tmp_path: Path) -> N
 def test_bridge_network_of_the_fakes_can_be_shown(run: Run, tmp_path: Path) -> None:
     desired = DesiredState(host=host_facts(), networks=(network("bridge", "172.17.0.0/16"),), attachments=())
     settings = Settings(host="alpha", specs_dir=tmp_path / "specs", status_dir=tmp_path / "status")
-    Status(settings).tell(Report(desired=desired, plan=Plan()))
+    Status(settings).told(Report(desired=desired, plan=Plan()))
 
     _, out, _ = run("network", "inspect", "-f", "{{ IPAM.Config[0].Subnet }}", "bridge")
 

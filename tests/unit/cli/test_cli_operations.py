@@ -57,7 +57,7 @@ def written(state_dir: Path, found: Report) -> None:
     settings = Settings(
         host="alpha", specs_dir=state_dir / "specs", state_dir=state_dir, status_dir=state_dir / "status"
     )
-    Status(settings).tell(found)
+    Status(settings).told(found)
 
 
 def columns(line: str) -> list[str]:

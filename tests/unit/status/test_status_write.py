@@ -157,7 +157,7 @@ def settings(folder: Path) -> Settings:
 
 
 def test_report_is_written_and_read_back(tmp_path: Path) -> None:
-    assert Status(settings(tmp_path)).tell(converged()) == Written(3, 0)
+    assert Status(settings(tmp_path)).tell(converged(), Revision()) == Written(3, 0)
 
     found = read_documents(tmp_path / "status", Kind.NETWORK)
 
@@ -166,9 +166,9 @@ def test_report_is_written_and_read_back(tmp_path: Path) -> None:
 
 
 def test_later_report_of_the_same_state_writes_nothing(tmp_path: Path) -> None:
-    Status(settings(tmp_path)).tell(converged())
+    Status(settings(tmp_path)).tell(converged(), Revision())
 
-    assert Status(settings(tmp_path)).tell(converged(now="t2")) == Written(0, 0)
+    assert Status(settings(tmp_path)).tell(converged(now="t2"), Revision()) == Written(0, 0)
 
 
 def test_attachment_whose_sandbox_failed_is_not_listed_on_its_network() -> None:

@@ -1,0 +1,195 @@
+"""The specs from a repository: a thread fetches and proves commits, the loop swaps in one that is good.
+
+<state-dir>/git holds `repository` (bare), `commits/HASH` (the specs of a commit) and `specs`, a symbolic link to one of these,
+which is swapped between two passes. What is not good is never linked, so the last good one stays, also across restarts and offline.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import ReconcilerError, RevisionRefused, RevisionUnreadable, surroundings_error
+from reconciler.git_remote import Remote, Repository
+from reconciler.git_tree import short
+from reconciler.guard.expected import unmet_expectations
+from reconciler.guard.foresight import foreseen
+from reconciler.settings import Settings
+from reconciler.spec.load import load_specs
+from reconciler.status.revision import COMMIT_FILE
+from reconciler.watch.listener import Listener
+from reconciler.watch.source import Bell, Dirty, Source
+
+log = logging.getLogger(__name__)
+
+_GIT: Final = "git"
+_BESIDE: Final = "next"
+_CLOSE_S: Final = 5.0
+_NEWS: Final = Dirty(is_other=True)
+
+
+def git_specs_dir(state_dir: Path) -> Path:
+    return state_dir / _GIT / "specs"
+
+
+class GitSource(Source, Listener):
+    """settings: with `git_specs_dir` as the folder of the specs. Raises KernelError where the state folder cannot be written."""
+
+    def __init__(self, settings: Settings, remote: Remote, keyring: Path | None, interval_s: float) -> None:
+        self._settings, self._remote, self._interval_s = settings, remote, interval_s
+        self._root = settings.state_dir / _GIT
+        self._repository = Repository(self._root / "repository", remote, keyring)
+        self._bell, self._wake, self._is_closing = Bell(), threading.Event(), False
+        self._problem: ReconcilerError | None = None
+        self._judged: tuple[str, ReconcilerError] | None = None
+        self._ready, self._lock = "", threading.Lock()
+        try:
+            self._forget_another()
+        except OSError as error:
+            raise surroundings_error(error) from error
+        self._current = self._linked()
+        is_old = bool(self._current)
+        if not is_old:
+            self._look()  # with nothing to go on with, the first pass waits for it
+            self.drain()
+        self._thread = threading.Thread(target=self._run, args=(is_old,), name="git", daemon=True)
+        self._thread.start()
+
+    @property
+    def problem(self) -> ReconcilerError | None:
+        """Return why what the repository has now is not in force."""
+        return self._problem
+
+    @property
+    def commit(self) -> str:
+        """Return the one that is in force, "" before the first."""
+        return self._current
+
+    def fileno(self) -> int:
+        return self._bell.fileno()
+
+    def drain(self) -> Dirty:
+        news = self._bell.drain()
+        with self._lock:
+            commit, self._ready = self._ready, ""
+            if not commit or commit == self._current:
+                return news
+            self._link(commit)
+        return news | Dirty(is_specs=True)
+
+    def reloading(self) -> None:
+        self._judged = None
+        self._wake.set()
+
+    def close(self) -> None:
+        self._is_closing = True
+        self._wake.set()
+        self._repository.close()
+        self._thread.join(_CLOSE_S)
+        self._bell.close()
+
+    # ---- the thread
+
+    def _run(self, is_old: bool) -> None:
+        """is_old: nobody has looked since the start."""
+        if is_old:
+            self._look()
+        while not self._wake.wait(self._interval_s) or not self._is_closing:
+            self._wake.clear()
+            self._look()
+
+    def _look(self) -> None:
+        before = self._problem
+        try:
+            self._ready = self._proved()
+            self._problem = None
+        except ReconcilerError as error:
+            self._problem = error
+        except OSError as error:
+            self._problem = surroundings_error(error)
+        if self._is_closing:
+            return
+        if self._ready != self._current or str(before) != str(self._problem):
+            self._bell.ring(_NEWS)
+
+    def _proved(self) -> str:
+        """Return the commit that the ref is at, laid out and found good. What was judged once is not judged again before SIGHUP."""
+        commit = self._repository.fetch()
+        if self._judged is not None and self._judged[0] == commit:
+            raise self._judged[1]
+        if commit == self._linked():
+            return commit
+        try:
+            self._repository.check(commit)
+            self._lay_out(commit)
+        except RevisionUnreadable as error:
+            self._judged = commit, error
+            raise
+        self._judged = None
+        return commit
+
+    def _lay_out(self, commit: str) -> None:
+        folder = self._root / "commits" / commit
+        beside = folder.with_name(_BESIDE)
+        self._repository.lay_out(commit, beside)
+        (beside / COMMIT_FILE).write_text(f"{commit}\n")
+        self._refuse_faults(commit, beside)
+        with self._lock:
+            self._remove_others()
+            if not folder.exists():  # else it waits to be linked
+                beside.rename(folder)
+        self._repository.tidy()
+
+    def _refuse_faults(self, commit: str, folder: Path) -> None:
+        settings = self._settings
+        loaded = load_specs(
+            folder,
+            host=settings.host,
+            is_bridge_enabled=settings.is_bridge_enabled,
+            is_in_cluster=bool(settings.cluster_store),
+            shown_as=settings.specs_dir,
+        )
+        impossible, _ = foreseen(loaded, settings)
+        faults = (*loaded.faults, *impossible, *unmet_expectations(loaded, settings))
+        if faults:
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            first = str(faults[0]).removeprefix(f"{settings.specs_dir}/")
+            raise RevisionRefused(
+                f"commit {short(commit)} has faults, and the one before stays in force: {first}{more}"
+            )
+
+    # ---- the link
+
+    def _linked(self) -> str:
+        try:
+            return Path(os.readlink(self._settings.specs_dir)).name
+        except OSError:
+            return ""
+
+    def _link(self, commit: str) -> None:
+        """Swap: who reads the specs does so in the same thread."""
+        link, beside = self._settings.specs_dir, self._root / "specs.tmp"
+        beside.unlink(missing_ok=True)
+        beside.symlink_to(Path("commits") / commit)
+        beside.replace(link)
+        self._current = commit
+        log.info("specs are at %s of %s", short(commit), self._remote)
+
+    def _remove_others(self) -> None:
+        for other in (self._root / "commits").iterdir():
+            if other.name not in (self._linked(), self._ready) and other.name != _BESIDE:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def _forget_another(self) -> None:
+        """What another repository, ref or folder gave is not what is asked for: nothing is known then before the first fetch."""
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mark, name = self._root / "source", hashlib.sha256(str(self._remote).encode()).hexdigest()
+        if mark.exists() and mark.read_text() == name:
+            return
+        self._settings.specs_dir.unlink(missing_ok=True)
+        mark.write_text(name)
