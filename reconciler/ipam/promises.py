@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 
 from msgspec import Struct, field
 
+from reconciler.incremental import Made
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet
 from reconciler.model.identifiers import HOST, VNI_MAX, NsRef
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, KvRecord, Unit
@@ -171,89 +172,110 @@ def _text(value: IPAddress | IPInterface | None) -> str | None:
     return None if value is None else str(value)
 
 
-def decode_promises(records: Mapping[str, str]) -> tuple[Promises, tuple[str, ...]]:
-    """Read records (path to JSON text); never raises. Gives also one line for each that was left out, a bounded number.
-
-    Paths of other kinds are passed over. Of two records with one id the first by path holds.
-    """
-    reader = _Reader()
-    for path in sorted(records):
-        reader.read(path, records[path])
-    found = Promises(
-        networks=reader.networks, endpoints=reader.endpoints, sysctls=reader.sysctls, sandboxes=reader.sandboxes
-    )
-    return found, left_out(reader.faults)
-
-
 _HOST_SEGMENT = "host"
 """Stands for the host's namespace, whose reference is empty; all others hold a colon."""
 
 
-class _Reader:
+_Read = NetworkPromise | EndpointPromise | SysctlPromise | tuple[NsRef, str] | str | None
+"""What a record says; a sandbox and whose it is; in words what is wrong with it; None for one of another kind."""
+
+
+def _read(path: str, text: str) -> _Read:
+    try:
+        match path.split("/"):
+            case ["network", name]:
+                return _network(checked_name(name), Fields.of(text, RECORD_MAX))
+            case ["endpoint", network, attachment]:
+                return _endpoint(checked_name(network), checked_name(attachment), Fields.of(text, RECORD_MAX))
+            case ["sandbox", attachment, ns]:
+                return _sandbox(checked_name(attachment), _ns(ns))
+            case ["sysctl", ns, *parts]:
+                return _sysctl(_ns(ns), "/".join(parts), Fields.of(text, RECORD_MAX))
+    except Misfit as misfit:
+        return str(misfit)
+    return None
+
+
+def _network(name: str, fields: Fields) -> NetworkPromise:
+    subnets = fields.objects("subnets", _SUBNETS_MAX)
+    return NetworkPromise(
+        name=name,
+        created=fields.text("created") and fields.moment("created"),
+        subnets=tuple(map(_subnet, subnets)),
+        vnis={entry.pool("subnet"): entry.number("vni", VNI_MAX) for entry in subnets if "vni" in entry},
+        link_name=fields.link_name("link_name"),
+        is_protected=fields.value("protected") is True,
+        is_shared=fields.value("shared") is True,
+        id=fields.id("id"),
+    )
+
+
+def _endpoint(network: str, attachment: str, fields: Fields) -> EndpointPromise:
+    return EndpointPromise(
+        network=network,
+        attachment=attachment,
+        ifname=fields.link_name("ifname"),
+        link_name=fields.link_name("link_name"),
+        ipv4=fields.interface("ipv4", IPv4Interface),
+        ipv6=fields.interface("ipv6", IPv6Interface),
+        mac=fields.mac("mac"),
+        id=fields.id("id"),
+    )
+
+
+def _sysctl(ns: NsRef, name: str, fields: Fields) -> SysctlPromise:
+    if not _SYSCTL.match(name):
+        raise Misfit("not a setting below net/")
+    return SysctlPromise(ns=ns, name=name, before=fields.matching("before", _SYSCTL_VALUE))
+
+
+def _sandbox(attachment: str, ns: NsRef) -> tuple[NsRef, str]:
+    if ns == HOST:
+        raise Misfit("not a sandbox")
+    return ns, attachment
+
+
+class PromiseReader:
+    """Reads records (path to JSON text) again and again: of one that stays, the promise stays the very same. Never raises.
+
+    Gives also one line for each that was left out, a bounded number. Paths of other kinds are passed over. Of two records with one
+    id the first by path holds.
+    """
+
     def __init__(self) -> None:
-        self.networks: dict[str, NetworkPromise] = {}
-        self.endpoints: dict[tuple[str, str], EndpointPromise] = {}
-        self.sysctls: dict[tuple[NsRef, str], SysctlPromise] = {}
-        self.sandboxes: dict[NsRef, str] = {}
-        self.faults: list[tuple[str, str]] = []
-        self._ids: set[str] = set()
+        self._read: Made[str, _Read] = Made(_read)
 
-    def read(self, path: str, text: str) -> None:
-        try:
-            match path.split("/"):
-                case ["network", name]:
-                    self._add_network(checked_name(name), Fields.of(text, RECORD_MAX))
-                case ["endpoint", network, attachment]:
-                    self._add_endpoint(checked_name(network), checked_name(attachment), Fields.of(text, RECORD_MAX))
-                case ["sandbox", attachment, ns]:
-                    self._add_sandbox(checked_name(attachment), _ns(ns))
-                case ["sysctl", ns, *parts]:
-                    self._add_sysctl(_ns(ns), "/".join(parts), Fields.of(text, RECORD_MAX))
-        except Misfit as misfit:
-            self.faults.append((path, str(misfit)))
+    def __call__(self, records: Mapping[str, str]) -> tuple[Promises, tuple[str, ...]]:
+        networks: dict[str, NetworkPromise] = {}
+        endpoints: dict[tuple[str, str], EndpointPromise] = {}
+        sysctls: dict[tuple[NsRef, str], SysctlPromise] = {}
+        sandboxes: dict[NsRef, str] = {}
+        faults: list[tuple[str, str]] = []
+        ids: set[str] = set()
+        for path, read in self._read({path: (path, records[path]) for path in sorted(records)}).items():
+            if isinstance(read, NetworkPromise | EndpointPromise):
+                if read.id[:_SHORT_ID] in ids:
+                    faults.append((path, "another record has its id"))
+                    continue
+                ids.add(read.id[:_SHORT_ID])
+            match read:
+                case NetworkPromise():
+                    networks[read.name] = read
+                case EndpointPromise():
+                    endpoints[read.network, read.attachment] = read
+                case SysctlPromise():
+                    sysctls[read.ns, read.name] = read
+                case (ns, attachment):
+                    sandboxes[ns] = attachment
+                case str():
+                    faults.append((path, read))
+        found = Promises(networks=networks, endpoints=endpoints, sysctls=sysctls, sandboxes=sandboxes)
+        return found, left_out(faults)
 
-    def _add_network(self, name: str, fields: Fields) -> None:
-        subnets = fields.objects("subnets", _SUBNETS_MAX)
-        self.networks[name] = NetworkPromise(
-            name=name,
-            created=fields.text("created") and fields.moment("created"),
-            subnets=tuple(map(_subnet, subnets)),
-            vnis={entry.pool("subnet"): entry.number("vni", VNI_MAX) for entry in subnets if "vni" in entry},
-            link_name=fields.link_name("link_name"),
-            is_protected=fields.value("protected") is True,
-            is_shared=fields.value("shared") is True,
-            id=self._new_id(fields),
-        )
 
-    def _add_endpoint(self, network: str, attachment: str, fields: Fields) -> None:
-        self.endpoints[network, attachment] = EndpointPromise(
-            network=network,
-            attachment=attachment,
-            ifname=fields.link_name("ifname"),
-            link_name=fields.link_name("link_name"),
-            ipv4=fields.interface("ipv4", IPv4Interface),
-            ipv6=fields.interface("ipv6", IPv6Interface),
-            mac=fields.mac("mac"),
-            id=self._new_id(fields),
-        )
-
-    def _add_sysctl(self, ns: NsRef, name: str, fields: Fields) -> None:
-        if not _SYSCTL.match(name):
-            raise Misfit("not a setting below net/")
-        before = fields.matching("before", _SYSCTL_VALUE)
-        self.sysctls[ns, name] = SysctlPromise(ns=ns, name=name, before=before)
-
-    def _add_sandbox(self, attachment: str, ns: NsRef) -> None:
-        if ns == HOST:
-            raise Misfit("not a sandbox")
-        self.sandboxes[ns] = attachment
-
-    def _new_id(self, fields: Fields) -> str:
-        found = fields.id("id")
-        if found[:_SHORT_ID] in self._ids:
-            raise Misfit("another record has its id")
-        self._ids.add(found[:_SHORT_ID])
-        return found
+def decode_promises(records: Mapping[str, str]) -> tuple[Promises, tuple[str, ...]]:
+    """Read records once: see `PromiseReader`."""
+    return PromiseReader()(records)
 
 
 def _ns(quoted: str) -> NsRef:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from reconciler.errors import KvConflict, KvError
 from reconciler.kv.polling import PollingWatch
@@ -61,12 +61,21 @@ def open_sqlite(path: Path, *, read_only: bool = False, timeout_s: float = CALL_
     return SqliteStore(SqliteFile(path, _SCHEMA, SCHEMA_VERSION, read_only=read_only, timeout_s=timeout_s))
 
 
+class _Known(NamedTuple):
+    """All entries at a mark of the file. is_lasting: none was bound to a session that may end."""
+
+    mark: tuple[int, int, int]
+    entries: tuple[Entry, ...]
+    is_lasting: bool
+
+
 class SqliteStore(StepStore):
     """See `reconciler.kv.protocol.KvStore`."""
 
     def __init__(self, file: SqliteFile) -> None:
         self.file = file
         self._damaged: set[bytes] = set()
+        self._known: _Known | None = None
 
     def get(self, key: str) -> Entry | None:
         rows = self._select(f"key = :key AND {_IS_ALIVE}", {"key": checked_key(key)})
@@ -74,9 +83,30 @@ class SqliteStore(StepStore):
 
     def list(self, prefix: str) -> tuple[Entry, ...]:
         if not checked_prefix(prefix):
-            return self._select(_IS_ALIVE, {})
+            return self._everything()
         after = prefix[:-1] + chr(ord("/") + 1)
         return self._select(f"key > :first AND key < :after AND {_IS_ALIVE}", {"first": prefix, "after": after})
+
+    def _everything(self) -> tuple[Entry, ...]:
+        """Give all entries; as long as nobody else wrote and no session may end, only those are read that we wrote meanwhile."""
+        known, mark = self._known, self.file.change_mark()
+        if known is None or not known.is_lasting or known.mark[:2] != mark[:2]:
+            found = self._select(_IS_ALIVE, {})
+        elif known.mark == mark:
+            return known.entries
+        else:
+            found = self._with_newer(known.entries) or self._select(_IS_ALIVE, {})
+        self._known = _Known(mark, found, is_lasting=self.next_expiry_s() == float("inf"))
+        return found
+
+    def _with_newer(self, known: tuple[Entry, ...]) -> tuple[Entry, ...] | None:
+        """Give None when some went."""
+        newest = max((entry.version for entry in known), default=0)
+        newer = self._select(f"version > {newest} AND {_IS_ALIVE}", {})
+        sql = f"SELECT count(*) FROM entry WHERE {_IS_ALIVE}"
+        (count,) = self.file.run(lambda database: database.execute(sql, _moment()).fetchone())
+        found = {entry.key: entry for entry in (*known, *newer)}
+        return tuple(found[key] for key in sorted(found)) if len(found) == count else None
 
     def watch(self, prefix: str) -> SqliteWatch:
         return SqliteWatch(self, checked_prefix(prefix))

@@ -85,6 +85,7 @@ class SqliteFile:
             raise KvError(f"{self._path} was opened for reading only")
 
         def transaction(database: Database) -> T:
+            self._commits += 1  # also when it is not known what became of it
             database.execute("BEGIN IMMEDIATE")
             try:
                 result = work(database)
@@ -92,7 +93,6 @@ class SqliteFile:
             finally:
                 if database.in_transaction:
                     database.execute("ROLLBACK")
-            self._commits += 1
             return result
 
         return self.run(transaction, is_writing=True)

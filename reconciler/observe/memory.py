@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from reconciler.facts import Records
 from reconciler.incremental import Made, Union
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
 from reconciler.kernel.neighbours import NeighbourDecoder, NeighbourEntry, dump_fdb, dump_neighbours
@@ -23,7 +22,7 @@ from reconciler.observe.files import SandboxFiles
 from reconciler.observe.firewall import FirewallView
 from reconciler.observe.host_objects import HostObjects
 from reconciler.observe.links import Peer, Peers
-from reconciler.observe.records import decode_records
+from reconciler.observe.records import RecordReader
 from reconciler.observe.sysctls import asked_of
 from reconciler.observe.view import View
 
@@ -127,7 +126,7 @@ class Memory(Struct):
     name_server: int = 0
     at_plugins: Keyed = field(default_factory=dict)
     revision: tuple[WantedState, tuple[str, bool]] | None = None
-    records: LastAnswer[[Mapping[str, str]], Records] = field(default_factory=lambda: LastAnswer(decode_records))
+    records: RecordReader = field(default_factory=RecordReader)
     asked: Made[str, tuple[NsRef, frozenset[str]] | None] = field(default_factory=lambda: Made(asked_of))
     peers: defaultdict[NsRef, Union[tuple[NsRef], tuple[int, int], Peer]] = field(
         default_factory=lambda: defaultdict(Union)

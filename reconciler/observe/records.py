@@ -7,31 +7,51 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from reconciler.facts import Records
-from reconciler.ipam.promises import decode_promises
-from reconciler.model.objects import KvRecord, Seen
-from reconciler.model.observed import Keyed, keyed
+from reconciler.incremental import Table
+from reconciler.ipam.promises import PromiseReader
+from reconciler.model.objects import Key, KvRecord, Seen
+from reconciler.model.observed import keyed
 from reconciler.model.plugins import PLUGIN_RECORDS
 from reconciler.plugin.records import decode_plugin_records
 from reconciler.ports.promises import decode_ports
 from reconciler.sandbox.readings import decode_readings
 
 
+class RecordReader:
+    """Reads all records (path to text) again and again, those anew that changed; never raises."""
+
+    def __init__(self) -> None:
+        self._texts: Mapping[str, str] = {}
+        self._promises = PromiseReader()
+        self._seen: Table[Key, Seen] = Table()
+        self._last = Records()
+
+    def __call__(self, texts: Mapping[str, str]) -> Records:
+        before, self._texts = self._texts, texts
+        put = {path: text for path, text in texts.items() if before.get(path) != text}
+        drop = before.keys() - texts.keys()
+        if put or drop:
+            # What plugins were told is no promise: it is seen as what exists there.
+            seen = (KvRecord(path=p, value=text) for p, text in put.items() if not p.startswith(PLUGIN_RECORDS))
+            gone = [KvRecord(path=path, value="").key for path in drop]
+            self._seen = self._seen.updated(keyed(Seen(record, is_ours=True) for record in seen), gone)
+            self._last = self._read(texts)
+        return self._last
+
+    def _read(self, texts: Mapping[str, str]) -> Records:
+        promises, faults = self._promises(texts)
+        plugins, faults_of_plugins = decode_plugin_records(texts)
+        ports, faults_of_ports = decode_ports(texts)
+        return Records(
+            promises=replace(promises, answers=plugins.answers) if plugins.answers else promises,
+            plugins=plugins,
+            ports=ports,
+            readings=decode_readings(texts),
+            seen=self._seen,
+            faults=(*faults, *faults_of_plugins, *faults_of_ports),
+        )
+
+
 def decode_records(texts: Mapping[str, str]) -> Records:
-    """Read all records (path to text); never raises."""
-    promises, faults = decode_promises(texts)
-    plugins, faults_of_plugins = decode_plugin_records(texts)
-    ports, faults_of_ports = decode_ports(texts)
-    return Records(
-        promises=replace(promises, answers=plugins.answers) if plugins.answers else promises,
-        plugins=plugins,
-        ports=ports,
-        readings=decode_readings(texts),
-        seen=_seen(texts),
-        faults=(*faults, *faults_of_plugins, *faults_of_ports),
-    )
-
-
-def _seen(texts: Mapping[str, str]) -> Keyed:
-    """Return the records as objects. What plugins were told is no promise: it is seen as what exists there."""
-    ours = ((path, value) for path, value in texts.items() if not path.startswith(PLUGIN_RECORDS))
-    return keyed(Seen(KvRecord(path=path, value=value), is_ours=True) for path, value in ours)
+    """Read records once: see `RecordReader`."""
+    return RecordReader()(texts)
