@@ -16,7 +16,7 @@ from reconciler.apply.executor import Handler
 from reconciler.apply.files import apply_files
 from reconciler.apply.firewall import apply_firewalls
 from reconciler.apply.ipam_plugins import apply_ipam_plugins
-from reconciler.apply.names import apply_names
+from reconciler.apply.names import Published, apply_names
 from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.neighbours import apply_neighbours
 from reconciler.apply.plugins import apply_plugins
@@ -75,6 +75,7 @@ class Backends(Struct, frozen=True, kw_only=True):
     cluster: ClusterStore | None = None
     memory: Memory = field(default_factory=Memory)
     decide: Decider = field(default_factory=Decider)
+    names: Published = field(default_factory=Published)
 
     def handlers(self, settings: Settings, operations: Sequence[Operation]) -> Mapping[type[Kind], Handler]:
         """Say who carries out operations on which kind of object. operations: all that are to be carried out."""
@@ -105,7 +106,7 @@ class Backends(Struct, frozen=True, kw_only=True):
             Sysctl: partial(apply_sysctls, namespaces=self.namespaces, kv=self.kv),
             SandboxFile: partial(apply_files, settings=settings),
             ContainerFile: partial(apply_container_files, settings=settings),
-            NameTables: partial(apply_names, settings=settings),
+            NameTables: partial(apply_names, settings=settings, published=self.names),
         }
 
 

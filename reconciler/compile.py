@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from reconciler.dns.tables import name_tables
+from reconciler.dns.tables import NameCompiler
 from reconciler.drivers.bridge import loopback_setting
 from reconciler.drivers.protocol import RemoteCompiler
 from reconciler.drivers.registry import REMOTE, driver_of
@@ -91,6 +91,7 @@ class Compiler:
         self._ways: Made[str, _Way] = Made(_way_to_remotes)
         self._remotes: Made[tuple[str, str], Part] = Made(_remote_part)
         self._attachments: Made[str, Part] = Made(_part_of(_attachment_objects))
+        self._names = NameCompiler()
         self._others: Made[str, Part] = Made(lambda make, *inputs: _part(make(*inputs)))
 
     def __call__(self, desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> Compiled:
@@ -123,7 +124,7 @@ class Compiler:
         others = {
             "firewall": (_shared_rules, desired.tunnels, _has_rules(desired)),
             "forwarding": (_forwarding, _forwarded_versions(desired)),
-            "names": (name_tables, desired, sandboxes),
+            "names": (_if_any, self._names(desired, sandboxes)),
         }
         others_made = self._others(others)
         names = others_made.pop("names")
@@ -132,6 +133,10 @@ class Compiler:
 
 
 _NETWORK, _ATTACHMENT, _HOST = 1, 2, 3
+
+
+def _if_any(found: Object | None) -> Iterable[Object]:
+    return () if found is None else (found,)
 
 
 def _part(found: Iterable[Object]) -> Part:

@@ -7,7 +7,18 @@ nothing but what it is given; a new one gives the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, ItemsView, Iterable, Iterator, Mapping, Set, ValuesView
+from collections.abc import (
+    Callable,
+    Collection,
+    Hashable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+    ValuesView,
+)
 from enum import Enum
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar, cast
@@ -159,6 +170,23 @@ class _Index(Generic[K, V, X]):
         if after is not _NOTHING:
             for found in self._of(key, after):
                 self.keys.setdefault(found, {})[key] = None
+
+
+class Exchange(Generic[V]):
+    """Tells which values come and which go from sequence to sequence, by identity alone: at the cost of a quick walk, and of none
+    where the sequence is the very same."""
+
+    def __init__(self) -> None:
+        self._last: Sequence[V] = ()
+        self._values: dict[int, V] = {}
+
+    def __call__(self, now: Sequence[V]) -> tuple[Sequence[V], Sequence[V]]:
+        """Return those of the last sequence that are not in this one, then those that were not in the last one."""
+        if now is self._last:
+            return (), ()
+        before, self._last, self._values = self._values, now, dict(zip(map(id, now), now, strict=True))
+        gone = [before[key] for key in before.keys() - self._values.keys()]
+        return gone, [self._values[key] for key in self._values.keys() - before.keys()]
 
 
 class Made(Generic[K, V]):

@@ -2,7 +2,10 @@
 
     {"do": "status"}    -> {"version", "pid", "digest": of the zones in force, "failures": {sandbox: reason},
                             "host": inode of its own network namespace, "sandboxes", "in_flight", "streams"}
+    {"do": "change", …} -> the same, once what is otherwise by this message (`dns.changes`) is in force; if it is about other zones
+                           than those that are, or leads to another digest than it says: once the zones file is
     {"do": "reload"}    -> the same, once the zones file is in force
+    {"do": "follow", "sandboxes": [name, …]} -> the same, once it is known in which namespaces these are by now
     {"do": "stop"}      -> {}
     {"do": "hand over"} -> descriptors in messages of {"sockets": [[namespace, inode], …]}, lock and control socket first;
                            after "taken" the old server finishes what is under way and ends
@@ -19,6 +22,7 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from reconciler.errors import ResolverError
@@ -32,6 +36,9 @@ SOCKET_FILE: Final = "control.sock"
 
 REPLY_TIMEOUT_S: Final = 10.0
 MESSAGE_MAX: Final = 1 << 17
+CHANGE_MAX: Final = 1 << 16
+"""Bytes of a request to change zones; for more of them the file is read as a whole."""
+
 FAILURES_MAX: Final = 300
 REASON_MAX: Final = 200
 """Failures named in one reply, and how long each may be, so that it stays below MESSAGE_MAX and the socket's buffer."""
@@ -68,11 +75,16 @@ def connect(run_dir: Path, timeout_s: float = REPLY_TIMEOUT_S) -> socket.socket:
     return connection
 
 
-def ask(run_dir: Path, request: str, timeout_s: float = REPLY_TIMEOUT_S) -> Document:
-    """Send one request and give its reply. Raises ResolverError when no server listens, hangs, or refuses."""
+def ask(
+    run_dir: Path, request: str, timeout_s: float = REPLY_TIMEOUT_S, more: Document = MappingProxyType({})
+) -> Document:
+    """Send one request and give its reply. more: what it says beside.
+
+    Raises ResolverError when no server listens, hangs, or refuses.
+    """
     try:
         with connect(run_dir, timeout_s) as connection:
-            connection.send(encode({"do": request}))
+            connection.send(encode({"do": request, **more}))
             reply = decode(connection.recv(MESSAGE_MAX))
     except OSError as cause:
         raise ResolverError(

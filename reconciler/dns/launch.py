@@ -21,6 +21,9 @@ _STATUS_TIMEOUT_S: Final = 2.0
 """A server that does not say how it is within this time counts as none, so that one that hangs does not hold up every pass."""
 
 _END_TIMEOUT_S: Final = 5.0
+_FOLLOWED_MAX: Final = 500
+"""Names in one request, of up to 128 characters each."""
+
 _LAST_WORDS_MAX: Final = 1 << 16
 _NEW_ZONES_FILE: Final = f"{control.ZONES_FILE}.new"
 _ENVIRONMENT: Final = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
@@ -94,16 +97,23 @@ def server_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
 
 
-def publish_zones(run_dir: Path, text: str) -> RunningServer:
-    """Put zones in force. Returns once all that can be served is, and says what cannot. Raises ResolverError."""
+def publish_zones(run_dir: Path, text: str, changes: Mapping[str, object] | None = None) -> RunningServer:
+    """Put zones in force. Returns once all that can be served is, and says what cannot. Raises ResolverError.
+
+    changes: what differs from those in force, where that is known. The file has all of them in any case, so whoever ends
+    at whatever moment, the next server, or the next pass, finds them.
+    """
     _write(control.folder(run_dir), text)
+    if changes is not None and len(control.encode(changes)) <= control.CHANGE_MAX:
+        return _running(control.ask(run_dir, "change", more=changes))
     return _running(control.ask(run_dir, "reload"))
 
 
-def follow_sandboxes(run_dir: Path) -> None:
-    """Have the server, if one runs, look now into which namespaces its sandboxes' names lead. Raises ResolverError."""
+def follow_sandboxes(run_dir: Path, names: Sequence[str]) -> None:
+    """Have the server, if one runs, look now into which namespaces these sandboxes lead. Raises ResolverError."""
     if running_server(run_dir) is not None:
-        control.ask(run_dir, "reload")
+        for start in range(0, len(names), _FOLLOWED_MAX):
+            control.ask(run_dir, "follow", more={"sandboxes": names[start : start + _FOLLOWED_MAX]})
 
 
 def published_zones(run_dir: Path) -> str:

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Final
 
@@ -18,16 +18,17 @@ from reconciler import __version__
 from reconciler.dns import control, succession
 from reconciler.dns.control import Document
 from reconciler.dns.forwarder import Forwarder
+from reconciler.dns.in_force import ZonesInForce
 from reconciler.dns.reactor import Reactor, Timer
 from reconciler.dns.sandbox import ServedSandbox, open_sockets
 from reconciler.dns.stream import StreamLimits
 from reconciler.dns.succession import Inheritance
 from reconciler.dns.upstream import upstreams
-from reconciler.dns.view import DnsView, NetworkTable, make_views
-from reconciler.dns.zones import LISTEN_ADDRESS, SandboxZone, Zones, parse_zones, zones_digest
+from reconciler.dns.zones import LISTEN_ADDRESS
 from reconciler.errors import ReconcilerError, ResolverError
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import HOST, NsRef
+from reconciler.records.lenient import items_of
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ _ZONES_SIZE_MAX: Final = 64 << 20
 
 
 class Service:
-    """All that one server process holds. `zones`, views and sandboxes are replaced by `reload`, never changed in between."""
+    """All that one server process holds. It serves by the zones of one digest at a time, from one request to the next."""
 
     def __init__(self, run_dir: Path, netns_dir: Path, inheritance: Inheritance) -> None:
         self._run_dir = run_dir
@@ -51,17 +52,15 @@ class Service:
         self._namespaces = Namespaces(netns_dir, "")
         self._forwarder = Forwarder(self._reactor, self._namespaces)
         self._limits = StreamLimits(self._reactor)
-        self._tables: tuple[NetworkTable, ...] = ()
-        self._zones = Zones()
-        self._digest = ""
-        self._wanted: Mapping[str, SandboxZone] = {}
-        self._views: Mapping[str, DnsView] = {}
+        self._zones = ZonesInForce()
         self._sandboxes: dict[str, ServedSandbox] = {}
         self._failures: dict[str, str] = {}
         self._unvisited: list[str] = []
-        self._requests: Mapping[str, Callable[[socket.socket], Document]] = {
+        self._requests: Mapping[str, Callable[[socket.socket, Document], Document]] = {
             "status": self._status,
             "reload": self._reloaded,
+            "change": self._changed,
+            "follow": self._followed,
             "stop": self._stopped,
             succession.HAND_OVER: self._handed_over,
         }
@@ -84,23 +83,23 @@ class Service:
     def reload(self) -> None:
         """Put the zones file in force: answers at once, then sockets. Raises ReconcilerError, everything being as before."""
         text = self._zones_text()
-        self._zones = parse_zones(text) if text else Zones()
-        self._digest = zones_digest(text)
-        self._wanted = {zone.name: zone for zone in self._zones.sandboxes}
-        self._views = make_views(self._zones, self._tables)
-        self._tables = tuple({id(table): table for view in self._views.values() for table in view.tables}.values())
-        for name, sandbox in tuple(self._sandboxes.items()):
-            if name in self._wanted and self._wanted[name].ns == sandbox.ns:
-                self._instruct(name, sandbox)
-            else:
-                self._close(name)
+        self._serve(self._zones.put(text))
         self._failures.clear()
-        for name in self._wanted:
-            self._follow(name)
+        self._follow_all(self._zones.sandboxes.keys())
         self._inheritance.close_sockets()
         gc.unfreeze()
         gc.collect()
         gc.freeze()  # tables live long: the collector need not walk them while questions wait
+
+    def _serve(self, changed: Set[str]) -> None:
+        """Serve the sandboxes that are there by what is in force now."""
+        for name in changed:
+            self._failures.pop(name, None)
+            sandbox, wanted = self._sandboxes.get(name), self._zones.sandboxes.get(name)
+            if sandbox is not None and wanted is not None and wanted.ns == sandbox.ns:
+                self._instruct(name, sandbox)
+            else:
+                self._close(name)
 
     def _zones_text(self) -> str:
         """Return the file's text, "" when there is none yet."""
@@ -114,12 +113,16 @@ class Service:
             raise ResolverError(f"read {path}: {cause.strerror}") from cause
 
     def _instruct(self, name: str, sandbox: ServedSandbox) -> None:
-        sandbox.view = self._views[name]
-        sandbox.servers = upstreams(self._wanted[name], self._zones.host_servers)
+        sandbox.view = self._zones.views.of(name)
+        sandbox.servers = upstreams(self._zones.sandboxes[name], self._zones.host_servers)
+
+    def _follow_all(self, names: Set[str]) -> None:
+        for name in names & self._zones.sandboxes.keys():
+            self._follow(name)
 
     def _follow(self, name: str) -> None:
         """Have a sandbox served in the namespace that bears its name now, or note why it cannot be."""
-        ns = self._wanted[name].ns
+        ns = self._zones.sandboxes[name].ns
         self._namespaces.forget(ns)
         try:
             inode = self._namespaces.inode(ns)
@@ -156,9 +159,9 @@ class Service:
         if not self._inheritance.is_in_place(self._run_dir):
             _log.warning("%s was taken away: nobody can reach this server any more", control.folder(self._run_dir))
             return self._reactor.stop()
-        self._unvisited = self._unvisited or list(self._wanted)
-        for _ in range(len(self._wanted) // _TICKS_PER_ROUND + 1):
-            if self._unvisited and (name := self._unvisited.pop()) in self._wanted:
+        self._unvisited = self._unvisited or list(self._zones.sandboxes)
+        for _ in range(len(self._zones.sandboxes) // _TICKS_PER_ROUND + 1):
+            if self._unvisited and (name := self._unvisited.pop()) in self._zones.sandboxes:
                 self._follow(name)
         self._limits.drop_idle()
         self._reactor.call_after(_TICK_S, self._tick)
@@ -205,18 +208,19 @@ class Service:
 
     def _reply(self, connection: socket.socket) -> Document:
         try:
-            request = control.decode(connection.recv(control.MESSAGE_MAX)).get("do")
+            message = control.decode(connection.recv(control.MESSAGE_MAX))
+            request = message.get("do")
             if request not in self._requests:
                 raise ResolverError(f"{request!r} is none of {', '.join(self._requests)}")
-            return self._requests[str(request)](connection)
+            return self._requests[str(request)](connection, message)
         except ReconcilerError as error:
             return {"error": str(error)}
 
-    def _status(self, _: socket.socket) -> Document:
+    def _status(self, *_: object) -> Document:
         return {
             "version": __version__,
             "pid": os.getpid(),
-            "digest": self._digest,
+            "digest": self._zones.digest,
             "failures": self._named_failures(),
             "host": self._namespaces.inode(HOST),
             "sandboxes": len(self._sandboxes),
@@ -228,15 +232,28 @@ class Service:
         named = sorted(self._failures.items())[: control.FAILURES_MAX]
         return {name: reason[: control.REASON_MAX] for name, reason in named}
 
-    def _reloaded(self, connection: socket.socket) -> Document:
+    def _reloaded(self, *_: object) -> Document:
         self.reload()
-        return self._status(connection)
+        return self._status()
 
-    def _stopped(self, _: socket.socket) -> Document:
+    def _changed(self, _: socket.socket, message: Document) -> Document:
+        changed = self._zones.change(message)
+        if changed is None:
+            self.reload()
+        else:
+            self._serve(changed)
+            self._follow_all({*changed, *self._failures})
+        return self._status()
+
+    def _followed(self, _: socket.socket, message: Document) -> Document:
+        self._follow_all({name for name in items_of(message, "sandboxes") if isinstance(name, str)})
+        return self._status()
+
+    def _stopped(self, *_: object) -> Document:
         self._reactor.stop()
         return {}
 
-    def _handed_over(self, connection: socket.socket) -> Document:
+    def _handed_over(self, connection: socket.socket, _: Document) -> Document:
         sockets = [((sandbox.ns, sandbox.inode), sandbox.sockets) for sandbox in self._sandboxes.values()]
         if succession.hand_over(connection, self._inheritance, sockets):
             self._retire()
@@ -245,7 +262,7 @@ class Service:
     def _retire(self) -> None:
         """Take no new question; end when those under way are answered."""
         self._reactor.forget(self._inheritance.control.fileno())
-        self._wanted = {}
+        self._zones = ZonesInForce()
         for sandbox in self._sandboxes.values():
             sandbox.stop_listening()
         self._end_when_quiet(time.monotonic() + _LAST_WORDS_S)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 
-from msgspec.structs import replace
-
-from reconciler.dns.compile_zones import compile_zones
+from reconciler.dns.compile_zones import RowCompiler
 from reconciler.dns.zones import (
     NetworkZone,
     SandboxZone,
@@ -15,13 +13,14 @@ from reconciler.dns.zones import (
     Zones,
     ZonesUnreadable,
     parse_zones,
+    zone_rows,
     zones_digest,
-    zones_text,
 )
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import NAMES_UNIT, IPAddress, NameTables, Unit
 from reconciler.model.observed import SandboxFact
+from reconciler.model.zone_rows import ZoneRows
 from reconciler.plan.make_plan import Blocked
 from reconciler.sandbox.resolv_conf import parse_resolv_conf
 
@@ -29,17 +28,25 @@ _IsKept = Callable[[str, str], bool]
 """Given a network and an attachment: whether what is in force for them stays."""
 
 
-def name_tables(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> Iterator[NameTables]:
-    """Yield what shall be in force; nothing where no sandbox is served.
+class NameCompiler:
+    """Compiles what the server shall serve again and again: rows of what did not change stay the ones they are."""
 
-    sandboxes: a container stands there as its process, as the server asks no engine.
-    The host's servers are asked from its own namespace, so its file is taken as it is: a stub on loopback serves well.
-    """
-    theirs = parse_resolv_conf(desired.host.resolv_conf)
-    zones = compile_zones(desired, tuple(_addresses(theirs.nameservers)), theirs.options)
-    processes = {ns: fact.container.process for ns, fact in sandboxes.items() if fact.container is not None}
-    served = tuple(replace(zone, ns=processes[zone.ns]) if zone.ns in processes else zone for zone in zones.sandboxes)
-    yield from _tables(replace(zones, sandboxes=served))
+    def __init__(self) -> None:
+        self._compiler = RowCompiler()
+        self._last: NameTables | None = None
+
+    def __call__(self, desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> NameTables | None:
+        """Return what shall be in force, the very same as before where nothing changed; None where no sandbox is served.
+
+        sandboxes: a container stands there as its process, as the server asks no engine.
+        The host's servers are asked from its own namespace, so its file is taken as it is: a stub on loopback serves well.
+        """
+        theirs = parse_resolv_conf(desired.host.resolv_conf)
+        processes = {ns: fact.container.process for ns, fact in sandboxes.items() if fact.container is not None}
+        rows = self._compiler(desired, tuple(_addresses(theirs.nameservers)), theirs.options, processes)
+        if self._last is None or self._last.rows is not rows:
+            self._last = _tables(rows)
+        return self._last if rows.sandboxes else None
 
 
 def kept_tables(
@@ -68,13 +75,12 @@ def kept_tables(
         sandboxes=tuple(_merged_sandboxes(new.sandboxes, old.sandboxes, is_kept)),
         host_servers=new.host_servers or old.host_servers,
     )
-    return next(_tables(merged), None)
+    return _tables(zone_rows(merged)) if merged.sandboxes else None
 
 
-def _tables(zones: Zones) -> Iterator[NameTables]:
-    if zones.sandboxes:
-        text = zones_text(zones)
-        yield NameTables(unit=NAMES_UNIT, digest=zones_digest(text), text=text)
+def _tables(rows: ZoneRows) -> NameTables:
+    text = rows.text()
+    return NameTables(unit=NAMES_UNIT, digest=zones_digest(text), text=text, rows=rows)
 
 
 def _addresses(texts: Iterable[str]) -> Iterator[IPAddress]:

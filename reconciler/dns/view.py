@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
-from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones
+from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint
 
 if TYPE_CHECKING:
     from reconciler.model.objects import IPNetwork
@@ -47,18 +47,24 @@ class Ready(Struct, frozen=True):
 class NetworkTable:
     """One network's names, shared by the views of all sandboxes on it."""
 
-    __slots__ = ("by_name", "by_pointer", "name", "zone")
+    __slots__ = ("_pointers", "by_name", "by_pointer", "name", "zone")
 
-    def __init__(self, zone: NetworkZone) -> None:
+    def __init__(self, zone: NetworkZone, before: NetworkTable | None = None) -> None:
+        """before: its table of before, from which endpoints that are the very same are taken over."""
         self.zone = zone
         self.name = zone.name
         by_name: defaultdict[str, list[ServedEndpoint]] = defaultdict(list)
+        known = {} if before is None else before._pointers
         self.by_pointer: dict[str, ServedEndpoint] = {}
+        self._pointers: dict[int, tuple[str, ...]] = {}
         for endpoint in zone.endpoints:
             for name in endpoint.names:
                 by_name[name].append(endpoint)
-            for address in endpoint.addresses:
-                self.by_pointer[address.reverse_pointer] = endpoint
+            pointers = known.get(id(endpoint))
+            if pointers is None:
+                pointers = tuple(address.reverse_pointer for address in endpoint.addresses)
+            self._pointers[id(endpoint)] = pointers
+            self.by_pointer.update(dict.fromkeys(pointers, endpoint))
         self.by_name: Mapping[str, tuple[ServedEndpoint, ...]] = {name: tuple(found) for name, found in by_name.items()}
 
 
@@ -80,18 +86,49 @@ class DnsView(Struct, kw_only=True):
     def __post_init__(self) -> None:
         self.network_names = frozenset(table.name.lower() for table in self.tables)
 
+    def look_anew(self, other: DnsView) -> None:
+        """See what another view of the same networks does."""
+        self.tables, self.links, self.network_names = other.tables, other.links, other.network_names
+        self.ready.clear()
 
-def make_views(zones: Zones, previous: Iterable[NetworkTable] = ()) -> dict[str, DnsView]:
-    """Return each sandbox's view by its name. previous: tables of before, taken over where the network has not changed."""
-    known = {table.name: table for table in previous}
-    tables: dict[str, NetworkTable] = {}
-    for zone in zones.networks:
-        kept = known.get(zone.name)
-        tables[zone.name] = kept if kept is not None and kept.zone == zone else NetworkTable(zone)
-    kinds = {_view_key(sandbox) for sandbox in zones.sandboxes}
-    share = max(READY_LEAST, READY_MAX // max(1, len(kinds)))
-    shared = {key: _view(key, tables, share) for key in kinds}
-    return {sandbox.name: shared[_view_key(sandbox)] for sandbox in zones.sandboxes}
+
+class Views:
+    """What every sandbox sees. Sandboxes hold on to their view, which follows changes of its networks."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, NetworkTable] = {}
+        self._keys: dict[str, _ViewKey] = {}
+        self._views: dict[_ViewKey, DnsView] = {}
+        self._users: Counter[_ViewKey] = Counter()
+
+    def of(self, sandbox: str) -> DnsView:
+        return self._views[self._keys[sandbox]]
+
+    def update(self, networks: Mapping[str, NetworkZone | None], sandboxes: Mapping[str, SandboxZone | None]) -> None:
+        """Take over what is otherwise than before, None for what is gone."""
+        for name, network in networks.items():
+            before = self.tables.pop(name, None)
+            if network is not None:
+                self.tables[name] = NetworkTable(network, before)
+        for name, sandbox in sandboxes.items():
+            self._leave(name)
+            if sandbox is not None:
+                self._keys[name] = key = _view_key(sandbox)
+                self._users[key] += 1
+        share = max(READY_LEAST, READY_MAX // max(1, len(self._users)))
+        for key in self._users.keys() - self._views.keys():
+            self._views[key] = _view(key, self.tables, share)
+        for key, view in self._views.items():
+            view.ready_max = share
+            if not networks.keys().isdisjoint(key[0]):
+                view.look_anew(_view(key, self.tables, share))
+
+    def _leave(self, sandbox: str) -> None:
+        key = self._keys.pop(sandbox, None)
+        if key is not None:
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key], self._views[key]
 
 
 def _view_key(sandbox: SandboxZone) -> _ViewKey:

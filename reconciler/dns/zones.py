@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from ipaddress import IPv4Address, ip_address, ip_network
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.identifiers import EMBEDDED_SERVER, NsRef
+from reconciler.model.zone_rows import FORMAT, ZoneRows
 
 if TYPE_CHECKING:  # a server starts quickly without the model of a host
     from reconciler.model.objects import IPAddress, IPNetwork
-
-FORMAT: Final = 2
-"""Of the text form. A server that does not know it keeps what it has."""
 
 _READABLE: Final = (1, FORMAT)
 """What was written before an upgrade is still read, so that names stay while an attachment is left as it was; 1 has no subnets."""
@@ -78,15 +78,12 @@ class Zones(Struct, frozen=True, kw_only=True):
     host_servers: tuple[IPAddress, ...] = ()
 
 
-def zones_text(zones: Zones) -> str:
-    """Return the text form: JSON, one network or sandbox a line, the same bytes for the same zones."""
-    networks = ",\n".join(
-        _json([network.name, [_endpoint_row(e) for e in network.endpoints]]) for network in zones.networks
-    )
-    sandboxes = ",\n".join(_json(_sandbox_row(sandbox)) for sandbox in zones.sandboxes)
-    servers = _json([str(server) for server in zones.host_servers])
-    return (
-        f'{{"format":{FORMAT},"host_servers":{servers},\n"networks":[\n{networks}\n],"sandboxes":[\n{sandboxes}\n]}}\n'
+def zone_rows(zones: Zones) -> ZoneRows:
+    """Return the text form, row by row."""
+    return ZoneRows(
+        host_servers=servers_row(zones.host_servers),
+        networks={network.name: tuple(map(endpoint_row, network.endpoints)) for network in zones.networks},
+        sandboxes={sandbox.name: sandbox_row(sandbox) for sandbox in zones.sandboxes},
     )
 
 
@@ -95,49 +92,86 @@ def zones_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _json(value: object) -> str:
+def json_row(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _endpoint_row(endpoint: ServedEndpoint) -> list[object]:
-    return [endpoint.name, list(endpoint.names), [str(address) for address in endpoint.addresses], endpoint.ports]
+def servers_row(servers: Sequence[IPAddress]) -> str:
+    return json_row([str(server) for server in servers])
 
 
-def _sandbox_row(sandbox: SandboxZone) -> list[object]:
+def endpoint_row(endpoint: ServedEndpoint) -> str:
+    addresses = [str(address) for address in endpoint.addresses]
+    return json_row([endpoint.name, list(endpoint.names), addresses, endpoint.ports])
+
+
+def sandbox_row(sandbox: SandboxZone) -> str:
     servers = [str(server) for server in sandbox.servers]
     flags = [sandbox.is_external, sandbox.is_ndots_set]
-    return [
-        sandbox.name,
-        sandbox.ns,
-        sandbox.networks,
-        sandbox.links,
-        servers,
-        *flags,
-        [str(subnet) for subnet in sandbox.subnets],
-    ]
+    subnets = [str(subnet) for subnet in sandbox.subnets]
+    return json_row([sandbox.name, sandbox.ns, sandbox.networks, sandbox.links, servers, *flags, subnets])
 
 
 def parse_zones(text: str) -> Zones:
     """Read the text form. Raises ZonesUnreadable."""
-    try:
+    return zones_of(read_rows(text))
+
+
+def read_rows(text: str) -> ZoneRows:
+    """Split the text form into its rows. Raises ZonesUnreadable."""
+    with readable():
         document = json.loads(text)
         if document["format"] not in _READABLE:
             raise ZonesUnreadable(
                 f"zones are of format {document['format']!r}, this server reads {FORMAT}; restart the server"
             )
-        return Zones(
-            networks=tuple(_network(*row) for row in document["networks"]),
-            sandboxes=tuple(_sandbox_zone(*row) for row in document["sandboxes"]),
-            host_servers=_addresses(document["host_servers"]),
+        return ZoneRows(
+            host_servers=json_row(document["host_servers"]),
+            networks={_string(name): tuple(map(json_row, rows)) for name, rows in document["networks"]},
+            sandboxes={_string(row[0]): json_row(row) for row in document["sandboxes"]},
         )
-    except (ValueError, TypeError, KeyError, RecursionError) as cause:
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Raise ZonesUnreadable for whatever the wrong kind of value leads to."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as cause:
         raise ZonesUnreadable(
             f"zones cannot be read ({cause!r}); run `reconcile` to have them written again"
         ) from cause
 
 
-def _network(name: str, rows: Sequence[Sequence[object]]) -> NetworkZone:
-    return NetworkZone(name=_string(name), endpoints=tuple(_endpoint(*row) for row in rows))  # type: ignore[arg-type]  # checked there
+def zones_of(rows: ZoneRows) -> Zones:
+    """Return what rows stand for, by name. Raises ZonesUnreadable."""
+    return Zones(
+        networks=tuple(
+            NetworkZone(name=name, endpoints=read_endpoints(each)) for name, each in sorted(rows.networks.items())
+        ),
+        sandboxes=tuple(read_sandbox(row) for _, row in sorted(rows.sandboxes.items())),
+        host_servers=read_servers(rows.host_servers),
+    )
+
+
+def read_endpoints(
+    rows: Sequence[str], known: Mapping[str, ServedEndpoint] = MappingProxyType({})
+) -> tuple[ServedEndpoint, ...]:
+    """Return the endpoints of a network. known: some by their rows. Raises ZonesUnreadable."""
+    with readable():
+        return tuple(known.get(row) or _endpoint(*json.loads(row)) for row in rows)
+
+
+def read_sandbox(row: str) -> SandboxZone:
+    """Raises ZonesUnreadable."""
+    with readable():
+        return _sandbox_zone(*json.loads(row))
+
+
+def read_servers(row: str) -> tuple[IPAddress, ...]:
+    """Raises ZonesUnreadable."""
+    with readable():
+        return _addresses(json.loads(row))
 
 
 def _endpoint(

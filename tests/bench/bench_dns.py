@@ -21,7 +21,7 @@ from statistics import median
 from typing import Final
 
 from reconciler.dns import launch
-from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones, zones_text
+from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones, zone_rows
 from reconciler.model.identifiers import NsRef
 from tests.machine import Machine
 from tests.private_namespaces import enter_private_machine
@@ -142,7 +142,7 @@ def serving(machine: Machine, folder: Path, sandboxes: int = SANDBOXES, networks
 
 def _publish_s(machine: Machine, served: Zones) -> float:
     started = time.perf_counter()
-    server = launch.publish_zones(machine.run_dir, zones_text(served))
+    server = launch.publish_zones(machine.run_dir, zone_rows(served).text())
     assert not server.failures, server.failures
     return time.perf_counter() - started
 

@@ -21,11 +21,13 @@ import pytest
 from msgspec.structs import replace
 
 from reconciler.dns import control, launch
+from reconciler.dns.changes import zone_changes
 from reconciler.dns.stream import STREAMS_SANDBOX_MAX
 from reconciler.dns.upstream import IN_FLIGHT_SANDBOX_MAX
-from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones, zones_digest, zones_text
+from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones, zone_rows, zones_digest
 from reconciler.errors import ResolverError
 from reconciler.model.identifiers import NsRef
+from reconciler.model.zone_rows import ZoneRows
 from tests.kernel.dns_upstream import Behaviour, Upstream, garbage, lies, silence, truth
 from tests.machine import Machine
 from tests.waiting import eventually, patient, within
@@ -85,7 +87,7 @@ class Resolver:
 
     def publish(self, zones: Zones) -> Mapping[str, str]:
         self.zones = zones
-        return launch.publish_zones(self.run_dir, zones_text(zones)).failures
+        return launch.publish_zones(self.run_dir, zone_rows(zones).text()).failures
 
     @property
     def status(self) -> control.Document:
@@ -287,7 +289,7 @@ def test_server_says_which_zones_are_in_force(resolver: Resolver) -> None:
     running = launch.running_server(resolver.run_dir)
 
     assert running is not None
-    assert running.digest == zones_digest(zones_text(ZONES))
+    assert running.digest == zones_digest(zone_rows(ZONES).text())
     assert running.failures == {}
 
 
@@ -345,7 +347,7 @@ def test_server_whose_folder_was_taken_away_ends(resolver: Resolver) -> None:
 
 
 def test_request_that_is_unknown_is_refused(resolver: Resolver) -> None:
-    with pytest.raises(ResolverError, match="'dance' is none of status, reload, stop, hand over"):
+    with pytest.raises(ResolverError, match="'dance' is none of status, reload, change, follow, stop, hand over"):
         control.ask(resolver.run_dir, "dance")
 
 
@@ -361,10 +363,34 @@ def test_unreadable_zones_leave_those_in_force(resolver: Resolver) -> None:
     assert resolver.dig("a", "web") == ["172.21.0.2"]
 
 
+def test_server_takes_a_change_and_reads_the_file_where_it_is_about_other_zones(resolver: Resolver) -> None:
+    def moved(address: str) -> ZoneRows:
+        return zone_rows(replace(ZONES, networks=(NetworkZone(name="front", endpoints=(endpoint("web", address),)),)))
+
+    def tell(rows: ZoneRows, before: ZoneRows) -> str:
+        changes = zone_changes(before, zones_digest(before.text()), rows, zones_digest(rows.text()))
+        return launch.publish_zones(resolver.run_dir, rows.text(), changes).digest
+
+    first, second = moved("172.21.0.98"), moved("172.21.0.99")
+
+    assert tell(first, zone_rows(ZONES)) == zones_digest(first.text())
+    assert resolver.dig("a", "web") == ["172.21.0.98"]
+    assert tell(second, ZoneRows()) == zones_digest(second.text())
+    assert resolver.dig("a", "web") == ["172.21.0.99"]
+    for nonsense in (
+        {"networks": {"front": [9, 9, []]}},
+        {"networks": {"front": None}, "to": 1},
+        {"sandboxes": {"a": 3}},
+    ):
+        with contextlib.suppress(ResolverError):
+            control.ask(resolver.run_dir, "change", more={"from": zones_digest(second.text()), **nonsense})
+    assert resolver.dig("a", "web") == ["172.21.0.99"]
+
+
 def test_hangup_signal_reads_the_zones_again(resolver: Resolver) -> None:
     moved = NetworkZone(name="front", endpoints=(endpoint("web", "172.21.0.98"),))
     file = control.folder(resolver.run_dir) / control.ZONES_FILE
-    file.write_text(zones_text(replace(ZONES, networks=(moved,))))
+    file.write_text(zone_rows(replace(ZONES, networks=(moved,))).text())
 
     os.kill(resolver.pid, signal.SIGHUP)
 

@@ -6,21 +6,24 @@ from typing import ClassVar
 
 from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, Kind, Owners, Traits, inside_out
 from reconciler.model.units import NAMES_UNIT, Unit
+from reconciler.model.zone_rows import ZoneRows
 
 
 class NameTables(Apart, frozen=True, kw_only=True):
     """What the embedded DNS server of this host has in force. digest: of the text that `dns.zones` gives.
 
-    As observed the text is "", and the digest says in words why a server that runs, or does not, is not the one wanted.
+    rows: what the text is made of. As observed there are none, the text is "", and the digest says in words why a server that runs,
+    or does not, is not the one wanted.
     """
 
     kind: ClassVar[str] = "NameTables"
     traits: ClassVar[Traits] = Traits(
         rank=inside_out(90), immutable=NO_FIELDS, felt=UNFELT, is_exclusive=False, is_endpoint_link=False, memory=""
     )
-    uncompared: ClassVar[frozenset[str]] = Kind.uncompared | {"text"}
+    uncompared: ClassVar[frozenset[str]] = Kind.uncompared | {"text", "rows"}
     digest: str
     text: str = ""
+    rows: ZoneRows = ZoneRows()
 
     @property
     def key(self) -> Key:

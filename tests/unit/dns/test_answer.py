@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
 
 import dns.edns
@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from reconciler.dns.answer import Forward, answer
-from reconciler.dns.view import DnsView, make_views, reverse_block
+from reconciler.dns.view import DnsView, Views, reverse_block
 from reconciler.dns.wire import UDP_SIZE_MAX
-from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones
+from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint
 from reconciler.model.identifiers import NsRef
 
 
@@ -35,6 +35,12 @@ def endpoint(
         addresses=tuple(map(ip_address, addresses)),
         ports=tuple(ports),
     )
+
+
+def views_of(networks: Iterable[NetworkZone], *sandboxes: SandboxZone) -> Views:
+    views = Views()
+    views.update({each.name: each for each in networks}, {each.name: each for each in sandboxes})
+    return views
 
 
 def view(
@@ -50,7 +56,7 @@ def view(
         links=tuple((network, tuple(pairs.items())) for network, pairs in (links or {}).items()),
         is_ndots_set=is_ndots_set,
     )
-    return make_views(Zones(networks=networks, sandboxes=(sandbox,)))["asker"]
+    return views_of(networks, sandbox).of("asker")
 
 
 FRONT = NetworkZone(
@@ -282,21 +288,22 @@ def test_sandboxes_with_equal_sight_share_one_view() -> None:
     sandboxes = [SandboxZone(name=f"s{n}", ns=NsRef(f"netns:s{n}"), networks=("front",)) for n in range(3)]
     other = SandboxZone(name="other", ns=NsRef("netns:o"), networks=("front", "back"))
 
-    views = make_views(Zones(networks=(BACK, FRONT), sandboxes=(*sandboxes, other)))
+    views = views_of((BACK, FRONT), *sandboxes, other)
 
-    assert views["s0"] is views["s1"] is views["s2"] is not views["other"]
-    assert views["other"].tables[0] is views["s0"].tables[0]
+    assert views.of("s0") is views.of("s1") is views.of("s2") is not views.of("other")
+    assert views.of("other").tables[0] is views.of("s0").tables[0]
 
 
-def test_unchanged_network_keeps_its_table() -> None:
-    zones = Zones(networks=(BACK, FRONT), sandboxes=(SandboxZone(name="s", ns=NsRef("n"), networks=("front", "back")),))
-    before = make_views(zones)["s"]
-    changed = NetworkZone(name="back", endpoints=BACK.endpoints[:1])
+def test_view_follows_changes_of_its_networks() -> None:
+    views = views_of((BACK, FRONT), SandboxZone(name="s", ns=NsRef("n"), networks=("front", "back")))
+    seen, before = views.of("s"), dict(views.tables)
+    assert ask(seen, "db") is not None
 
-    after = make_views(Zones(networks=(changed, FRONT), sandboxes=zones.sandboxes), before.tables)["s"]
+    views.update({"back": NetworkZone(name="back", endpoints=BACK.endpoints[:1])}, {})
 
-    assert after.tables[0] is before.tables[0]
-    assert ask(after, "db") is None
+    assert views.of("s") is seen
+    assert views.tables["front"] is before["front"]
+    assert ask(seen, "db") is None
 
 
 def test_records_are_shuffled_each_time() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 from msgspec.structs import replace
 
-from reconciler.dns.tables import kept_tables, name_tables
+from reconciler.dns.tables import NameCompiler, kept_tables
 from reconciler.dns.zones import Zones, parse_zones, zones_digest
 from reconciler.model.containers import Container
 from reconciler.model.desired import DesiredAttachment, DesiredNetwork, DesiredState
@@ -26,7 +26,7 @@ def tables(
     names = {endpoint.network for each in attachments for endpoint in each.endpoints}
     networks: tuple[DesiredNetwork, ...] = tuple(map(network, sorted(names)))
     state = DesiredState(host=replace(HOST, resolv_conf=resolv_conf), networks=networks, attachments=attachments)
-    return next(name_tables(state, facts or {}), None)
+    return NameCompiler()(state, facts or {})
 
 
 def zones(found: NameTables | None) -> Zones:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from reconciler.dns.compile_zones import compile_zones
+from reconciler.dns.compile_zones import RowCompiler
 from reconciler.dns.zones import (
     NetworkZone,
     SandboxZone,
@@ -18,7 +18,8 @@ from reconciler.dns.zones import (
     Zones,
     ZonesUnreadable,
     parse_zones,
-    zones_text,
+    zone_rows,
+    zones_of,
 )
 from reconciler.model.desired import (
     DesiredAttachment,
@@ -29,6 +30,7 @@ from reconciler.model.desired import (
     HostFacts,
 )
 from reconciler.model.identifiers import NsRef
+from reconciler.model.objects import IPAddress
 from reconciler.model.wanted import (
     AttachmentWanted,
     BridgeOptions,
@@ -84,10 +86,14 @@ def attachment(
     )
 
 
+def zones_from(state: DesiredState, servers: tuple[IPAddress, ...] = (), options: tuple[str, ...] = ()) -> Zones:
+    return zones_of(RowCompiler()(state, servers, options))
+
+
 def compiled(*attachments: DesiredAttachment, host_options: tuple[str, ...] = ()) -> Zones:
     networks = (network("back"), network("bridge"), network("front"), network("intern", is_internal=True))
     state = DesiredState(host=HOST, networks=networks, attachments=attachments)
-    return compile_zones(state, (ip_address("192.0.2.53"),), host_options)
+    return zones_from(state, (ip_address("192.0.2.53"),), host_options)
 
 
 def test_endpoint_answers_to_name_aliases_short_id_and_hostname() -> None:
@@ -189,7 +195,7 @@ def test_subnets_are_private_where_nobody_else_can_name_their_addresses(
     default = replace(default, wanted=replace(default.wanted, bridge=BridgeOptions()))
     state = DesiredState(host=HOST, networks=(default, joined), attachments=(attachment("web", "n", "bridge"),))
 
-    found = compile_zones(state).sandboxes[0].subnets
+    found = zones_from(state).sandboxes[0].subnets
 
     assert found == (
         *(pool for pool, is_it in zip(pools, (ipv4, ipv6), strict=True) if is_it),
@@ -199,7 +205,7 @@ def test_subnets_are_private_where_nobody_else_can_name_their_addresses(
 
 def test_text_of_the_version_before_is_still_read() -> None:
     zones = compiled(attachment("web", "front"))
-    document = json.loads(zones_text(zones))
+    document = json.loads(zone_rows(zones).text())
     document["format"] = 1
     document["sandboxes"] = [row[:-1] for row in document["sandboxes"]]
 
@@ -222,7 +228,7 @@ def test_declared_ports_are_served() -> None:
 
 def test_text_form_does_not_grow_with_the_square_of_the_sandboxes() -> None:
     def size(count: int) -> int:
-        return len(zones_text(compiled(*(attachment(f"n{number}", "front") for number in range(count)))))
+        return len(zone_rows(compiled(*(attachment(f"n{number}", "front") for number in range(count)))).text())
 
     assert size(200) < 2.2 * size(100)
 
@@ -241,7 +247,7 @@ def test_text_form_reads_back() -> None:
         attachment("b", "intern"),
     )
 
-    assert parse_zones(zones_text(zones)) == zones
+    assert parse_zones(zone_rows(zones).text()) == zones
 
 
 names = st.text('abcXYZ019_.-"\\\u00e9', min_size=1, max_size=8)
@@ -260,11 +266,11 @@ def test_any_zones_read_back(aliases: list[str], name: str, is_external: bool) -
     )
     zones = Zones(networks=(NetworkZone(name=name, endpoints=(endpoint,)),), sandboxes=(sandbox,))
 
-    assert parse_zones(zones_text(zones)) == zones
+    assert parse_zones(zone_rows(zones).text()) == zones
 
 
 def corrupted(**changes: object) -> str:
-    document = json.loads(zones_text(compiled(attachment("web", "front"))))
+    document = json.loads(zone_rows(compiled(attachment("web", "front"))).text())
     return json.dumps({**document, **changes})
 
 
@@ -294,4 +300,4 @@ def test_unreadable_text_is_one_clear_error(text: str) -> None:
 def test_zones_are_the_same_whatever_else_the_state_holds() -> None:
     state = DesiredState(host=HOST, networks=(network("front"),), attachments=(attachment("web", "front"),))
 
-    assert compile_zones(state) == compile_zones(replace(state, has_faults=True))
+    assert zones_from(state) == zones_from(replace(state, has_faults=True))
