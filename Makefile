@@ -82,8 +82,8 @@ clean:
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml
-	@.ci/install-tools dig:bind9-dnsutils busybox:busybox-static dnsperf:dnsperf gcc:gcc musl-gcc:musl-tools \
-		systemd-analyze:systemd setpriv:util-linux
+	@.ci/install-tools curl:curl dig:bind9-dnsutils busybox:busybox-static dnsperf:dnsperf gcc:gcc musl-gcc:musl-tools \
+		gpg:gnupg ssh-keygen:openssh-client systemd-analyze:systemd setpriv:util-linux
 	@tests/kv_servers/install.sh
 	@tests/container_engines/install.sh
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

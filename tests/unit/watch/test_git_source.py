@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -151,7 +150,6 @@ def test_only_what_is_signed_by_somebody_known_is_in_force(
     assert host.source(keyring, ref="v1:specs").commit == host.head
 
 
-@pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not there")
 def test_openpgp_keys_are_a_keyring_too(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "g"
     home.mkdir(mode=0o700)
