@@ -7,8 +7,9 @@ appliers touch the world. Gathering comes before deciding because addresses that
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -20,7 +21,7 @@ from reconciler.apply.executor import Progress, carry_out, failures
 from reconciler.apply.flows import forget_stale_flows
 from reconciler.apply.names import serve_new_sandboxes
 from reconciler.backends import Backends
-from reconciler.decide import Decision, compared
+from reconciler.decide import Decider, Decision, compared
 from reconciler.errors import PluginError, ReconcilerError
 from reconciler.facts import Facts
 from reconciler.flows import stale_flows
@@ -33,11 +34,13 @@ from reconciler.guard.recovery import Run, forget, instead, recovered_pass, take
 from reconciler.guard.rehearsal import rehearsed
 from reconciler.guard.whose import anothers_state
 from reconciler.kernel.lock import HostLock
+from reconciler.kv.protocol import KvStore
+from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, Key, Object, Unit
 from reconciler.model.plan import Action, Operation, Outcome, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
-from reconciler.observe.marks import host_marks
+from reconciler.observe.marks import HostMarks, host_marks
 from reconciler.observe.occupants import observe_occupants
 from reconciler.plan.make_plan import Blocked, Boundaries, make_plan
 from reconciler.plan.vacated import vacated, vacated_remarks
@@ -57,30 +60,54 @@ def plan_pass(settings: Settings, backends: Backends, against: str = "live", ord
     """Say what a pass would do. Writes nothing anywhere. against: live, or what `rehearsed` knows."""
     loaded = load(settings)
     if against == "live":
-        planned = _planned(loaded, settings, backends, orders)
+        planned = plan_at(_live(backends), loaded, settings, orders)
     else:
         planned = rehearsed(loaded, settings, backends.kv, against, orders)
     return replace(planned, unmet=unmet_expectations(loaded, settings))
 
 
-def _planned(loaded: LoadedSpecs, settings: Settings, backends: Backends, orders: Orders) -> Planned:
-    found = host_marks(backends.namespaces, backends.memory)
+class Standpoint(Struct, frozen=True, kw_only=True):
+    """What a plan is made from: a host as it is, or as it was.
+
+    kv: its own store. marks: of its bridges. facts: what specs make matter. decide: see `Decider`. occupants: a process in each of
+    these sandboxes that has one.
+    """
+
+    kv: KvStore
+    marks: HostMarks
+    facts: Callable[[WantedState, Settings], Facts]
+    decide: Decider
+    occupants: Callable[[Iterable[NsRef]], Mapping[NsRef, str]]
+
+
+def _live(backends: Backends) -> Standpoint:
+    return Standpoint(
+        kv=backends.kv,
+        marks=host_marks(backends.namespaces, backends.memory),
+        facts=lambda wanted, settings: gather(wanted, settings, backends),
+        decide=backends.decide,
+        occupants=partial(observe_occupants, namespaces=backends.namespaces),
+    )
+
+
+def plan_at(host: Standpoint, loaded: LoadedSpecs, settings: Settings, orders: Orders) -> Planned:
+    """Say what a pass with these specs would do there."""
     declared, (loaded, orders, is_other) = loaded, instead(loaded, settings, orders)
     there = _there(loaded, settings)
-    error = is_other or anothers_host(found, loaded.wanted, there, backends.kv, orders)
-    loaded = guarded(loaded, there, backends.kv, orders, found)
-    view = look(loaded.wanted, there, backends)
+    error = is_other or anothers_host(host.marks, loaded.wanted, there, host.kv, orders)
+    loaded = guarded(loaded, there, host.kv, orders, host.marks)
+    view = _view(loaded.wanted, host.facts(loaded.wanted, there), host.decide)
     if error is not None:
         view = replace(view, plan=replace(view.plan, problems=((HOST_UNIT, error), *view.plan.problems)))
     told = replace(loaded, faults=declared.faults, warnings=declared.warnings, digest=declared.digest)
     report = _report(view, told, (), view.plan)
     # Who is in the sandboxes in which something ends matters to those who read the plan before it is carried out.
-    occupied = vacated_remarks(view.plan, observe_occupants(vacated(view.plan), backends.namespaces))
+    occupied = vacated_remarks(view.plan, host.occupants(vacated(view.plan)))
     report = replace(report, desired=replace(report.desired, remarks=(*report.desired.remarks, *occupied)))
-    return _beside_last(loaded, report, view, there, backends)
+    return _beside_last(loaded, report, view, there, host.decide)
 
 
-def _beside_last(loaded: LoadedSpecs, report: Report, view: View, settings: Settings, backends: Backends) -> Planned:
+def _beside_last(loaded: LoadedSpecs, report: Report, view: View, settings: Settings, decide: Decider) -> Planned:
     """Hold a plan against what the host lacks of the specs that were applied last: that is drift, and the rest is their change."""
     last = read_last_good(settings.state_dir)
     if last is not None and last.current == loaded.digest and not last.kept:
@@ -88,7 +115,7 @@ def _beside_last(loaded: LoadedSpecs, report: Report, view: View, settings: Sett
         return Planned(before=loaded, after=loaded, had=report.desired, report=report, drift=lacking)
     before = applied_last(settings)
     wanted = replace(before.wanted, holds=loaded.wanted.holds)
-    decision = backends.decide(wanted, view.facts)
+    decision = decide(wanted, view.facts)
     had, now = decision.objects, view.decision.objects
     lacking = frozenset(one.key for one in compared(decision, wanted, view.facts).operations)
     drift = frozenset(key for key in lacking if had.get(key) == now.get(key))
@@ -107,8 +134,13 @@ def look(
     wanted: WantedState, settings: Settings, backends: Backends, blocked: Sequence[tuple[Unit, ReconcilerError]] = ()
 ) -> View:
     """Gather, decide and compare. Reads only. blocked: units that failed before in this pass, to be left alone."""
-    facts = gather(wanted, settings, backends)
-    decision = backends.decide(wanted, facts, blocked)
+    return _view(wanted, gather(wanted, settings, backends), backends.decide, blocked)
+
+
+def _view(
+    wanted: WantedState, facts: Facts, decide: Decider, blocked: Sequence[tuple[Unit, ReconcilerError]] = ()
+) -> View:
+    decision = decide(wanted, facts, blocked)
     for bug in decision.bugs:
         log.error("bug: %s", bug)
     return View(facts=facts, decision=decision, plan=compared(decision, wanted, facts))

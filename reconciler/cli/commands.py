@@ -35,6 +35,9 @@ COMMANDS: Final = {
     "resume": _Place("suspension", "End suspensions: those of these networks, or all."),
     "retry": _Place("retry", "Let the watcher try these networks and attachments again at once."),
     "schema": _Place("specs", "Print the JSON Schema of the specs (draft-07, for editors)."),
+    "snapshot": _Place(
+        "passes", "Print what this host has and promised, for `reconcile --dry-run --against snapshot:FILE` elsewhere."
+    ),
     "status": _Place("status", "Show the networks, and what else is not ready or worth knowing."),
     "suspend": _Place(
         "suspension",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from reconciler.cli.findings import Checked
 
 GIT: Final = "git:"
+SNAPSHOT: Final = "snapshot:"
 AGAINST: Final = ("live", "status", "empty")
 FORMS: Final = ("text", "json", "markdown", "github", "sarif", "junit")
 CONDITIONS: Final = ("delete", "recreate", "flap", "drift", "reach-gained", "reach-lost", "exposed")
@@ -33,14 +34,15 @@ TEXT: Final = Form("text")
 
 
 class Against(click.ParamType[str]):
-    """`live`, `status`, `empty`, or `git:REV[:PATH]`."""
+    """`live`, `status`, `empty`, `git:REV[:PATH]`, or `snapshot:FILE`."""
 
     name = "against"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         is_revision = value.startswith(GIT) and value.removeprefix(GIT).partition(":")[0]
-        if value not in AGAINST and not is_revision:
-            self.fail(f"{value!r} is none of {', '.join(AGAINST)} and git:REV[:PATH]", param, ctx)
+        is_snapshot = value.startswith(SNAPSHOT) and value != SNAPSHOT
+        if value not in AGAINST and not is_revision and not is_snapshot:
+            self.fail(f"{value!r} is none of {', '.join(AGAINST)}, git:REV[:PATH] and snapshot:FILE", param, ctx)
         return value
 
 

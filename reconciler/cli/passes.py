@@ -12,6 +12,7 @@ from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.options import global_options
 from reconciler.cli.pass_log import log_pass, log_spec_warnings
 from reconciler.cli.progress import progress_bar
+from reconciler.cli.terminal import show
 from reconciler.errors import ExitCode
 from reconciler.guard.orders import Orders
 from reconciler.model.report import Report
@@ -50,6 +51,21 @@ def apply_(context: click.Context, *, file: str) -> ExitCode:
     with open_backends(settings) as backends, progress_bar(is_wanted=_is_bar_wanted(invoked)) as bar:
         report = pipeline.reconcile(settings, backends, bar, saved.orders, partial(saved.check, settings))
     return _finish(invoked, report, started)
+
+
+@click.command()
+@global_options()
+@click.pass_context
+def snapshot(context: click.Context) -> ExitCode:
+    """Print what this host has and promised, for `reconcile --dry-run --against snapshot:FILE` elsewhere."""
+    from reconciler.backends import open_backends
+    from reconciler.snapshots import snapshot_text
+
+    settings = begin(context).settings
+    enter_host(settings)
+    with open_backends(settings, read_only=True) as backends:
+        show(snapshot_text(settings, backends))
+    return ExitCode.OK
 
 
 @click.command()

@@ -11,7 +11,7 @@ from typing import Final
 import click
 from msgspec import Struct
 
-from reconciler.cli.forms import GIT, Form, for_machines, is_text_shown, write_out
+from reconciler.cli.forms import GIT, SNAPSHOT, Form, for_machines, is_text_shown, write_out
 from reconciler.cli.invocation import Invocation
 from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.logs import log
@@ -39,9 +39,14 @@ class Asked(Struct, frozen=True, kw_only=True):
 
 def dry_run(context: click.Context, orders: Orders, asked: Asked) -> ExitCode:
     """Print the review. Nothing is written anywhere but where somebody asked for it."""
-    is_for_hosts = asked.against.startswith(GIT)
-    invoked = begin(context, is_for_hosts=is_for_hosts)
-    review = _of_revision(invoked, asked) if is_for_hosts else _of_pass(invoked.settings, asked, orders)
+    is_of_snapshot, is_for_hosts = asked.against.startswith(SNAPSHOT), asked.against.startswith(GIT)
+    invoked = begin(context, is_for_hosts=is_of_snapshot or is_for_hosts)
+    if is_for_hosts:
+        review = _of_revision(invoked, asked)
+    elif is_of_snapshot:
+        review = _of_snapshot(invoked, asked, orders)
+    else:
+        review = _of_pass(invoked.settings, asked, orders)
     if is_text_shown(asked.outputs):
         for fault in review.faults:
             log_fault(fault)
@@ -76,6 +81,15 @@ def _of_revision(invoked: Invocation, asked: Asked) -> Review:
     hosts_file = Path(asked.hosts_file) if asked.hosts_file else None
     target = asked.against.removeprefix(GIT)
     return compare_with_revision(invoked.settings, target, invoked.hosts or ALL, hosts_file)
+
+
+def _of_snapshot(invoked: Invocation, asked: Asked, orders: Orders) -> Review:
+    """Plan for a host as it was. Told as if it were still so."""
+    from reconciler.review.make_review import review_pass
+    from reconciler.snapshots import plan_from
+
+    file = asked.against.removeprefix(SNAPSHOT)
+    return review_pass(plan_from(file, invoked.settings, invoked.hosts, orders), "live")
 
 
 def _of_pass(settings: Settings, asked: Asked, orders: Orders) -> Review:

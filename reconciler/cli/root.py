@@ -45,10 +45,10 @@ of a pass with nothing to do at 1,000 attachments (measured 2026-11-29: 2.51 s o
 @click.option(
     "--against",
     type=Against(),
-    metavar="live|status|empty|git:REV[:PATH]",
+    metavar="live|status|empty|git:REV[:PATH]|snapshot:FILE",
     default=None,
-    help="With --dry-run, what to compare with: the kernel [default], the last pass, nothing at all, or the specs at a commit, "
-    "which needs no host: then --host takes `all`, names and globs.",
+    help="With --dry-run, what to compare with: the kernel [default], the last pass, nothing, a host as `reconcile snapshot` "
+    "saw it, or the specs at a commit, which needs no host: then --host takes `all`, names and globs.",
 )
 @click.option(
     "--output",

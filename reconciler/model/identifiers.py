@@ -15,6 +15,9 @@ NsRef = NewType("NsRef", str)
 HOST: Final = NsRef("")
 """The namespace that plays the host (`--host-netns`, default the one we were started in)."""
 
+UNKNOWN_NS: Final = NsRef("?")
+"""Of the far end of a pair: none that was looked into."""
+
 LINK_GROUP: Final = 0x7265636F
 """IFLA_GROUP of every link we create, and of `lo` in namespaces we create ("reco"): our ownership mark (rtnetlink(7))."""
 

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from reconciler.model.drivers import DriverTraits, traits_of
 from reconciler.model.holds import Holds, OnDrift
-from reconciler.model.identifiers import NsRef
+from reconciler.model.identifiers import NsRef, vlan_of
 from reconciler.model.objects import IPAddress, IPNetwork, Unit
 from reconciler.model.values import Value
 
@@ -302,3 +302,9 @@ class WantedState(Value, frozen=True, kw_only=True):
     has_faults: bool = False
     holds: Holds = field(default_factory=Holds)
     sources: Mapping[Unit, Source] = field(default_factory=dict)
+
+
+def named_parents(wanted: WantedState) -> frozenset[str]:
+    """Name the links that networks sit on, and those below that VLANs are on."""
+    named = {network.sublink.parent for network in wanted.networks if network.sublink is not None} - {""}
+    return frozenset(named | {vlan[0] for name in named if (vlan := vlan_of(name)) is not None})

@@ -7,9 +7,9 @@ from typing import Final
 from reconciler.facts import Facts
 from reconciler.ipam.promises import NOTHING_PROMISED, Promises
 from reconciler.kernel.netns import Namespaces
-from reconciler.model.identifiers import HOST, vlan_of
+from reconciler.model.identifiers import HOST
 from reconciler.model.observed import Keyed, keyed
-from reconciler.model.wanted import WantedState
+from reconciler.model.wanted import WantedState, named_parents
 from reconciler.observe.host_facts import host_facts
 from reconciler.observe.memory import Memory, Part
 from reconciler.observe.overlay import look_into_overlays
@@ -50,7 +50,7 @@ def observe_host(
     parts[3, "host"] = memory.host_objects(host, memory.peers[HOST](sandboxes.peers[HOST]))
     parts[4, "settings"] = keyed(host_sysctls(namespaces))
     parts[5, "files"] = memory.files.look(wanted.attachments, settings)
-    facts = Facts(host=host_facts(settings, host, now, _parents(wanted)), sandboxes=sandboxes.facts)
+    facts = Facts(host=host_facts(settings, host, now, named_parents(wanted)), sandboxes=sandboxes.facts)
     return facts, parts
 
 
@@ -74,9 +74,3 @@ def _fresh_view(namespaces: Namespaces, memory: Memory) -> View:
     if links is None:
         return memory.host
     return refreshed_view(namespaces, HOST, memory.host, links, names)
-
-
-def _parents(wanted: WantedState) -> frozenset[str]:
-    """Name the links that networks sit on, and those below that VLANs are on."""
-    named = {network.sublink.parent for network in wanted.networks if network.sublink is not None} - {""}
-    return frozenset(named | {vlan[0] for name in named if (vlan := vlan_of(name)) is not None})

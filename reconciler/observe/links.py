@@ -8,10 +8,8 @@ from msgspec import Struct
 
 from reconciler.kernel.links import FORWARDING_SYSCTLS, NSID_NOT_ASSIGNED, SYSCTLS, Link, ipv6_of, sysctl_values
 from reconciler.kernel.sublinks import vlan_id
-from reconciler.model.identifiers import PLUGIN_ALIAS, NsRef, is_link_name, is_own_parent_name
+from reconciler.model.identifiers import PLUGIN_ALIAS, UNKNOWN_NS, NsRef, is_link_name, is_own_parent_name
 from reconciler.model.objects import Bridge, DeadEnd, LinkUp, PluginLink, Seen, Sysctl, VethPair, Vlan
-
-UNKNOWN_NS = NsRef("?")
 
 
 class Peer(Struct, frozen=True, kw_only=True):

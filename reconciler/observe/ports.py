@@ -18,8 +18,11 @@ _DEFAULT = HostPorts()
 
 def host_ports(wanted: WantedState) -> HostPorts:
     """Give the ephemeral range and who holds which ports. Looks nothing up when nobody publishes ports. Raises KernelError."""
-    if not any(attachment.ports for attachment in wanted.attachments):
-        return _DEFAULT
+    return all_ports() if any(attachment.ports for attachment in wanted.attachments) else _DEFAULT
+
+
+def all_ports() -> HostPorts:
+    """Give the same, whoever publishes ports."""
     ephemeral = tuple(_ranges((read_sysctl("net/ipv4/ip_local_port_range") or "").replace(" ", "-")))
     return HostPorts(
         ephemeral=ephemeral[0] if ephemeral else _DEFAULT.ephemeral,
