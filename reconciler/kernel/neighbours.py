@@ -53,6 +53,14 @@ class NeighbourEntry(NamedTuple):
     is_fdb: bool
 
 
+class EntryKey(NamedTuple):
+    """Which entry it is. place: the MAC address of a forwarding entry (is_fdb), the address of a neighbour."""
+
+    ifindex: int
+    is_fdb: bool
+    place: bytes
+
+
 def dump_neighbours() -> Request:
     """Ask for the neighbours of all links, both families."""
     return Request(_RTM_GETNEIGH, NLM_F_DUMP, _NDMSG.pack(0, 0, 0, 0, 0))
@@ -61,6 +69,28 @@ def dump_neighbours() -> Request:
 def dump_fdb() -> Request:
     """Ask for the forwarding entries of all bridges and VXLAN devices."""
     return Request(_RTM_GETNEIGH, NLM_F_DUMP, _NDMSG.pack(_AF_BRIDGE, 0, 0, 0, 0))
+
+
+def get_entry(key: EntryKey) -> Request:
+    """Ask for one; ENOENT when there is none."""
+    family = _AF_BRIDGE if key.is_fdb else FAMILIES[4 if len(key.place) == 4 else 6]
+    head = _NDMSG.pack(family, key.ifindex, 0, _NTF_SELF if key.is_fdb else 0, 0)
+    return Request(_RTM_GETNEIGH, 0, head + attribute(_NDA_LLADDR if key.is_fdb else _NDA_DST, key.place))
+
+
+def entry_key(buffer: bytes, start: int, end: int) -> EntryKey | None:
+    """Return which entry a message tells of; None when it has to be looked for among all. Raises CodecError.
+
+    Of MAC addresses that are none of a single station several entries may stand.
+    """
+    if end - start < _NDMSG.size:
+        raise CodecError(f"netlink: a neighbour in {end - start} bytes")
+    family, ifindex, *_ = _NDMSG.unpack_from(buffer, start)
+    is_fdb = family == _AF_BRIDGE
+    place = raw(buffer, attributes(buffer, start + _NDMSG.size, end).get(_NDA_LLADDR if is_fdb else _NDA_DST))
+    if place is None or (is_fdb and (place[0] & 1 or not any(place))):
+        return None
+    return EntryKey(ifindex, is_fdb, place)
 
 
 def put_neighbour(ifindex: int, address: IPAddress, mac: str) -> Request:

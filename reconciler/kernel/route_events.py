@@ -18,6 +18,7 @@ from reconciler.kernel.multicast import (
     nsid_of,
     received,
 )
+from reconciler.kernel.neighbours import EntryKey, entry_key
 from reconciler.kernel.route_filter import Kind, attach
 from reconciler.kernel.rtnetlink import CodecError, Request, attributes, s32, u32_attribute
 
@@ -30,8 +31,8 @@ _IFINDEX_END: Final = 16 + 8
 _RTGENMSG: Final = bytes(4)
 _ANY_NSID: Final = 0xFFFFFFFF
 
-_HEAD_SIZE: Final = 64
-"""Where something happened says enough: the rest of a message is never copied."""
+_HEAD_SIZE: Final = 192
+"""Where something happened says enough, and of an entry all: the rest of a message is never copied."""
 
 _HEADER: Final = Struct("=IH")
 _HEADER_SIZE: Final = 16
@@ -40,14 +41,15 @@ _HEADER_SIZE: Final = 16
 class RouteEvent(NamedTuple):
     """nsid: the number of the namespace where it happened, None for the socket's own. gone: of one that has ended, else None.
 
-    link: the index of the link that came, changed or went; None where it was something else. numbered: the number of one that has
-    it only now, so that what happened there before was told to nobody.
+    link: the index of the link that came, changed or went; entry: which neighbour or forwarding entry did; None where it was
+    something else. numbered: the number of one that has it only now, so that what happened there before was told to nobody.
     """
 
     nsid: int | None
     gone: int | None = None
     link: int | None = None
     numbered: int | None = None
+    entry: EntryKey | None = None
 
 
 class RouteEvents:
@@ -88,6 +90,11 @@ def _route_event(head: bytes, ancillary: Ancillary) -> RouteEvent | None:
     length, kind = _HEADER.unpack_from(head)
     if kind in (Kind.NEW_LINK, Kind.DELETE_LINK) and len(head) >= _IFINDEX_END:
         return RouteEvent(nsid, link=s32(head, (_IFINDEX_END - 4, _IFINDEX_END)))
+    if kind in (Kind.NEW_NEIGHBOUR, Kind.DELETE_NEIGHBOUR):
+        try:
+            return RouteEvent(nsid, entry=entry_key(head, _HEADER_SIZE, min(length, len(head))))
+        except CodecError:
+            return RouteEvent(nsid)
     if kind not in (Kind.NEW_NSID, Kind.DELETE_NSID) or nsid is not None:
         return RouteEvent(nsid)
     try:

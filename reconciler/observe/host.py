@@ -12,7 +12,7 @@ from reconciler.model.observed import Keyed, keyed
 from reconciler.model.wanted import WantedState, named_parents
 from reconciler.observe.host_facts import host_facts
 from reconciler.observe.memory import Memory, Part
-from reconciler.observe.overlay import look_into_overlays
+from reconciler.observe.overlay import look_into_overlays, overlay_parts
 from reconciler.observe.sandboxes import (
     NearEnds,
     look_into_sandboxes,
@@ -38,15 +38,12 @@ def observe_host(
     fact. Raises KernelError when the host itself cannot be looked at.
     """
     host = host_view(namespaces, memory)
-    memory.overlays = look_into_overlays(namespaces, memory.overlays, memory.entries)
+    look_into_overlays(namespaces, memory)
     overlays = [overlay for overlay in memory.overlays.values() if overlay is not None]
     nears = NearEnds({HOST: host.links, **{overlay.ns: overlay.seen.links for overlay in overlays}})
     sandboxes = look_into_sandboxes(wanted, namespaces, nears, memory, promises)
     parts = sandboxes.parts
-    parts.update(
-        ((2, overlay.ns), overlay.objects(memory.peers[overlay.ns](sandboxes.peers[overlay.ns])))
-        for overlay in overlays
-    )
+    parts.update(overlay_parts(memory, sandboxes.peers))
     parts[3, "host"] = memory.host_objects(host, memory.peers[HOST](sandboxes.peers[HOST]))
     parts[4, "settings"] = keyed(host_sysctls(namespaces))
     parts[5, "files"] = memory.files.look(wanted.attachments, settings)

@@ -9,15 +9,15 @@ from msgspec import Struct, field
 
 from reconciler.incremental import Made, Union
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
-from reconciler.kernel.neighbours import NeighbourDecoder, NeighbourEntry, dump_fdb, dump_neighbours
-from reconciler.kernel.netlink import RouteSocket
+from reconciler.kernel.neighbours import EntryKey
 from reconciler.last_answer import LastAnswer
 from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import FdbEntry, Key, Neighbour, Object, SandboxFile, Seen
+from reconciler.model.objects import Key, Object, SandboxFile, Seen
 from reconciler.model.observed import Keyed, Named, SandboxFact
 from reconciler.model.plan import Operation
 from reconciler.model.wanted import SandboxKind, WantedState
+from reconciler.observe.entries import Entries
 from reconciler.observe.files import SandboxFiles
 from reconciler.observe.firewall import FirewallView
 from reconciler.observe.host_objects import HostObjects
@@ -46,49 +46,15 @@ class Glimpse(Struct, frozen=True, kw_only=True):
 
 
 class Overlay(Struct, frozen=True, kw_only=True):
-    """The namespace of an overlay network. objects: what is in there, told the far ends of its pairs."""
+    """The namespace of an overlay network. objects: what is in there but for entries, told the far ends of its pairs."""
 
     ns: NsRef
     seen: View
     objects: LastAnswer[[Peers], Keyed]
 
-
-class Entries:
-    """The entries in one namespace. Of thousands a change touches few: the others are neither read nor made into objects again."""
-
-    def __init__(self) -> None:
-        self._told: Mapping[bytes, NeighbourEntry | None] = {}
-        self._known: dict[int, tuple[NeighbourEntry, str, tuple[Key, Seen]]] = {}
-
-    def read(self, socket: RouteSocket) -> tuple[NeighbourEntry, ...]:
-        """Ask the kernel; what has not changed is the same value as before."""
-        decode = NeighbourDecoder(self._told)
-        found = (*socket.dump(dump_neighbours(), decode), *socket.dump(dump_fdb(), decode))
-        self._told = decode.told
-        return found
-
-    def objects(self, ns: NsRef, seen: View) -> Keyed:
-        """Give the entries on our VXLAN devices; whoever made them, they are on a link of ours."""
-        names = {ifindex: link.ifname for ifindex, link in seen.vxlans().items()}
-        known, self._known = self._known, {}
-        for entry in seen.neighbours:
-            ifname = names.get(entry.ifindex)
-            if ifname is None:
-                continue
-            before = known.get(id(entry))
-            if before is None or before[0] is not entry or before[1] != ifname:
-                made = _entry(ns, ifname, entry)
-                if made is None:
-                    continue
-                before = (entry, ifname, (made.key, Seen(made, is_ours=True)))
-            self._known[id(entry)] = before
-        return dict(found for _, _, found in self._known.values())
-
-
-def _entry(ns: NsRef, ifname: str, entry: NeighbourEntry) -> FdbEntry | Neighbour | None:
-    if entry.is_fdb:
-        return FdbEntry(ns=ns, ifname=ifname, mac=entry.mac, vtep=entry.address)
-    return None if entry.address is None else Neighbour(ns=ns, ifname=ifname, address=entry.address, mac=entry.mac)
+    def devices(self) -> dict[int, str]:
+        """Give the names of our VXLAN devices, by index."""
+        return {ifindex: link.ifname for ifindex, link in self.seen.vxlans().items()}
 
 
 class Memory(Struct):
@@ -99,7 +65,7 @@ class Memory(Struct):
     its addresses and routes; None: its view is as new. stale_names: the same by name. sandboxes: those that attachments name.
     names: all named namespaces; stale_namespaces: those of them to be looked for. others: namespaces under other names, by name and
     inode, with what was found in them. overlays: the same for namespaces with names of overlay networks, None for those of others.
-    entries: what the entries in those came to; never stale, so never forgotten. containers: what their engine said, by the name
+    entries: those in there; stale_entries: which of them to ask for again. containers: what their engine said, by the name
     that the specs call each by. container_files: those of theirs that hold our text. firewall: our tables on the host and in the
     namespaces of overlay networks; touched_elements: what was done to them since. name_server: the process of the name server that
     answered last, 0 when none did. at_plugins: what exists there. revision: commit and dirty flag of the specs, and what they
@@ -118,6 +84,7 @@ class Memory(Struct):
     others: dict[Named, Glimpse] = field(default_factory=dict)
     overlays: dict[Named, Overlay | None] = field(default_factory=dict)
     entries: dict[Named, Entries] = field(default_factory=dict)
+    stale_entries: frozenset[tuple[NsRef, EntryKey]] = frozenset()
     files: SandboxFiles = field(default_factory=SandboxFiles)
     containers: dict[str, ContainerAnswer] = field(default_factory=dict)
     container_files: Keyed | None = None
@@ -156,6 +123,9 @@ class Memory(Struct):
     def forget_touched(self, operations: Sequence[Operation]) -> None:
         """Look again where these took place. On the host, as long as events tell what else changed, at the links that they name."""
         for operation in operations:
+            part = operation.object.traits.memory
+            if self.is_told and part == "stale_entries":
+                continue  # told by now
             self.forget(ns for ns in operation.namespaces() if ns != HOST or not self.is_told)
             for touched in (operation.before, operation.after):
                 if touched is None:
@@ -164,7 +134,7 @@ class Memory(Struct):
                     self._forget_on_host(touched)
                 if isinstance(touched, SandboxFile):
                     self.files.touched(touched)
-            match operation.object.traits.memory:
+            match part:
                 case "container_files":
                     self.container_files = None
                 case "firewall":

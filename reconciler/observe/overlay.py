@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from msgspec.structs import replace
-
 from reconciler.errors import ReconcilerError
 from reconciler.kernel.links import Link
 from reconciler.kernel.netns import Namespaces
@@ -16,53 +14,62 @@ from reconciler.model.identifiers import OVERLAY_PREFIX, NsRef
 from reconciler.model.objects import Namespace, Seen, Vxlan
 from reconciler.model.observed import Keyed, keyed
 from reconciler.observe.addresses import link_addresses
+from reconciler.observe.entries import Entries
 from reconciler.observe.links import Peers, near_links
-from reconciler.observe.memory import Entries, Overlay
+from reconciler.observe.memory import Memory, Overlay, Part
 from reconciler.observe.sandboxes import view
 from reconciler.observe.sysctls import forwarding_sysctls
 from reconciler.observe.view import View
 
 _NAMED = "netns:"
 
-Named = tuple[str, int]
-"""Name and inode of a namespace."""
 
+def look_into_overlays(namespaces: Namespaces, memory: Memory) -> None:
+    """Have `memory` know every namespace with such a name, None for one that this instance did not make.
 
-def look_into_overlays(
-    namespaces: Namespaces, known: Mapping[Named, Overlay | None], entries: dict[Named, Entries]
-) -> dict[Named, Overlay | None]:
-    """Look into every namespace with such a name, None for one that this instance did not make.
-
-    known: what is remembered of earlier looks. entries: the same of entries, brought up to date here; of use
-    where `known` lacks the namespace too. Never raises for one of them: what is gone meanwhile is left out.
+    Never raises for one of them: what is gone meanwhile is left out.
     """
-    found: dict[Named, Overlay | None] = {}
+    known, memory.overlays = memory.overlays, {}
+    stale, memory.stale_entries = memory.stale_entries, frozenset()
     for name in namespaces.names(OVERLAY_PREFIX):
         ns = NsRef(f"{_NAMED}{name}")
         named = (name, namespaces.present_inode(ns))
+        keys = [key for where, key in stale if where == ns]
         try:
-            found[named] = (
-                known[named] if named in known else _overlay(namespaces, ns, entries.setdefault(named, Entries()))
-            )
+            overlay = known[named] if named in known else _overlay(namespaces, ns)
+            if overlay is not None and (keys or named not in known):
+                entries = memory.entries.setdefault(named, Entries())
+                socket, devices = namespaces.socket(ns), overlay.devices()
+                if named in known:
+                    entries.read_again(ns, socket, devices, keys)
+                else:
+                    entries.read(ns, socket, devices)
         except ReconcilerError:
             continue
-    for named in entries.keys() - found.keys():
-        del entries[named]
-    return found
+        memory.overlays[named] = overlay
+    for named in memory.entries.keys() - memory.overlays.keys():
+        del memory.entries[named]
 
 
-def _overlay(namespaces: Namespaces, ns: NsRef, entries: Entries) -> Overlay | None:
+def overlay_parts(memory: Memory, peers: Mapping[NsRef, Mapping[tuple[NsRef], Peers]]) -> Iterator[tuple[Part, Keyed]]:
+    """Yield what is in these namespaces. peers: far ends of their pairs, as the sandboxes tell."""
+    for named, overlay in memory.overlays.items():
+        if overlay is not None:
+            yield (2, overlay.ns), overlay.objects(memory.peers[overlay.ns](peers[overlay.ns]))
+            yield (2, f"{overlay.ns} entries"), memory.entries[named].seen
+
+
+def _overlay(namespaces: Namespaces, ns: NsRef) -> Overlay | None:
     if not namespaces.is_made_by_us(ns):
         namespaces.forget(ns)
         return None
-    seen = replace(view(namespaces, ns), neighbours=entries.read(namespaces.socket(ns)))
-    found = entries.objects(ns, seen)
+    seen = view(namespaces, ns)
     settings = tuple(forwarding_sysctls(namespaces, ns))
-    return Overlay(ns=ns, seen=seen, objects=LastAnswer(partial(_objects, ns, seen, found, settings)))
+    return Overlay(ns=ns, seen=seen, objects=LastAnswer(partial(_objects, ns, seen, settings)))
 
 
-def _objects(ns: NsRef, seen: View, entries: Keyed, settings: tuple[Seen, ...], peers: Peers) -> Keyed:
-    return {**keyed((*overlay_objects(ns, seen, peers), *settings)), **entries}
+def _objects(ns: NsRef, seen: View, settings: tuple[Seen, ...], peers: Peers) -> Keyed:
+    return keyed((*overlay_objects(ns, seen, peers), *settings))
 
 
 def overlay_objects(ns: NsRef, seen: View, peers: Peers) -> Iterator[Seen]:

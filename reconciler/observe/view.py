@@ -8,17 +8,15 @@ from msgspec import Struct
 
 from reconciler.kernel.addresses import AddressEntry
 from reconciler.kernel.links import Link
-from reconciler.kernel.neighbours import NeighbourEntry
 from reconciler.kernel.routes import RouteEntry
 
 
 class View(Struct, frozen=True, kw_only=True, dict=True):
-    """What the kernel says of one namespace. neighbours: asked for in overlay networks' namespaces only."""
+    """What the kernel says of one namespace."""
 
     links: tuple[Link, ...]
     addresses: tuple[AddressEntry, ...]
     routes: tuple[RouteEntry, ...]
-    neighbours: tuple[NeighbourEntry, ...] = ()
 
     @cached_property
     def foreign(self) -> tuple[Link, ...]:

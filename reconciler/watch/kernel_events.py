@@ -16,6 +16,7 @@ from reconciler.kernel.firewall_events import FirewallEvents
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, decode_nsid, get_nsid
 from reconciler.kernel.mounts import MountEvents
 from reconciler.kernel.multicast import BUFFER_BYTES
+from reconciler.kernel.neighbours import EntryKey
 from reconciler.kernel.netlink import Reply
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.route_events import RouteEvents, new_nsid
@@ -105,6 +106,7 @@ class KernelEvents(Source):
 
     def drain(self) -> Dirty:
         found: set[NsRef] = set()
+        entries: set[tuple[NsRef, EntryKey]] = set()
         links: set[int] = set()
         are_all_links = False
         for event in self._routes.read():
@@ -113,6 +115,8 @@ class KernelEvents(Source):
                 are_all_links = True
             elif event.gone is not None:
                 found |= self._gone(event.gone)
+            elif event.entry is not None and event.nsid is not None:
+                entries |= {(ref, event.entry) for ref in self._by_nsid.get(event.nsid, ())}
             else:
                 found |= self._by_nsid.get(event.nsid, frozenset())
                 found |= frozenset() if event.numbered is None else self._by_nsid.get(event.numbered, frozenset())
@@ -124,6 +128,7 @@ class KernelEvents(Source):
             is_firewall=self._firewall.concern(TABLE),
             host_links=frozenset(links),
             are_all_links=are_all_links,
+            entries=frozenset(entries),
         )
 
     def _listen(self, refs: Sequence[NsRef]) -> None:

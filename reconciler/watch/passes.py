@@ -157,6 +157,7 @@ class Passes:
             if cluster is not None:
                 cluster.doubt()
         memory.forget_containers(dirty.containers)
+        memory.stale_entries |= dirty.entries
         if HOST in dirty.namespaces and not dirty.are_all_links:
             memory.forget_host_links(dirty.host_links)
             memory.forget(dirty.namespaces - {HOST})

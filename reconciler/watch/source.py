@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 
 from msgspec import Struct, field
 
+from reconciler.kernel.neighbours import EntryKey
 from reconciler.model.identifiers import NsRef
 from reconciler.model.values import Value
 
@@ -18,13 +19,15 @@ class Dirty(Value, frozen=True, kw_only=True):
     """What is to be looked at again. namespaces: also names that came or went and nobody watches.
 
     host_links: with HOST among the namespaces, which of its links are, by index, besides its addresses and routes; are_all_links:
-    all of them. is_other: what every look reads anyway. is_reload: somebody asks for it who knows better. is_end: no more is.
+    all of them. entries: neighbours and forwarding entries in namespaces, by themselves. is_other: what every look reads anyway.
+    is_reload: somebody asks for it who knows better. is_end: no more is.
     """
 
     uncompared: ClassVar[frozenset[str]] = frozenset({"host_links", "are_all_links"})
     namespaces: frozenset[NsRef] = frozenset()
     host_links: frozenset[int] = frozenset()
     are_all_links: bool = False
+    entries: frozenset[tuple[NsRef, EntryKey]] = frozenset()
     containers: frozenset[str] = frozenset()
     is_specs: bool = False
     is_everything: bool = False

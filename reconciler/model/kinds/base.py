@@ -30,7 +30,7 @@ Places = tuple[Place, ...]
 IsOwnLink = Callable[[NsRef, str], bool]
 """Says whether there is a link of ours under a name in a namespace."""
 
-MemoryPart = Literal["", "files", "container_files", "firewall"]
+MemoryPart = Literal["", "files", "container_files", "firewall", "stale_entries"]
 
 
 class Disruption(StrEnum):
@@ -208,7 +208,7 @@ OF_REMOTE_ENDPOINTS = Traits(
     felt=FELT_LIVE,
     is_exclusive=False,
     is_endpoint_link=False,
-    memory="",
+    memory="stale_entries",
     is_news=True,
 )
 """Of what a VXLAN device knows of endpoints on other hosts."""
