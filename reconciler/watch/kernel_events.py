@@ -27,6 +27,7 @@ _OPEN_MAX: Final = 256
 """Namespaces opened at once to ask for their numbers."""
 
 _NAMED: Final = "netns:"
+_OVERLAY: Final = f"{_NAMED}{OVERLAY_PREFIX}"
 
 
 class _Followed(Struct, frozen=True):
@@ -101,7 +102,7 @@ class KernelEvents(Source):
 
     def _guarded(self) -> frozenset[int]:
         """Return the numbers of namespaces that tables of ours stand in, besides the host's."""
-        found = (seen.nsid for ref, seen in self._watched.items() if ref.startswith(f"{_NAMED}{OVERLAY_PREFIX}"))
+        found = (seen.nsid for ref, seen in self._watched.items() if ref.startswith(_OVERLAY))
         return frozenset(nsid for nsid in found if nsid is not None)
 
     def drain(self) -> Dirty:
@@ -116,7 +117,8 @@ class KernelEvents(Source):
             elif event.gone is not None:
                 found |= self._gone(event.gone)
             elif event.entry is not None and event.nsid is not None:
-                entries |= {(ref, event.entry) for ref in self._by_nsid.get(event.nsid, ())}
+                refs = self._by_nsid.get(event.nsid, ())
+                entries |= {(ref, event.entry) for ref in refs if ref.startswith(_OVERLAY)}
             else:
                 found |= self._by_nsid.get(event.nsid, frozenset())
                 found |= frozenset() if event.numbered is None else self._by_nsid.get(event.numbered, frozenset())

@@ -14,6 +14,7 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from reconciler.kernel.links import Link
 from reconciler.kernel.neighbours import (
+    EntryKey,
     NeighbourDecoder,
     NeighbourEntry,
     decode_neighbour,
@@ -21,12 +22,15 @@ from reconciler.kernel.neighbours import (
     delete_neighbour,
     dump_fdb,
     dump_neighbours,
+    entry_key,
+    get_entry,
     put_fdb,
     put_neighbour,
 )
 from reconciler.kernel.rtnetlink import CodecError, Request, attribute, messages, packed
 from reconciler.kernel.vxlan import vxlan_data
 from reconciler.model.identifiers import PROTOCOL
+from reconciler.model.objects import IPAddress
 
 MAC = "02:42:0a:09:00:03"
 PERMANENT, SELF, BRIDGE = 0x80, 0x02, 7
@@ -102,6 +106,27 @@ def test_other_entries_are_passed_over(state: int, flags: int) -> None:
 def test_random_neighbour_raises_only_codec_error(payload: bytes) -> None:
     with contextlib.suppress(CodecError):
         decode_neighbour(payload, 0, len(payload))
+
+    with contextlib.suppress(CodecError):
+        entry_key(payload, 0, len(payload))
+
+
+@pytest.mark.parametrize("address", [ip_address("10.9.0.3"), ip_address("fd09::3")], ids=str)
+@pytest.mark.parametrize("is_fdb", [True, False])
+def test_an_entry_is_asked_for_by_what_a_message_tells_of_it(address: IPAddress, is_fdb: bool) -> None:
+    body = put_fdb(5, MAC, address).body if is_fdb else put_neighbour(5, address, MAC).body
+    key = EntryKey(5, is_fdb, bytes.fromhex(MAC.replace(":", "")) if is_fdb else address.packed)
+
+    asked = get_entry(key).body
+
+    assert entry_key(body, 0, len(body)) == key
+    assert entry_key(asked, 0, len(asked)) == key
+
+
+def test_of_many_stations_at_one_mac_all_are_asked_for() -> None:
+    for mac in ("00:00:00:00:00:00", "33:33:00:00:00:01"):
+        body = put_fdb(5, mac, ip_address("198.51.100.2")).body
+        assert entry_key(body, 0, len(body)) is None
 
 
 @given(raw=st.binary(max_size=60))
