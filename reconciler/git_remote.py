@@ -33,6 +33,7 @@ _SCP: Final = re.compile(r"(?:[\w.-]+@)?[\w.-]+:(?!:)[^\s#]+\Z")
 _REF: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w./-]*\Z")
 _HELD: Final = "refs/reconcile/fetched"
 _OPENPGP: Final = (b"-----BEGIN PGP", b"\x99", b"\x98", b"\xc6")
+_NOT_FOUND: Final = 127
 _REFUSING: Final = "false"
 """A program that accepts no signature."""
 
@@ -107,7 +108,10 @@ def _protocol(address: str) -> str:
 
 
 class Repository:
-    """What was fetched, in a bare repository of ours. Raises RepositoryUnreachable, RevisionUnreadable and RevisionRefused."""
+    """What was fetched, in a bare repository of ours. Raises RepositoryUnreachable, RevisionUnreadable and RevisionRefused.
+
+    It is for who keeps others away from the folder. What cannot be fetched into is thrown away, as nothing is lost with it.
+    """
 
     def __init__(self, folder: Path, remote: Remote, keyring: Path | None) -> None:
         self._folder, self._remote, self._keyring = folder, remote, keyring
@@ -119,7 +123,11 @@ class Repository:
         if not (self._folder / "HEAD").exists():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._ok("init", "--quiet", "--bare", "--template=", ".")
-        self._fetch()
+        try:
+            self._fetch()
+        except RepositoryUnreachable:
+            shutil.rmtree(self._folder, ignore_errors=True)  # a lock, or half of something, that a killed git left
+            raise
         return self._ok("rev-parse", "--verify", "--quiet", "--end-of-options", f"{_HELD}^{{commit}}").strip()
 
     def _fetch(self) -> None:
@@ -191,6 +199,7 @@ class Repository:
     def _ok(self, *arguments: str) -> str:
         code, out, said = self._run(*arguments)
         if code != 0:
+            shutil.rmtree(self._folder, ignore_errors=True)
             raise RevisionUnreadable(f"git cannot use {self._folder}: {said or arguments[0]}")
         return out
 
@@ -233,6 +242,8 @@ class Repository:
                 raise RepositoryUnreachable(f"git took more than {FETCH_S:g} s with {self._remote.url}") from None
             finally:
                 self._process = None
+        if process.returncode == _NOT_FOUND:
+            raise RepositoryUnreachable("git is not there: install it")
         return process.returncode, out.decode(errors="replace"), _last_line(err.decode(errors="replace"))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,22 +108,23 @@ def watch(
         settings = replace(settings, specs_dir=git_specs_dir(settings.state_dir))
     notifier = Notifier.from_environment()  # an abstract address leads nowhere from another network namespace
     enter_host(settings)
-    with (
-        open_backends(settings) as backends,
-        _metrics(metrics) as figures,
-        _repository(settings, remote, keyring, git_interval) as sources,
-    ):
+    with open_backends(settings) as backends, _metrics(metrics) as figures:
         service = ServiceListener(notifier)
         listeners: list[Listener] = [
             PassLog(),
             service,
             Journal(settings.state_dir),
             *figures,
-            *sources,
         ]
         try:
-            source = next(iter(sources), None)
-            keep_watching(settings, backends, listeners, servers=figures, progress=service.progress, repository=source)
+            keep_watching(
+                settings,
+                backends,
+                listeners,
+                servers=figures,
+                progress=service.progress,
+                open_repository=None if remote is None else _repository(settings, remote, keyring, git_interval),
+            )
         finally:
             notifier.close()
     return ExitCode.OK
@@ -137,21 +139,10 @@ def _remote(typed: str, keyring: str | None) -> Remote:
         raise click.UsageError(str(error)) from error
 
 
-@contextmanager
-def _repository(
-    settings: Settings, remote: Remote | None, keyring: str | None, interval_s: float
-) -> Iterator[tuple[GitSource, ...]]:
-    """Give the source of the specs, if that is a repository."""
-    if remote is None:
-        yield ()
-        return
+def _repository(settings: Settings, remote: Remote, keyring: str | None, interval_s: float) -> Callable[[], GitSource]:
     from reconciler.watch.git_source import GitSource
 
-    source = GitSource(settings, remote, Path(keyring).absolute() if keyring else None, interval_s)
-    try:
-        yield (source,)
-    finally:
-        source.close()
+    return partial(GitSource, settings, remote, Path(keyring).absolute() if keyring else None, interval_s)
 
 
 @contextmanager

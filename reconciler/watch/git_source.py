@@ -38,7 +38,10 @@ def git_specs_dir(state_dir: Path) -> Path:
 
 
 class GitSource(Source, Listener):
-    """settings: with `git_specs_dir` as the folder of the specs. Raises KernelError where the state folder cannot be written."""
+    """settings: with `git_specs_dir` as the folder of the specs. Raises KernelError where the state folder cannot be written.
+
+    For who holds the lock of the host's watcher.
+    """
 
     def __init__(self, settings: Settings, remote: Remote, keyring: Path | None, interval_s: float) -> None:
         self._settings, self._remote, self._interval_s = settings, remote, interval_s
@@ -46,7 +49,7 @@ class GitSource(Source, Listener):
         self._repository = Repository(self._root / "repository", remote, keyring)
         self._bell, self._wake, self._is_closing = Bell(), threading.Event(), False
         self._problem: ReconcilerError | None = None
-        self._judged: tuple[str, ReconcilerError] | None = None
+        self._judged: tuple[str, RevisionUnreadable | None] | None = None
         self._ready, self._lock = "", threading.Lock()
         try:
             self._forget_another()
@@ -120,18 +123,21 @@ class GitSource(Source, Listener):
     def _proved(self) -> str:
         """Return the commit that the ref is at, laid out and found good. What was judged once is not judged again before SIGHUP."""
         commit = self._repository.fetch()
-        if self._judged is not None and self._judged[0] == commit:
-            raise self._judged[1]
-        if commit == self._linked():
-            return commit
+        if self._judged is None or self._judged[0] != commit:
+            self._judged = commit, self._judgement(commit)
+        error = self._judged[1]
+        if error is not None:
+            raise error
+        return commit
+
+    def _judgement(self, commit: str) -> RevisionUnreadable | None:
         try:
             self._repository.check(commit)
-            self._lay_out(commit)
+            if commit != self._linked():
+                self._lay_out(commit)
         except RevisionUnreadable as error:
-            self._judged = commit, error
-            raise
-        self._judged = None
-        return commit
+            return error
+        return None
 
     def _lay_out(self, commit: str) -> None:
         folder = self._root / "commits" / commit
@@ -139,6 +145,7 @@ class GitSource(Source, Listener):
         self._repository.lay_out(commit, beside)
         (beside / COMMIT_FILE).write_text(f"{commit}\n")
         self._refuse_faults(commit, beside)
+        _flush(beside)
         with self._lock:
             self._remove_others()
             if not folder.exists():  # else it waits to be linked
@@ -177,6 +184,7 @@ class GitSource(Source, Listener):
         beside.unlink(missing_ok=True)
         beside.symlink_to(Path("commits") / commit)
         beside.replace(link)
+        _flush_one(self._root)
         self._current = commit
         log.info("specs are at %s of %s", short(commit), self._remote)
 
@@ -193,3 +201,17 @@ class GitSource(Source, Listener):
             return
         self._settings.specs_dir.unlink(missing_ok=True)
         mark.write_text(name)
+
+
+def _flush(folder: Path) -> None:
+    """Make all of it durable: after a power cut, empty files would declare nothing."""
+    for path in (*folder.rglob("*"), folder, folder.parent):
+        _flush_one(path)
+
+
+def _flush_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -37,20 +37,23 @@ def watch(
     *,
     servers: Sequence[Source] = (),
     progress: Progress | None = None,
-    repository: GitSource | None = None,
+    open_repository: Callable[[], GitSource] | None = None,
 ) -> None:
     """Keep one host converged until SIGTERM or SIGINT. Raises LockHeld when another watcher is at work on this host.
 
-    servers: answer others from the loop; repository: gives the specs. Whoever made them closes them.
+    servers: answer others from the loop; whoever made them closes them. open_repository: where the specs come from, if not from a
+    folder of people.
     """
     with HostLock(WATCHER) as lock, ExitStack() as stack:
+        repository = stack.enter_context(closing(open_repository())) if open_repository is not None else None
+        given = [] if repository is None else [repository]
         containers = stack.enter_context(closing(ContainerEvents(ContainerEngine(settings.container_engine))))
         backends = replace(backends, containers=containers)
         specs, host_file = Dirty(is_specs=True), Dirty(is_other=True)
         files = PathEvents({settings.specs_dir: specs, **dict.fromkeys(HOST_FILES, host_file)})
         stack.callback(files.close)
         kernel = stack.enter_context(closing(KernelEvents(backends.namespaces)))
-        sources: list[Source] = [containers, files, kernel, *([repository] if repository is not None else ())]
+        sources: list[Source] = [containers, files, kernel, *given]
         for make in (lambda: NamesEvents(settings.run_dir), Signals):
             sources.append(stack.enter_context(closing(make())))
         cluster, presence = backends.cluster, None
@@ -61,4 +64,4 @@ def watch(
             stack.callback(presence.close)
         passes = Passes(settings, backends, files, kernel, presence, lock, progress, repository)
         wait = stack.enter_context(waiting_for([*sources, *servers]))
-        Loop(passes, sources, listeners, wait).run()
+        Loop(passes, sources, [*listeners, *given], wait).run()
