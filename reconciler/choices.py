@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
-from typing import Final
 
 from msgspec.structs import replace
 
 from reconciler.drivers.remote_told import with_plugins
 from reconciler.errors import AddressesAwaited, PortTaken, ReconcilerError
 from reconciler.facts import Facts
-from reconciler.ipam.assign import assign
+from reconciler.ipam.assign import Assigner
 from reconciler.ipam.held import Published, of_attachments, with_held
 from reconciler.ipam.leases import Leases, leases
 from reconciler.ipam.promises import Promises
@@ -23,33 +21,37 @@ from reconciler.model.wanted import Source, WantedState
 from reconciler.ports.assign import assign_ports
 from reconciler.ports.links import assign_links
 
-_with_held_at_last: Final = partial(with_held)
-"""With a last answer of its own, as it is asked something else than the first time."""
 
+class Choices:
+    """Chooses again and again: what depends on nothing that has changed is as it was, a new one chooses the same from nothing."""
 
-def chosen(
-    ask: LastAnswers,
-    wanted: WantedState,
-    facts: Facts,
-    promises: Promises,
-    cluster: ClusterState,
-    published: Published,
-    sources: Mapping[Unit, Source],
-) -> tuple[DesiredState, Leases]:
-    """Return what this host shall have, with what stays as it runs, and what IPAM plugins gave for it.
+    def __init__(self) -> None:
+        self._ask, self._ask_at_last = LastAnswers(), LastAnswers()
+        self._assign = Assigner()
 
-    published: by the firewall right now, and so it stays, whether or not the store remembers it. sources: where units are
-    declared now, which `wanted` may know as it was when it was chosen for last.
-    """
-    plugins, promised = facts.records.plugins, facts.records.ports
-    unresolved = frozenset(name for name, error in cluster.refused.items() if isinstance(error, AddressesAwaited))
-    leased = ask(leases, wanted, plugins, facts.incarnations, facts.host.name, unresolved=unresolved)
-    desired = ask(assign, wanted, facts.host, promises, cluster, leased)
-    desired = ask(assign_links, ask(with_held, desired, wanted, promises, published, promised))
-    desired = ask(assign_ports, desired, promised, ask(of_attachments, published), facts.ports)
-    desired = ask(_with_held_at_last, desired, wanted, promises, published, promised)
-    inodes = {ns: fact.inode for ns, fact in facts.sandboxes.items()}
-    return _placed(ask(with_plugins, desired, plugins, inodes, leased.endpoints), sources), leased
+    def __call__(
+        self,
+        wanted: WantedState,
+        facts: Facts,
+        promises: Promises,
+        cluster: ClusterState,
+        published: Published,
+        sources: Mapping[Unit, Source],
+    ) -> tuple[DesiredState, Leases]:
+        """Return what this host shall have, with what stays as it runs, and what IPAM plugins gave for it.
+
+        published: by the firewall right now, and so it stays, whether or not the store remembers it. sources: where units are
+        declared now, which `wanted` may know as it was when it was chosen for last.
+        """
+        ask, plugins, promised = self._ask, facts.records.plugins, facts.records.ports
+        unresolved = frozenset(name for name, error in cluster.refused.items() if isinstance(error, AddressesAwaited))
+        leased = ask(leases, wanted, plugins, facts.incarnations, facts.host.name, unresolved=unresolved)
+        desired = self._assign(wanted, facts.host, promises, cluster, leased)
+        desired = ask(assign_links, ask(with_held, desired, wanted, promises, published, promised))
+        desired = ask(assign_ports, desired, promised, ask(of_attachments, published), facts.ports)
+        desired = self._ask_at_last(with_held, desired, wanted, promises, published, promised)
+        inodes = {ns: fact.inode for ns, fact in facts.sandboxes.items()}
+        return _placed(ask(with_plugins, desired, plugins, inodes, leased.endpoints), sources), leased
 
 
 def _placed(desired: DesiredState, sources: Mapping[Unit, Source]) -> DesiredState:

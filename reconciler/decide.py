@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from reconciler.choices import chosen
+from reconciler.choices import Choices
 from reconciler.cluster.global_networks import ended_endpoints, is_name_taken, with_global_networks
 from reconciler.cluster.objects import cluster_objects, standpoints
 from reconciler.cluster.outage import Shared
@@ -79,7 +79,7 @@ class Decider:
 
     def __init__(self) -> None:
         self._is_doubted = False
-        self._ask, self._compiler = LastAnswers(), Compiler()
+        self._ask, self._choose, self._compiler = LastAnswers(), Choices(), Compiler()
         self._compiled: Union[PartName, Key, Object] = Union(objects_differ)
         self._all: Union[tuple[int], Key, Object] = Union(objects_differ)
         self._seen: Union[tuple[int], Key, Seen] = Union(seen_differ)
@@ -110,7 +110,7 @@ class Decider:
         wanted = self._ask(with_gateway_network, wanted, facts.records.plugins.answers)
         promises = self._promises(wanted, facts, cluster)
         published = self._ask(_published_ports, facts.firewall)
-        desired, leased = chosen(self._ask, wanted, facts, promises, cluster, published, sources)
+        desired, leased = self._choose(wanted, facts, promises, cluster, published, sources)
         shared = Shared(cluster=cluster, wanted=self._records_there(wanted, desired, cluster, facts.place))
         boundaries = Boundaries(
             failures=(*facts.failures, *_unusable(wanted, facts), *desired.failures, *shared.waiting(), *blocked),

@@ -8,12 +8,11 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from reconciler.choices import chosen
+from reconciler.choices import Choices
 from reconciler.errors import ExitCode, SpecError
 from reconciler.facts import Facts, Records
 from reconciler.ipam.gateway_network import with_gateway_network
 from reconciler.ipam.promises import Promises
-from reconciler.last_answer import LastAnswers
 from reconciler.model.cluster import ALONE
 from reconciler.model.desired import DesiredState, HostFacts
 from reconciler.model.objects import Unit
@@ -97,7 +96,7 @@ def assigned(wanted: WantedState, host: HostFacts, records: Records = _NO_RECORD
     networks = tuple(_assumed(network, records.promises) for network in wanted.networks)
     wanted = with_gateway_network(replace(wanted, networks=networks), records.plugins.answers)
     facts = Facts(host=host, records=records)
-    return chosen(LastAnswers(), wanted, facts, records.promises, ALONE, {}, wanted.sources)[0]
+    return Choices()(wanted, facts, records.promises, ALONE, {}, wanted.sources)[0]
 
 
 def _assumed(network: NetworkWanted, promises: Promises) -> NetworkWanted:

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 from itertools import groupby, islice
+from typing import Any, Final
 
 from msgspec import Struct
 
 from reconciler.errors import AddressTaken, PlanError, PoolExhausted
 from reconciler.ipam.elsewhere import Elsewhere, has_it
 from reconciler.ipam.macs import Macs
-from reconciler.ipam.promises import EndpointPromise
+from reconciler.ipam.promises import EndpointKey, EndpointPromise
 from reconciler.ipam.settle import settled
+from reconciler.ipam.standing import Standing
 from reconciler.model.cluster import ClusterEndpoint
 from reconciler.model.desired import DesiredNetwork, DesiredSubnet
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork
 from reconciler.model.subnets import usable, usable_in_range
 from reconciler.model.wanted import EndpointWanted
 
-EndpointKey = tuple[str, str]
-"""Network name and attachment name."""
-
 Failures = Mapping[EndpointKey, PlanError]
+_NOBODY: Final[Mapping[Any, Any]] = {}
 
 
 class Chosen(Struct, frozen=True, kw_only=True):
@@ -48,17 +48,22 @@ class Demand(Struct, frozen=True, kw_only=True):
 class Pool:
     """One subnet while addresses are given out of it, as integers of its family; nothing is ever given back.
 
-    elsewhere: what other hosts have of the network.
+    elsewhere: what other hosts have of the network. standing: what attachments have that nothing is chosen for.
     """
 
-    def __init__(self, subnet: DesiredSubnet, elsewhere: Mapping[int, ClusterEndpoint]) -> None:
+    def __init__(
+        self,
+        subnet: DesiredSubnet,
+        elsewhere: Mapping[int, ClusterEndpoint] = _NOBODY,
+        standing: Mapping[int | str, str] = _NOBODY,
+    ) -> None:
         self.subnet: IPNetwork = subnet.subnet
         self._bounds = int(subnet.subnet.network_address), int(subnet.subnet.broadcast_address)
         self._first, self._last = usable(subnet.subnet)
         self._range_first, self._range_last = usable_in_range(subnet.subnet, subnet.ip_range)
         self._next, self._rest = self._range_first, (self._range_first, self._range_first)
         self._holders: dict[int, str] = {}
-        self._elsewhere = elsewhere
+        self._elsewhere, self._standing = elsewhere, standing
 
     def __contains__(self, address: int) -> bool:
         return self._bounds[0] <= address <= self._bounds[1]
@@ -76,7 +81,7 @@ class Pool:
             self._holders[address] = holder
 
     def _is_taken(self, address: int) -> bool:
-        return address in self._holders or address in self._elsewhere
+        return address in self._holders or address in self._elsewhere or address in self._standing
 
     def may_keep(self, address: int) -> bool:
         """Return whether an automatic choice of before still stands."""
@@ -111,12 +116,13 @@ class Pool:
         return make((address, self.subnet.prefixlen))
 
 
-def open_pools(network: DesiredNetwork, others: Elsewhere) -> dict[int, list[Pool]]:
+def open_pools(network: DesiredNetwork, others: Elsewhere, standing: Standing) -> dict[int, list[Pool]]:
     """Return a network's pools by address family, what no endpoint may have already taken."""
     pools: dict[int, list[Pool]] = {4: [], 6: []}
     declared = {entry.subnet: entry.gateway for entry in network.wanted.subnets}
     for subnet in network.subnets:
-        pool = Pool(subnet, others.addresses.get((network.name, subnet.subnet.version), {}))
+        shelf = network.name, subnet.subnet.version
+        pool = Pool(subnet, others.addresses.get(shelf, _NOBODY), standing.holders.get(shelf, _NOBODY))
         for gateway in (subnet.gateway, declared.get(subnet.subnet)):
             if gateway is not None:
                 pool.take(int(gateway), f"it is the gateway of network {network.name}")
@@ -132,20 +138,21 @@ def chosen_addresses(
     promises: Mapping[EndpointKey, EndpointPromise],
     others: Elsewhere,
     *,
-    unread: Iterable[EndpointKey],
+    unread: Iterable[EndpointPromise],
     failures: Failures,
+    standing: Standing,
 ) -> tuple[Mapping[EndpointKey, Chosen], Failures]:
     """Return every endpoint's addresses, and why some can have none: their attachments keep what they were promised.
 
-    others: what other hosts' endpoints have. unread: promised endpoints of which nobody knows whether they are still wanted.
-    failures: known before.
+    promises: to those who demand something. others: what other hosts' endpoints have. unread: promises of which nobody knows
+    whether they are still wanted. failures: known before. standing: what is not in question.
     """
     ordered = sorted(demands, key=lambda demand: (demand.attachment, demand.wanted.network))
-    kept = frozenset(unread)
+    kept = tuple(unread)
 
     def attempt(failed: Failures) -> tuple[Mapping[EndpointKey, Chosen], Failures]:
         held = frozenset(attachment for _, attachment in failed)
-        round_ = _Round(ordered, networks, promises, others, kept, held)
+        round_ = _Round(ordered, networks, promises, others, kept, held, standing)
         return round_.choose(), round_.failures
 
     return settled(attempt, failures)
@@ -160,20 +167,24 @@ class _Round:
         networks: Mapping[str, DesiredNetwork],
         promises: Mapping[EndpointKey, EndpointPromise],
         others: Elsewhere,
-        unread: frozenset[EndpointKey],
+        unread: Sequence[EndpointPromise],
         held: frozenset[str],
+        standing: Standing,
     ) -> None:
         self.failures: dict[EndpointKey, PlanError] = {}
         self._failed: set[str] = set()
         self._open = [demand for demand in demands if demand.attachment not in held]
         self._held = [demand for demand in demands if demand.attachment in held]
         self._networks = networks
-        self._pools = {name: open_pools(network, others) for name, network in networks.items()}
         self._promises = promises
-        self._kept = [p for key, p in sorted(promises.items()) if key in unread or p.attachment in held]
+        self._kept = sorted(
+            (*unread, *(p for p in promises.values() if p.attachment in held)), key=lambda p: (p.network, p.attachment)
+        )
+        asked = {demand.wanted.network for demand in demands} | {promise.network for promise in self._kept}
+        self._pools = {name: open_pools(networks[name], others, standing) for name in asked & networks.keys()}
         self._chosen: dict[tuple[str, str, int], IPInterface] = {}
-        self._macs = Macs()
-        for network in others.contended & networks.keys():
+        self._macs = Macs(standing.holders)
+        for network in others.contended & self._pools.keys():
             for pool in (*self._pools[network][4], *self._pools[network][6]):
                 pool.start_at(others.seed)
 

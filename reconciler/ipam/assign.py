@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from reconciler.errors import AddressesAwaited, PlanError, PoolOverlap, ReconcilerError
-from reconciler.ipam.addresses import Chosen, Demand, EndpointKey, chosen_addresses
+from reconciler.incremental import changed_keys
+from reconciler.ipam.addresses import Chosen, Demand, chosen_addresses
 from reconciler.ipam.default_routes import ways_out
 from reconciler.ipam.elsewhere import Elsewhere, elsewhere
 from reconciler.ipam.ifnames import chosen_ifnames
@@ -15,15 +17,19 @@ from reconciler.ipam.leases import NO_LEASES, Leases
 from reconciler.ipam.networks import Failures as NetworkFailures
 from reconciler.ipam.networks import desired_networks
 from reconciler.ipam.parents import passthru_failures
-from reconciler.ipam.promises import Promises
+from reconciler.ipam.promises import EndpointKey, EndpointPromise, NetworkPromise, Promises
 from reconciler.ipam.reach import reach_remarks
+from reconciler.ipam.standing import Standing, stands
 from reconciler.ipam.tunnels import tunnels
+from reconciler.last_answer import LastAnswer
 from reconciler.model.cluster import ALONE, ClusterState
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
 from reconciler.model.identifiers import HOST, NsRef, attachment_id, endpoint_id, veth_link_name
-from reconciler.model.objects import IPNetwork, Unit
+from reconciler.model.objects import Unit
 from reconciler.model.plugins import Node
 from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkMode, WantedState
+
+T = TypeVar("T")
 
 _DEFAULT_NETWORK = "bridge"
 """Switched off by `--bridge none`; attachments on it then have no network."""
@@ -42,39 +48,213 @@ def assign(
     reserved, as they stay as they run. What another host of the cluster has is not for us: such endpoints are `withdrawn`.
     The order of anything in the input does not matter.
     """
-    networks, lost = desired_networks(wanted, host, promises.networks, cluster, leases)
-    others = elsewhere(cluster)
+    return Assigner()(wanted, host, promises, cluster, leases)
+
+
+class _Given(Struct, frozen=True, kw_only=True):
+    """What attachments are decided from. attachments: by name. networks, lost: those that can be had, and why others cannot."""
+
+    wanted: WantedState
+    attachments: Mapping[str, AttachmentWanted]
+    host: HostFacts
+    promises: Promises
+    cluster: ClusterState
+    leases: Leases
+    networks: Mapping[str, DesiredNetwork]
+    lost: NetworkFailures
+
+
+class _Decided(Struct, kw_only=True):
+    """What came of it, by name. withdrawn: endpoints that another host has."""
+
+    attachments: dict[str, DesiredAttachment] = field(default_factory=dict)
+    failures: Mapping[EndpointKey, ReconcilerError] = field(default_factory=dict)
+    withdrawn: Mapping[EndpointKey, ReconcilerError] = field(default_factory=dict)
+
+
+class Assigner:
+    """`assign` for one who asks again. What stands is not decided again, and what is decided as before is the very same value."""
+
+    def __init__(self) -> None:
+        self._choose_networks, self._remarks = LastAnswer(desired_networks), LastAnswer(_remarks)
+        self._elsewhere = LastAnswer(elsewhere)
+        self._standing = Standing()
+        self._before: _Given | None = None
+        self._decided = _Decided()
+        self._open: frozenset[str] = frozenset()
+        self._state: DesiredState | None = None
+
+    def __call__(
+        self,
+        wanted: WantedState,
+        host: HostFacts,
+        promises: Promises,
+        cluster: ClusterState = ALONE,
+        leases: Leases = NO_LEASES,
+    ) -> DesiredState:
+        before, self._before = self._before, None  # were it to raise, all would be decided anew
+        networks, lost = self._choose_networks(
+            wanted.networks, _joined_sublinks(wanted), host, promises.networks, cluster, leases, wanted.has_faults
+        )
+        given = _Given(
+            wanted=wanted,
+            attachments={attachment.name: attachment for attachment in wanted.attachments},
+            host=host,
+            promises=promises,
+            cluster=cluster,
+            leases=leases,
+            networks=_same_where_equal(before.networks if before is not None else {}, networks),
+            lost={name: _same_error(before.lost.get(name) if before else None, error) for name, error in lost.items()},
+        )
+        self._decide(given, self._in_question(before, given))
+        self._before = given
+        state = self._put_together(given)
+        if self._state is None or state != self._state:
+            self._state = state
+        return self._state
+
+    def _in_question(self, before: _Given | None, given: _Given) -> set[str]:
+        """Return who is to be decided for; nobody of them stands."""
+        if before is None or before.host.name != given.host.name:
+            self._standing.clear()
+            return set(given.attachments)
+        again = {name for name, each in given.attachments.items() if before.attachments.get(name) is not each}
+        again.update(_on(given.wanted, _changed_networks(before, given)))
+        changed = changed_keys(before.promises.endpoints, given.promises.endpoints) | given.leases.endpoints.keys()
+        changed |= changed_keys(before.promises.answers, given.promises.answers)
+        maybe = self._open.union(attachment for _, attachment in changed) - again
+        for name in (*again, *maybe, *(before.attachments.keys() - given.attachments.keys())):
+            self._standing.discard(name)
+        for name in sorted(maybe & given.attachments.keys()):
+            decided = self._decided.attachments.get(name)
+            if (
+                decided is None
+                or not stands(decided, given.promises, given.networks, given.leases)
+                or not self._standing.add(decided)
+            ):
+                again.add(name)
+        return again
+
+    def _decide(self, given: _Given, again: set[str]) -> None:
+        """Decide for those that do not stand, and for whoever stands on something that they want."""
+        promised = _promises_to(again, given.promises)
+        unread = tuple(_unread(given)) if given.wanted.has_faults else ()
+        asking, new = [*unread, *promised.values()], set(again)
+        while new:
+            endpoints = [e for name in new for e in _asked(given.attachments[name], given.leases)]
+            new = set(self._standing.in_the_way(endpoints, asking))
+            for name in new:
+                self._standing.discard(name)
+            more = _promises_to(new, given.promises)
+            asking, again, promised = [*more.values()], again | new, {**promised, **more}
+        found = _choose_for(
+            given, sorted(again), promised, unread, others=self._elsewhere(given.cluster), standing=self._standing
+        )
+        known = self._decided.attachments
+        left_out = again - found.attachments.keys()
+        for name in [each for each in known if each in left_out or each not in given.attachments]:
+            del known[name]
+        known |= _same_where_equal(known, found.attachments)
+        failures = {key: _same_error(self._decided.failures.get(key), new) for key, new in found.failures.items()}
+        withdrawn = {key: _same_error(self._decided.withdrawn.get(key), new) for key, new in found.withdrawn.items()}
+        self._decided = _Decided(attachments=known, failures=failures, withdrawn=withdrawn)
+        self._open = frozenset(again)
+
+    def _put_together(self, given: _Given) -> DesiredState:
+        wanted, host, decided = given.wanted, given.host, self._decided
+        networks = tuple(given.networks[name] for name in sorted(given.networks))
+        attachments = tuple(decided.attachments[name] for name in sorted(decided.attachments))
+        if self._state is not None:
+            networks = self._state.networks if networks == self._state.networks else networks
+            attachments = self._state.attachments if attachments == self._state.attachments else attachments
+        named: list[tuple[Unit, ReconcilerError]] = [(Unit(network=name), error) for name, error in given.lost.items()]
+        named += _by_unit(decided.failures)
+        return DesiredState(
+            host=host,
+            networks=networks,
+            attachments=attachments,
+            failures=tuple(sorted(named, key=lambda failure: failure[0])),
+            withdrawn=tuple(_by_unit(decided.withdrawn)),
+            nodes=_nodes(given.cluster),
+            tunnels=tunnels(host, wanted.networks, _joined(attachments, wanted, given.promises), given.cluster),
+            has_faults=wanted.has_faults,
+            remarks=self._remarks(networks, given.promises.networks, host),
+        )
+
+
+def _choose_for(
+    given: _Given,
+    names: Sequence[str],
+    promised: Mapping[EndpointKey, EndpointPromise],
+    unread: Sequence[EndpointPromise],
+    *,
+    others: Elsewhere,
+    standing: Standing,
+) -> _Decided:
+    """Decide for some attachments. promised: to them. standing: what others have, which nothing here is in the way of."""
+    networks, lost, promises, leases = given.networks, given.lost, given.promises, given.leases
     withdrawn: dict[EndpointKey, ReconcilerError] = {}
-    joining = [
-        _joining(attachment, networks, lost, others, withdrawn)
-        for attachment in sorted(wanted.attachments, key=lambda a: a.name)
-    ]
+    joining = [_joining(given.attachments[name], networks, lost, others, withdrawn) for name in names]
     ifnames, failures = _ifnames(joining, networks, lost, promises, leases)
-    failures = {**passthru_failures(wanted, promises), **failures}
-    demands = [demand for member in joining for demand in _demands(member, host, promises, leases)]
-    unread = _unread(wanted, promises) if wanted.has_faults else ()
-    chosen, failures = chosen_addresses(demands, networks, promises.endpoints, others, unread=unread, failures=failures)
+    failures = {**passthru_failures(given.wanted, promises), **failures}
+    demands = [demand for member in joining for demand in _demands(member, given.host, promises, leases)]
+    chosen, failures = chosen_addresses(
+        demands, networks, promised, others, unread=unread, failures=failures, standing=standing
+    )
     left_out = {attachment for _, attachment in failures}
-    shown = tuple(networks[name] for name in sorted(networks))
-    made = _Made(host=host, networks=networks, promises=promises, ifnames=ifnames, chosen=chosen)
-    named: list[tuple[Unit, ReconcilerError]] = [(Unit(network=name), error) for name, error in lost.items()]
-    named += _by_unit(failures)
-    attachments = tuple(made.attachment(member) for member in joining if member.wanted.name not in left_out)
-    return DesiredState(
-        host=host,
-        networks=shown,
-        attachments=attachments,
-        failures=tuple(sorted(named, key=lambda failure: failure[0])),
-        withdrawn=tuple(_by_unit(withdrawn)),
-        nodes=_nodes(cluster),
-        tunnels=tunnels(host, wanted.networks, _joined(attachments, wanted, promises), cluster),
-        has_faults=wanted.has_faults,
-        remarks=tuple(reach_remarks(shown, _pools_before(promises), host)),
+    made = _Made(host=given.host, networks=networks, promises=promises, ifnames=ifnames, chosen=chosen)
+    attachments = {m.wanted.name: made.attachment(m) for m in joining if m.wanted.name not in left_out}
+    return _Decided(attachments=attachments, failures=failures, withdrawn=withdrawn)
+
+
+def _joined_sublinks(wanted: WantedState) -> frozenset[str]:
+    """Return the networks on links of the host that somebody is on."""
+    names = {network.name for network in wanted.networks if network.sublink is not None}
+    return frozenset(e.network for each in wanted.attachments for e in each.endpoints) & names if names else frozenset()
+
+
+def _changed_networks(before: _Given, given: _Given) -> frozenset[str]:
+    """Return the networks that are not as they were, here or in the cluster."""
+    pairs = (
+        (before.networks, given.networks),
+        (before.cluster.networks, given.cluster.networks),
+        (before.lost, given.lost),
+    )
+    return frozenset(
+        name for was, now in pairs for name in was.keys() | now.keys() if was.get(name, name) is not now.get(name, name)
     )
 
 
-def _pools_before(promises: Promises) -> Mapping[str, frozenset[IPNetwork]]:
-    return {name: frozenset(pool for pool, _ in promise.subnets) for name, promise in promises.networks.items()}
+def _on(wanted: WantedState, networks: frozenset[str]) -> Iterator[str]:
+    """Yield the attachments on any of some networks."""
+    for attachment in wanted.attachments if networks else ():
+        if any(endpoint.network in networks for endpoint in attachment.endpoints):
+            yield attachment.name
+
+
+def _promises_to(names: Container[str], promises: Promises) -> dict[EndpointKey, EndpointPromise]:
+    return {key: promise for key, promise in promises.endpoints.items() if key[1] in names} if names else {}
+
+
+def _asked(attachment: AttachmentWanted, leases: Leases) -> Iterator[EndpointWanted]:
+    return (leases.endpoints.get((e.network, attachment.name), e) for e in attachment.endpoints)
+
+
+def _same_where_equal(before: Mapping[str, T], now: Mapping[str, T]) -> dict[str, T]:
+    """Return the values of now, those of before where they are equal."""
+    return {name: old if (old := before.get(name)) == new and old is not None else new for name, new in now.items()}
+
+
+def _same_error(before: ReconcilerError | None, now: ReconcilerError) -> ReconcilerError:
+    """Errors are told apart by what they are and say."""
+    return before if before is not None and type(before) is type(now) and str(before) == str(now) else now
+
+
+def _remarks(
+    networks: Sequence[DesiredNetwork], promises: Mapping[str, NetworkPromise], host: HostFacts
+) -> tuple[tuple[Unit, str], ...]:
+    pools = {name: frozenset(pool for pool, _ in promise.subnets) for name, promise in promises.items()}
+    return tuple(reach_remarks(networks, pools, host))
 
 
 def _joined(attachments: Sequence[DesiredAttachment], wanted: WantedState, promises: Promises) -> Iterator[str]:
@@ -102,13 +282,13 @@ def _by_unit(errors: Mapping[EndpointKey, ReconcilerError]) -> list[tuple[Unit, 
     return [(Unit(network=network, attachment=attachment), error) for (network, attachment), error in errors.items()]
 
 
-def _unread(wanted: WantedState, promises: Promises) -> Iterator[EndpointKey]:
-    """Yield promised endpoints that may still be wanted by specs that could not be read.
+def _unread(given: _Given) -> Iterator[EndpointPromise]:
+    """Yield what was promised to endpoints that may still be wanted by specs that could not be read.
 
     A declared attachment says completely which networks it is on: what it left goes in this pass, as in `plan`.
     """
-    declared = {attachment.name for attachment in wanted.attachments}
-    return (key for key, promise in promises.endpoints.items() if promise.attachment not in declared)
+    promises = given.promises.endpoints.values()
+    return (promise for promise in promises if promise.attachment not in given.attachments)
 
 
 class _JoiningAttachment(Struct, frozen=True, kw_only=True):

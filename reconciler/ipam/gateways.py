@@ -80,7 +80,7 @@ def _gateway(network: NetworkWanted, entry: SubnetWanted, promised: IPAddress | 
 
 
 def _room(entry: SubnetWanted, ip_range: IPNetwork | None) -> Pool:
-    room = Pool(DesiredSubnet(subnet=entry.subnet, gateway=None, default_gateway=None, ip_range=ip_range), {})
+    room = Pool(DesiredSubnet(subnet=entry.subnet, gateway=None, default_gateway=None, ip_range=ip_range))
     for name, address in entry.aux_addresses:
         room.take(int(address), f"auxiliary address {name}")
     return room

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Container, Mapping
 from ipaddress import IPv4Interface
+from typing import Final
 
 from reconciler.errors import AddressTaken
 from reconciler.model.wanted import EndpointWanted
+
+MAC: Final = 0
+"""Stands for MAC addresses where 4 and 6 stand for addresses of these families."""
 
 
 def mac_of_ipv4(interface: IPv4Interface) -> str:
@@ -22,9 +27,10 @@ def derived_mac(endpoint_id: str, salt: int = 0) -> str:
 
 
 class Macs:
-    """The MACs in use on each network; no two endpoints of one network share one."""
+    """The MACs in use on each network; no two endpoints of one network share one. others: those that are not in question."""
 
-    def __init__(self) -> None:
+    def __init__(self, others: Mapping[tuple[str, int], Container[int | str]]) -> None:
+        self._others = others
         self._taken: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def hold(self, network: str, mac: str) -> None:
@@ -50,10 +56,12 @@ class Macs:
         if wanted.mac_address is not None:
             return wanted.mac_address
         taken = self._taken[wanted.network]
-        candidates = [mac for mac in (promised, mac_of_ipv4(ipv4) if ipv4 else "") if mac and mac not in taken]
+        others = self._others.get((wanted.network, MAC), ())
+        made = (promised, mac_of_ipv4(ipv4) if ipv4 else "")
+        candidates = [mac for mac in made if mac and mac not in taken and mac not in others]
         mac = candidates[0] if candidates else derived_mac(endpoint_id)
         salt = 0
-        while mac in taken:
+        while mac in taken or mac in others:
             salt += 1
             mac = derived_mac(endpoint_id, salt)
         taken[mac] = endpoint_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
 from reconciler.errors import AddressesAwaited, NameConflict, PlanError, ReconcilerError
@@ -19,7 +19,7 @@ from reconciler.model.cluster import ClusterState, GlobalNetwork
 from reconciler.model.desired import DesiredNetwork, DesiredSubnet, HostFacts
 from reconciler.model.identifiers import HOST, global_network_id, network_id, overlay_ns
 from reconciler.model.objects import IPNetwork, Unit
-from reconciler.model.wanted import NetworkWanted, WantedState
+from reconciler.model.wanted import NetworkWanted
 
 """Drivers of networks without pools and devices."""
 
@@ -34,36 +34,42 @@ Failures = Mapping[str, ReconcilerError]
 
 
 def desired_networks(
-    wanted: WantedState,
+    wanted: Sequence[NetworkWanted],
+    joined: Container[str],
     host: HostFacts,
     promises: Mapping[str, NetworkPromise],
     cluster: ClusterState,
     leases: Leases,
+    has_faults: bool,
 ) -> tuple[Mapping[str, DesiredNetwork], Failures]:
-    """Return the networks by name, and why some cannot be had; these keep what they were promised."""
-    assignment = _NetworkAssignment(wanted, host, promises, cluster, leases)
-    return settled(assignment.attempt, {**assignment.refused(), **cluster.refused})
+    """Return the networks by name, and why some cannot be had; these keep what they were promised.
+
+    joined: names of those on links of the host that somebody is on.
+    """
+    assignment = _NetworkAssignment(wanted, host, promises, cluster, leases, has_faults=has_faults)
+    return settled(assignment.attempt, {**assignment.refused(joined), **cluster.refused})
 
 
 class _NetworkAssignment:
     def __init__(
         self,
-        wanted: WantedState,
+        wanted: Sequence[NetworkWanted],
         host: HostFacts,
         promises: Mapping[str, NetworkPromise],
         cluster: ClusterState,
         leases: Leases,
+        *,
+        has_faults: bool,
     ) -> None:
-        self._wanted = wanted
-        self._awaiting = leases.awaiting
-        networks = (leases.networks.get(network.name, network) for network in wanted.networks)
+        self._wanted, self._awaiting = wanted, leases.awaiting
+        networks = (leases.networks.get(network.name, network) for network in wanted)
         self._networks = sorted(networks, key=lambda network: pool_order(network.name))
         self._host = host
         self._cluster = cluster
         self._promises = promises
         self._ids = {n.name: self._id(n) for n in self._networks}
         names = {network.name for network in self._networks}
-        self._unread = frozenset(promises.keys() - names) if wanted.has_faults else frozenset()
+        self._unread = frozenset(promises.keys() - names) if has_faults else frozenset()
 
     def _id(self, network: NetworkWanted) -> str:
         """The promised id outlives a change of the host's name: all links are named after it."""
@@ -73,7 +79,7 @@ class _NetworkAssignment:
         promise = self._promises.get(network.name)
         return promise.id if promise else network_id(self._host.name, network.name)
 
-    def refused(self) -> Failures:
+    def refused(self, joined: Container[str]) -> Failures:
         """Return the networks that can be had under no circumstances."""
         contradictions = {
             network.name: PlanError(f"network {network.name}: {reason}")
@@ -81,7 +87,7 @@ class _NetworkAssignment:
             if not network.traits.is_predefined and (reason := _contradiction(network))
         }
         awaiting = {n.name: awaited_pools(n) for n in self._networks if Unit(network=n.name) in self._awaiting}
-        return {**awaiting, **parent_failures(self._wanted, self._host, self._promises), **contradictions}
+        return {**awaiting, **parent_failures(self._wanted, joined, self._host, self._promises), **contradictions}
 
     def attempt(self, failures: Failures) -> tuple[Mapping[str, DesiredNetwork], Failures]:
         open_ = [network for network in self._networks if network.name not in failures]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from reconciler.errors import ParentMissing, PlanError
-from reconciler.ipam.addresses import EndpointKey
-from reconciler.ipam.promises import Promises
+from reconciler.ipam.promises import EndpointKey, Promises
 from reconciler.model.desired import HostFacts, ParentFact
 from reconciler.model.identifiers import vlan_of
 from reconciler.model.wanted import AttachmentWanted, MacvlanMode, NetworkMode, NetworkWanted, WantedState
@@ -16,20 +15,23 @@ from reconciler.model.wanted import AttachmentWanted, MacvlanMode, NetworkMode, 
 _ETHERNET_MTU: Final = 1500
 
 
-def parent_failures(wanted: WantedState, host: HostFacts, promised: Iterable[str]) -> Mapping[str, PlanError]:
-    """Return the networks whose parent cannot carry them, and why. promised: names of those that were there before.
+def parent_failures(
+    networks: Iterable[NetworkWanted], joined: Container[str], host: HostFacts, promised: Iterable[str]
+) -> Mapping[str, PlanError]:
+    """Return the networks whose parent cannot carry them, and why. joined: names of those that somebody is on.
+
+    promised: names of those that were there before.
 
     Of several that exclude each other one that was there before stays, else the first by name.
     """
-    members = {e.network for attachment in wanted.attachments for e in attachment.endpoints}
     known = frozenset(promised)
     failures: dict[str, PlanError] = {}
     holders: defaultdict[str, list[NetworkWanted]] = defaultdict(list)
-    for network in sorted(wanted.networks, key=lambda n: (n.name not in known, n.name.encode())):
+    for network in sorted(networks, key=lambda n: (n.name not in known, n.name.encode())):
         if network.sublink is None or not network.sublink.parent:
             continue
         error = _unusable(network, network.sublink.parent, host)
-        if error is None and network.name in members:
+        if error is None and network.name in joined:
             rivals = holders[network.sublink.parent]
             error = next((_excluded(network, rival) for rival in rivals if _exclude_each_other(network, rival)), None)
             rivals += [network] if error is None else []
@@ -89,6 +91,8 @@ def _excluded(network: NetworkWanted, holder: NetworkWanted) -> PlanError:
 def passthru_failures(wanted: WantedState, promises: Promises) -> Mapping[EndpointKey, PlanError]:
     """Return the endpoints beyond the first on networks in mode passthru; who was there before comes first."""
     alone = {network.name for network in wanted.networks if is_passthru(network)}
+    if not alone:
+        return {}
     holders: dict[str, str] = {}
     failures: dict[EndpointKey, PlanError] = {}
     for key in sorted(_endpoints(wanted.attachments), key=lambda key: (key not in promises.endpoints, key)):

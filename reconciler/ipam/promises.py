@@ -25,6 +25,9 @@ from reconciler.records.document import Misfit
 from reconciler.records.faults import left_out
 from reconciler.records.fields import Fields, checked_name
 
+EndpointKey = tuple[str, str]
+"""Network name and attachment name."""
+
 SubnetPromise = tuple[IPNetwork, IPAddress | None]
 """A pool and the gateway in it, None where nobody answers."""
 
@@ -89,7 +92,7 @@ class Promises(Struct, frozen=True, kw_only=True):
     """
 
     networks: Mapping[str, NetworkPromise] = field(default_factory=dict)
-    endpoints: Mapping[tuple[str, str], EndpointPromise] = field(default_factory=dict)
+    endpoints: Mapping[EndpointKey, EndpointPromise] = field(default_factory=dict)
     sysctls: Mapping[tuple[NsRef, str], SysctlPromise] = field(default_factory=dict)
     sandboxes: Mapping[NsRef, str] = field(default_factory=dict)
     answers: Mapping[tuple[str, str], JoinAnswer] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from reconciler.ipam.assign import assign
+from reconciler.ipam.assign import Assigner, assign
 from reconciler.ipam.promises import Promises, decode_promises, endpoint_record, network_record
 from reconciler.model.desired import DesiredEndpoint, DesiredState
 from reconciler.model.objects import IPNetwork, Unit
@@ -324,6 +324,64 @@ def test_assigning_keeps_its_laws_after_any_history(wanted: WantedState, history
     for law in LAWS:
         law(case)
     order_of_the_input_is_irrelevant(case, random.Random(seed))
+
+
+MEMBER_EDITS = st.sampled_from(ATTACHMENT_NAMES).flatmap(
+    lambda name: st.one_of(
+        st.just((name, None)), *(attachments(name, [*NETWORK_NAMES]).map(lambda a: (a.name, a)) for _ in range(3))
+    )
+)
+NETWORK_EDITS = st.sampled_from(NETWORK_NAMES).flatmap(
+    lambda name: st.one_of(st.just((name, None)), NETWORKS[name].map(lambda network: (network.name, network)))
+)
+RECORDS = st.sampled_from(["applied", "applied", "applied", "as before", "one lost", "two exchanged", "all lost"])
+
+
+def with_records(what: str, before: Promises, after: Promises, rng: random.Random) -> Promises:
+    """What the store may hold after a pass, or after somebody else was there."""
+    endpoints = dict(after.endpoints)
+    keys = sorted(endpoints)
+    match what:
+        case "as before":
+            return before
+        case "all lost":
+            return Promises()
+        case "one lost" if keys:
+            del endpoints[rng.choice(keys)]
+        case "two exchanged" if len(keys) > 1:
+            one, other = rng.sample(keys, 2)
+            endpoints[one] = replace(endpoints[one], ipv4=endpoints[other].ipv4, mac=endpoints[other].mac)
+    return Promises(networks=after.networks, endpoints=endpoints)
+
+
+@given(
+    wanted_states(),
+    st.lists(st.tuples(st.booleans(), MEMBER_EDITS, NETWORK_EDITS, ONE_IN_TEN, RECORDS), min_size=1, max_size=6),
+    st.integers(),
+)
+def test_who_assigns_again_and_again_gives_what_a_first_time_gives(
+    first: WantedState, edits: list[tuple[bool, tuple, tuple, bool, str]], seed: int
+) -> None:
+    kept, promises, rng = Assigner(), Promises(), random.Random(seed)
+    networks = {network.name: network for network in first.networks}
+    members = {attachment.name: attachment for attachment in first.attachments}
+    for is_of_network, (member, attachment), (name, network), has_faults, records in [
+        (False, (None, None), (None, None), first.has_faults, "applied"),
+        *edits,
+    ]:
+        table, key, value = (networks, name, network) if is_of_network else (members, member, attachment)
+        table.pop(key, None)
+        if value is not None:
+            table[key] = value
+        wanted = WantedState(
+            networks=tuple(networks.values()), attachments=tuple(members.values()), has_faults=has_faults
+        )
+        for what in ("applied", records):
+            state, fresh = kept(wanted, HOST, promises), assign(wanted, HOST, promises)
+            assert replace(state, failures=()) == replace(fresh, failures=())
+            assert told(state) == told(fresh)
+            assert kept(wanted, HOST, replace(promises)) is state
+            promises = with_records(what, promises, promises_after(state, promises), rng)
 
 
 _paths = st.one_of(
