@@ -27,25 +27,32 @@ class Differing:
         self._found = Differences()
 
     def __call__(self, wanted: Mapping[Key, Object], seen: Mapping[Key, Seen]) -> Differences:
-        mine = changed_keys(self._wanted, wanted, objects_differ)
-        theirs = changed_keys(self._seen, seen, seen_differ)
-        changed = mine | theirs
-        if changed:
-            keys = {key for key in changed if _differ(wanted.get(key), seen.get(key))}
-            contested = {key for key in changed if _is_contested(wanted.get(key), seen.get(key))}
-            self._found = Differences(
-                keys=(self._found.keys - changed) | keys, contested=(self._found.contested - changed) | contested
-            )
+        if not seen:
+            self._found = Differences(keys=wanted.keys())  # in their order, which is nearly that of the plan
+        else:
+            changed = changed_keys(self._wanted, wanted, objects_differ) | changed_keys(self._seen, seen, seen_differ)
+            self._found = self._brought_up_to_date(wanted, seen, changed) if changed else self._found
         self._wanted, self._seen = wanted, seen
         return self._found
 
+    def _brought_up_to_date(
+        self, wanted: Mapping[Key, Object], seen: Mapping[Key, Seen], changed: Set[Key]
+    ) -> Differences:
+        keys = {key for key in changed if _differ(wanted.get(key), seen.get(key))}
+        contested = {key for key in changed if _is_contested(wanted.get(key), seen.get(key))}
+        return Differences(
+            keys=(self._found.keys - changed) | keys, contested=(self._found.contested - changed) | contested
+        )
+
 
 def _differ(wanted: Object | None, seen: Seen | None) -> bool:
-    return wanted != (None if seen is None else seen.object)
+    if wanted is None or seen is None:
+        return (wanted is None) is not (seen is None)
+    return wanted != seen.object
 
 
 def _is_contested(wanted: Object | None, seen: Seen | None) -> bool:
-    return wanted is not None and seen is not None and not seen.is_ours and wanted.is_barred_by(seen.object, _no_link)
+    return seen is not None and not seen.is_ours and wanted is not None and wanted.is_barred_by(seen.object, _no_link)
 
 
 def _no_link(ns: NsRef, ifname: str) -> bool:

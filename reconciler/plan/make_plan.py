@@ -57,8 +57,9 @@ def make_plan(
     problems += boundaries.told
     may_go = _Pruning(owners=owners, blocked=blocked, boundaries=boundaries)
     free = _Free(wanted=wanted, blocked=blocked, stopped=stopped)
-    changes = _changes(free, seen, differences.keys | free.barred(), may_go)
-    ordered = sorted(changes, key=lambda operation: (step(operation), operation.key))
+    barred = free.barred()
+    changes = _changes(free, seen, differences.keys | barred if barred else differences.keys, may_go)
+    ordered = sorted(changes, key=lambda operation: (step(operation), operation.object.key))
     operations = _with_disruption(ordered, owners)
     return Plan(operations=tuple(operations), problems=tuple(sorted(problems, key=lambda p: (p[0], str(p[1])))))
 
