@@ -21,7 +21,7 @@ from collections.abc import (
 )
 from enum import Enum
 from functools import cached_property
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -172,21 +172,36 @@ class _Index(Generic[K, V, X]):
                 self.keys.setdefault(found, {})[key] = None
 
 
-class Exchange(Generic[V]):
-    """Tells which values come and which go from sequence to sequence, by identity alone: at the cost of a quick walk, and of none
-    where the sequence is the very same."""
+class _HasName(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=_HasName)
+
+
+class ByName(Generic[N]):
+    """The values of a sequence by their names, kept from one sequence to the next: at the cost of a quick walk by identity, and of
+    none where the sequence is the very same.
+    """
 
     def __init__(self) -> None:
-        self._last: Sequence[V] = ()
-        self._values: dict[int, V] = {}
+        self.values: dict[str, N] = {}
+        self._last: Sequence[N] = ()
+        self._ids: dict[int, N] = {}
 
-    def __call__(self, now: Sequence[V]) -> tuple[Sequence[V], Sequence[V]]:
-        """Return those of the last sequence that are not in this one, then those that were not in the last one."""
+    def __call__(self, now: Sequence[N]) -> tuple[Mapping[str, N], Mapping[str, N]]:
+        """Take the next one; return what is no more and what is new, by name. What is equal to one before is neither."""
         if now is self._last:
-            return (), ()
-        before, self._last, self._values = self._values, now, dict(zip(map(id, now), now, strict=True))
-        gone = [before[key] for key in before.keys() - self._values.keys()]
-        return gone, [self._values[key] for key in self._values.keys() - before.keys()]
+            return {}, {}
+        before, self._last, self._ids = self._ids, now, dict(zip(map(id, now), now, strict=True))
+        gone = {value.name: value for value in map(before.__getitem__, before.keys() - self._ids.keys())}
+        come = {value.name: value for value in map(self._ids.__getitem__, self._ids.keys() - before.keys())}
+        for name in gone.keys() - come.keys():
+            del self.values[name]
+        self.values.update(come)
+        same = {name for name in gone.keys() & come.keys() if gone[name] == come[name]}
+        return _without(gone, same), _without(come, same)
 
 
 class Made(Generic[K, V]):
@@ -278,3 +293,7 @@ class Later(Mapping[K, V]):
 
     def __len__(self) -> int:
         return len(self._made)
+
+
+def _without(entries: Mapping[str, N], names: Set[str]) -> Mapping[str, N]:
+    return {name: value for name, value in entries.items() if name not in names}

@@ -17,7 +17,7 @@ from reconciler.dns.zones import (
     sandbox_row,
     servers_row,
 )
-from reconciler.incremental import Exchange
+from reconciler.incremental import ByName
 from reconciler.model.desired import (
     DesiredAttachment,
     DesiredEndpoint,
@@ -41,7 +41,7 @@ class RowCompiler:
     """
 
     def __init__(self) -> None:
-        self._exchange: Exchange[DesiredAttachment] = Exchange()
+        self._attachments: ByName[DesiredAttachment] = ByName()
         self._networks: Mapping[str, DesiredNetwork] = {}
         self._options: Sequence[str] = ()
         self._processes: Mapping[NsRef, NsRef] = {}
@@ -60,17 +60,15 @@ class RowCompiler:
 
         host_servers, host_options: of the host's own resolv.conf. processes: how the server finds containers, by their reference.
         """
-        gone, come = ({each.name: each for each in found} for found in self._exchange(desired.attachments))
-        changed = {name: each for name, each in come.items() if gone.get(name) != each}
-        old = [each for name, each in gone.items() if name in changed or name not in come]
+        gone, come = self._attachments(desired.attachments)
         networks, self._networks = self._networks, {each.name: each for each in desired.networks}
         differing = {
             name for name in {*networks, *self._networks} if networks.get(name) is not self._networks.get(name)
         }
-        touched = self._place(old, changed.values())
+        touched = self._place(gone.values(), come.values())
         touched |= {name for name in differing if _differs_elsewhere(networks.get(name), self._networks.get(name))}
         moved = {name for name in differing if _place_of(networks.get(name)) != _place_of(self._networks.get(name))}
-        hit = {**changed, **self._hit(desired.attachments, moved, host_options, processes)}
+        hit = {**come, **self._hit(desired.attachments, moved, host_options, processes)}
         self._rows = _updated(
             self._rows,
             servers_row(host_servers),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
+from itertools import chain
 from pathlib import Path
 
 from msgspec import Struct
 
 from reconciler.errors import Held
+from reconciler.incremental import ByName
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, RemoteEndpoint
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Action
@@ -44,7 +46,7 @@ class Documents:
         """previous: the summary that is there; the others: see `attachment_document`."""
         self._summary, self._listing = Summary(previous), _Listing()
         self._netns_dir, self._host_sandbox, self._hostname = netns_dir, host_sandbox, ""
-        self._attachments: Mapping[str, DesiredAttachment] = {}
+        self._attachments: ByName[DesiredAttachment] = ByName()
         self._networks: Mapping[str, DesiredNetwork] = {}
         self._elsewhere: dict[str, Mapping[str, tuple[RemoteEndpoint, Listed]]] = {}
 
@@ -52,15 +54,16 @@ class Documents:
         """Return the files for `report`, with the texts of those that may differ from the last."""
         desired = report.desired
         failed = {issue.unit for issue in unsettled(report)}
-        attachments, self._attachments = self._attachments, {each.name: each for each in desired.attachments}
+        gone, come = self._attachments(desired.attachments)
+        touched = self._listing.update(report, gone, come, self._attachments.values)
         networks, self._networks = self._networks, {each.name: each for each in desired.networks}
         return StatusFiles(
-            summary=self._summary.text(report, revision),
-            networks=dict(self._network_texts(networks, self._listing.update(report))),
-            attachments=dict(self._attachment_texts(attachments, networks, desired.host.hostname)),
+            summary=self._summary.text(report, revision, self._attachments.values),
+            networks=dict(self._network_texts(networks, touched)),
+            attachments=dict(self._attachment_texts(come, networks, desired.host.hostname)),
             kept_networks=self._networks.keys()
             | {unit.network for unit in failed if unit.network and not unit.attachment},
-            kept_attachments=self._attachments.keys() | {unit.attachment for unit in failed if unit.attachment},
+            kept_attachments=self._attachments.values.keys() | {unit.attachment for unit in failed if unit.attachment},
             is_pruning=not desired.has_faults,
         )
 
@@ -84,19 +87,19 @@ class Documents:
         self._elsewhere[network.name] = now
 
     def _attachment_texts(
-        self, before: Mapping[str, DesiredAttachment], networks: Mapping[str, DesiredNetwork], hostname: str
+        self, come: Mapping[str, DesiredAttachment], networks: Mapping[str, DesiredNetwork], hostname: str
     ) -> Iterator[tuple[str, str]]:
+        """come: the attachments that are new or others. networks: those of before."""
+        names = {*networks, *self._networks}
+        others = {name for name in names if _shown_of(networks, name) != _shown_of(self._networks, name)}
+        hit, everyone = come, self._attachments.values
         if hostname != self._hostname:
-            before, self._hostname = {}, hostname
-        others = frozenset(
-            name
-            for name in {*networks, *self._networks}
-            if _shown_of(networks, name) != _shown_of(self._networks, name)
-        )
-        for name, attachment in self._attachments.items():
-            is_elsewhere = bool(others) and any(endpoint.network in others for endpoint in attachment.endpoints)
-            if is_elsewhere or not _is_same(before.get(name), attachment):
-                yield name, json_text([self._attachment_document(attachment)])
+            hit, self._hostname = everyone, hostname
+        elif others:
+            on = {name: each for name, each in everyone.items() if any(e.network in others for e in each.endpoints)}
+            hit = {**come, **on}
+        for name, attachment in hit.items():
+            yield name, json_text([self._attachment_document(attachment)])
 
     def _attachment_document(self, attachment: DesiredAttachment) -> Json:
         return attachment_document(
@@ -125,7 +128,7 @@ class _Listing:
     """Which attachments the networks list, held ones too; like the engine, inspect lists no endpoint that does not run."""
 
     def __init__(self) -> None:
-        self._members: Mapping[str, DesiredAttachment] = {}
+        self._held: ByName[DesiredAttachment] = ByName()
         self._listed: dict[str, dict[str, Listed]] = {}
         self._absences = _Absences()
 
@@ -133,20 +136,25 @@ class _Listing:
         """Return those on a network, sorted by the attachment's id."""
         return (listed for _, listed in sorted(self._listed.get(name, {}).items(), key=lambda item: item[0]))
 
-    def update(self, report: Report) -> Set[str]:
-        """Return the names of networks on which others are listed than before."""
-        before, self._members = self._members, {each.name: each for each in report.desired.members}
+    def update(
+        self,
+        report: Report,
+        gone: Mapping[str, DesiredAttachment],
+        come: Mapping[str, DesiredAttachment],
+        attachments: Mapping[str, DesiredAttachment],
+    ) -> Set[str]:
+        """Return the names of networks on which others are listed than before.
+
+        gone, come: what is otherwise among `attachments`, which are those of the report.
+        """
         absences = _absences(report)
         is_same, self._absences, is_absent = absences == self._absences, absences, absences.judge()
+        held_no_more, held_now = self._held(report.desired.held)
         touched: set[str] = set()
-        for name in before.keys() - self._members.keys():
-            touched |= self._drop(before[name])
-        for name, attachment in self._members.items():
-            old = before.get(name)
-            if old is attachment and is_same:
-                continue
-            if old is not None and not _is_same(old, attachment):
-                touched |= self._drop(old)
+        for attachment in (*gone.values(), *held_no_more.values()):
+            touched |= self._drop(attachment)
+        looked_at = (come, held_now) if is_same else (attachments, self._held.values)
+        for attachment in chain.from_iterable(each.values() for each in looked_at):
             touched.update(self._place(attachment, is_absent))
         return touched
 

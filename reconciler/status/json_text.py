@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Final, TypeAlias
 
@@ -39,9 +39,18 @@ def member_text(name: str, value: Json, depth: int) -> str:
 
 def rendered_object(members: Iterable[str], depth: int) -> Rendered:
     """Return the object of members that `member_text` gave for the same depth."""
+    return Rendered("".join(object_parts(members, depth)))
+
+
+def object_parts(members: Iterable[str], depth: int) -> Iterator[str]:
+    """Yield the same piece by piece, as each copy of megabytes counts."""
     inner = "\n" + depth * _INDENT
-    text = f",{inner}".join(members)
-    return Rendered(f"{{{inner}{text}{inner.removesuffix(_INDENT)}}}" if text else "{}")
+    before = "{" + inner
+    for member in members:
+        yield before
+        yield member
+        before = "," + inner
+    yield inner.removesuffix(_INDENT) + "}" if before[0] == "," else "{}"
 
 
 def _harmless(text: str) -> str:

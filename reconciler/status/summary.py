@@ -7,23 +7,30 @@ the same bytes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from itertools import chain
 from typing import Final, TypeVar
 
 from msgspec import Struct
 
 from reconciler.errors import ExitCode, RolledBack
+from reconciler.model.desired import DesiredAttachment
 from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, NAMES_UNIT, SERVICES, Unit
 from reconciler.model.report import Report
 from reconciler.model.words import some
 from reconciler.records.lenient import mapping_of, text_of
 from reconciler.sandbox.resolv_conf import uses_embedded_server
 from reconciler.status.entry import DIGEST, LAST_GOOD, REVISION, Entry, read_entry
-from reconciler.status.json_text import Json, Rendered, json_text, member_text, rendered_object
+from reconciler.status.json_text import Json, Rendered, json_text, member_text, object_parts
 from reconciler.status.verdict import OTHERS_IN_FORCE, Unsettled, unsettled
 
 _FAULTS_SHOWN: Final = 3
 _ENTRY_DEPTH: Final = 2
+_INDENT: Final = "\n" + (_ENTRY_DEPTH + 1) * "    "
+_NETWORKS: Final = Rendered("\2")
+_ATTACHMENTS: Final = Rendered("\3")
+"""Stand for the entries, which are put in last: each copy of megabytes counts."""
+
 _NONE: Final = Entry()
 
 _SERVICES: Final = {NAMES_UNIT: "names", CLUSTER_UNIT: "cluster"}
@@ -61,8 +68,8 @@ class Summary:
         self._networks = _Entries(mapping_of(previous, "networks"), _network_unit)
         self._attachments = _Entries(mapping_of(previous, "attachments"), _attachment_unit)
 
-    def text(self, report: Report, revision: Revision) -> str:
-        """Return the text for `report`, which becomes the latest pass."""
+    def text(self, report: Report, revision: Revision, declared: Mapping[str, DesiredAttachment]) -> str:
+        """Return the text for `report`, which becomes the latest pass. declared: its attachments by name."""
         issues = unsettled(report)
         by_unit, of_pass = _by_unit(issues), self._pass(report)
         whole, repaired = self._latest.settled(self._whole), of_pass.repaired.total()
@@ -70,10 +77,16 @@ class Summary:
         for unit, before in self._services.items():
             issue = by_unit.get(unit)
             self._services[unit] = of_pass.next(before, unit, issue) if issue or _has_service(unit, report) else _NONE
-        self._networks.update(_of_networks(report, by_unit), of_pass)
-        self._attachments.update(_of_attachments(report, by_unit), of_pass)
+        networks = {network.name for network in report.desired.networks if not network.wanted.is_listed}
+        self._networks.update(networks, _of_networks(networks, by_unit), of_pass)
+        self._attachments.update(declared.keys(), _of_attachments(declared, by_unit), of_pass)
         self._latest = _Latest(str(revision), report.digest)
-        return self._latest.filled_in(json_text(self._document(report, revision)))
+        return self._latest.filled_in("".join(self._parts(json_text(self._document(report, revision)))))
+
+    def _parts(self, document: str) -> Iterator[str]:
+        head, _, rest = self._latest.filled_in(document).partition(_NETWORKS.text)
+        between, _, tail = rest.partition(_ATTACHMENTS.text)
+        return chain((head,), self._networks.parts(), (between,), self._attachments.parts(), (tail,))
 
     def _pass(self, report: Report) -> _Pass:
         return _Pass(
@@ -108,8 +121,8 @@ class Summary:
             "observedRevision": {"commit": revision.commit, "dirty": revision.is_dirty},
             **self._whole.document(("specDigest", "verifiedDigest", "conditions", "driftRepaired", "lastError")),
             "specFaults": [str(fault) for fault in report.spec_faults],
-            "networks": self._networks.rendered(),
-            "attachments": self._attachments.rendered(),
+            "networks": _NETWORKS,
+            "attachments": _ATTACHMENTS,
             **services,
         }
 
@@ -124,9 +137,23 @@ class _Latest(Struct, frozen=True):
         return entry.of_pass(self.revision, self.digest)
 
     def filled_in(self, text: str) -> str:
-        for mark, value in ((REVISION, self.revision), (DIGEST, self.digest)):
-            text = text.replace(mark.text, json_text(value).rstrip())
+        revision, digest = json_text(self.revision).rstrip(), json_text(self.digest).rstrip()
+        values = ((_ROW_MARK, _row(revision, digest)), (REVISION.text, revision), (DIGEST.text, digest))
+        for mark, value in values:
+            text = text.replace(mark, value)
         return text
+
+
+def _row(revision: str, digest: str) -> str:
+    members = (f'"observedRevision": {revision}', f'"specDigest": {digest}', f'"verifiedDigest": {digest}')
+    return f",{_INDENT}".join(members)
+
+
+_ROW: Final = _row(REVISION.text, DIGEST.text)
+
+
+_ROW_MARK: Final = "\4"
+"""Stands for the members that nearly every entry has in a row: one copy of the text is made then, not three."""
 
 
 class _Pass(Struct, frozen=True, kw_only=True):
@@ -157,26 +184,31 @@ class _Entries:
     def entry(self, name: str) -> Entry:
         return self._entries.get(name, _NONE)
 
-    def update(self, found: Mapping[str, Unsettled | None], of_pass: _Pass) -> None:
-        """Make entries anew where something happened. found: what is in the way of each, by name."""
-        issues = {name: issue for name, issue in found.items() if issue is not None}
+    def update(self, declared: Set[str], issues: dict[str, Unsettled], of_pass: _Pass) -> None:
+        """Make entries anew where something happened. issues: what is in the way of those where something is."""
+        others = self._entries.keys() - declared - issues.keys()
         if of_pass.is_keeping:
-            issues |= dict.fromkeys(self._entries.keys() - found.keys(), LAST_GOOD)
-        for name in self._entries.keys() - found.keys() - issues.keys():
+            issues |= dict.fromkeys(others, LAST_GOOD)
+        for name in others - issues.keys():
             del self._entries[name]
             self._texts.pop(name, None)
         remarks = self._named(of_pass.remarks)
         told = {name: (issues.get(name), remarks.get(name, "")) for name in issues.keys() | remarks.keys()}
         changed = {name for name in told.keys() | self._told.keys() if told.get(name) != self._told.get(name)}
-        changed |= self._named(of_pass.repaired).keys() | ((found.keys() | issues.keys()) - self._texts.keys())
+        changed |= (
+            self._named(of_pass.repaired).keys()
+            | (declared - self._texts.keys())
+            | (issues.keys() - self._texts.keys())
+        )
         self._told = told
         for name in changed:
-            if name in found or name in issues:
+            if name in declared or name in issues:
                 entry = of_pass.next(self.entry(name), self._unit_of(name), issues.get(name))
-                self._entries[name], self._texts[name] = entry, member_text(name, entry.document(), _ENTRY_DEPTH)
+                text = member_text(name, entry.document(), _ENTRY_DEPTH)
+                self._entries[name], self._texts[name] = entry, text.replace(_ROW, _ROW_MARK)
 
-    def rendered(self) -> Rendered:
-        return rendered_object((self._texts[name] for name in sorted(self._texts)), _ENTRY_DEPTH)
+    def parts(self) -> Iterator[str]:
+        return object_parts(map(self._texts.__getitem__, sorted(self._texts)), _ENTRY_DEPTH)
 
     def _named(self, of: Mapping[Unit, T]) -> dict[str, T]:
         named = ((unit, unit.attachment or unit.network, value) for unit, value in of.items())
@@ -217,33 +249,36 @@ def _whole_issue(report: Report, issues: Iterable[Unsettled]) -> Unsettled | Non
     return min(issues, key=lambda issue: (issue.is_on_purpose, issue.is_retryable, issue.unit), default=None)
 
 
-def _of_networks(report: Report, by_unit: Mapping[Unit, Unsettled]) -> dict[str, Unsettled | None]:
-    """Return of each network what is in its way: its own issue, or the host's."""
-    names = {network.name for network in report.desired.networks if not network.wanted.is_listed}
-    own = {unit.network: issue for unit, issue in by_unit.items() if unit.network and not unit.attachment}
-    found: dict[str, Unsettled | None] = dict.fromkeys(names, _of_host(by_unit))
-    found.update((name, issue) for name, issue in own.items() if name not in SERVICES)
-    return found
+def _of_networks(declared: Set[str], by_unit: Mapping[Unit, Unsettled]) -> dict[str, Unsettled]:
+    """Return what is in the way of networks: an issue of their own, or the host's."""
+    own = _on_networks(by_unit)
+    return {**_of_host(declared, by_unit), **{name: issue for name, issue in own.items() if name not in SERVICES}}
 
 
-def _of_attachments(report: Report, by_unit: Mapping[Unit, Unsettled]) -> dict[str, Unsettled | None]:
-    """Return of each attachment what is in its way: an issue of its own, of an endpoint, of one of its networks, or the host's."""
-    names = (attachment.name for attachment in report.desired.attachments)
-    found: dict[str, Unsettled | None] = dict.fromkeys(names, _of_host(by_unit))
-    of_networks = {unit.network: issue for unit, issue in by_unit.items() if unit.network and not unit.attachment}
-    for attachment in report.desired.attachments if of_networks else ():
-        on = (of_networks.get(endpoint.network) for endpoint in attachment.endpoints)
-        found[attachment.name] = next(filter(None, on), found[attachment.name])
-    for unit, issue in reversed([*by_unit.items()]):  # of several issues the first
+def _of_attachments(
+    declared: Mapping[str, DesiredAttachment], by_unit: Mapping[Unit, Unsettled]
+) -> dict[str, Unsettled]:
+    """Return what is in the way of attachments: an issue of their own, of an endpoint, of one of their networks, or the host's."""
+    found = _of_host(declared.keys(), by_unit)
+    on_networks = _on_networks(by_unit)
+    for name, attachment in declared.items() if on_networks else ():
+        for endpoint in reversed(attachment.endpoints):  # of several issues the first
+            if endpoint.network in on_networks:
+                found[name] = on_networks[endpoint.network]
+    for unit, issue in reversed([*by_unit.items()]):
         if unit.attachment:
             found[unit.attachment] = issue
     return found
 
 
-def _of_host(by_unit: Mapping[Unit, Unsettled]) -> Unsettled | None:
+def _on_networks(by_unit: Mapping[Unit, Unsettled]) -> dict[str, Unsettled]:
+    return {unit.network: issue for unit, issue in by_unit.items() if unit.network and not unit.attachment}
+
+
+def _of_host(names: Iterable[str], by_unit: Mapping[Unit, Unsettled]) -> dict[str, Unsettled]:
     """Return what is in the way of all; that others than these specs are in force is not, those are as declared."""
     issue = by_unit.get(HOST_UNIT)
-    return None if issue is None or issue.reason in OTHERS_IN_FORCE else issue
+    return {} if issue is None or issue.reason in OTHERS_IN_FORCE else dict.fromkeys(names, issue)
 
 
 def _by_unit(issues: Iterable[Unsettled]) -> dict[Unit, Unsettled]:

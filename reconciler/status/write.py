@@ -49,7 +49,10 @@ class StatusFolder:
     """The folder of one who writes it again and again. Files that are as they were left are neither read nor listed."""
 
     def __init__(self, status_dir: Path) -> None:
-        self._networks, self._attachments = _Folder(status_dir / NETWORKS), _Folder(status_dir / ATTACHMENTS)
+        self._networks, self._attachments = (
+            _Folder(status_dir / NETWORKS, is_dated=True),
+            _Folder(status_dir / ATTACHMENTS),
+        )
         self._summary = _Folder(status_dir)
 
     def is_as_left(self) -> bool:
@@ -89,10 +92,11 @@ def read_summary(status_dir: Path) -> Mapping[str, object]:
 
 
 class _Folder:
-    """One folder of files. names: of all files in it that may be ours, None while nobody looked."""
+    """One folder of files. is_dated: they tell when what they are about was made."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_dated: bool = False) -> None:
         self.path = path
+        self._is_told = _is_told_but_for_date if is_dated else _is_told
         self._names: set[str] | None = None
         self._left: tuple[int, int, int] | None = None
 
@@ -110,7 +114,7 @@ class _Folder:
         try:
             self._names = self._names if self.is_as_left() else None
             contents = {_checked(name): text.encode() for name, text in texts.items()}
-            changed = {name: text for name, text in contents.items() if not _is_told(_content(descriptor, name), text)}
+            changed = {name: text for name, text in contents.items() if not self._is_told(descriptor, name, text)}
             _replace(descriptor, changed)
             stale = set() if kept is None else self._present(descriptor) - contents.keys() - kept
             for name in stale:
@@ -140,19 +144,23 @@ def _checked(name: str) -> str:
     return name
 
 
-def _content(folder: int, name: str) -> bytes | None:
+def _is_told(folder: int, name: str, wanted: bytes) -> bool:
+    """Return whether a file tells this already."""
     try:
-        return content(name + _SUFFIX, folder=folder, flags=os.O_NOFOLLOW)
+        size = os.stat(name + _SUFFIX, dir_fd=folder, follow_symlinks=False).st_size
+        return size == len(wanted) and content(name + _SUFFIX, folder=folder, flags=os.O_NOFOLLOW) == wanted
     except OSError:
-        return None
+        return False
 
 
-def _is_told(present: bytes | None, wanted: bytes) -> bool:
-    """Return whether a file tells this already. The time of creation is that of the first file: of what could not be made, or was
-    made before the store was lost, nobody remembers another."""
-    if present is None or present == wanted:
-        return present is not None
-    return b'"Created"' in wanted and _CREATED.sub(b"", present, 1) == _CREATED.sub(b"", wanted, 1)
+def _is_told_but_for_date(folder: int, name: str, wanted: bytes) -> bool:
+    """The time of creation is that of the first file: of what could not be made, or was made before the store was lost, nobody
+    remembers another."""
+    try:
+        present = content(name + _SUFFIX, folder=folder, flags=os.O_NOFOLLOW)
+    except OSError:
+        return False
+    return present == wanted or _CREATED.sub(b"", present, 1) == _CREATED.sub(b"", wanted, 1)
 
 
 def _replace(folder: int, contents: Mapping[str, bytes]) -> None:

@@ -36,7 +36,7 @@ def test_remark_stands_in_the_summary_of_what_is_ready() -> None:
     remarks = ((Unit(network="front"), "one thing"), (Unit(network="front"), "another"))
     told = DesiredState(host=STATE.host, networks=STATE.networks, attachments=(), remarks=remarks)
 
-    document: dict[str, Any] = json.loads(Summary({}).text(Report(desired=told, plan=Plan()), Revision()))
+    document: dict[str, Any] = json.loads(Summary({}).text(Report(desired=told, plan=Plan()), Revision(), {}))
 
     conditions = {name: entry["conditions"][0] for name, entry in document["networks"].items()}
     assert (conditions["front"]["status"], conditions["inside"]["status"]) == ("True", "True")

@@ -63,7 +63,9 @@ def created(found: Object) -> Operation:
 
 def summary(of: Report, previous: Mapping[str, object] | None = None) -> dict[str, object]:
     """Go through text, as the next pass reads it."""
-    found = json.loads(Summary(previous or {}).text(of, Revision("c0ffee")))
+    found = json.loads(
+        Summary(previous or {}).text(of, Revision("c0ffee"), {a.name: a for a in of.desired.attachments})
+    )
     assert isinstance(found, dict)
     return found
 
@@ -240,7 +242,7 @@ def test_damaged_summary_of_the_pass_before_is_survived(previous: Mapping[str, o
 
 
 def test_revision_says_when_something_is_not_committed() -> None:
-    found = json.loads(Summary({}).text(report(), Revision("c0ffee", is_dirty=True)))
+    found = json.loads(Summary({}).text(report(), Revision("c0ffee", is_dirty=True), {}))
 
     assert found["observedRevision"] == {"commit": "c0ffee", "dirty": True}
     assert found["networks"]["front"]["observedRevision"] == "c0ffee-dirty"
