@@ -98,7 +98,13 @@ class SpecError(ReconcilerError):
 
 
 class ExpectationUnmet(SpecError):
-    """At the expectation's own place."""
+    """At the expectation's own place. because: files, lines and columns of what is why."""
+
+    def __init__(
+        self, file: str, line: int, column: int, message: str, because: tuple[tuple[str, int, int], ...] = ()
+    ) -> None:
+        super().__init__(file, line, column, message)
+        self.because = because
 
 
 class RevisionUnreadable(ReconcilerError):

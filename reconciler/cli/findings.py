@@ -48,13 +48,17 @@ RULES: Final = {
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """place: None where no line is to blame. title: a few words above the message. host: whose it is, "" for all."""
+    """place: None where no line is to blame. because: lines elsewhere that are why. title: a few words above the message.
+
+    host: whose it is, "" for all.
+    """
 
     rule: Rule
     level: Level
     message: str
     title: str = ""
     place: Source | None = None
+    because: tuple[Source, ...] = ()
     host: str = ""
 
 
@@ -71,9 +75,11 @@ class Checked(Struct, frozen=True, kw_only=True):
 def fault_findings(faults: Iterable[SpecError]) -> Iterator[Finding]:
     """Give the faults sorted by place."""
     for fault in sorted(faults, key=lambda one: (one.file, one.line, one.column, one.message)):
-        rule = Rule.EXPECTATION if isinstance(fault, ExpectationUnmet) else Rule.FAULT
+        rule, because = Rule.FAULT, tuple[Source, ...]()
+        if isinstance(fault, ExpectationUnmet):
+            rule, because = Rule.EXPECTATION, tuple(in_checkout(Source(*at)) for at in fault.because)
         place = in_checkout(Source(fault.file, fault.line, fault.column))
-        yield Finding(rule=rule, level=Level.ERROR, message=fault.message, place=place)
+        yield Finding(rule=rule, level=Level.ERROR, message=fault.message, place=place, because=because)
 
 
 def warning_findings(warnings: Iterable[SpecWarning]) -> Iterator[Finding]:

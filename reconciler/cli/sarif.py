@@ -53,13 +53,16 @@ def _bounded(findings: Sequence[Finding]) -> Iterable[Finding]:
 
 def _result(finding: Finding, fallback: Source) -> Json:
     text = f"{finding.title}: {finding.message}" if finding.title else finding.message
-    return {
+    result: dict[str, Json] = {
         "ruleId": str(finding.rule),
         "ruleIndex": _RULE_ORDER.index(finding.rule),
         "level": _LEVELS[finding.level],
         "message": {"text": printable(text, keep="\n")},
         "locations": [{"physicalLocation": _location(finding.place or fallback)}],
     }
+    if finding.because:
+        result["relatedLocations"] = [{"physicalLocation": _location(place)} for place in finding.because]
+    return result
 
 
 def _location(place: Source) -> Json:

@@ -12,7 +12,7 @@ from reconciler.errors import ExpectationUnmet
 from reconciler.model.desired import DesiredAttachment
 from reconciler.model.expectation import Expectation
 from reconciler.model.objects import IPAddress, Unit
-from reconciler.model.wanted import NetworkWanted
+from reconciler.model.wanted import NetworkWanted, Source
 from reconciler.reach.site import Site, interface_of
 from reconciler.reach.stand_ins import OF_HOST, OUTSIDE
 from reconciler.reach.values import Answer, Packet, Party, PartyKind, Step, not_known, refused
@@ -42,6 +42,13 @@ class _Found(Struct, frozen=True, kw_only=True):
         return found == self.server or (found is not None and found.kind is self.server.kind is PartyKind.OUTSIDE)
 
 
+class _Said(Struct, frozen=True):
+    """places: the lines that are why, as the text names them."""
+
+    text: str
+    places: tuple[Source, ...] = ()
+
+
 def unmet(expectations: Iterable[Expectation], walk: Walk, documents: Sequence[Document]) -> Iterator[ExpectationUnmet]:
     """Give a fault for each expectation that is not met, with the first pair that shows it and the line that is why.
 
@@ -49,16 +56,17 @@ def unmet(expectations: Iterable[Expectation], walk: Walk, documents: Sequence[D
     """
     for expectation in expectations:
         said = _contradiction(expectation, walk, documents) or _missing(expectation, walk, documents)
-        if said:
+        if said is not None:
             why = f" ({expectation.why})" if expectation.why else ""
             at = expectation.source
-            yield ExpectationUnmet(at.file, at.line, at.column, f"{said}{why}")
+            because = tuple((place.file, place.line, place.column) for place in said.places)
+            yield ExpectationUnmet(at.file, at.line, at.column, f"{said.text}{why}", because)
 
 
-def _contradiction(expectation: Expectation, walk: Walk, documents: Sequence[Document]) -> str:
+def _contradiction(expectation: Expectation, walk: Walk, documents: Sequence[Document]) -> _Said | None:
     """Compare each client with each server. That one is wrong says more than that another is not known."""
     at = f" at {expectation.port}" if expectation.port else ""
-    doubt = ""
+    doubt = None
     for client, servers in _pairs(expectation, walk):
         found: list[_Found] = []
         for each in (each for server in servers for each in _asked(expectation, walk, client, server)):
@@ -69,24 +77,24 @@ def _contradiction(expectation: Expectation, walk: Walk, documents: Sequence[Doc
         unknown = next((each for each in found if not each.answer.is_known), None)
         if reached is not None:
             if not expectation.is_reached:
-                return f"{_named(client)} reaches {_named(reached.server)}{at}{_because(reached, documents)}"
+                return _said(f"{_named(client)} reaches {_named(reached.server)}{at}", reached, documents)
         elif unknown is not None:
             both = f"{_named(client)} reaches {_named(unknown.server)}{at}"
-            doubt = doubt or f"it is not known whether {both}{_because(unknown, documents)}"
+            doubt = doubt or _said(f"it is not known whether {both}", unknown, documents)
         elif expectation.is_reached:
             server, first = servers[0], next(iter(found), None)
-            because = "" if first is None else _because(first, documents)
-            return f"{_named(client)} does not reach {_named(server)}{at}{because}"
+            return _said(f"{_named(client)} does not reach {_named(server)}{at}", first, documents)
     return doubt
 
 
-def _missing(expectation: Expectation, walk: Walk, documents: Sequence[Document]) -> str:
+def _missing(expectation: Expectation, walk: Walk, documents: Sequence[Document]) -> _Said | None:
     for parties, verb in ((expectation.client, "reaches"), (expectation.server, "is reached by")):
         other = expectation.server if parties is expectation.client else expectation.client
         for one in untold(parties, walk, documents):
             at = f" ({one.source})" if one.source is not None else ""
-            return f"it is not known whether {one.name} {verb} {other}: {one.reason}{at}"
-    return ""
+            text = f"it is not known whether {one.name} {verb} {other}: {one.reason}{at}"
+            return _Said(text, () if one.source is None else (one.source,))
+    return None
 
 
 def _pairs(expectation: Expectation, walk: Walk) -> Iterator[tuple[Party, list[Party]]]:
@@ -111,18 +119,23 @@ def _named(party: Party) -> str:
     return f"{party} (on {party.host})" if party.kind is PartyKind.ATTACHMENT else f"{party} of {party.host}"
 
 
-def _because(found: _Found, documents: Sequence[Document]) -> str:
-    return f": {', '.join(_reasons(found, documents))}"
+def _said(text: str, found: _Found | None, documents: Sequence[Document]) -> _Said:
+    """Add the steps of the answer, if there is one."""
+    if found is None:
+        return _Said(text)
+    steps = [*_reasons(found, documents)]
+    reasons = (step if at is None else f"{step} ({at})" for step, at in steps)
+    return _Said(f"{text}: {', '.join(reasons)}", tuple(at for _, at in steps if at is not None))
 
 
-def _reasons(found: _Found, documents: Sequence[Document]) -> Iterator[str]:
+def _reasons(found: _Found, documents: Sequence[Document]) -> Iterator[tuple[str, Source | None]]:
     """Give the steps; what is published stands at the line of its port."""
     places = Places(documents)
     for step in found.answer.steps:
         source = None if step.unit is None else places.get(step.unit)
         if source is not None and "published" in step.text and found.answer.server is not None:
             source = port_source(documents, found.answer.server.name, found.target) or source
-        yield step.text if source is None or not source.line else f"{step.text} ({source})"
+        yield step.text, source if source is not None and source.line else None
 
 
 def _asked(expectation: Expectation, walk: Walk, client: Party, server: Party) -> Iterator[_Found]:

@@ -152,7 +152,8 @@ def test_the_action_annotates_summarises_and_keeps_one_comment(checkout: Path) -
     done = action("HEAD~2", "")
     assert len(action.comments) == 1, "it is updated in place"
     assert done["Result"].returncode == ExitCode.BAD_SPECS
-    assert "specs/expect.yaml:1:10: outside of alpha reaches web (on alpha)" in done["Review"].stderr
+    fault = "::error file=specs/expect.yaml,line=1,col=10::outside of alpha reaches web (on alpha)"
+    assert fault in done["Review"].stdout
     assert "not yet" in action.comments[0]
 
 
@@ -241,7 +242,6 @@ def test_the_gitlab_job_keeps_one_note(checkout: Path, notes: tuple[str, list[di
         "comment.md",
         "review.sarif",
         "review.xml",
-        "validate.xml",
     }
     assert git(checkout, "status", "--porcelain") == "?? networks-review/"
 
@@ -252,7 +252,6 @@ def test_hooks_of_pre_commit_format_and_check(checkout: Path) -> None:
     assert used == {*hooks}
 
     validate, fmt = hooks["reconcile-validate"], hooks["reconcile-fmt"]
-    assert run(validate["entry"], checkout, {}).returncode == ExitCode.OK
     files = git(checkout, "ls-files", "specs").splitlines()
     assert run(" ".join((fmt["entry"], *files)), checkout, {}).returncode == ExitCode.OK
     assert "specs/nets.yaml" in git(checkout, "diff", "--name-only"), (

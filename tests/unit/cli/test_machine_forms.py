@@ -133,6 +133,9 @@ def test_specs_are_checked_for_machines_from_any_folder_of_the_repository(
         ("expectation-unmet", "error", "prod/specs/a%20b.yaml", 3, 3),
         ("spec-warning", "warning", "prod/specs/a%20b.yaml", 1, 39),
     ]
+    (related,) = json.loads(Path("r.sarif").read_text())["runs"][0]["results"][0]["relatedLocations"]
+    assert related["physicalLocation"]["artifactLocation"]["uri"] == "prod/specs/b.yaml"
+    assert related["physicalLocation"]["region"] == {"startLine": 2, "startColumn": 43}
     cases = check_junit(out)
     assert [(name, case.find("failure") is not None) for name, case in cases.items()] == [
         ("prod/specs/a b.yaml", False),
