@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from reconciler.incremental import changed_keys, indexed
+from reconciler.incremental import changed_keys, indexed, only
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import (
     Address,
@@ -58,7 +58,7 @@ def announcements(before: Mapping[Key, Seen], after: Mapping[Key, Seen]) -> tupl
         return ()
     by_link = indexed(after, _links)
     keys = [*changed, *(key for link in links for key in by_link.get(link, ()) if key not in changed)]
-    old, new = _holders(_found(before, keys)), _holders(_found(after, keys))
+    old, new = _holders(only(before, keys).values()), _holders(only(after, keys).values())
     moved = [
         Announcement(segment=segment, address=address, holder=holder)
         for (segment, address), holder in new.items()
@@ -83,7 +83,7 @@ class _Known:
     def _had(self, segment: LinkRef, links: Set[LinkRef]) -> bool:
         by_link = indexed(self._after, _links)
         keys = self._changed | {key for link in links for key in by_link.get(link, ())}
-        return any(where == segment for where, _ in _holders(_found(self._before, keys)))
+        return any(where == segment for where, _ in _holders(only(self._before, keys).values()))
 
     def _links_on(self, segment: LinkRef) -> Set[LinkRef]:
         keys = indexed(self._after, _segments).get(segment, ())
@@ -106,10 +106,6 @@ def _links(key: Key, seen: Seen) -> Iterator[LinkRef]:
             yield ns, ifname
         case Macvlan() | Bridge() | Vxlan() | Address() | Neighbour() as found:
             yield found.ns, found.ifname
-
-
-def _found(seen: Mapping[Key, Seen], keys: Iterable[Key]) -> list[Seen]:
-    return [found for key in keys if (found := seen.get(key)) is not None]
 
 
 def _mac(holder: AddressHolder | None) -> str | None:

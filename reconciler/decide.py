@@ -20,7 +20,7 @@ from reconciler.facts import Facts
 from reconciler.firewall.published import published_ports
 from reconciler.guard.obey import obeyed
 from reconciler.incremental import Later, Table, Union, changed_keys
-from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_promises
+from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_promises, unpromised
 from reconciler.ipam.gateway_network import with_gateway_network
 from reconciler.ipam.held import Published
 from reconciler.ipam.leases import Leases
@@ -175,7 +175,7 @@ class Decider:
     def _promises(self, wanted: WantedState, facts: Facts, cluster: ClusterState) -> Promises:
         """Return what our own store promised, else what we published in the cluster's, else what the kernel still knows."""
         promises = self._ask(_with_published, facts.records.promises, cluster)
-        if is_adoptable(wanted, facts.host, promises, facts.seen):
+        if is_adoptable(self._ask(unpromised, wanted, facts.host.name, promises), facts.seen):
             return merged(promises, adopted_promises(wanted, facts.host, facts.seen))
         return promises
 
@@ -210,7 +210,8 @@ def _by_key(found: Iterable[_Any]) -> dict[Key, _Any]:
 
 def _with_published(kept: Promises, cluster: ClusterState) -> Promises:
     """What this host published counts where its own store forgot it."""
-    return merged(kept, published_promises(cluster))
+    published = published_promises(cluster)
+    return merged(kept, published) if published.endpoints else kept
 
 
 def _published_ports(firewall: Keyed) -> Published:
@@ -247,10 +248,11 @@ def _remarks(desired: DesiredState, facts: Facts) -> Iterator[tuple[Unit, str]]:
 
 def _unusable(wanted: WantedState, facts: Facts) -> Iterator[tuple[Unit, ReconcilerError]]:
     """Yield the attachments whose sandbox is gone, the host's own, or another attachment's too: nothing is done in there."""
-    for attachment in wanted.attachments:
-        fact = None if attachment.mode is NetworkMode.HOST else facts.sandboxes.get(attachment.sandbox.ns)
-        if fact is not None and fact.error is not None:
-            yield Unit(attachment=attachment.name), fact.error
+    errors = {ns: fact.error for ns, fact in facts.sandboxes.items() if fact.error is not None}
+    for attachment in wanted.attachments if errors else ():
+        error = None if attachment.mode is NetworkMode.HOST else errors.get(attachment.sandbox.ns)
+        if error is not None:
+            yield Unit(attachment=attachment.name), error
 
 
 _SHOWN: Final = 3

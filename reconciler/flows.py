@@ -13,7 +13,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from msgspec import Struct
 
 from reconciler.firewall.published import Translation, translations
-from reconciler.incremental import changed_keys, indexed
+from reconciler.incremental import changed_keys, indexed, only
 from reconciler.ipam.promises import RECORD_MAX
 from reconciler.model.objects import IPAddress, Key, KvRecord, Seen, seen_differ
 from reconciler.records.document import Misfit
@@ -37,7 +37,7 @@ class StaleFlows(Struct, frozen=True, kw_only=True):
 def stale_flows(before: Mapping[Key, Seen], after: Mapping[Key, Seen]) -> StaleFlows:
     """Compare what was seen before a change with what was seen after it."""
     changed = changed_keys(before, after, seen_differ)
-    old, new = _found(before, changed), _found(after, changed)
+    old, new = only(before, changed).values(), only(after, changed).values()
     gone = frozenset(_addresses(old)) - frozenset(_addresses(new))
     held, hold = _translations(old), _translations(new)
     return StaleFlows(
@@ -45,10 +45,6 @@ def stale_flows(before: Mapping[Key, Seen], after: Mapping[Key, Seen]) -> StaleF
         arrived=frozenset(t for t in hold - held if t[0].protocol == "udp"),
         addresses=gone - indexed(after, _address_of).keys() if gone else gone,
     )
-
-
-def _found(seen: Mapping[Key, Seen], keys: Iterable[Key]) -> list[Seen]:
-    return [found for key in keys if (found := seen.get(key)) is not None]
 
 
 def _translations(seen: Iterable[Seen]) -> frozenset[Translation]:

@@ -232,9 +232,7 @@ class Union(Generic[P, K, V]):
 
     def __call__(self, parts: Mapping[P, Mapping[K, V]]) -> Table[K, V]:
         """Put these parts together. One that is the very same as before is not looked into; none may be changed afterwards."""
-        before, self._parts = self._parts, parts
-        if before is parts:
-            return self._table
+        before, self._parts = self._parts, dict(parts)
         changed: set[K] = set()
         for name in before.keys() - parts.keys():
             changed |= self._exchange(name, before[name], {})
@@ -268,6 +266,11 @@ def changed_keys(before: Mapping[K, V], after: Mapping[K, V], differ: Differ = _
     if isinstance(after, Table):
         return after.changed_since(before)
     return {key for key in before.keys() | after.keys() if differ(before.get(key, _NOTHING), after.get(key, _NOTHING))}
+
+
+def only(entries: Mapping[K, V], keys: Iterable[K]) -> dict[K, V]:
+    """Return the entries under these keys, as far as there are any."""
+    return {key: entries[key] for key in keys if key in entries}
 
 
 def indexed(entries: Mapping[K, V], of: Callable[[K, V], Iterable[X]]) -> Mapping[X, Collection[K]]:

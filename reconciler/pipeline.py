@@ -33,15 +33,17 @@ from reconciler.guard.orders import NO_ORDERS, Orders
 from reconciler.guard.recovery import Run, forget, instead, recovered_pass, take_back
 from reconciler.guard.rehearsal import rehearsed
 from reconciler.guard.whose import anothers_state
+from reconciler.incremental import changed_keys, indexed, only
 from reconciler.kernel.lock import HostLock
 from reconciler.kv.protocol import KvStore
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, Key, Object, Unit
+from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, Key, Object, Seen, Unit, seen_differ
 from reconciler.model.plan import Action, Operation, Outcome, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
 from reconciler.observe.marks import HostMarks, host_marks
 from reconciler.observe.occupants import observe_occupants
+from reconciler.plan.differing import Differing
 from reconciler.plan.make_plan import Blocked, Boundaries, make_plan
 from reconciler.plan.vacated import vacated, vacated_remarks
 from reconciler.review.values import Planned
@@ -366,16 +368,24 @@ def _undo(
     """Bring the units that failed back to what they were: the same engine, towards what was seen before."""
     blocked = Blocked(failed)
     now = look(wanted, settings, backends)
-    target: dict[Key, Object] = {}
+    there = now.decision.seen
+    changed = changed_keys(before.decision.seen, there, seen_differ)
+    target: dict[Key, Object] = {key: seen.object for key, seen in there.items() if seen.is_ours and key not in changed}
     for view, is_failed in ((now, False), (before, True)):
-        for key, seen in view.decision.seen.items():
-            unit = view.decision.owners.unit_of(seen.object) or HOST_UNIT
-            if seen.is_ours and blocked.covers(unit) == is_failed:
-                target[key] = replace(seen.object, unit=unit)
-    plan = make_plan(target, now.decision.seen, now.decision.owners, Boundaries())
-    for outcome in _apply(plan.operations, settings, backends):
+        for key in changed:
+            seen = view.decision.seen.get(key)
+            if seen is not None and seen.is_ours and blocked.covers(_whose(view, seen)) == is_failed:
+                target[key] = replace(seen.object, unit=_whose(view, seen))
+    differences = Differing()(only(target, changed), only(there, changed))
+    plan = make_plan(target, there, now.decision.owners, Boundaries(), differences)
+    operations = [o if o.key in changed else replace(o, unit=_whose(now, there[o.key])) for o in plan.operations]
+    for outcome in _apply(operations, settings, backends):
         if outcome.error is not None:
             log.error("undo failed: %s", outcome.failure())
+
+
+def _whose(view: View, seen: Seen) -> Unit:
+    return view.decision.owners.unit_of(seen.object) or HOST_UNIT
 
 
 def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drift: Plan) -> Report:
@@ -398,8 +408,12 @@ def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drif
 
 
 def _running(view: View) -> Iterator[Unit]:
-    for seen in view.decision.seen.values():
-        if seen.is_ours and seen.object.is_endpoint():
-            unit = view.decision.owners.unit_of(seen.object)
-            if unit is not None:
-                yield unit
+    for key in indexed(view.decision.seen, _endpoint_links).get(True, ()):
+        unit = view.decision.owners.unit_of(view.decision.seen[key].object)
+        if unit is not None:
+            yield unit
+
+
+def _endpoint_links(key: Key, seen: Seen) -> Iterator[bool]:
+    if seen.is_ours and seen.object.is_endpoint():
+        yield True

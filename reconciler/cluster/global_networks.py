@@ -56,9 +56,10 @@ def ended_endpoints(wanted: WantedState, cluster: ClusterState, promised: Iterab
 
     promised: networks and attachments of the endpoints that this host had.
     """
-    declared = {attachment.name: attachment for attachment in wanted.attachments}
-    for network, name in promised:
-        if not isinstance(cluster.refused.get(network), NetworkDiffers):
+    differing = {network for network, error in cluster.refused.items() if isinstance(error, NetworkDiffers)}
+    declared = {attachment.name: attachment for attachment in wanted.attachments} if differing else {}
+    for network, name in promised if differing else ():
+        if network not in differing:
             continue
         attachment = declared.get(name)
         is_read = attachment is not None or not wanted.has_faults

@@ -11,6 +11,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 
 from msgspec import Struct
 
+from reconciler.incremental import indexed
 from reconciler.ipam.link_names import link_name
 from reconciler.ipam.promises import EndpointPromise, NetworkPromise, Promises, SubnetPromise
 from reconciler.model.cluster import ClusterState
@@ -65,33 +66,39 @@ def published_promises(cluster: ClusterState) -> Promises:
     return Promises(endpoints=endpoints)
 
 
-def is_adoptable(wanted: WantedState, host: HostFacts, promises: Promises, seen: Mapping[Key, Seen]) -> bool:
-    """Return whether something wanted has no promise, but a link under the name that it would get."""
+class Unpromised(Struct, frozen=True, kw_only=True):
+    """What is wanted and has no promise. links: keys that its links would have. sandboxes: those of endpoints on a parent."""
+
+    links: tuple[Key, ...] = ()
+    sandboxes: frozenset[NsRef] = frozenset()
+
+
+def unpromised(wanted: WantedState, host: str, promises: Promises) -> Unpromised:
+    """Return what has no promise. host: its name."""
     networks = (network for network in wanted.networks if network.name not in promises.networks)
-    bridges = (link_name(network, network_id(host.name, network.name)) for network in networks)
-    if any((Bridge.kind, HOST, name) in seen for name in bridges):
-        return True
-    pairs = (
-        veth_link_name(endpoint_id(host.name, endpoint.network, attachment.name))
+    bridges = [(Bridge.kind, HOST, link_name(network, network_id(host, network.name))) for network in networks]
+    endpoints = [
+        (attachment, endpoint.network)
         for attachment in wanted.attachments
         for endpoint in attachment.endpoints
         if (endpoint.network, attachment.name) not in promises.endpoints
-    )
-    return any((VethPair.kind, HOST, name) in seen for name in pairs) or _has_forgotten_sublinks(wanted, promises, seen)
+    ]
+    pairs = [(VethPair.kind, HOST, veth_link_name(endpoint_id(host, name, each.name))) for each, name in endpoints]
+    on_parents = {network.name for network in wanted.networks if network.sublink is not None}
+    sandboxes = frozenset(each.sandbox.ns for each, name in endpoints if name in on_parents)
+    return Unpromised(links=(*bridges, *pairs), sandboxes=sandboxes)
 
 
-def _has_forgotten_sublinks(wanted: WantedState, promises: Promises, seen: Mapping[Key, Seen]) -> bool:
-    """Return whether a sandbox that has no promise for a macvlan or ipvlan network has such a link."""
-    names = {network.name for network in wanted.networks if network.sublink is not None}
-    forgotten = {
-        attachment.sandbox.ns
-        for attachment in wanted.attachments
-        for endpoint in attachment.endpoints
-        if endpoint.network in names and (endpoint.network, attachment.name) not in promises.endpoints
-    }
-    return bool(forgotten) and any(
-        isinstance(each.object, OnParent) and each.object.ns in forgotten for each in seen.values()
-    )
+def is_adoptable(missing: Unpromised, seen: Mapping[Key, Seen]) -> bool:
+    """Return whether there is a link under the name that something without a promise would get, or where one may be."""
+    if any(key in seen for key in missing.links):
+        return True
+    return bool(missing.sandboxes) and not missing.sandboxes.isdisjoint(indexed(seen, _on_parents))
+
+
+def _on_parents(key: Key, seen: Seen) -> Iterator[NsRef]:
+    if isinstance(seen.object, OnParent):
+        yield seen.object.ns
 
 
 class _AdoptableAddress(Struct, frozen=True):

@@ -114,7 +114,10 @@ def _peers(
 ) -> Mapping[tuple[NsRef, str], Unit]:
     found = [seen[key].object for key in indexed(seen, _links_apart).get(True, ())]
     pairs = (each for each in found if isinstance(each, VethPair) and each.ifname in links)
-    peers = {(pair.peer_ns, pair.peer_ifname): links[pair.ifname] for pair in pairs}
+    peers: dict[tuple[NsRef, str], Unit] = {}
+    for pair in pairs:
+        place, unit = (pair.peer_ns, pair.peer_ifname), links[pair.ifname]
+        peers[place] = min(unit, peers.get(place, unit))  # whatever the order in which they were found
     mine = (wanted[key] for key in indexed(wanted, _on_parent).get(True, ()))
     return peers | _sublinks(mine, found) | _of_plugins(found)
 
