@@ -53,7 +53,7 @@ def apply(settings: Settings, before: ContainerFile | None, after: ContainerFile
 
 
 def seen(settings: Settings) -> list[ContainerFile]:
-    found = [each.object for _, each in container_files(settings.run_dir, Memory())]
+    found = [each.object for each in container_files(settings.run_dir, Memory()).values()]
     return [each for each in found if isinstance(each, ContainerFile)]
 
 

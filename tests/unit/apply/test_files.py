@@ -11,8 +11,8 @@ from reconciler.apply.files import apply_files
 from reconciler.errors import KernelError, NameConflict, ReconcilerError
 from reconciler.model.objects import SandboxFile, Seen
 from reconciler.model.plan import Action, Operation
-from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, WantedState
-from reconciler.observe.files import expected_links, sandbox_files
+from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef
+from reconciler.observe.files import SandboxFiles
 from reconciler.settings import Settings
 
 HOSTS = SandboxFile(attachment="web", name="hosts", content="127.0.0.1 localhost\n", netns_name="web")
@@ -33,7 +33,7 @@ def apply(settings: Settings, before: SandboxFile | None, after: SandboxFile | N
 def look(settings: Settings, *names: str) -> list[Seen]:
     """Look with attachments of these names wanted, each in the namespace of its name."""
     attachments = tuple(AttachmentWanted(name=name, sandbox=SandboxRef(SandboxKind.NETNS, name)) for name in names)
-    return list(sandbox_files(expected_links(WantedState(networks=(), attachments=attachments)), settings))
+    return list(SandboxFiles().look(attachments, settings).values())
 
 
 def test_file_is_seen_as_it_was_written(settings: Settings) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
+from msgspec.structs import fields
 
 from reconciler.drivers import remote
 from reconciler.drivers.registry import DRIVERS, REMOTE, driver_of
