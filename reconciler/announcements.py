@@ -53,11 +53,14 @@ def announcements(before: Mapping[Key, Seen], after: Mapping[Key, Seen]) -> tupl
     On a segment that is new nobody remembers anything; an address that only went is told to nobody.
     """
     changed = changed_keys(before, after, seen_differ)
-    links = {link for seen in (before, after) for key in changed if key in seen for link in _links(key, seen[key])}
+    found = [(key, seen[key]) for seen in (before, after) for key in changed if key in seen]
+    links = {link for each in found for link in _links(*each)}
     if not links:
         return ()
-    by_link = indexed(after, _links)
-    keys = [*changed, *(key for link in links for key in by_link.get(link, ()) if key not in changed)]
+    by_link, ends = indexed(after, _links), {link for each in found for link in _ends(*each)}
+    by_end = indexed(after, _ends)  # what else is on a link that is as it was stays
+    beside = (key for link in links for key in (by_link if link in ends else by_end).get(link, ()))
+    keys = dict.fromkeys((*changed, *beside))
     old, new = _holders(only(before, keys).values()), _holders(only(after, keys).values())
     moved = [
         Announcement(segment=segment, address=address, holder=holder)
@@ -99,13 +102,22 @@ def _segments(key: Key, seen: Seen) -> Iterator[LinkRef]:
             yield HOST, parent
 
 
-def _links(key: Key, seen: Seen) -> Iterator[LinkRef]:
-    """Give the link that an object tells of who is there, or where it leads to."""
+def _ends(key: Key, seen: Seen) -> Iterator[LinkRef]:
+    """Give the link that an object is, its end in the sandbox of a pair."""
     match seen.object:
         case VethPair(peer_ns=ns, peer_ifname=ifname):
             yield ns, ifname
-        case Macvlan() | Bridge() | Vxlan() | Address() | Neighbour() as found:
+        case Macvlan() | Bridge() | Vxlan() as found:
             yield found.ns, found.ifname
+
+
+def _links(key: Key, seen: Seen) -> Iterator[LinkRef]:
+    """Give the link that an object is or stands on."""
+    match seen.object:
+        case Address() | Neighbour() as found:
+            yield found.ns, found.ifname
+        case _:
+            yield from _ends(key, seen)
 
 
 def _mac(holder: AddressHolder | None) -> str | None:

@@ -46,9 +46,10 @@ class Differing:
 
 
 def _differ(wanted: Object | None, seen: Seen | None) -> bool:
-    if wanted is None or seen is None:
-        return (wanted is None) is not (seen is None)
-    return wanted != seen.object
+    """What others have and nobody here wants is theirs."""
+    if wanted is None:
+        return seen is not None and seen.is_ours
+    return seen is None or wanted != seen.object
 
 
 def _is_contested(wanted: Object | None, seen: Seen | None) -> bool:
