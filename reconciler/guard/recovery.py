@@ -188,6 +188,8 @@ def _remember_texts(settings: Settings, loaded: LoadedSpecs, kept: tuple[str, ..
 
 def _sandboxes(report: Report) -> dict[NsRef, int]:
     lenient = {n.name for n in report.desired.networks if n.wanted.on_drift is not OnDrift.CORRECT}
+    if not lenient:
+        return {}
     return {
         attachment.wanted.sandbox.ns: report.sandboxes[attachment.wanted.sandbox.ns]
         for attachment in report.desired.attachments

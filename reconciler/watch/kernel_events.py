@@ -77,7 +77,7 @@ class KernelEvents(Source):
         Return those whose events may have been missed since the last look, and those that lead elsewhere by now.
         """
         refs = watched.namespaces
-        present = {ref: self._namespaces.present_inode(ref) for ref in refs if ref != HOST}
+        present = {ref: self._present(ref, inode) for ref, inode in refs.items() if ref != HOST}
         if HOST in refs:
             present[HOST] = self._namespaces.inode(HOST)
         for ref, followed in tuple(self._watched.items()):
@@ -95,6 +95,12 @@ class KernelEvents(Source):
             are_all_links=HOST in unseen,
             is_firewall=self._firewall.follow(self._guarded()),
         )
+
+    def _present(self, ref: NsRef, seen: int) -> int:
+        """Return the inode behind a reference. Where a name leads otherwise than the look saw, mounts tell, and `drain` looks."""
+        followed = self._watched.get(ref)
+        is_told = followed is not None and followed.inode == seen and ref.startswith(_NAMED)
+        return seen if is_told else self._namespaces.present_inode(ref)
 
     def is_following(self, ref: NsRef) -> bool:
         """Return whether all that happens in this namespace is told."""
