@@ -21,7 +21,7 @@ from reconciler.firewall.published import published_ports
 from reconciler.guard.obey import obeyed
 from reconciler.incremental import Later, Table, Union, changed_keys
 from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_promises, unpromised
-from reconciler.ipam.gateway_network import with_gateway_network
+from reconciler.ipam.gateway_network import GatewayJoiner
 from reconciler.ipam.held import Published
 from reconciler.ipam.leases import Leases
 from reconciler.ipam.promises import Promises, merged
@@ -80,6 +80,7 @@ class Decider:
     def __init__(self) -> None:
         self._is_doubted = False
         self._ask, self._choose, self._compiler = LastAnswers(), Choices(), Compiler()
+        self._join_gateway = GatewayJoiner()
         self._compiled: Union[PartName, Key, Object] = Union(objects_differ)
         self._all: Union[tuple[int], Key, Object] = Union(objects_differ)
         self._seen: Union[tuple[int], Key, Seen] = Union(seen_differ)
@@ -107,7 +108,7 @@ class Decider:
     def _decided(self, wanted: WantedState, facts: Facts, blocked: Sequence[tuple[Unit, ReconcilerError]]) -> Decision:
         sources = wanted.sources
         wanted, cluster = self._in_cluster(wanted, facts)
-        wanted = self._ask(with_gateway_network, wanted, facts.records.plugins.answers)
+        wanted = self._ask(self._join_gateway.__call__, wanted, facts.records.plugins.answers)
         promises = self._promises(wanted, facts, cluster)
         published = self._ask(_published_ports, facts.firewall)
         desired, leased = self._choose(wanted, facts, promises, cluster, published, sources)

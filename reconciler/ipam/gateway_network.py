@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from reconciler.incremental import Made
 from reconciler.model.identifiers import GATEWAY_NETWORK
 from reconciler.model.plugins import JoinAnswer
 from reconciler.model.wanted import (
@@ -51,19 +52,38 @@ def with_gateway_network(wanted: WantedState, answers: Answers = _NO_ANSWERS) ->
 
     answers: of plugins, by network and attachment. Safe to repeat. Gives `wanted` itself when nobody needs it, or has it already.
     """
-    networks = {network.name: network for network in wanted.networks}
-    attachments = tuple(_joined(attachment, networks, answers) for attachment in wanted.attachments)
-    if all(map(operator.is_, attachments, wanted.attachments)):
-        return wanted
-    networks.setdefault(GATEWAY_NETWORK, _IMPLIED)
-    return replace(wanted, networks=tuple(networks[name] for name in sorted(networks)), attachments=attachments)
+    return GatewayJoiner()(wanted, answers)
 
 
-def _joined(attachment: AttachmentWanted, networks: Mapping[str, NetworkWanted], answers: Answers) -> AttachmentWanted:
-    joined = {endpoint.network: networks.get(endpoint.network) for endpoint in attachment.endpoints}
-    if attachment.mode is not NetworkMode.NETWORKS or GATEWAY_NETWORK in joined:
+class GatewayJoiner:
+    """`with_gateway_network` for one who asks again: who is joined as before is the very same attachment."""
+
+    def __init__(self) -> None:
+        self._joined: Made[str, AttachmentWanted] = Made(_joined)
+
+    def __call__(self, wanted: WantedState, answers: Answers) -> WantedState:
+        networks = {network.name: network for network in wanted.networks}
+        without = {network.name for network in wanted.networks if network.traits.is_vxlan}
+        without |= {network for (network, _), answer in answers.items() if answer.needs_way_out}
+        inputs = {
+            attachment.name: (attachment, *((networks.get(n), answers.get((n, attachment.name))) for n in on))
+            for attachment in (wanted.attachments if without else ())
+            if not without.isdisjoint(on := [endpoint.network for endpoint in attachment.endpoints])
+        }
+        joined = self._joined(inputs)
+        attachments = tuple(joined.get(attachment.name, attachment) for attachment in wanted.attachments)
+        if all(map(operator.is_, attachments, wanted.attachments)):
+            return wanted
+        networks.setdefault(GATEWAY_NETWORK, _IMPLIED)
+        return replace(wanted, networks=tuple(networks[name] for name in sorted(networks)), attachments=attachments)
+
+
+def _joined(attachment: AttachmentWanted, *joined: tuple[NetworkWanted | None, JoinAnswer | None]) -> AttachmentWanted:
+    """joined: its networks that are declared, with what their plugins answered."""
+    is_there = any(endpoint.network == GATEWAY_NETWORK for endpoint in attachment.endpoints)
+    if attachment.mode is not NetworkMode.NETWORKS or is_there:
         return attachment
-    known = [(n, answers.get((n.name, attachment.name))) for n in joined.values() if n is not None]
+    known = [(network, answer) for network, answer in joined if network is not None]
     if not any(_needs_a_way_out(*each) for each in known) or any(_is_way_out(*each) for each in known):
         return attachment
     way_out = EndpointWanted(network=GATEWAY_NETWORK, priority=_LAST, is_gateway=True)
