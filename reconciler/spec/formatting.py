@@ -24,6 +24,7 @@ from reconciler.spec.spec_model import SpecModel
 
 MODELINE: Final = "# yaml-language-server: $schema="
 _MODELINE: Final = re.compile(r"# *yaml-language-server: *\$schema=(\S+)[ \t]*\Z")
+_OTHER_BREAKS: Final = re.compile("[\r\x85\u2028\u2029]")
 _MERGE: Final = "<<"
 _TOP: Final = ("name", "version", "networks", "attachments", "expect")
 
@@ -56,7 +57,9 @@ def formatted(file: str, text: str, schema: str = "") -> tuple[str, list[SpecErr
 
 
 def _composed(text: str) -> Any:
-    """Give the node of the whole text, None where it cannot be told apart."""
+    """Give the node of the whole text, None where it cannot be told apart: libyaml knows more line breaks than we."""
+    if _OTHER_BREAKS.search(text):
+        return None
     try:
         return CBaseLoader(text).get_single_node()
     except YAMLError:
