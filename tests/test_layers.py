@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("gather",),
     ("pipeline",),
     ("watch", "sandbox_exec", "trial", "comparison", "snapshots"),
+    ("probe",),
     ("cli",),
     ("__main__",),
 )

@@ -32,6 +32,10 @@ COMMANDS: Final = {
     "manual": _Place("completion", "Print the manual page: `reconcile manual | man -l -`."),
     "network": _Place("inspection", "Show networks as the last pass left them."),
     "node": _Place("nodes", "Show and remove the hosts of the cluster."),
+    "probe": _Place(
+        "probing",
+        "Send pings and TCP between the sandboxes of this host, and say whether they arrive where the specs say.",
+    ),
     "resume": _Place("suspension", "End suspensions: those of these networks, or all."),
     "retry": _Place("retry", "Let the watcher try these networks and attachments again at once."),
     "schema": _Place("specs", "Print the JSON Schema of the specs (draft-07, for editors)."),
