@@ -94,9 +94,11 @@ def _others(facts: Facts, namespaces: Namespaces, host: View) -> Iterator[tuple[
     refs = [SandboxRef(SandboxKind.NETNS, name) for name in namespaces.names() if not name.startswith(OVERLAY_PREFIX)]
     refs = [ref for ref in refs if namespaces.present_inode(ref.ns) not in known]
     asking = WantedState(networks=(), attachments=tuple(AttachmentWanted(name=ref.value, sandbox=ref) for ref in refs))
-    found = look_into_sandboxes(asking, namespaces, NearEnds({HOST: host.links}), Memory())
+    memory = Memory()
+    look_into_sandboxes(asking, namespaces, NearEnds({HOST: host}), memory)
     for ref in refs:
-        yield ref.ns, Outside(fact=found.facts[ref.ns], seen=tuple(found.parts[0, ref.ns].values()))
+        seen = tuple(memory.sandboxes[ref.ns].seen.values())
+        yield ref.ns, Outside(fact=memory.kept.facts[ref.ns], seen=seen)
 
 
 def plan_from(file: str, settings: Settings, hosts: str, orders: Orders) -> Planned:

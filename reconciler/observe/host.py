@@ -40,14 +40,14 @@ def observe_host(
     host = host_view(namespaces, memory)
     look_into_overlays(namespaces, memory)
     overlays = [overlay for overlay in memory.overlays.values() if overlay is not None]
-    nears = NearEnds({HOST: host.links, **{overlay.ns: overlay.seen.links for overlay in overlays}})
-    sandboxes = look_into_sandboxes(wanted, namespaces, nears, memory, promises)
-    parts = sandboxes.parts
-    parts.update(overlay_parts(memory, sandboxes.peers))
-    parts[3, "host"] = memory.host_objects(host, memory.peers[HOST](sandboxes.peers[HOST]))
+    nears = NearEnds({HOST: host, **{overlay.ns: overlay.seen for overlay in overlays}})
+    parts = dict(look_into_sandboxes(wanted, namespaces, nears, memory, promises))
+    kept = memory.kept
+    parts.update(overlay_parts(memory, kept.peers))
+    parts[3, "host"] = memory.host_objects(host, kept.peers[HOST])
     parts[4, "settings"] = keyed(host_sysctls(namespaces))
     parts[5, "files"] = memory.files.look(wanted.attachments, settings)
-    facts = Facts(host=host_facts(settings, host, now, named_parents(wanted)), sandboxes=sandboxes.facts)
+    facts = Facts(host=host_facts(settings, host, now, named_parents(wanted)), sandboxes=kept.facts)
     return facts, parts
 
 

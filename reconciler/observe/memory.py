@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
 from reconciler.incremental import Made, Union
-from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
 from reconciler.kernel.neighbours import EntryKey
 from reconciler.last_answer import LastAnswer
 from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Key, Object, SandboxFile, Seen
-from reconciler.model.observed import Keyed, Named, SandboxFact
+from reconciler.model.observed import Keyed, Named
 from reconciler.model.plan import Operation
 from reconciler.model.wanted import SandboxKind, WantedState
 from reconciler.observe.entries import Entries
 from reconciler.observe.files import SandboxFiles
 from reconciler.observe.firewall import FirewallView
+from reconciler.observe.glimpse import Glimpse
 from reconciler.observe.host_objects import HostObjects
-from reconciler.observe.links import Peer, Peers
+from reconciler.observe.kept_sandboxes import KeptSandboxes
+from reconciler.observe.links import Peers
 from reconciler.observe.records import RecordReader
-from reconciler.observe.sysctls import asked_of
+from reconciler.observe.sublinks import sublink_objects
+from reconciler.observe.sysctls import AskedSettings
 from reconciler.observe.view import View
 
 Part = tuple[int, str]
 """Of what was seen: a rank, and whose it is. Of a key that is in several the part with the highest rank counts."""
-
-
-class Glimpse(Struct, frozen=True, kw_only=True):
-    """What one look into a namespace gave.
-
-    asked: the settings that it was asked for. peers: far ends found there, by the namespace of the near end, each by that one's
-    number for this namespace, and the index. sublinks: our macvlan and ipvlan links there, host_nsid its number for the host.
-    """
-
-    fact: SandboxFact
-    asked: frozenset[str] = frozenset()
-    seen: Keyed = field(default_factory=dict)
-    peers: Mapping[NsRef, Peers] = field(default_factory=dict)
-    sublinks: tuple[Link, ...] = ()
-    host_nsid: int = NSID_NOT_ASSIGNED
 
 
 class Overlay(Struct, frozen=True, kw_only=True):
@@ -62,15 +48,16 @@ class Memory(Struct):
 
     news: forgets what changed since it was asked last, and says whether it hears of all that changes on the host; None where nobody
     listens. is_told: what it said. host: the host's own namespace. stale_links: of the host, by index, to be looked at again with
-    its addresses and routes; None: its view is as new. stale_names: the same by name. sandboxes: those that attachments name.
-    names: all named namespaces; stale_namespaces: those of them to be looked for. others: namespaces under other names, by name and
-    inode, with what was found in them. overlays: the same for namespaces with names of overlay networks, None for those of others.
-    entries: those in there; stale_entries: which of them to ask for again. containers: what their engine said, by the name
-    that the specs call each by. container_files: those of theirs that hold our text. firewall: our tables on the host and in the
-    namespaces of overlay networks; touched_elements: what was done to them since. name_server: the process of the name server that
-    answered last, 0 when none did. at_plugins: what exists there. revision: commit and dirty flag of the specs, and what they
-    wanted then; asked for in a cluster only. records: reads what the host's own store holds. asked: says what attachments need of
-    their sandboxes. peers, all_firewalls, seen: put together what was found.
+    its addresses and routes; None: its view is as new. stale_names: the same by name. sandboxes: those that attachments name;
+    asked_before: what they were asked for; unsettled: those that no event tells all of. names: all named namespaces;
+    stale_namespaces: those of them to be looked for. others: namespaces under other names, by name and inode, with what was found
+    in them. overlays: the same for namespaces with names of overlay networks, None for those of others. entries: those in there;
+    stale_entries: which of them to ask for again. containers: what their engine said, by the name that the specs call each by.
+    container_files: those of theirs that hold our text. firewall: our tables on the host and in the namespaces of overlay networks;
+    touched_elements: what was done to them since. name_server: the process of the name server that answered last, 0 when none did.
+    at_plugins: what exists there. revision: commit and dirty flag of the specs, and what they wanted then; asked for in a cluster
+    only. records: reads what the host's own store holds. asked: says what attachments need of their sandboxes. kept, sublinks,
+    all_sublinks, host_objects, all_firewalls, seen: put together what was found.
     """
 
     news: Callable[[], bool] | None = None
@@ -79,6 +66,8 @@ class Memory(Struct):
     stale_links: frozenset[int] | None = None
     stale_names: frozenset[str] = frozenset()
     sandboxes: dict[NsRef, Glimpse] = field(default_factory=dict)
+    asked_before: Mapping[NsRef, frozenset[str]] = field(default_factory=dict)
+    unsettled: set[NsRef] = field(default_factory=set)
     names: set[NsRef] | None = None
     stale_namespaces: set[NsRef] = field(default_factory=set)
     others: dict[Named, Glimpse] = field(default_factory=dict)
@@ -94,10 +83,10 @@ class Memory(Struct):
     at_plugins: Keyed = field(default_factory=dict)
     revision: tuple[WantedState, tuple[str, bool]] | None = None
     records: RecordReader = field(default_factory=RecordReader)
-    asked: Made[str, tuple[NsRef, frozenset[str]] | None] = field(default_factory=lambda: Made(asked_of))
-    peers: defaultdict[NsRef, Union[tuple[NsRef], tuple[int, int], Peer]] = field(
-        default_factory=lambda: defaultdict(Union)
-    )
+    asked: AskedSettings = field(default_factory=AskedSettings)
+    kept: KeptSandboxes = field(default_factory=KeptSandboxes)
+    sublinks: Made[NsRef, Keyed] = field(default_factory=lambda: Made(sublink_objects))
+    all_sublinks: Union[tuple[NsRef], Key, Seen] = field(default_factory=Union)
     host_objects: HostObjects = field(default_factory=HostObjects)
     all_firewalls: Union[Named, Key, Seen] = field(default_factory=Union)
     seen: Union[Part, Key, Seen] = field(default_factory=Union)

@@ -51,11 +51,11 @@ def look_into_overlays(namespaces: Namespaces, memory: Memory) -> None:
         del memory.entries[named]
 
 
-def overlay_parts(memory: Memory, peers: Mapping[NsRef, Mapping[tuple[NsRef], Peers]]) -> Iterator[tuple[Part, Keyed]]:
+def overlay_parts(memory: Memory, peers: Mapping[NsRef, Peers]) -> Iterator[tuple[Part, Keyed]]:
     """Yield what is in these namespaces. peers: far ends of their pairs, as the sandboxes tell."""
     for named, overlay in memory.overlays.items():
         if overlay is not None:
-            yield (2, overlay.ns), overlay.objects(memory.peers[overlay.ns](peers[overlay.ns]))
+            yield (2, overlay.ns), overlay.objects(peers[overlay.ns])
             yield (2, f"{overlay.ns} entries"), memory.entries[named].seen
 
 

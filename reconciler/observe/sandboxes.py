@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
 from reconciler.errors import PlanError, ReconcilerError, SandboxMissing
@@ -25,13 +24,14 @@ from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.routes import decode_route, dump_routes
 from reconciler.model.identifiers import HOST, LINK_GROUP, OVERLAY_PREFIX, NsRef
 from reconciler.model.objects import Namespace, Seen
-from reconciler.model.observed import Keyed, Named, SandboxFact, keyed
+from reconciler.model.observed import Keyed, SandboxFact, keyed
 from reconciler.model.wanted import SandboxKind, WantedState
 from reconciler.observe.addresses import link_addresses
+from reconciler.observe.glimpse import Glimpse
 from reconciler.observe.links import Peer, Peers, plugin_links, sandbox_links
-from reconciler.observe.memory import Glimpse, Memory, Part
+from reconciler.observe.memory import Memory, Part
 from reconciler.observe.routes import unicast_routes
-from reconciler.observe.sublinks import own_sublinks, sublinks
+from reconciler.observe.sublinks import own_sublinks
 from reconciler.observe.sysctls import sandbox_sysctls
 from reconciler.observe.view import View
 
@@ -39,32 +39,16 @@ _NAMED = f"{SandboxKind.NETNS}:"
 _OVERLAY = f"{_NAMED}{OVERLAY_PREFIX}"
 
 
-class Sandboxes(Struct, kw_only=True):
-    """What was found in all of them. parts: by namespace. peers: by the namespace of the near end."""
-
-    facts: dict[NsRef, SandboxFact] = field(default_factory=dict)
-    parts: dict[Part, Keyed] = field(default_factory=dict)
-    peers: defaultdict[NsRef, dict[tuple[NsRef], Peers]] = field(default_factory=lambda: defaultdict(dict))
-
-    def add(self, ns: NsRef, found: Glimpse) -> None:
-        self.parts[0, ns] = found.seen
-        for near, peers in found.peers.items():
-            self.peers[near][ns,] = peers
-
-
 class NearEnds:
     """Our ends of pairs, in the host's namespace and in those of overlay networks: by them the far ends are told."""
 
-    def __init__(self, links: Mapping[NsRef, Iterable[Link]]) -> None:
-        self._far: dict[NsRef, frozenset[tuple[int, int]]] = {}
+    def __init__(self, views: Mapping[NsRef, View]) -> None:
+        self._views = views
         self._ways: defaultdict[tuple[int, int], list[NsRef]] = defaultdict(list)
-        for ns, found in links.items():
-            ours = [link for link in found if link.is_ours and link.kind == "veth"]
-            ours = [link for link in ours if link.peer_nsid != NSID_NOT_ASSIGNED]
-            self._far[ns] = frozenset((link.peer_nsid, link.peer) for link in ours)
+        for ns, seen in views.items():
             if ns != HOST:
-                for link in ours:
-                    self._ways[link.ifindex, link.peer].append(ns)
+                for (_, far), near in seen.far_ends.items():
+                    self._ways[near, far].append(ns)
 
     def numbers(self, namespaces: Namespaces, ns: NsRef, links: Sequence[Link]) -> tuple[tuple[NsRef, int], ...]:
         """Give how those namespaces number `ns` that may have the near end of one of `links`, the host always."""
@@ -74,7 +58,7 @@ class NearEnds:
         return tuple((near, _nsid(namespaces, near, ns)) for near in dict.fromkeys((HOST, *nears)))
 
     def is_far_end(self, link: Link, numbers: Iterable[tuple[NsRef, int]]) -> bool:
-        return any((nsid, link.ifindex) in self._far[near] for near, nsid in numbers)
+        return any((nsid, link.ifindex) in self._views[near].far_ends for near, nsid in numbers)
 
 
 def view(namespaces: Namespaces, ns: NsRef) -> View:
@@ -113,43 +97,39 @@ def look_into_sandboxes(
     nears: NearEnds,
     memory: Memory,
     promises: Promises = NOTHING_PROMISED,
-) -> Sandboxes:
+) -> Mapping[Part, Keyed]:
     """Look into every namespace that an attachment names or named, then for ours that none does. Never raises for one of them.
 
-    Those of overlay networks are not looked for.
+    Those of overlay networks are not looked for. What was found stands in `memory.kept`; gives the parts of it that are objects.
     """
-    found = Sandboxes()
-    asked = _asked_by_ns(wanted, promises.sysctls, memory)
-    asked = {**dict.fromkeys(_left_behind(promises.sandboxes, asked, namespaces), frozenset[str]()), **asked}
-    before, memory.sandboxes = memory.sandboxes, {}
-    for ns, names in asked.items():
-        glimpse = before.get(ns)
-        if glimpse is None or not _is_current(glimpse, namespaces, ns, names, is_told=memory.is_told):
-            glimpse = _look_into(namespaces, ns, names, nears)
-        memory.sandboxes[ns] = glimpse
-        found.facts[ns] = glimpse.fact
-        found.add(ns, glimpse)
-        if glimpse.sublinks and memory.host is not None:
-            parents = {link.ifindex: link.ifname for link in memory.host.links}
-            found.parts[1, ns] = keyed(sublinks(ns, glimpse.sublinks, glimpse.host_nsid, parents))
-    found.facts.update(_contested(found.facts))
-    _look_for_ours(found, namespaces, nears, memory)
-    return found
+    sandboxes, before = memory.sandboxes, memory.asked_before
+    asked = memory.asked(wanted.attachments, tuple(promises.sysctls))
+    if left := list(_left_behind(promises.sandboxes, asked, namespaces)):
+        asked = {**dict.fromkeys(left, frozenset[str]()), **asked}
+    memory.asked_before = asked
+    # Of what is told as soon as it changes, and asked for as before, nothing need be looked at.
+    is_settled = memory.is_told and asked is before
+    for ns in (asked.keys() - sandboxes.keys()) | (memory.unsettled & asked.keys()) if is_settled else asked:
+        glimpse = sandboxes.get(ns)
+        if glimpse is None or not _is_current(glimpse, namespaces, ns, asked[ns], is_told=memory.is_told):
+            sandboxes[ns] = glimpse = _look_into(namespaces, ns, asked[ns], nears)
+        (memory.unsettled.discard if _is_told_of(ns, glimpse) else memory.unsettled.add)(ns)
+    for ns in sandboxes.keys() - asked.keys():
+        del sandboxes[ns]
+        memory.unsettled.discard(ns)
+    left_over = _look_for_ours(namespaces, nears, memory)
+    memory.kept.take(sandboxes, {NsRef(f"{_NAMED}{name}"): found for (name, _), found in memory.others.items()})
+    return {(0, "sandboxes"): memory.kept.seen, (0, "left over"): left_over, (1, "sublinks"): _all_sublinks(memory)}
 
 
-def _asked_by_ns(
-    wanted: WantedState, promised_sysctls: Iterable[tuple[NsRef, str]], memory: Memory
-) -> Mapping[NsRef, frozenset[str]]:
-    """Give the namespaces to look into, and which settings to ask each of them for."""
-    asked: dict[NsRef, frozenset[str]] = {}
-    for found in memory.asked({attachment.name: (attachment,) for attachment in wanted.attachments}).values():
-        if found is not None:
-            ns, names = found
-            asked[ns] = asked[ns] | names if ns in asked else names
-    for ns, name in promised_sysctls:
-        if ns != HOST:
-            asked[ns] = asked.get(ns, frozenset()) | {name}
-    return asked
+def _all_sublinks(memory: Memory) -> Keyed:
+    found = {ns: glimpse for ns, glimpse in memory.sandboxes.items() if glimpse.sublinks}
+    host = memory.host.names() if found and memory.host is not None else {}
+    inputs = {
+        ns: (ns, each.sublinks, each.host_nsid, tuple(host.get(link.peer, "") for link in each.sublinks))
+        for ns, each in found.items()
+    }
+    return memory.all_sublinks({(ns,): made for ns, made in memory.sublinks(inputs).items()})
 
 
 def _left_behind(promised: Iterable[NsRef], asked: Iterable[NsRef], namespaces: Namespaces) -> Iterator[NsRef]:
@@ -167,8 +147,12 @@ def _is_current(known: Glimpse, namespaces: Namespaces, ns: NsRef, asked: frozen
     """
     if known.asked != asked or known.fact.error is not None:
         return False
-    is_named = is_told and known.fact.inode != 0 and ns.startswith(_NAMED)
-    return is_named or namespaces.present_inode(ns) == known.fact.inode
+    return (is_told and _is_told_of(ns, known)) or namespaces.present_inode(ns) == known.fact.inode
+
+
+def _is_told_of(ns: NsRef, known: Glimpse) -> bool:
+    """Return whether events tell of all that happens to it: to where it is, and to its name."""
+    return known.fact.inode != 0 and known.fact.error is None and ns.startswith(_NAMED)
 
 
 def _look_into(namespaces: Namespaces, ns: NsRef, asked: frozenset[str], nears: NearEnds) -> Glimpse:
@@ -211,24 +195,24 @@ def _objects(ns: NsRef, seen: View, *, is_ours: bool) -> Iterator[Seen]:
     yield from unicast_routes(ns, seen.routes, names)
 
 
-def _look_for_ours(found: Sandboxes, namespaces: Namespaces, nears: NearEnds, memory: Memory) -> None:
-    """Report namespaces of ours that no attachment names, unless one reaches them by another way."""
-    names = _names(namespaces, memory)
+def _look_for_ours(namespaces: Namespaces, nears: NearEnds, memory: Memory) -> Keyed:
+    """Look for namespaces of ours that no attachment names, unless one reaches them by another way. Gives names without one."""
+    names, known = _names(namespaces, memory), memory.sandboxes
     left_over = [] if memory.is_told else namespaces.left_over([ns.removeprefix(_NAMED) for ns in names])
-    unnamed = sorted(ns for ns in names - found.facts.keys() if not ns.startswith(_OVERLAY))
-    inodes = {fact.inode for fact in found.facts.values()} if unnamed else set()
-    others: dict[Named, Glimpse] = {}
+    unnamed = sorted(ns for ns in names - known.keys() if not ns.startswith(_OVERLAY))
+    inodes = {glimpse.fact.inode for glimpse in known.values()} if unnamed else set()
+    before, memory.others = memory.others, {}
     for ns in unnamed:
         named = ns.removeprefix(_NAMED), namespaces.present_inode(ns)
         if named[1] and named[1] not in inodes:
-            known = memory.others.get(named)
-            others[named] = _look_for_mark(namespaces, ns, named[1], nears) if known is None else known
-            found.add(ns, others[named])
-    memory.others = others
-    for name in left_over:
-        ns = NsRef(f"{_NAMED}{name}")
-        if ns not in found.facts and not name.startswith(OVERLAY_PREFIX):
-            found.parts[0, ns] = keyed([Seen(Namespace(ns=ns, name=name), is_ours=True)])
+            found = before.get(named)
+            memory.others[named] = _look_for_mark(namespaces, ns, named[1], nears) if found is None else found
+    refs = [NsRef(f"{_NAMED}{name}") for name in left_over]
+    return keyed(
+        Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True)
+        for ns in refs
+        if ns not in known and not ns.startswith(_OVERLAY)
+    )
 
 
 def _names(namespaces: Namespaces, memory: Memory) -> set[NsRef]:
@@ -278,18 +262,6 @@ def _peers(ns: NsRef, numbers: Iterable[tuple[NsRef, int]], links: Sequence[Link
         for near, nsid in numbers
         if nsid != NSID_NOT_ASSIGNED
     }
-
-
-def _contested(facts: Mapping[NsRef, SandboxFact]) -> Iterator[tuple[NsRef, SandboxFact]]:
-    """Name the namespaces that several sandboxes lead to: whose they are is not ours to guess."""
-    by_inode: defaultdict[int, list[NsRef]] = defaultdict(list)
-    for ns, fact in facts.items():
-        if fact.inode and fact.error is None:
-            by_inode[fact.inode].append(ns)
-    for inode, several in by_inode.items():
-        if len(several) > 1:
-            error = PlanError(f"sandboxes {' and '.join(several)} are the same namespace; give each attachment its own")
-            yield from ((ns, SandboxFact(inode=inode, is_ours=facts[ns].is_ours, error=error)) for ns in several)
 
 
 def _is_the_hosts(ns: NsRef) -> PlanError:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.drivers.sandbox_side import ENDPOINT_SYSCTLS
 from reconciler.errors import ConfigError
+from reconciler.incremental import Made
 from reconciler.kernel.sysctl import read_sysctl
 from reconciler.model.identifiers import FORWARDING, HOST, NsRef
 from reconciler.model.objects import Seen, Sysctl
@@ -51,7 +52,34 @@ def forwarding_sysctls(namespaces: Namespaces, ns: NsRef) -> Iterator[Seen]:
     return _read(namespaces, ns, FORWARDING.values())
 
 
-def asked_of(attachment: AttachmentWanted) -> tuple[NsRef, frozenset[str]] | None:
+class AskedSettings:
+    """Says which settings to ask each sandbox for; the very same mapping as long as that stays."""
+
+    def __init__(self) -> None:
+        self._of: Made[str, tuple[NsRef, frozenset[str]] | None] = Made(_asked_of)
+        self._last: tuple[Sequence[AttachmentWanted], Collection[tuple[NsRef, str]]] = ((), ())
+        self._asked: dict[NsRef, frozenset[str]] = {}
+
+    def __call__(
+        self, attachments: Sequence[AttachmentWanted], promised: Collection[tuple[NsRef, str]]
+    ) -> Mapping[NsRef, frozenset[str]]:
+        """promised: settings that were changed for us."""
+        if self._last[0] is not attachments or self._last[1] != promised:
+            self._last = (attachments, promised)
+            self._asked = {}
+            for found in self._of({attachment.name: (attachment,) for attachment in attachments}).values():
+                if found is not None:
+                    self._ask(*found)
+            for ns, name in promised:
+                if ns != HOST:
+                    self._ask(ns, frozenset((name,)))
+        return self._asked
+
+    def _ask(self, ns: NsRef, names: frozenset[str]) -> None:
+        self._asked[ns] = self._asked[ns] | names if ns in self._asked else names
+
+
+def _asked_of(attachment: AttachmentWanted) -> tuple[NsRef, frozenset[str]] | None:
     """Give an attachment's sandbox and the paths of what it may need there; None for one on the host.
 
     Defaults where the namespace may be ours, what `sysctls` names and the sysctl options of endpoints, with IFNAME in them.
