@@ -106,9 +106,14 @@ def test_two_hosts_share_a_network_by_single_passes(make_cluster: MakeCluster) -
     for host in (alpha, beta):
         plan = host("--dry-run", "--output", "json", "--detailed-exitcode")
         assert plan.exit_code == 0, plan.text
+    snapshot = alpha.reconcile.specs.with_name("snapshot.json")
+    snapshot.write_text(alpha.ok("snapshot").stdout)
+    assert '"seed": ""' in snapshot.read_text(), "what VNIs are drawn by is a secret"
     assert nodes(alpha) == ["alpha", "beta"]
 
     cluster.declare(NET + PAIR.replace("two: ", "new: "))
+    forms = ("--dry-run", "--output", "json", "--host", "alpha")
+    assert alpha(*forms, "--against", f"snapshot:{snapshot}").text == alpha(*forms).text
     replaced = beta.ok("--allow-prune")
     assert "taken" not in replaced.text
     assert beta.endpoints("net") == {"one": "10.0.9.2", "new": "10.0.9.3"}
