@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from reconciler.cli.terminal import printable
+from reconciler.cli.terminal import COLUMNS, folded, printable
 from reconciler.model.objects import Object, Plain, Unit
 from reconciler.model.plan import Action, Disruption, Operation
 from reconciler.model.words import some
@@ -24,6 +24,7 @@ _NOTICED: Final = {
     Disruption.RECREATE: "connections are lost",
 }
 _ATTACHMENTS_SHOWN: Final = 5
+_INDENT: Final = " " * 6
 _VALUE_SHOWN: Final = 60
 
 
@@ -33,9 +34,9 @@ def object_lines(operations: Iterable[Operation]) -> Iterator[str]:
     for operation in operations:
         groups[operation.unit].append(operation)
     for unit in sorted(groups, key=_networks_first):
-        yield f"  {click.style(_title(unit), bold=True)}"
+        yield from (click.style(line, bold=True) for line in folded(_title(unit), "  "))
         for operation in groups[unit]:
-            yield from (f"  {line}" for line in _operation(operation))
+            yield from _operation(operation)
 
 
 def _networks_first(unit: Unit) -> tuple[bool, str, str]:
@@ -49,12 +50,23 @@ def _title(unit: Unit) -> str:
 
 
 def _operation(operation: Operation) -> Iterator[str]:
-    noticed = _NOTICED.get(operation.disruption, "")
-    hit = f" for {_some(operation.affects)}" if noticed and operation.affects else ""
-    note = click.style(f"  # {noticed}{hit}", fg="magenta") if noticed else ""
-    yield f"  {_SIGNS[operation.action]} {printable(operation.object.describe())}{note}"
+    first, *more = folded(printable(operation.object.describe()), _INDENT)
+    lines = [f"{_INDENT[:-2]}{_SIGNS[operation.action]} {first.lstrip()}", *more]
+    note, width = _note(operation), len((first, *more)[-1])
+    if note and width + len(note) + 2 <= COLUMNS:
+        lines[-1] += f"  {click.style(note, fg='magenta')}"
+    elif note:
+        lines += [click.style(line, fg="magenta") for line in folded(note, f"{_INDENT}  ")]
+    yield from lines
     if operation.before is not None and operation.after is not None:
-        yield from (f"      {line}" for line in _changed_fields(operation.before, operation.after))
+        for field in _changed_fields(operation.before, operation.after):
+            yield from folded(field, f"{_INDENT}  ")
+
+
+def _note(operation: Operation) -> str:
+    noticed = _NOTICED.get(operation.disruption, "")
+    hit = f" for {_some(operation.affects)}" if operation.affects else ""
+    return f"# {noticed}{hit}" if noticed else ""
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -22,11 +21,10 @@ from reconciler.cli.review_words import (
     place,
     sum_line,
 )
-from reconciler.cli.terminal import printable
+from reconciler.cli.terminal import folded, printable
 from reconciler.review.values import HostReview, Review, SharedChange
 from reconciler.status.verdict import undecided
 
-_COLUMNS: Final = 80
 _COLOURS: Final = {"who is hit": "magenta", DRIFT: "yellow", REACHES_NOW: "green", REACHES_NO_LONGER: "red"}
 
 
@@ -38,7 +36,7 @@ def review_text(review: Review, *, is_coloured: bool, are_objects_wanted: bool =
 
 def _lines(review: Review, *, are_objects_wanted: bool) -> Iterator[str]:
     hosts = [host.host for host in review.hosts]
-    yield from _folded(head_line(review), "")
+    yield from folded(head_line(review), "")
     yield ""
     for change in review.changes:
         yield from _entry(change, hosts)
@@ -54,24 +52,24 @@ def _lines(review: Review, *, are_objects_wanted: bool) -> Iterator[str]:
         yield click.style(BETWEEN, bold=True)
         yield from _parts(flow_parts(review.between))
         yield ""
-    yield from (click.style(line, bold=True) for line in _folded(sum_line(review), ""))
+    yield from (click.style(line, bold=True) for line in folded(sum_line(review), ""))
 
 
 def _entry(change: SharedChange, hosts: list[str]) -> Iterator[str]:
-    yield from (click.style(line, bold=True) for line in _folded(entry_title(change, hosts), ""))
+    yield from (click.style(line, bold=True) for line in folded(entry_title(change, hosts), ""))
     stood = "stood at " if change.is_before else ""
     if not change.fields:
-        yield from _folded(f"{stood}{place(change.source)}", "  ")
+        yield from folded(f"{stood}{place(change.source)}", "  ")
     for field in change.fields:
-        yield from _folded(f"{field_line(field)}  {place(field.source)}", "  ")
+        yield from folded(f"{field_line(field)}  {place(field.source)}", "  ")
 
 
 def _host(review: HostReview, *, are_objects_wanted: bool) -> Iterator[str]:
     yield from _parts(host_parts(review))
     for issue in undecided(review.report):
-        yield from _folded(printable(f"! {issue.unit} stays as it is: {issue.message}"), "  ")
+        yield from folded(printable(f"! {issue.unit} stays as it is: {issue.message}"), "  ")
     for unit, remark in review.report.desired.remarks:
-        yield from _folded(printable(f"warning: {unit}: {remark}"), "  ")
+        yield from folded(printable(f"warning: {unit}: {remark}"), "  ")
     if are_objects_wanted:
         yield from object_lines(review.report.plan.operations)
 
@@ -80,17 +78,4 @@ def _parts(parts: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
     for heading, lines in parts:
         yield click.style(f"  {heading}", fg=_COLOURS.get(heading))
         for line in lines:
-            yield from _folded(line, "    ")
-
-
-def _folded(text: str, indent: str) -> list[str]:
-    if text and len(indent) + len(text) <= _COLUMNS and text == text.strip() and text.isprintable():
-        return [f"{indent}{text}"]  # as textwrap gives it, after 90 µs
-    return textwrap.wrap(
-        text,
-        _COLUMNS,
-        initial_indent=indent,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+            yield from folded(line, "    ")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Final, TextIO
 
 import click
 
 from reconciler.cli.streams import drop_what_follows
 from reconciler.errors import ReconcilerError
+
+COLUMNS: Final = 80
 
 
 def show(text: str) -> None:
@@ -35,3 +37,19 @@ def printable(text: str, *, keep: str = "") -> str:
 def has_colours(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
     """Say whether to colour what goes to `stream` (no-color.org)."""
     return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb" and stream.isatty()
+
+
+def folded(text: str, indent: str) -> list[str]:
+    """Break a line between words, so that it fits a terminal; what follows is indented further."""
+    if text and len(indent) + len(text) <= COLUMNS and text == text.strip() and text.isprintable():
+        return [f"{indent}{text}"]  # as textwrap gives it, after 90 µs
+    import textwrap  # not by who prints a version
+
+    return textwrap.wrap(
+        text,
+        COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

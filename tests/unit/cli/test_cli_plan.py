@@ -20,7 +20,7 @@ from reconciler.cli.root import main
 from reconciler.errors import NameConflict, SpecError
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST
-from reconciler.model.objects import Address, Bridge, KvRecord, SandboxFile, Unit
+from reconciler.model.objects import Address, Bridge, FirewallElement, KvRecord, SandboxFile, Unit
 from reconciler.model.plan import Action, Disruption, Operation, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import Source
@@ -106,6 +106,19 @@ def test_text_is_grouped_by_unit_and_summed_up() -> None:
         "\n"
         "Plan: 1 to create, 2 to change, 0 to delete (1 for drift)\n"
     )
+
+
+def test_text_fits_a_terminal_of_80_columns() -> None:
+    source = ("rcvb56a80d25c7e", "36:8a:69:b6:84:34", "fe80::348a:69ff:feb6:8434")
+    element = FirewallElement(unit=FRONT, family="bridge", table="reconciler", set_name="sources6", element=source)
+    names = tuple(f"attachment-with-a-long-name-{number}" for number in range(9))
+    created = Operation(action=Action.CREATE, before=None, after=element, unit=FRONT)
+    changed = replace(CHANGE_MTU, affects=names, after=bridge(1400, ifname="br-0123456789ab"))
+
+    lines = text(report(created, changed)).splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert "      # changes while traffic flows for attachment-with-a-long-name-0," in "\n".join(lines)
 
 
 def test_text_says_when_there_is_nothing_to_do() -> None:
