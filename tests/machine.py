@@ -26,6 +26,8 @@ ETC_NETNS_DIR = Path("/etc/netns")
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
 _IFF_UP = 0x1
 _IFF_RUNNING = 0x40
+_SCOPE_LINK = "20"
+_IFA_F_TENTATIVE = 0x40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,7 @@ class Machine:
                 _raise(end)
         for end_ns, end in ((ns, ifname), (peer_ns, peer_ifname)):
             with self.inside(end_ns):
-                until(lambda: _runs(end), every_s=0.002)  # noqa: B023  # called at once
+                until(lambda: _runs(end) and _has_link_local(end), every_s=0.002)  # noqa: B023  # called at once
 
     def run(
         self, ns: str, *command: str, check: bool = True, timeout_s: float = 30, stdin: str = ""
@@ -233,6 +235,16 @@ def _enter(path: Path) -> bool:
 def _runs(ifname: str) -> bool:
     """Say whether the link of this thread's namespace has a carrier and the kernel has told all who follow it."""
     return bool(_flags(ifname) & _IFF_RUNNING)
+
+
+def _has_link_local(ifname: str) -> bool:
+    """Say whether the link has its address of fe80::/10, no longer tentative, or is to have none."""
+    if Path(f"/proc/sys/net/ipv6/conf/{ifname}/disable_ipv6").read_text().strip() == "1":
+        return True
+    lines = (line.split() for line in Path("/proc/thread-self/net/if_inet6").read_text().splitlines())
+    return any(
+        line[5] == ifname and line[3] == _SCOPE_LINK and not int(line[4], 16) & _IFA_F_TENTATIVE for line in lines
+    )
 
 
 def _raise(ifname: str) -> None:

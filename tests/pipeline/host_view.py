@@ -68,7 +68,7 @@ def _plain_link(link: Any) -> Any:
     if not isinstance(link, dict):
         return link
     return {
-        name: _plain_link(value)
+        name: _up_at_last(value) if name == "operstate" else _plain_link(value)
         for name, value in link.items()
         if not name.startswith("stats") and not name.endswith("_timer")
     }
@@ -142,7 +142,12 @@ def _shape_of(machine: Machine, ns: str) -> dict[str, Any]:
 
 def _operstate(link: Mapping[str, Any]) -> str:
     """Of a bridge "": the kernel makes it follow its ports, but at most once a second (net/core/link_watch.c)."""
-    return "" if link.get("linkinfo", {}).get("info_kind") == "bridge" else str(link["operstate"])
+    return "" if link.get("linkinfo", {}).get("info_kind") == "bridge" else _up_at_last(str(link["operstate"]))
+
+
+def _up_at_last(operstate: str) -> str:
+    """A link with a carrier is UNKNOWN until the kernel comes to say that it is UP, up to a second later."""
+    return "UP" if operstate == "UNKNOWN" else operstate
 
 
 def _ip_forward(machine: Machine, ns: str) -> str:
