@@ -6,7 +6,9 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -15,11 +17,9 @@ from reconciler.apply.container_files import apply_container_files
 from reconciler.apply.executor import Handler
 from reconciler.apply.files import apply_files
 from reconciler.apply.firewall import apply_firewalls
-from reconciler.apply.ipam_plugins import apply_ipam_plugins
 from reconciler.apply.names import Published, apply_names
 from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.neighbours import apply_neighbours
-from reconciler.apply.plugins import apply_plugins
 from reconciler.apply.records import apply_records
 from reconciler.apply.rtnetlink import WAYS, apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
@@ -53,29 +53,39 @@ from reconciler.model.objects import (
     SandboxFile,
     Sysctl,
 )
-from reconciler.model.plan import Operation
+from reconciler.model.plan import Operation, Outcome
 from reconciler.observe.cluster import ClusterStore
 from reconciler.observe.host_facts import machine_id
 from reconciler.observe.memory import Memory
-from reconciler.plugin.client import Plugins
 from reconciler.settings import Settings
 
+if TYPE_CHECKING:
+    from reconciler.plugin.client import Plugins
 
-class Backends(Struct, frozen=True, kw_only=True):
+
+class Backends(Struct, frozen=True, kw_only=True, dict=True):
     """The world, opened once per process, and what is remembered of it from look to look.
 
-    kv: this host's own store. cluster: the cluster's, None for a host in no cluster.
+    kv: this host's own store. cluster: the cluster's, None for a host in no cluster. plugin_root, plugin_timeout_s: as `Plugins`
+    has them. What speaks to plugins is imported on hosts that have some.
     """
 
     namespaces: Namespaces
     nft: Nft
     kv: KvStore
     containers: Containers
-    plugins: Plugins = field(default_factory=Plugins)
     cluster: ClusterStore | None = None
     memory: Memory = field(default_factory=Memory)
     decide: Decider = field(default_factory=Decider)
     names: Published = field(default_factory=Published)
+    plugin_root: Path = Path("/")
+    plugin_timeout_s: float = 20.0
+
+    @cached_property
+    def plugins(self) -> Plugins:
+        from reconciler.plugin.client import Plugins
+
+        return Plugins(root=self.plugin_root, timeout_s=self.plugin_timeout_s)
 
     def handlers(self, settings: Settings, operations: Sequence[Operation]) -> Mapping[type[Kind], Handler]:
         """Say who carries out operations on which kind of object. operations: all that are to be carried out."""
@@ -85,8 +95,6 @@ class Backends(Struct, frozen=True, kw_only=True):
             shared[ClusterRecord] = partial(apply_cluster_records, store=self.cluster, leaving=leaving)
         neighbours = partial(apply_neighbours, namespaces=self.namespaces)
         firewall = partial(apply_firewalls, nft=self.nft, namespaces=self.namespaces)
-        ipam_plugins = partial(apply_ipam_plugins, plugins=self.plugins, kv=self.kv)
-        plugins = partial(apply_plugins, plugins=self.plugins, kv=self.kv, namespaces=self.namespaces)
         return {
             **shared,
             **dict.fromkeys(WAYS, partial(apply_rtnetlink, namespaces=self.namespaces)),
@@ -96,18 +104,28 @@ class Backends(Struct, frozen=True, kw_only=True):
             Namespace: partial(apply_namespaces, namespaces=self.namespaces),
             FdbEntry: neighbours,
             Neighbour: neighbours,
-            PluginScope: plugins,
-            PluginNetwork: plugins,
-            PluginEndpoint: plugins,
-            PluginPorts: plugins,
-            PluginNode: plugins,
-            PluginPool: ipam_plugins,
-            PluginAddress: ipam_plugins,
+            PluginScope: self._tell_plugins,
+            PluginNetwork: self._tell_plugins,
+            PluginEndpoint: self._tell_plugins,
+            PluginPorts: self._tell_plugins,
+            PluginNode: self._tell_plugins,
+            PluginPool: self._ask_ipam_plugins,
+            PluginAddress: self._ask_ipam_plugins,
             Sysctl: partial(apply_sysctls, namespaces=self.namespaces, kv=self.kv),
             SandboxFile: partial(apply_files, settings=settings),
             ContainerFile: partial(apply_container_files, settings=settings),
             NameTables: partial(apply_names, settings=settings, published=self.names),
         }
+
+    def _tell_plugins(self, operations: Sequence[Operation]) -> list[Outcome]:
+        from reconciler.apply.plugins import apply_plugins
+
+        return apply_plugins(operations, self.plugins, self.kv, self.namespaces)
+
+    def _ask_ipam_plugins(self, operations: Sequence[Operation]) -> list[Outcome]:
+        from reconciler.apply.ipam_plugins import apply_ipam_plugins
+
+        return apply_ipam_plugins(operations, self.plugins, self.kv)
 
 
 @contextmanager
@@ -123,8 +141,15 @@ def open_backends(settings: Settings, *, read_only: bool = False) -> Iterator[Ba
         if cluster is not None:
             opened.callback(cluster.kv.close)
         containers = ContainerEngine(settings.container_engine)
-        plugins = Plugins(root=settings.plugin_root, timeout_s=settings.plugin_timeout_s)
-        yield Backends(namespaces=namespaces, nft=Nft(), kv=kv, containers=containers, plugins=plugins, cluster=cluster)
+        yield Backends(
+            namespaces=namespaces,
+            nft=Nft(),
+            kv=kv,
+            containers=containers,
+            cluster=cluster,
+            plugin_root=settings.plugin_root,
+            plugin_timeout_s=settings.plugin_timeout_s,
+        )
 
 
 def _open_cluster(settings: Settings) -> ClusterStore | None:

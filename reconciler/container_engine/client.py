@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from reconciler.container_engine.events import EventStream
-from reconciler.container_engine.exchange import Answer, ask
-from reconciler.container_engine.inspection import described, inspect_target
 from reconciler.errors import ContainerEngineError
-from reconciler.kernel.processes import process_ref
-from reconciler.model.containers import Container, ContainerAnswer, NoContainer
+from reconciler.model.containers import ContainerAnswer, NoContainer
+
+if TYPE_CHECKING:
+    from reconciler.container_engine.events import EventStream
 
 DEFAULT_SOCKETS: Final = (Path("/run/docker.sock"), Path("/run/podman/podman.sock"))
 TIMEOUT_S: Final = 2.0
@@ -44,30 +43,17 @@ class ContainerEngine:
         """Give the answers in the order of the names; an error where the engine gave none."""
         if not names:
             return []
-        path = self.socket
-        replies = ask(path, [inspect_target(name) for name in names], TIMEOUT_S + _TIMEOUT_EACH_S * len(names))
-        return [_answer(path, name, reply) for name, reply in zip(names, replies, strict=True)]
+        from reconciler.container_engine.inquiry import inspected  # HTTP is imported by who joins containers
+
+        return inspected(self.socket, names, TIMEOUT_S + _TIMEOUT_EACH_S * len(names))
 
     def events(self) -> EventStream:
         """Begin to listen. Raises ContainerEngineError."""
+        from reconciler.container_engine.events import EventStream
+
         return EventStream(self.socket, TIMEOUT_S)
 
     @property
     def socket(self) -> Path:
         """Where the engine listens, or would. One that ended badly leaves its socket, and none takes its place meanwhile."""
         return next((path for path in self._sockets if os.path.exists(path)), self._sockets[0])
-
-
-def _answer(path: Path, name: str, reply: Answer) -> ContainerAnswer | ContainerEngineError:
-    if isinstance(reply, ContainerEngineError):
-        return reply
-    try:
-        found = described(path, name, reply)
-    except ContainerEngineError as error:
-        return error
-    if isinstance(found, NoContainer):
-        return found
-    process = process_ref(found.pid)
-    if process is None:
-        return NoContainer(reason=f"process {found.pid} of container {name} has ended, or is not in our PID namespace")
-    return Container(id=found.id, process=process, files=found.files)

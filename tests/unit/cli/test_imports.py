@@ -58,7 +58,7 @@ _STARTS = {
     "dry run": _command(
         "--specs examples/walkthrough --dry-run --against empty",
         " ".join({layer for line in LAYERS for layer in line} - {"sandbox_exec", "trial", "watch", "__main__"}),
-        "click ctypes h11 json msgspec pathlib pydantic ruamel socket sqlite3 ssl",
+        "click ctypes json msgspec pathlib pydantic ruamel socket sqlite3",
     ),
     "name server": Start(
         "import reconciler.dns.server",
