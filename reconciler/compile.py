@@ -26,7 +26,7 @@ from reconciler.ipam.promises import (
     sandbox_record,
     sysctl_record,
 )
-from reconciler.model.containers import Container
+from reconciler.last_answer import LastAnswers
 from reconciler.model.desired import (
     DesiredAttachment,
     DesiredEndpoint,
@@ -87,6 +87,7 @@ class Compiler:
     def __init__(self) -> None:
         self._last: tuple[DesiredState, Mapping[NsRef, SandboxFact], Compiled] | None = None
         self._host: HostFacts | None = None
+        self._ask = LastAnswers()
         self._networks: Made[str, Part] = Made(_part_of(_network_objects))
         self._ways: Made[str, _Way] = Made(_way_to_remotes)
         self._remotes: Made[tuple[str, str], Part] = Made(_remote_part)
@@ -108,18 +109,8 @@ class Compiler:
         return desired if desired.host is self._host else replace(desired, host=self._host)
 
     def _parts(self, desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> Compiled:
-        host = desired.host
-        parts: dict[PartName, Part] = {}
-        networks = _inputs_of_networks(desired, host)
-        for name, network in self._networks(networks).items():
-            parts[_NETWORK, name, ""] = network
-        ways = self._ways(_inputs_of_ways(desired, networks))
-        far = {
-            (n.name, e.id): (ways[n.name], e) for n in desired.networks if n.name in ways for e in n.remote_endpoints
-        }
-        for (network_name, id_), remote in self._remotes(far).items():
-            parts[_NETWORK, network_name, id_] = remote
-        for name, attachment in self._attachments(_inputs_of_attachments(desired, host, sandboxes)).items():
+        parts = dict(self._ask(self._network_parts, desired.host, desired.networks, desired.attachments, desired.held))
+        for name, attachment in self._attachments(_inputs_of_attachments(desired, sandboxes)).items():
             parts[_ATTACHMENT, name, ""] = attachment
         others = {
             "firewall": (_shared_rules, desired.tunnels, _has_rules(desired)),
@@ -130,6 +121,20 @@ class Compiler:
         names = others_made.pop("names")
         parts.update(((_HOST, name, ""), part) for name, part in others_made.items())
         return Compiled(parts, names)
+
+    def _network_parts(
+        self,
+        host: HostFacts,
+        networks: Sequence[DesiredNetwork],
+        attachments: Sequence[DesiredAttachment],
+        held: Sequence[DesiredAttachment],
+    ) -> Mapping[PartName, Part]:
+        inputs = _inputs_of_networks(networks, attachments, held, host)
+        parts: dict[PartName, Part] = {(_NETWORK, name, ""): part for name, part in self._networks(inputs).items()}
+        ways = self._ways(_inputs_of_ways(networks, inputs))
+        far = {(n.name, e.id): (ways[n.name], e) for n in networks if n.name in ways for e in n.remote_endpoints}
+        parts.update(((_NETWORK, name, id_), part) for (name, id_), part in self._remotes(far).items())
+        return parts
 
 
 _NETWORK, _ATTACHMENT, _HOST = 1, 2, 3
@@ -147,11 +152,16 @@ def _part_of(make: Callable[..., Iterable[Object]]) -> Callable[..., Part]:
     return lambda *inputs: _part(make(*inputs))
 
 
-def _inputs_of_networks(desired: DesiredState, host: HostFacts) -> Mapping[str, tuple[object, ...]]:
-    endpoints, held = _endpoints_by_network(desired.attachments), _endpoints_by_network(desired.held)
+def _inputs_of_networks(
+    networks: Sequence[DesiredNetwork],
+    attachments: Sequence[DesiredAttachment],
+    held: Sequence[DesiredAttachment],
+    host: HostFacts,
+) -> Mapping[str, tuple[object, ...]]:
+    joined, staying = _endpoints_by_network(attachments), _endpoints_by_network(held)
     return {
-        network.name: (_at_home(network), tuple(endpoints[network.name]), _staying(network, held), host)
-        for network in desired.networks
+        network.name: (_at_home(network), tuple(joined[network.name]), _staying(network, staying), host)
+        for network in networks
     }
 
 
@@ -171,10 +181,10 @@ class _Way(NamedTuple):
 
 
 def _inputs_of_ways(
-    desired: DesiredState, networks: Mapping[str, tuple[object, ...]]
+    networks: Sequence[DesiredNetwork], inputs: Mapping[str, tuple[object, ...]]
 ) -> Mapping[str, tuple[object, ...]]:
-    far = (n for n in desired.networks if n.remote_endpoints and n.wanted.driver in REMOTE and not n.wanted.is_listed)
-    return {network.name: networks[network.name] for network in far}
+    far = (n for n in networks if n.remote_endpoints and n.wanted.driver in REMOTE and not n.wanted.is_listed)
+    return {network.name: inputs[network.name] for network in far}
 
 
 def _way_to_remotes(
@@ -188,19 +198,14 @@ def _remote_part(way: _Way, endpoint: RemoteEndpoint) -> Part:
 
 
 def _inputs_of_attachments(
-    desired: DesiredState, host: HostFacts, sandboxes: Mapping[NsRef, SandboxFact]
+    desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]
 ) -> Mapping[str, tuple[object, ...]]:
-    host_gateway = _host_gateway((*desired.networks, *desired.held_networks))
+    host, gateway = desired.host, _host_gateway((*desired.networks, *desired.held_networks))
     default_bridge = next((network for network in desired.networks if network.name == DEFAULT_NETWORK), None)
-    found: dict[str, tuple[object, ...]] = {}
-    for attachment in desired.attachments:
-        gateway = host_gateway or _own_gateway(attachment)
-        is_ours = _is_made_by_us(attachment, sandboxes)
-        links_on = default_bridge if attachment.links else None
-        fact = sandboxes.get(attachment.ns)
-        container = None if fact is None else fact.container
-        found[attachment.name] = (attachment, host, gateway, is_ours, links_on, container)
-    return found
+    return {
+        each.wanted.name: (each, sandboxes.get(each.ns), default_bridge if each.links else None, host, gateway)
+        for each in desired.attachments
+    }
 
 
 def _has_rules(desired: DesiredState) -> bool:
@@ -279,12 +284,13 @@ def _bearable(host: HostFacts) -> Callable[[Object], bool]:
 
 def _attachment_objects(
     attachment: DesiredAttachment,
-    host: HostFacts,
-    gateway: IPAddress | None,
-    is_ours: bool,
+    fact: SandboxFact | None,
     links_on: DesiredNetwork | None,
-    container: Container | None,
+    host: HostFacts,
+    host_gateway: IPAddress | None,
 ) -> Iterator[Object]:
+    gateway, container = host_gateway or _own_gateway(attachment), None if fact is None else fact.container
+    is_ours = _is_made_by_us(attachment, fact)
     yield from compile_sandbox(attachment, host, gateway, is_made_by_us=is_ours, container=container)
     yield from ports_record(attachment)
     if links_on is not None:
@@ -292,12 +298,10 @@ def _attachment_objects(
         yield from link_elements(links_on, endpoint, attachment.links)
 
 
-def _is_made_by_us(attachment: DesiredAttachment, sandboxes: Mapping[NsRef, SandboxFact]) -> bool:
+def _is_made_by_us(attachment: DesiredAttachment, fact: SandboxFact | None) -> bool:
     """A named namespace that is not there is ours to make; one that somebody else made is only joined."""
-    if attachment.wanted.sandbox.kind is not SandboxKind.NETNS:
-        return False
-    fact = sandboxes.get(attachment.ns)
-    return fact is None or fact.inode == 0 or fact.is_ours
+    is_named = attachment.wanted.sandbox.kind is SandboxKind.NETNS
+    return is_named and (fact is None or fact.inode == 0 or fact.is_ours)
 
 
 def _host_gateway(networks: Sequence[DesiredNetwork]) -> IPAddress | None:

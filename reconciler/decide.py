@@ -116,7 +116,7 @@ class Decider:
         boundaries = Boundaries(
             failures=(*facts.failures, *_unusable(wanted, facts), *desired.failures, *shared.waiting(), *blocked),
             is_pruning=not wanted.has_faults,
-            declared=self._ask(declared_units, wanted),
+            declared=declared_units(wanted) if wanted.has_faults else frozenset(),
             told=(*desired.withdrawn, *shared.told(desired)),
             ended=frozenset(ended_endpoints(wanted, cluster, facts.records.promises.endpoints)),
         )

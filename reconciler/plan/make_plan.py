@@ -24,7 +24,7 @@ class Boundaries(Struct, frozen=True, kw_only=True):
 
     failures: units that could not be decided or looked at; nothing of theirs is touched.
     is_pruning: False when the specs could not all be read; then only what declared units no longer need may go.
-    declared: every unit that the specs that could be read speak of.
+    declared: every unit that the specs that could be read speak of, where it is not pruning.
     told: what is in the way of units that are brought about all the same, as far as that goes.
     ended: endpoints that are not wanted any more and may go, whatever stands in the way of their network.
     """

@@ -42,7 +42,7 @@ from reconciler.model.objects import (
 )
 from reconciler.model.observed import SandboxFact
 from reconciler.model.plan import Action, Operation
-from reconciler.observe.records import decode_records
+from reconciler.observe.records import RecordReader
 from reconciler.settings import Settings
 from reconciler.spec.load import load_specs
 from reconciler.status.tell import Status
@@ -110,7 +110,7 @@ class PureHost:
 
     def __init__(self, specs: Path) -> None:
         self.clock = Clock()
-        self._specs, self._decide = specs, Decider()
+        self._specs, self._decide, self._read = specs, Decider(), RecordReader()
         self._facts = Facts(host=host_facts(), seen=Table())
         self._loaded = load_specs(specs, host="alpha")
         self._objects: dict[Key, Object] = {}
@@ -156,7 +156,7 @@ class PureHost:
             sandboxes={ns: self._facts.sandboxes.get(ns, fact) for ns, fact in facts.items()},
             firewall={k: s for k, s in seen.items() if isinstance(s.object, FirewallElement | FirewallRules)},
             zones=next((each.text for each in objects.values() if isinstance(each, NameTables)), ""),
-            records=decode_records(texts),
+            records=self._read(texts),
         )
 
 

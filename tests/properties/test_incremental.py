@@ -31,6 +31,7 @@ from reconciler.model.objects import ClusterRecord, Key, KvRecord, Seen, Sysctl,
 from reconciler.model.plan import Action, Operation, Plan
 from reconciler.model.wanted import WantedState
 from reconciler.observe.cluster import ClusterStore
+from reconciler.observe.records import RecordReader, decode_records
 from reconciler.spec.load import load_specs
 from tests.fakes.cluster import NOW
 from tests.fakes.desired import host_facts
@@ -97,6 +98,7 @@ class TwiceDeciding(ScriptedHost):
         )
         self.is_in_cluster = False
         self.blocked: tuple[tuple[Unit, KernelError], ...] = ()
+        self._records = RecordReader()
         self._table: Union[tuple[int], Key, Seen] = Union(seen_differ)
         self._before: Decision | None = None
 
@@ -111,7 +113,8 @@ class TwiceDeciding(ScriptedHost):
         wanted = self.load()
         facts = self.read(wanted)
         kept = self._decide(wanted, facts, self.blocked)
-        anew = Decider()(wanted, replace(facts, seen=dict(facts.seen)), self.blocked)
+        read_anew = decode_records({entry.key: entry.value.decode() for entry in self.list("")})
+        anew = Decider()(wanted, replace(facts, seen=dict(facts.seen), records=read_anew), self.blocked)
         assert list(otherwise(kept, anew, frozenset(n.name for n in kept.desired.networks))) == []
         plan = compared(kept, wanted, facts)
         assert as_text(plan) == as_text(compared(anew, wanted, facts))
@@ -130,6 +133,7 @@ class TwiceDeciding(ScriptedHost):
         return replace(
             facts,
             seen=self._table({(0,): dict(self.seen)}),
+            records=self._records({entry.key: entry.value.decode() for entry in self.list("")}),
             cluster=self.cluster.look(followed, NOW) if self.is_in_cluster else ALONE,
             place=PLACE if self.is_in_cluster else None,
         )
