@@ -11,7 +11,7 @@ from reconciler.announcements import Announcement, LinkRef
 from reconciler.errors import ReconcilerError
 from reconciler.kernel.announcement import announce
 from reconciler.kernel.links import decode_link, get_link
-from reconciler.kernel.neighbours import decode_neighbour, delete_neighbour, dump_neighbours
+from reconciler.kernel.neighbours import EntryKey, decode_neighbour, delete_neighbour, get_entry
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import NsRef
 
@@ -48,10 +48,11 @@ def _forget(ns: NsRef, changed: Sequence[Announcement], namespaces: Namespaces) 
     answers = [answer for reply in socket.batch(asked) for answer in reply.answers]
     links = [decode_link(answer.buffer, answer.start, answer.end) for answer in answers]
     indexes = {link.ifname: link.ifindex for link in links if link.is_ours}
-    fixed = {(entry.ifindex, entry.address) for entry in socket.dump(dump_neighbours(), decode_neighbour)}
     known = [(indexes[each.segment[1]], each.address) for each in changed if each.segment[1] in indexes]
+    replies = socket.batch([get_entry(EntryKey(ifindex, False, address.packed)) for ifindex, address in known])
+    fixed = [any(decode_neighbour(a.buffer, a.start, a.end) for a in reply.answers) for reply in replies]
     # That there was nothing to forget is fine, so nobody asks what became of this.
-    socket.batch([delete_neighbour(ifindex, address) for ifindex, address in known if (ifindex, address) not in fixed])
+    socket.batch([delete_neighbour(*each) for each, is_fixed in zip(known, fixed, strict=True) if not is_fixed])
 
 
 def _send(sender: LinkRef, changed: Sequence[Announcement], namespaces: Namespaces) -> None:
