@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import HostFacts, Tunnels
@@ -35,9 +36,7 @@ def tunnels(
 def _published(cluster: ClusterState) -> Iterator[str]:
     """Yield the networks on which the cluster has endpoints of this host."""
     return (
-        name
-        for name, known in cluster.networks.items()
-        if any(endpoint.host == cluster.host for endpoint in known.endpoints)
+        name for name, known in cluster.networks.items() if cluster.host in map(attrgetter("host"), known.endpoints)
     )
 
 

@@ -30,6 +30,7 @@ SIZES: Final = (100, 800, 2000)
 EVENTS: Final = 10
 WATCHERS: Final = 100
 REACH_LIMIT_MS: Final = 100.0
+WATCHER_LIMIT_MS: Final = 5.0
 STORM_LIMIT_S: Final = 60.0
 _LIMITED: Final = ("consul", "etcd")
 _STORM_DEADLINE_S: Final = 300.0
@@ -154,6 +155,11 @@ def report_costs(provider: str, events: Sequence[EventCost], store: StoreCost) -
             f"{'':<8} {each.endpoints:5} on the network: comes {each.come_ms:6.1f} ms, goes {each.go_ms:6.1f} ms, names "
             f"{each.names_ms:5.1f} ms, store {each.store_ms:5.2f} ms, {each.read_bytes:9.0f} bytes"
         )
+    most = max(events, key=lambda each: each.endpoints)
+    print(
+        f"{'':<8} CPU of a watcher per remote endpoint, {most.endpoints:,} on the network  "
+        f"{(most.come_ms + most.go_ms) / 2:.1f} ms   at most {WATCHER_LIMIT_MS:.0f}"
+    )
     print(
         f"{'':<8} CPU of the store: published and taken back {store.publish_ms:.2f} ms, each watcher told "
         f"{store.told_ms:.3f} ms ({store.endpoints} on the network), heartbeat {store.heartbeat_ms:.2f} ms; "
