@@ -53,7 +53,7 @@ def gather(wanted: WantedState, settings: Settings, backends: Backends) -> Facts
 
 def _records(backends: Backends) -> Records:
     """Read the host's own store. What is no good is told, and harms nothing else."""
-    records = backends.memory.records({e.key: e.value.decode(errors="replace") for e in backends.kv.list("")})
+    records = backends.memory.records.of(backends.kv.list(""))
     for fault in records.faults:
         log.warning("%s", fault)
     return records

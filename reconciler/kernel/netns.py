@@ -120,12 +120,11 @@ class Namespaces:
         with self._entered(self._sandbox(ns)):
             yield
 
-    def names(self, beginning: str = "") -> tuple[str, ...]:
-        """Give the names below the namespace folder that begin so and have a namespace behind them, sorted."""
+    def names(self) -> tuple[str, ...]:
+        """Give the names below the namespace folder that have a namespace behind them, sorted."""
         try:
             with os.scandir(self.netns_dir) as entries:
-                begun = [entry for entry in entries if entry.name.startswith(beginning)]
-                return tuple(sorted(entry.name for entry in begun if self._is_namespace(entry.path)))
+                return tuple(sorted(entry.name for entry in entries if self._is_namespace(entry.path)))
         except FileNotFoundError:
             return ()
         except OSError as cause:

@@ -17,11 +17,12 @@ from reconciler.observe.addresses import link_addresses
 from reconciler.observe.entries import Entries
 from reconciler.observe.links import Peers, near_links
 from reconciler.observe.memory import Memory, Overlay, Part
-from reconciler.observe.sandboxes import view
+from reconciler.observe.sandboxes import named_namespaces, view
 from reconciler.observe.sysctls import forwarding_sysctls
 from reconciler.observe.view import View
 
 _NAMED = "netns:"
+_OVERLAY = f"{_NAMED}{OVERLAY_PREFIX}"
 
 
 def look_into_overlays(namespaces: Namespaces, memory: Memory) -> None:
@@ -31,9 +32,8 @@ def look_into_overlays(namespaces: Namespaces, memory: Memory) -> None:
     """
     known, memory.overlays = memory.overlays, {}
     stale, memory.stale_entries = memory.stale_entries, frozenset()
-    for name in namespaces.names(OVERLAY_PREFIX):
-        ns = NsRef(f"{_NAMED}{name}")
-        named = (name, namespaces.present_inode(ns))
+    for ns in sorted(ns for ns in named_namespaces(namespaces, memory) if ns.startswith(_OVERLAY)):
+        named = (ns.removeprefix(_NAMED), namespaces.present_inode(ns))
         keys = [key for where, key in stale if where == ns]
         try:
             overlay = known[named] if named in known else _overlay(namespaces, ns)

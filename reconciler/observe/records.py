@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
 from reconciler.facts import Records
 from reconciler.incremental import Table
 from reconciler.ipam.promises import PromiseReader
+from reconciler.kv.protocol import Entry
 from reconciler.model.objects import Key, KvRecord, Seen
 from reconciler.model.observed import keyed
 from reconciler.model.plugins import PLUGIN_RECORDS
@@ -21,10 +22,21 @@ class RecordReader:
     """Reads all records (path to text) again and again, those anew that changed; never raises."""
 
     def __init__(self) -> None:
+        self._entries: Sequence[Entry] = ()
+        self._known: dict[str, Entry] = {}
         self._texts: Mapping[str, str] = {}
         self._promises = PromiseReader()
         self._seen: Table[Key, Seen] = Table()
         self._last = Records()
+
+    def of(self, entries: Sequence[Entry]) -> Records:
+        """Read them as a store gives them: one that stays is the very same."""
+        if entries is self._entries:
+            return self._last
+        changed = [entry for entry in entries if self._known.get(entry.key) is not entry]
+        texts = {**self._texts, **{entry.key: entry.value.decode(errors="replace") for entry in changed}}
+        self._entries, self._known = entries, {entry.key: entry for entry in entries}
+        return self({path: texts[path] for path in self._known})
 
     def __call__(self, texts: Mapping[str, str]) -> Records:
         before, self._texts = self._texts, texts

@@ -197,7 +197,7 @@ def _objects(ns: NsRef, seen: View, *, is_ours: bool) -> Iterator[Seen]:
 
 def _look_for_ours(namespaces: Namespaces, nears: NearEnds, memory: Memory) -> Keyed:
     """Look for namespaces of ours that no attachment names, unless one reaches them by another way. Gives names without one."""
-    names, known = _names(namespaces, memory), memory.sandboxes
+    names, known = named_namespaces(namespaces, memory), memory.sandboxes
     left_over = [] if memory.is_told else namespaces.left_over([ns.removeprefix(_NAMED) for ns in names])
     unnamed = sorted(ns for ns in names - known.keys() if not ns.startswith(_OVERLAY))
     inodes = {glimpse.fact.inode for glimpse in known.values()} if unnamed else set()
@@ -215,7 +215,7 @@ def _look_for_ours(namespaces: Namespaces, nears: NearEnds, memory: Memory) -> K
     )
 
 
-def _names(namespaces: Namespaces, memory: Memory) -> set[NsRef]:
+def named_namespaces(namespaces: Namespaces, memory: Memory) -> set[NsRef]:
     """Return all named namespaces; as long as events tell, only those are looked for that came or went."""
     stale, memory.stale_namespaces = memory.stale_namespaces, set()
     if memory.names is None or not memory.is_told:
