@@ -18,7 +18,7 @@ from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import DesiredState
 from reconciler.model.objects import Unit
 from reconciler.model.wanted import Source, WantedState
-from reconciler.ports.assign import assign_ports
+from reconciler.ports.assign import PortAssigner
 from reconciler.ports.links import assign_links
 
 
@@ -27,7 +27,7 @@ class Choices:
 
     def __init__(self) -> None:
         self._ask, self._ask_at_last = LastAnswers(), LastAnswers()
-        self._assign = Assigner()
+        self._assign, self._assign_ports = Assigner(), PortAssigner()
 
     def __call__(
         self,
@@ -48,7 +48,7 @@ class Choices:
         leased = ask(leases, wanted, plugins, facts.incarnations, facts.host.name, unresolved=unresolved)
         desired = self._assign(wanted, facts.host, promises, cluster, leased)
         desired = ask(assign_links, ask(with_held, desired, wanted, promises, published, promised))
-        desired = ask(assign_ports, desired, promised, ask(of_attachments, published), facts.ports)
+        desired = ask(self._assign_ports.__call__, desired, promised, ask(of_attachments, published), facts.ports)
         desired = self._ask_at_last(with_held, desired, wanted, promises, published, promised)
         inodes = {ns: fact.inode for ns, fact in facts.sandboxes.items()}
         return _placed(ask(with_plugins, desired, plugins, inodes, leased.endpoints), sources), leased

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import cached_property
 from typing import Final
 
 from msgspec import Struct, field
@@ -30,27 +31,164 @@ def assign_ports(desired: DesiredState, promised: Promised, published: Promised,
     take a running port away. Attachments that fail are left out and stand in `failures`; they stay as they run, so what they have
     stays taken. `desired` itself comes back when nobody publishes anything.
     """
-    if not any(attachment.wanted.ports for attachment in desired.attachments):
-        return desired
-    networks = {network.name: network for network in desired.networks}
-    known = {**published, **promised}
-    wanting = [a for a in desired.attachments if a.wanted.ports]
-    failures: dict[str, PlanError] = dict(_too_many(wanting))
-    asked = [demands(a, networks) for a in wanting if a.name not in failures]
-    while True:
-        assignment = _PortAssignment(promised=known, published=published, host=host)
-        assignment.hold(_held(desired, known, failures))
-        assignment.settle([d for d in asked if d.attachment not in failures])
-        if not assignment.failures:
-            break
-        failures |= assignment.failures
-    return _with_ports(desired, networks, asked, assignment.chosen, failures)
+    return PortAssigner()(desired, promised, published, host)
+
+
+class _Settled(Struct, kw_only=True):
+    """What came of the demands of one attachment. given: without ports. bindings: those that take a port of the host.
+
+    needed: how many ports of the sandbox are published. seen: its promises, and what was published, when it was found to stand.
+    """
+
+    given: DesiredAttachment
+    demands: Demands
+    bindings: tuple[PortBinding, ...]
+    result: DesiredAttachment
+    needed: int
+    seen: tuple[Sequence[PortBinding], Sequence[PortBinding]] = ((), ())
+
+    def is_on(self, networks: Set[str]) -> bool:
+        return any(endpoint.network in networks for endpoint in self.given.endpoints)
+
+    def is_as(self, promised: Sequence[PortBinding], published: Sequence[PortBinding]) -> bool:
+        has = {*self.bindings}
+        return has == {*promised} and has <= {*published}
+
+
+class PortAssigner:
+    """`assign_ports` for one who asks again: who has what was promised and is published keeps it, unless others want it."""
+
+    def __init__(self) -> None:
+        self._standing: dict[str, _Settled] = {}
+        self._taken = TakenPorts()
+        self._settled: dict[str, _Settled] = {}
+        self._networks: Mapping[str, DesiredNetwork] = {}
+
+    def __call__(self, desired: DesiredState, promised: Promised, published: Promised, host: HostPorts) -> DesiredState:
+        wanting = {a.name: a for a in desired.attachments if a.wanted.ports}
+        networks, known = {network.name: network for network in desired.networks}, {**published, **promised}
+        again = self._in_question(wanting, networks, promised, published, host)
+        if not wanting:
+            self._settled = {}
+            return desired
+        self._make_way(again, wanting, networks, known, _held(desired, known, ()))
+        failures: dict[str, PlanError] = {}
+        if self._are_too_many(again, wanting):
+            failures = dict(_too_many(list(wanting.values())))
+            self._standing, self._taken, again = {}, TakenPorts(), set(wanting)
+        asked = [demands(wanting[name], networks) for name in sorted(again) if name not in failures]
+        while True:
+            assignment = _PortAssignment(promised=known, published=published, host=host, standing=self._taken)
+            assignment.hold(_held(desired, known, failures))
+            assignment.settle([d for d in asked if d.attachment not in failures])
+            if not assignment.failures:
+                break
+            failures |= assignment.failures
+        before, self._settled, self._networks = self._settled, dict(self._standing), networks
+        for each in asked:
+            name, bindings = each.attachment, assignment.chosen.get(each.attachment, ())
+            if name not in failures:
+                self._settled[name] = _settled(wanting[name], each, bindings, before.get(name))
+        return _with_ports(desired, self._settled, asked, failures)
+
+    def _in_question(
+        self,
+        wanting: Mapping[str, DesiredAttachment],
+        networks: Mapping[str, DesiredNetwork],
+        promised: Promised,
+        published: Promised,
+        host: HostPorts,
+    ) -> set[str]:
+        """Return who is to be decided for; nobody of them stands."""
+        names = networks.keys() | self._networks.keys()
+        changed = {name for name in names if networks.get(name) is not self._networks.get(name)}
+        for name in self._standing.keys() - wanting.keys():
+            self._discard(name)
+        again = set()
+        for name, attachment in wanting.items():
+            settled, seen = self._settled.get(name), (promised.get(name, ()), published.get(name, ()))
+            if settled is None or settled.given is not attachment or (changed and settled.is_on(changed)):
+                self._discard(name)
+                again.add(name)
+            elif name not in self._standing:
+                if settled.is_as(*seen) and _is_found_again(settled, promised, published, host):
+                    self._add(name, settled, seen)
+                if name not in self._standing:
+                    again.add(name)
+            elif seen != settled.seen:
+                self._discard(name)
+                if settled.is_as(*seen):
+                    self._add(name, settled, seen)
+                else:
+                    again.add(name)
+        return again
+
+    def _make_way(
+        self,
+        again: set[str],
+        wanting: Mapping[str, DesiredAttachment],
+        networks: Mapping[str, DesiredNetwork],
+        known: Promised,
+        held: Iterable[str],
+    ) -> None:
+        """Have those decided too who stand on what others want or had: who has it is to be chosen anew, for both."""
+        new = [*again, *held]
+        while new:
+            name = new.pop()
+            places = [_place(binding) for binding in known.get(name, ())]
+            if name in wanting:
+                fixed = (each for each in demands(wanting[name], networks).open if each.is_fixed and each.choices)
+                places += [(d.protocol, ip, d.choices[0]) for d in fixed if d.choices for ip in d.host_ips]
+            for place in places:
+                while (holder := self._taken.holder(*place)) is not None:
+                    self._discard(holder)
+                    again.add(holder)
+                    new.append(holder)
+
+    def _are_too_many(self, again: set[str], wanting: Mapping[str, DesiredAttachment]) -> bool:
+        standing = sum(each.needed for each in self._standing.values())
+        return standing + sum(_needed(wanting[name]) for name in again) > PORTS_MAX
+
+    def _add(self, name: str, settled: _Settled, seen: tuple[Sequence[PortBinding], Sequence[PortBinding]]) -> None:
+        places = [_place(binding) for binding in settled.bindings]
+        if all(self._taken.holder(*place) is None for place in places):
+            settled.seen = seen
+            self._standing[name] = settled
+            for place in places:
+                self._taken.take(*place, name)
+
+    def _discard(self, name: str) -> None:
+        settled = self._standing.pop(name, None)
+        for binding in settled.bindings if settled is not None else ():
+            self._taken.give_back(*_place(binding))
+
+
+def _settled(
+    given: DesiredAttachment, asked: Demands, bindings: Sequence[PortBinding], before: _Settled | None
+) -> _Settled:
+    result = _attachment(given, (*asked.routed, *bindings))
+    if before is not None and before.result == result:
+        result = before.result
+    return _Settled(given=given, demands=asked, bindings=tuple(bindings), result=result, needed=_needed(given))
+
+
+def _is_found_again(settled: _Settled, promised: Promised, published: Promised, host: HostPorts) -> bool:
+    """Say whether one alone would be given what it has, all of it because it was promised or declared."""
+    name = settled.demands.attachment
+    alone = _PortAssignment(
+        promised={name: promised.get(name, ())},
+        published={name: published.get(name, ())},
+        host=host,
+        standing=TakenPorts(),
+    )
+    alone.settle([settled.demands])
+    return not alone.failures and not alone.has_searched and {*alone.chosen[name]} == {*settled.bindings}
 
 
 def _too_many(wanting: Sequence[DesiredAttachment]) -> Iterator[tuple[str, PlanError]]:
     left = PORTS_MAX
     for attachment in wanting:
-        count = sum(map(ports_needed, attachment.wanted.ports))
+        count = _needed(attachment)
         if count > left:
             text = f"attachment {attachment.name}: with its {count} ports this host would publish more than {PORTS_MAX}"
             yield attachment.name, PlanError(f"{text}; publish fewer")
@@ -58,32 +196,36 @@ def _too_many(wanting: Sequence[DesiredAttachment]) -> Iterator[tuple[str, PlanE
             left -= count
 
 
-def _held(desired: DesiredState, known: Promised, failures: Mapping[str, PlanError]) -> Iterator[str]:
+def _needed(attachment: DesiredAttachment) -> int:
+    return sum(map(ports_needed, attachment.wanted.ports))
+
+
+def _held(desired: DesiredState, known: Promised, failures: Iterable[str]) -> Iterator[str]:
     """Yield the attachments that stay as they run: they failed, or they may stand in specs that cannot be read."""
-    failed = {unit.attachment for unit, _ in desired.failures} | failures.keys()
-    decided = {attachment.name for attachment in desired.attachments}
-    return (name for name in sorted(known) if name in failed or (desired.has_faults and name not in decided))
+    failed = {unit.attachment for unit, _ in desired.failures}.union(failures)
+    if desired.has_faults:
+        failed |= known.keys() - {attachment.name for attachment in desired.attachments}
+    return (name for name in sorted(failed) if name in known)
 
 
 def _with_ports(
     desired: DesiredState,
-    networks: Mapping[str, DesiredNetwork],
+    settled: Mapping[str, _Settled],
     asked: Sequence[Demands],
-    chosen: Mapping[str, Sequence[PortBinding]],
     failures: Mapping[str, PlanError],
 ) -> DesiredState:
-    bindings = {d.attachment: (*d.routed, *chosen[d.attachment]) for d in asked if d.attachment not in failures}
     named = [(Unit(attachment=name), error) for name, error in failures.items()]
-    remarks = [(Unit(attachment=d.attachment), text) for d in asked for text in d.remarks]
+    told = {each.attachment: each.remarks for each in asked if each.remarks}
+    told |= {name: each.demands.remarks for name, each in settled.items() if each.demands.remarks}
     return replace(
         desired,
         attachments=tuple(
-            _attachment(attachment, bindings.get(attachment.name, ()))
+            attachment if (found := settled.get(attachment.name)) is None else found.result
             for attachment in desired.attachments
             if attachment.name not in failures
         ),
         failures=tuple(sorted((*desired.failures, *named), key=lambda failure: failure[0])),
-        remarks=(*desired.remarks, *remarks),
+        remarks=(*desired.remarks, *((Unit(attachment=name), text) for name in sorted(told) for text in told[name])),
     )
 
 
@@ -109,19 +251,24 @@ _Place = tuple[str, IPAddress, int]
 
 
 class _PortAssignment(Struct, kw_only=True, dict=True):
-    """One attempt to give everybody their host ports."""
+    """One attempt to give everybody their host ports. standing: those that are not in question."""
 
     promised: Promised
     published: Promised
     host: HostPorts
+    standing: TakenPorts
     chosen: dict[str, list[PortBinding]] = field(default_factory=dict)
     failures: dict[str, PlanError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._taken = TakenPorts()
         self._sockets = Sockets(self.host.sockets)
-        self._running = {_place(binding) for bindings in self.published.values() for binding in bindings}
+        self.has_searched = False
         self._next: dict[tuple[str, tuple[IPAddress, ...]], int] = {}
+
+    @cached_property
+    def _running(self) -> frozenset[_Place]:
+        return frozenset(_place(binding) for bindings in self.published.values() for binding in bindings)
 
     def hold(self, names: Iterator[str]) -> None:
         """Keep what attachments have that stay as they run."""
@@ -160,23 +307,24 @@ class _PortAssignment(Struct, kw_only=True, dict=True):
             obstacle = self._obstacle(name, demand.protocol, host_ip, port)
             if obstacle is not None:
                 text = f"Bind for {before_port(host_ip)}:{port} failed: port is already allocated: {obstacle}"
-                holder = self._taken.holder(demand.protocol, host_ip, port)
+                holder = self._holder(demand.protocol, host_ip, port)
                 return PortTaken(f"attachment {name}: {text}; choose another port", holder or "")
         self._take(name, demand, port)
         return None
 
     def _obstacle(self, name: str, protocol: str, host_ip: IPAddress, port: int) -> str | None:
-        holder = self._taken.holder(protocol, host_ip, port)
+        holder = self._holder(protocol, host_ip, port)
         if holder == name:
             return "it is published twice here"
         if holder is not None:
             return f"attachment {holder} has it"
-        if (protocol, host_ip, port) in self._running:
-            return None
         socket = self._sockets.holder(protocol, host_ip, port)
-        if socket is None:
+        if socket is None or (protocol, host_ip, port) in self._running:
             return None
         return f"a process of this host has {protocol} port {port} of {socket.address or 'all addresses'}"
+
+    def _holder(self, protocol: str, host_ip: IPAddress, port: int) -> str | None:
+        return self._taken.holder(protocol, host_ip, port) or self.standing.holder(protocol, host_ip, port)
 
     def _is_free(self, name: str, demand: PortDemand, port: int) -> bool:
         return all(self._obstacle(name, demand.protocol, host_ip, port) is None for host_ip in demand.host_ips)
@@ -199,6 +347,7 @@ class _PortAssignment(Struct, kw_only=True, dict=True):
         return list(left.values())
 
     def _take_lowest_free(self, name: str, demand: PortDemand) -> PlanError | None:
+        self.has_searched = True
         port = next((port for port in self._candidates(demand) if self._is_free(name, demand, port)), None)
         if port is None:
             first, last = demand.choices or self.host.ephemeral

@@ -11,7 +11,7 @@ from reconciler.ports.demands import ANY
 
 
 class TakenPorts:
-    """Host ports given to attachments; nothing is ever given back."""
+    """Host ports given to attachments."""
 
     def __init__(self) -> None:
         self._holders: defaultdict[tuple[str, int], dict[int, dict[IPAddress, str]]] = defaultdict(dict)
@@ -27,6 +27,9 @@ class TakenPorts:
 
     def take(self, protocol: str, host_ip: IPAddress, port: int, holder: str) -> None:
         self._holders[protocol, host_ip.version].setdefault(port, {}).setdefault(host_ip, holder)
+
+    def give_back(self, protocol: str, host_ip: IPAddress, port: int) -> None:
+        self._holders[protocol, host_ip.version].get(port, {}).pop(host_ip, None)
 
 
 class Sockets:

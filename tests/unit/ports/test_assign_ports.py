@@ -24,7 +24,7 @@ from reconciler.model.wanted import (
     SandboxRef,
 )
 from reconciler.ports import assign as assign_module
-from reconciler.ports.assign import assign_ports
+from reconciler.ports.assign import PortAssigner, assign_ports
 from tests.fakes.desired import attachment, endpoint, host_facts, network
 
 ANY4, ANY6 = IPv4Address(0), IPv6Address(0)
@@ -447,3 +447,48 @@ def test_nobody_shares_a_port_and_choices_last(wanted: dict[str, Sequence[PortWa
     promised = {made.name: made.endpoints[0].ports for made in first.attachments if made.endpoints[0].ports}
     again = assigned(state, promised, promised, host)
     assert (again.attachments, errors(again)) == (first.attachments, errors(first))
+
+
+PORTS = st.one_of(
+    st.builds(port, st.sampled_from([80, 81]), st.sampled_from([0, 0, 8080, 8081])),
+    st.builds(port, st.just(80), st.just(8080), st.just("tcp"), st.sampled_from(["192.0.2.1", "192.0.2.2"])),
+    st.builds(port, st.just(80), st.sampled_from([(8080, 8082), (8081, 8083)])),
+)
+EDITS = st.tuples(
+    st.sampled_from("abcde"),
+    st.none() | st.lists(PORTS, min_size=1, max_size=2),
+    st.sampled_from(["applied", "applied", "applied", "forgotten", "exchanged", "none"]),
+    st.sampled_from([(), (), (BoundSocket(protocol="tcp", address=None, port=8080),)]),
+    st.booleans(),
+)
+
+
+@given(st.lists(EDITS, min_size=2, max_size=10))
+def test_who_assigns_again_and_again_gives_what_a_first_time_gives(edits: Sequence[tuple]) -> None:
+    kept, members = PortAssigner(), dict[str, DesiredAttachment]()
+    promised: dict[str, tuple[PortBinding, ...]] = {}
+    published: dict[str, tuple[PortBinding, ...]] = {}
+    net = front()
+    for name, ports, records, sockets, has_faults in edits:
+        members.pop(name, None)
+        if ports is not None:
+            members[name] = web(name, *ports)
+        given_state = desired(*(members[each] for each in sorted(members)), net=net, has_faults=has_faults)
+        host = replace(HOST, sockets=sockets)
+        for what in ("applied", records):
+            state = kept(given_state, promised, published, host)
+            fresh = assign_ports(given_state, promised, published, host)
+            assert replace(state, failures=()) == replace(fresh, failures=())
+            assert [(unit, str(error)) for unit, error in state.failures] == [
+                (unit, str(error)) for unit, error in fresh.failures
+            ]
+            made = {a.name: tuple(b for e in a.endpoints for b in e.ports) for a in state.attachments}
+            promised = {**promised, **made} if has_faults or state.failures else made
+            published = dict(promised)
+            if what == "forgotten":
+                promised = {}
+            elif what == "none":
+                promised, published = {}, {}
+            elif what == "exchanged" and len(promised) > 1:
+                first, second, *_ = sorted(promised)
+                promised = {**promised, first: promised[second], second: promised[first]}
