@@ -27,6 +27,7 @@ class Rule(StrEnum):
 
     FAULT = "spec-fault"
     EXPECTATION = "expectation-unmet"
+    UNWANTED = "unwanted-change"
     PROBLEM = "not-possible"
     WARNING = "spec-warning"
     REMARK = "no-effect"
@@ -38,6 +39,7 @@ class Rule(StrEnum):
 RULES: Final = {
     Rule.FAULT: "The specs have a fault: what it is about is left as it runs.",
     Rule.EXPECTATION: "The specs do not bring about what they expect of who reaches whom.",
+    Rule.UNWANTED: "The change brings what `--fail-on` names.",
     Rule.PROBLEM: "A host cannot have what the specs declare, or a guard refuses it.",
     Rule.WARNING: "The specs say something that hardly is meant.",
     Rule.REMARK: "What is declared comes to nothing on a host.",
@@ -63,13 +65,17 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class Checked(Struct, frozen=True, kw_only=True):
-    """All that was looked at, and what was found. what: `validate`, `plan` or `review`. hosts: those that a plan was made for."""
+    """All that was looked at, and what was found. what: `validate`, `plan` or `review`. hosts: those that a plan was made for.
+
+    conditions: those of `--fail-on`; the title of what is found of one ends with it.
+    """
 
     what: str
     findings: tuple[Finding, ...]
     files: tuple[str, ...] = ()
     expectations: tuple[Expectation, ...] = ()
     hosts: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
 
 
 def fault_findings(faults: Iterable[SpecError]) -> Iterator[Finding]:

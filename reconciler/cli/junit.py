@@ -1,4 +1,4 @@
-"""Findings as a JUnit report: a test case per spec file, per expectation and, for a plan, per host."""
+"""Findings as a JUnit report: a test case per spec file and expectation and, of plans, per host and condition."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def junit(checked: Checked) -> str:
     _suite(top, "specs", _of_files(checked))
     _suite(top, "expectations", _of_expectations(checked))
     _suite(top, "hosts", _of_hosts(checked))
+    _suite(top, "fail-on", _of_conditions(checked))
     for name in ("tests", "failures", "errors"):
         top.set(name, str(sum(int(suite.get(name, "0")) for suite in top)))
     indent(top)
@@ -62,6 +63,12 @@ def _of_hosts(checked: Checked) -> Iterable[Element]:
         _case("hosts", host, [finding for finding in checked.findings if finding.host == host])
         for host in checked.hosts
     )
+
+
+def _of_conditions(checked: Checked) -> Iterable[Element]:
+    unwanted = [finding for finding in checked.findings if finding.rule is Rule.UNWANTED]
+    for condition in checked.conditions:
+        yield _case("fail-on", condition, [finding for finding in unwanted if finding.title.split()[-1] == condition])
 
 
 def _case(classname: str, name: str, findings: Sequence[Finding]) -> Element:

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final
 
 from reconciler.cli.checkout import in_checkout
 from reconciler.cli.findings import Checked, Finding, Level, Rule, fault_findings, warning_findings
-from reconciler.cli.review_words import BETWEEN, entry_title, field_line, flow_parts, host_parts
+from reconciler.cli.review_words import BETWEEN, entry_title, field_line, flow_parts, host_parts, match_lines
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Disruption
 from reconciler.model.wanted import Source
+from reconciler.review.conditions import Condition, matches
 from reconciler.review.values import HostReview, Review, SharedChange
 from reconciler.status.verdict import undecided
 
 _WARNED: Final = {Disruption.FLAP: "a short loss of traffic", Disruption.RECREATE: "connections are lost"}
 
 
-def checked_review(review: Review) -> Checked:
+def checked_review(review: Review, conditions: Sequence[str] = ()) -> Checked:
     reports = [host.report for host in review.hosts]
     return Checked(
         what="plan" if review.is_of_pass else "review",
-        findings=tuple(review_findings(review)),
+        findings=tuple(review_findings(review, conditions)),
         files=tuple(sorted({file for report in reports for file in report.spec_files})),
         expectations=tuple(dict.fromkeys(chain.from_iterable(report.expectations for report in reports))),
         hosts=tuple(host.host for host in review.hosts),
+        conditions=tuple(conditions),
     )
 
 
-def review_findings(review: Review) -> Iterator[Finding]:
-    """Give errors, then warnings, then notices."""
+def review_findings(review: Review, conditions: Sequence[str] = ()) -> Iterator[Finding]:
+    """Give errors, then warnings, then notices. conditions: of which nothing shall be there."""
     yield from fault_findings(review.faults)
+    for match in matches(review, map(Condition, conditions)):
+        lines = (line.removeprefix(match.condition).lstrip(" :") for line in match_lines(match))
+        title = f"--fail-on {match.condition}"
+        yield Finding(rule=Rule.UNWANTED, level=Level.ERROR, message="\n".join(lines), title=title)
     for host in review.hosts:
         yield from _problems(host, "" if review.is_of_pass else f"{host.host}: ")
     yield from warning_findings(review.warnings)

@@ -51,8 +51,7 @@ def dry_run(context: click.Context, orders: Orders, asked: Asked) -> ExitCode:
         for fault in review.faults:
             log_fault(fault)
         log_spec_warnings(review.warnings)
-    specs_dir = str(invoked.settings.specs_dir)
-    write_out(asked.outputs, partial(_rendered, review, asked.are_objects_wanted, specs_dir))
+    write_out(asked.outputs, partial(_rendered, review, asked, str(invoked.settings.specs_dir)))
     if any(form.name == "github" for form in asked.outputs):
         _add_step_summary(review)
     codes = [issue.exit_code for host in review.hosts for issue in undecided(host.report)]
@@ -109,7 +108,7 @@ def _of_pass(settings: Settings, asked: Asked, orders: Orders) -> Review:
     return review
 
 
-def _rendered(review: Review, are_objects_wanted: bool, specs_dir: str, name: str, is_coloured: bool) -> str:
+def _rendered(review: Review, asked: Asked, specs_dir: str, name: str, is_coloured: bool) -> str:
     match name:
         case "json":
             from reconciler.cli.review_json import review_json
@@ -124,14 +123,14 @@ def _rendered(review: Review, are_objects_wanted: bool, specs_dir: str, name: st
             from reconciler.cli.review_findings import review_findings
             from reconciler.cli.review_words import sum_line
 
-            return workflow_commands(review_findings(review), sum_line(review))
+            return workflow_commands(review_findings(review, asked.fail_on), sum_line(review))
         case "sarif" | "junit":
             from reconciler.cli.review_findings import checked_review
 
-            return for_machines(name, checked_review(review), specs_dir)
+            return for_machines(name, checked_review(review, asked.fail_on), specs_dir)
     from reconciler.cli.review_text import review_text
 
-    return review_text(review, is_coloured=is_coloured, are_objects_wanted=are_objects_wanted)
+    return review_text(review, is_coloured=is_coloured, are_objects_wanted=asked.are_objects_wanted)
 
 
 def _add_step_summary(review: Review) -> None:

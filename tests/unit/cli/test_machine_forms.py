@@ -91,9 +91,10 @@ def test_a_review_is_told_to_machines(
 ) -> None:
     monkeypatch.chdir(make_repository(tmp_path, BEFORE, AFTER))
 
-    code = main(["--dry-run", "--against", "git:HEAD~1", "--output", "sarif=r.sarif", "--output", "junit=r.xml"])
+    forms = ("--output", "sarif=r.sarif", "--output", "junit=r.xml")
+    code = main(["--dry-run", "--against", "git:HEAD~1", "--fail-on", "delete,flap", *forms])
 
-    assert code == ExitCode.OK
+    assert code == ExitCode.GUARDED
     sarif, junit = Path("r.sarif").read_text(), Path("r.xml").read_text()
     assert sarif == (GOLDEN / "review.sarif").read_text()
     assert junit == (GOLDEN / "review.junit.xml").read_text()
@@ -101,7 +102,11 @@ def test_a_review_is_told_to_machines(
     assert ("spec-change", "note", "specs/apps.yaml", 5, 5) in found
     assert ("effect-on-host", "warning", "specs/nets.yaml", 5, 5) in found, "on no line of its own: at the first change"
     cases = check_junit(junit)
-    assert [*cases] == ["specs/apps.yaml", "specs/nets.yaml", "alpha", "beta"]
+    assert [(name, case.findtext("failure")) for name, case in cases.items()] == [
+        *((name, None) for name in ("specs/apps.yaml", "specs/nets.yaml", "alpha", "beta")),
+        ("delete", "error: --fail-on delete: network old"),
+        ("flap", None),
+    ]
     assert "outside → web:80/tcp" in (cases["alpha"].findtext("system-out") or "")
 
 
