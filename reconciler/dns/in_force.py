@@ -26,7 +26,9 @@ T = TypeVar("T")
 
 
 class ZonesInForce:
-    """What is in force is of one digest at a time. sandboxes: by name. host_servers: see `Zones`."""
+    """What is in force is of one digest at a time. sandboxes: by name. host_servers: asked from the host's namespace, so a stub on
+    its loopback will do.
+    """
 
     def __init__(self) -> None:
         self.digest = ""
@@ -40,7 +42,7 @@ class ZonesInForce:
 
         Raises ZonesUnreadable, everything being as before.
         """
-        before, rows = self._rows, read_rows(text) if text else ZoneRows()
+        before, rows = self._rows, read_rows(text)
         changed = _differing(before.networks, rows.networks), _differing(before.sandboxes, rows.sandboxes)
         return self._put(rows, zones_digest(text), *changed)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, ip_address, ip_network
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
@@ -70,23 +70,6 @@ class SandboxZone(Struct, frozen=True, kw_only=True):
     subnets: tuple[IPNetwork, ...] = ()
 
 
-class Zones(Struct, frozen=True, kw_only=True):
-    """All of one host. host_servers: asked from the host's namespace, so a stub on its loopback will do."""
-
-    networks: tuple[NetworkZone, ...] = ()
-    sandboxes: tuple[SandboxZone, ...] = ()
-    host_servers: tuple[IPAddress, ...] = ()
-
-
-def zone_rows(zones: Zones) -> ZoneRows:
-    """Return the text form, row by row."""
-    return ZoneRows(
-        host_servers=servers_row(zones.host_servers),
-        networks={network.name: tuple(map(endpoint_row, network.endpoints)) for network in zones.networks},
-        sandboxes={sandbox.name: sandbox_row(sandbox) for sandbox in zones.sandboxes},
-    )
-
-
 def zones_digest(text: str) -> str:
     """Return a digest of a text: what a server says is in force can be compared with what shall be."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -112,23 +95,35 @@ def sandbox_row(sandbox: SandboxZone) -> str:
     return json_row([sandbox.name, sandbox.ns, sandbox.networks, sandbox.links, servers, *flags, subnets])
 
 
-def parse_zones(text: str) -> Zones:
-    """Read the text form. Raises ZonesUnreadable."""
-    return zones_of(read_rows(text))
+class RawZones:
+    """The text form, of which rows are not looked at before somebody asks for them. Raises ZonesUnreadable."""
+
+    def __init__(self, text: str) -> None:
+        """text: "" for no zones."""
+        self.host_servers = "[]"
+        self.networks: dict[str, list[Any]] = {}
+        self.sandboxes: dict[str, Any] = {}
+        with readable():
+            document: Any = (
+                json.loads(text) if text else {"format": FORMAT, "host_servers": [], "networks": (), "sandboxes": ()}
+            )
+            if document["format"] not in _READABLE:
+                raise ZonesUnreadable(
+                    f"zones are of format {document['format']!r}, this server reads {FORMAT}; restart the server"
+                )
+            self.host_servers = json_row(document["host_servers"])
+            self.networks = {_string(name): rows for name, rows in document["networks"]}
+            self.sandboxes = {_string(row[0]): row for row in document["sandboxes"]}
 
 
 def read_rows(text: str) -> ZoneRows:
-    """Split the text form into its rows. Raises ZonesUnreadable."""
+    """Split the text form into its rows, "" for no zones. Raises ZonesUnreadable."""
+    raw = RawZones(text)
     with readable():
-        document = json.loads(text)
-        if document["format"] not in _READABLE:
-            raise ZonesUnreadable(
-                f"zones are of format {document['format']!r}, this server reads {FORMAT}; restart the server"
-            )
         return ZoneRows(
-            host_servers=json_row(document["host_servers"]),
-            networks={_string(name): tuple(map(json_row, rows)) for name, rows in document["networks"]},
-            sandboxes={_string(row[0]): json_row(row) for row in document["sandboxes"]},
+            host_servers=raw.host_servers,
+            networks={name: tuple(map(json_row, rows)) for name, rows in raw.networks.items()},
+            sandboxes={name: json_row(row) for name, row in raw.sandboxes.items()},
         )
 
 
@@ -141,17 +136,6 @@ def readable() -> Iterator[None]:
         raise ZonesUnreadable(
             f"zones cannot be read ({cause!r}); run `reconcile` to have them written again"
         ) from cause
-
-
-def zones_of(rows: ZoneRows) -> Zones:
-    """Return what rows stand for, by name. Raises ZonesUnreadable."""
-    return Zones(
-        networks=tuple(
-            NetworkZone(name=name, endpoints=read_endpoints(each)) for name, each in sorted(rows.networks.items())
-        ),
-        sandboxes=tuple(read_sandbox(row) for _, row in sorted(rows.sandboxes.items())),
-        host_servers=read_servers(rows.host_servers),
-    )
 
 
 def read_endpoints(

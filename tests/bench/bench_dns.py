@@ -21,8 +21,9 @@ from statistics import median
 from typing import Final
 
 from reconciler.dns import launch
-from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones, zone_rows
+from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint
 from reconciler.model.identifiers import NsRef
+from tests.fakes.zones import Zones, zone_rows
 from tests.machine import Machine
 from tests.private_namespaces import enter_private_machine
 from tests.waiting import eventually

@@ -24,10 +24,11 @@ from reconciler.dns import control, launch
 from reconciler.dns.changes import zone_changes
 from reconciler.dns.stream import STREAMS_SANDBOX_MAX
 from reconciler.dns.upstream import IN_FLIGHT_SANDBOX_MAX
-from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, Zones, zone_rows, zones_digest
+from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, zones_digest
 from reconciler.errors import ResolverError
 from reconciler.model.identifiers import NsRef
 from reconciler.model.zone_rows import ZoneRows
+from tests.fakes.zones import Zones, zone_rows
 from tests.kernel.dns_upstream import Behaviour, Upstream, garbage, lies, silence, truth
 from tests.machine import Machine
 from tests.waiting import eventually, patient, within

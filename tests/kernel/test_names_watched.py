@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.dns import launch
-from reconciler.dns.zones import parse_zones
 from tests.command_line import Reconcile
+from tests.fakes.zones import parse_zones
 from tests.kernel.test_names import SCENARIO, dig, kill, server
 from tests.machine import Machine
 from tests.waiting import eventually

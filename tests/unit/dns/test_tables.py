@@ -8,13 +8,14 @@ import pytest
 from msgspec.structs import replace
 
 from reconciler.dns.tables import NameCompiler, kept_tables
-from reconciler.dns.zones import Zones, parse_zones, zones_digest
+from reconciler.dns.zones import zones_digest
 from reconciler.model.containers import Container
 from reconciler.model.desired import DesiredAttachment, DesiredNetwork, DesiredState
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, NameTables, Unit
 from reconciler.model.observed import SandboxFact
 from reconciler.model.wanted import NetworkMode
+from tests.fakes.zones import Zones, parse_zones
 from tests.unit.dns.test_zones import HOST, attachment, network
 
 DECLARED = frozenset({Unit(attachment="web"), Unit(network="front")})

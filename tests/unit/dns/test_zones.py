@@ -11,16 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from reconciler.dns.compile_zones import RowCompiler
-from reconciler.dns.zones import (
-    NetworkZone,
-    SandboxZone,
-    ServedEndpoint,
-    Zones,
-    ZonesUnreadable,
-    parse_zones,
-    zone_rows,
-    zones_of,
-)
+from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, ZonesUnreadable
 from reconciler.model.desired import (
     DesiredAttachment,
     DesiredEndpoint,
@@ -44,6 +35,7 @@ from reconciler.model.wanted import (
     SandboxKind,
     SandboxRef,
 )
+from tests.fakes.zones import Zones, parse_zones, zone_rows, zones_of
 
 HOST = HostFacts(
     name="h",
@@ -275,7 +267,6 @@ def corrupted(**changes: object) -> str:
 
 
 UNREADABLE = {
-    "empty": "",
     "list": "[]",
     "no keys": "{}",
     "null": "null",
