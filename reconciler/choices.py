@@ -9,11 +9,11 @@ from msgspec.structs import replace
 from reconciler.drivers.remote_told import with_plugins
 from reconciler.errors import AddressesAwaited, PortTaken, ReconcilerError
 from reconciler.facts import Facts
+from reconciler.incremental import Kept
 from reconciler.ipam.assign import Assigner
 from reconciler.ipam.held import Published, of_attachments, with_held
 from reconciler.ipam.leases import Leases, leases
 from reconciler.ipam.promises import Promises
-from reconciler.last_answer import LastAnswers
 from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import DesiredState
 from reconciler.model.objects import Unit
@@ -26,7 +26,7 @@ class Choices:
     """Chooses again and again: what depends on nothing that has changed is as it was, a new one chooses the same from nothing."""
 
     def __init__(self) -> None:
-        self._ask, self._ask_at_last = LastAnswers(), LastAnswers()
+        self._ask, self._ask_at_last = Kept(), Kept()
         self._assign, self._assign_ports = Assigner(), PortAssigner()
 
     def __call__(

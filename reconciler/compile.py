@@ -18,7 +18,7 @@ from reconciler.firewall.elements import endpoint_elements, firewall_rules, link
 from reconciler.firewall.sources import endpoint_sources, network_sources, overlay_sources
 from reconciler.firewall.tunnels import tunnel_elements
 from reconciler.host_settings import overridden, still_heeding, switch_of
-from reconciler.incremental import Made, Table
+from reconciler.incremental import Kept, Made, Table
 from reconciler.ipam.promises import (
     SysctlPromise,
     endpoint_record,
@@ -26,7 +26,6 @@ from reconciler.ipam.promises import (
     sandbox_record,
     sysctl_record,
 )
-from reconciler.last_answer import LastAnswers
 from reconciler.model.desired import (
     DesiredAttachment,
     DesiredEndpoint,
@@ -87,7 +86,7 @@ class Compiler:
     def __init__(self) -> None:
         self._last: tuple[DesiredState, Mapping[NsRef, SandboxFact], Compiled] | None = None
         self._host: HostFacts | None = None
-        self._ask = LastAnswers()
+        self._ask = Kept()
         self._networks: Made[str, Part] = Made(_part_of(_network_objects))
         self._ways: Made[str, _Way] = Made(_way_to_remotes)
         self._remotes: Made[tuple[str, str], Part] = Made(_remote_part)

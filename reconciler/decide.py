@@ -19,13 +19,12 @@ from reconciler.errors import ReconcilerError
 from reconciler.facts import Facts
 from reconciler.firewall.published import published_ports
 from reconciler.guard.obey import obeyed
-from reconciler.incremental import Later, Table, Union, changed_keys
+from reconciler.incremental import Kept, Later, Table, Union, changed_keys
 from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_promises, unpromised
 from reconciler.ipam.gateway_network import GatewayJoiner
 from reconciler.ipam.held import Published
 from reconciler.ipam.leases import Leases
 from reconciler.ipam.promises import Promises, merged
-from reconciler.last_answer import LastAnswers
 from reconciler.model.cluster import ClusterState, Place
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST, NsRef
@@ -79,7 +78,7 @@ class Decider:
 
     def __init__(self) -> None:
         self._is_doubted = False
-        self._ask, self._choose, self._compiler = LastAnswers(), Choices(), Compiler()
+        self._ask, self._choose, self._compiler = Kept(), Choices(), Compiler()
         self._join_gateway = GatewayJoiner()
         self._compiled: Union[PartName, Key, Object] = Union(objects_differ)
         self._all: Union[tuple[int], Key, Object] = Union(objects_differ)

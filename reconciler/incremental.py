@@ -21,11 +21,12 @@ from collections.abc import (
 )
 from enum import Enum
 from functools import cached_property
-from typing import Any, Final, Generic, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, cast
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 P = TypeVar("P", bound=tuple[Any, ...])
+Q = ParamSpec("Q")
 X = TypeVar("X", bound=Hashable)
 
 
@@ -219,6 +220,20 @@ class Made(Generic[K, V]):
             # Tuples compare identical members without calling their __eq__, so the usual hit costs nothing.
             self._known[key] = before if before is not None and before[0] == given else (given, self._make(*given))
         return {key: made for key, (_, made) in self._known.items()}
+
+
+class Kept:
+    """Calls pure functions: one that is asked the same again gives its last answer."""
+
+    def __init__(self) -> None:
+        self._last: dict[object, tuple[tuple[tuple[object, ...], dict[str, object]], Any]] = {}
+
+    def __call__(self, function: Callable[Q, V], *args: Q.args, **kwargs: Q.kwargs) -> V:
+        asked, last = (args, kwargs), self._last.get(function)
+        if last is None or last[0] != asked:
+            last = self._last[function] = (asked, function(*args, **kwargs))
+        answer: V = last[1]
+        return answer
 
 
 class Union(Generic[P, K, V]):

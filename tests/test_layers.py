@@ -18,7 +18,7 @@ PACKAGE = "reconciler"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("model", "last_answer", "incremental"),
+    ("model", "incremental"),
     ("records",),
     ("settings",),
     ("spec", "ipam", "drivers", "plan", "firewall", "sandbox", "ports", "reach"),
@@ -40,7 +40,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 PURE = (
     "model",
-    "last_answer",
     "incremental",
     "records",
     "spec",

@@ -8,7 +8,7 @@ from typing import TypeVar
 from msgspec import Struct, field
 
 from reconciler.errors import AddressesAwaited, PlanError, PoolOverlap, ReconcilerError
-from reconciler.incremental import changed_keys
+from reconciler.incremental import Kept, changed_keys
 from reconciler.ipam.addresses import Chosen, Demand, chosen_addresses
 from reconciler.ipam.default_routes import ways_out
 from reconciler.ipam.elsewhere import Elsewhere, elsewhere
@@ -21,7 +21,6 @@ from reconciler.ipam.promises import EndpointKey, EndpointPromise, NetworkPromis
 from reconciler.ipam.reach import reach_remarks
 from reconciler.ipam.standing import Standing, stands
 from reconciler.ipam.tunnels import tunnels
-from reconciler.last_answer import LastAnswer
 from reconciler.model.cluster import ALONE, ClusterState
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
 from reconciler.model.identifiers import HOST, NsRef, attachment_id, endpoint_id, veth_link_name
@@ -76,8 +75,7 @@ class Assigner:
     """`assign` for one who asks again. What stands is not decided again, and what is decided as before is the very same value."""
 
     def __init__(self) -> None:
-        self._choose_networks, self._remarks = LastAnswer(desired_networks), LastAnswer(_remarks)
-        self._elsewhere = LastAnswer(elsewhere)
+        self._ask = Kept()
         self._standing = Standing()
         self._before: _Given | None = None
         self._decided = _Decided()
@@ -93,8 +91,15 @@ class Assigner:
         leases: Leases = NO_LEASES,
     ) -> DesiredState:
         before, self._before = self._before, None  # were it to raise, all would be decided anew
-        networks, lost = self._choose_networks(
-            wanted.networks, _joined_sublinks(wanted), host, promises.networks, cluster, leases, wanted.has_faults
+        networks, lost = self._ask(
+            desired_networks,
+            wanted.networks,
+            _joined_sublinks(wanted),
+            host,
+            promises.networks,
+            cluster,
+            leases,
+            wanted.has_faults,
         )
         given = _Given(
             wanted=wanted,
@@ -148,7 +153,7 @@ class Assigner:
             more = _promises_to(new, given.promises)
             asking, again, promised = [*more.values()], again | new, {**promised, **more}
         found = _choose_for(
-            given, sorted(again), promised, unread, others=self._elsewhere(given.cluster), standing=self._standing
+            given, sorted(again), promised, unread, others=self._ask(elsewhere, given.cluster), standing=self._standing
         )
         known = self._decided.attachments
         left_out = again - found.attachments.keys()
@@ -178,7 +183,7 @@ class Assigner:
             nodes=_nodes(given.cluster),
             tunnels=tunnels(host, wanted.networks, _joined(attachments, wanted, given.promises), given.cluster),
             has_faults=wanted.has_faults,
-            remarks=self._remarks(networks, given.promises.networks, host),
+            remarks=self._ask(_remarks, networks, given.promises.networks, host),
         )
 
 

@@ -8,7 +8,6 @@ from msgspec import Struct, field
 
 from reconciler.incremental import Made, Union
 from reconciler.kernel.neighbours import EntryKey
-from reconciler.last_answer import LastAnswer
 from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Key, Object, SandboxFile, Seen
@@ -36,7 +35,7 @@ class Overlay(Struct, frozen=True, kw_only=True):
 
     ns: NsRef
     seen: View
-    objects: LastAnswer[[Peers], Keyed]
+    objects: Callable[[Peers], Keyed]
 
     def devices(self) -> dict[int, str]:
         """Give the names of our VXLAN devices, by index."""

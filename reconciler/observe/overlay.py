@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from reconciler.errors import ReconcilerError
+from reconciler.incremental import Kept
 from reconciler.kernel.links import Link
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.vxlan import vxlan_data
-from reconciler.last_answer import LastAnswer
 from reconciler.model.identifiers import OVERLAY_PREFIX, NsRef
 from reconciler.model.objects import Namespace, Seen, Vxlan
 from reconciler.model.observed import Keyed, keyed
@@ -65,7 +65,7 @@ def _overlay(namespaces: Namespaces, ns: NsRef) -> Overlay | None:
         return None
     seen = view(namespaces, ns)
     settings = tuple(forwarding_sysctls(namespaces, ns))
-    return Overlay(ns=ns, seen=seen, objects=LastAnswer(partial(_objects, ns, seen, settings)))
+    return Overlay(ns=ns, seen=seen, objects=partial(Kept(), partial(_objects, ns, seen, settings)))
 
 
 def _objects(ns: NsRef, seen: View, settings: tuple[Seen, ...], peers: Peers) -> Keyed:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.incremental import Made, Table, Union, changed_keys
+from reconciler.incremental import Kept, Made, Table, Union, changed_keys
 
 keys = st.integers(0, 5)
 entries = st.dictionaries(keys, st.integers(0, 3))
@@ -105,3 +105,16 @@ def test_values_are_told_apart_as_the_table_is_told() -> None:
     union: Union[tuple[int], str, int] = Union(differ)
     union({(0,): {"a": 1}})
     assert union({(0,): {"a": True}})["a"] is True
+
+
+def test_a_function_is_asked_again_only_for_something_else() -> None:
+    asked = []
+
+    def double(text: str) -> str:
+        asked.append(text)
+        return text * 2
+
+    kept = Kept()
+    answers = [kept(double, "x"), kept(double, text="x"), kept(len, "x"), kept(double, text="x"), kept(double, "y")]
+    assert answers == ["xx", "xx", 1, "xx", "yy"]
+    assert asked == ["x", "x", "y"]
