@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import insort
+from collections.abc import Callable, Mapping, Sequence
 from operator import is_
 
 from msgspec.structs import replace
 
 from reconciler.cluster.question import Reading
-from reconciler.incremental import Made
 from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
 from reconciler.model.desired import RemoteEndpoint
 from reconciler.model.objects import IPAddress, IPInterface
@@ -16,7 +16,7 @@ from reconciler.model.subnets import is_reserved
 
 
 class NetworkFolder:
-    """What is below one network, put together again where something in it has changed.
+    """What is below one network: of thousands of endpoints those alone are placed that came, until the network changes.
 
     network: None where its own record is missing or no good. faults: path and reason of what was left out.
     """
@@ -25,34 +25,73 @@ class NetworkFolder:
         self.network: GlobalNetwork | None = None
         self.faults: tuple[tuple[str, str], ...] = ()
         self._given: tuple[object, ...] = (None, None, None)
-        self._refusals: dict[Reading, str] = {}
-        self._remotes: Made[str, RemoteEndpoint] = Made(_remote)
+        self._remotes: dict[str, RemoteEndpoint] = {}
+        self._forget()
 
     def take(self, declared: GlobalNetwork | None, readings: Sequence[Reading], vteps: Mapping[str, IPAddress]) -> bool:
-        """Return whether anything is otherwise. Whether an endpoint fits in is asked once, until its network changes.
-
-        vteps: where the other hosts are reached that are alive as far as anybody knows.
-        """
+        """Return whether anything is otherwise. vteps: where the other hosts are reached that are alive as far as anybody knows."""
         before, self._given = self._given, (declared, readings, vteps)
         if all(map(is_, before, self._given)):
             return False
-        known, refusal = self._refusals if before[0] is declared else {}, _refusal_of(declared)
-        endpoints = {each: each.content for each in readings if isinstance(each.content, ClusterEndpoint)}
-        self._refusals = {each: known[each] if each in known else refusal(one) for each, one in endpoints.items()}
-        clashing = frozenset(_clashing([each for each in endpoints if not self._refusals[each]]))
-        clash = "another endpoint has its id, MAC address or address"
-        refused = {each: reason or clash for each, reason in self._refusals.items() if reason or each in clashing}
-        self.faults = tuple((each.path, reason) for each, reason in refused.items())
-        placed = tuple(one for each, one in endpoints.items() if each not in refused)
-        remotes = self._remotes({one.id: (one, vteps[one.host]) for one in placed if one.host in vteps})
+        is_other = before[0] is not declared or before[2] is not vteps
+        if is_other or self._is_clashing or not self._is_brought_up_to_date(declared, readings, vteps):
+            self._forget()
+            self._place(readings, declared, vteps)
+        placed = [each.content for each in readings if each not in self._refused]
         network = declared and replace(
             declared,
-            members=tuple(each.content for each in readings if isinstance(each.content, Member)),
-            endpoints=placed,
-            remote_endpoints=tuple(map(remotes.__getitem__, sorted(remotes))),
+            members=tuple(each for each in placed if isinstance(each, Member)),
+            endpoints=tuple(each for each in placed if isinstance(each, ClusterEndpoint)),
+            remote_endpoints=tuple(map(self._remotes.__getitem__, self._ids)),
         )
         self.network = self.network if network == self.network else network
+        self.faults = tuple((each.path, reason) for each, reason in self._refused.items())
         return True
+
+    def _forget(self) -> None:
+        self._former, self._remotes = self._remotes, {}
+        self._ids: list[str] = []
+        self._known: set[Reading] = set()
+        self._refused: dict[Reading, str] = {}
+        self._marks: set[str] = set()
+        self._is_clashing = False
+
+    def _is_brought_up_to_date(
+        self, declared: GlobalNetwork | None, readings: Sequence[Reading], vteps: Mapping[str, IPAddress]
+    ) -> bool:
+        """Return False where one came that shares something with another: which of them was the first, all together say."""
+        for each in self._known.difference(readings):
+            self._take_out(each)
+        self._place([each for each in readings if each not in self._known], declared, vteps)
+        return not self._is_clashing
+
+    def _place(
+        self, readings: Sequence[Reading], declared: GlobalNetwork | None, vteps: Mapping[str, IPAddress]
+    ) -> None:
+        refusal = _refusal_of(declared)
+        for each in readings:
+            self._known.add(each)
+            if not isinstance(each.content, ClusterEndpoint):
+                continue
+            reason, vtep = refusal(each.content), vteps.get(each.content.host)
+            if not reason and not self._marks.isdisjoint(each.marks):
+                reason, self._is_clashing = "another endpoint has its id, MAC address or address", True
+            if reason:
+                self._refused[each] = reason
+                continue
+            self._marks |= each.marks
+            if vtep is not None:
+                remote = _remote(each.content, vtep)
+                former = self._former.get(remote.id)
+                self._remotes[remote.id] = former if former is not None and former == remote else remote
+                insort(self._ids, remote.id)
+
+    def _take_out(self, reading: Reading) -> None:
+        self._known.discard(reading)
+        if self._refused.pop(reading, None) is None and isinstance(reading.content, ClusterEndpoint):
+            self._marks -= reading.marks
+            if self._remotes.pop(reading.content.id, None) is not None:
+                self._ids.remove(reading.content.id)
 
 
 def _remote(endpoint: ClusterEndpoint, vtep: IPAddress) -> RemoteEndpoint:
@@ -67,18 +106,6 @@ def _remote(endpoint: ClusterEndpoint, vtep: IPAddress) -> RemoteEndpoint:
         ipv6=endpoint.ipv6,
         names=endpoint.names,
     )
-
-
-def _clashing(readings: Sequence[Reading]) -> Iterator[Reading]:
-    """Yield those that share a mark with one before them."""
-    if len(frozenset().union(*(each.marks for each in readings))) == sum(len(each.marks) for each in readings):
-        return
-    used: set[str] = set()
-    for reading in readings:
-        if used.isdisjoint(reading.marks):
-            used |= reading.marks
-        else:
-            yield reading
 
 
 def _refusal_of(declared: GlobalNetwork | None) -> Callable[[ClusterEndpoint], str]:
