@@ -102,9 +102,17 @@ def test_a_dual_stack_network_carries_both_families(pair: Cluster, machine: Mach
     heir, moved = replace(db, name="heir"), replace(db, interfaces=("10.9.0.4/24", "fd09::4/64"))
     pair.converge(web, moved, heir)
 
+    assert eventually(
+        lambda: _all_ports_forward(machine, pair.hosts["B"].ns_of(lan))
+    )  # the kernel has them do so a bit later
     for target in ("10.9.0.3", "fd09::3"):
         first = machine.run("web", "ping", "-n", "-q", "-c", "1", "-W", "1", target, check=False)
         assert first.returncode == 0, f"{target} has another MAC on the other host, and web was told"
+
+
+def _all_ports_forward(machine: Machine, ns: str) -> bool:
+    ports = machine.ip_json(ns, "-details", "link", "show", "master", "br0")
+    return bool(ports) and all(port["linkinfo"]["info_slave_data"]["state"] == "forwarding" for port in ports)
 
 
 def test_the_underlay_may_be_ipv6(machine: Machine) -> None:
