@@ -12,8 +12,6 @@ from urllib.request import urlopen
 
 import pytest
 
-from reconciler.container_engine.client import DEFAULT_SOCKETS
-from reconciler.container_engine.client import ContainerEngine as Client
 from reconciler.errors import ExitCode
 from tests.command_line import Reconcile
 from tests.container_engines.engines import ContainerEngine, Docker, running
@@ -77,22 +75,6 @@ def soon(condition: Callable[[], object]) -> bool:
 
 
 # One pass
-
-
-def test_engine_is_dockers_where_it_is_and_podmans_otherwise(machine: Machine, tmp_path: Path) -> None:
-    docker, podman = DEFAULT_SOCKETS
-    assert Client().socket == docker
-    podman.parent.mkdir(exist_ok=True)  # the engine of other tests makes it too
-    try:
-        podman.touch()
-        assert Client().socket == podman
-        docker.touch()
-        assert Client().socket == docker
-        assert Client(tmp_path / "other").socket == tmp_path / "other"
-    finally:
-        podman.unlink()
-        podman.parent.rmdir()
-        docker.unlink(missing_ok=True)
 
 
 def test_container_is_joined_told_its_names_and_left_as_it_was(
