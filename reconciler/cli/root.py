@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from collections.abc import Sequence
 from typing import Final
@@ -195,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     configure_logs(0, "text")
     gc.set_threshold(*_COLLECTOR)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it looks for some in every package of the host
     try:
         result = reconcile.main(args=arguments, prog_name="reconcile", standalone_mode=False)
     except click.UsageError as error:

@@ -355,8 +355,10 @@ def _port_faults(spec: AttachmentSpec) -> Iterator[Fault]:
 
 
 def network_mode(spec: AttachmentSpec, networks: NetworkTable) -> NetworkMode:
-    names = {spec.network_mode, *(network_name(key, networks) for key in spec.networks)}
-    return next((mode for mode in (NetworkMode.HOST, NetworkMode.NONE) if mode in names), NetworkMode.NETWORKS)
+    names = {spec.network_mode, *[network_name(key, networks) for key in spec.networks]}
+    if NetworkMode.HOST in names:
+        return NetworkMode.HOST
+    return NetworkMode.NONE if NetworkMode.NONE in names else NetworkMode.NETWORKS
 
 
 def _endpoint_faults(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[Fault]:
