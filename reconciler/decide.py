@@ -17,12 +17,11 @@ from reconciler.dns.tables import kept_tables
 from reconciler.drivers.remote_told import connecting_plugins, plugin_nodes, plugin_scopes
 from reconciler.errors import ReconcilerError
 from reconciler.facts import Facts
-from reconciler.firewall.published import published_ports
+from reconciler.firewall.published import PublishedPorts
 from reconciler.guard.obey import obeyed
 from reconciler.incremental import Kept, Later, Table, Union, changed_keys
 from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_promises, unpromised
 from reconciler.ipam.gateway_network import GatewayJoiner
-from reconciler.ipam.held import Published
 from reconciler.ipam.leases import Leases
 from reconciler.ipam.promises import Promises, merged
 from reconciler.model.cluster import ClusterState, Place
@@ -39,7 +38,6 @@ from reconciler.model.objects import (
     objects_differ,
     seen_differ,
 )
-from reconciler.model.observed import Keyed
 from reconciler.model.plan import Plan
 from reconciler.model.wanted import NetworkMode, WantedState
 from reconciler.model.words import some
@@ -79,7 +77,7 @@ class Decider:
     def __init__(self) -> None:
         self._is_doubted = False
         self._ask, self._choose, self._compiler = Kept(), Choices(), Compiler()
-        self._join_gateway = GatewayJoiner()
+        self._join_gateway, self._published_ports = GatewayJoiner(), PublishedPorts()
         self._compiled: Union[PartName, Key, Object] = Union(objects_differ)
         self._all: Union[tuple[int], Key, Object] = Union(objects_differ)
         self._seen: Union[tuple[int], Key, Seen] = Union(seen_differ)
@@ -109,7 +107,7 @@ class Decider:
         wanted, cluster = self._in_cluster(wanted, facts)
         wanted = self._ask(self._join_gateway.__call__, wanted, facts.records.plugins.answers)
         promises = self._promises(wanted, facts, cluster)
-        published = self._ask(_published_ports, facts.firewall)
+        published = self._ask(self._published_ports.__call__, facts.firewall)
         desired, leased = self._choose(wanted, facts, promises, cluster, published, sources)
         shared = Shared(cluster=cluster, wanted=self._records_there(wanted, desired, cluster, facts.place))
         boundaries = Boundaries(
@@ -212,10 +210,6 @@ def _with_published(kept: Promises, cluster: ClusterState) -> Promises:
     """What this host published counts where its own store forgot it."""
     published = published_promises(cluster)
     return merged(kept, published) if published.endpoints else kept
-
-
-def _published_ports(firewall: Keyed) -> Published:
-    return published_ports(firewall.values())
 
 
 def _still_to_be_told(cluster: ClusterState, facts: Facts) -> Iterator[KvRecord]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from reconciler.firewall.notation import VALUE_SEPARATOR
+from reconciler.incremental import Made, indexed
 from reconciler.model.desired import PortBinding
-from reconciler.model.objects import FirewallElement, IPAddress, Seen, Unit
+from reconciler.model.objects import FirewallElement, IPAddress, Key, Seen, Unit
 
 _ANY: Final[Mapping[str, IPAddress]] = {"published_any4": IPv4Address(0), "published_any6": IPv6Address(0)}
 _HOST: Final = ("published_host4", "published_host6")
+_SETS: Final = frozenset((*_ANY, *_HOST))
 
 Translation = tuple[PortBinding, IPAddress]
 """A published port, and the address that it leads to."""
@@ -40,9 +41,27 @@ def _host_ip(element: FirewallElement) -> tuple[IPAddress | None, tuple[str, ...
     return None, ()
 
 
-def published_ports(seen: Iterable[Seen]) -> dict[Unit, tuple[PortBinding, ...]]:
-    """Return the published ports of each endpoint."""
-    found: defaultdict[Unit, list[PortBinding]] = defaultdict(list)
-    for unit, (binding, _) in translations(seen):
-        found[unit].append(binding)
-    return {unit: tuple(bindings) for unit, bindings in found.items()}
+class PublishedPorts:
+    """The published ports of each endpoint. Elements that are as before are not read again."""
+
+    def __init__(self) -> None:
+        self._made: Made[Unit, tuple[PortBinding, ...]] = Made(_bindings)
+
+    def __call__(self, seen: Mapping[Key, Seen]) -> Mapping[Unit, tuple[PortBinding, ...]]:
+        by_endpoint = indexed(seen, _endpoint)
+        return self._made({unit: tuple(seen[key] for key in keys) for unit, keys in by_endpoint.items()})
+
+
+def _endpoint(_: Key, seen: Seen) -> Iterator[Unit]:
+    """Yield whose port an element publishes, if it does."""
+    element = seen.object
+    if isinstance(element, FirewallElement) and element.set_name in _SETS and element.value and element.unit.attachment:
+        yield element.unit
+
+
+def _bindings(*seen: Seen) -> tuple[PortBinding, ...]:
+    return tuple(sorted((binding for _, (binding, _) in translations(seen)), key=_order))
+
+
+def _order(binding: PortBinding) -> tuple[str, int, int, int]:
+    return binding.protocol, binding.host_ip.version, int(binding.host_ip), binding.host_port

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from reconciler.apply.flows import is_stale
 from reconciler.firewall.elements import endpoint_elements
-from reconciler.firewall.published import published_ports
+from reconciler.firewall.published import PublishedPorts
 from reconciler.flows import StaleFlows, stale_flows
 from reconciler.kernel.conntrack import Direction, Flow
 from reconciler.model.desired import PortBinding
@@ -57,7 +57,7 @@ TRANSLATED = flow((CLIENT, 5000, HOST, 8080), (CONTAINER, 80, CLIENT, 5000))
 def test_elements_tell_back_what_they_publish() -> None:
     ports = (binding(8080, 80), binding(8080, 80, "::"), binding(53, 53, "127.0.0.1", "udp"), binding(0, 99))
 
-    assert published_ports(seen(published(*ports)).values()) == {Unit(network="front", attachment="web"): ports[:3]}
+    assert PublishedPorts()(seen(published(*ports))) == {Unit(network="front", attachment="web"): ports[:3]}
 
 
 def test_nothing_is_stale_when_nothing_changed() -> None:
