@@ -107,9 +107,11 @@ def look_into_sandboxes(
     if left := list(_left_behind(promises.sandboxes, asked, namespaces)):
         asked = {**dict.fromkeys(left, frozenset[str]()), **asked}
     memory.asked_before = asked
-    # Of what is told as soon as it changes, and asked for as before, nothing need be looked at.
-    is_settled = memory.is_told and asked is before
-    for ns in (asked.keys() - sandboxes.keys()) | (memory.unsettled & asked.keys()) if is_settled else asked:
+    # What is told as soon as it changes, and asked for as before, need not be looked at.
+    known = (
+        {ns for ns, names in asked.items() if before.get(ns) is names} - memory.unsettled if memory.is_told else set()
+    )
+    for ns in asked.keys() - (known & sandboxes.keys()):
         glimpse = sandboxes.get(ns)
         if glimpse is None or not _is_current(glimpse, namespaces, ns, asked[ns], is_told=memory.is_told):
             sandboxes[ns] = glimpse = _look_into(namespaces, ns, asked[ns], nears)

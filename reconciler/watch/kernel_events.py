@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Final
 
 from msgspec import Struct
@@ -102,9 +102,10 @@ class KernelEvents(Source):
         is_told = followed is not None and followed.inode == seen and ref.startswith(_NAMED)
         return seen if is_told else self._namespaces.present_inode(ref)
 
-    def is_following(self, ref: NsRef) -> bool:
-        """Return whether all that happens in this namespace is told."""
-        return ref in self._watched
+    @property
+    def followed(self) -> Set[NsRef]:
+        """The namespaces of which all that happens is told."""
+        return self._watched.keys()
 
     def _guarded(self) -> frozenset[int]:
         """Return the numbers of namespaces that tables of ours stand in, besides the host's."""

@@ -136,14 +136,16 @@ class Passes:
 
         What happens in namespaces that are not followed yet is told to nobody: they are looked into each time.
         """
-        if not self._kernel.is_following(HOST):
+        if HOST not in self._kernel.followed:
             return False
         self._forget(self._kernel.drain())
         memory = self._backends.memory
-        found = [ns for ns, glimpse in memory.sandboxes.items() if glimpse.fact.inode]
-        found += [overlay.ns for overlay in memory.overlays.values() if overlay is not None]
-        memory.forget(ns for ns in found if not self._kernel.is_following(ns))
-        return self._kernel.is_following(HOST)
+        looked = memory.sandboxes.keys() | {each.ns for each in memory.overlays.values() if each is not None}
+        for ns in looked - self._kernel.followed:
+            found = memory.sandboxes.get(ns)
+            if found is None or found.fact.inode:
+                memory.forget((ns,))
+        return HOST in self._kernel.followed
 
     def _forget(self, dirty: Dirty) -> None:
         """Forget what may not be so any more."""
