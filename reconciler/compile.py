@@ -48,6 +48,7 @@ from reconciler.model.objects import (
     Route,
     Seen,
     Sysctl,
+    objects_differ,
 )
 from reconciler.model.observed import SandboxFact
 from reconciler.model.wanted import SandboxKind
@@ -57,7 +58,7 @@ from reconciler.sandbox.compile import compile_sandbox
 
 Part = Mapping[Key, Object]
 PartName = tuple[int, str, str]
-"""Of a network ("" behind it) or an endpoint of it elsewhere, of an attachment, of what there is one of; the last has its say."""
+"""Of a network ("" behind it) or its endpoints elsewhere, of an attachment, of what there is one of; the last has its say."""
 
 
 class Compiled(NamedTuple):
@@ -88,8 +89,7 @@ class Compiler:
         self._host: HostFacts | None = None
         self._ask = Kept()
         self._networks: Made[str, Part] = Made(_part_of(_network_objects))
-        self._ways: Made[str, _Way] = Made(_way_to_remotes)
-        self._remotes: Made[tuple[str, str], Part] = Made(_remote_part)
+        self._elsewhere: Made[str, _Elsewhere] = Made(_elsewhere)
         self._attachments: Made[str, Part] = Made(_part_of(_attachment_objects))
         self._names = NameCompiler()
         self._others: Made[str, Part] = Made(lambda make, *inputs: _part(make(*inputs)))
@@ -130,9 +130,12 @@ class Compiler:
     ) -> Mapping[PartName, Part]:
         inputs = _inputs_of_networks(networks, attachments, held, host)
         parts: dict[PartName, Part] = {(_NETWORK, name, ""): part for name, part in self._networks(inputs).items()}
-        ways = self._ways(_inputs_of_ways(networks, inputs))
-        far = {(n.name, e.id): (ways[n.name], e) for n in networks if n.name in ways for e in n.remote_endpoints}
-        parts.update(((_NETWORK, name, id_), part) for (name, id_), part in self._remotes(far).items())
+        far = self._elsewhere({network.name: inputs[network.name] for network in networks if _is_far(network)})
+        parts.update(
+            ((_NETWORK, network.name, "elsewhere"), far[network.name].part(network.remote_endpoints))
+            for network in networks
+            if network.name in far
+        )
         return parts
 
 
@@ -172,28 +175,34 @@ def _staying(network: DesiredNetwork, held: Mapping[str, Sequence[DesiredEndpoin
     return tuple(endpoint for endpoint in held.get(network.name, ()) if _is_in_pools(endpoint, network))
 
 
-class _Way(NamedTuple):
-    """How what leads to endpoints of a network on other hosts is compiled."""
+class _Elsewhere:
+    """What leads to the endpoints of one network on other hosts, each compiled when it comes: of thousands a change touches few."""
 
-    compile_remote: RemoteCompiler
-    host: HostFacts
+    def __init__(self, compile_remote: RemoteCompiler, host: HostFacts) -> None:
+        self._compile_remote, self._is_bearable = compile_remote, _bearable(host)
+        self._known: dict[str, RemoteEndpoint] = {}
+        self._parts: dict[str, Part] = {}
+        self._objects: Table[Key, Object] = Table((), objects_differ)
+
+    def part(self, endpoints: Sequence[RemoteEndpoint]) -> Part:
+        known, self._known = self._known, {each.id: each for each in endpoints}
+        new = [each for id_, each in self._known.items() if known.get(id_) is not each]
+        old = {*(known.keys() - self._known.keys()), *(each.id for each in new)}
+        gone = [key for id_ in old for key in self._parts.pop(id_, ())]
+        made = {each.id: _part(filter(self._is_bearable, self._compile_remote(each))) for each in new}
+        self._parts |= made
+        self._objects = self._objects.updated({key: each for part in made.values() for key, each in part.items()}, gone)
+        return self._objects
 
 
-def _inputs_of_ways(
-    networks: Sequence[DesiredNetwork], inputs: Mapping[str, tuple[object, ...]]
-) -> Mapping[str, tuple[object, ...]]:
-    far = (n for n in networks if n.remote_endpoints and n.wanted.driver in REMOTE and not n.wanted.is_listed)
-    return {network.name: inputs[network.name] for network in far}
+def _is_far(network: DesiredNetwork) -> bool:
+    return bool(network.remote_endpoints) and network.wanted.driver in REMOTE and not network.wanted.is_listed
 
 
-def _way_to_remotes(
+def _elsewhere(
     network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], held: Sequence[DesiredEndpoint], host: HostFacts
-) -> _Way:
-    return _Way(REMOTE[network.wanted.driver].remote_compiler(network, (*endpoints, *held), host), host)
-
-
-def _remote_part(way: _Way, endpoint: RemoteEndpoint) -> Part:
-    return _part(filter(_bearable(way.host), way.compile_remote(endpoint)))
+) -> _Elsewhere:
+    return _Elsewhere(REMOTE[network.wanted.driver].remote_compiler(network, (*endpoints, *held), host), host)
 
 
 def _inputs_of_attachments(
