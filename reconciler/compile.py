@@ -18,7 +18,7 @@ from reconciler.firewall.elements import endpoint_elements, firewall_rules, link
 from reconciler.firewall.sources import endpoint_sources, network_sources, overlay_sources
 from reconciler.firewall.tunnels import tunnel_elements
 from reconciler.host_settings import overridden, still_heeding, switch_of
-from reconciler.incremental import Kept, Made, Table
+from reconciler.incremental import Kept, Made, Table, Union
 from reconciler.ipam.promises import (
     SysctlPromise,
     endpoint_record,
@@ -180,19 +180,15 @@ class _Elsewhere:
 
     def __init__(self, compile_remote: RemoteCompiler, host: HostFacts) -> None:
         self._compile_remote, self._is_bearable = compile_remote, _bearable(host)
-        self._known: dict[str, RemoteEndpoint] = {}
-        self._parts: dict[str, Part] = {}
-        self._objects: Table[Key, Object] = Table((), objects_differ)
+        self._known: Mapping[str, RemoteEndpoint] = {}
+        self._parts: Union[tuple[str], Key, Object] = Union(objects_differ)  # two may give the same MAC
 
     def part(self, endpoints: Sequence[RemoteEndpoint]) -> Part:
-        known, self._known = self._known, {each.id: each for each in endpoints}
-        new = [each for id_, each in self._known.items() if known.get(id_) is not each]
-        old = {*(known.keys() - self._known.keys()), *(each.id for each in new)}
-        gone = [key for id_ in old for key in self._parts.pop(id_, ())]
-        made = {each.id: _part(filter(self._is_bearable, self._compile_remote(each))) for each in new}
-        self._parts |= made
-        self._objects = self._objects.updated({key: each for part in made.values() for key, each in part.items()}, gone)
-        return self._objects
+        known, now = self._known, {each.id: each for each in endpoints}
+        new = [each for id_, each in now.items() if known.get(id_) is not each]
+        made = {(each.id,): _part(filter(self._is_bearable, self._compile_remote(each))) for each in new}
+        self._known = now
+        return self._parts.updated(made, [(id_,) for id_ in known.keys() - now.keys()])
 
 
 def _is_far(network: DesiredNetwork) -> bool:

@@ -20,7 +20,7 @@ from reconciler.facts import Facts
 from reconciler.firewall.published import PublishedPorts
 from reconciler.guard.obey import obeyed
 from reconciler.incremental import Kept, Later, Table, Union, changed_keys
-from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_promises, unpromised
+from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_promises, unpromised, wanted_endpoints
 from reconciler.ipam.gateway_network import GatewayJoiner
 from reconciler.ipam.leases import Leases
 from reconciler.ipam.promises import Promises, merged
@@ -173,7 +173,8 @@ class Decider:
     def _promises(self, wanted: WantedState, facts: Facts, cluster: ClusterState) -> Promises:
         """Return what our own store promised, else what we published in the cluster's, else what the kernel still knows."""
         promises = self._ask(_with_published, facts.records.promises, cluster)
-        if is_adoptable(self._ask(unpromised, wanted, facts.host.name, promises), facts.seen):
+        endpoints = self._ask(wanted_endpoints, wanted.attachments)
+        if is_adoptable(self._ask(unpromised, wanted, endpoints, facts.host.name, promises), facts.seen):
             return merged(promises, adopted_promises(wanted, facts.host, facts.seen))
         return promises
 

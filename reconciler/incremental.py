@@ -131,7 +131,7 @@ class Table(Mapping[K, V]):
         if found is None:
             found = _Index(of)
             for key, value in self.items():
-                found.change(key, _NOTHING, value)
+                found.add(key, value)
             self._indexes[of] = found
         return found.keys
 
@@ -169,8 +169,11 @@ class _Index(Generic[K, V, X]):
                 if not keys:
                     self.keys.pop(found, None)
         if after is not _NOTHING:
-            for found in self._of(key, after):
-                self.keys.setdefault(found, {})[key] = None
+            self.add(key, after)
+
+    def add(self, key: K, value: V) -> None:
+        for found in self._of(key, value):
+            self.keys.setdefault(found, {})[key] = None
 
 
 class _HasName(Protocol):
@@ -240,23 +243,28 @@ class Union(Generic[P, K, V]):
     """One table of many parts. A key that several parts have is that of the last of them, in the order of their names."""
 
     def __init__(self, differ: Differ = _differ) -> None:
-        self._parts: Mapping[P, Mapping[K, V]] = {}
+        self._parts: dict[P, Mapping[K, V]] = {}
         self._givers: dict[K, tuple[P, ...]] = {}
         self._differ = differ
         self._table: Table[K, V] = Table((), differ)
 
     def __call__(self, parts: Mapping[P, Mapping[K, V]]) -> Table[K, V]:
         """Put these parts together. One that is the very same as before is not looked into; none may be changed afterwards."""
-        before, self._parts = self._parts, dict(parts)
+        before = self._parts
+        put = {name: part for name, part in parts.items() if before.get(name) is not part}
+        return self.updated(put, before.keys() - parts.keys() if len(before) + len(put) > len(parts) else ())
+
+    def updated(self, put: Mapping[P, Mapping[K, V]], drop: Iterable[P]) -> Table[K, V]:
+        """Have these parts, and no longer those; the others stay."""
         changed: set[K] = set()
-        for name in before.keys() - parts.keys():
-            changed |= self._exchange(name, before[name], {})
-        for name, part in parts.items():
-            if (old := before.get(name)) is not part:
-                changed |= self._exchange(name, old or {}, part)
+        for name in drop:
+            changed |= self._exchange(name, self._parts.pop(name), {})
+        for name, part in put.items():
+            changed |= self._exchange(name, self._parts.get(name) or {}, part)
+            self._parts[name] = part
         last = {key: max(givers) for key in changed if (givers := self._givers.get(key))}
-        put = {key: parts[name][key] for key, name in last.items()}
-        self._table = self._table.updated(put, changed - put.keys())
+        put_in = {key: self._parts[name][key] for key, name in last.items()}
+        self._table = self._table.updated(put_in, changed - put_in.keys())
         return self._table
 
     def _exchange(self, name: P, old: Mapping[K, V], new: Mapping[K, V]) -> Set[K]:

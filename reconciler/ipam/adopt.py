@@ -73,19 +73,21 @@ class Unpromised(Struct, frozen=True, kw_only=True):
     sandboxes: frozenset[NsRef] = frozenset()
 
 
-def unpromised(wanted: WantedState, host: str, promises: Promises) -> Unpromised:
-    """Return what has no promise. host: its name."""
+def wanted_endpoints(attachments: Sequence[AttachmentWanted]) -> Mapping[tuple[str, str], AttachmentWanted]:
+    """Return the attachments by network and name."""
+    return {(endpoint.network, each.name): each for each in attachments for endpoint in each.endpoints}
+
+
+def unpromised(
+    wanted: WantedState, endpoints: Mapping[tuple[str, str], AttachmentWanted], host: str, promises: Promises
+) -> Unpromised:
+    """Return what has no promise. endpoints: those wanted, by network and attachment. host: its name."""
     networks = (network for network in wanted.networks if network.name not in promises.networks)
     bridges = [(Bridge.kind, HOST, link_name(network, network_id(host, network.name))) for network in networks]
-    endpoints = [
-        (attachment, endpoint.network)
-        for attachment in wanted.attachments
-        for endpoint in attachment.endpoints
-        if (endpoint.network, attachment.name) not in promises.endpoints
-    ]
-    pairs = [(VethPair.kind, HOST, veth_link_name(endpoint_id(host, name, each.name))) for each, name in endpoints]
+    missing = sorted(endpoints.keys() - promises.endpoints.keys())
+    pairs = [(VethPair.kind, HOST, veth_link_name(endpoint_id(host, *each))) for each in missing]
     on_parents = {network.name for network in wanted.networks if network.sublink is not None}
-    sandboxes = frozenset(each.sandbox.ns for each, name in endpoints if name in on_parents)
+    sandboxes = frozenset(endpoints[each].sandbox.ns for each in missing if each[0] in on_parents)
     return Unpromised(links=(*bridges, *pairs), sandboxes=sandboxes)
 
 
