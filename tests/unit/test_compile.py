@@ -158,3 +158,12 @@ def test_a_member_that_is_held_goes_on_sending_where_the_network_has_its_address
     assert not [each for each in found if each.unit.attachment in ("stays", "strays")]
     (stray,) = strays.endpoints
     assert not [each for each in found if isinstance(each, FirewallElement) and stray.link_name in each.element]
+
+
+def test_of_two_endpoints_elsewhere_with_one_mac_the_other_stays_when_one_goes() -> None:
+    compiler = kept_compiler()
+    twin = replace(far(9), mac=far(3).mac)
+
+    for remote in ([far(3), twin], [twin], [far(3)], [far(3), twin], [far(3)]):
+        assert compiler(state(zone(remote)), {}) == compile_objects(state(zone(remote)), {})
+        assert set(entries(compiler(state(zone(remote)), {}))) == {far(3).mac}
