@@ -17,10 +17,14 @@ class Value(Struct, frozen=True):
     unshown: ClassVar[frozenset[str]] = frozenset()
 
     def __eq__(self, other: object) -> bool:
-        if type(self) is not type(other):
+        kind = type(self)
+        if kind is not type(other):
             return NotImplemented
-        values = _values(type(self))
-        return bool(values(self) == values(other))
+        if Struct.__eq__(self, other):  # in C
+            return True
+        values = _values(kind)
+        is_same: bool = values(self) == values(other)
+        return is_same
 
     def __hash__(self) -> int:
         return hash(_values(type(self))(self))
