@@ -20,6 +20,7 @@ from reconciler.model.objects import Key, KvRecord, Namespace, NameTables, Objec
 from reconciler.model.observed import HostPorts, SandboxFact
 from reconciler.model.plan import Action, Operation
 from reconciler.model.report import Report
+from reconciler.model.wanted import WantedState
 from reconciler.observe.records import decode_records
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs, load_specs
@@ -57,6 +58,11 @@ class ScriptedHost:
         report = self.go(orders)
         assert result(report) is ExitCode.OK, problems(report)
         return report
+
+    def read(self) -> tuple[WantedState, Facts]:
+        """Return what a pass would decide from."""
+        self._loaded = load_specs(self.settings.specs_dir, host="alpha", previous=self._loaded)
+        return self._loaded.wanted, self._gather()
 
     def remove_sandbox(self, name: str) -> None:
         """Delete a namespace of ours, as anybody may."""

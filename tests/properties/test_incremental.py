@@ -111,7 +111,7 @@ class TwiceDeciding(ScriptedHost):
     def look(self) -> Plan:
         COUNTS["looks"] += 1
         wanted = self.load()
-        facts = self.read(wanted)
+        facts = self.facts_of(wanted)
         kept = self._decide(wanted, facts, self.blocked)
         read_anew = decode_records({entry.key: entry.value.decode() for entry in self.list("")})
         anew = Decider()(wanted, replace(facts, seen=dict(facts.seen), records=read_anew), self.blocked)
@@ -127,7 +127,7 @@ class TwiceDeciding(ScriptedHost):
         self._before = kept
         return plan
 
-    def read(self, wanted: WantedState) -> Facts:
+    def facts_of(self, wanted: WantedState) -> Facts:
         facts = self._gather()
         followed = followed_networks(wanted, facts.records.plugins.scopes, facts.records.promises.shared_networks())
         return replace(

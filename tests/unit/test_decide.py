@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from reconciler.decide import Decider
 from reconciler.errors import ExitCode, SandboxMissing
 from reconciler.guard.orders import Orders
 from reconciler.guard.suspension import Suspension, resume, suspend
+from reconciler.incremental import Made
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Bridge, LinkUp, Object, Route, Seen, Unit, VethPair
 from reconciler.model.observed import BoundSocket, HostPorts
@@ -341,3 +343,22 @@ def test_line_that_moves_is_told_and_changes_nothing(host: ScriptedHost) -> None
         ((unit, said),) = problems(report)
         assert unit == "attachment second"
         assert f"attachment first has it ({host.settings.specs_dir}/a.yaml:{line}:3)" in said
+
+
+def test_what_was_kept_wrongly_is_told_as_a_bug_and_what_comes_from_nothing_holds(host: ScriptedHost) -> None:
+    """Nothing may be kept wrongly, so the test has to do it."""
+    host.write(net=specs("web", "db"))
+    host.ok()
+    wanted, facts = host.read()
+    decider, right = Decider(), Decider()(wanted, facts)
+    decider(wanted, replace(facts, host=replace(facts.host, resolv_conf="")))
+    decider._compiler._attachments = Made(lambda *inputs: {})
+
+    kept = decider(wanted, facts)
+    decider.doubt()
+    doubted, after = decider(wanted, facts), decider(wanted, facts)
+
+    assert dict(kept.objects) != dict(right.objects)
+    assert dict(doubted.objects) == dict(after.objects) == dict(right.objects)
+    assert [bug.partition(":")[0] for bug in doubted.bugs] == ["objects kept are not as from nothing"]
+    assert (kept.bugs, after.bugs) == ((), ())
