@@ -88,6 +88,10 @@ class LoadedSpecs(Value, frozen=True, kw_only=True):
     expectations: tuple[Expectation, ...] = ()
     known: _Known = _NOTHING_KNOWN
 
+    def unread(self) -> LoadedSpecs:
+        """Give the same for a next load that reads every file again, whatever its times tell."""
+        return replace(self, known=replace(self.known, files={}))
+
 
 NOTHING: Final = LoadedSpecs(wanted=WantedState(networks=(), attachments=()), faults=(), digest="", files=())
 """What a host has to have that never had specs."""

@@ -156,6 +156,7 @@ class Passes:
             memory.forget_all()
             self._backends.decide.doubt()
             self._status.forget()
+            self._loaded = None if self._loaded is None else self._loaded.unread()
             if cluster is not None:
                 cluster.doubt()
         memory.forget_containers(dirty.containers)
@@ -177,8 +178,8 @@ class Passes:
             raise source.problem
         loaded = pipeline.load(self._settings, before)
         is_new = before is None or (loaded.digest, loaded.faults) != (before.digest, before.faults)
+        self._loaded = loaded
         if is_new:
-            self._loaded = loaded
             self._brake.release()
         return is_new
 

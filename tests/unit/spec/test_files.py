@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from reconciler.spec.files import SpecFolder, read_folder
+from reconciler.spec.files import SpecFolder, _stamp, read_folder
+from reconciler.spec.load import load_specs
 
 
 @pytest.fixture
@@ -71,3 +73,19 @@ def test_names_begin_with_the_folder_as_it_is_given(tmp_path: Path, monkeypatch:
     for folder, shown_as, name in ((".", None, "sub/a.yaml"), ("sub", None, "sub/a.yaml"), ("sub", "x", "x/a.yaml")):
         found = read_folder(Path(folder), host="alpha", shown_as=Path(shown_as) if shown_as else None)
         assert [text.name for text in found.texts] == [name]
+
+
+def test_who_doubts_the_times_has_every_file_read_again(tmp_path: Path, later: Callable[[], None]) -> None:
+    (tmp_path / "a.yaml").write_text("networks: {a: {}}")
+    later()
+    before = load_specs(tmp_path, host="alpha")
+    times = os.stat(tmp_path / "a.yaml")
+    kept = before.known.files[str(tmp_path / "a.yaml")]
+    (tmp_path / "a.yaml").write_text("networks: {b: {}}")
+    known = {str(tmp_path / "a.yaml"): replace(kept, stamp=_stamp(os.stat(tmp_path / "a.yaml")))}
+    deceived = replace(before, known=replace(before.known, files=known))
+
+    assert times.st_size == os.stat(tmp_path / "a.yaml").st_size
+    assert [n.name for n in load_specs(tmp_path, host="alpha", previous=deceived).wanted.networks][:1] == ["a"]
+    unread = load_specs(tmp_path, host="alpha", previous=deceived.unread())
+    assert [n.name for n in unread.wanted.networks][:1] == ["b"]
