@@ -379,12 +379,11 @@ def _brought_back(
     name = switch_of(before.name) if before.ns == HOST else None
     switch = None if name is None else Sysctl(ns=HOST, name=name, value="1")
     present = facts.seen.get(before.key)
-    if switch is not None and switch.key in objects:
+    if switch is not None and (switch.key in objects or (HOST, switch.name) in facts.records.promises.sysctls):
         yield _promise(before)
     elif present is not None:
         yield before
-        is_on = switch is not None and (HOST, switch.name) in facts.records.promises.sysctls
-        if switch is not None and (is_on or present.object != before):
+        if switch is not None and present.object != before:
             yield _promise(before)
 
 
