@@ -9,7 +9,7 @@ import socket
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -44,15 +44,20 @@ def host_walk(settings: Settings, backends: Backends) -> tuple[LoadedSpecs, Walk
     return loaded, Walk(sites={settings.host: Site(desired=view.decision.desired)})
 
 
-def answered(probes: Iterable[Probe], walk: Walk, backends: Backends) -> Mapping[Probe, bool]:
-    """Send the packets, and say of each whether somebody answered. Clients whose sandbox is not there are left out."""
+def answered(
+    probes: Iterable[Probe], walk: Walk, backends: Backends, is_over: Callable[[], bool] = lambda: False
+) -> Mapping[Probe, bool]:
+    """Send the packets, and say of each whether somebody answered. Clients whose sandbox is not there are left out.
+
+    is_over: says that nobody wants to know any more.
+    """
     by_client: defaultdict[Party, list[Probe]] = defaultdict(list)
     for probe in probes:
         by_client[probe.packet.client].append(probe)
     paths = {client: _path(client, walk, backends) for client in by_client}
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         work = [
-            threads.submit(_of_client, paths[client], found[first : first + _PACKETS_MAX])
+            threads.submit(_of_client, is_over, paths[client], found[first : first + _PACKETS_MAX])
             for client, found in by_client.items()
             for first in range(0, len(found), _PACKETS_MAX)
         ]
@@ -67,8 +72,10 @@ def _path(client: Party, walk: Walk, backends: Backends) -> Path | None:
     return None if ns == HOST else Path(backends.namespaces.path(ns))
 
 
-def _of_client(path: Path | None, probes: Sequence[Probe]) -> list[tuple[Probe, bool]]:
+def _of_client(is_over: Callable[[], bool], path: Path | None, probes: Sequence[Probe]) -> list[tuple[Probe, bool]]:
     """Ask from one namespace; the thread stays there only as long as it takes to make the sockets."""
+    if is_over():
+        return []
     own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         if path is not None:
@@ -157,8 +164,11 @@ def _connected(probes: Sequence[Probe]) -> Iterator[int]:
         for descriptor in under_way:
             poll.register(descriptor, select.POLLOUT)
         deadline = time.monotonic() + _TRIES * _TRY_S  # TCP itself tries a second time after 1 s
-        while under_way and (left_s := deadline - time.monotonic()) > 0:
-            for descriptor, _ in poll.poll(left_s * 1000):
+        is_late = False
+        while under_way and not is_late:
+            left_s = deadline - time.monotonic()
+            is_late = left_s <= 0  # what came while this thread had no turn is there now
+            for descriptor, _ in poll.poll(max(0.0, left_s) * 1000):
                 index, tried = under_way.pop(descriptor)
                 poll.unregister(descriptor)
                 if tried.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in (0, errno.ECONNREFUSED):

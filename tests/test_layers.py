@@ -32,8 +32,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("backends",),
     ("gather",),
     ("pipeline",),
-    ("watch", "sandbox_exec", "trial", "comparison", "snapshots"),
+    ("sandbox_exec",),
     ("probe",),
+    ("watch", "trial", "comparison", "snapshots"),
     ("cli",),
     ("__main__",),
 )

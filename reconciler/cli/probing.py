@@ -11,7 +11,7 @@ from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.options import global_options
 from reconciler.cli.terminal import printable, show
 from reconciler.errors import ExitCode
-from reconciler.model.words import before_port, counted
+from reconciler.model.words import counted
 
 if TYPE_CHECKING:
     from reconciler.model.expectation import Expectation
@@ -48,18 +48,10 @@ def probe(context: click.Context, *, is_for_expectations: bool) -> ExitCode:
 
 def _by_packet(found: Mapping[Probe, bool]) -> tuple[list[str], int]:
     differing = [each for each, is_answered in found.items() if is_answered != each.is_expected]
-    lines = list(map(_line, differing))
+    lines = [each.difference() for each in differing]
     sandboxes = {each.packet.client for each in found}
     agreed = f"{len(found) - len(differing)} of {counted(len(found), 'packet')}"
     return [*lines, f"Probe: {agreed} from {len(sandboxes)} places went as the specs say"], len(differing)
-
-
-def _line(probe: Probe) -> str:
-    packet = probe.packet
-    where = f"{before_port(packet.address)}:{packet.port}" if packet.port else str(packet.address)
-    said = "does not arrive, and should" if probe.is_expected else "arrives, and should not"
-    reasons = ", ".join(step.text for step in probe.answer.steps)
-    return f"{packet.client} → {probe.server} at {where} ({packet.protocol}): {said}: {reasons}"
 
 
 def _meant(expectation: Expectation, walk: Walk, host: str) -> list[Probe]:

@@ -23,9 +23,11 @@ from reconciler.status.verdict import unsettled
 from reconciler.watch.listener import Listener
 
 if TYPE_CHECKING:
+    from reconciler.backends import Backends
     from reconciler.git_remote import Remote
     from reconciler.watch.git_source import GitSource
     from reconciler.watch.metrics_server import ServedMetrics
+    from reconciler.watch.prober import Prober
 
 
 class PassLog(Listener):
@@ -84,9 +86,24 @@ class PassLog(Listener):
     envvar=f"{ENVIRONMENT_PREFIX}VERIFY_SIGNATURES",
     help="Take commits, or tags, that somebody in this file signed: ssh's allowed signers, or OpenPGP keys",
 )
+@click.option(
+    "--probe",
+    "probe_s",
+    metavar="SPAN",
+    type=DURATION,
+    default=None,
+    envvar=f"{ENVIRONMENT_PREFIX}PROBE",
+    help="How often to send real packets between this host's sandboxes, and tell if they go as specs say, as 60s [default: never]",
+)
 @click.pass_context
 def watch(
-    context: click.Context, *, metrics: str | None, repository: str | None, git_interval: float, keyring: str | None
+    context: click.Context,
+    *,
+    metrics: str | None,
+    repository: str | None,
+    git_interval: float,
+    keyring: str | None,
+    probe_s: float | None,
 ) -> ExitCode:
     """Stay, and keep this host as the specs declare until SIGTERM, which leaves the networks up.
 
@@ -124,6 +141,7 @@ def watch(
                 servers=figures,
                 progress=service.progress,
                 open_repository=None if remote is None else _repository(settings, remote, keyring, git_interval),
+                open_prober=None if probe_s is None else partial(_prober, settings.host, probe_s),
             )
         finally:
             notifier.close()
@@ -143,6 +161,13 @@ def _repository(settings: Settings, remote: Remote, keyring: str | None, interva
     from reconciler.watch.git_source import GitSource
 
     return partial(GitSource, settings, remote, Path(keyring).absolute() if keyring else None, interval_s)
+
+
+def _prober(host: str, interval_s: float, backends: Backends) -> Prober:
+    from reconciler.probe import answered
+    from reconciler.watch.prober import Prober
+
+    return Prober(host, interval_s, lambda probes, walk, is_over: answered(probes, walk, backends, is_over))
 
 
 @contextmanager

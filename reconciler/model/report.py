@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from msgspec import field
 from msgspec.structs import replace
@@ -18,6 +18,16 @@ from reconciler.model.values import Value
 from reconciler.model.wanted import Source, SpecWarning
 
 
+class Probed(Value, frozen=True, kw_only=True):
+    """What real packets said: reason and message for the reader; how many were asked, and how many did not go as the specs say."""
+
+    uncompared: ClassVar[frozenset[str]] = frozenset({"asked"})
+    reason: Literal["PacketsAgree", "PacketsDisagree", "NotAsked"]
+    message: str
+    asked: int = 0
+    differing: int = 0
+
+
 class Report(Value, frozen=True, kw_only=True):
     """One pass.
 
@@ -26,6 +36,7 @@ class Report(Value, frozen=True, kw_only=True):
     digest: of the specs' names and contents. sandboxes: the inode of each sandbox's namespace at the last look.
     running: the endpoints whose link was there at the last look. sources: where units are declared. spec_files: those read.
     expectations: those that they hold. revision: the commit that they are at, "" where they are in no repository, or not told yet.
+    probed: None where nobody sends packets.
     """
 
     unshown: ClassVar[frozenset[str]] = frozenset({"sources"})
@@ -41,6 +52,7 @@ class Report(Value, frozen=True, kw_only=True):
     revision: str = ""
     sandboxes: Mapping[NsRef, int] = field(default_factory=dict)
     running: frozenset[Unit] = frozenset()
+    probed: Probed | None = None
     sources: Mapping[Unit, Source] = field(default_factory=dict)
 
     def with_problem(self, unit: Unit, error: ReconcilerError) -> Report:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from reconciler.model.desired import DesiredAttachment
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress
+from reconciler.model.words import before_port
 from reconciler.reach.site import Site, interface_of
 from reconciler.reach.values import Answer, Packet, Party, PartyKind
 from reconciler.reach.walk import Walk
@@ -24,6 +25,14 @@ class Probe(Struct, frozen=True, kw_only=True):
     @property
     def is_expected(self) -> bool:
         return self.answer.server == self.server
+
+    def difference(self) -> str:
+        """Return a line on a packet that did not go as expected."""
+        packet = self.packet
+        where = f"{before_port(packet.address)}:{packet.port}" if packet.port else str(packet.address)
+        said = "does not arrive, and should" if self.is_expected else "arrives, and should not"
+        reasons = ", ".join(step.text for step in self.answer.steps)
+        return f"{packet.client} → {self.server} at {where} ({packet.protocol}): {said}: {reasons}"
 
 
 def probes(walk: Walk, host: str, port: int = 0) -> Iterator[Probe]:

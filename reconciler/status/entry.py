@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from reconciler.errors import ExitCode
 from reconciler.model.objects import HOST_UNIT
+from reconciler.model.report import Probed
 from reconciler.records.lenient import items_of, mapping_of, text_of
 from reconciler.status.json_text import Json, Rendered
 from reconciler.status.verdict import Unsettled
@@ -26,6 +27,8 @@ LAST_GOOD: Final = Unsettled(
     exit_code=ExitCode.BAD_SPECS,
 )
 """Of what cannot be read any more, or was taken away while something else cannot be read: nothing of it was touched."""
+
+_PROBED: Final = {"PacketsAgree": "True", "PacketsDisagree": "False", "NotAsked": "Unknown"}
 
 _MEMBERS: Final = ("conditions", "observedRevision", "specDigest", "verifiedDigest", "driftRepaired", "lastError")
 
@@ -93,13 +96,15 @@ class Entry(Struct, frozen=True, kw_only=True):
             return True
         return self.verified == digest and any(each.reason in _FAILED for each in self.conditions)
 
-    def next(self, issue: Unsettled | None, now: str, *, remark: str = "", repaired: int = 0) -> Entry:
+    def next(
+        self, issue: Unsettled | None, now: str, *, remark: str = "", repaired: int = 0, probed: Probed | None = None
+    ) -> Entry:
         """Return it after one more pass. remark: what to know of what is as declared. repaired: changes that put something back."""
         is_left = issue is LAST_GOOD
         return Entry(
             conditions=tuple(
                 Condition(kind, status, reason, message, self._since(kind, status) or now)
-                for kind, status, reason, message in _conditions(issue, remark)
+                for kind, status, reason, message in (*_conditions(issue, remark), *_probed(probed))
             ),
             revision=self.revision if is_left else None,
             digest=self.digest if is_left else None,
@@ -132,6 +137,11 @@ def _conditions(issue: Unsettled | None, remark: str) -> Iterator[tuple[str, str
         yield "Reconciling", "True", "ProgressingWithRetry", issue.message
     else:
         yield "Stalled", "True", issue.reason, issue.message
+
+
+def _probed(probed: Probed | None) -> Iterator[tuple[str, str, str, str]]:
+    if probed is not None:
+        yield "Probed", _PROBED[probed.reason], probed.reason, probed.message
 
 
 def read_entry(document: Mapping[str, object]) -> Entry:

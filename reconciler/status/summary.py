@@ -73,7 +73,7 @@ class Summary:
         issues = unsettled(report)
         by_unit, of_pass = _by_unit(issues), self._pass(report)
         whole, repaired = self._latest.settled(self._whole), of_pass.repaired.total()
-        self._whole = whole.next(_whole_issue(report, issues), of_pass.now, repaired=repaired)
+        self._whole = whole.next(_whole_issue(report, issues), of_pass.now, repaired=repaired, probed=report.probed)
         for unit, before in self._services.items():
             issue = by_unit.get(unit)
             self._services[unit] = of_pass.next(before, unit, issue) if issue or _has_service(unit, report) else _NONE

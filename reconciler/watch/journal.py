@@ -52,6 +52,9 @@ class What(StrEnum):
     REVISION = "revision"
     """The specs are at another commit from now on."""
 
+    PROBED = "probed"
+    """Real packets go otherwise than before."""
+
     SETTLED = "settled"
     """What a `failed`, `refused`, `suspended`, `rolled-back` or `drifted` before told of is over; `reason` says which."""
 
@@ -73,11 +76,14 @@ _NOT_DONE: Final = "OperationFailed"
 
 
 class Told(Struct, frozen=True, kw_only=True):
-    """digest: of the specs of the last pass; revision: their commit; issues: what was in the way then."""
+    """digest: of the specs of the last pass; revision: their commit; issues: what was in the way then;
+    probed: reason and message of what packets said.
+    """
 
     digest: str = ""
     revision: str = ""
     issues: frozenset[Issue] = frozenset()
+    probed: tuple[str, str] = ("", "")
 
     def units(self) -> frozenset[Unit]:
         return frozenset(Unit(network=network, attachment=attachment) for network, attachment, *_ in self.issues)
@@ -98,10 +104,11 @@ class Journal(Listener):
         """Write what the pass did and what changed of what is in the way."""
         told = self._remembered()
         revision = report.revision or told.revision
-        now = Told(digest=report.digest, revision=revision, issues=frozenset(_issues(report)))
+        probed = _probed(report) or told.probed
+        now = Told(digest=report.digest, revision=revision, issues=frozenset(_issues(report)), probed=probed)
         is_same = bool(report.digest) and told.digest == report.digest and not report.spec_faults
         operations = _operations(report, told if is_same else None, now.units())
-        events = [*_revisions(told, now), *operations, *_changes(told, now)]
+        events = [*_revisions(told, now), *operations, *_changes(told, now), *_probings(told, now)]
         self._write(events, told, now)
 
     def passed(self, report: Report, elapsed_s: float, *, is_drift: bool) -> None:
@@ -116,6 +123,7 @@ class Journal(Listener):
             digest=told.digest,
             revision=told.revision,
             issues=frozenset({*others, ("", "", _NO_PASS, _short(str(error)))}),
+            probed=told.probed,
         )
         self._write(list(_changes(told, now)), told, now)
 
@@ -132,7 +140,12 @@ class Journal(Listener):
             if events:
                 _append(self._state_dir, events, self._file_max)
             if now != told:
-                fields = {"digest": now.digest, "revision": now.revision, "issues": sorted(map(list, now.issues))}
+                fields = {
+                    "digest": now.digest,
+                    "revision": now.revision,
+                    "issues": sorted(map(list, now.issues)),
+                    "probed": list(now.probed),
+                }
                 write_fields(self._state_dir / _TOLD, fields)
             self._is_broken = False
         except ReconcilerError as error:
@@ -178,6 +191,17 @@ def _revisions(told: Told, now: Told) -> Iterator[Fields]:
         yield {"event": What.REVISION, "revision": now.revision, "message": f"specs are at {now.revision}"}
 
 
+def _probed(report: Report) -> tuple[str, str] | None:
+    """Return what packets said; that nobody asked yet, as after a restart, is no news."""
+    found = report.probed
+    return None if found is None or found.reason == "NotAsked" else (found.reason, _short(found.message))
+
+
+def _probings(told: Told, now: Told) -> Iterator[Fields]:
+    if now.probed != told.probed:
+        yield {"event": What.PROBED, "reason": now.probed[0], "message": now.probed[1]}
+
+
 def _issues(report: Report) -> Iterator[Issue]:
     for fault in report.spec_faults:
         yield "", "", "ValidationFailed", _short(str(fault))
@@ -216,7 +240,7 @@ def _short(text: str) -> str:
 def _read_told(path: Path) -> Told:
     fields = read_fields(path) or {}
     digest, revision = text_of(fields, "digest"), text_of(fields, "revision")
-    return Told(digest=digest, revision=revision, issues=frozenset(_told_issues(fields)))
+    return Told(digest=digest, revision=revision, issues=frozenset(_told_issues(fields)), probed=_told_probed(fields))
 
 
 def _told_issues(fields: Mapping[str, object]) -> Iterator[tuple[str, str, str, str]]:
@@ -224,6 +248,13 @@ def _told_issues(fields: Mapping[str, object]) -> Iterator[tuple[str, str, str, 
         match issue:
             case [str(network), str(attachment), str(reason), str(message)]:
                 yield network, attachment, reason, message
+
+
+def _told_probed(fields: Mapping[str, object]) -> tuple[str, str]:
+    match items_of(fields, "probed"):
+        case [str(reason), str(message)]:
+            return reason, message
+    return "", ""
 
 
 def _append(state_dir: Path, events: list[Fields], file_max: int) -> None:

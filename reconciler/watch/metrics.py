@@ -170,6 +170,10 @@ class Metrics(Listener):
         help_ = "Networks and attachments that wait for a person, by what is in the way."
         stalled = Counter({(str(issue.unit), issue.reason) for issue in self._issues if _is_stalled(issue)})
         yield _gauges("stalled", help_, ("unit", "reason"), stalled)
+        probed = self._report.probed if self._report else None
+        counts = {"agreed": probed.asked - probed.differing, "differing": probed.differing} if probed else {}
+        help_ = "Packets of the last round of --probe that counted, by whether they went as the specs say."
+        yield _gauges("probe_packets", help_, ("result",), counts)
         unwritten = any(issue.unit == STATUS_UNIT for issue in self._issues)
         help_ = "Whether files of the status or state folder could not be written after the last pass."
         yield _gauge("status_unwritten", help_, unwritten)

@@ -36,6 +36,7 @@ from reconciler.watch.source import Dirty, Watched
 
 if TYPE_CHECKING:
     from reconciler.watch.git_source import GitSource
+    from reconciler.watch.prober import Prober
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Passes:
     """A `watch.loop.Host`.
 
     files: says whether all changes of specs are told of. kernel: tells what changed there meanwhile. presence: None in no cluster.
-    repository: where the specs come from, None for a folder of people.
+    repository: where the specs come from, None for a folder of people. prober: None where nobody sends packets.
     """
 
     def __init__(
@@ -59,10 +60,11 @@ class Passes:
         lock: HostLock,
         progress: Progress | None,
         repository: GitSource | None = None,
+        prober: Prober | None = None,
     ) -> None:
         self._settings, self._backends, self._progress = settings, backends, progress
         self._files, self._kernel, self._presence, self._lock = files, kernel, presence, lock
-        self._repository = repository
+        self._repository, self._prober = repository, prober
         backends.memory.news = self._hear
         self._brake = Brake()
         self._loaded: LoadedSpecs | None = None
@@ -107,6 +109,8 @@ class Passes:
 
     def run(self, dirty: Dirty) -> Passed:
         self._forget(dirty)
+        if self._prober is not None:
+            self._prober.begins(dirty)
         is_first, began = self._last is None, time.time()
         try:
             is_new = self._load() if dirty.is_specs or self._loaded is None else False
@@ -186,6 +190,8 @@ class Passes:
     def _told(self, report: Report) -> Report:
         """Write the status where it may differ from the last, or from its files."""
         last, source = self._last, self._repository
+        if self._prober is not None:
+            report = replace(report, probed=self._prober.judged(report))
         if source is not None and source.problem is not None:
             report = report.with_problem(HOST_UNIT, source.problem)
         is_new = report.outcomes or last is None or _essence(report) != _essence(last)
@@ -269,5 +275,6 @@ def _essence(report: Report) -> tuple[object, ...]:
         problems,
         report.drift.operations,
         report.digest,
+        report.probed,
         [str(fault) for fault in report.spec_faults],
     )

@@ -28,6 +28,7 @@ from reconciler.watch.source import Dirty, Source
 
 if TYPE_CHECKING:
     from reconciler.watch.git_source import GitSource
+    from reconciler.watch.prober import Prober
 
 
 def watch(
@@ -38,18 +39,20 @@ def watch(
     servers: Sequence[Source] = (),
     progress: Progress | None = None,
     open_repository: Callable[[], GitSource] | None = None,
+    open_prober: Callable[[Backends], Prober] | None = None,
 ) -> None:
     """Keep one host converged until SIGTERM or SIGINT. Raises LockHeld when another watcher is at work on this host.
 
     servers: answer others from the loop; whoever made them closes them. open_repository: where the specs come from, if not from a
-    folder of people.
+    folder of people. open_prober: who sends real packets, if somebody shall.
     """
     with HostLock(WATCHER) as lock, ExitStack() as stack:
         repository = stack.enter_context(closing(open_repository())) if open_repository is not None else None
-        given = [] if repository is None else [repository]
         containers = stack.enter_context(closing(ContainerEvents(ContainerEngine(settings.container_engine))))
         backends = replace(backends, containers=containers)
         specs, host_file = Dirty(is_specs=True), Dirty(is_other=True)
+        prober = stack.enter_context(closing(open_prober(backends))) if open_prober is not None else None
+        given = [each for each in (repository, prober) if each is not None]
         files = PathEvents({settings.specs_dir: specs, **dict.fromkeys(HOST_FILES, host_file)})
         stack.callback(files.close)
         kernel = stack.enter_context(closing(KernelEvents(backends.namespaces)))
@@ -62,6 +65,8 @@ def watch(
         if cluster is not None and settings.cluster_advertise:  # others can reach it
             presence = Presence(cluster.kv, settings.host, cluster.instance, cluster.discovery)
             stack.callback(presence.close)
-        passes = Passes(settings, backends, files, kernel, presence, lock, progress, repository)
+        passes = Passes(settings, backends, files, kernel, presence, lock, progress, repository, prober)
         wait = stack.enter_context(waiting_for([*sources, *servers]))
+        if prober is not None:
+            prober.start()
         Loop(passes, sources, [*listeners, *given], wait).run()

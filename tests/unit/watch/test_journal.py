@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.errors import (
     KernelError,
@@ -24,6 +25,7 @@ from reconciler.errors import (
 )
 from reconciler.guard.state_file import alone
 from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, KvRecord, NameTables, Unit
+from reconciler.model.report import Probed
 from reconciler.watch.journal import Journal
 from reconciler.watch.journal_reader import Event, EventFiles
 from tests.fakes.reports import FRONT, FRONT_BRIDGE, made, report
@@ -305,3 +307,18 @@ def test_units_are_found_again(tmp_path: Path) -> None:
     journal.record(report(problems=((endpoint, NameConflict("taken")),)))
 
     assert (events(tmp_path)[0]["network"], events(tmp_path)[0]["attachment"]) == ("front", "web")
+
+
+def test_what_packets_say_is_told_when_it_changes(tmp_path: Path) -> None:
+    fine = Probed(reason="PacketsAgree", message="fine", asked=3)
+    broken = Probed(reason="PacketsDisagree", message="web does not reach db", asked=3, differing=1)
+    unknown = Probed(reason="NotAsked", message="not yet")
+
+    for probed in (unknown, fine, replace(fine, asked=4), broken, unknown, broken, None, fine):
+        Journal(tmp_path).record(replace(report(), probed=probed))
+
+    assert [(event["event"], event["reason"], event["message"]) for event in events(tmp_path)] == [
+        ("probed", "PacketsAgree", "fine"),
+        ("probed", "PacketsDisagree", "web does not reach db"),
+        ("probed", "PacketsAgree", "fine"),
+    ]

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import parser as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,6 +24,7 @@ from reconciler.errors import (
     Suspended,
 )
 from reconciler.model.objects import HOST_UNIT, KvRecord, Unit
+from reconciler.model.report import Probed
 from reconciler.watch.metrics import Metrics
 from tests.fakes.clock import Clock
 from tests.fakes.reports import FRONT, WEB, made, report
@@ -72,6 +74,7 @@ networks gauge: networks{state}
 attachments gauge: attachments
 endpoints gauge: endpoints
 stalled gauge: stalled{reason,unit}
+probe_packets gauge: probe_packets{result}
 status_unwritten gauge: status_unwritten
 spec_faults gauge: spec_faults
 """
@@ -80,7 +83,9 @@ spec_faults gauge: spec_faults
 
 def something_of_everything(watched: Watched) -> None:
     watched.metrics.passed(report(made()), 0.1, is_drift=True)
-    watched.metrics.passed(report(problems=((FRONT, NameConflict("taken")),)), 0.1, is_drift=False)
+    probed = Probed(reason="PacketsAgree", message="fine", asked=3)
+    degraded = replace(report(problems=((FRONT, NameConflict("taken")),)), probed=probed)
+    watched.metrics.passed(degraded, 0.1, is_drift=False)
 
 
 def test_names_types_and_labels_stay(watched: Watched) -> None:
