@@ -11,16 +11,18 @@ from msgspec import Struct
 
 
 class Value(Struct, frozen=True):
-    """uncompared: fields that make no difference between two. unshown: fields that `repr` leaves out."""
+    """uncompared: fields that make no difference between two, which are small or not. unshown: fields that `repr` leaves out."""
 
     uncompared: ClassVar[frozenset[str]] = frozenset()
+    is_small: ClassVar[bool] = True
     unshown: ClassVar[frozenset[str]] = frozenset()
 
     def __eq__(self, other: object) -> bool:
         kind = type(self)
         if kind is not type(other):
             return NotImplemented
-        if Struct.__eq__(self, other):  # in C
+        # In C; not where it would look into what makes no difference, which may be large.
+        if self is other or (kind.is_small and Struct.__eq__(self, other)):
             return True
         values = _values(kind)
         is_same: bool = values(self) == values(other)

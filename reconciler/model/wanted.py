@@ -296,6 +296,7 @@ class WantedState(Value, frozen=True, kw_only=True):
     """
 
     uncompared: ClassVar[frozenset[str]] = frozenset({"sources"})
+    is_small: ClassVar[bool] = False
     unshown: ClassVar[frozenset[str]] = frozenset({"sources"})
     networks: tuple[NetworkWanted, ...]
     attachments: tuple[AttachmentWanted, ...]

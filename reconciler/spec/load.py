@@ -75,6 +75,7 @@ class LoadedSpecs(Value, frozen=True, kw_only=True):
     """
 
     uncompared: ClassVar[frozenset[str]] = frozenset({"documents", "known"})
+    is_small: ClassVar[bool] = False
     unshown: ClassVar[frozenset[str]] = frozenset({"documents", "known"})
     wanted: WantedState
     faults: tuple[SpecError, ...]

@@ -21,6 +21,7 @@ class NameTables(Apart, frozen=True, kw_only=True):
         rank=inside_out(90), immutable=NO_FIELDS, felt=UNFELT, is_exclusive=False, is_endpoint_link=False, memory=""
     )
     uncompared: ClassVar[frozenset[str]] = Kind.uncompared | {"text", "rows"}
+    is_small: ClassVar[bool] = False
     unshown: ClassVar[frozenset[str]] = frozenset({"text", "rows"})
     digest: str
     text: str = ""
