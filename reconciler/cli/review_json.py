@@ -11,7 +11,17 @@ from reconciler.cli.diagnostics import diagnostics
 from reconciler.cli.plan_json import plan_document
 from reconciler.model.objects import Key
 from reconciler.model.wanted import Source
-from reconciler.review.values import FieldChange, Flow, FlowChanges, HostReview, NameKnown, Review, SharedChange
+from reconciler.review.values import (
+    FieldChange,
+    Flow,
+    FlowChanges,
+    HostReview,
+    Move,
+    NameKnown,
+    Review,
+    SharedChange,
+    SharedNetwork,
+)
 from reconciler.status.json_text import Json, json_text
 from reconciler.status.verdict import undecided
 
@@ -34,12 +44,13 @@ def _of_pass(review: Review) -> dict[str, Json]:
 
 def _of_hosts(review: Review) -> dict[str, Json]:
     return {
-        "format_version": "1.0",
+        "format_version": "1.1",
         "tool_version": __version__,
         "against": review.against,
         "complete": not review.faults and not any(undecided(host.report) for host in review.hosts),
         "changes": [_change(change) for change in review.changes],
         "hosts": [{**_host(host), "plan": plan_document(host.report, undecided(host.report))} for host in review.hosts],
+        "shared": [_shared(network) for network in review.shared],
         "between": _reach(review.between),
         "diagnostics": diagnostics(review.faults, review.warnings),
     }
@@ -69,11 +80,31 @@ def _host(review: HostReview) -> dict[str, Json]:
         "hit": [{"attachment": name, "disruption": str(disruption)} for name, disruption in review.hit],
         "reach": _reach(review.flows),
         "names": {"gained": _names(review.names_gained), "lost": _names(review.names_lost)},
-        "addresses": [
-            {"attachment": m.attachment, "network": m.network, "before": m.before or None, "after": m.after or None}
-            for m in review.moves
+        "addresses": _addresses(review.moves),
+    }
+
+
+def _shared(network: SharedNetwork) -> dict[str, Json]:
+    return {
+        "network": network.name,
+        "on": list(network.hosts),
+        "hosts": [
+            {
+                "host": part.host,
+                "attachments": {"gained": list(part.come), "lost": list(part.go)},
+                "names": {"gained": _names(part.names_gained), "lost": _names(part.names_lost)},
+                "addresses": _addresses(part.moves),
+            }
+            for part in network.parts
         ],
     }
+
+
+def _addresses(moves: Iterable[Move]) -> list[Json]:
+    return [
+        {"attachment": m.attachment, "network": m.network, "before": m.before or None, "after": m.after or None}
+        for m in moves
+    ]
 
 
 def _drift(review: HostReview) -> frozenset[Key]:

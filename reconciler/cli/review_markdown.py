@@ -15,7 +15,10 @@ from reconciler.cli.review_words import (
     head_line,
     host_parts,
     place,
+    shared_parts,
+    shared_title,
     sum_line,
+    told_of_host,
 )
 from reconciler.cli.terminal import printable
 from reconciler.errors import SpecError
@@ -48,8 +51,9 @@ def review_markdown(review: Review) -> str:
     room = LENGTH_MAX - sum(map(len, parts)) - len(parts)
     is_known = review.is_of_pass or not review.faults
     changed = [host for host in review.hosts if _is_told(host)] if is_known else []
-    folded = [_host(host) for host in changed]
-    parts += _within([*_between(review), *folded], room, "host")
+    folded = [_host(told_of_host(host, review.shared)) for host in changed]
+    of_many = list(_within([*_between(review), *_shared(review)], room, "section"))
+    parts += [*of_many, *_within(folded, room - sum(len(part) + 1 for part in of_many), "host")]
     return "\n".join(parts) + "\n"
 
 
@@ -95,6 +99,13 @@ def _between(review: Review) -> Iterator[str]:
     if review.between and not review.faults:
         title = f"<b>{BETWEEN}</b>: {flow_counts([review.between])}"
         lines = _parts(flow_parts(review.between))
+        yield "\n".join((f"\n<details><summary>{title}</summary>\n", *lines, "\n</details>"))
+
+
+def _shared(review: Review) -> Iterator[str]:
+    for network in review.shared:
+        title = f"<b>{_text(shared_title(network))}</b>: {counted(len(network.parts), 'host')} with a part in it"
+        lines = _parts((_text(heading), lines) for heading, lines in shared_parts(network))
         yield "\n".join((f"\n<details><summary>{title}</summary>\n", *lines, "\n</details>"))
 
 

@@ -19,7 +19,10 @@ from reconciler.cli.review_words import (
     head_line,
     host_parts,
     place,
+    shared_parts,
+    shared_title,
     sum_line,
+    told_of_host,
 )
 from reconciler.cli.terminal import folded, printable
 from reconciler.review.values import HostReview, Review, SharedChange
@@ -42,8 +45,12 @@ def _lines(review: Review, *, are_objects_wanted: bool) -> Iterator[str]:
         yield from _entry(change, hosts)
     if review.changes:
         yield ""
+    for network in review.shared:
+        yield click.style(shared_title(network), bold=True)
+        yield from _parts(shared_parts(network))
+        yield ""
     for host in review.hosts:
-        lines = list(_host(host, are_objects_wanted=are_objects_wanted))
+        lines = list(_host(told_of_host(host, review.shared), are_objects_wanted=are_objects_wanted))
         if lines:
             yield click.style(f"host {host.host}", bold=True)
             yield from lines

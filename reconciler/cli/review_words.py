@@ -8,13 +8,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
+from msgspec.structs import replace
+
 from reconciler.cli.terminal import printable
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Action, Disruption, Operation
 from reconciler.model.wanted import Source
 from reconciler.model.words import some
 from reconciler.review.conditions import Match
-from reconciler.review.values import FieldChange, Flow, FlowChanges, HostReview, Move, NameKnown, Review, SharedChange
+from reconciler.review.values import (
+    FieldChange,
+    Flow,
+    FlowChanges,
+    HostReview,
+    Move,
+    NameKnown,
+    NetworkPart,
+    Review,
+    SharedChange,
+    SharedNetwork,
+)
 from reconciler.spec.document import Tree
 
 NOTICED: Final = {
@@ -135,6 +148,37 @@ def name_lines(known: Iterable[NameKnown]) -> Iterator[str]:
 def move_line(move: Move) -> str:
     before, after = move.before or "an address that its host chose", move.after or AFTER_APPLY
     return f"{printable(move.attachment)} on {printable(move.network)}: {before} -> {after}"
+
+
+def shared_title(network: SharedNetwork) -> str:
+    return f"network {printable(network.name)} on {names(network.hosts)}"
+
+
+def shared_parts(network: SharedNetwork) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Give a heading for each host that has a part in the change, and the lines below each."""
+    return ((f"on {printable(part.host)}", tuple(_part_lines(part))) for part in network.parts)
+
+
+def _part_lines(part: NetworkPart) -> Iterator[str]:
+    for word, found in (("comes", part.come), ("goes", part.go)):
+        if found:
+            yield f"{word}: {names(found)}"
+    for word, known in (("names that come", part.names_gained), ("names that go", part.names_lost)):
+        yield from (f"{word}: {line}" for line in name_lines(known))
+    yield from (f"address of {move_line(move)}" for move in part.moves)
+
+
+def told_of_host(review: HostReview, shared: Iterable[SharedNetwork]) -> HostReview:
+    """Leave out what is told of networks that several hosts share."""
+    told = {network.name for network in shared}
+    if not told:
+        return review
+    return replace(
+        review,
+        names_gained=tuple(one for one in review.names_gained if one.network not in told),
+        names_lost=tuple(one for one in review.names_lost if one.network not in told),
+        moves=tuple(one for one in review.moves if one.network not in told),
+    )
 
 
 def host_parts(review: HostReview) -> Iterator[tuple[str, tuple[str, ...]]]:

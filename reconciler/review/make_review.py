@@ -16,6 +16,7 @@ from reconciler.reach.site import interface_of
 from reconciler.reach.walk import Walk
 from reconciler.review.entries import Entry, differing_entries, entry_changes, shared_changes
 from reconciler.review.names import names_of
+from reconciler.review.shared import shared_networks
 from reconciler.review.values import NO_CHANGES, EntryChange, FlowChanges, HostReview, Move, Planned, Review
 
 _Place = tuple[str, str]
@@ -43,10 +44,11 @@ def reviewed(
     from reconciler.review.flows import BETWEEN, flow_changes  # imported by those who change something
 
     flows, left = flow_changes(before, after), _left(before, after)
-    reviews = (
+    reviews = [
         _host_review(planned, left, flows.get(planned.report.desired.host.name, NO_CHANGES)) for planned in plans
-    )
-    return _review_of(against, _changes(plans), reviews, flows[BETWEEN], faults)
+    ]
+    review = _review_of(against, _changes(plans), reviews, flows[BETWEEN], faults)
+    return review if review.faults else replace(review, shared=shared_networks(plans, reviews))
 
 
 def _changes(plans: Sequence[Planned]) -> Mapping[str, tuple[EntryChange, ...]]:

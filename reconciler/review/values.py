@@ -134,9 +134,32 @@ class HostReview(Struct, frozen=True, kw_only=True):
         return bool(self.report.plan.operations or self.flows or self.names_gained or self.names_lost)
 
 
+class NetworkPart(Struct, frozen=True, kw_only=True):
+    """What changes on one host of a network that several share. come, go: attachments."""
+
+    host: str
+    come: tuple[str, ...] = ()
+    go: tuple[str, ...] = ()
+    names_gained: tuple[NameKnown, ...] = ()
+    names_lost: tuple[NameKnown, ...] = ()
+    moves: tuple[Move, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.come or self.go or self.names_gained or self.names_lost or self.moves)
+
+
+class SharedNetwork(Struct, frozen=True, kw_only=True):
+    """A network that attachments of several hosts are on. hosts: these, before or after; parts: of those where it changes."""
+
+    name: str
+    hosts: tuple[str, ...]
+    parts: tuple[NetworkPart, ...]
+
+
 class Review(Struct, frozen=True, kw_only=True):
     """All hosts. against: as a person would name it. between: flows that several hosts have a part in.
 
+    shared: networks of several hosts that change; each host's review has its part, too.
     faults, warnings: of the specs that are reviewed, each once. is_of_pass: it tells what a pass on the one host would do.
     """
 
@@ -144,6 +167,7 @@ class Review(Struct, frozen=True, kw_only=True):
     changes: tuple[SharedChange, ...]
     hosts: tuple[HostReview, ...]
     between: FlowChanges = NO_CHANGES
+    shared: tuple[SharedNetwork, ...] = ()
     faults: tuple[SpecError, ...] = ()
     warnings: tuple[SpecWarning, ...] = ()
     is_of_pass: bool = False

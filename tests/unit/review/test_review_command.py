@@ -135,6 +135,45 @@ def _check_review(repository: Path, summary: Path) -> None:
     assert not [leaf for leaf in leaves(document) if isinstance(leaf, str) and leaf.startswith(("('", "['", "{'"))]
 
 
+SHARED_BEFORE = {
+    "specs/nets.yaml": """\
+    networks:
+      mesh: {driver: overlay, ipam: {config: [{subnet: 10.9.0.0/24}]}}
+      alone: {driver: overlay, ipam: {config: [{subnet: 10.8.0.0/24}]}}
+      front: {}
+    """,
+    "specs/apps.yaml": """\
+    attachments:
+      web: {hosts: [alpha], networks: {mesh: {ipv4_address: 10.9.0.10}, front: {}}}
+      db: {hosts: [beta], networks: {mesh: {ipv4_address: 10.9.0.20}}}
+      job: {hosts: [gamma], networks: [alone]}
+    """,
+}
+SHARED_AFTER = {
+    **SHARED_BEFORE,
+    "specs/apps.yaml": """\
+    attachments:
+      web: {hosts: [alpha], networks: {mesh: {ipv4_address: 10.9.0.11}, front: {aliases: [www]}}}
+      db: {hosts: [beta], networks: {mesh: {ipv4_address: 10.9.0.20, aliases: [data]}}}
+      cache: {hosts: [beta], networks: [mesh]}
+      job: {hosts: [gamma], networks: {alone: {aliases: [work]}}}
+    """,
+}
+
+
+def test_a_network_that_hosts_share_is_told_once_with_each_hosts_part(run: Run, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "shared", SHARED_BEFORE, SHARED_AFTER)
+    os.chdir(repository)
+
+    done = run("--output", "text", "--output", "json=r.json", "--output", "markdown=r.md")
+
+    document = without_plans(json.loads((repository / "r.json").read_text()))
+    assert (done.code, done.out) == (ExitCode.OK, (GOLDEN / "shared.txt").read_text())
+    assert (repository / "r.md").read_text() == (GOLDEN / "shared.md").read_text()
+    assert document == json.loads((GOLDEN / "shared.json").read_text())
+    assert [network["network"] for network in document["shared"]] == ["mesh"]  # the other is one host's
+
+
 def test_hosts_are_chosen_by_names_and_globs(run: Run, repository: Path) -> None:
     def hosts(*arguments: str) -> list[str]:
         done = run("--output", "json", *arguments)
