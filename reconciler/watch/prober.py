@@ -49,6 +49,9 @@ class _Ground(Struct, frozen=True, kw_only=True):
     desired: DesiredState
     left_out: frozenset[str]
 
+    def is_meant(self, probe: Probe) -> bool:
+        return self.left_out.isdisjoint((probe.packet.client.name, probe.server.name))
+
 
 class _Round(Struct, frozen=True, kw_only=True):
     """number: of the ground that it stands on. differing: with what they found."""
@@ -160,24 +163,23 @@ class Prober(Source, Listener):
 
     def _asked(self, number: int, ground: _Ground) -> list[Probe]:
         """Give what differed before and what comes next, from the beginning where all were asked."""
-        walk, rest = self._walk_on(number, ground)
-        new = list(islice(rest, ROUND_MAX))
-        if len(new) < ROUND_MAX:
+        new = list(islice(self._walk_on(number, ground)[1], ROUND_MAX))
+        if not new:
             self._walk = None
-            self._walk_on(number, ground)
+            new = list(islice(self._walk_on(number, ground)[1], ROUND_MAX))
+        walk = self._walk_on(number, ground)[0]
         site = walk.sites[self._host]
         again = [
             Probe(packet=each.packet, server=each.server, answer=walk.ask(each.packet))
             for each in self._differing
             if _is_there(site, each.packet.client) and _is_there(site, each.server)
         ]
-        asked = dict.fromkeys((*again, *new))
-        return [each for each in asked if {each.packet.client.name, each.server.name}.isdisjoint(ground.left_out)]
+        return list(dict.fromkeys((*filter(ground.is_meant, again), *new)))
 
     def _walk_on(self, number: int, ground: _Ground) -> tuple[Walk, Iterator[Probe]]:
         if self._walk is None or self._walk[0] != number:
             walk = Walk(sites={self._host: Site(desired=ground.desired)})
-            self._walk = number, walk, probes(walk, self._host)
+            self._walk = number, walk, filter(ground.is_meant, probes(walk, self._host))
         return self._walk[1:]
 
 

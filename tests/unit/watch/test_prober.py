@@ -133,6 +133,7 @@ def test_nobody_asks_for_what_is_not_as_declared(host: Host) -> None:
 def test_many_are_asked_in_turn_and_what_differed_again(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ROUND_MAX", 2)
     host.pass_()
+    assert [host.round().reason for _ in range(7)] == [AGREE] * 7, "also where the last round took the last of them"
     host.broken = {"web"}
     rounds = [(host.round(), host.asked) for _ in range(4)]
 
