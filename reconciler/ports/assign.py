@@ -173,7 +173,7 @@ def _settled(
 
 
 def _is_found_again(settled: _Settled, promised: Promised, published: Promised, host: HostPorts) -> bool:
-    """Say whether one alone would be given what it has, all of it because it was promised or declared."""
+    """Return whether one alone would be given what it has, all of it because it was promised or declared."""
     name = settled.demands.attachment
     alone = _PortAssignment(
         promised={name: promised.get(name, ())},

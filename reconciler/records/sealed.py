@@ -15,13 +15,13 @@ LENGTH_MAX: Final = 1 << 28
 
 
 def sealed(kind: str, version: str, fields: Mapping[str, object]) -> str:
-    """Give the text of a file. fields: plain values."""
+    """Return the text of a file. fields: plain values."""
     document = {"kind": kind, "version": version, "checksum": _checksum(fields), **fields}
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def unsealed(name: str, content: bytes, kind: str, version: str) -> Mapping[str, object]:
-    """Give the fields of a file. Raises FileUnreadable for what is none such, FileAltered for one that was edited."""
+    """Return the fields of a file. Raises FileUnreadable for what is none such, FileAltered for one that was edited."""
     try:
         document = dict(json_object(content, LENGTH_MAX))
     except Misfit as misfit:

@@ -418,10 +418,10 @@ def test_what_long_dead_hosts_left_is_tidied_up_on_all_networks(hosts: list[Host
     alpha.kv.put("revisions/dead", b"{}")
 
     state = alpha.look()
-    gone = [
+    gone = sorted(
         key[1] for key, seen in state.seen.items() if seen.is_ours and "alpha" not in key[1] and "over" not in key[1]
-    ]
-    assert sorted(gone) == [
+    )
+    assert gone == [
         "network/elsewhere/endpoints/x",
         "network/elsewhere/members/dead",
         "nodes/dead/info",
