@@ -94,7 +94,7 @@ class _Known:
 
 
 def _segments(key: Key, seen: Seen) -> Iterator[LinkRef]:
-    """Give the segment that a link is on."""
+    """Yield the segment that a link is on."""
     match seen.object:
         case VethPair(ns=ns, master=master) | Vxlan(ns=ns, master=master):
             yield ns, master
@@ -103,7 +103,7 @@ def _segments(key: Key, seen: Seen) -> Iterator[LinkRef]:
 
 
 def _ends(key: Key, seen: Seen) -> Iterator[LinkRef]:
-    """Give the link that an object is, its end in the sandbox of a pair."""
+    """Yield the link that an object is, its end in the sandbox of a pair."""
     match seen.object:
         case VethPair(peer_ns=ns, peer_ifname=ifname):
             yield ns, ifname
@@ -112,7 +112,7 @@ def _ends(key: Key, seen: Seen) -> Iterator[LinkRef]:
 
 
 def _links(key: Key, seen: Seen) -> Iterator[LinkRef]:
-    """Give the link that an object is or stands on."""
+    """Yield the link that an object is or stands on."""
     match seen.object:
         case Address() | Neighbour() as found:
             yield found.ns, found.ifname

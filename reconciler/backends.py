@@ -88,7 +88,7 @@ class Backends(Struct, frozen=True, kw_only=True, dict=True):
         return Plugins(root=self.plugin_root, timeout_s=self.plugin_timeout_s)
 
     def handlers(self, settings: Settings, operations: Sequence[Operation]) -> Mapping[type[Kind], Handler]:
-        """Say who carries out operations on which kind of object. operations: all that are to be carried out."""
+        """Return who carries out operations on which kind of object. operations: all that are to be carried out."""
         shared: dict[type[Kind], Handler] = {}
         if self.cluster is not None:
             leaving = withdrawn(operations)

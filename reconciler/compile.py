@@ -73,7 +73,7 @@ class Compiled(NamedTuple):
 
 
 def compile_objects(desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> dict[Key, Object]:
-    """Give every object that shall exist, by key, but for what `remembered_settings` adds.
+    """Return every object that shall exist, by key, but for what `remembered_settings` adds.
 
     sandboxes: whether a named namespace is ours to make depends on who made the one that is there,
     and containers have files of their own.
@@ -240,7 +240,7 @@ def _is_in_pools(endpoint: DesiredEndpoint, network: DesiredNetwork) -> bool:
 def _network_objects(
     network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], held: Sequence[DesiredEndpoint], host: HostFacts
 ) -> Iterator[Object]:
-    """Give what a network consists of; held: members that count for what they share, but have what they have."""
+    """Yield what a network consists of; held: members that count for what they share, but have what they have."""
     if network.wanted.is_listed:
         return
     yield network_record(network)
@@ -273,7 +273,7 @@ def _held_sources(network: DesiredNetwork, held: Sequence[DesiredEndpoint]) -> I
 
 
 def _bearable(host: HostFacts) -> Callable[[Object], bool]:
-    """Give whether a kernel can have an object: one without IPv6 takes no address, route or neighbour of that family."""
+    """Return whether a kernel can have an object: one without IPv6 takes no address, route or neighbour of that family."""
 
     def is_bearable(found: Object) -> bool:
         match found:
@@ -330,7 +330,7 @@ def _forwarded_versions(desired: DesiredState) -> frozenset[int]:
 
 
 def _forwarding(versions: frozenset[int]) -> Iterator[Sysctl]:
-    """Give the host's forwarding switches."""
+    """Yield the host's forwarding switches."""
     for version in versions:
         yield Sysctl(ns=HOST, name=FORWARDING[version], value="1")
 
@@ -370,7 +370,7 @@ def _still_heeding(objects: Mapping[Key, Object], facts: Facts) -> Iterator[Sysc
 def _brought_back(
     before: Sysctl, objects: Mapping[Key, Object], facts: Facts, desired: DesiredState
 ) -> Iterator[Object]:
-    """Give a setting as it was, unless ours is wanted. One that a switch overrides waits for it, remembered until it is back."""
+    """Yield a setting as it was, unless ours is wanted. One that a switch overrides waits for it, remembered until it is back."""
     if before.key in objects:
         return
     if _may_be_needed(before.ns, desired):
@@ -388,7 +388,7 @@ def _brought_back(
 
 
 def _may_be_needed(ns: NsRef, desired: DesiredState) -> bool:
-    """Say whether what is held may need a setting: networks those of the host, an attachment those of its sandbox."""
+    """Return whether what is held may need a setting: networks those of the host, an attachment those of its sandbox."""
     if ns == HOST:
         return bool(desired.held_networks)
     is_unread = desired.has_faults and all(attachment.ns != ns for attachment in desired.attachments)

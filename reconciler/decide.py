@@ -233,7 +233,7 @@ def _sandbox_units(wanted: WantedState, desired: DesiredState, facts: Facts) -> 
 
 
 def _remarks(desired: DesiredState, facts: Facts) -> Iterator[tuple[Unit, str]]:
-    """Say what a person should know of what is as declared."""
+    """Yield what a person should know of what is as declared."""
     yield from forwarding_remarks(desired, facts.foreign_drops)
     yield from ipv6_remarks(desired)
     yield from address_remarks(desired, facts.absent)
@@ -254,7 +254,7 @@ _SHOWN: Final = 3
 
 
 def otherwise(kept: Decision, anew: Decision, recorded: Container[str]) -> Iterator[str]:
-    """Say what stands otherwise in a decision for which much was kept than in one from nothing.
+    """Yield what stands otherwise in a decision for which much was kept than in one from nothing.
 
     recorded: networks that have a record. Others were created when they were thought of first, which only the former knows.
     """

@@ -211,7 +211,7 @@ class PrivilegeError(KernelError):
 
 
 def surroundings_error(error: OSError | MemoryError) -> ReconcilerError:
-    """Give the member of the tree for what no adapter expected: no memory or descriptors left, a file system that refuses."""
+    """Return the member of the tree for what no adapter expected: no memory or descriptors left, a file system that refuses."""
     if isinstance(error, MemoryError):
         return OutOfMemory("out of memory: give this process more (ulimit -v, MemoryMax= of its unit), or this host")
     where = f"{error.filename}: " if isinstance(error.filename, str) else ""
@@ -234,7 +234,7 @@ _ADVICE = {
 
 
 def kernel_error(errno: int, operation: str, detail: str = "") -> KernelError:
-    """Give the member of the tree that fits `errno`, which of a system call; what rtnetlink says is for `netlink_error`."""
+    """Return the member of the tree that fits `errno`, which of a system call; what rtnetlink says is for `netlink_error`."""
     if errno in _REFUSALS and is_privilege_missing():
         return PrivilegeError(errno, operation, detail)
     return KernelError(errno or _errno.EIO, operation, detail or _REFUSALS.get(errno, ""))
@@ -268,7 +268,7 @@ _NEEDED = 1 << 1 | 1 << 11 | 1 << 12 | 1 << 21
 
 
 def is_privilege_missing() -> bool:
-    """Say whether this process lacks a capability that our work takes, or has them in a user namespace of its own only."""
+    """Return whether this process lacks a capability that our work takes, or has them in a user namespace of its own only."""
     try:
         with open("/proc/thread-self/status", "rb") as status:
             effective = next(int(line.split()[1], 16) for line in status if line.startswith(b"CapEff:"))

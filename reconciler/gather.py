@@ -120,7 +120,7 @@ def _look_at_firewall(wanted: WantedState, backends: Backends, records: Records)
 
 
 def _incarnations(wanted: WantedState, plugins: PluginFacts, backends: Backends) -> Mapping[str, str]:
-    """Tell which plugins run, of those that may have to be told again what others were told before them."""
+    """Return which plugins run, of those that may have to be told again what others were told before them."""
     connecting = {driver for (_, driver), scope in plugins.scopes.items() if scope.connectivity == "global"}
     return {name: backends.plugins.incarnation(name) for name in ipam_plugins(wanted) | connecting}
 

@@ -207,7 +207,7 @@ class Repository:
         return self._await((*_GIT, *arguments), environment or {})
 
     def _await(self, command: tuple[str, ...], more: dict[str, str]) -> tuple[int, str, str]:
-        """Give exit code, output, and the last line of what the program said."""
+        """Return exit code, output, and the last line of what the program said."""
         environment = {name: value for name, value in os.environ.items() if name not in _DROPPED}
         environment |= {
             "GIT_ALLOW_PROTOCOL": self._remote.protocol,
@@ -253,7 +253,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _last_line(text: str) -> str:
-    """Give the line that says most: git's own `fatal:`, else the last; user names and passwords in addresses are masked."""
+    """Return the line that says most: git's own `fatal:`, else the last; user names and passwords in addresses are masked."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = next(
         (line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")), lines[-1] if lines else ""

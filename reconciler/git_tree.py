@@ -121,7 +121,7 @@ def _commit(git: Git, revision: str) -> str:
 
 
 def _files(git: Git, commit: str, revision: str, root: str) -> Sequence[tuple[PurePosixPath, str]]:
-    """Give path below the root and object of every spec file; "" for an object that is too large to be one."""
+    """Return path below the root and object of every spec file; "" for an object that is too large to be one."""
     tree = f"{commit}:{root}" if root else commit
     if root and git.text("cat-file", "-t", tree).strip() != "tree":
         raise RevisionUnreadable(f"{root} is no folder at {revision}")
@@ -164,7 +164,7 @@ def _inside(path: str, revision: str) -> PurePosixPath:
 
 
 def _contents(git: Git, blobs: Sequence[str]) -> Iterator[bytes]:
-    """Give the content of each object, in turn."""
+    """Yield the content of each object, in turn."""
     if not blobs:
         return
     done = git.run("cat-file", "--batch", given="".join(f"{blob}\n" for blob in blobs).encode())

@@ -59,7 +59,7 @@ when what a plugin answered says what is to be done next."""
 
 
 def plan_pass(settings: Settings, backends: Backends, against: str = "live", orders: Orders = NO_ORDERS) -> Planned:
-    """Say what a pass would do. Writes nothing anywhere. against: live, or what `rehearsed` knows."""
+    """Return what a pass would do. Writes nothing anywhere. against: live, or what `rehearsed` knows."""
     loaded = load(settings)
     if against == "live":
         planned = plan_at(_live(backends), loaded, settings, orders)
@@ -93,7 +93,7 @@ def _live(backends: Backends) -> Standpoint:
 
 
 def plan_at(host: Standpoint, loaded: LoadedSpecs, settings: Settings, orders: Orders) -> Planned:
-    """Say what a pass with these specs would do there."""
+    """Return what a pass with these specs would do there."""
     declared, (loaded, orders, is_other) = loaded, instead(loaded, settings, orders)
     there = _there(loaded, settings)
     error = is_other or anothers_host(host.marks, loaded.wanted, there, host.kv, orders)
@@ -219,7 +219,7 @@ def _runner(
     blocked: Sequence[tuple[Unit, ReconcilerError]] = (),
     approve: Approve | None = None,
 ) -> Run:
-    """Give how specs are brought about: within what the guards allow. For holders of the host's lock.
+    """Return how specs are brought about: within what the guards allow. For holders of the host's lock.
 
     It raises AnothersHost for specs that would remove what those in another folder made.
     """
@@ -236,7 +236,7 @@ def _runner(
 
 
 def _there(loaded: LoadedSpecs, settings: Settings) -> Settings:
-    """Give the settings with the folder that the specs are of: the host is run from there, whoever brings them about."""
+    """Return the settings with the folder that the specs are of: the host is run from there, whoever brings them about."""
     return replace(settings, specs_dir=Path(loaded.folder)) if loaded.folder else settings
 
 
@@ -321,7 +321,7 @@ def _converge(
 
 
 def _is_final(unit: Unit, error: ReconcilerError) -> bool:
-    """Say whether a unit that failed is left alone for the rest of the pass. A plugin that is down is none to wait for."""
+    """Return whether a unit that failed is left alone for the rest of the pass. A plugin that is down is none to wait for."""
     return not error.is_retryable or unit == NAMES_UNIT or isinstance(error, PluginError)
 
 

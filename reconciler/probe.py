@@ -65,7 +65,7 @@ def answered(
 
 
 def _path(client: Party, walk: Walk, backends: Backends) -> Path | None:
-    """Give the namespace of a client, None for the host's."""
+    """Return the namespace of a client, None for the host's."""
     if client.kind is PartyKind.HOST:
         return None
     ns = walk.sites[client.host].members[client.name].ns
@@ -92,7 +92,7 @@ def _of_client(is_over: Callable[[], bool], path: Path | None, probes: Sequence[
 
 
 def _pinged(probes: Sequence[Probe]) -> Iterator[int]:
-    """Give the numbers of those whose pings are answered."""
+    """Yield the numbers of those whose pings are answered."""
     for version, family, protocol in (
         (4, socket.AF_INET, socket.IPPROTO_ICMP),
         (6, socket.AF_INET6, socket.IPPROTO_ICMPV6),
@@ -147,7 +147,7 @@ def _reply(data: bytes, version: int, mark: int) -> int | None:
 
 
 def _connected(probes: Sequence[Probe]) -> Iterator[int]:
-    """Give the numbers of those where somebody takes the connection, or refuses it: a refusal comes from there too."""
+    """Yield the numbers of those where somebody takes the connection, or refuses it: a refusal comes from there too."""
     with ExitStack() as opened:
         under_way: dict[int, tuple[int, socket.socket]] = {}
         for index, probe in enumerate(probes):

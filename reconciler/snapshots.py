@@ -102,7 +102,7 @@ def _others(facts: Facts, namespaces: Namespaces, host: View) -> Iterator[tuple[
 
 
 def plan_from(file: str, settings: Settings, hosts: str, orders: Orders) -> Planned:
-    """Say what a pass would do on the host as it was. hosts: whom the person means, "" for whose snapshot it is.
+    """Return what a pass would do on the host as it was. hosts: whom the person means, "" for whose snapshot it is.
 
     Raises FileUnreadable for a file that is no snapshot of this version, ConfigError for another host's.
     """
@@ -164,7 +164,7 @@ def _standpoint(snapshot: Snapshot, kv: KvStore, settings: Settings) -> Standpoi
 
 
 def _moved(mark: Mark, state: str, settings: Settings) -> Mark:
-    """Give the mark as if the state folder had always been where it is laid out."""
+    """Return the mark as if the state folder had always been where it is laid out."""
     moved = read_mark(replace(mark, state=settings.state_folder).text()) if mark.is_of_state(state) else None
     return moved or mark
 
@@ -197,5 +197,5 @@ def _batches(records: Mapping[str, str]) -> Iterator[list[Put]]:
 
 
 def _here(fields: Mapping[str, object], where: str) -> Mapping[str, object]:
-    """Give a file of the state folder as if it had been written in this place."""
+    """Return a file of the state folder as if it had been written in this place."""
     return {**fields, "place": place()} if fields.get("place") == where else fields

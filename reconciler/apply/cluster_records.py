@@ -61,7 +61,7 @@ class LookedAtStore(Protocol):
 
 
 def withdrawn(operations: Iterable[Operation]) -> frozenset[str]:
-    """Give the paths of the records that these operations take back."""
+    """Return the paths of the records that these operations take back."""
     return frozenset(o.object.path for o in operations if o.after is None and isinstance(o.object, ClusterRecord))
 
 
@@ -97,7 +97,7 @@ class _Change(Struct, frozen=True, kw_only=True):
 
     @property
     def is_leaving(self) -> bool:
-        """Say whether a host ends its part in a network by it."""
+        """Return whether a host ends its part in a network by it."""
         return self.value is None and self.path.startswith("network/") and "/members/" in self.path
 
     def touched(self) -> frozenset[str]:
@@ -125,7 +125,7 @@ def _claims(record: Object | None) -> frozenset[str]:
 
 
 def _batches(changes: Sequence[_Change]) -> Iterator[list[_Change]]:
-    """Give as many at once as a transaction takes.
+    """Yield as many at once as a transaction takes.
 
     Two that claim the same key are apart, so that the second loses alone; so is who leaves, and comes after all before it.
     """
@@ -144,7 +144,7 @@ def _batches(changes: Sequence[_Change]) -> Iterator[list[_Change]]:
 
 
 def _write_batch(batch: Sequence[_Change], store: LookedAtStore, leaving: frozenset[str]) -> list[KvError | None]:
-    """Give for each change why it was not written."""
+    """Return for each change why it was not written."""
     if batch[0].is_leaving:
         return _write_each(batch, store, leaving)
     try:
@@ -244,7 +244,7 @@ def _leave(change: _Change, transaction: _Transaction, kv: KvStore) -> None:
 
 
 def _held(change: _Change, store: LookedAtStore, leaving: frozenset[str]) -> Iterator[Check]:
-    """Give the state of claims that are not free but can be had. Raises KvConflict for one that another record needs."""
+    """Yield the state of claims that are not free but can be had. Raises KvConflict for one that another record needs."""
     for claim in change.claimed:
         entry = store.kv.get(claim)
         if entry is None:
@@ -285,7 +285,7 @@ def _by(entry: Entry | None) -> str:
 
 
 def _whose(entry: Entry) -> str:
-    """Say in words whose record it is."""
+    """Return in words whose record it is."""
     match entry.key.split("/"):
         case ["networks", name]:
             return f"network {name}"

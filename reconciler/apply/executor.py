@@ -39,7 +39,7 @@ def carry_out(
 
 
 def failures(outcomes: Iterable[Outcome]) -> tuple[tuple[Unit, ReconcilerError], ...]:
-    """Give the units that failed by themselves, each with its first error."""
+    """Return the units that failed by themselves, each with its first error."""
     first: dict[Unit, ReconcilerError] = {}
     for outcome in outcomes:
         if outcome.error is not None and not outcome.skipped:
@@ -68,7 +68,7 @@ def _carry_out_batch(
 
 
 def _cause(unit: Unit, failed: Mapping[Unit, ReconcilerError]) -> ReconcilerError:
-    """Give the error that `unit` is skipped for: its own, that of what it needs, else that of its attachment."""
+    """Return the error that `unit` is skipped for: its own, that of what it needs, else that of its attachment."""
     for candidate in (unit, *unit.parents()):
         if candidate in failed:
             return failed[candidate]

@@ -70,7 +70,7 @@ def _group_key(operation: Operation) -> _GroupKey:
 
 
 def _groups(operations: Iterable[Operation]) -> list[_Group]:
-    """Give the groups, tables first, as elements need them."""
+    """Return the groups, tables first, as elements need them."""
     groups: defaultdict[_GroupKey, list[Operation]] = defaultdict(list)
     for operation in operations:
         groups[_group_key(operation)].append(operation)
@@ -112,7 +112,7 @@ def _family(operation: Operation) -> str:
 
 
 def _is_element_outside(operation: Operation, families: set[str]) -> bool:
-    """Say whether this is an element whose table does not go as a whole."""
+    """Return whether this is an element whose table does not go as a whole."""
     found = operation.object
     return isinstance(found, FirewallElement) and found.family not in families
 

@@ -32,7 +32,7 @@ def forget_stale_flows(stale: StaleFlows, namespaces: Namespaces) -> None:
 
 
 def is_stale(stale: StaleFlows, own_addresses: frozenset[IPAddress]) -> Callable[[Flow], bool]:
-    """Give the question. own_addresses: of the host, which a datagram may have reached before its port was published."""
+    """Return the question. own_addresses: of the host, which a datagram may have reached before its port was published."""
     withdrawn = {(b.protocol, b.host_ip, b.host_port, address, b.target) for b, address in stale.withdrawn}
     arrived = {(b.protocol, b.host_ip, b.host_port) for b, _ in stale.arrived}
 

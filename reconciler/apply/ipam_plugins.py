@@ -188,7 +188,7 @@ class _Clerk(Struct, frozen=True, kw_only=True):
 
 
 def _gateway(asked: PluginPool, found: RequestPoolReply) -> IPAddress | None:
-    """Give the gateway that came along with a pool. Raises PluginError for one that is none."""
+    """Return the gateway that came along with a pool. Raises PluginError for one that is none."""
     text = found.data.get(_GATEWAY)
     if text is None:
         return None

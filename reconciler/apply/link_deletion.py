@@ -50,7 +50,7 @@ def _delete(socket: RouteSocket, found: Sequence[OfLink]) -> list[ReconcilerErro
 
 
 def _look(reply: Reply, found: OfLink) -> Link | ReconcilerError | None:
-    """Give the link if it may be deleted, the reason why not, or None when it is gone."""
+    """Return the link if it may be deleted, the reason why not, or None when it is gone."""
     if reply.errno == errno.ENODEV:
         return None
     if reply.errno:
@@ -61,7 +61,7 @@ def _look(reply: Reply, found: OfLink) -> Link | ReconcilerError | None:
 
 
 def _refusal(reply: Reply, deletion: Reply) -> Reply | None:
-    """Give what kept one link from going."""
+    """Return what kept one link from going."""
     return next((r for r in (reply, deletion) if r.errno not in _DONE), None)
 
 

@@ -18,7 +18,7 @@ _NETWORK_FOLDERS: Final = "network/"
 
 
 def cluster_entries(kv: KvStore, nodes_folder: str) -> Mapping[str, Entry]:
-    """Give all records that hosts share; not the claims that go with them."""
+    """Return all records that hosts share; not the claims that go with them."""
     folders = (nodes_folder, NETWORKS_FOLDER, _NETWORK_FOLDERS, REVISIONS_FOLDER)
     return {entry.key: entry for folder in folders for entry in kv.list(folder)}
 

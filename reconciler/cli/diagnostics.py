@@ -16,7 +16,7 @@ ANNOTATIONS_MAX: Final = 10
 
 
 def diagnostics(faults: Sequence[SpecError], warnings: Sequence[SpecWarning] = ()) -> list[Json]:
-    """Give the faults sorted by place, then the warnings; lines and columns count from 1, 0 when the whole file is meant."""
+    """Return the faults sorted by place, then the warnings; lines and columns count from 1, 0 when the whole file is meant."""
     return [
         *(
             _diagnostic("error", fault.message, Source(fault.file, fault.line, fault.column))
@@ -42,7 +42,7 @@ def validation(faults: Sequence[SpecError], warnings: Sequence[SpecWarning]) -> 
 
 
 def workflow_commands(findings: Iterable[Finding], sum_line: str = "") -> str:
-    """Give one workflow command per line, as many of each level as GitHub takes; the last says how many more there are.
+    """Return one workflow command per line, as many of each level as GitHub takes; the last says how many more there are.
 
     sum_line: a notice at the end, which counts too.
     """
@@ -61,7 +61,7 @@ def _annotation(finding: Finding) -> str:
 
 
 def annotation(level: str, message: str, *, file: str = "", line: int = 0, column: int = 0, title: str = "") -> str:
-    """Give one workflow command, escaped so that no message can end it or begin another."""
+    """Return one workflow command, escaped so that no message can end it or begin another."""
     properties = {"file": file, "line": str(line or ""), "col": str(column or ""), "title": title}
     given = ",".join(f"{name}={_escaped_property(value)}" for name, value in properties.items() if value)
     return f"::{level}{' ' if given else ''}{given}::{_escaped(message)}"

@@ -79,7 +79,7 @@ class Checked(Struct, frozen=True, kw_only=True):
 
 
 def fault_findings(faults: Iterable[SpecError]) -> Iterator[Finding]:
-    """Give the faults sorted by place."""
+    """Yield the faults sorted by place."""
     for fault in sorted(faults, key=lambda one: (one.file, one.line, one.column, one.message)):
         rule, because = Rule.FAULT, tuple[Source, ...]()
         if isinstance(fault, ExpectationUnmet):

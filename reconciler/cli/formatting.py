@@ -56,7 +56,7 @@ def fmt(context: click.Context, *, is_check: bool, schema: str | None, files: tu
 
 
 def _is_other(path: Path, schema: str | None, *, is_check: bool) -> bool:
-    """Say whether the file is another in canonical form, and write that unless it is a check. Raises SpecError."""
+    """Return whether the file is another in canonical form, and write that unless it is a check. Raises SpecError."""
     from reconciler.spec.formatting import formatted
 
     text = read_plain(path)

@@ -80,7 +80,7 @@ class Output(click.ParamType[Form]):
 
 
 def is_text_shown(forms: Sequence[Form]) -> bool:
-    """Say whether a person reads what is printed; faults and warnings are logged then."""
+    """Return whether a person reads what is printed; faults and warnings are logged then."""
     return all(form.file is not None for form in forms) or TEXT in forms
 
 
@@ -100,7 +100,7 @@ def write_out(forms: Sequence[Form], render: Callable[[str, bool], str]) -> None
 
 
 def for_machines(name: str, checked: Checked, specs_dir: str) -> str:
-    """Give `sarif` or `junit`."""
+    """Return `sarif` or `junit`."""
     if name == "sarif":
         from reconciler.cli.sarif import sarif
 

@@ -72,7 +72,7 @@ def _group(kind: Kind) -> click.Group:
 def _found(
     documents: Sequence[Document], kind: Kind, references: Sequence[str], missing: list[ReconcilerError]
 ) -> Iterator[Document]:
-    """Give those that there are; what is wrong with the others goes to `missing`."""
+    """Yield those that there are; what is wrong with the others goes to `missing`."""
     for reference in references:
         try:
             yield resolve(documents, kind, reference)

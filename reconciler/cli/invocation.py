@@ -187,7 +187,7 @@ def _typed(option: GlobalOption, value: object) -> Value:
 
 
 def checked(option: GlobalOption, value: Value) -> Value:
-    """Give `value` when the option may have it. Raises ConfigError."""
+    """Return `value` when the option may have it. Raises ConfigError."""
     if option.choices and value not in option.choices:
         raise ConfigError(f"{option.name} is one of {', '.join(option.choices)}, not {value!r}")
     if isinstance(value, str) and (not value or "\0" in value):

@@ -16,7 +16,7 @@ _OF_FILES: Final = frozenset((Rule.FAULT, Rule.WARNING, Rule.CHANGE))
 
 
 def junit(checked: Checked) -> str:
-    """Give the report, without any time, so that the same input gives the same bytes."""
+    """Return the report, without any time, so that the same input gives the same bytes."""
     top = Element("testsuites", name=f"reconcile {checked.what}")
     _suite(top, "specs", _of_files(checked))
     _suite(top, "expectations", _of_expectations(checked))

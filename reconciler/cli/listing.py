@@ -20,7 +20,7 @@ _SHORT_ID: Final = 12
 def listing(
     kind: Kind, documents: Sequence[Document], *, is_quiet: bool, is_truncated: bool, template: str | None
 ) -> str:
-    """Give the whole output. template: see `cli.template`, over the columns by docker's names."""
+    """Return the whole output. template: see `cli.template`, over the columns by docker's names."""
     rows = [_COLUMNS[kind](document, is_truncated=is_truncated) for document in documents]
     if is_quiet:
         return "".join(f"{row['ID']}\n" for row in rows)
@@ -137,7 +137,7 @@ def _identified(document: Document, wanted: str) -> bool:
 
 
 def _matches(text: str, wanted: str) -> bool:
-    """Say whether `wanted` is found in the text as a regular expression, or is all of it (moby: api/types/filters)."""
+    """Return whether `wanted` is found in the text as a regular expression, or is all of it (moby: api/types/filters)."""
     try:
         return text == wanted or re.search(wanted, text) is not None
     except re.error as error:

@@ -53,7 +53,7 @@ _SIGNALS: Final = {
 
 
 def manual_page(root: click.Group) -> str:
-    """Give the page in the man(7) macros."""
+    """Return the page in the man(7) macros."""
     return "".join(f"{line}\n" for line in _lines(root))
 
 
@@ -122,7 +122,7 @@ def _listed(entries: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Give prose as one line, what stands in backticks in bold."""
+    """Return prose as one line, what stands in backticks in bold."""
     flat = _escaped(" ".join(text.split()))
     return re.sub(r"`([^`]*)`", r"\\fB\1\\fR", flat)
 

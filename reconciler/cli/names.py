@@ -14,7 +14,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def names_of(*kinds: str) -> Complete:
-    """Give what completes names of these kinds, `networks` and `attachments`; those that stand on the line are not given again."""
+    """Return what completes names of these kinds, `networks` and `attachments`, but for those that stand on the line."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         present = context.params.get(parameter.name or "")
@@ -45,7 +45,7 @@ def _known(context: click.Context, kinds: tuple[str, ...]) -> set[str]:
 
 
 def _settings(context: click.Context) -> Settings | None:
-    """Give what the line says so far; None where it is no good: whoever completes wants no error."""
+    """Return what the line says so far; None where it is no good: whoever completes wants no error."""
     try:
         return invocation(context.find_root().obj or {}).settings
     except ReconcilerError:

@@ -72,7 +72,7 @@ def rm(context: click.Context, *, hosts: tuple[str, ...]) -> ExitCode:
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[tuple[KvStore, str]]:
-    """Give the cluster's store and the folder of nodes in it."""
+    """Return the cluster's store and the folder of nodes in it."""
     from reconciler.kv.address import discovery, store_config
     from reconciler.kv.registry import open_store
 

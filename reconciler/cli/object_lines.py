@@ -29,7 +29,7 @@ _VALUE_SHOWN: Final = 60
 
 
 def object_lines(operations: Iterable[Operation]) -> Iterator[str]:
-    """Give a line for each object of the kernel that changes, below what it is for."""
+    """Yield a line for each object of the kernel that changes, below what it is for."""
     groups: defaultdict[Unit, list[Operation]] = defaultdict(list)
     for operation in operations:
         groups[operation.unit].append(operation)

@@ -23,7 +23,7 @@ _ACTION_ORDER = {Action.DELETE: 0, Action.UPDATE: 1, Action.CREATE: 2}
 
 
 def plan_document(report: Report, issues: Sequence[Unsettled], drift: Container[Key] | None = None) -> dict[str, Json]:
-    """Give the plan. issues: what is in the way, by `undecided` or, after a pass, `unsettled`.
+    """Return the plan. issues: what is in the way, by `undecided` or, after a pass, `unsettled`.
 
     drift: what only puts right what is not as it was applied; None where nobody knows.
     """
@@ -49,7 +49,7 @@ def plan_document(report: Report, issues: Sequence[Unsettled], drift: Container[
 
 
 def changes_by_address(operations: Sequence[Operation]) -> dict[str, Json]:
-    """Give what is done to each object, whatever the order."""
+    """Return what is done to each object, whatever the order."""
     changes = _by_key(operations)
     return {_address(found[-1].object): _change(found, None) for _, found in sorted(changes.items())}
 
@@ -78,7 +78,7 @@ def _change(operations: Sequence[Operation], drift: Container[Key] | None) -> di
 
 
 def _address(found: Object) -> str:
-    """Give the key as a path; the namespace that plays the host is called `host`."""
+    """Return the key as a path; the namespace that plays the host is called `host`."""
     return "/".join(part or "host" for part in found.key)
 
 

@@ -81,7 +81,7 @@ def _by_expectation(
 
 
 def _wrong(meant: Iterable[Probe], found: Mapping[Probe, bool], *, is_reached: bool) -> Iterator[str]:
-    """Tell of pairs: to be reached at one address is enough, not to be is for all of them."""
+    """Yield lines on pairs: to be reached at one address is enough, not to be is for all of them."""
     pairs: dict[tuple[object, object], bool] = {}
     for each in meant:
         pair = each.packet.client, each.server

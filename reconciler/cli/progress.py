@@ -57,7 +57,7 @@ def _started(total: int) -> tuple[Progress, TaskID]:
 
 @contextmanager
 def progress_bar(*, is_wanted: bool) -> Iterator[ProgressBar | None]:
-    """Give a bar when a person watches stderr, else None."""
+    """Return a bar when a person watches stderr, else None."""
     bar = ProgressBar() if is_wanted and sys.stderr.isatty() else None
     try:
         yield bar

@@ -32,7 +32,7 @@ def checked_review(review: Review, conditions: Sequence[str] = ()) -> Checked:
 
 
 def review_findings(review: Review, conditions: Sequence[str] = ()) -> Iterator[Finding]:
-    """Give errors, then warnings, then notices. conditions: of which nothing shall be there."""
+    """Yield errors, then warnings, then notices. conditions: of which nothing shall be there."""
     yield from fault_findings(review.faults)
     for match in matches(review, map(Condition, conditions)):
         lines = (line.removeprefix(match.condition).lstrip(" :") for line in match_lines(match))
@@ -66,7 +66,7 @@ def _remarks(host: HostReview, whose: str) -> Iterator[Finding]:
 
 
 def _disruptions(host: HostReview) -> Iterator[Finding]:
-    """Give the worst that happens to each unit, where that is declared."""
+    """Yield the worst that happens to each unit, where that is declared."""
     worst: dict[Unit, Disruption] = {}
     for operation in host.report.plan.operations:
         if operation.disruption in _WARNED and worst.get(operation.unit) is not Disruption.RECREATE:

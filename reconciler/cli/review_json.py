@@ -27,7 +27,7 @@ from reconciler.status.verdict import undecided
 
 
 def review_json(review: Review) -> str:
-    """Give the review as one document; that of a pass begins with its plan."""
+    """Return the review as one document; that of a pass begins with its plan."""
     return json_text(_of_pass(review) if review.is_of_pass else _of_hosts(review))
 
 

@@ -38,7 +38,7 @@ _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~@&])")
 
 
 def review_markdown(review: Review) -> str:
-    """Give the comment. What does not fit is counted."""
+    """Return the comment. What does not fit is counted."""
     hosts = [host.host for host in review.hosts]
     head = [MARKER, "### Networks: what this change means", ""]
     head += [f"{_text(head_line(review))}. **{_text(sum_line(review))}.**", ""]
@@ -58,7 +58,7 @@ def review_markdown(review: Review) -> str:
 
 
 def _within(parts: Sequence[str], room: int, noun: str) -> Iterator[str]:
-    """Give as many as there is room for, with a word on the rest."""
+    """Yield as many as there is room for, with a word on the rest."""
     for index, part in enumerate(parts):
         left = f"\n… and {counted(len(parts) - index, f'more {noun}')}\n"
         room -= len(part) + 1

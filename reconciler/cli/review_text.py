@@ -32,7 +32,7 @@ _COLOURS: Final = {"who is hit": "magenta", DRIFT: "yellow", REACHES_NOW: "green
 
 
 def review_text(review: Review, *, is_coloured: bool, are_objects_wanted: bool = False) -> str:
-    """Give the review; are_objects_wanted: with the objects of the kernel that change on each host."""
+    """Return the review; are_objects_wanted: with the objects of the kernel that change on each host."""
     text = "".join(f"{line}\n" for line in _lines(review, are_objects_wanted=are_objects_wanted))
     return text if is_coloured else click.unstyle(text)
 

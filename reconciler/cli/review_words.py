@@ -49,7 +49,7 @@ _ACTIONS: Final = {Action.CREATE: "is new", Action.UPDATE: "changes", Action.DEL
 
 
 def entry_title(change: SharedChange, hosts: Sequence[str]) -> str:
-    """Say what becomes of an entry, and on which of the hosts where it is not all."""
+    """Return what becomes of an entry, and on which of the hosts where it is not all."""
     come, gone, stay = change.on(Action.CREATE), change.on(Action.DELETE), change.on(Action.UPDATE)
     if come and gone:
         also = f", and changes on {names(stay)}" if stay else ""
@@ -67,7 +67,7 @@ def field_line(field: FieldChange) -> str:
 
 
 def value(typed: Tree) -> str:
-    """Give a value as it stands in a spec file on one line, bounded."""
+    """Return a value as it stands in a spec file on one line, bounded."""
     if isinstance(typed, str):
         text = typed
     elif typed is None:
@@ -114,14 +114,14 @@ def flow_lines(flows: Iterable[Flow]) -> Iterator[str]:
 
 
 def match_lines(match: Match) -> Iterator[str]:
-    """Say what was found that somebody does not want to see."""
+    """Yield what was found that somebody does not want to see."""
     where = f" on {printable(match.host)}" if match.host else ""
     for line in (*([names(match.found)] if match.found else []), *flow_lines(match.flows)):
         yield f"{match.condition}{where}: {line}"
 
 
 def flow_parts(flows: FlowChanges) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Give headings, and the lines below each."""
+    """Yield headings, and the lines below each."""
     parts = ((REACHES_NOW, flows.gained), (REACHES_NO_LONGER, flows.lost), ("reaches in another way", flows.altered))
     return ((heading, tuple(flow_lines(found))) for heading, found in parts if found)
 
@@ -155,7 +155,7 @@ def shared_title(network: SharedNetwork) -> str:
 
 
 def shared_parts(network: SharedNetwork) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Give a heading for each host that has a part in the change, and the lines below each."""
+    """Yield a heading for each host that has a part in the change, and the lines below each."""
     return ((f"on {printable(part.host)}", tuple(_part_lines(part))) for part in network.parts)
 
 
@@ -182,7 +182,7 @@ def told_of_host(review: HostReview, shared: Iterable[SharedNetwork]) -> HostRev
 
 
 def host_parts(review: HostReview) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Give what is to be said of a host: headings, and the lines below each."""
+    """Yield what is to be said of a host: headings, and the lines below each."""
     parts = (
         ("who is hit", tuple(hit_lines(review))),
         (DRIFT, tuple(drift_lines(review.drift))),

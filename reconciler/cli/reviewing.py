@@ -62,7 +62,7 @@ def dry_run(context: click.Context, orders: Orders, asked: Asked) -> ExitCode:
 
 
 def _has_unwanted(review: Review, conditions: Sequence[str]) -> bool:
-    """Say whether there is something of these conditions, and tell all of it."""
+    """Return whether there is something of these conditions, and tell all of it."""
     from reconciler.cli.review_words import match_lines
     from reconciler.review.conditions import Condition, matches
 

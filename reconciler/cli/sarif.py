@@ -23,7 +23,7 @@ _RULE_ORDER: Final = tuple(RULES)
 
 
 def sarif(checked: Checked, specs_dir: str) -> str:
-    """Give one log with one run. What is about no line stands at the first that changes, else at specs_dir."""
+    """Return one log with one run. What is about no line stands at the first that changes, else at specs_dir."""
     changed = (finding.place for finding in checked.findings if finding.rule is Rule.CHANGE and finding.place)
     fallback = next((place for place in changed if place.line), in_checkout(Source(specs_dir, 0, 0)))
     results: list[Json] = [_result(finding, fallback) for finding in _bounded(checked.findings)]

@@ -92,7 +92,7 @@ def read_plan(file: str, settings: Settings) -> SavedPlan:
 
 
 def _digests(loaded: LoadedSpecs, settings: Settings) -> Mapping[str, str]:
-    """Give a digest of each spec file, by its path below the folder."""
+    """Return a digest of each spec file, by its path below the folder."""
     folder = loaded.folder or str(settings.specs_dir)
     return {
         os.path.relpath(text.name, folder): hashlib.sha256(text.text.encode(errors="replace")).hexdigest()

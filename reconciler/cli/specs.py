@@ -73,7 +73,7 @@ def _answer(
     name: str,
     _is_coloured: bool,
 ) -> str:
-    """Give one form. Nothing is printed as text: it is the log."""
+    """Return one form. Nothing is printed as text: it is the log."""
     match name:
         case "json":
             from reconciler.cli.diagnostics import validation

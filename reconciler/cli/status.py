@@ -90,7 +90,7 @@ def status_text(summary: Fields, endpoints: Mapping[str, int], *, now: float) ->
 
 
 def _watcher_line(settings: Settings) -> str:
-    """Say whether a watcher keeps this host as declared. It holds a lock in the host's network namespace."""
+    """Return whether a watcher keeps this host as declared. It holds a lock in the host's network namespace."""
     from reconciler.kernel.lock import WATCHER, holder
 
     try:
@@ -102,7 +102,7 @@ def _watcher_line(settings: Settings) -> str:
 
 
 def _host_lines(summary: Fields) -> str:
-    """Tell of the host as a whole and of its services, where there is something to tell."""
+    """Return what there is to say of the host as a whole and of its services, where there is something to tell."""
     named = [(f"host {summary.get('host', '')}", summary), *((s, _mapping(summary, s)) for s in _SERVICES)]
     return "".join(
         f"{printable(name)}: {_word(entry)}: {_message(entry)}\n" for name, entry in named if _message(entry) != "-"

@@ -10,7 +10,7 @@ _PADDING: Final = 3
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Give head and rows as lines; the last column is not padded."""
+    """Return head and rows as lines; the last column is not padded."""
     lines = [head, *rows]
     widths = [max(_WIDTH_MIN, _PADDING + max(map(len, column))) for column in zip(*lines, strict=True)]
     return "".join(_line(cells, widths) + "\n" for cells in lines)

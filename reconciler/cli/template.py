@@ -13,7 +13,7 @@ from reconciler.errors import ReconcilerError
 
 
 def formatted(template: str, documents: Iterable[Mapping[str, object]]) -> Iterator[str]:
-    """Give one line per document. Names are the document's own keys; `json` is a filter, and alone the whole document.
+    """Yield one line per document. Names are the document's own keys; `json` is a filter, and alone the whole document.
 
     Raises ReconcilerError for a template that cannot be read or asks for what is not there.
     """

@@ -35,7 +35,7 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def has_colours(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
-    """Say whether to colour what goes to `stream` (no-color.org)."""
+    """Return whether to colour what goes to `stream` (no-color.org)."""
     return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb" and stream.isatty()
 
 

@@ -172,7 +172,7 @@ def _prober(host: str, interval_s: float, backends: Backends) -> Prober:
 
 @contextmanager
 def _metrics(address: str | None) -> Iterator[tuple[ServedMetrics, ...]]:
-    """Give the listener that serves figures, if somebody wants them."""
+    """Return the listener that serves figures, if somebody wants them."""
     if not address:
         yield ()
         return

@@ -24,7 +24,7 @@ Scopes = Mapping[tuple[str, str], Scope]
 def with_global_networks(
     wanted: WantedState, cluster: ClusterState, scopes: Scopes, *, instance: str, is_advertised: bool
 ) -> tuple[WantedState, ClusterState]:
-    """Give the specs with those networks marked that hosts share, external ones as the cluster has them and the cluster's other
+    """Return the specs with those networks marked that hosts share, external ones as the cluster has them and the cluster's other
     networks listed, and the cluster's state with what this host cannot have of it.
 
     Overlay networks are shared, and those of a plugin of global scope: each is told by every host that declares or joins it, as in
@@ -46,13 +46,13 @@ def with_global_networks(
 
 
 def followed_networks(wanted: WantedState, scopes: Scopes, promised: Iterable[str]) -> frozenset[str]:
-    """Give the names of the global networks that this host has to do with. promised: those that it had by its own records."""
+    """Return the names of the global networks that this host has to do with. promised: those that it had by its own records."""
     declared = (network.name for network in wanted.networks if is_global(network, scopes))
     return frozenset((*declared, *promised))
 
 
 def ended_endpoints(wanted: WantedState, cluster: ClusterState, promised: Iterable[tuple[str, str]]) -> Iterator[Unit]:
-    """Give the endpoints that specs withdraw from networks that others declare differently: nothing is in the way of that.
+    """Yield the endpoints that specs withdraw from networks that others declare differently: nothing is in the way of that.
 
     promised: networks and attachments of the endpoints that this host had.
     """
@@ -68,12 +68,12 @@ def ended_endpoints(wanted: WantedState, cluster: ClusterState, promised: Iterab
 
 
 def is_global(network: NetworkWanted, scopes: Scopes) -> bool:
-    """Say whether the cluster has a part in it: it is shared, or said to be declared elsewhere."""
+    """Return whether the cluster has a part in it: it is shared, or said to be declared elsewhere."""
     return network.traits.is_vxlan or network.is_external or _scope(network, scopes) == "global"
 
 
 def _scope(network: NetworkWanted, scopes: Scopes) -> str:
-    """Give what the network's plugin said, "" where it has none or was not asked yet."""
+    """Return what the network's plugin said, "" where it has none or was not asked yet."""
     said = scopes.get((network.name, network.driver)) if network.traits.is_plugin else None
     return said.data if said is not None else ""
 
@@ -87,7 +87,7 @@ class _Resolution(Struct, frozen=True, kw_only=True):
     refused: dict[str, ReconcilerError]
 
     def network(self, network: NetworkWanted) -> NetworkWanted:
-        """Give a network as it shall be here; where it cannot be, `refused` says why."""
+        """Return a network as it shall be here; where it cannot be, `refused` says why."""
         if network.is_external:
             return self._external(network)
         if network.traits.is_plugin:
@@ -160,7 +160,7 @@ def _local_here(network: NetworkWanted) -> PlanError:
 
 
 def _obstacle(cluster: ClusterState, instance: str, *, is_advertised: bool) -> ReconcilerError | None:
-    """Say what keeps this host from having any such network."""
+    """Return what keeps this host from having any such network."""
     if cluster is ALONE:
         return PlanError(
             "overlay and external networks are shared by the hosts of a cluster: give --cluster-store and --cluster-advertise"
@@ -180,13 +180,13 @@ def _obstacle(cluster: ClusterState, instance: str, *, is_advertised: bool) -> R
 
 
 def is_name_taken(cluster: ClusterState, instance: str) -> bool:
-    """Say whether somebody else, alive, is in the cluster under this host's name."""
+    """Return whether somebody else, alive, is in the cluster under this host's name."""
     me = cluster.nodes.get(cluster.host)
     return me is not None and me.is_alive and me.instance != instance
 
 
 def _listed(cluster: ClusterState, names: Iterable[str]) -> Iterator[NetworkWanted]:
-    """Give what the cluster has beside; a network of this host's own hides one of the same name."""
+    """Yield what the cluster has beside; a network of this host's own hides one of the same name."""
     for name in sorted(cluster.networks.keys() - frozenset(names)):
         yield replace(_of_cluster(cluster.networks[name]), is_listed=True)
 

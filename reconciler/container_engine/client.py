@@ -23,7 +23,7 @@ class Containers(Protocol):
     """Who knows of containers. Each answer is as of some moment not long ago; a container's process may have ended since."""
 
     def find(self, names: Iterable[str]) -> Mapping[str, ContainerAnswer]:
-        """Give an answer for each name or id. Never raises; does not take longer than a few seconds."""
+        """Return an answer for each name or id. Never raises; does not take longer than a few seconds."""
 
 
 class ContainerEngine:
@@ -40,7 +40,7 @@ class ContainerEngine:
         }
 
     def ask(self, names: Sequence[str]) -> list[ContainerAnswer | ContainerEngineError]:
-        """Give the answers in the order of the names; an error where the engine gave none."""
+        """Return the answers in the order of the names; an error where the engine gave none."""
         if not names:
             return []
         from reconciler.container_engine.inquiry import inspected  # HTTP is imported by who joins containers

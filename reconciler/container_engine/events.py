@@ -33,7 +33,7 @@ class ContainerEvent(Struct, frozen=True, kw_only=True):
     names: frozenset[str]
 
     def concerns(self, name: str) -> bool:
-        """Say whether somebody who calls a container so means this one. name: its name, its id, or the beginning of that."""
+        """Return whether somebody who calls a container so means this one. name: its name, its id, or the beginning of that."""
         return name in self.names or self.id.startswith(name)
 
 
@@ -62,7 +62,7 @@ class EventStream:
         self._connection.discard()
 
     def read(self) -> list[ContainerEvent]:
-        """Give what has come. Raises ContainerEngineError when nothing will come any more."""
+        """Return what has come. Raises ContainerEngineError when nothing will come any more."""
         self._connection.deadline = time.monotonic() + _READ_S
         with translated(self.path, ""):
             try:

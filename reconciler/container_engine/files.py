@@ -41,7 +41,7 @@ class Note(Struct, frozen=True, kw_only=True):
 
 
 def content_of(path: str) -> str | None:
-    """Give the text of an engine's file; None when there is none, or it is none of the engine's."""
+    """Return the text of an engine's file; None when there is none, or it is none of the engine's."""
     with contextlib.suppress(OSError), open(os.open(path, os.O_RDONLY | _FLAGS), "rb", buffering=0) as file:
         return file.read(_FILE_MAX).decode(errors="replace") if _is_plain(file.fileno()) else None
     return None
@@ -62,7 +62,7 @@ def overwrite(path: str, content: str) -> None:
 
 
 def _is_plain(fd: int) -> bool:
-    """Say whether it is a file with one name: a hard link could be anything."""
+    """Return whether it is a file with one name: a hard link could be anything."""
     found = os.fstat(fd)
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
@@ -85,7 +85,7 @@ def write_note(run_dir: Path, attachment: str, name: str, note: Note) -> None:
 
 
 def read_note(run_dir: Path, attachment: str, name: str) -> Note | None:
-    """Give it; None when there is none that makes sense."""
+    """Return it; None when there is none that makes sense."""
     try:
         text = content(notes_folder(run_dir) / attachment / name, flags=os.O_NOFOLLOW, bytes_max=_NOTE_MAX)
         match json_value(text, _NOTE_MAX):
@@ -97,7 +97,7 @@ def read_note(run_dir: Path, attachment: str, name: str) -> Note | None:
 
 
 def noted(run_dir: Path) -> Iterator[tuple[str, str, Note]]:
-    """Give attachment, name and content of every note, sorted."""
+    """Yield attachment, name and content of every note, sorted."""
     folder = notes_folder(run_dir)
     for attachment in _entries(folder):
         for name in _entries(folder / attachment):

@@ -13,7 +13,7 @@ from reconciler.model.containers import Container, ContainerAnswer, NoContainer
 
 
 def inspected(path: Path, names: Sequence[str], timeout_s: float) -> list[ContainerAnswer | ContainerEngineError]:
-    """Give the answers of the engine at `path` in the order of the names; an error where it gave none."""
+    """Return the answers of the engine at `path` in the order of the names; an error where it gave none."""
     replies = ask(path, [inspect_target(name) for name in names], timeout_s)
     return [_answer(path, name, reply) for name, reply in zip(names, replies, strict=True)]
 

@@ -39,7 +39,7 @@ class Running(Struct, frozen=True, kw_only=True):
 
 
 def inspect_target(name: str) -> str:
-    """Give what to ask for. name: of a container, its id, or at least the first twelve digits of that."""
+    """Return what to ask for. name: of a container, its id, or at least the first twelve digits of that."""
     return f"/containers/{quote(name, safe='')}/json"
 
 
@@ -86,7 +86,7 @@ def _running(name: str, document: Mapping[str, object], pid: object) -> Running:
 
 
 def _files(container_id: str, document: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Give the engine's own files: they lie in a folder of the container's id. One that somebody else mounts there is theirs."""
+    """Yield the engine's own files: they lie in a folder of the container's id. One that somebody else mounts there is theirs."""
     for field, name in _FILES.items():
         text = document.get(field)
         if isinstance(text, str) and len(text) < _PATH_MAX and text.startswith("/") and "\0" not in text:

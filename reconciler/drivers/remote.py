@@ -17,7 +17,7 @@ from reconciler.model.plugins import JoinAnswer
 
 
 def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> Iterable[Object]:
-    """Give what the plugin is told, and for each endpoint that it answered for the link with addresses and routes."""
+    """Return what the plugin is told, and for each endpoint that it answered for the link with addresses and routes."""
     yield plugin_network(network)
     for endpoint in endpoints:
         if endpoint.told is None:

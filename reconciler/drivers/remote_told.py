@@ -93,7 +93,7 @@ class _Completion(Struct, frozen=True, kw_only=True):
 
 
 def plugin_scopes(wanted: WantedState) -> Iterator[PluginScope]:
-    """Give whose plugin is to say what its scope is: the answer holds as long as the network has that driver."""
+    """Yield whose plugin is to say what its scope is: the answer holds as long as the network has that driver."""
     for network in _of_plugins(wanted):
         yield PluginScope(unit=Unit(network=network.name), network=network.name, driver=network.driver)
 
@@ -103,7 +103,7 @@ def _of_plugins(wanted: WantedState) -> Iterator[NetworkWanted]:
 
 
 def plugin_network(network: DesiredNetwork) -> PluginNetwork:
-    """Give what CreateNetwork is told."""
+    """Return what CreateNetwork is told."""
     wanted = network.wanted
     options: dict[str, object] = {
         f"{_PREFIX}.enable_ipv6": wanted.is_ipv6_enabled,
@@ -142,7 +142,7 @@ def _pool(subnet: DesiredSubnet) -> dict[str, object]:
 def plugin_endpoint(
     network: DesiredNetwork, endpoint: DesiredEndpoint, attachment: AttachmentWanted, inode: int, mac: str
 ) -> PluginEndpoint:
-    """Give what CreateEndpoint and Join are told. inode: of the sandbox, 0 while it does not exist. mac: "" for none."""
+    """Return what CreateEndpoint and Join are told. inode: of the sandbox, 0 while it does not exist. mac: "" for none."""
     options: dict[str, object] = dict(endpoint.wanted.options)
     if mac:
         # A []byte in the engine, which its JSON has in base64.
@@ -169,7 +169,7 @@ def plugin_endpoint(
 
 
 def plugin_ports(network: DesiredNetwork, endpoint: DesiredEndpoint, told: PluginEndpoint) -> Iterator[PluginPorts]:
-    """Give what ProgramExternalConnectivity is told, where the default route leads through; as in the engine without ports too."""
+    """Yield what ProgramExternalConnectivity is told, where the default route leads through; as in the engine without ports too."""
     if endpoint.is_default_ipv4 or endpoint.is_default_ipv6:
         yield PluginPorts(
             unit=endpoint.unit,
@@ -191,7 +191,7 @@ def connecting_plugins(wanted: WantedState, facts: PluginFacts) -> frozenset[str
 def plugin_nodes(
     plugins: Iterable[str], nodes: Iterable[Node] | None, facts: PluginFacts, incarnations: Mapping[str, str]
 ) -> Iterator[PluginNode]:
-    """Give the hosts that each of the plugins is to know of: while nobody knows them (nodes None), those that it was told of.
+    """Yield the hosts that each of the plugins is to know of: while nobody knows them (nodes None), those that it was told of.
 
     incarnations: by plugin, what tells the one that runs from those before it, "" while none runs. The engine tells each driver
     that registers of all hosts: so one that was started anew is told again. That we were started anew repeats nothing.
@@ -210,7 +210,7 @@ def _node(driver: str, node: Node) -> PluginNode:
 
 
 def _port_options(attachment: AttachmentWanted) -> dict[str, object]:
-    """Give exposed and published ports as the engine has them, empty lists too."""
+    """Return exposed and published ports as the engine has them, empty lists too."""
     published = [binding for port in attachment.ports for binding in _bindings(port)]
     exposed = {(port, protocol) for first, last, protocol in attachment.expose for port in range(first, last + 1)}
     exposed |= {

@@ -17,7 +17,7 @@ from reconciler.spec.load import LoadedSpecs, load_specs
 
 
 def named_hosts(folder: Path, loaded: LoadedSpecs) -> Iterable[str]:
-    """Give the hosts that the specs name: in `hosts:`, and as files of variables."""
+    """Return the hosts that the specs name: in `hosts:`, and as files of variables."""
     for document in loaded.documents:
         for _, value in document.entries("attachments"):
             hosts = value.get("hosts") if isinstance(value, dict) else None
@@ -27,7 +27,7 @@ def named_hosts(folder: Path, loaded: LoadedSpecs) -> Iterable[str]:
 
 
 def unmet_expectations(loaded: LoadedSpecs, settings: Settings) -> tuple[SpecError, ...]:
-    """Give a fault for each expectation that the specs do not bring about. Faults, of whatever host's, are to be mended first."""
+    """Return a fault for each expectation that the specs do not bring about. Faults, of whatever host's, are to be mended first."""
     if not loaded.expectations or loaded.faults:
         return ()
     from reconciler.reach.stand_ins import walk_of  # imported by those who expect something
@@ -50,5 +50,5 @@ def unmet_expectations(loaded: LoadedSpecs, settings: Settings) -> tuple[SpecErr
 
 
 def documents_of(loads: Iterable[LoadedSpecs]) -> tuple[Document, ...]:
-    """Give the documents of several hosts, those that they share once."""
+    """Return the documents of several hosts, those that they share once."""
     return tuple({id(each): each for loaded in loads for each in loaded.documents}.values())

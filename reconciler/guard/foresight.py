@@ -24,7 +24,7 @@ from reconciler.spec.load import LoadedSpecs
 
 
 def foreseen(loaded: LoadedSpecs, settings: Settings) -> tuple[tuple[SpecError, ...], tuple[SpecWarning, ...]]:
-    """Give what no host can have of specs whose entries are fine each by itself, and what of them comes to nothing.
+    """Return what no host can have of specs whose entries are fine each by itself, and what of them comes to nothing.
 
     Choosing on a host where there is nothing shows it. Of those who join what is declared elsewhere nothing can be said.
     """
@@ -73,7 +73,7 @@ def any_host(settings: Settings) -> HostFacts:
 
 
 def _places(wanted: WantedState, unit: Unit, untold: Container[str]) -> Iterator[Source]:
-    """Say where a network or attachment is declared; built-in ones are nowhere. untold: attachments to leave out."""
+    """Yield where a network or attachment is declared; built-in ones are nowhere. untold: attachments to leave out."""
     at = wanted.sources.get(Unit(attachment=unit.attachment) if unit.attachment else unit)
     if at is not None and at.line and unit.attachment not in untold:
         yield at

@@ -27,7 +27,7 @@ from reconciler.spec.load import NOTHING, LoadedSpecs
 
 
 def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str, orders: Orders) -> Planned:
-    """Give the plan from the last good specs (against "status"), or from nothing at all ("empty"). Needs no rights.
+    """Return the plan from the last good specs (against "status"), or from nothing at all ("empty"). Needs no rights.
 
     What only the host could tell is left out on both sides: the MTU of its way out and of parents, links for VLANs, routes that
     pools must not meet, sockets that hold a port, sandboxes that are missing.
@@ -48,7 +48,7 @@ def rehearsed(loaded: LoadedSpecs, settings: Settings, kv: KvStore, against: str
 
 
 def between(before: LoadedSpecs, after: LoadedSpecs, settings: Settings) -> Planned:
-    """Give the plan to `after` for a host that applied `before` as its first specs. Asks no host."""
+    """Return the plan to `after` for a host that applied `before` as its first specs. Asks no host."""
     host = any_host(settings)
     if before.wanted == after.wanted:
         had = assigned(after.wanted, host)

@@ -123,7 +123,7 @@ def merged(kept: Promises, adopted: Promises) -> Promises:
 
 
 def network_record(network: DesiredNetwork) -> KvRecord:
-    """Give the record of a network at `network/<name>`."""
+    """Return the record of a network at `network/<name>`."""
     subnets = [_subnet_fields(subnet) for subnet in network.subnets]
     fields = {"created": network.created, "id": network.id, "link_name": network.link_name, "subnets": subnets}
     marks = {"protected": network.wanted.is_protected, "shared": network.wanted.is_shared}
@@ -138,7 +138,7 @@ def _subnet_fields(subnet: DesiredSubnet) -> dict[str, object]:
 
 
 def endpoint_record(endpoint: DesiredEndpoint) -> KvRecord:
-    """Give the record of an endpoint at `endpoint/<network>/<attachment>`."""
+    """Return the record of an endpoint at `endpoint/<network>/<attachment>`."""
     return _record(
         endpoint.unit,
         f"endpoint/{endpoint.network}/{endpoint.attachment}",
@@ -154,13 +154,13 @@ def endpoint_record(endpoint: DesiredEndpoint) -> KvRecord:
 
 
 def sysctl_record(promise: SysctlPromise, unit: Unit) -> KvRecord:
-    """Give the record of a setting at `sysctl/<namespace, quoted as in a URL, or "host">/<name>`."""
+    """Return the record of a setting at `sysctl/<namespace, quoted as in a URL, or "host">/<name>`."""
     path = f"sysctl/{quote(promise.ns, safe='') or _HOST_SEGMENT}/{promise.name}"
     return _record(unit, path, {"before": promise.before})
 
 
 def sandbox_record(attachment: str, ns: NsRef) -> KvRecord:
-    """Give the record at `sandbox/<attachment>/<namespace, quoted as in a URL>`: the path says it all.
+    """Return the record at `sandbox/<attachment>/<namespace, quoted as in a URL>`: the path says it all.
 
     The namespace stands in the path so that, when it is another one, the record of before stays until its links are gone.
     """

@@ -87,7 +87,7 @@ def _promised(promises: Iterable[EndpointPromise]) -> Iterator[_Thing]:
 def stands(
     decided: DesiredAttachment, promises: Promises, networks: Mapping[str, DesiredNetwork], leases: Leases
 ) -> bool:
-    """Say whether all that was decided is what is promised by now, so that the same would be decided again.
+    """Return whether all that was decided is what is promised by now, so that the same would be decided again.
 
     Whose choices are not made of the specs and promises alone never stands: a plugin has a say, or only one of several is let in.
     """

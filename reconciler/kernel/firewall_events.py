@@ -86,7 +86,7 @@ class _Change(NamedTuple):
 
 
 def _change(message: Message) -> _Change | None:
-    """Give None for what changes nothing, as the end of a transaction. Raises CodecError."""
+    """Return None for what changes nothing, as the end of a transaction. Raises CodecError."""
     subsystem, kind = divmod(message.kind, 256)
     if subsystem != _SUBSYSTEM or kind not in _TABLES_AND_CHAINS | _CONTENTS:
         return None
@@ -100,7 +100,7 @@ def _change(message: Message) -> _Change | None:
 
 
 def _own_addresses(protocol: int) -> frozenset[int]:
-    """Give the netlink addresses of this process' sockets, those of libraries too."""
+    """Return the netlink addresses of this process' sockets, those of libraries too."""
     found = set()
     for fd in map(int, os.listdir("/proc/self/fd")):
         with contextlib.suppress(OSError):

@@ -13,7 +13,7 @@ _SET_SIGNAL: Final = 10
 
 
 def has_writer(path: str) -> bool | None:
-    """Say whether anybody has the file open for writing; None when that cannot be known.
+    """Return whether anybody has the file open for writing; None when that cannot be known.
 
     That is so on file systems without leases, and for a file of another user without CAP_LEASE. What is gone has no writer.
 

@@ -339,7 +339,7 @@ def decode_nsid(buffer: bytes, start: int, end: int) -> int:
 
 
 def sysctl_values(link: Link, settings: Mapping[str, tuple[int, int, int]] = SYSCTLS) -> dict[str, str]:
-    """Give those of the link's settings that its dump carried, by path. Raises CodecError."""
+    """Return those of the link's settings that its dump carried, by path. Raises CodecError."""
     spec = attributes(link.af_spec, 0, len(link.af_spec))
     values = {}
     for path, (family, kind, place) in settings.items():

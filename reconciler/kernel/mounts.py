@@ -32,11 +32,11 @@ class MountEvents:
         self._poll.register(self._asking, select.POLLPRI)
 
     def fileno(self) -> int:
-        """Give what to wait for with EPOLLPRI."""
+        """Return what to wait for with EPOLLPRI."""
         return self._waiting
 
     def has_changed(self) -> bool:
-        """Say whether anything was mounted or unmounted since this was asked last."""
+        """Return whether anything was mounted or unmounted since this was asked last."""
         return bool(self._poll.poll(0))
 
     def close(self) -> None:
@@ -45,7 +45,7 @@ class MountEvents:
 
 
 def filesystem_type(path: str) -> int:
-    """Give the magic number (linux/magic.h) of the file system that `path` is on, 0 when there is no such path."""
+    """Return the magic number (linux/magic.h) of the file system that `path` is on, 0 when there is no such path."""
     buffer = ctypes.create_string_buffer(_STATFS_SIZE)
     if _libc.statfs(os.fsencode(path), buffer) != 0:
         return 0

@@ -56,12 +56,12 @@ def listen_everywhere(listener: socket.socket, *, is_on: bool = True) -> None:
 
 
 def nsid_of(ancillary: Ancillary) -> int | None:
-    """Give the number of the namespace where it happened, None for the socket's own."""
+    """Return the number of the namespace where it happened, None for the socket's own."""
     return next((_NSID.unpack(data)[0] for level, _, data in ancillary if level == SOL_NETLINK), None)
 
 
 def received(listener: socket.socket, size: int, ancillary_size: int = 0) -> Iterator[tuple[bytes, Ancillary] | None]:
-    """Give what waits, each cut to `size`. None: some was lost for want of room. Raises KernelError."""
+    """Yield what waits, each cut to `size`. None: some was lost for want of room. Raises KernelError."""
     for _ in range(_RECEIVED_MAX):
         try:
             data, ancillary, _, _ = listener.recvmsg(size, ancillary_size)

@@ -167,7 +167,7 @@ class NeighbourDecoder:
 
 
 def _without_age(buffer: bytes, start: int, end: int) -> bytes:
-    """Give a message without what changes by itself: how long ago the entry was used."""
+    """Return a message without what changes by itself: how long ago the entry was used."""
     unpack = _ATTRIBUTE.unpack_from
     place = start + 12
     while place + 4 <= end:

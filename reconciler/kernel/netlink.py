@@ -101,7 +101,7 @@ class RouteSocket:
         self._socket.close()
 
     def dump(self, request: Request, decode: Decode[T | None]) -> list[T]:
-        """Give everything that `request` asks for, decoded.
+        """Return everything that `request` asks for, decoded.
 
         Starts again when the kernel says that something changed meanwhile, or that answers were lost. Raises KernelError.
         """
@@ -114,7 +114,7 @@ class RouteSocket:
         )
 
     def _dump_once(self, request: Request, decode: Decode[T | None]) -> list[T] | None:
-        """Give None when the dump was cut or inconsistent."""
+        """Return None when the dump was cut or inconsistent."""
         self._sequence += 1
         sequence, is_interrupted = self._sequence, False
         self._send(packed(request, sequence))

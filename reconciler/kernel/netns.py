@@ -81,15 +81,15 @@ class Namespaces:
         return self._writes_before + sum(s.socket.writes for s in (self._host, *self._open.values()) if s.socket)
 
     def inode(self, ns: NsRef) -> int:
-        """Give what tells namespaces apart. Raises SandboxMissing."""
+        """Return what tells namespaces apart. Raises SandboxMissing."""
         return self._sandbox(ns).inode
 
     def fd(self, ns: NsRef) -> int:
-        """Give an open descriptor, which stays ours. Raises SandboxMissing."""
+        """Return an open descriptor, which stays ours. Raises SandboxMissing."""
         return self._sandbox(ns).fd
 
     def path(self, ns: NsRef) -> Path:
-        """Give the file that a sandbox's reference leads to now. Raises SandboxMissing."""
+        """Return the file that a sandbox's reference leads to now. Raises SandboxMissing."""
         kind, _, value = ns.partition(":")
         match kind:
             case "netns":
@@ -107,7 +107,7 @@ class Namespaces:
         )
 
     def socket(self, ns: NsRef) -> RouteSocket:
-        """Give the rtnetlink socket inside a namespace. Raises SandboxMissing, KernelError."""
+        """Return the rtnetlink socket inside a namespace. Raises SandboxMissing, KernelError."""
         sandbox = self._sandbox(ns)
         if sandbox.socket is None:
             with self._entered(sandbox):
@@ -121,7 +121,7 @@ class Namespaces:
             yield
 
     def names(self) -> tuple[str, ...]:
-        """Give the names below the namespace folder that have a namespace behind them, sorted."""
+        """Return the names below the namespace folder that have a namespace behind them, sorted."""
         try:
             with os.scandir(self.netns_dir) as entries:
                 return tuple(sorted(entry.name for entry in entries if self._is_namespace(entry.path)))
@@ -131,11 +131,11 @@ class Namespaces:
             raise kernel_error(cause.errno or errno.EIO, f"list {self.netns_dir}") from cause
 
     def is_present(self, ns: NsRef) -> bool:
-        """Say whether a named one has a namespace behind its name."""
+        """Return whether a named one has a namespace behind its name."""
         return self._is_namespace(self.path(ns))
 
     def left_over(self, names: Collection[str]) -> tuple[str, ...]:
-        """Give the names of ours that a crash left without a namespace, sorted. names: those that have one."""
+        """Return the names of ours that a crash left without a namespace, sorted. names: those that have one."""
         known = frozenset(names)
         try:
             with os.scandir(self.netns_dir) as entries:
@@ -145,11 +145,11 @@ class Namespaces:
             return ()
 
     def is_marked(self, loopback: Link) -> bool:
-        """Say whether the namespace of this `lo` was made by this instance."""
+        """Return whether the namespace of this `lo` was made by this instance."""
         return loopback.is_ours and loopback.alias == self._mark
 
     def is_made_by_us(self, ns: NsRef) -> bool:
-        """Say the same of an open one. Raises SandboxMissing, KernelError."""
+        """Return the same of an open one. Raises SandboxMissing, KernelError."""
         reply = self.socket(ns).request(get_loopback())
         return any(self.is_marked(decode_link(a.buffer, a.start, a.end)) for a in reply.answers)
 
@@ -175,7 +175,7 @@ class Namespaces:
             self._close(sandbox)
 
     def present_inode(self, ns: NsRef) -> int:
-        """Give the inode that a reference leads to now, 0 for none, without opening anything."""
+        """Return the inode that a reference leads to now, 0 for none, without opening anything."""
         kind, _, name = ns.partition(":")
         try:
             # Asked of every sandbox at every look: a plain string is several times cheaper than a Path.
@@ -336,7 +336,7 @@ def _checked_name(name: str) -> str:
 
 
 def _process_path(ns: NsRef, pid: str) -> Path:
-    """Give the path for `N`, or for `N@TICKS`, which means the process that started then."""
+    """Return the path for `N`, or for `N@TICKS`, which means the process that started then."""
     pid, _, ticks = pid.partition("@")
     if not pid.isascii() or not pid.isdecimal() or int(pid) == 0:
         raise SandboxMissing(f"sandbox {ns}: {pid!r} is no process id")

@@ -25,7 +25,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def is_network_namespace(fd: int) -> bool:
-    """Say so of an open file of the namespace file system (ioctl_ns(2))."""
+    """Return so of an open file of the namespace file system (ioctl_ns(2))."""
     return fcntl.ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET
 
 
@@ -84,7 +84,7 @@ def place_file(path: Path, mark: str) -> None:
 
 
 def is_left_over(path: Path | str, mark: str) -> bool:
-    """Say whether this is a file that `place_file` made and no namespace is mounted on."""
+    """Return whether this is a file that `place_file` made and no namespace is mounted on."""
     with contextlib.suppress(OSError):
         found = os.lstat(path)
         if stat.S_ISREG(found.st_mode) and found.st_size == len(mark.encode()):
@@ -98,7 +98,7 @@ def _open_itself(path: str, flags: int) -> int:
 
 
 def occupants() -> dict[int, int]:
-    """Give one process for each namespace that a thread of a process other than ours is in."""
+    """Return one process for each namespace that a thread of a process other than ours is in."""
     found: dict[int, int] = {}
     own = os.getpid()
     for entry in os.scandir("/proc"):

@@ -122,7 +122,7 @@ class Nft:
         return [_listed(reply.answers[0]) if reply.answers else None for reply in replies]
 
     def list_table(self, family: str, name: str) -> list[dict[str, Any]] | None:
-        """Give the table's objects as `nft -j` lists them, None when there is no such table."""
+        """Return the table's objects as `nft -j` lists them, None when there is no such table."""
         try:
             return self._list(f"table {family} {name}", "table", family, name)
         except FirewallError:
@@ -131,7 +131,7 @@ class Nft:
             return None
 
     def list_chains(self) -> list[dict[str, Any]]:
-        """Give every chain of every table as `nft -j` lists them, without rules."""
+        """Return every chain of every table as `nft -j` lists them, without rules."""
         return [item["chain"] for item in self._list("the chains", "chains") if "chain" in item]
 
     def _table_names(self, family: str) -> set[str]:

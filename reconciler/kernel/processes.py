@@ -12,7 +12,7 @@ _STARTED: Final = 22 - 3
 
 
 def started_at(pid: str) -> str | None:
-    """Give when a process started, in clock ticks since boot; None when there is none. pid: digits."""
+    """Return when a process started, in clock ticks since boot; None when there is none. pid: digits."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read(4096).rpartition(b")")[2].split()[_STARTED].decode("ascii", "replace")
@@ -21,7 +21,7 @@ def started_at(pid: str) -> str | None:
 
 
 def command(pid: int) -> str:
-    """Give the name of the program that runs in a process."""
+    """Return the name of the program that runs in a process."""
     return _told_by(pid, "comm")
 
 
@@ -39,11 +39,11 @@ def _told_by(pid: int, file: str) -> str:
 
 
 def process_ref(pid: int) -> NsRef | None:
-    """Give the reference to a process's network namespace that holds for this process alone; None when there is none."""
+    """Return the reference to a process's network namespace that holds for this process alone; None when there is none."""
     ticks = started_at(str(pid))
     return None if ticks is None else NsRef(f"pid:{pid}@{ticks}")
 
 
 def namespace_of(ref: NsRef) -> Path:
-    """Give the path of the namespace behind such a reference, as of now."""
+    """Return the path of the namespace behind such a reference, as of now."""
     return Path(f"/proc/{ref.removeprefix('pid:').partition('@')[0]}/ns/net")

@@ -75,7 +75,7 @@ class RouteEvents:
         self._socket.close()
 
     def read(self) -> Iterator[RouteEvent | None]:
-        """Give what is there. None: some was lost, so anything may have changed. Raises KernelError."""
+        """Yield what is there. None: some was lost, so anything may have changed. Raises KernelError."""
         for got in received(self._socket, _HEAD_SIZE, ANCILLARY_SIZE):
             yield None if got is None else _route_event(*got)
 

@@ -141,5 +141,5 @@ def _assembled(steps: tuple[_Step, ...]) -> bytes:
 
 
 def _distance(number: int, places: dict[str, int], label: str) -> int:
-    """Say how many steps to skip; there is no way back."""
+    """Return how many steps to skip; there is no way back."""
     return places[label] - number - 1 if label else 0

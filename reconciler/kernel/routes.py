@@ -145,7 +145,7 @@ def decode_route(buffer: bytes, start: int, end: int) -> RouteEntry | None:
 
 
 def _first_hop(buffer: bytes, found: dict[int, Span]) -> tuple[int, bytes]:
-    """Give link and gateway of a route, of its first next hop when it has several."""
+    """Return link and gateway of a route, of its first next hop when it has several."""
     hops = found.get(_RTA_MULTIPATH)
     if hops is None:
         return u32(buffer, found.get(_RTA_OIF)), raw(buffer, found.get(_RTA_GATEWAY))

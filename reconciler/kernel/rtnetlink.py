@@ -76,13 +76,13 @@ class Refusal(NamedTuple):
 
 
 def packed(request: Request, sequence: int, flags: int = 0) -> bytes:
-    """Give the whole message."""
+    """Return the whole message."""
     kind, own_flags, body = request
     return _HEADER.pack(16 + len(body), kind, own_flags | flags | NLM_F_REQUEST, sequence, 0) + body
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    """Give one attribute, padded to four bytes."""
+    """Return one attribute, padded to four bytes."""
     return _ATTRIBUTE.pack(4 + len(payload), kind) + payload + b"\0" * (-len(payload) & 3)
 
 
@@ -100,7 +100,7 @@ def text_attribute(kind: int, value: str) -> bytes:
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
-    """Give an attribute that holds others; they are padded already."""
+    """Return an attribute that holds others; they are padded already."""
     payload = b"".join(attributes)
     return _ATTRIBUTE.pack(4 + len(payload), kind | _NLA_F_NESTED) + payload
 
@@ -162,7 +162,7 @@ def raw(buffer: bytes, span: Span | None) -> bytes:
 
 @lru_cache(maxsize=4096)
 def address_of(packed: bytes) -> IPAddress:
-    """Give the address of 4 or 16 bytes. Raises CodecError."""
+    """Return the address of 4 or 16 bytes. Raises CodecError."""
     if len(packed) not in (4, 16):
         raise CodecError(f"netlink: an address of {len(packed)} bytes")
     return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)

@@ -36,7 +36,7 @@ _PROTOCOLS: Final = {
 
 
 def bound_sockets() -> Iterator[BoundSocket]:
-    """Give every socket that listens, and every unconnected one of UDP that has a port. Raises KernelError.
+    """Yield every socket that listens, and every unconnected one of UDP that has a port. Raises KernelError.
 
     A protocol that the kernel lacks has none; a kernel without sock_diag tells of none.
     """

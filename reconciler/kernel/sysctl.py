@@ -14,7 +14,7 @@ _VALUE_MAX: Final = 4096
 
 
 def read_sysctl(name: str) -> str | None:
-    """Give the value, runs of white space as one blank; None when there is no such setting or it cannot be read."""
+    """Return the value, runs of white space as one blank; None when there is no such setting or it cannot be read."""
     try:
         fd = os.open(_path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -40,7 +40,7 @@ def write_sysctl(name: str, value: str) -> None:
 
 
 def _reason(name: str) -> str:
-    """Say what the kernel's number does not: root too cannot write what is for reading only."""
+    """Return what the kernel's number does not: root too cannot write what is for reading only."""
     try:
         is_writable = os.stat(_path(name)).st_mode & 0o222
     except OSError:

@@ -58,7 +58,7 @@ class Discovery(Struct, frozen=True, kw_only=True):
 
 
 def store_config(url: str, options: Mapping[str, str], environment: Mapping[str, str]) -> StoreConfig:
-    """Give what `PROVIDER://HOST[:PORT][,HOST…][/PREFIX]` and the `kv.` options say. Raises ConfigError."""
+    """Return what `PROVIDER://HOST[:PORT][,HOST…][/PREFIX]` and the `kv.` options say. Raises ConfigError."""
     _check_options(options)
     name, separator, rest = url.partition("://")
     if not separator or not rest:
@@ -77,7 +77,7 @@ def store_config(url: str, options: Mapping[str, str], environment: Mapping[str,
 
 
 def store_addresses(url: str) -> Iterator[IPAddress]:
-    """Give the store's servers as far as they stand in the address as numbers; names are not looked up."""
+    """Yield the store's servers as far as they stand in the address as numbers; names are not looked up."""
     for host in url.partition("://")[2].partition("/")[0].split(","):
         match = _HOST.match(host)
         with suppress(ValueError):
@@ -85,7 +85,7 @@ def store_addresses(url: str) -> Iterator[IPAddress]:
 
 
 def discovery(options: Mapping[str, str]) -> Discovery:
-    """Give what the `discovery.` options and `kv.path` say; of heartbeat and TTL each follows from the other."""
+    """Return what the `discovery.` options and `kv.path` say; of heartbeat and TTL each follows from the other."""
     _check_options(options)
     heartbeat_s = _seconds(options, "discovery.heartbeat")
     ttl_s = _seconds(options, "discovery.ttl")

@@ -22,7 +22,7 @@ class Backoff:
         self._failures = 0
 
     def delay_s(self) -> float:
-        """Give how long to wait now; 0 unless the last attempt failed."""
+        """Return how long to wait now; 0 unless the last attempt failed."""
         if not self._failures:
             return 0.0
         return min(MAX_S, FIRST_S * 2.0 ** min(self._failures - 1, 10)) * random.uniform(0.5, 1.0)

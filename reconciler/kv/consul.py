@@ -113,7 +113,7 @@ class ConsulStore(StepStore):
     def changed_folder(
         self, prefix: str, index: int, wait_s: float, cancellation: Cancellation
     ) -> tuple[int, tuple[Entry, ...]]:
-        """Give index and entries: at once for index 0, else when the folder's index passed it or `wait_s` is over."""
+        """Return index and entries: at once for index 0, else when the folder's index passed it or `wait_s` is over."""
         if wait_s < _WAIT_MIN_S:
             index = 0  # Consul takes a wait of nothing for its default of 5 minutes
         timeout_s = self._timeout_s + (wait_s * 17 / 16 if index else 0)

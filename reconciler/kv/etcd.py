@@ -92,13 +92,13 @@ class EtcdStore(StepStore):
         self._http.close()
 
     def folder(self, prefix: str) -> tuple[int, tuple[Entry, ...]]:
-        """Give the store's revision and all below the prefix at that revision, sorted by key."""
+        """Return the store's revision and all below the prefix at that revision, sorted by key."""
         with _translated():
             found = self.call("kv/range", self.range_of(prefix), is_repeatable=True)
             return int(found["header"]["revision"]), keys_sorted(map(self.entry, found.get("kvs", ())))
 
     def call(self, method: str, message: Json, *, is_repeatable: bool = False) -> Json:
-        """Give the answer to one call. Raises KvUnavailable, KvError; signs in again when the server forgot us."""
+        """Return the answer to one call. Raises KvUnavailable, KvError; signs in again when the server forgot us."""
         token = self._signed_in("")
         reply = self._http.send(_request(method, message, token, is_repeatable=is_repeatable))
         if self._secret and _is_token_trouble(reply):
@@ -115,7 +115,7 @@ class EtcdStore(StepStore):
             self._token = ""
 
     def range_of(self, prefix: str) -> dict[str, str]:
-        """Give the range of keys that the folder is; "" with no prefix is all there is."""
+        """Return the range of keys that the folder is; "" with no prefix is all there is."""
         whole = self._prefix + prefix
         if not whole:
             return {"key": _NUL, "range_end": _NUL}
@@ -157,7 +157,7 @@ class EtcdStore(StepStore):
                 return {"request_put": put | _lease(session)}
 
     def _signed_in(self, refused: str) -> str:
-        """Give the token to use; a new one if the present one is `refused`. "" without a user."""
+        """Return the token to use; a new one if the present one is `refused`. "" without a user."""
         if not self._secret:
             return ""
         with self._token_lock:

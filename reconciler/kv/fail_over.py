@@ -44,11 +44,11 @@ class Reply(client_protocol.Answer, frozen=True, kw_only=True):
     server: Endpoint
 
     def is_of_another_kind(self) -> bool:
-        """Say whether the server has no such page as is asked for, or expects TLS: it is not the one that was meant."""
+        """Return whether the server has no such page as is asked for, or expects TLS: it is not the one that was meant."""
         return (self.status == 404 and self.body.startswith(b"404 page")) or _NOT_TLS in self.body
 
     def foreign(self, kind: str) -> KvUnavailable:
-        """Give what to say of an answer that no server of this kind gives: its own words, and what to look at."""
+        """Return what to say of an answer that no server of this kind gives: its own words, and what to look at."""
         said = " ".join(self.body.decode(errors="replace").split())[:_SHOWN_MAX]
         shown = said if said.isprintable() else ascii(said)
         if _NOT_TLS in self.body:
@@ -61,7 +61,7 @@ class Reply(client_protocol.Answer, frozen=True, kw_only=True):
 
     @property
     def is_server_trouble(self) -> bool:
-        """Say whether the server, not the request, is the matter: another one, or the same later, may answer."""
+        """Return whether the server, not the request, is the matter: another one, or the same later, may answer."""
         return self.status in _SERVER_TROUBLE
 
 
@@ -104,7 +104,7 @@ class HttpClient:
     def send(
         self, request: Request, *, timeout_s: float | None = None, cancellation: Cancellation | None = None
     ) -> Reply:
-        """Give the answer of the first server that has one. Raises KvUnavailable after `timeout_s`.
+        """Return the answer of the first server that has one. Raises KvUnavailable after `timeout_s`.
 
         Once a request may have reached a server, only a repeatable one is sent to the next. timeout_s: for an answer
         that is meant to take long; then one server only is asked.
@@ -240,7 +240,7 @@ class LineStream:
         self._lines = Lines(REPLY_BYTES_MAX)
 
     def line(self, timeout_s: float) -> bytes | None:
-        """Give the next line; None if none came within `timeout_s`. Raises KvUnavailable when the server hung up."""
+        """Return the next line; None if none came within `timeout_s`. Raises KvUnavailable when the server hung up."""
         self._connection.deadline = time.monotonic() + max(
             timeout_s, 0.001
         )  # what has come is read without patience too

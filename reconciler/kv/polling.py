@@ -39,14 +39,14 @@ class PollingWatch(ABC):
 
     @abstractmethod
     def look(self, deadline: float) -> Batch | None:
-        """Give what is new, if anything is by the deadline or earlier. Raises KvError."""
+        """Return what is new, if anything is by the deadline or earlier. Raises KvError."""
 
     def begin_anew(self) -> None:
         """Make the next batch a resync: whoever answers then may be a restored server, whose numbers are not those we know."""
         self._versions = None
 
     def compared(self, entries: Sequence[Entry]) -> Batch | None:
-        """Give what differs from what was told last, None if nothing does. entries: what is there now, sorted by key."""
+        """Return what differs from what was told last, None if nothing does. entries: what is there now, sorted by key."""
         before, self._versions = self._versions, {entry.key: entry.version for entry in entries}
         if before is None:
             return Batch(is_resync=True, entries=tuple(entries))

@@ -71,7 +71,7 @@ class Session(Protocol):
 
     @property
     def ttl_s(self) -> float:
-        """Give what the store agreed to, as far as it tells: etcd may choose more than was asked for."""
+        """Return what the store agreed to, as far as it tells: etcd may choose more than was asked for."""
 
     def renew(self) -> None:
         """Say that we are alive.
@@ -128,7 +128,7 @@ class Watch(Protocol):
     """Follows one folder. The first batch is a resync, and so is any after the store may have lost track of us."""
 
     def poll(self, timeout_s: float) -> Batch | None:
-        """Give the next batch; None when nothing changed within `timeout_s`, or the watch was closed.
+        """Return the next batch; None when nothing changed within `timeout_s`, or the watch was closed.
 
         Raises KvUnavailable when the store cannot be reached; poll again to go on, nothing is lost by it. Polling in
         a loop is fine even then: after a failure, the next poll first waits a little, longer each time, at most
@@ -149,10 +149,10 @@ class KvStore(Protocol):
     """
 
     def get(self, key: str) -> Entry | None:
-        """Give the entry, or None."""
+        """Return the entry, or None."""
 
     def list(self, prefix: str) -> tuple[Entry, ...]:
-        """Give all entries below the folder, sorted by key.
+        """Return all entries below the folder, sorted by key.
 
         One moment's picture, but for ZooKeeper: there each key as it was when asked for, and the deadline counts from
         one answer to the next.
@@ -196,7 +196,7 @@ class KvStore(Protocol):
 
 
 def is_key(text: str) -> bool:
-    """Say whether a store may hold this key. What others put there that is none (a folder marker) is not ours."""
+    """Return whether a store may hold this key. What others put there that is none (a folder marker) is not ours."""
     return (
         text.isprintable()
         and "\ufffd" not in text
@@ -206,12 +206,12 @@ def is_key(text: str) -> bool:
 
 
 def keys_sorted(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """Give the entries whose names are keys, sorted by them."""
+    """Return the entries whose names are keys, sorted by them."""
     return tuple(sorted((entry for entry in entries if is_key(entry.key)), key=lambda entry: entry.key))
 
 
 def checked_key(key: str) -> str:
-    """Give `key` back, or raise ValueError."""
+    """Return `key` back, or raise ValueError."""
     if not is_key(key):
         raise ValueError(
             f"{key[:80]!r} is not a key: expected segments between single slashes, none empty, '.' or '..', "
@@ -221,7 +221,7 @@ def checked_key(key: str) -> str:
 
 
 def checked_prefix(prefix: str) -> str:
-    """Give `prefix` back, or raise ValueError saying what is wrong with it."""
+    """Return `prefix` back, or raise ValueError saying what is wrong with it."""
     if prefix:
         if not prefix.endswith("/"):
             raise ValueError(f"{prefix!r} is not a prefix: expected a folder, '{prefix}/'")

@@ -38,7 +38,7 @@ def _open_zookeeper(config: StoreConfig) -> KvStore:
 
 @contextmanager
 def _library(name: str, *, extra: str) -> Iterator[None]:
-    """Say what to install where a provider's client library is missing: hosts in no cluster need none."""
+    """Return what to install where a provider's client library is missing: hosts in no cluster need none."""
     try:
         yield
     except ModuleNotFoundError as cause:

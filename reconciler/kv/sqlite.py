@@ -88,7 +88,7 @@ class SqliteStore(StepStore):
         return self._select(f"key > :first AND key < :after AND {_IS_ALIVE}", {"first": prefix, "after": after})
 
     def _everything(self) -> tuple[Entry, ...]:
-        """Give all entries; as long as nobody else wrote and no session may end, only those are read that we wrote meanwhile."""
+        """Return all entries; as long as nobody else wrote and no session may end, only those are read that we wrote meanwhile."""
         known, mark = self._known, self.file.change_mark()
         if known is None or not known.is_lasting or known.mark[:2] != mark[:2]:
             found = self._select(_IS_ALIVE, {})
@@ -100,7 +100,7 @@ class SqliteStore(StepStore):
         return found
 
     def _with_newer(self, known: tuple[Entry, ...]) -> tuple[Entry, ...] | None:
-        """Give None when some went."""
+        """Return None when some went."""
         newest = max((entry.version for entry in known), default=0)
         newer = self._select(f"version > {newest} AND {_IS_ALIVE}", {})
         sql = f"SELECT count(*) FROM entry WHERE {_IS_ALIVE}"
@@ -137,7 +137,7 @@ class SqliteStore(StepStore):
         return self.file.commit(among_the_living)
 
     def next_expiry_s(self) -> float:
-        """Give when the next session ends, on the clock of `_now_s`; infinity for never."""
+        """Return when the next session ends, on the clock of `_now_s`; infinity for never."""
         sql = "SELECT min(expires_s) FROM session WHERE boot = :boot AND expires_s > :now"
         (first,) = self.file.run(lambda database: database.execute(sql, _moment()).fetchone())
         return float(first) if isinstance(first, (int, float)) else float("inf")
@@ -226,7 +226,7 @@ def _apply(database: Database, steps: Sequence[Step]) -> None:
 
 
 def _row(database: Database, key: str) -> tuple[int, bytes, int | None]:
-    """Give what stands there; a row that is damaged is as good as none, and written over."""
+    """Return what stands there; a row that is damaged is as good as none, and written over."""
     sql = "SELECT version, value, session FROM entry WHERE key = ?"
     match database.execute(sql, (key,)).fetchone():
         case (int(version), bytes(value), (int() | None) as session):

@@ -98,7 +98,7 @@ class SqliteFile:
         return self.run(transaction, is_writing=True)
 
     def change_mark(self) -> tuple[int, int, int]:
-        """Give a value that differs after every change of the file, by whomever."""
+        """Return a value that differs after every change of the file, by whomever."""
         return self.run(lambda database: (self._inode, _pragma(database, "data_version"), self._commits))
 
     def close(self) -> None:
@@ -137,7 +137,7 @@ class SqliteFile:
         self._database = replaced
 
     def _is_marked_unwritable(self, error: Exception) -> bool:
-        """Say whether a file that can be written calls itself one that cannot, or only this file of its folder cannot be."""
+        """Return whether a file that can be written calls itself one that cannot, or only this file of its folder cannot be."""
         if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_READONLY or self._read_only:
             return False
         return os.access(self._path.parent, os.W_OK)
@@ -312,7 +312,7 @@ def _journal(path: Path) -> Path:
 
 
 def _free_name(path: Path) -> Path:
-    """Give a name that nothing has beside `path`, by the time of day."""
+    """Return a name that nothing has beside `path`, by the time of day."""
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     names = (
         path.with_name(f"{path.name}.set-aside-{moment}{extra}") for extra in ("", *(f"-{n}" for n in range(2, 100)))

@@ -25,7 +25,7 @@ S = TypeVar("S", bound=Session)
 
 
 def checked_value(key: str, value: bytes) -> bytes:
-    """Give `value` back, or raise KvError when it is over the limit that all stores share."""
+    """Return `value` back, or raise KvError when it is over the limit that all stores share."""
     if len(value) > VALUE_BYTES_MAX:
         raise KvError(f"value of {key} has {len(value)} bytes, a key-value store takes {VALUE_BYTES_MAX}")
     return value
@@ -87,7 +87,7 @@ def checked_steps(checks: Sequence[Check], writes: Sequence[Write]) -> tuple[Ste
 
 
 def own_session(session: Session | None, kind: type[S]) -> S | None:
-    """Give the session that a step writes with. Raises ValueError when it is not of this kind."""
+    """Return the session that a step writes with. Raises ValueError when it is not of this kind."""
     if session is not None and not isinstance(session, kind):
         raise ValueError("the session is another store's")
     return session

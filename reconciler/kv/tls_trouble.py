@@ -20,7 +20,7 @@ _REFUSALS: Final = ("CERTIFICATE", "ACCESS_DENIED", "UNKNOWN_CA", "HANDSHAKE_FAI
 
 
 def explained(error: Exception | str, files: TlsFiles | None) -> str:
-    """Give an error's text, with what to do where TLS has to do with it. files: those that the connection was made with."""
+    """Return an error's text, with what to do where TLS has to do with it. files: those that the connection was made with."""
     text = str(error) or type(error).__name__
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted ({error.verify_message}): see that kv.cacertfile names who signed it"
@@ -36,7 +36,7 @@ def explained(error: Exception | str, files: TlsFiles | None) -> str:
 
 
 def _said(error: ssl.SSLError) -> str:
-    """Give the alert in words: `tlsv13 alert certificate required` for TLSV13_ALERT_CERTIFICATE_REQUIRED."""
+    """Return the alert in words: `tlsv13 alert certificate required` for TLSV13_ALERT_CERTIFICATE_REQUIRED."""
     return (error.reason or "").lower().replace("_", " ")
 
 
@@ -53,7 +53,7 @@ def _remedy(files: TlsFiles) -> str:
 
 
 def _validity(files: TlsFiles) -> tuple[datetime | None, datetime | None]:
-    """Give from when to when our certificate is valid, as far as that can be read."""
+    """Return from when to when our certificate is valid, as far as that can be read."""
     assert files.certificate is not None
     try:
         pem = re.search("-----BEGIN CERT.*?-----END CERTIFICATE-----", files.certificate.read_text(), re.DOTALL)

@@ -129,7 +129,7 @@ class ZooKeeperSession:
         self.live_connection(time.monotonic() + self._timeout_s)
 
     def live_connection(self, deadline: float) -> Connection:
-        """Give the connection that holds the session. Raises KvConflict when kazoo had to begin another session."""
+        """Return the connection that holds the session. Raises KvConflict when kazoo had to begin another session."""
         if self._is_closed or self._connection.session(deadline) != self.identity:
             raise KvConflict("the session has ended")
         return self._connection

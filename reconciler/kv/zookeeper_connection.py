@@ -97,7 +97,7 @@ class Connection:
         return self._client.transaction()
 
     def commit(self, transaction: Transaction, deadline: float) -> bool:
-        """Say whether all operations were carried out; otherwise none was."""
+        """Return whether all operations were carried out; otherwise none was."""
         self._connect(deadline)
         results = self.answer(transaction.commit_async(), deadline)
         refused = next((result for result in results if isinstance(result, NoAuthError)), None)
@@ -112,7 +112,7 @@ class Connection:
             self.answer(self._client.ensure_path_async(folder), deadline)
 
     def session(self, deadline: float) -> int:
-        """Give the id of the session, a new one if the last has ended."""
+        """Return the id of the session, a new one if the last has ended."""
         self._connect(deadline)
         identity = self._client.client_id
         if identity is None:

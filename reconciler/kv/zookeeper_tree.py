@@ -16,12 +16,12 @@ from reconciler.kv.zookeeper_connection import Connection, Stat
 
 
 def folder_path(root: str, prefix: str) -> str:
-    """Give the node of the folder `prefix`, "" or ending with `/`. root: the node of the store."""
+    """Return the node of the folder `prefix`, "" or ending with `/`. root: the node of the store."""
     return "/".join([root.rstrip("/"), *map(_quoted, prefix.split("/")[:-1])]) or "/"
 
 
 def leaf_path(root: str, key: str) -> str:
-    """Give the node of a key."""
+    """Return the node of a key."""
     folder, _, name = key.rpartition("/")
     return f"{folder_path(root, f'{folder}/' if folder else '').rstrip('/')}/:{_quoted(name)}"
 

@@ -149,7 +149,7 @@ class DesiredNetwork(Struct, frozen=True, kw_only=True):
         return Unit(network=self.name)
 
     def holds_gateway(self, subnet: DesiredSubnet) -> bool:
-        """Say whether the bridge itself has the gateway address, and by that the host a route to the subnet."""
+        """Return whether the bridge itself has the gateway address, and by that the host a route to the subnet."""
         is_inhibited = self.wanted.bridge_options.is_ipv4_inhibited and subnet.subnet.version == 4
         return subnet.gateway is not None and not is_inhibited
 

@@ -34,7 +34,7 @@ class DriverTraits(Struct, frozen=True, kw_only=True):
 
     @property
     def may_be_shared(self) -> bool:
-        """Say whether hosts may share its networks; a plugin's only where it says so."""
+        """Return whether hosts may share its networks; a plugin's only where it says so."""
         return self.is_vxlan or self.is_plugin
 
 

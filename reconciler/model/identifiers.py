@@ -71,7 +71,7 @@ def is_link_name(name: str) -> bool:
 
 
 def derived_id(*parts: str) -> str:
-    """Give 64 hex digits that depend on `parts` alone.
+    """Return 64 hex digits that depend on `parts` alone.
 
     Like the engine, never one whose first twelve are all decimal digits: the short form would read as a number.
     """
@@ -94,7 +94,7 @@ def global_network_id(name: str) -> str:
 
 
 def short_id(id_: str) -> str:
-    """Give what people are shown of an id, and what goes into names."""
+    """Return what people are shown of an id, and what goes into names."""
     return id_[:12]
 
 
@@ -153,7 +153,7 @@ def overlay_bridge_mac(host: str, network_id_: str, segment: int) -> str:
 
 
 def link_local(mac: str) -> IPv6Address:
-    """Give the address that a link makes itself of its MAC address (RFC 4291, appendix A)."""
+    """Return the address that a link makes itself of its MAC address (RFC 4291, appendix A)."""
     octets = bytes.fromhex(mac.replace(":", ""))
     interface = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
     return IPv6Address(bytes((0xFE, 0x80, 0, 0, 0, 0, 0, 0)) + interface)

@@ -26,7 +26,7 @@ class Mark(Struct, frozen=True, kw_only=True):
     is_protected: bool = False
 
     def text(self) -> str:
-        """Give the alias."""
+        """Return the alias."""
         room = _room(self)
         return f"{_head(self)} {_fitted(self.state, room)} {_fitted(self.specs, room)}"
 

@@ -112,12 +112,12 @@ class Seen(Struct, frozen=True):
 
 
 def objects_differ(one: object, other: object) -> bool:
-    """Say whether two objects are to be told apart, either of which may be missing: by their units too, which are not compared."""
+    """Return whether two objects differ, either of which may be missing: by their units too, which are not compared."""
     return one is not other and (one != other or _unit(one) != _unit(other))
 
 
 def seen_differ(one: object, other: object) -> bool:
-    """Say the same of two that exist."""
+    """Return the same of two that exist."""
     return one is not other and (
         one != other or (isinstance(one, Seen) and isinstance(other, Seen) and objects_differ(one.object, other.object))
     )

@@ -47,11 +47,11 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     @property
     def is_news(self) -> bool:
-        """Say whether it passes on what was promised, or what hosts tell each other: no drift that is put right."""
+        """Return whether it passes on what was promised, or what hosts tell each other: no drift that is put right."""
         return self.object.traits.is_news
 
     def namespaces(self) -> Iterator[NsRef]:
-        """Give the network namespaces in which it changes something, some more than once."""
+        """Yield the network namespaces in which it changes something, some more than once."""
         for found in (self.before, self.after):
             if found is not None:
                 yield from found.touches()
@@ -75,6 +75,6 @@ class Outcome(Struct, frozen=True, kw_only=True):
     skipped: bool = False
 
     def failure(self) -> str:
-        """Say what could not be done and why, each once: errors of the kernel name the operation themselves."""
+        """Return what could not be done and why, each once: errors of the kernel name the operation themselves."""
         what = self.operation.describe()
         return f"{what}: {without(str(self.error), what)}"

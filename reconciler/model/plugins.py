@@ -49,13 +49,13 @@ class JoinAnswer(Struct, frozen=True, kw_only=True):
 
     @property
     def leads_outside(self) -> bool:
-        """Say whether the plugin gave a way out for IPv4 itself (needDefaultGW in moby's libnetwork/default_gateway.go)."""
+        """Return whether the plugin gave a way out for IPv4 itself (needDefaultGW in moby's libnetwork/default_gateway.go)."""
         is_default = any(r.destination.version == 4 and r.destination.prefixlen == 0 for r in self.routes)
         return self.gateway_ipv4 is not None or is_default
 
     @property
     def needs_way_out(self) -> bool:
-        """Say whether the sandbox shall be given another way out."""
+        """Return whether the sandbox shall be given another way out."""
         return not self.leads_outside and not self.is_gateway_service_disabled
 
 

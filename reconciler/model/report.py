@@ -56,5 +56,5 @@ class Report(Value, frozen=True, kw_only=True):
     sources: Mapping[Unit, Source] = field(default_factory=dict)
 
     def with_problem(self, unit: Unit, error: ReconcilerError) -> Report:
-        """Give the same with one more problem, found after the last look."""
+        """Return the same with one more problem, found after the last look."""
         return replace(self, drift=replace(self.drift, problems=(*self.drift.problems, (unit, error))))

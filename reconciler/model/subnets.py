@@ -22,7 +22,7 @@ _UNUSABLE: Final = {
 
 
 def usable(subnet: IPNetwork) -> tuple[int, int]:
-    """Give the first and last address that an interface may have: without network and broadcast address.
+    """Return the first and last address that an interface may have: without network and broadcast address.
 
     IPv6 has no broadcast; the all-zero host is the routers' anycast address (RFC 4291, section 2.6.1).
     """
@@ -33,7 +33,7 @@ def usable(subnet: IPNetwork) -> tuple[int, int]:
 
 
 def is_reserved(address: IPAddress, subnet: IPNetwork) -> bool:
-    """Say whether no interface may have an address, which is in the subnet."""
+    """Return whether no interface may have an address, which is in the subnet."""
     first, last = usable(subnet)
     return not first <= int(address) <= last
 
@@ -45,7 +45,7 @@ def reserved_as(address: IPAddress, subnet: IPNetwork) -> str:
 
 
 def usable_in_range(subnet: IPNetwork, ip_range: IPNetwork | None) -> tuple[int, int]:
-    """Give the first and last address of a range that interfaces may have; the last is before the first where there is none."""
+    """Return the first and last address of a range that interfaces may have; the last is before the first where there is none."""
     first, last = usable(subnet)
     if ip_range is None:
         return first, last
@@ -53,7 +53,7 @@ def usable_in_range(subnet: IPNetwork, ip_range: IPNetwork | None) -> tuple[int,
 
 
 def is_unicast(address: IPAddress) -> bool:
-    """Say whether packets can be sent to an address of another host."""
+    """Return whether packets can be sent to an address of another host."""
     return not (address.is_multicast or address.is_loopback or address.is_unspecified)
 
 

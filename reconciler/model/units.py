@@ -24,7 +24,7 @@ class Unit(Struct, frozen=True, order=True):
         return (*needs, Unit(network=self.network), Unit(attachment=self.attachment))
 
     def names(self) -> tuple[str, ...]:
-        """Give how messages name it, or a part of it, in front."""
+        """Return how messages name it, or a part of it, in front."""
         return str(self), f"network {self.network}", f"attachment {self.attachment}"
 
     def __str__(self) -> str:
@@ -57,5 +57,5 @@ _NEED_NOTHING = frozenset(("host", "none", *SERVICES))
 
 
 def nodes_unit(driver: str) -> Unit:
-    """Give the unit of what a plugin is told of the cluster's hosts: its failure is no network's."""
+    """Return the unit of what a plugin is told of the cluster's hosts: its failure is no network's."""
     return Unit(network=f"<nodes at plugin {driver}>")

@@ -38,7 +38,7 @@ class Value(Struct, frozen=True):
 
 @cache
 def compared(kind: type[Value]) -> tuple[str, ...]:
-    """Give the names of the fields that make a difference, in order of declaration."""
+    """Return the names of the fields that make a difference, in order of declaration."""
     declared = dict.fromkeys((*kind.__annotations__, *kind.__struct_fields__))
     return tuple(name for name in declared if name in kind.__struct_fields__ and name not in kind.uncompared)
 

@@ -75,16 +75,16 @@ class BridgeOptions(Struct, frozen=True, kw_only=True):
         return self.gateway_mode_ipv4 if version == 4 else self.gateway_mode_ipv6
 
     def source_address(self, version: int) -> IPAddress | None:
-        """Give the address of the host that members' packets leave with, None for that of the link they leave by."""
+        """Return the address of the host that members' packets leave with, None for that of the link they leave by."""
         return self.host_ipv4 if version == 4 else self.host_ipv6
 
     def is_translated(self, version: int) -> bool:
-        """Say whether what members send leaves with an address of the host, where anything leaves."""
+        """Return whether what members send leaves with an address of the host, where anything leaves."""
         is_nat = self.gateway_mode(version) in (GatewayMode.NAT, GatewayMode.NAT_UNPROTECTED)
         return is_nat and self.is_masquerade_enabled
 
     def hides(self, version: int) -> bool:
-        """Say whether the members' addresses of this family are translated on the way out, or have none."""
+        """Return whether the members' addresses of this family are translated on the way out, or have none."""
         mode = self.gateway_mode(version)
         return mode is GatewayMode.ISOLATED or (mode is not GatewayMode.ROUTED and self.is_masquerade_enabled)
 
@@ -191,7 +191,7 @@ class NetworkWanted(Struct, frozen=True, kw_only=True):
 
     @property
     def bridge_options(self) -> BridgeOptions:
-        """Give the driver's defaults where none are given."""
+        """Return the driver's defaults where none are given."""
         return self.bridge or BridgeOptions()
 
     @property

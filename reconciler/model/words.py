@@ -7,19 +7,19 @@ from ipaddress import IPv4Address, IPv6Address
 
 
 def without(text: str, *names: str) -> str:
-    """Give what is said of something without its name in front, for those who show the name themselves. names: tried in turn."""
+    """Return what is said of something without its name in front, for those who show the name themselves. names: tried in turn."""
     for name in names:
         text = text.removeprefix(f"{name}: ")
     return text
 
 
 def counted(number: int, noun: str) -> str:
-    """Give a number with its noun, whose plural ends in -s."""
+    """Return a number with its noun, whose plural ends in -s."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def before_port(address: IPv4Address | IPv6Address) -> str:
-    """Give an address as it stands before a colon and a port (RFC 3986, section 3.2.2)."""
+    """Return an address as it stands before a colon and a port (RFC 3986, section 3.2.2)."""
     return f"[{address}]" if address.version == 6 else str(address)
 
 

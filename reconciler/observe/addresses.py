@@ -10,7 +10,7 @@ from reconciler.model.objects import Address, Seen
 
 
 def link_addresses(ns: NsRef, entries: Iterable[AddressEntry], names: Mapping[int, str]) -> Iterator[Seen]:
-    """Give the addresses on the links of `names` (by index) but those that the kernel made by itself."""
+    """Yield the addresses on the links of `names` (by index) but those that the kernel made by itself."""
     for entry in entries:
         ifname = names.get(entry.ifindex)
         if ifname is not None and not entry.is_kernel_made:

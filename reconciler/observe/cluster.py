@@ -56,7 +56,7 @@ class _Mirror:
         self.is_forgotten = False
 
     def take_listing(self, entries: Iterable[Entry]) -> bool:
-        """Say whether anything is different. What a watch told meanwhile is newer where its version is."""
+        """Return whether anything is different. What a watch told meanwhile is newer where its version is."""
         listed = {entry.key: entry for entry in entries}
         for batch in self.told or ():
             for key in batch.deleted:
@@ -68,7 +68,7 @@ class _Mirror:
         return self._take(listed, self.entries.keys() - listed.keys())
 
     def take_batch(self, batch: Batch) -> bool:
-        """Say whether the next look may show something different.
+        """Return whether the next look may show something different.
 
         An older version than the known one is told by a watch that lags behind a listing, or by a store that was restored from a
         backup: to know which, it is listed anew.
@@ -132,28 +132,28 @@ class ClusterStore:
 
     @property
     def followed(self) -> frozenset[str]:
-        """Give the networks that the last look was for."""
+        """Return the networks that the last look was for."""
         return self._followed
 
     @property
     def outage(self) -> KvError | None:
-        """Give why the store could not be asked at the last look, or a watch of it fails now."""
+        """Return why the store could not be asked at the last look, or a watch of it fails now."""
         with self._lock:
             return next(iter(self._failing.values()), self._outage)
 
     @property
     def has_sign_of_life(self) -> bool:
-        """Say whether this host's own sign stands there, as far as was seen or told."""
+        """Return whether this host's own sign stands there, as far as was seen or told."""
         with self._lock:
             mirror = self._mirrors.get(self.discovery.path)
             return mirror is not None and life_path(self.discovery.path, self._host) in mirror.entries
 
     def folders(self, networks: Collection[str]) -> tuple[str, ...]:
-        """Give what has to be watched for these networks."""
+        """Return what has to be watched for these networks."""
         return (self.discovery.path, NETWORKS_FOLDER, *map(network_folder, sorted(networks)))
 
     def look(self, networks: Collection[str], now: str) -> ClusterState:
-        """Give what is there; never raises. Nothing new gives the same value again.
+        """Return what is there; never raises. Nothing new gives the same value again.
 
         networks: those whose members and endpoints matter here. now: RFC 3339.
         """
@@ -174,7 +174,7 @@ class ClusterStore:
         return self._answer(outage)
 
     def version(self, path: str) -> int:
-        """Give the version that a record had at the last look."""
+        """Return the version that a record had at the last look."""
         return _version(self._looked_at, path)
 
     def forget(self, paths: Iterable[str]) -> None:
@@ -239,7 +239,7 @@ class ClusterStore:
         return None
 
     def _deserted(self, question: Question) -> tuple[str, ...]:
-        """Give the networks of others that have no members: whoever tidies up for the others removes them.
+        """Return the networks of others that have no members: whoever tidies up for the others removes them.
 
         That is asked once for each network, and again when its record has changed. An answer that fails is none.
         """
@@ -312,7 +312,7 @@ class ClusterStore:
         self._texts = self._texts.updated({key: _text(entry) for key, entry in found.items()}, keys)
 
     def _missed_hosts(self) -> Mapping[str, str]:
-        """Give the records of all hosts where some host was missed."""
+        """Return the records of all hosts where some host was missed."""
         with self._lock:
             mirror = self._mirrors.get(self.discovery.path, _Mirror())
             entries = mirror.entries

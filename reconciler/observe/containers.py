@@ -23,7 +23,7 @@ _KIND: Final = f"{SandboxKind.CONTAINER}:"
 def observe_containers(
     wanted: WantedState, promised_sysctls: Iterable[tuple[NsRef, str]], containers: Containers, memory: Memory
 ) -> Mapping[str, ContainerAnswer]:
-    """Give what is known of each container; who is not known yet is asked for, all at once.
+    """Return what is known of each container; who is not known yet is asked for, all at once.
 
     promised_sysctls: as `observe_host` takes them.
     """
@@ -55,7 +55,7 @@ def with_containers(
 
 
 def container_files(run_dir: Path, memory: Memory) -> Keyed:
-    """Give the engines' files that we wrote to."""
+    """Return the engines' files that we wrote to."""
     if memory.container_files is None:
         memory.container_files = keyed(_files(run_dir))
     return memory.container_files

@@ -88,7 +88,7 @@ def _files(
 
 
 def _expected_links(attachments: Iterable[AttachmentWanted]) -> Mapping[str, str]:
-    """Give the attachment for each named namespace."""
+    """Return the attachment for each named namespace."""
     return {
         attachment.sandbox.value: attachment.name
         for attachment in attachments
@@ -107,7 +107,7 @@ def _contents(folder: Path, attachments: Iterable[str]) -> Iterator[tuple[_Place
 def _links(
     settings: Settings, expected: Mapping[str, str], netns_names: Iterable[str]
 ) -> tuple[dict[_Place, str], dict[_Place, str]]:
-    """Give the namespace that links to each file, and the one where something foreign is in the way of the link.
+    """Return the namespace that links to each file, and the one where something foreign is in the way of the link.
 
     When several link to one file, one that is not wanted wins: it is to go, and the wanted one is made again without harm.
     """
@@ -128,7 +128,7 @@ def _links(
 
 
 def _linked_attachment(path: str, name: str, run_dir: Path) -> str | None:
-    """Give the attachment whose file a link of ours leads to; None when it is no such link."""
+    """Return the attachment whose file a link of ours leads to; None when it is no such link."""
     try:
         target = os.readlink(path)
     except OSError:
@@ -147,7 +147,7 @@ def _folders(path: Path) -> list[str]:
 
 
 def _content(path: str) -> str | None:
-    """Give a file's text; None when it is not there. What is no plain text file shows as empty, so it will be written anew."""
+    """Return a file's text; None when it is not there. What is no plain text file shows as empty, so it will be written anew."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:

@@ -31,7 +31,7 @@ HOST_PLACE: Final[Named] = ("", 0)
 
 
 def foreign_forward_drops(nft: Nft) -> Iterator[str]:
-    """Say which chains of others stop forwarded packets unless their own rules let them through: no rule of ours can change that.
+    """Yield which chains of others stop forwarded packets unless their own rules let them through: no rule of ours can change that.
 
     firewalld's chains accept by policy and refuse by their last rule, so it is known by its table. Rules of the old iptables
     (`iptables-legacy`) are not seen by nftables. Raises FirewallError, FirewallMissing, PrivilegeError.
@@ -44,7 +44,7 @@ def foreign_forward_drops(nft: Nft) -> Iterator[str]:
 
 
 def observe_firewall(nft: Nft, units: Iterable[Unit] = (), ns: NsRef = HOST) -> Iterator[Seen]:
-    """Give our tables and their elements; nothing of a table that is not there. ns: where `nft` is.
+    """Yield our tables and their elements; nothing of a table that is not there. ns: where `nft` is.
 
     units: every unit known from promises or specs, needed to read the comments of those with very long names.
     Elements of a set that is not as declared are left out: the repair loses them, so they must be planned again.

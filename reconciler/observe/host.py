@@ -32,7 +32,7 @@ def observe_host(
     memory: Memory,
     promises: Promises = NOTHING_PROMISED,
 ) -> tuple[Facts, dict[Part, Keyed]]:
-    """Give what `wanted` needs to know, and what exists, in parts. now: RFC 3339 with nanoseconds. Changes nothing but `memory`.
+    """Return what `wanted` needs to know, and what exists, in parts. now: RFC 3339 with nanoseconds. Changes nothing but `memory`.
 
     promises: where to look as well, although no attachment may name it any more. What is wrong with one sandbox stands in its
     fact. Raises KernelError when the host itself cannot be looked at.

@@ -30,7 +30,7 @@ _FILE_MAX = 1 << 20
 
 
 def host_facts(settings: Settings, host: View, now: str, parents: frozenset[str] | None = None) -> HostFacts:
-    """Give the facts. host: the host's own namespace; now: RFC 3339 with nanoseconds; parents: names of links to tell of, if there.
+    """Return the facts. host: its own namespace; now: RFC 3339 with nanoseconds; parents: names of links to tell of, if there.
 
     None: it was not looked for any.
     """
@@ -61,7 +61,7 @@ def host_facts(settings: Settings, host: View, now: str, parents: frozenset[str]
 
 
 def _needed(settings: Settings, host: View) -> Iterator[tuple[IPAddress, str]]:
-    """Give the addresses that no network may hide: the host's own, its gateways, the cluster's store."""
+    """Yield the addresses that no network may hide: the host's own, its gateways, the cluster's store."""
     foreign = {link.ifindex: link.ifname for link in host.foreign}
     for entry in host.addresses:
         address = ip_address(entry.address)
@@ -77,7 +77,7 @@ def _needed(settings: Settings, host: View) -> Iterator[tuple[IPAddress, str]]:
 
 
 def _uplinks(host: View) -> Iterator[str]:
-    """Give the links on which routers may speak to this host: those where they do, and those of hardware that none spoke on yet.
+    """Yield the links on which routers may speak to this host: those where they do, and those of hardware that none spoke on yet.
 
     Not bridges and pairs, on which sandboxes and machines of others are.
     """
@@ -89,12 +89,12 @@ def _uplinks(host: View) -> Iterator[str]:
 
 
 def machine_id() -> str:
-    """Give what tells this machine from all others, "" where nothing does."""
+    """Return what tells this machine from all others, "" where nothing does."""
     return _text(_MACHINE_ID).strip()
 
 
 def _vtep(settings: Settings, host: View) -> tuple[IPAddress | None, int]:
-    """Give the address that other hosts reach this one by, and the index of its link; None where it is not here (yet)."""
+    """Return the address that other hosts reach this one by, and the index of its link; None where it is not here (yet)."""
     if not settings.cluster_advertise:
         return None, 0
     wanted = advertised(settings.cluster_advertise)
@@ -116,7 +116,7 @@ def _parents(host: View, names: frozenset[str]) -> Iterator[ParentFact]:
 
 
 def _text(path: Path) -> str:
-    """Give a file's text, its first MiB; "" when it cannot be read."""
+    """Return a file's text, its first MiB; "" when it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(_FILE_MAX).decode(errors="replace")

@@ -30,7 +30,7 @@ Peers = Mapping[tuple[int, int], Peer]
 
 
 def near_links(ns: NsRef, links: Iterable[Link], names: Mapping[int, str], peers: Peers) -> Iterator[Seen]:
-    """Give our bridges, parents and pairs, and every other link as a foreign bridge: so it gets in the way of one of ours.
+    """Yield our bridges, parents and pairs, and every other link as a foreign bridge: so it gets in the way of one of ours.
 
     With foreign ones come their settings that forwarding has a say in.
     names: of all links there, by index.
@@ -51,7 +51,7 @@ def near_links(ns: NsRef, links: Iterable[Link], names: Mapping[int, str], peers
 
 
 def sandbox_links(ns: NsRef, links: Sequence[Link]) -> Iterator[Seen]:
-    """Give the links that are up, those that we moved there, and the settings of those that we joined to a network."""
+    """Yield the links that are up, those that we moved there, and the settings of those that we joined to a network."""
     yield from plugin_links(ns, links)
     for link in links:
         if link.is_up:
@@ -61,7 +61,7 @@ def sandbox_links(ns: NsRef, links: Sequence[Link]) -> Iterator[Seen]:
 
 
 def plugin_links(ns: NsRef, links: Iterable[Link]) -> Iterator[Seen]:
-    """Give the links of plugins that were moved there; where they are from stands in their alias, unless somebody changed it."""
+    """Yield the links of plugins that were moved there; where they are from stands in their alias, unless somebody changed it."""
     for link in links:
         if link.is_a_plugins:
             endpoint, _, src_name = link.alias.removeprefix(PLUGIN_ALIAS).partition(":")
@@ -79,7 +79,7 @@ def plugin_links(ns: NsRef, links: Iterable[Link]) -> Iterator[Seen]:
 
 
 def link_sysctls(ns: NsRef, link: Link) -> Iterator[Seen]:
-    """Give the settings that came with the link's dump."""
+    """Yield the settings that came with the link's dump."""
     return _sysctls(ns, sysctl_values(link))
 
 

@@ -38,7 +38,7 @@ class Overlay(Struct, frozen=True, kw_only=True):
     objects: Callable[[Peers], Keyed]
 
     def devices(self) -> dict[int, str]:
-        """Give the names of our VXLAN devices, by index."""
+        """Return the names of our VXLAN devices, by index."""
         return {ifindex: link.ifname for ifindex, link in self.seen.vxlans().items()}
 
 

@@ -73,7 +73,7 @@ def _objects(ns: NsRef, seen: View, settings: tuple[Seen, ...], peers: Peers) ->
 
 
 def overlay_objects(ns: NsRef, seen: View, peers: Peers) -> Iterator[Seen]:
-    """Give everything of ours in such a namespace but for entries, and the foreign links that may be in its way."""
+    """Yield everything of ours in such a namespace but for entries, and the foreign links that may be in its way."""
     yield Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True)
     devices, names = seen.vxlans(), seen.names()
     yield from (Seen(_vxlan(ns, link, names), is_ours=True) for link in devices.values())

@@ -12,7 +12,7 @@ from reconciler.model.plugins import PluginFacts
 
 
 def borne_out(facts: PluginFacts, seen: Mapping[Key, Seen]) -> PluginFacts:
-    """Give the facts with those endpoints as not complete whose link is gone, as after a reboot."""
+    """Return the facts with those endpoints as not complete whose link is gone, as after a reboot."""
     if not facts.told:
         return facts
     links = {

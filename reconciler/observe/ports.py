@@ -17,12 +17,12 @@ _DEFAULT = HostPorts()
 
 
 def host_ports(wanted: WantedState) -> HostPorts:
-    """Give the ephemeral range and who holds which ports. Looks nothing up when nobody publishes ports. Raises KernelError."""
+    """Return the ephemeral range and who holds which ports. Looks nothing up when nobody publishes ports. Raises KernelError."""
     return all_ports() if any(attachment.ports for attachment in wanted.attachments) else _DEFAULT
 
 
 def all_ports() -> HostPorts:
-    """Give the same, whoever publishes ports."""
+    """Return the same, whoever publishes ports."""
     ephemeral = tuple(_ranges((read_sysctl("net/ipv4/ip_local_port_range") or "").replace(" ", "-")))
     return HostPorts(
         ephemeral=ephemeral[0] if ephemeral else _DEFAULT.ephemeral,
@@ -32,7 +32,7 @@ def all_ports() -> HostPorts:
 
 
 def absent_addresses(addresses: Iterable[IPAddress], namespaces: Namespaces) -> frozenset[IPAddress]:
-    """Give those that the host does not have. Raises KernelError."""
+    """Return those that the host does not have. Raises KernelError."""
     asked = sorted(set(addresses), key=lambda address: (address.version, address))
     replies = namespaces.socket(HOST).batch([get_route(address) for address in asked])
     return frozenset(

@@ -10,7 +10,7 @@ from reconciler.model.objects import IPNetwork, Route, Seen
 
 
 def unicast_routes(ns: NsRef, entries: Iterable[RouteEntry], names: Mapping[int, str]) -> Iterator[Seen]:
-    """Give one route for each destination, ours or else the one the kernel would take; connected routes are no objects."""
+    """Yield one route for each destination, ours or else the one the kernel would take; connected routes are no objects."""
     chosen: dict[tuple[bytes, int], RouteEntry] = {}
     for entry in entries:
         if entry.is_unicast and not entry.is_kernel_made:
@@ -27,7 +27,7 @@ def unicast_routes(ns: NsRef, entries: Iterable[RouteEntry], names: Mapping[int,
 
 
 def used_destinations(entries: Iterable[RouteEntry], foreign: Mapping[int, str]) -> Iterator[tuple[IPNetwork, str]]:
-    """Give what foreign routes lead to and by which link, default routes left out; a blackhole has the link ""."""
+    """Yield what foreign routes lead to and by which link, default routes left out; a blackhole has the link ""."""
     for entry in entries:
         is_foreign = entry.ifindex in foreign or not entry.is_unicast
         if entry.prefix_length and is_foreign and not entry.is_ours:
@@ -35,14 +35,14 @@ def used_destinations(entries: Iterable[RouteEntry], foreign: Mapping[int, str])
 
 
 def uplink_index(entries: Iterable[RouteEntry]) -> int | None:
-    """Give the link of the default route: IPv4 before IPv6, the lowest metric; None without one."""
+    """Return the link of the default route: IPv4 before IPv6, the lowest metric; None without one."""
     defaults = [entry for entry in entries if not entry.prefix_length and entry.is_unicast]
     best = min(defaults, key=lambda entry: (len(entry.destination), entry.metric), default=None)
     return best.ifindex if best else None
 
 
 def advertised_indexes(entries: Iterable[RouteEntry]) -> frozenset[int]:
-    """Give the links by which routers made themselves known."""
+    """Return the links by which routers made themselves known."""
     return frozenset(entry.ifindex for entry in entries if entry.is_advertised)
 
 

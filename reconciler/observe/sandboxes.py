@@ -51,7 +51,7 @@ class NearEnds:
                     self._ways[near, far].append(ns)
 
     def numbers(self, namespaces: Namespaces, ns: NsRef, links: Sequence[Link]) -> tuple[tuple[NsRef, int], ...]:
-        """Give how those namespaces number `ns` that may have the near end of one of `links`, the host always."""
+        """Return how those namespaces number `ns` that may have the near end of one of `links`, the host always."""
         nears = [
             near for link in links if link.kind == "veth" for near in self._ways.get((link.peer, link.ifindex), ())
         ]
@@ -74,7 +74,7 @@ def view(namespaces: Namespaces, ns: NsRef) -> View:
 def refreshed_view(
     namespaces: Namespaces, ns: NsRef, known: View, stale_links: Collection[int], stale_names: Collection[str]
 ) -> View:
-    """Give `known` with these links, by index and by name, and all addresses and routes as they are now."""
+    """Return `known` with these links, by index and by name, and all addresses and routes as they are now."""
     socket = namespaces.socket(ns)
     links = {link.ifindex: link for link in known.links}
     stale = {*stale_links, *(link.ifindex for link in known.links if link.ifname in stale_names)}
@@ -135,7 +135,7 @@ def _all_sublinks(memory: Memory) -> Keyed:
 
 
 def _left_behind(promised: Iterable[NsRef], asked: Iterable[NsRef], namespaces: Namespaces) -> Iterator[NsRef]:
-    """Give those of former attachments that are still there, but for what is looked into under another name anyway."""
+    """Yield those of former attachments that are still there, but for what is looked into under another name anyway."""
     asked = frozenset(asked)
     left = [ns for ns in promised if ns not in asked]
     inodes = {namespaces.present_inode(ns) for ns in asked} if left else set()
@@ -245,19 +245,19 @@ def _look_for_mark(namespaces: Namespaces, ns: NsRef, inode: int, nears: NearEnd
 
 
 def _claimed(seen: View, nears: NearEnds, numbers: Sequence[tuple[NsRef, int]]) -> View:
-    """Give the view with the far ends of our pairs as ours: whoever is inside may have taken our mark off them."""
+    """Return the view with the far ends of our pairs as ours: whoever is inside may have taken our mark off them."""
     links = (link._replace(group=LINK_GROUP) if nears.is_far_end(link, numbers) else link for link in seen.links)
     return replace(seen, links=tuple(links))
 
 
 def _nsid(namespaces: Namespaces, near: NsRef, ns: NsRef) -> int:
-    """Give how `near` numbers a namespace; -1 when no link there has to do with it."""
+    """Return how `near` numbers a namespace; -1 when no link there has to do with it."""
     reply = namespaces.socket(near).request(get_nsid(namespaces.fd(ns)))
     return next((decode_nsid(a.buffer, a.start, a.end) for a in reply.answers), NSID_NOT_ASSIGNED)
 
 
 def _peers(ns: NsRef, numbers: Iterable[tuple[NsRef, int]], links: Sequence[Link]) -> Mapping[NsRef, Peers]:
-    """Give the far ends of pairs, by how the near ends' namespaces would speak of them."""
+    """Return the far ends of pairs, by how the near ends' namespaces would speak of them."""
     pairs = [link for link in links if link.kind == "veth"]
     return {
         near: {(nsid, link.ifindex): Peer(ns=ns, link=link) for link in pairs}

@@ -18,7 +18,7 @@ def own_sublinks(links: Iterable[Link]) -> tuple[Link, ...]:
 
 
 def sublink_objects(ns: NsRef, links: Sequence[Link], host_nsid: int, parents: Sequence[str]) -> Keyed:
-    """Give those of ours in a sandbox. host_nsid: its number for the host's namespace; parents: names of what they sit on there."""
+    """Return those of ours in a sandbox. host_nsid: its number for the host's namespace; parents: names of what they sit on."""
     return keyed(_sublinks(ns, links, host_nsid, parents))
 
 

@@ -33,7 +33,7 @@ _GROUPS = Path("/proc/thread-self/gid_map")
 
 
 def sandbox_defaults() -> tuple[tuple[str, str], ...]:
-    """Give what the engines give a container's namespace: whoever runs in it may bind port 80 and ping.
+    """Return what the engines give a container's namespace: whoever runs in it may bind port 80 and ping.
 
     In a user namespace that lacks some of the groups the kernel refuses the range, and engines leave it out.
     """
@@ -43,12 +43,12 @@ def sandbox_defaults() -> tuple[tuple[str, str], ...]:
 
 
 def host_sysctls(namespaces: Namespaces) -> Iterator[Seen]:
-    """Give the switches of forwarding, and what they override besides settings of links; those that exist."""
+    """Yield the switches of forwarding, and what they override besides settings of links; those that exist."""
     return _read(namespaces, HOST, HOST_SYSCTLS)
 
 
 def forwarding_sysctls(namespaces: Namespaces, ns: NsRef) -> Iterator[Seen]:
-    """Give what makes a namespace route between its own links."""
+    """Yield what makes a namespace route between its own links."""
     return _read(namespaces, ns, FORWARDING.values())
 
 
@@ -80,7 +80,7 @@ class AskedSettings:
 
 
 def _asked_of(attachment: AttachmentWanted) -> tuple[NsRef, frozenset[str]] | None:
-    """Give an attachment's sandbox and the paths of what it may need there; None for one on the host.
+    """Return an attachment's sandbox and the paths of what it may need there; None for one on the host.
 
     Defaults where the namespace may be ours, what `sysctls` names and the sysctl options of endpoints, with IFNAME in them.
     """
@@ -96,7 +96,7 @@ def _asked_of(attachment: AttachmentWanted) -> tuple[NsRef, frozenset[str]] | No
 
 
 def sandbox_sysctls(namespaces: Namespaces, ns: NsRef, asked: Iterable[str], ifnames: Iterable[str]) -> Iterator[Seen]:
-    """Give what the settings are in the sandbox. ifnames: our links there, which IFNAME stands for."""
+    """Yield what the settings are in the sandbox. ifnames: our links there, which IFNAME stands for."""
     asked = tuple(asked)
     if not asked:
         return iter(())

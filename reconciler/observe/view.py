@@ -26,7 +26,7 @@ class View(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def far_ends(self) -> Mapping[tuple[int, int], int]:
-        """Give the near ends of our pairs to other namespaces, by this one's number for theirs, and the far end's index."""
+        """Return the near ends of our pairs to other namespaces, by this one's number for theirs, and the far end's index."""
         pairs = (link for link in self.links if link.kind == "veth" and link.is_ours)
         return {(link.peer_nsid, link.peer): link.ifindex for link in pairs if link.peer_nsid != NSID_NOT_ASSIGNED}
 
@@ -37,5 +37,5 @@ class View(Struct, frozen=True, kw_only=True, dict=True):
         return {link.ifindex: link.ifname for link in self.links if link.is_ours}
 
     def vxlans(self) -> dict[int, Link]:
-        """Give our VXLAN devices, by index."""
+        """Return our VXLAN devices, by index."""
         return {link.ifindex: link for link in self.links if link.is_ours and link.kind == "vxlan"}

@@ -43,7 +43,7 @@ def make_plan(
     boundaries: Boundaries,
     differences: Differences | None = None,
 ) -> Plan:
-    """Give the operations that turn `seen` into `wanted`, in order, and the units left alone with the reason.
+    """Return the operations that turn `seen` into `wanted`, in order, and the units left alone with the reason.
 
     Pure and total: the same input gives the same plan in the same order, whatever the order of the mappings. differences: what
     `Differing` gives for the two, to save work.
@@ -75,7 +75,7 @@ class Blocked:
         return bool(self._units)
 
     def covers(self, unit: Unit) -> bool:
-        """Say whether `unit` is blocked. A failure on one network blocks the attachment's other endpoints too."""
+        """Return whether `unit` is blocked. A failure on one network blocks the attachment's other endpoints too."""
         if not self._units:
             return False
         return (
@@ -143,7 +143,7 @@ class _Pruning(Struct, frozen=True, kw_only=True):
     boundaries: Boundaries
 
     def allows(self, found: Object) -> bool:
-        """Say whether something of ours that nobody wants any more may go."""
+        """Return whether something of ours that nobody wants any more may go."""
         unit = self.owners.unit_of(found)
         if unit is None:
             return self.boundaries.is_pruning
@@ -178,7 +178,7 @@ def _changes(wanted: _Free, seen: Mapping[Key, Seen], keys: Iterable[Key], pruni
 
 
 def _unit_of_removal(found: Seen, after: Object | None, pruning: _Pruning) -> Unit | None:
-    """Give the unit on whose behalf an object goes, to be made anew or for good; None when it stays."""
+    """Return the unit on whose behalf an object goes, to be made anew or for good; None when it stays."""
     if after is not None:
         return after.unit if must_be_made_anew(found.object, after) else None
     if not found.is_ours or not found.object.traits.is_removable or not pruning.allows(found.object):
@@ -208,7 +208,7 @@ class _Gone:
         self._maybe.update(found.may_carry())
 
     def takes_along(self, found: Object) -> bool:
-        """Say whether `found` surely goes with a link or a namespace that goes."""
+        """Return whether `found` surely goes with a link or a namespace that goes."""
         return not self._surely.isdisjoint(found.sits_on())
 
     def places(self) -> Set[Place]:

@@ -14,5 +14,5 @@ from reconciler.model.plan import Action, Operation
 
 
 def step(operation: Operation) -> Step:
-    """Say when an operation is carried out."""
+    """Return when an operation is carried out."""
     return operation.object.step(is_delete=operation.action is Action.DELETE)

@@ -38,7 +38,7 @@ class Owners(Struct, frozen=True, kw_only=True):
     peers: Mapping[tuple[NsRef, str], Unit]
 
     def unit_of(self, found: Object) -> Unit | None:
-        """Give the unit on whose behalf an observed object exists; None when nothing tells."""
+        """Return the unit on whose behalf an observed object exists; None when nothing tells."""
         return found.owner(self)
 
     def of_host_link(self, ifname: str) -> Unit | None:
@@ -51,7 +51,7 @@ class Owners(Struct, frozen=True, kw_only=True):
         return self.links.get(ifname) if ns == HOST else self.peers.get((ns, ifname), self.sandboxes.get(ns))
 
     def members(self) -> Mapping[str, tuple[str, ...]]:
-        """Give the attachments on each network, sorted."""
+        """Return the attachments on each network, sorted."""
         found: defaultdict[str, set[str]] = defaultdict(set)
         for unit in self.links.values():
             if unit.network and unit.attachment:
@@ -60,7 +60,7 @@ class Owners(Struct, frozen=True, kw_only=True):
 
 
 def link_units(wanted: WantedState, host: str, promised: Mapping[str, Unit]) -> Mapping[str, Unit]:
-    """Give whose each link on the host is: what was promised, and the names that the declared ones have or would get."""
+    """Return whose each link on the host is: what was promised, and the names that the declared ones have or would get."""
     units = dict(promised)
     for network in wanted.networks:
         given = network.bridge.link_name if network.bridge else None
@@ -76,7 +76,7 @@ def link_units(wanted: WantedState, host: str, promised: Mapping[str, Unit]) -> 
 
 
 def overlay_units(wanted: WantedState, promised: Mapping[str, str], instance: str) -> dict[NsRef, Unit]:
-    """Give the network of each namespace that an overlay network may have on this host. promised: ids by name.
+    """Return the network of each namespace that an overlay network may have on this host. promised: ids by name.
 
     Without a store or a promise nobody knows more of a network than its name, which its id follows from.
     """
@@ -86,7 +86,7 @@ def overlay_units(wanted: WantedState, promised: Mapping[str, str], instance: st
 
 
 def declared_units(wanted: WantedState) -> frozenset[Unit]:
-    """Give every network and attachment that the specs speak of."""
+    """Return every network and attachment that the specs speak of."""
     networks = {Unit(network=network.name) for network in wanted.networks if not network.is_listed}
     return frozenset(networks | {Unit(attachment=attachment.name) for attachment in wanted.attachments})
 
@@ -134,7 +134,7 @@ def _on_parent(key: Key, found: Object) -> Iterator[bool]:
 
 
 def _sublinks(wanted: Iterable[Object], seen: Iterable[Object]) -> dict[tuple[NsRef, str], Unit]:
-    """Tell links on a parent by name; one that was renamed by its parent, if no other is on that."""
+    """Return whose links on a parent are, by name; one that was renamed by its parent, if no other is on that."""
     by_name: dict[tuple[NsRef, str], Unit] = {}
     by_parent: defaultdict[tuple[NsRef, str], list[Unit]] = defaultdict(list)
     for mine in _on_parents(wanted):
@@ -154,7 +154,7 @@ def _on_parents(objects: Iterable[Object]) -> Iterator[OnParent]:
 
 
 def _of_plugins(found: Iterable[Object]) -> dict[tuple[NsRef, str], Unit]:
-    """Give whose each link of a plugin in a sandbox is, by namespace and name."""
+    """Return whose each link of a plugin in a sandbox is, by namespace and name."""
     told = [each for each in found if isinstance(each, PluginEndpoint)]
     units = {short_id(each.id): Unit(network=each.network, attachment=each.attachment) for each in told}
     links = (link for link in found if isinstance(link, PluginLink) and link.endpoint in units)

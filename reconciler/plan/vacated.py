@@ -11,12 +11,12 @@ from reconciler.model.plan import Action, Operation, Plan
 
 
 def vacated(plan: Plan) -> frozenset[NsRef]:
-    """Give the sandboxes in which a plan ends something."""
+    """Return the sandboxes in which a plan ends something."""
     return frozenset(ns for ns, _ in _ended(plan))
 
 
 def vacated_remarks(plan: Plan, occupants: Mapping[NsRef, str]) -> Iterator[tuple[Unit, str]]:
-    """Tell whom it hits, once per attachment. occupants: a process in each sandbox that has one, in words."""
+    """Yield whom it hits, once per attachment. occupants: a process in each sandbox that has one, in words."""
     lost: defaultdict[tuple[str, NsRef], list[Operation]] = defaultdict(list)
     for ns, operation in _ended(plan):
         if ns in occupants:
@@ -32,7 +32,7 @@ def _loss(operations: Iterable[Operation]) -> str:
 
 
 def _ended(plan: Plan) -> Iterator[tuple[NsRef, Operation]]:
-    """Give what goes and does not come again, with the sandbox that has it."""
+    """Yield what goes and does not come again, with the sandbox that has it."""
     made = {operation.key for operation in plan.operations if operation.action is Action.CREATE}
     for operation in plan.operations:
         if operation.action is Action.DELETE and operation.unit.attachment and operation.key not in made:

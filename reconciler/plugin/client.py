@@ -99,7 +99,7 @@ class Plugins(Struct, kw_only=True):
             raise PluginError(f"plugin {plugin!r} does not implement the requested driver: it is no {interface}")
 
     def scope(self, plugin: str) -> str:
-        """Give the scope of a network plugin, `local` or `global`."""
+        """Return the scope of a network plugin, `local` or `global`."""
         return self.capabilities(plugin).scope
 
     def capabilities(self, plugin: str) -> CapabilitiesReply:
@@ -130,7 +130,7 @@ class Plugins(Struct, kw_only=True):
         return known.ipam
 
     def incarnation(self, plugin: str) -> str:
-        """Give what tells a plugin from the one that ran before under its name; "" where nothing does, or it is not there."""
+        """Return what tells a plugin from the one that ran before under its name; "" where nothing does, or it is not there."""
         try:
             path = find_plugin(plugin, self.root).path
             found = os.stat(path) if path else None
@@ -183,7 +183,7 @@ def _read(plugin: str, path: str, reply: Answer, answer: type[R]) -> R:
 
 
 def _told(body: bytes | bytearray) -> str:
-    """Give the error that an answer carries: as JSON member, or its raw text."""
+    """Return the error that an answer carries: as JSON member, or its raw text."""
     try:
         found = Reply.model_validate_json(body)
         text = found.error or found.ipam_error

@@ -92,7 +92,7 @@ def _is_socket(path: Path) -> bool:
 
 
 def _text(path: Path) -> str | None:
-    """Give the content of a small regular file; None when there is none."""
+    """Return the content of a small regular file; None when there is none."""
     try:
         return content(path, bytes_max=_SPEC_BYTES_MAX).decode(errors="replace")
     except _MISSING:

@@ -234,7 +234,7 @@ class PluginSpec(Reply):
 
 
 def faults_of(error: ValidationError) -> str:
-    """Say in one line what is wrong with an answer, without repeating any of it."""
+    """Return in one line what is wrong with an answer, without repeating any of it."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     told = (": ".join((".".join(map(str, fault["loc"])) or "answer", _plain(fault["msg"]))) for fault in found)
     return "; ".join(shown(text) for text, _ in zip(told, range(_FAULTS_SHOWN), strict=False))

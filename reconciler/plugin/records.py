@@ -118,7 +118,7 @@ class _Remembered(NamedTuple):
 
 
 def record_path(told: PluginCall) -> str:
-    """Give where a call is remembered: the object's key, after `plugin/`."""
+    """Return where a call is remembered: the object's key, after `plugin/`."""
     return PLUGIN_RECORDS + "/".join(quote(part, safe="") for part in told.key)
 
 

@@ -20,7 +20,7 @@ class Askers(Struct, frozen=True, kw_only=True, dict=True):
     who: Members
 
     def _neighbours(self, address: IPAddress, places: tuple[Place, ...], server: Server | None) -> Iterator[Clients]:
-        """Give those with an address in a subnet that this one is in, by the first such place that they are in."""
+        """Yield those with an address in a subnet that this one is in, by the first such place that they are in."""
         nearest = ((place, self.who.near[place]) for place in places) if len(places) < 2 else self._by_first(places)
         for place, bits in nearest:
             relation = server.relation(place) if server is not None else ""
@@ -33,7 +33,7 @@ class Askers(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def _places_of(self) -> dict[tuple[int, int], list[Place]]:
-        """Give by prefix length and prefix."""
+        """Return by prefix length and prefix."""
         found: dict[tuple[int, int], list[Place]] = defaultdict(list)
         for place in self.who.near:
             net = place.subnet
@@ -61,7 +61,7 @@ class Askers(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def _order(self) -> tuple[tuple[Bits, tuple[Place, ...]], ...]:
-        """Give of each that may be a neighbour here where it is, in the order in which it looks."""
+        """Return of each that may be a neighbour here where it is, in the order in which it looks."""
         found: dict[Bits, tuple[Place, ...]] = {}
         for site in self.who.walk.sites.values():
             for member in self.who.of(site, site.networks.keys() & self.who.site.networks.keys()):
@@ -69,7 +69,7 @@ class Askers(Struct, frozen=True, kw_only=True, dict=True):
         return tuple(found.items())
 
     def from_afar(self, some: Some, server: Server | None, *, left_out: Bits = 0) -> Iterator[Clients]:
-        """Give those who come by the host; one by one the networks that the server is on, by kind the others."""
+        """Yield those who come by the host; one by one the networks that the server is on, by kind the others."""
         own = [way for name in server.networks for way in some.of_network.get(name, ())] if server else []
         for way in own:
             assert server is not None
@@ -85,7 +85,7 @@ class Askers(Struct, frozen=True, kw_only=True, dict=True):
                 yield Clients(("far", kind), bits, some.bits[sample] & ~left_out, sample.gateway)
 
     def of(self, address: IPAddress, server: Server | None) -> tuple[Clients, ...]:
-        """Give all that may ask an address, but for the host: neighbours, those who come by the host, the outside.
+        """Return all that may ask an address, but for the host: neighbours, those who come by the host, the outside.
 
         The same tuple for all that the same may ask.
         """
@@ -108,7 +108,7 @@ class Askers(Struct, frozen=True, kw_only=True, dict=True):
         yield from self.who.outsides
 
     def at_host(self, address: IPAddress, server: Server) -> tuple[Clients, ...]:
-        """Give all that may ask the host itself, at an address that stands for all of its own: the same tuple as above."""
+        """Return all that may ask the host itself, at an address that stands for all of its own: the same tuple as above."""
         key = ("at host", address, server.alike)
         if key not in self._known:
             outsides = (clients._replace(at=address) for clients in self.who.outsides)

@@ -23,7 +23,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 def compared(before: Reachability, after: Reachability) -> Change:
-    """Say which flows a change gives, takes and alters."""
+    """Return which flows a change gives, takes and alters."""
     parties = tuple(sorted({*before.parties, *after.parties}))
     place = {party: index for index, party in enumerate(parties)}
     old, new = _Numbered(before, place), _Numbered(after, place)
@@ -62,14 +62,14 @@ class _Numbered:
         return found
 
     def beside(self, other: _Numbered) -> Iterator[Cell]:
-        """Give what is here and not there."""
+        """Yield what is here and not there."""
         for target, ways in self._cells.items():
             known, unknown = other._reached(target), self._reached(target) | other._unknown(target)
             for manner, bits in ways.items():
                 yield target, manner, bits & ~(unknown if manner is Manner.UNKNOWN else known), None
 
     def _reached(self, target: Target) -> Bits:
-        """Give those who reach a target for sure. What is open for every port, or at the server's own address, is so for one."""
+        """Return those who reach a target for sure. What is open for every port, or at the server's own address, is so for one."""
         found = self._known.get(_unbound(target), 0)
         return found if target == _wide(target) else found | self._directly(target)
 
@@ -80,7 +80,7 @@ class _Numbered:
         return self._ways.get(_unbound(target), {}).get(Manner.UNKNOWN, 0)
 
     def altered(self, before: _Numbered) -> Iterator[Cell]:
-        """Give what was there before, but in another manner, for those who have no other way."""
+        """Yield what was there before, but in another manner, for those who have no other way."""
         for target, ways in self._ways.items():
             old = before._ways.get(target)
             if old is None or old == ways:
@@ -100,7 +100,7 @@ def _known_pairs(ways: Mapping[Manner, Bits], old: Mapping[Manner, Bits]) -> Ite
 
 
 def _unbound(target: Target) -> Target:
-    """Give the target whatever address of the host leads there."""
+    """Return the target whatever address of the host leads there."""
     service = target.service
     if not service.host_ip:
         return target
@@ -108,7 +108,7 @@ def _unbound(target: Target) -> Target:
 
 
 def _direct(target: Target) -> Target:
-    """Give the same port at the server's own address."""
+    """Return the same port at the server's own address."""
     service = target.service
     return Target(target.server, Service(service.version, service.protocol, service.ports))
 
@@ -118,7 +118,7 @@ def _wide(target: Target) -> Target:
 
 
 def _runs(places: list[int]) -> Iterator[tuple[int, int, int]]:
-    """Give first place, length and new place of what moves together."""
+    """Yield first place, length and new place of what moves together."""
     first = 0
     for index in range(1, len(places) + 1):
         if index == len(places) or places[index] != places[index - 1] + 1:

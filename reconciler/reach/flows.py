@@ -38,7 +38,7 @@ _Ways = dict[Manner, Bits]
 
 
 def reachability(walk: Walk) -> Reachability:
-    """Say who reaches whom, of all parties of all hosts.
+    """Return who reaches whom, of all parties of all hosts.
 
     A host without an address of its own is asked at one that stands for it.
     """
@@ -94,7 +94,7 @@ class _Family(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def _found(self) -> dict[Hashable, tuple[object, _Ways]]:
-        """Give ways by kind of server, clients and probe; the clients are kept, so that none others have their id."""
+        """Return ways by kind of server, clients and probe; the clients are kept, so that none others have their id."""
         return {}
 
     def _ways(
@@ -151,7 +151,7 @@ class _Family(Struct, frozen=True, kw_only=True, dict=True):
         yield Target(target, Service(self.who.version)), at_gateway, near
 
     def _to_member(self, member: Member) -> Iterator[tuple[Target, Question, _Ways]]:
-        """Give flows to an address of its own: whatever is asked, pings, ports that are published or linked to."""
+        """Yield flows to an address of its own: whatever is asked, pings, ports that are published or linked to."""
         target, server = self.who.site.party(member.attachment), self.who.server(member)
         address = member.address
         clients = self._with_host(self.clients.of(address, server))
@@ -202,7 +202,7 @@ class _Family(Struct, frozen=True, kw_only=True, dict=True):
         return found
 
     def _published(self, member: Member, binding: PortBinding) -> tuple[Target, Question, _Ways]:
-        """Give flows by an address of the host; where it is published at all of them, also by the gateway of one's own network."""
+        """Return flows by an address of the host; where all of them are published, also by the gateway of one's own network."""
         target, server = self.who.site.party(member.attachment), self.who.server(member)
         is_everywhere = binding.host_ip.is_unspecified
         address = OF_HOST[self.who.version] if is_everywhere else binding.host_ip
@@ -236,7 +236,7 @@ class _Family(Struct, frozen=True, kw_only=True, dict=True):
 
 
 def manner_of(walk: Walk, answer: Answer, packet: Packet, target: Party, network: str | None) -> Manner | None:
-    """Say as whom the target sees the client; None when somebody else answers, or nobody. network: the target's, asked on."""
+    """Return as whom the target sees the client; None when somebody else answers, or nobody. network: the target's, asked on."""
     if not answer.is_known:
         return Manner.UNKNOWN
     if answer.server != target:

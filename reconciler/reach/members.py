@@ -33,7 +33,7 @@ class Members(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def _known(self) -> dict[str, list[Member]]:
-        """Give by network its members on all hosts that share it."""
+        """Return by network its members on all hosts that share it."""
         found: dict[str, list[Member]] = defaultdict(list)
         for member in self.members:
             found[member.endpoint.network].append(member)
@@ -76,13 +76,13 @@ class Members(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def leaving(self) -> Some:
-        """Give those of this host by where their default route leads: each one way."""
+        """Return those of this host by where their default route leads: each one way."""
         leaving = (member for member in self.members if self._is_default(member))
         return self._by_way((member, gateway_of(member.endpoint, self.version)) for member in leaving)
 
     @cached_property
     def with_gateway(self) -> Some:
-        """Give those of this host by the networks whose gateway is the host's, whatever their default route."""
+        """Return those of this host by the networks whose gateway is the host's, whatever their default route."""
         return self._by_way((member, member.place.gateway) for member in self.members if member.place.gateway)
 
     def _is_default(self, member: Member) -> bool:
@@ -116,7 +116,7 @@ class Members(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def traits(self) -> dict[str, int]:
-        """Give by network all of it that an answer may depend on."""
+        """Return by network all of it that an answer may depend on."""
         return {name: self._number(self._traits_of(name)) for name in self.site.networks}
 
     def _traits_of(self, name: str) -> Hashable:
@@ -153,7 +153,7 @@ class Members(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def _awkward(self) -> frozenset[Place]:
-        """Give where a subnet meets another, or has an address that packets of elsewhere come with: nobody is alike there."""
+        """Return where a subnet meets another, or has an address that packets of elsewhere come with: nobody is alike there."""
         options = (network.wanted.bridge_options for network in self.site.networks.values())
         sources = {*(each.source_address(self.version) for each in options), *self.site.addresses} - {None}
         return frozenset(

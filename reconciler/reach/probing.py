@@ -36,7 +36,7 @@ class Probe(Struct, frozen=True, kw_only=True):
 
 
 def probes(walk: Walk, host: str, port: int = 0) -> Iterator[Probe]:
-    """Give pings of all members of a host and of the host itself to all others, and TCP to what they publish.
+    """Yield pings of all members of a host and of the host itself to all others, and TCP to what they publish.
 
     port: TCP to this port of each, instead. What nobody knows is not asked.
     """
@@ -70,7 +70,7 @@ def _to_member(site: Site, client: Party, member: DesiredAttachment, port: int) 
 
 
 def _published_at(site: Site, client: Party, host_ip: IPAddress) -> Iterator[IPAddress]:
-    """Give where a client asks; what is published at all addresses of the host a member finds at its gateways."""
+    """Yield where a client asks; what is published at all addresses of the host a member finds at its gateways."""
     if not host_ip.is_unspecified:
         yield host_ip
     elif client.kind is PartyKind.ATTACHMENT:

@@ -93,18 +93,18 @@ class Reachability(Struct, frozen=True, kw_only=True, dict=True):
     asked: Mapping[Target, tuple[Question, ...]]
 
     def flows(self) -> tuple[Flow, ...]:
-        """Give all that is possible, servers that the same clients reach alike put together."""
+        """Return all that is possible, servers that the same clients reach alike put together."""
         cells = ((target, manner, bits, None) for target, ways in self.cells.items() for manner, bits in ways.items())
         return grouped(self.parties, cells)
 
     def reasons(self, client: Party, target: Target) -> Answer:
-        """Say why a client reaches a target, or does not. The target must be one of `asked`."""
+        """Return why a client reaches a target, or does not. The target must be one of `asked`."""
         answers = [self.walk.ask(packet) for packet in self.packets(client, target)]
         nowhere = refused(f"{client} of {client.host} shares no network with {target.server} of {target.server.host}")
         return next((answer for answer in answers if answer.server == target.server), [nowhere, *answers][-1])
 
     def packets(self, client: Party, target: Target) -> tuple[Packet, ...]:
-        """Give what a client would send to reach a target: one for each address that it may try.
+        """Return what a client would send to reach a target: one for each address that it may try.
 
         On another host that is an address on a network that both share; by all other ways it comes as part of the outside.
         """
@@ -116,7 +116,7 @@ class Reachability(Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def _at_host(self, client: Party, target: Target) -> Iterable[IPAddress]:
-        """Give where a client finds the host: at its networks' gateways; one that has none, at an address of the host's own."""
+        """Return where a client finds the host: at its networks' gateways; one that has none, at an address of the host's own."""
         site, version = self.walk.sites[target.server.host], target.service.version
         if client.kind is PartyKind.ATTACHMENT:
             return site.gateways_of(client.name, version) if client.host == site.name else ()
@@ -127,7 +127,7 @@ class Reachability(Struct, frozen=True, kw_only=True, dict=True):
         return {party: index for index, party in enumerate(self.parties)}
 
     def manners(self, client: Party, target: Target) -> frozenset[Manner]:
-        """Say how a client reaches a target, by whatever address; nothing when it does not."""
+        """Return how a client reaches a target, by whatever address; nothing when it does not."""
         bit = 1 << self._index[client]
         wide = Target(target.server, Service(target.service.version))
         places = (target,) if target.service.host_port else (target, wide)
@@ -135,7 +135,7 @@ class Reachability(Struct, frozen=True, kw_only=True, dict=True):
 
 
 def chosen(parties: tuple[Party, ...], bits: Bits) -> Iterator[Party]:
-    """Give those whose bits are set."""
+    """Yield those whose bits are set."""
     while bits:
         lowest = bits & -bits
         yield parties[lowest.bit_length() - 1]

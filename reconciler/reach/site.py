@@ -49,7 +49,7 @@ def default_of(endpoint: DesiredEndpoint, version: int) -> bool:
 def way_out(
     attachment: DesiredAttachment, networks: Mapping[str, DesiredNetwork], version: int
 ) -> DesiredEndpoint | None:
-    """Give the endpoint that the default route leads through. Where none is known of, a plugin may give one."""
+    """Return the endpoint that the default route leads through. Where none is known of, a plugin may give one."""
     inside = [one for one in attachment.endpoints if interface_of(one, version) is not None]
     of_plugins = (one for one in inside if networks[one.network].wanted.traits.is_plugin)
     return next((one for one in inside if default_of(one, version)), None) or next(of_plugins, None)
@@ -60,7 +60,7 @@ def gateway_of(endpoint: DesiredEndpoint, version: int) -> IPAddress | None:
 
 
 def is_translated(network: DesiredNetwork, version: int) -> bool:
-    """Say whether what members send leaves with an address of the host."""
+    """Return whether what members send leaves with an address of the host."""
     return network.wanted.bridge_options.is_translated(version) and not network.wanted.is_internal
 
 
@@ -84,12 +84,12 @@ class Site(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def bridged(self) -> tuple[DesiredNetwork, ...]:
-        """Give the networks whose bridge is on the host itself."""
+        """Return the networks whose bridge is on the host itself."""
         return tuple(network for network in self.networks.values() if network.is_bridged and network.ns == HOST)
 
     @cached_property
     def sublinks(self) -> tuple[tuple[DesiredNetwork, str], ...]:
-        """Give the networks whose members are on a link of the host themselves, and which link that is."""
+        """Return the networks whose members are on a link of the host themselves, and which link that is."""
         return tuple(
             (network, network.wanted.sublink.parent)
             for network in self.networks.values()
@@ -107,7 +107,7 @@ class Site(Struct, frozen=True, kw_only=True, dict=True):
         }
 
     def holder(self, network: str, address: IPAddress) -> tuple[DesiredAttachment, DesiredEndpoint] | None:
-        """Give who has an address on a network."""
+        """Return who has an address on a network."""
         return self._holders.get((network, address))
 
     def party(self, attachment: DesiredAttachment) -> Party:
@@ -117,12 +117,12 @@ class Site(Struct, frozen=True, kw_only=True, dict=True):
         return Party(PartyKind.ATTACHMENT, self.name, attachment.name)
 
     def network_at(self, address: IPAddress) -> DesiredNetwork | None:
-        """Give the network to which the host has a route of its own for an address."""
+        """Return the network to which the host has a route of its own for an address."""
         found = self._subnet_at(address)
         return found[0] if found is not None and found[0].holds_gateway(found[1]) else None
 
     def home_of(self, address: IPAddress) -> DesiredNetwork | None:
-        """Give the network in whose subnet an address is, whether the host has a route there or not."""
+        """Return the network in whose subnet an address is, whether the host has a route there or not."""
         found = self._subnet_at(address)
         return found[0] if found is not None else None
 
@@ -141,7 +141,7 @@ class Site(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def _subnets(self) -> dict[tuple[int, int, int], tuple[DesiredNetwork, DesiredSubnet]]:
-        """Give by version, prefix length and prefix: subnets of bridges on one host do not overlap."""
+        """Return by version, prefix length and prefix: subnets of bridges on one host do not overlap."""
         return {
             (net.version, net.prefixlen, int(net.network_address) >> net.max_prefixlen - net.prefixlen): (network, one)
             for network in self.bridged
@@ -154,7 +154,7 @@ class Site(Struct, frozen=True, kw_only=True, dict=True):
         return tuple(sorted({(version, length) for version, length, _ in self._subnets}))
 
     def gateway(self, network: DesiredNetwork, address: IPAddress) -> IPAddress | None:
-        """Give the host's address in the subnet of an address of the network's."""
+        """Return the host's address in the subnet of an address of the network's."""
         for subnet in network.subnets:
             if address in subnet.subnet and network.holds_gateway(subnet):
                 return subnet.gateway
@@ -173,7 +173,7 @@ class Site(Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def gateways_of(self, attachment: str, version: int) -> Iterator[IPAddress]:
-        """Give the addresses that the host has on the networks of an attachment."""
+        """Yield the addresses that the host has on the networks of an attachment."""
         for endpoint in self.members[attachment].endpoints:
             network, interface = self.networks[endpoint.network], interface_of(endpoint, version)
             if interface is not None and network.is_bridged and network.ns == HOST:
@@ -182,7 +182,7 @@ class Site(Struct, frozen=True, kw_only=True, dict=True):
                     yield gateway
 
     def shares(self, client: Party, address: IPAddress) -> bool:
-        """Say whether a party of this host has an address beside this one on a network that hosts share."""
+        """Return whether a party of this host has an address beside this one on a network that hosts share."""
         member = self.members.get(client.name) if client.kind is PartyKind.ATTACHMENT else None
         shared = (one for one in (member.endpoints if member else ()) if self.networks[one.network].scope == "global")
         interfaces = (interface_of(one, address.version) for one in shared)
@@ -205,7 +205,7 @@ class Site(Struct, frozen=True, kw_only=True, dict=True):
         }
 
     def published(self, address: IPAddress, protocol: str, port: int) -> Publication | None:
-        """Give to whom the host leads what comes to an address of its own."""
+        """Return to whom the host leads what comes to an address of its own."""
         for host_ip in (address, type(address)(0)):
             found = self._published.get((host_ip, protocol, port))
             if found is not None:
@@ -222,7 +222,7 @@ class Site(Struct, frozen=True, kw_only=True, dict=True):
     def publication_of(
         self, packet_address: IPAddress, protocol: str, port: int, *, is_translated: bool
     ) -> Publication | None:
-        """Give what is published of an address of an endpoint: translated by the host, or reached as it is."""
+        """Return what is published of an address of an endpoint: translated by the host, or reached as it is."""
         return self._targets.get((packet_address, protocol, port, is_translated))
 
 

@@ -25,7 +25,7 @@ def walk_of(desired: Iterable[DesiredState]) -> Walk:
 
 
 def with_stand_ins(walk: Walk) -> Walk:
-    """Give each host an address of each family, and those that it publishes at."""
+    """Return each host an address of each family, and those that it publishes at."""
     return Walk(sites={name: _with_addresses(site) for name, site in walk.sites.items()})
 
 

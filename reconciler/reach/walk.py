@@ -44,7 +44,7 @@ class Walk(Struct, frozen=True, kw_only=True):
     sites: Mapping[str, Site]
 
     def ask(self, packet: Packet) -> Answer:
-        """Say who answers a packet, and why."""
+        """Return who answers a packet, and why."""
         site = self.sites[packet.client.host]
         match packet.client.kind:
             case PartyKind.ATTACHMENT:
@@ -92,7 +92,7 @@ class Walk(Struct, frozen=True, kw_only=True):
         return Answer(server=server, seen_as=interface.ip, steps=(step,))
 
     def _member(self, site: Site, network: DesiredNetwork, address: IPAddress) -> Party | None:
-        """Give who has an address on a network, on whatever host when hosts share the network."""
+        """Return who has an address on a network, on whatever host when hosts share the network."""
         sites = self.sites.values() if network.scope == "global" else (site,)
         for one in sites:
             found = one.holder(network.name, address)
@@ -104,7 +104,7 @@ class Walk(Struct, frozen=True, kw_only=True):
         return None
 
     def _between_neighbours(self, network: DesiredNetwork, site: Site, packet: Packet, source: IPAddress) -> str | None:
-        """Say what keeps two members of a network apart, None when nothing does."""
+        """Return what keeps two members of a network apart, None when nothing does."""
         macvlan, ipvlan = network.wanted.macvlan, network.wanted.ipvlan
         if macvlan is not None and macvlan.mode is not MacvlanMode.BRIDGE:
             return f"mode {macvlan.mode} of {network.name} keeps its members apart"
@@ -214,7 +214,7 @@ class Walk(Struct, frozen=True, kw_only=True):
         return self._delivered(site, arrival, found, step, is_published=False)
 
     def _let_in(self, site: Site, arrival: _Arrival, network: DesiredNetwork) -> Step | None:
-        """Give what lets a packet to a member's own address in, None when nothing does."""
+        """Return what lets a packet to a member's own address in, None when nothing does."""
         packet, by = arrival.packet, arrival.by
         if by is network:
             is_open = network.wanted.bridge_options.is_icc_enabled
@@ -272,7 +272,7 @@ class Walk(Struct, frozen=True, kw_only=True):
     def _source_at(
         self, site: Site, arrival: _Arrival, endpoint: DesiredEndpoint, *, is_published: bool
     ) -> IPAddress | None:
-        """Give the address that the member sees; None for the outside's own."""
+        """Return the address that the member sees; None for the outside's own."""
         source, version = arrival.source, arrival.packet.version
         if source is None:
             return None
@@ -296,7 +296,7 @@ class Walk(Struct, frozen=True, kw_only=True):
         found: tuple[DesiredAttachment, DesiredEndpoint],
         source: IPAddress | None,
     ) -> Answer | None:
-        """Say what keeps the answer from coming back, None when nothing does."""
+        """Return what keeps the answer from coming back, None when nothing does."""
         attachment, endpoint = found
         version, at = arrival.packet.version, attachment.unit
         if source in _addresses(attachment):

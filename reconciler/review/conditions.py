@@ -38,14 +38,14 @@ class Match(Struct, frozen=True, kw_only=True):
 
 
 def matches(review: Review, conditions: Iterable[Condition]) -> tuple[Match, ...]:
-    """Give all that is there of these conditions."""
+    """Return all that is there of these conditions."""
     wanted = frozenset(conditions)
     found = (*_deleted(review), *(one for host in review.hosts for one in _on(host)), *_flows("", review.between))
     return tuple(one for one in found if one.condition in wanted and (one.found or one.flows))
 
 
 def _deleted(review: Review) -> Iterator[Match]:
-    """Tell of entries that go, but for those that move; and of what a host has that no specs tell of any more."""
+    """Yield entries that go, but for those that move; and of what a host has that no specs tell of any more."""
     gone = [str(change.unit) for change in review.changes if _goes(change)]
     yield Match(condition=Condition.DELETE, found=tuple(gone))
     known = {change.unit for change in review.changes}
@@ -55,7 +55,7 @@ def _deleted(review: Review) -> Iterator[Match]:
 
 
 def _deleted_units(host: HostReview) -> set[Unit]:
-    """Give the networks and attachments of which something is deleted."""
+    """Return the networks and attachments of which something is deleted."""
     deleted = (one.unit for one in host.report.plan.operations if one.action is Action.DELETE)
     whole = (Unit(attachment=unit.attachment) if unit.attachment else Unit(network=unit.network) for unit in deleted)
     return {unit for unit in whole if unit != HOST_UNIT and not unit.network.startswith("<")}

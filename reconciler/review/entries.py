@@ -39,7 +39,7 @@ def differing_entries(before: Sequence[Document], after: Sequence[Document]) -> 
 
 
 def entry_changes(entries: Iterable[Entry], had: WantedState, has: WantedState) -> tuple[EntryChange, ...]:
-    """Give what of that one host has. had, has: what it is to have by all entries."""
+    """Return what of that one host has. had, has: what it is to have by all entries."""
     return tuple(_changes(entries, _names(had), _names(has)))
 
 

@@ -50,7 +50,7 @@ class _Said(Struct, frozen=True):
 
 
 def unmet(expectations: Iterable[Expectation], walk: Walk, documents: Sequence[Document]) -> Iterator[ExpectationUnmet]:
-    """Give a fault for each expectation that is not met, with the first pair that shows it and the line that is why.
+    """Yield a fault for each expectation that is not met, with the first pair that shows it and the line that is why.
 
     What is not known is neither: the expectation is not proved, whichever it is.
     """
@@ -98,7 +98,7 @@ def _missing(expectation: Expectation, walk: Walk, documents: Sequence[Document]
 
 
 def _pairs(expectation: Expectation, walk: Walk) -> Iterator[tuple[Party, list[Party]]]:
-    """Give clients with their servers; those that several hosts have stand together: to reach one of them is enough."""
+    """Yield clients with their servers; those that several hosts have stand together: to reach one of them is enough."""
     alike: defaultdict[tuple[PartyKind, str], list[Party]] = defaultdict(list)
     for server in parties_of(expectation.server, walk):
         alike[server.kind, server.name].append(server)
@@ -129,7 +129,7 @@ def _said(text: str, found: _Found | None, documents: Sequence[Document]) -> _Sa
 
 
 def _reasons(found: _Found, documents: Sequence[Document]) -> Iterator[tuple[str, Source | None]]:
-    """Give the steps; what is published stands at the line of its port."""
+    """Yield the steps; what is published stands at the line of its port."""
     places = Places(documents)
     for step in found.answer.steps:
         source = None if step.unit is None else places.get(step.unit)
@@ -183,7 +183,7 @@ def _joined(site: Site, client: Party) -> set[str]:
 
 
 def _is_near(walk: Walk, packet: Packet) -> bool:
-    """Say whether the client has an address beside the one that it asks."""
+    """Return whether the client has an address beside the one that it asks."""
     if packet.client.kind is not PartyKind.ATTACHMENT:
         return False
     endpoints = walk.sites[packet.client.host].members[packet.client.name].endpoints

@@ -97,7 +97,7 @@ class _Telling(Struct, frozen=True, dict=True):
 
     @cached_property
     def _networks(self) -> Mapping[Party, frozenset[str]]:
-        """Give by attachment the networks where its neighbours are open to it."""
+        """Return by attachment the networks where its neighbours are open to it."""
         return {
             site.party(member): frozenset(
                 endpoint.network

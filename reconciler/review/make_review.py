@@ -82,7 +82,7 @@ def _host_review(planned: Planned, left: Mapping[_Place, DesiredEndpoint], flows
 
 
 def _own_review(planned: Planned) -> HostReview:
-    """Give what the plan alone tells: who is hit, and what drifted."""
+    """Return what the plan alone tells: who is hit, and what drifted."""
     operations = planned.report.plan.operations
     return HostReview(
         host=planned.report.desired.host.name,
@@ -131,7 +131,7 @@ def _left(before: Walk, after: Walk) -> Mapping[_Place, DesiredEndpoint]:
 
 
 def _moves(before: Mapping[_Place, DesiredEndpoint], has: DesiredState) -> Iterator[Move]:
-    """Tell of endpoints that were there before. What a host chose itself is the same only where it stays on its host."""
+    """Yield endpoints that were there before. What a host chose itself is the same only where it stays on its host."""
     for place, now in _endpoints(has).items():
         was = before.get(place)
         for version in (4, 6) if was is not None else ():

@@ -12,7 +12,7 @@ _WITHOUT_NAMES: Final = ("bridge", "host", "none")
 
 
 def names_of(desired: DesiredState) -> frozenset[NameKnown]:
-    """Give the names that the specs ask for. The default network has none, as Docker's."""
+    """Return the names that the specs ask for. The default network has none, as Docker's."""
     return frozenset((*_of_endpoints(desired), *_of_links(desired)))
 
 

@@ -24,7 +24,7 @@ class Untold(NamedTuple):
 
 
 def parties_of(parties: Parties, walk: Walk) -> list[Party]:
-    """Give whom an expectation means. Who is in a host's own namespace is that host."""
+    """Return whom an expectation means. Who is in a host's own namespace is that host."""
     if parties.name in ("host", "outside"):
         kind = PartyKind.HOST if parties.name == "host" else PartyKind.OUTSIDE
         return [Party(kind, host) for host in walk.sites]
@@ -39,7 +39,7 @@ def parties_of(parties: Parties, walk: Walk) -> list[Party]:
 
 
 def untold(parties: Parties, walk: Walk, documents: Sequence[Document]) -> Iterator[Untold]:
-    """Give those meant that are on no host: nothing could be decided for them, or no host that is known has them."""
+    """Yield those meant that are on no host: nothing could be decided for them, or no host that is known has them."""
     if parties.name in ("host", "outside"):
         return
     decided = {name for site in walk.sites.values() for name in site.members}
@@ -71,7 +71,7 @@ def _is_named(parties: Parties, name: str) -> bool:
 
 
 def _fits(parties: Parties, site: Site, network: str) -> bool:
-    """Say whether a network's members are meant; of one that is not there, whether they may be."""
+    """Return whether a network's members are meant; of one that is not there, whether they may be."""
     if not parties.labels:
         return fnmatchcase(network, parties.network or parties.name)
     found = site.networks.get(network)
@@ -79,7 +79,7 @@ def _fits(parties: Parties, site: Site, network: str) -> bool:
 
 
 def _declared(documents: Iterable[Document]) -> Iterator[tuple[str, tuple[str, ...], Source]]:
-    """Give all attachments, of whatever host, with their networks and lines."""
+    """Yield all attachments, of whatever host, with their networks and lines."""
     for document in documents:
         for name, entry in document.entries("attachments"):
             if not name.startswith("x-"):

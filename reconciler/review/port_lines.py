@@ -9,7 +9,7 @@ from reconciler.spec.document import Document, Path, Tree
 
 
 def port_source(documents: Sequence[Document], attachment: str, target: int) -> Source | None:
-    """Give the line that publishes a port of an attachment."""
+    """Return the line that publishes a port of an attachment."""
     for document in documents:
         entry: Tree = document.data
         place: Path = ("attachments", attachment, "ports")

@@ -10,7 +10,7 @@ from reconciler.review.values import HostReview, NetworkPart, Planned, SharedNet
 
 
 def shared_networks(plans: Sequence[Planned], reviews: Sequence[HostReview]) -> tuple[SharedNetwork, ...]:
-    """Give the cluster's networks that attachments of more than one host are on, before or after, and that change for them.
+    """Return the cluster's networks that attachments of more than one host are on, before or after, and that change for them.
 
     reviews: of the same hosts in the same order.
     """
@@ -45,7 +45,7 @@ def _part(name: str, review: HostReview, had: frozenset[str], has: frozenset[str
 
 
 def _members(desired: DesiredState) -> defaultdict[str, frozenset[str]]:
-    """Give the attachments on each network."""
+    """Return the attachments on each network."""
     found: defaultdict[str, set[str]] = defaultdict(set)
     for network, attachment in _places(desired):
         found[network].add(attachment)

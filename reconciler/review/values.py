@@ -174,7 +174,7 @@ class Review(Struct, frozen=True, kw_only=True):
 
     @property
     def is_changed(self) -> bool:
-        """Say whether something is to be done; to the specs of hosts that nobody asked, whatever differs counts."""
+        """Return whether something is to be done; to the specs of hosts that nobody asked, whatever differs counts."""
         if self.is_of_pass:
             return any(host.report.plan.operations for host in self.hosts)
         return bool(self.changes) or any(host.is_changed for host in self.hosts)

@@ -30,7 +30,7 @@ _PLAIN: Final = frozenset((str, int, float, bool, type(None)))
 
 
 def encoded(value: object) -> object:
-    """Give what `decoded` takes. Raises TypeError for what no fact is made of."""
+    """Return what `decoded` takes. Raises TypeError for what no fact is made of."""
     if type(value) in _PLAIN:
         return value
     if isinstance(value, tuple | list):
@@ -55,7 +55,7 @@ def encoded(value: object) -> object:
 
 
 def decoded(value: Any) -> Any:
-    """Give the value. Raises KeyError, TypeError or ValueError for what `encoded` did not give."""
+    """Return the value. Raises KeyError, TypeError or ValueError for what `encoded` did not give."""
     if isinstance(value, list):
         return tuple(map(decoded, value))
     if not isinstance(value, dict):
@@ -84,7 +84,7 @@ def _error(kind: type[ReconcilerError], value: Mapping[str, Any]) -> ReconcilerE
 
 @cache
 def _types() -> Mapping[str, type[Any]]:
-    """Give all types of values, errors and words that this package knows by now. None of them does anything when it is made."""
+    """Return all types of values, errors and words that this package knows by now. None of them does anything when it is made."""
     found: dict[str, type[Any]] = {kind.__name__: kind for kind in _ADDRESSES}
     for base in (Struct, Enum, ReconcilerError):
         found.update((kind.__name__, kind) for kind in _subclasses(base))

@@ -18,7 +18,7 @@ from reconciler.snapshot.values import Snapshot
 
 
 def facts_for(snapshot: Snapshot, wanted: WantedState) -> Facts:
-    """Give the facts that specs make matter.
+    """Return the facts that specs make matter.
 
     Of containers, paths and processes that the specs of the snapshot did not name nothing is known.
     """

@@ -233,7 +233,7 @@ def is_in_conflict(
     host: str,
     claimants: Callable[[Hashable], Iterable[tuple[str, AttachmentSpec]]],
 ) -> bool:
-    """Say whether an attachment wants what another has on one host, as `attachment_conflicts` would. claimants: of a thing."""
+    """Return whether an attachment wants what another has on one host, as `attachment_conflicts` would. claimants: of a thing."""
     is_here = is_for_host(spec.hosts, host)
     for claim in _claims_of(key, spec, networks):
         for thing in claim.rivals or (claim.thing,):

@@ -98,7 +98,7 @@ def _unknown(parties: Parties, attachments: set[str], networks: Mapping[str, Net
 
 
 def fits(pattern: str, names: Iterable[str]) -> list[str]:
-    """Give the names that a name or glob stands for."""
+    """Return the names that a name or glob stands for."""
     if not is_glob(pattern):
         return [pattern] if pattern in names else []
     return [name for name in names if fnmatchcase(name, pattern)]

@@ -119,7 +119,7 @@ def read_folder(
 
 
 def plain_files(specs_dir: Path) -> list[Path]:
-    """Give the spec files that are no templates. Raises SpecError when the folder cannot be looked through."""
+    """Return the spec files that are no templates. Raises SpecError when the folder cannot be looked through."""
     try:
         return sorted(path for path in map(Path, _spec_files(os.fspath(specs_dir), set(), 0)) if is_plain(path))
     except OSError as error:
@@ -132,7 +132,7 @@ def plain_files(specs_dir: Path) -> list[Path]:
 
 
 def is_plain(path: Path) -> bool:
-    """Say whether it is a spec file by its name: no template, and no variables of templates."""
+    """Return whether it is a spec file by its name: no template, and no variables of templates."""
     is_variables = path.name in (VARIABLES, _VARIABLES_MISNAMED) or path.parent.name == HOSTS
     return path.name.endswith(SPEC_SUFFIXES) and not is_variables
 
@@ -170,7 +170,7 @@ class _TooManyFiles(Exception):
 
 
 def printable(path: str | Path) -> str:
-    """Give the path as text that every terminal and JSON writer takes, also when its bytes are no UTF-8."""
+    """Return the path as text that every terminal and JSON writer takes, also when its bytes are no UTF-8."""
     text = os.fsencode(path).decode(errors="backslashreplace")
     return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
 

@@ -43,7 +43,7 @@ _MODELS: Final[Mapping[tuple[str, ...], type[SpecModel]]] = {
 
 
 def formatted(file: str, text: str, schema: str = "") -> tuple[str, list[SpecError]]:
-    """Give the text in canonical form, or its faults. schema: what the modeline shall name, where the file has none."""
+    """Return the text in canonical form, or its faults. schema: what the modeline shall name, where the file has none."""
     before, faults = parse_document(file, text)
     if faults or before is None:
         return text, faults
@@ -57,7 +57,7 @@ def formatted(file: str, text: str, schema: str = "") -> tuple[str, list[SpecErr
 
 
 def _composed(text: str) -> Any:
-    """Give the node of the whole text, None where it cannot be told apart: libyaml knows more line breaks than we."""
+    """Return the node of the whole text, None where it cannot be told apart: libyaml knows more line breaks than we."""
     if _OTHER_BREAKS.search(text):
         return None
     try:
@@ -108,7 +108,7 @@ def _ordered(text: str) -> str:
 
 
 def _rank(path: tuple[str, ...], keys: Sequence[str]) -> Sequence[int]:
-    """Give the order in which the keys shall stand, by their numbers. Names that people chose stay in their order."""
+    """Return the order in which the keys shall stand, by their numbers. Names that people chose stay in their order."""
     if path == ():
         known: Sequence[str] = _TOP if set(keys) <= {*_TOP, *(key for key in keys if key.startswith("x-"))} else ()
         own = -1  # what others repeat comes first
@@ -132,7 +132,7 @@ class _Text(Struct, frozen=True):
     lines: tuple[str, ...]
 
     def of_block(self, node: Any, path: tuple[str, ...], first: int, end: int) -> list[str]:
-        """Give the lines of a mapping or list that is spread over them, from `first` up to `end`."""
+        """Return the lines of a mapping or list that is spread over them, from `first` up to `end`."""
         lines = self.lines
         starts = self._starts(node, first)
         if starts is None:
@@ -155,7 +155,7 @@ class _Text(Struct, frozen=True):
         return end - next((at for at in range(content, end) if not self.lines[at].strip()), end)
 
     def _starts(self, node: Any, first: int) -> list[int] | None:
-        """Give where entries begin, with the comments above them; None where lines do not hold whole entries."""
+        """Return where entries begin, with the comments above them; None where lines do not hold whole entries."""
         if node.flow_style or not node.value:
             return None
         starts: list[int] = []
@@ -170,7 +170,7 @@ class _Text(Struct, frozen=True):
         return starts if len({*starts}) == len(starts) else None
 
     def _is_above(self, at: int) -> bool:
-        """Say whether a remark with the same margin stands above this line."""
+        """Return whether a remark with the same margin stands above this line."""
         above, margin = self.lines[at - 1], _margin(self.lines[at])
         return _margin(above) == margin and above.startswith("#", margin)
 
@@ -220,14 +220,14 @@ class _Text(Struct, frozen=True):
 
 
 def _entries(node: Any) -> list[tuple[str, Any, Any]]:
-    """Give name, key and value of each; an item of a list is its own key."""
+    """Return name, key and value of each; an item of a list is its own key."""
     if isinstance(node, MappingNode):
         return [(str(key.value), key, value) for key, value in node.value]
     return [("*", item, item) for item in node.value]
 
 
 def _is_elsewhere(part: Any, node: Any) -> bool:
-    """Say whether it is an alias: a node that stands before."""
+    """Return whether it is an alias: a node that stands before."""
     return bool(part.start_mark.index < node.start_mark.index)
 
 
@@ -255,7 +255,7 @@ def _without_edges(lines: list[str]) -> list[str]:
 
 
 def _last_line(node: Any) -> int:
-    """Give the last line that the node has a part in; the end of a list or mapping is that of its last entry."""
+    """Return the last line that the node has a part in; the end of a list or mapping is that of its last entry."""
     if not isinstance(node, ScalarNode) and not node.flow_style and node.value:
         _, key, value = _entries(node)[-1]
         return max(int(key.end_mark.line), _last_line(value))

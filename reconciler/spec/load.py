@@ -90,7 +90,7 @@ class LoadedSpecs(Value, frozen=True, kw_only=True):
     known: _Known = _NOTHING_KNOWN
 
     def unread(self) -> LoadedSpecs:
-        """Give the same for a next load that reads every file again, whatever its times tell."""
+        """Return the same for a next load that reads every file again, whatever its times tell."""
         return replace(self, known=replace(self.known, files={}))
 
 
@@ -245,7 +245,7 @@ def _networks(
     is_all_there: bool,
     is_bridge_enabled: bool,
 ) -> tuple[_Networks, Sequence[SpecError]]:
-    """Give all networks, and what is wrong with them. Where equal, they are the very values of before."""
+    """Return all networks, and what is wrong with them. Where equal, they are the very values of before."""
     specs = tuple(entry.spec for entry in entries)
     setting = (is_all_there, is_bridge_enabled, *(entry.key for entry in entries))
     if not before.is_told and before.setting == setting and all(map(operator.is_, specs, before.specs)):
@@ -268,7 +268,7 @@ def _made_networks(
     *,
     is_all_there: bool,
 ) -> NetworkTable:
-    """Give every network by its key, the built-in ones too; None for those with a fault. is_all_there: no other host declares any.
+    """Return every network by key, the built-in ones too; None for those with a fault. is_all_there: no other host declares any.
 
     host and none are there whatever is said of them: nothing of them is made, so nothing can be left as it runs.
     """
@@ -290,7 +290,7 @@ def _made_networks(
 
 
 def _is_joined(entry: Declared[NetworkSpec]) -> bool:
-    """Say whether the network is declared elsewhere: in another entry, or by another host."""
+    """Return whether the network is declared elsewhere: in another entry, or by another host."""
     return entry.spec is not None and entry.spec.is_external and not entry.spec.is_builtin_reference(entry.key)
 
 

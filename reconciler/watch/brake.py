@@ -46,12 +46,12 @@ class Brake:
         self._braked = {unit: until for unit, until in self._braked.items() if not is_meant(unit, names)}
 
     def braked(self, now_s: float) -> tuple[tuple[Unit, FightingWriter], ...]:
-        """Give the units to be left alone now, each with the reason."""
+        """Return the units to be left alone now, each with the reason."""
         self._braked = {unit: (until, why) for unit, (until, why) in self._braked.items() if until > now_s}
         return tuple((unit, why) for unit, (_, why) in sorted(self._braked.items(), key=lambda item: item[0]))
 
     def next_release_s(self) -> float | None:
-        """Say when the next unit is to be tried again."""
+        """Return when the next unit is to be tried again."""
         return min((until for until, _ in self._braked.values()), default=None)
 
     def _note(self, outcome: Outcome, now_s: float) -> None:

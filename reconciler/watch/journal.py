@@ -159,7 +159,7 @@ class Journal(Listener):
 
 
 def _operations(report: Report, told: Told | None, unsettled_units: frozenset[Unit]) -> Iterator[Fields]:
-    """Give what was done, and what failed but was mended within the pass.
+    """Yield what was done, and what failed but was mended within the pass.
 
     What a unit did that failed was undone; why it failed is among what is in the way. told: present when the specs are those of the
     pass before, so that changes of what was settled then are repairs.

@@ -29,7 +29,7 @@ class EventFiles:
         self._rest = b""
 
     def earlier(self) -> Iterator[Event]:
-        """Give what was written before the current file was begun."""
+        """Yield what was written before the current file was begun."""
         before = _opened(self._state_dir / BEFORE)
         if before is None:
             return
@@ -39,7 +39,7 @@ class EventFiles:
                 yield from filter(None, map(_event, before))
 
     def new(self) -> Iterator[Event]:
-        """Give what is complete and was not given before; a line that is being written waits for its end."""
+        """Yield what is complete and was not given before; a line that is being written waits for its end."""
         while True:
             if self._file is None:
                 self._file = _opened(self._state_dir / CURRENT)

@@ -129,7 +129,7 @@ class Metrics(Listener):
         return ""
 
     def page(self, accept: str = "") -> tuple[str, bytes]:
-        """Give a content type that suits the client's Accept header, and all figures in it, in a fixed order."""
+        """Return a content type that suits the client's Accept header, and all figures in it, in a fixed order."""
         render, content_type = choose_encoder(",".join(filter(_is_rendered, accept.replace('"', "").split(","))))
         return content_type, render(self)
 
@@ -217,7 +217,7 @@ def _repaired_networks(outcomes: Iterable[Outcome]) -> Iterator[str]:
 
 
 def _is_rendered(media: str) -> bool:
-    """Say whether `prometheus_client` may see this: it claims to render each later version, and fails on one that is no number."""
+    """Return whether `prometheus_client` may see this: it claims to know each later version, and fails on one that is no number."""
     parameters = (part.strip().partition("=") for part in media.split(";"))
     return {value for key, _, value in parameters if key == "version"} <= {_VERSION}
 

@@ -60,7 +60,7 @@ class Look(Struct):
     is_blind: bool = False
 
     def concerns(self, hint: Hint, watched: Mapping[str, Inode]) -> bool:
-        """Say whether the hint may mean a change. watched: an inode that has several paths tells of itself by any one of them."""
+        """Return whether the hint may mean a change. watched: an inode of several paths tells of itself by any of them."""
         change, path = hint
         itself = self._names_of(watched.get(path))
         if _ALL in itself or (itself and change != MODIFIED):
@@ -86,7 +86,7 @@ class Look(Struct):
         return () if inode is None else self.names.get(inode, ())
 
     def changed_since(self, earlier: Look) -> set[str]:
-        """Give the paths that are not as they were."""
+        """Return the paths that are not as they were."""
         return {path for path, _ in self.stamps.items() ^ earlier.stamps.items()}
 
 
@@ -194,7 +194,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _stamp(status: os.stat_result) -> int:
-    """Give what is another number after a change. A folder's times are not in it: they tell of hidden entries too."""
+    """Return what is another number after a change. A folder's times are not in it: they tell of hidden entries too."""
     if stat.S_ISDIR(status.st_mode):
         return hash((status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid))
     return hash((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))

@@ -50,7 +50,7 @@ class Presence:
 
     @property
     def is_established(self) -> bool:
-        """Say whether the sign has ever stood since we began: from then on this host's record may say that it is watched."""
+        """Return whether the sign has ever stood since we began: from then on this host's record may say that it is watched."""
         return self._is_established
 
     def wake(self) -> None:
@@ -147,7 +147,7 @@ class Presence:
 
 
 def _other_instance(entry: Entry | None, mine: str) -> str:
-    """Give whose sign it is that stands, "" if it is ours or says nothing that can be read."""
+    """Return whose sign it is that stands, "" if it is ours or says nothing that can be read."""
     if entry is None:
         return ""
     try:

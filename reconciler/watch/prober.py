@@ -162,7 +162,7 @@ class Prober(Source, Listener):
         self._bell.ring(_SECOND_LOOK if self._is_news(found) else _NEWS)
 
     def _asked(self, number: int, ground: _Ground) -> list[Probe]:
-        """Give what differed before and what comes next, from the beginning where all were asked."""
+        """Return what differed before and what comes next, from the beginning where all were asked."""
         new = list(islice(self._walk_on(number, ground)[1], ROUND_MAX))
         if not new:
             self._walk = None

@@ -250,27 +250,27 @@ class Kind(Value, frozen=True, kw_only=True):
         raise NotImplementedError
 
     def describe(self) -> str:
-        """Say in a few words what this is, for plans and logs."""
+        """Return in a few words what this is, for plans and logs."""
         raise NotImplementedError
 
     def owner(self, owners: Owners) -> Unit | None:
-        """Give the unit on whose behalf it exists, where it was observed; None when nothing tells."""
+        """Return the unit on whose behalf it exists, where it was observed; None when nothing tells."""
         raise NotImplementedError
 
     def touches(self) -> tuple[NsRef, ...]:
-        """Give the network namespaces in which its making, change or removal changes something."""
+        """Return the network namespaces in which its making, change or removal changes something."""
         raise NotImplementedError
 
     def carries(self) -> Places:
-        """Give what goes with it: the kernel takes along whatever sits there."""
+        """Return what goes with it: the kernel takes along whatever sits there."""
         raise NotImplementedError
 
     def sits_on(self) -> Places:
-        """Give the places each of which takes it along."""
+        """Return the places each of which takes it along."""
         raise NotImplementedError
 
     def may_carry(self) -> Places:
-        """Give what may go with it besides."""
+        """Return what may go with it besides."""
         return ()
 
     def step(self, *, is_delete: bool) -> Step:
@@ -280,19 +280,19 @@ class Kind(Value, frozen=True, kw_only=True):
         return self.traits.felt.delete
 
     def is_barred_by(self, found: Kind, is_own_link: IsOwnLink) -> bool:
-        """Say whether a foreign object under its key keeps it from being made."""
+        """Return whether a foreign object under its key keeps it from being made."""
         return self.traits.is_exclusive
 
     def is_endpoint(self) -> bool:
-        """Say whether an endpoint runs where it is found."""
+        """Return whether an endpoint runs where it is found."""
         return self.traits.is_endpoint_link
 
     def sandbox(self) -> NsRef:
-        """Give the sandbox whose processes lose something with it, the host's namespace for none."""
+        """Return the sandbox whose processes lose something with it, the host's namespace for none."""
         return HOST
 
     def owner_unknown(self) -> Unit:
-        """Give the unit that its removal fails with when nothing tells whose it is."""
+        """Return the unit that its removal fails with when nothing tells whose it is."""
         return HOST_UNIT
 
     def found_as(self) -> str:
@@ -300,7 +300,7 @@ class Kind(Value, frozen=True, kw_only=True):
         return self.describe()
 
     def attributes(self) -> dict[str, Plain]:
-        """Give the fields for the plan's JSON: plain values, in order of declaration, without what is not compared."""
+        """Return the fields for the plan's JSON: plain values, in order of declaration, without what is not compared."""
         return {name: _plain(getattr(self, name)) for name in compared(type(self))}
 
 

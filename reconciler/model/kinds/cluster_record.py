@@ -31,7 +31,7 @@ class ClusterRecord(Record, frozen=True, kw_only=True):
 
     @property
     def is_common(self) -> bool:
-        """Say whether several hosts may write it: a network's own record, once all agree on what it shall say."""
+        """Return whether several hosts may write it: a network's own record, once all agree on what it shall say."""
         return self.path.startswith("networks/")
 
     def describe(self) -> str:
@@ -50,7 +50,7 @@ class ClusterRecord(Record, frozen=True, kw_only=True):
 
 
 def cluster_record_unit(path: str) -> Unit:
-    """Give the unit that a record in the cluster's store belongs to.
+    """Return the unit that a record in the cluster's store belongs to.
 
     Paths: `networks/<name>`, `network/<name>/members/<host>`, `network/<name>/endpoints/<attachment>`; others speak of hosts.
     """

@@ -24,7 +24,7 @@ class KvRecord(Record, frozen=True, kw_only=True):
 
 
 def record_unit(path: str) -> Unit:
-    """Give the unit that a promise belongs to, the host's when the path names none.
+    """Return the unit that a promise belongs to, the host's when the path names none.
 
     Paths: `network/<name>`, `endpoint/<network>/<attachment>`, `ports/<attachment>`,
     `sandbox/<attachment>/<namespace>`.
