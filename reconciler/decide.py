@@ -24,7 +24,7 @@ from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_prom
 from reconciler.ipam.gateway_network import GatewayJoiner
 from reconciler.ipam.leases import Leases
 from reconciler.ipam.promises import Promises, merged
-from reconciler.model.cluster import ClusterState, Place
+from reconciler.model.cluster import ClusterPlace, ClusterState
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import (
@@ -179,7 +179,7 @@ class Decider:
         return promises
 
     def _records_there(
-        self, wanted: WantedState, desired: DesiredState, cluster: ClusterState, place: Place | None
+        self, wanted: WantedState, desired: DesiredState, cluster: ClusterState, place: ClusterPlace | None
     ) -> Mapping[Key, ClusterRecord]:
         """Return the records that this host shall have in the cluster's store.
 

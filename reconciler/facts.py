@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from reconciler.errors import ReconcilerError
 from reconciler.ipam.promises import Promises
-from reconciler.model.cluster import ALONE, ClusterState, Place
+from reconciler.model.cluster import ALONE, ClusterPlace, ClusterState
 from reconciler.model.desired import HostFacts
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import IPAddress, Key, Seen, Unit
@@ -57,4 +57,4 @@ class Facts(Struct, frozen=True, kw_only=True):
     records: Records = field(default_factory=Records)
     incarnations: Mapping[str, str] = field(default_factory=dict)
     cluster: ClusterState = ALONE
-    place: Place | None = None
+    place: ClusterPlace | None = None

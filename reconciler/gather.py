@@ -13,7 +13,7 @@ from reconciler.cluster.global_networks import followed_networks
 from reconciler.errors import ReconcilerError
 from reconciler.facts import Facts, Records
 from reconciler.ipam.leases import ipam_plugins
-from reconciler.model.cluster import ALONE, ClusterState, Place
+from reconciler.model.cluster import ALONE, ClusterPlace, ClusterState
 from reconciler.model.objects import HOST_UNIT, Unit
 from reconciler.model.observed import Keyed, keyed
 from reconciler.model.plugins import PluginFacts
@@ -136,13 +136,13 @@ def _cluster(wanted: WantedState, records: Records, now: str, backends: Backends
     return state
 
 
-def _place(wanted: WantedState, cluster: ClusterState, settings: Settings, backends: Backends) -> Place | None:
+def _place(wanted: WantedState, cluster: ClusterState, settings: Settings, backends: Backends) -> ClusterPlace | None:
     """Return what this host says of itself in its cluster. git is asked while the cluster's store can be."""
     store = backends.cluster
     if store is None:
         return None
     me = cluster.nodes.get(cluster.host)
-    return Place(
+    return ClusterPlace(
         nodes_folder=store.discovery.path,
         instance=store.instance,
         is_watched=store.is_watched or (me is not None and me.is_watched and me.is_alive),

@@ -109,7 +109,7 @@ def plan_at(host: Standpoint, loaded: LoadedSpecs, settings: Settings, orders: O
     return _beside_last(loaded, report, view, there, host.decide)
 
 
-def _beside_last(loaded: LoadedSpecs, report: Report, view: View, settings: Settings, decide: Decider) -> Planned:
+def _beside_last(loaded: LoadedSpecs, report: Report, view: Look, settings: Settings, decide: Decider) -> Planned:
     """Hold a plan against what the host lacks of the specs that were applied last: that is drift, and the rest is their change."""
     last = read_last_good(settings.state_dir)
     if last is not None and last.current == loaded.digest and not last.kept:
@@ -124,7 +124,7 @@ def _beside_last(loaded: LoadedSpecs, report: Report, view: View, settings: Sett
     return Planned(before=before, after=loaded, had=decision.desired, report=report, drift=drift)
 
 
-class View(Struct, frozen=True, kw_only=True):
+class Look(Struct, frozen=True, kw_only=True):
     """One look: what was read, what was decided from it, and what the host lacks of that."""
 
     facts: Facts
@@ -134,18 +134,18 @@ class View(Struct, frozen=True, kw_only=True):
 
 def look(
     wanted: WantedState, settings: Settings, backends: Backends, blocked: Sequence[tuple[Unit, ReconcilerError]] = ()
-) -> View:
+) -> Look:
     """Gather, decide and compare. Reads only. blocked: units that failed before in this pass, to be left alone."""
     return _view(wanted, gather(wanted, settings, backends), backends.decide, blocked)
 
 
 def _view(
     wanted: WantedState, facts: Facts, decide: Decider, blocked: Sequence[tuple[Unit, ReconcilerError]] = ()
-) -> View:
+) -> Look:
     decision = decide(wanted, facts, blocked)
     for bug in decision.bugs:
         log.error("bug: %s", bug)
-    return View(facts=facts, decision=decision, plan=compared(decision, wanted, facts))
+    return Look(facts=facts, decision=decision, plan=compared(decision, wanted, facts))
 
 
 Approve = Callable[[LoadedSpecs, Plan], None]
@@ -296,7 +296,7 @@ def _converge(
         approve(loaded, first.plan)
     outcomes: list[Outcome] = []
     failed = list(blocked)
-    missed: dict[Unit, View] = {}
+    missed: dict[Unit, Look] = {}
     for _ in range(_ROUNDS):
         if not view.plan.operations:
             break
@@ -343,8 +343,8 @@ def _without(done: Sequence[Outcome], again: Mapping[Unit, ReconcilerError]) -> 
 
 def _undo_half_made(
     done: Sequence[Outcome],
-    view: View,
-    missed: Mapping[Unit, View],
+    view: Look,
+    missed: Mapping[Unit, Look],
     settings: Settings,
     backends: Backends,
     wanted: WantedState,
@@ -359,7 +359,7 @@ def _undo_half_made(
 
 
 def _undo(
-    before: View,
+    before: Look,
     failed: Sequence[Unit],
     settings: Settings,
     backends: Backends,
@@ -384,11 +384,11 @@ def _undo(
             log.error("undo failed: %s", outcome.failure())
 
 
-def _whose(view: View, seen: Seen) -> Unit:
+def _whose(view: Look, seen: Seen) -> Unit:
     return view.decision.owners.unit_of(seen.object) or HOST_UNIT
 
 
-def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drift: Plan) -> Report:
+def _report(view: Look, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drift: Plan) -> Report:
     return Report(
         desired=view.decision.desired,
         plan=view.plan,
@@ -407,7 +407,7 @@ def _report(view: View, loaded: LoadedSpecs, outcomes: tuple[Outcome, ...], drif
     )
 
 
-def _running(view: View) -> Iterator[Unit]:
+def _running(view: Look) -> Iterator[Unit]:
     for key in indexed(view.decision.seen, _endpoint_links).get(True, ()):
         unit = view.decision.owners.unit_of(view.decision.seen[key].object)
         if unit is not None:

@@ -36,7 +36,7 @@ from reconciler.observe.memory import Memory
 from reconciler.observe.occupants import observe_occupants
 from reconciler.observe.ports import all_ports
 from reconciler.observe.sandboxes import NearEnds, look_into_sandboxes
-from reconciler.observe.view import View
+from reconciler.observe.view import NamespaceView
 from reconciler.pipeline import Standpoint, load, plan_at
 from reconciler.records.file import content
 from reconciler.records.sealed import LENGTH_MAX, sealed, unsealed
@@ -88,7 +88,7 @@ def _taken(settings: Settings, backends: Backends) -> Snapshot:
     )
 
 
-def _others(facts: Facts, namespaces: Namespaces, host: View) -> Iterator[tuple[NsRef, Outside]]:
+def _others(facts: Facts, namespaces: Namespaces, host: NamespaceView) -> Iterator[tuple[NsRef, Outside]]:
     """Look into the named namespaces that no spec tells of: other specs may."""
     known = {fact.inode for fact in facts.sandboxes.values()} | {namespaces.present_inode(HOST)}
     refs = [SandboxRef(SandboxKind.NETNS, name) for name in namespaces.names() if not name.startswith(OVERLAY_PREFIX)]

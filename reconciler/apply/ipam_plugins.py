@@ -21,7 +21,7 @@ from reconciler.model.objects import IPAddress, IPInterface, PluginAddress, Plug
 from reconciler.model.plan import Action, Operation, Outcome
 from reconciler.model.plugins import PoolLease
 from reconciler.plugin.client import Interface, Plugins
-from reconciler.plugin.messages import AddressSpacesReply, Reply, RequestAddressReply, RequestPoolReply
+from reconciler.plugin.messages import AddressSpacesReply, PluginReply, RequestAddressReply, RequestPoolReply
 from reconciler.plugin.records import decode_plugin_records, record_path, record_value
 
 _GATEWAY: Final = "com.docker.network.gateway"
@@ -119,7 +119,7 @@ class _Clerk(Struct, frozen=True, kw_only=True):
 
     def _release(self, asked: PluginLease, method: str, arguments: Mapping[str, object]) -> None:
         try:
-            self.plugins.call(asked.driver, Interface.IPAM, method, arguments, Reply)
+            self.plugins.call(asked.driver, Interface.IPAM, method, arguments, PluginReply)
         except PluginUnavailable:
             raise
         except PluginError:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from reconciler.apply.scripts import foreign
 from reconciler.errors import ReconcilerError, netlink_error
 from reconciler.kernel.links import Link, decode_link, delete_doomed, doom_link, get_link, spare_link
-from reconciler.kernel.netlink import UNBROKEN_MAX, Reply, RouteSocket
+from reconciler.kernel.netlink import UNBROKEN_MAX, NetlinkMessage, RouteSocket
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import NsRef
 from reconciler.model.kinds.base import OfLink
@@ -49,7 +49,7 @@ def _delete(socket: RouteSocket, found: Sequence[OfLink]) -> list[ReconcilerErro
     ]
 
 
-def _look(reply: Reply, found: OfLink) -> Link | ReconcilerError | None:
+def _look(reply: NetlinkMessage, found: OfLink) -> Link | ReconcilerError | None:
     """Return the link if it may be deleted, the reason why not, or None when it is gone."""
     if reply.errno == errno.ENODEV:
         return None
@@ -60,10 +60,10 @@ def _look(reply: Reply, found: OfLink) -> Link | ReconcilerError | None:
     return link if link.is_ours and link.kind == found.traits.link_kind else foreign(link, found.ns)
 
 
-def _refusal(reply: Reply, deletion: Reply) -> Reply | None:
+def _refusal(reply: NetlinkMessage, deletion: NetlinkMessage) -> NetlinkMessage | None:
     """Return what kept one link from going."""
     return next((r for r in (reply, deletion) if r.errno not in _DONE), None)
 
 
-def _named(refusal: Reply | None, found: OfLink) -> ReconcilerError | None:
+def _named(refusal: NetlinkMessage | None, found: OfLink) -> ReconcilerError | None:
     return netlink_error(refusal.errno, f"delete {found.describe()}", refusal.detail) if refusal else None

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from reconciler.errors import ReconcilerError, netlink_error
 from reconciler.kernel.links import decode_link, get_link
 from reconciler.kernel.neighbours import delete_fdb, delete_neighbour, forget_learned, put_fdb, put_neighbour
-from reconciler.kernel.netlink import Reply, RouteSocket
+from reconciler.kernel.netlink import NetlinkMessage, RouteSocket
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.rtnetlink import Request
 from reconciler.model.identifiers import NsRef
@@ -45,7 +45,7 @@ def _carry_out(operations: Sequence[Operation], socket: RouteSocket) -> list[Rec
     departed = [o.object for o in known if o.action is Action.DELETE and isinstance(o.object, FdbEntry)]
     socket.batch([forget_learned(indexes[entry.ifname], entry.mac) for entry in departed])
     return [
-        _error(operation, next(replies) if _entry(operation).ifname in indexes else Reply(errno.ENODEV))
+        _error(operation, next(replies) if _entry(operation).ifname in indexes else NetlinkMessage(errno.ENODEV))
         for operation in operations
     ]
 
@@ -72,7 +72,7 @@ def _request(operation: Operation, indexes: Mapping[str, int]) -> Request:
     return put_fdb(ifindex, entry.mac, entry.vtep)
 
 
-def _error(operation: Operation, reply: Reply) -> ReconcilerError | None:
+def _error(operation: Operation, reply: NetlinkMessage) -> ReconcilerError | None:
     is_done = not reply.errno or (operation.action is Action.DELETE and reply.errno in _GONE)
     return None if is_done else netlink_error(reply.errno, operation.describe(), reply.detail)
 

@@ -30,7 +30,7 @@ from reconciler.plugin.messages import (
     GwAllocCheckReply,
     JoinReply,
     OperInfoReply,
-    Reply,
+    PluginReply,
 )
 from reconciler.plugin.records import decode_plugin_records, record_path, record_value
 
@@ -118,7 +118,7 @@ class _Caller(Struct, frozen=True, kw_only=True):
         self.kv.put(record_path(told), record_value(told, scope=scope, answer=answer))
 
     def _call(self, told: PluginCall, method: str, arguments: Arguments) -> None:
-        self.plugins.call(told.driver, Interface.NETWORK, method, arguments, Reply)
+        self.plugins.call(told.driver, Interface.NETWORK, method, arguments, PluginReply)
 
     def _discover(self, told: PluginNode) -> None:
         """Tell of a host. As in the engine, a plugin that does not want to know of it has been told."""

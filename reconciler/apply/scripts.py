@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from reconciler.errors import NameConflict, ReconcilerError, kernel_error, netlink_error
 from reconciler.kernel.links import Change, Link, change_link, decode_link, get_link
-from reconciler.kernel.netlink import Reply
+from reconciler.kernel.netlink import NetlinkMessage
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.rtnetlink import Request
 from reconciler.model.identifiers import NsRef
@@ -25,8 +25,8 @@ class Ask(NamedTuple):
     request: Request
 
 
-Script = Generator[Ask, Reply, None]
-LinkScript = Generator[Ask, Reply, Link | None]
+Script = Generator[Ask, NetlinkMessage, None]
+LinkScript = Generator[Ask, NetlinkMessage, Link | None]
 
 _GONE = (errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL)
 """What the kernel says of a link, address or route that is not there."""
@@ -52,7 +52,7 @@ def run_scripts(scripts: Sequence[Script], namespaces: Namespaces) -> list[Recon
 def _step(
     number: int,
     script: Script,
-    reply: Reply | ReconcilerError | None,
+    reply: NetlinkMessage | ReconcilerError | None,
     asks: dict[int, Ask],
     errors: dict[int, ReconcilerError],
 ) -> None:
@@ -68,31 +68,33 @@ def _step(
         errors[number] = error
 
 
-def _sent(asks: Mapping[int, Ask], namespaces: Namespaces) -> dict[int, Reply | ReconcilerError]:
+def _sent(asks: Mapping[int, Ask], namespaces: Namespaces) -> dict[int, NetlinkMessage | ReconcilerError]:
     by_ns: dict[NsRef, dict[Request, list[int]]] = {}
     for number, ask in asks.items():
         by_ns.setdefault(ask.ns, {}).setdefault(ask.request, []).append(number)
-    replies: dict[int, Reply | ReconcilerError] = {}
+    replies: dict[int, NetlinkMessage | ReconcilerError] = {}
     for ns, requests in by_ns.items():
         for numbers, reply in zip(requests.values(), _batch(namespaces, ns, tuple(requests)), strict=True):
             replies.update(dict.fromkeys(numbers, reply))
     return replies
 
 
-def _batch(namespaces: Namespaces, ns: NsRef, requests: Sequence[Request]) -> Sequence[Reply | ReconcilerError]:
+def _batch(
+    namespaces: Namespaces, ns: NsRef, requests: Sequence[Request]
+) -> Sequence[NetlinkMessage | ReconcilerError]:
     try:
         return namespaces.socket(ns).batch(requests)
     except ReconcilerError as error:
         return [error] * len(requests)
 
 
-def check(reply: Reply, what: str) -> None:
+def check(reply: NetlinkMessage, what: str) -> None:
     """Raise KernelError unless the request was carried out."""
     if reply.errno:
         raise netlink_error(reply.errno, what, reply.detail)
 
 
-def check_gone(reply: Reply, what: str) -> None:
+def check_gone(reply: NetlinkMessage, what: str) -> None:
     """As `check` after a deletion: what is not there is deleted."""
     if reply.errno not in _GONE:
         check(reply, what)
@@ -105,7 +107,7 @@ def found_link(ns: NsRef, ifname: str, what: str) -> LinkScript:
     return next((decode_link(a.buffer, a.start, a.end) for a in reply.answers), None)
 
 
-def needed_link(ns: NsRef, ifname: str, what: str) -> Generator[Ask, Reply, Link]:
+def needed_link(ns: NsRef, ifname: str, what: str) -> Generator[Ask, NetlinkMessage, Link]:
     """Look up a link that `what` cannot do without. Raises KernelError."""
     link = yield from found_link(ns, ifname, what)
     if link is None:
@@ -113,7 +115,7 @@ def needed_link(ns: NsRef, ifname: str, what: str) -> Generator[Ask, Reply, Link
     return link
 
 
-def own_link(ns: NsRef, ifname: str, what: str) -> Generator[Ask, Reply, Link]:
+def own_link(ns: NsRef, ifname: str, what: str) -> Generator[Ask, NetlinkMessage, Link]:
     """Look up a link that we are about to change. Raises NameConflict when it is not ours."""
     link = yield from needed_link(ns, ifname, what)
     if not link.is_ours:

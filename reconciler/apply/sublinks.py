@@ -8,10 +8,10 @@ from reconciler.apply.ipv6 import set_ipv6
 from reconciler.apply.scripts import Ask, Script, change, check, foreign, found_link, needed_link, own_link
 from reconciler.errors import NameConflict, kernel_error
 from reconciler.kernel.links import ADDR_GEN_NONE, NSID_NOT_ASSIGNED, Change, Link
-from reconciler.kernel.netlink import Reply
+from reconciler.kernel.netlink import NetlinkMessage
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.rtnetlink import Request
-from reconciler.kernel.sublinks import Place, ipvlan_mode, macvlan_mode, new_ipvlan, new_macvlan, vlan_id
+from reconciler.kernel.sublinks import SublinkPlace, ipvlan_mode, macvlan_mode, new_ipvlan, new_macvlan, vlan_id
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import DeadEnd, Ipvlan, Macvlan, Vlan
 
@@ -98,7 +98,7 @@ def update_sublink(_: Sublink, link: Sublink, namespaces: Namespaces) -> Script:
 
 
 def _request(link: Sublink, parent: int, ns_fd: int) -> Request:
-    place = Place(ifname=link.ifname, parent=parent, mtu=link.mtu, ns_fd=ns_fd)
+    place = SublinkPlace(ifname=link.ifname, parent=parent, mtu=link.mtu, ns_fd=ns_fd)
     match link:
         case Macvlan():
             return new_macvlan(place, link.mac, link.mode)
@@ -124,7 +124,7 @@ def _has_mode(found: Link, link: Sublink) -> bool:
             return ipvlan_mode(found) == (link.mode, link.flag)
 
 
-def _check_created(reply: Reply, link: Sublink | Vlan, parent: Link, what: str) -> None:
+def _check_created(reply: NetlinkMessage, link: Sublink | Vlan, parent: Link, what: str) -> None:
     """Put the kernel's bare numbers into words: it has none of its own for these."""
     kind = _KINDS[type(link)]
     match reply.errno:

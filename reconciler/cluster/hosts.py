@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from reconciler.cluster.aliveness import is_reaper, seconds_since
-from reconciler.cluster.question import Question, Reading
+from reconciler.cluster.question import ClusterQuestion, RecordReading
 from reconciler.cluster.reading import Info
 from reconciler.model.cluster import ClusterNode
 
@@ -21,7 +21,7 @@ class Hosts:
     is_impostor: another host lives under our name. is_reaper: this one tidies up. expired: hosts whose records are ours to delete.
     """
 
-    def __init__(self, question: Question, readings: Sequence[Reading]) -> None:
+    def __init__(self, question: ClusterQuestion, readings: Sequence[RecordReading]) -> None:
         self._question = question
         self.readings = readings
         self.has_missed = any(each.path.endswith("/left") for each in readings)

@@ -8,7 +8,7 @@ from operator import is_
 
 from msgspec.structs import replace
 
-from reconciler.cluster.question import Reading
+from reconciler.cluster.question import RecordReading
 from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
 from reconciler.model.desired import RemoteEndpoint
 from reconciler.model.objects import IPAddress, IPInterface
@@ -28,7 +28,9 @@ class NetworkFolder:
         self._remotes: dict[str, RemoteEndpoint] = {}
         self._forget()
 
-    def take(self, declared: GlobalNetwork | None, readings: Sequence[Reading], vteps: Mapping[str, IPAddress]) -> bool:
+    def take(
+        self, declared: GlobalNetwork | None, readings: Sequence[RecordReading], vteps: Mapping[str, IPAddress]
+    ) -> bool:
         """Return whether anything is otherwise. vteps: where the other hosts are reached that are alive as far as anybody knows."""
         before, self._given = self._given, (declared, readings, vteps)
         if all(map(is_, before, self._given)):
@@ -51,13 +53,13 @@ class NetworkFolder:
     def _forget(self) -> None:
         self._former, self._remotes = self._remotes, {}
         self._ids: list[str] = []
-        self._known: set[Reading] = set()
-        self._refused: dict[Reading, str] = {}
+        self._known: set[RecordReading] = set()
+        self._refused: dict[RecordReading, str] = {}
         self._marks: set[str] = set()
         self._is_clashing = False
 
     def _is_brought_up_to_date(
-        self, declared: GlobalNetwork | None, readings: Sequence[Reading], vteps: Mapping[str, IPAddress]
+        self, declared: GlobalNetwork | None, readings: Sequence[RecordReading], vteps: Mapping[str, IPAddress]
     ) -> bool:
         """Return False where one came that shares something with another: which of them was the first, all together say."""
         for each in self._known.difference(readings):
@@ -66,7 +68,7 @@ class NetworkFolder:
         return not self._is_clashing
 
     def _place(
-        self, readings: Sequence[Reading], declared: GlobalNetwork | None, vteps: Mapping[str, IPAddress]
+        self, readings: Sequence[RecordReading], declared: GlobalNetwork | None, vteps: Mapping[str, IPAddress]
     ) -> None:
         refusal = _refusal_of(declared)
         for each in readings:
@@ -86,7 +88,7 @@ class NetworkFolder:
                 self._remotes[remote.id] = former if former is not None and former == remote else remote
                 insort(self._ids, remote.id)
 
-    def _take_out(self, reading: Reading) -> None:
+    def _take_out(self, reading: RecordReading) -> None:
         self._known.discard(reading)
         if self._refused.pop(reading, None) is None and isinstance(reading.content, ClusterEndpoint):
             self._marks -= reading.marks

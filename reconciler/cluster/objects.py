@@ -14,14 +14,14 @@ from reconciler.cluster.records import (
     standpoint_record,
 )
 from reconciler.errors import NetworkDiffers
-from reconciler.model.cluster import ClusterNode, ClusterState, Place
+from reconciler.model.cluster import ClusterNode, ClusterPlace, ClusterState
 from reconciler.model.desired import DesiredNetwork, DesiredState
 from reconciler.model.objects import ClusterRecord, Key, Seen
 from reconciler.model.wanted import WantedState
 from reconciler.sandbox.names import endpoint_names
 
 
-def cluster_objects(desired: DesiredState, cluster: ClusterState, place: Place) -> dict[Key, ClusterRecord]:
+def cluster_objects(desired: DesiredState, cluster: ClusterState, place: ClusterPlace) -> dict[Key, ClusterRecord]:
     """Return all records that this host wants to be there, by key; nothing for a host without an address for the others."""
     host = desired.host
     if host.vtep is None:

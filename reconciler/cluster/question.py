@@ -26,7 +26,7 @@ from reconciler.records.fields import checked_name
 Content = Info | Member | GlobalNetwork | ClusterEndpoint | str | Misfit
 
 
-class Question(Struct, frozen=True, kw_only=True):
+class ClusterQuestion(Struct, frozen=True, kw_only=True):
     """host, instance: who asks. followed: networks whose folder is among the records. nodes_folder: where records of hosts are."""
 
     host: str
@@ -37,7 +37,7 @@ class Question(Struct, frozen=True, kw_only=True):
     nodes_folder: str
 
 
-class Reading(Struct, frozen=True, kw_only=True, eq=False):
+class RecordReading(Struct, frozen=True, kw_only=True, eq=False):
     """What one record says; a Misfit is kept, not raised. Two readings are the same only if nothing was read anew.
 
     folder: which it is read in, "" for none. host: whose it is, by its path or by what it says, else "". marks: what no two
@@ -55,11 +55,11 @@ class Reading(Struct, frozen=True, kw_only=True, eq=False):
     foreign: Seen
 
 
-def read_record(path: str, text: str, nodes_folder: str) -> Reading:
+def read_record(path: str, text: str, nodes_folder: str) -> RecordReading:
     """Read one record by itself."""
     content = _content(path, text, nodes_folder)
     record = ClusterRecord(path=path, value=text)
-    return Reading(
+    return RecordReading(
         path=path,
         text=text,
         content=content,

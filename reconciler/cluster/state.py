@@ -8,7 +8,7 @@ from typing import Final
 
 from reconciler.cluster.hosts import Hosts
 from reconciler.cluster.networks import NetworkFolder
-from reconciler.cluster.question import Question, Reading, read_record
+from reconciler.cluster.question import ClusterQuestion, RecordReading, read_record
 from reconciler.cluster.records import NETWORKS_FOLDER, network_folder, network_path
 from reconciler.incremental import Table, changed_keys
 from reconciler.model.cluster import ClusterState, GlobalNetwork
@@ -19,7 +19,7 @@ from reconciler.records.faults import left_out
 _SHORT_ID: Final = 12
 """Hex digits of an id that go into names of links and namespaces: two networks that agree in them would share one."""
 
-Readings = tuple[Reading, ...]
+Readings = tuple[RecordReading, ...]
 
 
 def decode_state(
@@ -36,7 +36,7 @@ def decode_state(
 
     followed: networks whose folder is among the records. nodes_folder: where the hosts' own records are.
     """
-    question = Question(
+    question = ClusterQuestion(
         host=host,
         instance=instance,
         followed=frozenset(followed),
@@ -52,14 +52,14 @@ class StateDecoder:
 
     def __init__(self) -> None:
         self._records: Mapping[str, str] = Table()
-        self._readings: Table[str, Reading] = Table()
+        self._readings: Table[str, RecordReading] = Table()
         self._folders: dict[str, Readings] = {}
         self._networks: dict[str, NetworkFolder] = {}
         self._hosts: Hosts | None = None
         self._view: tuple[object, ...] = ()
         self._seen: Table[Key, Seen] = Table()
 
-    def __call__(self, records: Mapping[str, str], question: Question) -> ClusterState:
+    def __call__(self, records: Mapping[str, str], question: ClusterQuestion) -> ClusterState:
         changed = self._read(records, question)
         hosts = self._hosts = self._who_is_there(question)
         declared, faults = _declared(self._folders.get(NETWORKS_FOLDER, ()))
@@ -82,7 +82,7 @@ class StateDecoder:
             faults=left_out(sorted(faults)),
         )
 
-    def expired(self, nodes: Mapping[str, str], question: Question) -> frozenset[str]:
+    def expired(self, nodes: Mapping[str, str], question: ClusterQuestion) -> frozenset[str]:
         """Return the hosts whose records are this one's to delete. nodes: the records of all hosts, none if none was missed."""
         known = self._readings
         readings = [
@@ -93,7 +93,7 @@ class StateDecoder:
         ]
         return Hosts(question, readings).expired
 
-    def _read(self, records: Mapping[str, str], question: Question) -> set[str]:
+    def _read(self, records: Mapping[str, str], question: ClusterQuestion) -> set[str]:
         """Read what is new, and put it into the folders, each sorted; return the paths that have something else."""
         changed = set(changed_keys(self._records, records))
         self._records = records
@@ -107,13 +107,13 @@ class StateDecoder:
             self._folders[folder] = tuple(map(self._readings.__getitem__, sorted(paths[folder])))
         return changed
 
-    def _who_is_there(self, question: Question) -> Hosts:
+    def _who_is_there(self, question: ClusterQuestion) -> Hosts:
         """A host that was missed is judged by the time that went by."""
         readings, before = self._folders.get(question.nodes_folder, ()), self._hosts
         is_same = before is not None and before.readings is readings and not before.has_missed
         return before if is_same and before is not None else Hosts(question, readings)
 
-    def _whose(self, changed: Iterable[str], hosts: Hosts, question: Question) -> Table[Key, Seen]:
+    def _whose(self, changed: Iterable[str], hosts: Hosts, question: ClusterQuestion) -> Table[Key, Seen]:
         """Bring up to date which records are ours; all of them where that is judged by something else than before."""
         view = (hosts.is_impostor, hosts.is_reaper, hosts.expired, question.followed)
         before, self._view = self._view, view
@@ -126,7 +126,7 @@ class StateDecoder:
         self._seen = self._seen.updated(put, ((ClusterRecord.kind, path) for path in paths))
         return self._seen
 
-    def _is_ours(self, reading: Reading, hosts: Hosts, question: Question) -> bool | None:
+    def _is_ours(self, reading: RecordReading, hosts: Hosts, question: ClusterQuestion) -> bool | None:
         """A network is ours where its members are known and no other host is among them, also by a record that was left out.
 
         None: a record that no pass writes, such as a sign of life.
@@ -142,17 +142,17 @@ class StateDecoder:
         return hosts.is_mine(reading.host) if reading.folder else None
 
 
-def _folder(_path: str, reading: Reading) -> Iterator[str]:
+def _folder(_path: str, reading: RecordReading) -> Iterator[str]:
     if reading.folder:
         yield reading.folder
 
 
-def _misfit(_path: str, reading: Reading) -> Iterator[bool]:
+def _misfit(_path: str, reading: RecordReading) -> Iterator[bool]:
     if isinstance(reading.content, Misfit):
         yield True
 
 
-def _declared(readings: Iterable[Reading]) -> tuple[dict[str, GlobalNetwork], list[tuple[str, str]]]:
+def _declared(readings: Iterable[RecordReading]) -> tuple[dict[str, GlobalNetwork], list[tuple[str, str]]]:
     """Return the networks by name, and why some were left out."""
     networks: dict[str, GlobalNetwork] = {}
     faults: list[tuple[str, str]] = []

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import ContainerEngineError
-from reconciler.http.client_protocol import Answer as HttpAnswer
-from reconciler.http.client_protocol import AnswerTooLong, BadAnswer, Request
+from reconciler.http.client_protocol import AnswerTooLong, BadResponse, Request, Response
 from reconciler.http.connection import Connection, Origin
 
 ANSWER_BYTES_MAX: Final = 4 << 20
@@ -18,16 +17,16 @@ ANSWER_BYTES_MAX: Final = 4 << 20
 
 _AT_ONCE: Final = 16
 
-Answer = HttpAnswer | ContainerEngineError
+EngineResponse = Response | ContainerEngineError
 
 
-def ask(path: Path, targets: Sequence[str], timeout_s: float) -> list[Answer]:
+def ask(path: Path, targets: Sequence[str], timeout_s: float) -> list[EngineResponse]:
     """GET each target; one answer each, in the same order. Takes at most `timeout_s`, for all of them together."""
     from concurrent.futures import ThreadPoolExecutor  # 5 ms, which who joins no containers need not spend
 
     deadline = time.monotonic() + timeout_s
 
-    def answer(target: str) -> Answer:
+    def answer(target: str) -> EngineResponse:
         request = Request(method="GET", target=target)
         try:
             with connected(path, deadline, f"no answer within {timeout_s:g} s") as connection:
@@ -67,7 +66,7 @@ def translated(path: Path, too_late: str) -> Iterator[None]:
         raise ContainerEngineError(f"{path}: {too_late}; look after the container engine there") from cause
     except AnswerTooLong as cause:
         raise ContainerEngineError(f"{path}: {cause}; this is no container engine") from cause
-    except BadAnswer as cause:
+    except BadResponse as cause:
         raise ContainerEngineError(f"{path}: no answer of a container engine: {cause}") from cause
     except OSError as cause:
         raise ContainerEngineError(f"{path}: {cause.strerror}") from cause

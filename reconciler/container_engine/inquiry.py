@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconciler.container_engine.exchange import Answer, ask
+from reconciler.container_engine.exchange import EngineResponse, ask
 from reconciler.container_engine.inspection import described, inspect_target
 from reconciler.errors import ContainerEngineError
 from reconciler.kernel.processes import process_ref
@@ -18,7 +18,7 @@ def inspected(path: Path, names: Sequence[str], timeout_s: float) -> list[Contai
     return [_answer(path, name, reply) for name, reply in zip(names, replies, strict=True)]
 
 
-def _answer(path: Path, name: str, reply: Answer) -> ContainerAnswer | ContainerEngineError:
+def _answer(path: Path, name: str, reply: EngineResponse) -> ContainerAnswer | ContainerEngineError:
     if isinstance(reply, ContainerEngineError):
         return reply
     try:

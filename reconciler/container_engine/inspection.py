@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from reconciler.container_engine.exchange import ANSWER_BYTES_MAX
 from reconciler.errors import ContainerEngineError
-from reconciler.http.client_protocol import Answer
+from reconciler.http.client_protocol import Response
 from reconciler.model.containers import NoContainer
 from reconciler.records.document import Misfit, json_object
 from reconciler.records.lenient import mapping_of
@@ -43,7 +43,7 @@ def inspect_target(name: str) -> str:
     return f"/containers/{quote(name, safe='')}/json"
 
 
-def described(engine: Path, name: str, reply: Answer) -> Running | NoContainer:
+def described(engine: Path, name: str, reply: Response) -> Running | NoContainer:
     """Read what the engine at this socket says of a container. Raises ContainerEngineError when that makes no sense."""
     missing = NoContainer(
         reason=f"the engine at {engine} has no container {name}; create and start it with --network none"

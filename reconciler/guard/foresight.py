@@ -18,7 +18,7 @@ from reconciler.model.desired import DesiredState, HostFacts
 from reconciler.model.objects import Unit
 from reconciler.model.wanted import NetworkWanted, OverlayOptions, Source, SpecWarning, WantedState
 from reconciler.observe.host_facts import host_facts
-from reconciler.observe.view import View
+from reconciler.observe.view import NamespaceView
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 
@@ -48,7 +48,7 @@ def on_empty_host(wanted: WantedState, settings: Settings) -> DesiredState:
 
 def empty_host(settings: Settings) -> HostFacts:
     """Return the facts of this host, of whose links, addresses and routes nothing is known."""
-    return host_facts(settings, View(links=(), addresses=(), routes=()), _now())
+    return host_facts(settings, NamespaceView(links=(), addresses=(), routes=()), _now())
 
 
 def on_any_host(wanted: WantedState, settings: Settings) -> DesiredState:

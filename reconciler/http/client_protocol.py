@@ -34,7 +34,7 @@ class Head(Struct, frozen=True):
     headers: Headers
 
 
-class Answer(Struct, frozen=True):
+class Response(Struct, frozen=True):
     """All of one: none is ever shorter than its server said."""
 
     status: int
@@ -42,11 +42,11 @@ class Answer(Struct, frozen=True):
     body: bytes | bytearray
 
 
-class BadAnswer(Exception):
+class BadResponse(Exception):
     """What came is no whole HTTP answer. Nothing more can be read from the server."""
 
 
-class HungUp(BadAnswer):
+class HungUp(BadResponse):
     """The connection ended before the answer began."""
 
 
@@ -90,7 +90,7 @@ class ClientProtocol:
         return b"".join(self._connection.send(event) or b"" for event in events)
 
     def receive(self, data: bytes) -> None:
-        """Take what came; nothing is the end of the connection. Raises BadAnswer, AnswerTooLong."""
+        """Take what came; nothing is the end of the connection. Raises BadResponse, AnswerTooLong."""
         self._is_silent = self._is_silent and not data
         try:
             self._connection.receive_data(data)
@@ -108,12 +108,12 @@ class ClientProtocol:
         self.body.clear()
         return taken
 
-    def answer(self) -> Answer:
+    def answer(self) -> Response:
         """Return the whole answer once it is over."""
         assert self.is_over
         assert self.head is not None
         body, self.body = self.body, bytearray()
-        return Answer(self.head.status, self.head.headers, body)
+        return Response(self.head.status, self.head.headers, body)
 
     def _head(self, request: Request, *, is_last: bool) -> h11.Request:
         headers = [("Host", self._host), *((name, value.strip(" \t")) for name, value in request.headers.items())]
@@ -131,10 +131,10 @@ class ClientProtocol:
         match event:
             case h11.Response(status_code=status, headers=raw, http_version=version):
                 if not version.startswith(b"1."):
-                    raise BadAnswer("the answer is of another version of HTTP")
+                    raise BadResponse("the answer is of another version of HTTP")
                 headers = Headers(raw)
                 if headers.size > HEAD_MAX:
-                    raise BadAnswer(f"the head of the answer is over {HEAD_MAX} bytes")
+                    raise BadResponse(f"the head of the answer is over {HEAD_MAX} bytes")
                 self.head = Head(status, headers)
                 self._check_length(_announced(headers))
             case h11.Data(data=data):
@@ -147,14 +147,14 @@ class ClientProtocol:
         if self._body_max is not None and length > self._body_max:
             raise AnswerTooLong(self._body_max)
 
-    def _bad_answer(self, *, is_cut: bool, status_hint: int) -> BadAnswer:
+    def _bad_answer(self, *, is_cut: bool, status_hint: int) -> BadResponse:
         if is_cut and self._is_silent:
             return HungUp("the server hung up without an answer")
         if is_cut:
-            return BadAnswer("the server hung up in the middle of its answer")
+            return BadResponse("the server hung up in the middle of its answer")
         if status_hint == 431:
-            return BadAnswer(f"the head of the answer is over {HEAD_MAX} bytes")
-        return BadAnswer("that is no HTTP" if self.head is None else "the answer breaks the rules of HTTP")
+            return BadResponse(f"the head of the answer is over {HEAD_MAX} bytes")
+        return BadResponse("that is no HTTP" if self.head is None else "the answer breaks the rules of HTTP")
 
 
 def _announced(headers: Headers) -> int:

@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from reconciler.http.client_protocol import Answer, ClientProtocol, Head, Request
+from reconciler.http.client_protocol import ClientProtocol, Head, Request, Response
 
 _PIECE: Final = 1 << 16
 
@@ -53,22 +53,22 @@ class Connection:
             raise OSError("closed")
         return self._socket
 
-    def exchange(self, request: Request, *, body_max: int, is_last: bool = False) -> Answer:
-        """Ask, and give all of the answer. Raises OSError, BadAnswer, AnswerTooLong. is_last: tell the server so."""
+    def exchange(self, request: Request, *, body_max: int, is_last: bool = False) -> Response:
+        """Ask, and give all of the answer. Raises OSError, BadResponse, AnswerTooLong. is_last: tell the server so."""
         self._send(self._protocol.asked(request, is_last=is_last, body_max=body_max))
         while not self._protocol.is_over:
             self._receive()
         return self._protocol.answer()
 
     def begin(self, request: Request) -> Head:
-        """Ask, and give the head of an answer that goes on and on. Raises OSError, BadAnswer."""
+        """Ask, and give the head of an answer that goes on and on. Raises OSError, BadResponse."""
         self._send(self._protocol.asked(request))
         while self._protocol.head is None:
             self._receive()
         return self._protocol.head
 
     def more(self) -> bytes:
-        """Return what comes next of the answer; nothing when that is over. Raises OSError, BadAnswer.
+        """Return what comes next of the answer; nothing when that is over. Raises OSError, BadResponse.
 
         A wait that timed out can be begun again: nothing is lost.
         """

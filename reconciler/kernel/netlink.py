@@ -70,7 +70,7 @@ def out_of_the_way(fd: int) -> int:
     return moved
 
 
-class Reply(NamedTuple):
+class NetlinkMessage(NamedTuple):
     """What became of one request. errno 0: done. detail: the kernel's own words. answers: to requests that ask for something."""
 
     errno: int = 0
@@ -137,14 +137,14 @@ class RouteSocket:
                 if decoded is not None:
                     found.append(decoded)
 
-    def batch(self, requests: Sequence[Request]) -> list[Reply]:
+    def batch(self, requests: Sequence[Request]) -> list[NetlinkMessage]:
         """Send requests, which the kernel carries out in order, each whether or not those before it succeeded.
 
         Gives one reply each, in the same order. Raises KernelError only when the socket itself fails.
         """
         return [reply for some in self._fitting(requests) for reply in self.batch_unbroken(some)]
 
-    def batch_unbroken(self, requests: Sequence[Request]) -> list[Reply]:
+    def batch_unbroken(self, requests: Sequence[Request]) -> list[NetlinkMessage]:
         """As `batch`, in one datagram: once the kernel has it, nothing that happens to us stops it half way.
 
         For at most `UNBROKEN_MAX` small requests that are seldom refused. Only the last acknowledgement is asked for: errors come
@@ -168,11 +168,11 @@ class RouteSocket:
                 elif message.sequence >= first:
                     answers.setdefault(message.sequence, []).append(message)
         return [
-            Reply(*refusals.get(sequence, (0, "")), tuple(answers.get(sequence, ())))
+            NetlinkMessage(*refusals.get(sequence, (0, "")), tuple(answers.get(sequence, ())))
             for sequence in range(first, last + 1)
         ]
 
-    def request(self, request: Request) -> Reply:
+    def request(self, request: Request) -> NetlinkMessage:
         return self.batch((request,))[0]
 
     def _send(self, datagram: bytes) -> None:

@@ -48,7 +48,7 @@ UNKNOWN: Final = "?"
 _U16: Final = Struct("=H")
 
 
-class Place(NamedTuple):
+class SublinkPlace(NamedTuple):
     """Where a link comes to be: on the link `parent` of the socket's namespace, inside the namespace behind `ns_fd`."""
 
     ifname: str
@@ -57,7 +57,7 @@ class Place(NamedTuple):
     ns_fd: int
 
 
-def new_macvlan(place: Place, mac: str, mode: str) -> Request:
+def new_macvlan(place: SublinkPlace, mac: str, mode: str) -> Request:
     """Make a macvlan in our group, down.
 
     In mode passthru it takes its parent's MAC address whatever is said here (macvlan_common_newlink).
@@ -66,7 +66,7 @@ def new_macvlan(place: Place, mac: str, mode: str) -> Request:
     return _new(place, b"macvlan", address, u32_attribute(_IFLA_MACVLAN_MODE, _MACVLAN_MODES[mode]))
 
 
-def new_ipvlan(place: Place, mode: str, flag: str) -> Request:
+def new_ipvlan(place: SublinkPlace, mode: str, flag: str) -> Request:
     """Make an ipvlan link in our group, down. Its mode becomes that of all on the same parent."""
     data = attribute(_IFLA_IPVLAN_MODE, _U16.pack(_IPVLAN_MODES[mode])) + attribute(
         _IFLA_IPVLAN_FLAGS, _U16.pack(_IPVLAN_FLAGS[flag])
@@ -74,7 +74,7 @@ def new_ipvlan(place: Place, mode: str, flag: str) -> Request:
     return _new(place, b"ipvlan", b"", data)
 
 
-def _new(place: Place, kind: bytes, address: bytes, data: bytes) -> Request:
+def _new(place: SublinkPlace, kind: bytes, address: bytes, data: bytes) -> Request:
     body = (
         IFINFO.pack(0, 0, 0, 0, 0)
         + text_attribute(IFLA_IFNAME, place.ifname)

@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.config import StoreConfig
-from reconciler.kv.fail_over import REPLY_BYTES_MAX, Cancellation, HttpClient, LineStream, Reply, Request
+from reconciler.kv.fail_over import REPLY_BYTES_MAX, Cancellation, HttpClient, LineStream, Request, StoreResponse
 from reconciler.kv.polling import PollingWatch
 from reconciler.kv.protocol import (
     Batch,
@@ -294,7 +294,7 @@ def _request(method: str, message: Json, token: str, *, is_repeatable: bool) -> 
     )
 
 
-def _answer(reply: Reply) -> Json:
+def _answer(reply: StoreResponse) -> Json:
     try:
         content = _object(reply.body)
     except Misfit:
@@ -321,7 +321,7 @@ def _reason(content: Json) -> str:
     return str(error.get("message", error) if isinstance(error, dict) else error)[:200]
 
 
-def _is_token_trouble(reply: Reply) -> bool:
+def _is_token_trouble(reply: StoreResponse) -> bool:
     return reply.status != 200 and any(text in reply.body.decode(errors="replace") for text in _TOKEN_TROUBLE)
 
 

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from reconciler.errors import KvError, KvUnavailable
 from reconciler.http import client_protocol
-from reconciler.http.client_protocol import AnswerTooLong, BadAnswer, Head
+from reconciler.http.client_protocol import AnswerTooLong, BadResponse, Head
 from reconciler.http.connection import Connection, Origin
 from reconciler.http.lines import Lines
 from reconciler.kv.config import Endpoint, TlsFiles
@@ -40,7 +40,7 @@ class Request(client_protocol.Request, frozen=True, kw_only=True):
     is_repeatable: bool
 
 
-class Reply(client_protocol.Answer, frozen=True, kw_only=True):
+class StoreResponse(client_protocol.Response, frozen=True, kw_only=True):
     server: Endpoint
 
     def is_of_another_kind(self) -> bool:
@@ -103,7 +103,7 @@ class HttpClient:
 
     def send(
         self, request: Request, *, timeout_s: float | None = None, cancellation: Cancellation | None = None
-    ) -> Reply:
+    ) -> StoreResponse:
         """Return the answer of the first server that has one. Raises KvUnavailable after `timeout_s`.
 
         Once a request may have reached a server, only a repeatable one is sent to the next. timeout_s: for an answer
@@ -124,7 +124,7 @@ class HttpClient:
                     raise failure.as_unavailable() from failure.__cause__
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def confirm(self, request: Request, timeout_s: float) -> Reply:
+    def confirm(self, request: Request, timeout_s: float) -> StoreResponse:
         """Ask one server after the other, each for its share of `timeout_s`, until one answers. Raises KvUnavailable.
 
         Whoever waits elsewhere then, or since before a failure, is sent here: what those wait for may never come.
@@ -166,7 +166,7 @@ class HttpClient:
         for connection in idle:
             connection.discard()
 
-    def _exchange(self, request: Request, deadline: float, cancellation: Cancellation | None) -> Reply:
+    def _exchange(self, request: Request, deadline: float, cancellation: Cancellation | None) -> StoreResponse:
         connection = self._take_connection()
         connection.deadline = deadline
         if cancellation is not None:
@@ -248,7 +248,7 @@ class LineStream:
             return self._next()
         except TimeoutError:
             return None
-        except (OSError, BadAnswer) as error:
+        except (OSError, BadResponse) as error:
             raise self._connection.failed(error, was_sent=True).as_unavailable() from error
         except AnswerTooLong as error:
             raise KvError(f"{self._connection.endpoint}: {error}") from error
@@ -256,7 +256,7 @@ class LineStream:
     def _next(self) -> bytes:
         while (line := self._lines.next()) is None:
             if not (piece := self._connection.more()):
-                raise BadAnswer("the connection was closed")
+                raise BadResponse("the connection was closed")
             self._lines.add(piece)
         return line
 
@@ -286,12 +286,12 @@ class _Connection(Connection):
         self.is_left = False
         self._files = files
 
-    def reply(self, request: Request) -> Reply:
+    def reply(self, request: Request) -> StoreResponse:
         try:
             answer = self._asked(lambda: self.exchange(request, body_max=REPLY_BYTES_MAX))
         except AnswerTooLong as error:
             raise KvError(f"{self.endpoint}: {error}") from error
-        return Reply(answer.status, answer.headers, answer.body, server=self.endpoint)
+        return StoreResponse(answer.status, answer.headers, answer.body, server=self.endpoint)
 
     def stream_head(self, request: Request) -> Head:
         return self._asked(lambda: self.begin(request))
@@ -308,7 +308,7 @@ class _Connection(Connection):
             raise self.failed(error, was_sent=False) from error
         try:
             return ask()
-        except (OSError, BadAnswer) as error:
+        except (OSError, BadResponse) as error:
             raise self.failed(error, was_sent=True) from error
         except (AnswerTooLong, ValueError):
             self.discard()

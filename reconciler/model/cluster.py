@@ -74,7 +74,7 @@ class GlobalNetwork(Struct, frozen=True, kw_only=True):
         return self.wanted.name
 
 
-class Place(Struct, frozen=True, kw_only=True):
+class ClusterPlace(Struct, frozen=True, kw_only=True):
     """What a host says of itself.
 
     nodes_folder: where. instance: tells it from others of its name. is_watched: a watcher gives signs of life.

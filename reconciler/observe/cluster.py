@@ -11,7 +11,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from reconciler.cluster.aliveness import is_reaper
-from reconciler.cluster.question import Question
+from reconciler.cluster.question import ClusterQuestion
 from reconciler.cluster.records import (
     NETWORKS_FOLDER,
     REVISIONS_FOLDER,
@@ -238,7 +238,7 @@ class ClusterStore:
                 return error
         return None
 
-    def _deserted(self, question: Question) -> tuple[str, ...]:
+    def _deserted(self, question: ClusterQuestion) -> tuple[str, ...]:
         """Return the networks of others that have no members: whoever tidies up for the others removes them.
 
         That is asked once for each network, and again when its record has changed. An answer that fails is none.
@@ -284,7 +284,7 @@ class ClusterStore:
         entry = self.kv.get(key)
         return () if entry is None else (entry,)
 
-    def _decode(self, folders: tuple[str, ...], question: Question, expired: frozenset[str]) -> None:
+    def _decode(self, folders: tuple[str, ...], question: ClusterQuestion, expired: frozenset[str]) -> None:
         with self._lock:
             unused = [each for each in self._mirrors if each not in folders and not self._mirrors[each].is_watched]
             for folder in unused:
@@ -319,8 +319,8 @@ class ClusterStore:
             is_missed = any(path.endswith("/left") for path in entries)
             return {path: _text(entry) for path, entry in entries.items()} if is_missed else {}
 
-    def _question(self, networks: Collection[str], now: str) -> Question:
-        return Question(
+    def _question(self, networks: Collection[str], now: str) -> ClusterQuestion:
+        return ClusterQuestion(
             host=self._host,
             instance=self.instance,
             followed=frozenset(networks),

@@ -20,7 +20,7 @@ from reconciler.observe.sandboxes import (
     view,
 )
 from reconciler.observe.sysctls import host_sysctls
-from reconciler.observe.view import View
+from reconciler.observe.view import NamespaceView
 from reconciler.settings import Settings
 
 
@@ -55,7 +55,7 @@ _FEW_LINKS: Final = 128
 """Up to so many are asked for one by one; the dump of a thousand takes as long as some three hundred."""
 
 
-def host_view(namespaces: Namespaces, memory: Memory) -> View:
+def host_view(namespaces: Namespaces, memory: Memory) -> NamespaceView:
     """Look at the host's own namespace, as far as `memory` does not know it."""
     namespaces.refresh()
     memory.hear()
@@ -64,7 +64,7 @@ def host_view(namespaces: Namespaces, memory: Memory) -> View:
     return memory.host
 
 
-def _fresh_view(namespaces: Namespaces, memory: Memory) -> View:
+def _fresh_view(namespaces: Namespaces, memory: Memory) -> NamespaceView:
     links, names = memory.stale_links, memory.stale_names
     if memory.host is None or (links is not None and len(links) + len(names) > _FEW_LINKS):
         return view(namespaces, HOST)

@@ -12,7 +12,7 @@ from reconciler.model.desired import HostFacts, ParentFact
 from reconciler.model.objects import IPAddress
 from reconciler.observe.routes import advertised_indexes, uplink_index, used_destinations
 from reconciler.observe.sysctls import sandbox_defaults
-from reconciler.observe.view import View
+from reconciler.observe.view import NamespaceView
 from reconciler.settings import Settings, advertised
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
@@ -29,7 +29,7 @@ _IPV6 = Path("/proc/sys/net/ipv6")
 _FILE_MAX = 1 << 20
 
 
-def host_facts(settings: Settings, host: View, now: str, parents: frozenset[str] | None = None) -> HostFacts:
+def host_facts(settings: Settings, host: NamespaceView, now: str, parents: frozenset[str] | None = None) -> HostFacts:
     """Return the facts. host: its own namespace; now: RFC 3339 with nanoseconds; parents: names of links to tell of, if there.
 
     None: it was not looked for any.
@@ -60,7 +60,7 @@ def host_facts(settings: Settings, host: View, now: str, parents: frozenset[str]
     )
 
 
-def _needed(settings: Settings, host: View) -> Iterator[tuple[IPAddress, str]]:
+def _needed(settings: Settings, host: NamespaceView) -> Iterator[tuple[IPAddress, str]]:
     """Yield the addresses that no network may hide: the host's own, its gateways, the cluster's store."""
     foreign = {link.ifindex: link.ifname for link in host.foreign}
     for entry in host.addresses:
@@ -76,7 +76,7 @@ def _needed(settings: Settings, host: View) -> Iterator[tuple[IPAddress, str]]:
             yield address, f"the cluster's store at {address}"
 
 
-def _uplinks(host: View) -> Iterator[str]:
+def _uplinks(host: NamespaceView) -> Iterator[str]:
     """Yield the links on which routers may speak to this host: those where they do, and those of hardware that none spoke on yet.
 
     Not bridges and pairs, on which sandboxes and machines of others are.
@@ -93,7 +93,7 @@ def machine_id() -> str:
     return _text(_MACHINE_ID).strip()
 
 
-def _vtep(settings: Settings, host: View) -> tuple[IPAddress | None, int]:
+def _vtep(settings: Settings, host: NamespaceView) -> tuple[IPAddress | None, int]:
     """Return the address that other hosts reach this one by, and the index of its link; None where it is not here (yet)."""
     if not settings.cluster_advertise:
         return None, 0
@@ -109,7 +109,7 @@ def _vtep(settings: Settings, host: View) -> tuple[IPAddress | None, int]:
     return min(found, key=lambda place: (place[0].version, place[1]), default=(None, 0))
 
 
-def _parents(host: View, names: frozenset[str]) -> Iterator[ParentFact]:
+def _parents(host: NamespaceView, names: frozenset[str]) -> Iterator[ParentFact]:
     for link in sorted(host.links, key=lambda link: link.ifname) if names else ():
         if link.ifname in names:
             yield ParentFact(ifname=link.ifname, mtu=link.mtu, is_ours=link.is_ours)

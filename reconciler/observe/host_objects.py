@@ -12,7 +12,7 @@ from reconciler.model.observed import Keyed, keyed
 from reconciler.observe.addresses import link_addresses
 from reconciler.observe.links import Peer, Peers, near_links
 from reconciler.observe.routes import unicast_routes
-from reconciler.observe.view import View
+from reconciler.observe.view import NamespaceView
 
 
 class HostObjects:
@@ -23,9 +23,9 @@ class HostObjects:
         self._near: dict[tuple[int, int], int] = {}
         self._parts: dict[tuple[int, int], Keyed] = {}
         self._all: Union[tuple[int, int], Key, Seen] = Union()
-        self._last: tuple[View, Table[tuple[int, int], Peer], Table[Key, Seen]] | None = None
+        self._last: tuple[NamespaceView, Table[tuple[int, int], Peer], Table[Key, Seen]] | None = None
 
-    def __call__(self, host: View, peers: Table[tuple[int, int], Peer]) -> Table[Key, Seen]:
+    def __call__(self, host: NamespaceView, peers: Table[tuple[int, int], Peer]) -> Table[Key, Seen]:
         """peers: far ends by the host's number for their namespace, and index."""
         before = self._last
         if before is None or before[0] is not host or before[1] is not peers:
@@ -55,7 +55,7 @@ class HostObjects:
         # The objects of ports and of what sits on a link have its name.
         return changed | {i for i, link in links.items() if link.master in renamed or link.peer in renamed}
 
-    def _make(self, touched: set[int], host: View, peers: Peers) -> None:
+    def _make(self, touched: set[int], host: NamespaceView, peers: Peers) -> None:
         names = _Names(self._links)
         made = {
             (0, ifindex): keyed(near_links(HOST, (self._links[ifindex],), names, peers))

@@ -24,7 +24,7 @@ from reconciler.observe.links import Peers
 from reconciler.observe.records import RecordReader
 from reconciler.observe.sublinks import sublink_objects
 from reconciler.observe.sysctls import AskedSettings
-from reconciler.observe.view import View
+from reconciler.observe.view import NamespaceView
 
 Part = tuple[int, str]
 """Of what was seen: a rank, and whose it is. Of a key that is in several the part with the highest rank counts."""
@@ -34,7 +34,7 @@ class Overlay(Struct, frozen=True, kw_only=True):
     """The namespace of an overlay network. objects: what is in there but for entries, told the far ends of its pairs."""
 
     ns: NsRef
-    seen: View
+    seen: NamespaceView
     objects: Callable[[Peers], Keyed]
 
     def devices(self) -> dict[int, str]:
@@ -61,7 +61,7 @@ class Memory(Struct):
 
     news: Callable[[], bool] | None = None
     is_told: bool = False
-    host: View | None = None
+    host: NamespaceView | None = None
     stale_links: frozenset[int] | None = None
     stale_names: frozenset[str] = frozenset()
     sandboxes: dict[NsRef, Glimpse] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from reconciler.observe.links import Peers, near_links
 from reconciler.observe.memory import Memory, Overlay, Part
 from reconciler.observe.sandboxes import named_namespaces, view
 from reconciler.observe.sysctls import forwarding_sysctls
-from reconciler.observe.view import View
+from reconciler.observe.view import NamespaceView
 
 _NAMED = "netns:"
 _OVERLAY = f"{_NAMED}{OVERLAY_PREFIX}"
@@ -68,11 +68,11 @@ def _overlay(namespaces: Namespaces, ns: NsRef) -> Overlay | None:
     return Overlay(ns=ns, seen=seen, objects=partial(Kept(), partial(_objects, ns, seen, settings)))
 
 
-def _objects(ns: NsRef, seen: View, settings: tuple[Seen, ...], peers: Peers) -> Keyed:
+def _objects(ns: NsRef, seen: NamespaceView, settings: tuple[Seen, ...], peers: Peers) -> Keyed:
     return keyed((*overlay_objects(ns, seen, peers), *settings))
 
 
-def overlay_objects(ns: NsRef, seen: View, peers: Peers) -> Iterator[Seen]:
+def overlay_objects(ns: NsRef, seen: NamespaceView, peers: Peers) -> Iterator[Seen]:
     """Yield everything of ours in such a namespace but for entries, and the foreign links that may be in its way."""
     yield Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True)
     devices, names = seen.vxlans(), seen.names()

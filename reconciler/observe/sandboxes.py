@@ -33,7 +33,7 @@ from reconciler.observe.memory import Memory, Part
 from reconciler.observe.routes import unicast_routes
 from reconciler.observe.sublinks import own_sublinks
 from reconciler.observe.sysctls import sandbox_sysctls
-from reconciler.observe.view import View
+from reconciler.observe.view import NamespaceView
 
 _NAMED = f"{SandboxKind.NETNS}:"
 _OVERLAY = f"{_NAMED}{OVERLAY_PREFIX}"
@@ -42,7 +42,7 @@ _OVERLAY = f"{_NAMED}{OVERLAY_PREFIX}"
 class NearEnds:
     """Our ends of pairs, in the host's namespace and in those of overlay networks: by them the far ends are told."""
 
-    def __init__(self, views: Mapping[NsRef, View]) -> None:
+    def __init__(self, views: Mapping[NsRef, NamespaceView]) -> None:
         self._views = views
         self._ways: defaultdict[tuple[int, int], list[NsRef]] = defaultdict(list)
         for ns, seen in views.items():
@@ -61,10 +61,10 @@ class NearEnds:
         return any((nsid, link.ifindex) in self._views[near].far_ends for near, nsid in numbers)
 
 
-def view(namespaces: Namespaces, ns: NsRef) -> View:
+def view(namespaces: Namespaces, ns: NsRef) -> NamespaceView:
     """Dump links, addresses and routes. Raises SandboxMissing, KernelError."""
     socket = namespaces.socket(ns)
-    return View(
+    return NamespaceView(
         links=tuple(socket.dump(dump_links(), decode_link)),
         addresses=tuple(socket.dump(dump_addresses(), decode_address)),
         routes=tuple(socket.dump(dump_routes(), decode_route)),
@@ -72,8 +72,8 @@ def view(namespaces: Namespaces, ns: NsRef) -> View:
 
 
 def refreshed_view(
-    namespaces: Namespaces, ns: NsRef, known: View, stale_links: Collection[int], stale_names: Collection[str]
-) -> View:
+    namespaces: Namespaces, ns: NsRef, known: NamespaceView, stale_links: Collection[int], stale_names: Collection[str]
+) -> NamespaceView:
     """Return `known` with these links, by index and by name, and all addresses and routes as they are now."""
     socket = namespaces.socket(ns)
     links = {link.ifindex: link for link in known.links}
@@ -84,7 +84,7 @@ def refreshed_view(
     for reply in socket.batch(asked):
         found = (decode_link(answer.buffer, answer.start, answer.end) for answer in reply.answers)
         links.update((link.ifindex, link) for link in found)
-    return View(
+    return NamespaceView(
         links=tuple(links.values()),
         addresses=tuple(socket.dump(dump_addresses(), decode_address)),
         routes=tuple(socket.dump(dump_routes(), decode_route)),
@@ -188,7 +188,7 @@ def _look_into(namespaces: Namespaces, ns: NsRef, asked: frozenset[str], nears: 
     )
 
 
-def _objects(ns: NsRef, seen: View, *, is_ours: bool) -> Iterator[Seen]:
+def _objects(ns: NsRef, seen: NamespaceView, *, is_ours: bool) -> Iterator[Seen]:
     names = seen.names()
     if is_ours:
         yield Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True)
@@ -244,7 +244,7 @@ def _look_for_mark(namespaces: Namespaces, ns: NsRef, inode: int, nears: NearEnd
     )
 
 
-def _claimed(seen: View, nears: NearEnds, numbers: Sequence[tuple[NsRef, int]]) -> View:
+def _claimed(seen: NamespaceView, nears: NearEnds, numbers: Sequence[tuple[NsRef, int]]) -> NamespaceView:
     """Return the view with the far ends of our pairs as ours: whoever is inside may have taken our mark off them."""
     links = (link._replace(group=LINK_GROUP) if nears.is_far_end(link, numbers) else link for link in seen.links)
     return replace(seen, links=tuple(links))

@@ -12,7 +12,7 @@ from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
 from reconciler.kernel.routes import RouteEntry
 
 
-class View(Struct, frozen=True, kw_only=True, dict=True):
+class NamespaceView(Struct, frozen=True, kw_only=True, dict=True):
     """What the kernel says of one namespace."""
 
     links: tuple[Link, ...]

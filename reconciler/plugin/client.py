@@ -19,10 +19,10 @@ from msgspec import Struct, field
 from pydantic import ValidationError
 
 from reconciler.errors import PluginError, PluginMissing, PluginRefused, PluginUnavailable
-from reconciler.http.client_protocol import Answer, AnswerTooLong, BadAnswer, Request
+from reconciler.http.client_protocol import AnswerTooLong, BadResponse, Request, Response
 from reconciler.http.connection import Connection, Origin
-from reconciler.plugin.discovery import PluginAddress, find_plugin, tls_context
-from reconciler.plugin.messages import ActivateReply, CapabilitiesReply, IpamCapabilitiesReply, Reply, faults_of
+from reconciler.plugin.discovery import PluginLocation, find_plugin, tls_context
+from reconciler.plugin.messages import ActivateReply, CapabilitiesReply, IpamCapabilitiesReply, PluginReply, faults_of
 from reconciler.records.faults import shown
 
 ACCEPT: Final = "application/vnd.docker.plugins.v1.2+json"
@@ -41,7 +41,7 @@ _INTRODUCTION_S_MAX: Final = 5.0
 _INTRODUCTIONS: Final = ("Plugin.Activate", "NetworkDriver.GetCapabilities", "IpamDriver.GetCapabilities")
 """Calls that say nothing of whether the plugin does its work."""
 
-R = TypeVar("R", bound=Reply)
+R = TypeVar("R", bound=PluginReply)
 
 
 class Interface(StrEnum):
@@ -151,7 +151,7 @@ class Plugins(Struct, kw_only=True):
         except PluginMissing:
             self._known[plugin] = _Known()
             raise
-        except (OSError, BadAnswer) as error:
+        except (OSError, BadResponse) as error:
             raise self._failed(plugin, f"{path} failed: {_reason(error)}", self.clock() - began) from error
         if path not in _INTRODUCTIONS:
             known.failures = 0
@@ -169,12 +169,12 @@ class Plugins(Struct, kw_only=True):
         return PluginUnavailable(f"plugin {plugin!r}: {reason}")
 
 
-def _read(plugin: str, path: str, reply: Answer, answer: type[R]) -> R:
+def _read(plugin: str, path: str, reply: Response, answer: type[R]) -> R:
     if reply.status != HTTPStatus.OK:
         text = f"plugin {plugin!r}: {path} answered {reply.status}{_told(reply.body)}"
         raise NotImplementedByPlugin(text) if reply.status == HTTPStatus.NOT_FOUND else PluginRefused(text)
     try:
-        told = Reply.model_validate_json(reply.body)
+        told = PluginReply.model_validate_json(reply.body)
         if told.error or told.ipam_error:
             raise PluginRefused(f"plugin {plugin!r}: {path}: {shown(told.error or told.ipam_error)}")
         return answer.model_validate_json(reply.body)
@@ -185,7 +185,7 @@ def _read(plugin: str, path: str, reply: Answer, answer: type[R]) -> R:
 def _told(body: bytes | bytearray) -> str:
     """Return the error that an answer carries: as JSON member, or its raw text."""
     try:
-        found = Reply.model_validate_json(body)
+        found = PluginReply.model_validate_json(body)
         text = found.error or found.ipam_error
     except ValidationError:
         text = body[:REPLY_BYTES_MAX].decode(errors="replace")
@@ -195,13 +195,15 @@ def _told(body: bytes | bytearray) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, BadAnswer):
+    if isinstance(error, BadResponse):
         return f"no whole HTTP answer: {error}"
     return shown(str(error)) or type(error).__name__
 
 
-def _post(address: PluginAddress, path: str, body: bytes, deadline: float, clock: Callable[[], float]) -> Answer | None:
-    """Send one request on a connection of its own; None for an answer over REPLY_BYTES_MAX. Raises OSError, BadAnswer."""
+def _post(
+    address: PluginLocation, path: str, body: bytes, deadline: float, clock: Callable[[], float]
+) -> Response | None:
+    """Send one request on a connection of its own; None for an answer over REPLY_BYTES_MAX. Raises OSError, BadResponse."""
     request = Request(method="POST", target=f"/{path}", headers={"Accept": ACCEPT}, body=body)
     tls = tls_context(address.tls) if address.tls else None
     origin = Origin(name="plugin.localhost", unix=address.path, host=address.host, port=address.port, tls=tls)

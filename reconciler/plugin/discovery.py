@@ -26,7 +26,7 @@ _TCP: Final = ("tcp", "http", "https")
 _MISSING: Final = (FileNotFoundError, NotADirectoryError)
 
 
-class PluginAddress(Struct, frozen=True, kw_only=True):
+class PluginLocation(Struct, frozen=True, kw_only=True):
     """Where a plugin listens. path: of its Unix socket, "" when it is reached by TCP. tls: None for none."""
 
     path: str = ""
@@ -38,7 +38,7 @@ class PluginAddress(Struct, frozen=True, kw_only=True):
         return f"unix://{self.path}" if self.path else f"tcp://{self.host}:{self.port}"
 
 
-def find_plugin(name: str, root: Path) -> PluginAddress:
+def find_plugin(name: str, root: Path) -> PluginLocation:
     """Look a plugin up below `root`, on a host that is `/`. Looks anew each time: plugins come and go.
 
     Raises PluginMissing, PluginError for a file that is found and cannot be used.
@@ -47,7 +47,7 @@ def find_plugin(name: str, root: Path) -> PluginAddress:
         raise PluginError(f"{name[:NAME_MAX]!r} is no name of a plugin")
     for socket in _places(root / _SOCKETS, name, ".sock"):
         if _is_socket(socket):
-            return PluginAddress(path=str(socket))
+            return PluginLocation(path=str(socket))
     for folder in _SPECS:
         for suffix in (".spec", ".json"):
             for file in _places(root / folder, name, suffix):
@@ -101,7 +101,7 @@ def _text(path: Path) -> str | None:
         raise PluginError(f"{path}: {cause.strerror}") from cause
 
 
-def _from_json(file: Path, text: str) -> PluginAddress:
+def _from_json(file: Path, text: str) -> PluginLocation:
     try:
         spec = PluginSpec.model_validate_json(text)
     except ValidationError as error:
@@ -109,14 +109,14 @@ def _from_json(file: Path, text: str) -> PluginAddress:
     return _parsed(file, spec.addr, spec.tls)
 
 
-def _parsed(file: Path, url: str, tls: TlsConfig | None = None) -> PluginAddress:
+def _parsed(file: Path, url: str, tls: TlsConfig | None = None) -> PluginLocation:
     try:
         parts = urlsplit(url)
         if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
-            return PluginAddress(path=parts.path)
+            return PluginLocation(path=parts.path)
         if parts.scheme in _TCP and parts.hostname and parts.port and parts.path in ("", "/"):
             tls = tls or (TlsConfig() if parts.scheme == "https" else None)
-            return PluginAddress(host=parts.hostname, port=parts.port, tls=tls)
+            return PluginLocation(host=parts.hostname, port=parts.port, tls=tls)
     except ValueError:
         pass
     raise PluginError(f"{file}: expected unix:///PATH or tcp://HOST:PORT")

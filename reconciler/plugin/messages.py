@@ -25,7 +25,7 @@ _FAULTS_SHOWN: Final = 3
 T = TypeVar("T")
 
 
-class Reply(BaseModel):
+class PluginReply(BaseModel):
     """An answer. error: by network plugins `Err`, by IPAM plugins `Error`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, arbitrary_types_allowed=True, defer_build=True)
@@ -128,32 +128,32 @@ _Mac = Annotated[str | None, _parsed(_mac, "a unicast MAC address")]
 _LinkName = Annotated[str | None, _parsed(_link_name, "a link name")]
 
 
-class ActivateReply(Reply):
+class ActivateReply(PluginReply):
     implements: Annotated[list[str], Field(alias="Implements", max_length=64)] = []
 
 
-class CapabilitiesReply(Reply):
+class CapabilitiesReply(PluginReply):
     scope: Annotated[str, Field(alias="Scope")] = ""
     connectivity_scope: Annotated[str, Field(alias="ConnectivityScope")] = ""
     is_gateway_checker: Annotated[bool, Field(alias="GwAllocChecker")] = False
 
 
-class GwAllocCheckReply(Reply):
+class GwAllocCheckReply(PluginReply):
     is_ipv4_skipped: Annotated[bool, Field(alias="SkipIPv4")] = False
     is_ipv6_skipped: Annotated[bool, Field(alias="SkipIPv6")] = False
 
 
-class EndpointInterface(Reply):
+class EndpointInterface(PluginReply):
     ipv4: Annotated[_Ipv4Cidr, Field(alias="Address")] = None
     ipv6: Annotated[_Ipv6Cidr, Field(alias="AddressIPv6")] = None
     mac: Annotated[_Mac, Field(alias="MacAddress")] = None
 
 
-class CreateEndpointReply(Reply):
+class CreateEndpointReply(PluginReply):
     interface: Annotated[EndpointInterface, Field(alias="Interface", default_factory=EndpointInterface)]
 
 
-class InterfaceName(Reply):
+class InterfaceName(PluginReply):
     src_name: Annotated[_LinkName, Field(alias="SrcName")] = None
     dst_prefix: Annotated[_LinkPrefix, Field(alias="DstPrefix")] = None
     dst_name: Annotated[_LinkName, Field(alias="DstName")] = None
@@ -169,7 +169,7 @@ _VIA: Final = 0
 _ON_LINK: Final = 1
 
 
-class RouteReply(Reply):
+class RouteReply(PluginReply):
     destination: Annotated[_Network, Field(alias="Destination")] = None
     kind: Annotated[int, PlainValidator(_route_type), Field(alias="RouteType")] = _VIA
     next_hop: Annotated[_Address, Field(alias="NextHop")] = None
@@ -187,7 +187,7 @@ class RouteReply(Reply):
         return self.kind == _ON_LINK
 
 
-class JoinReply(Reply):
+class JoinReply(PluginReply):
     interface_name: Annotated[InterfaceName, Field(alias="InterfaceName", default_factory=InterfaceName)]
     gateway_ipv4: Annotated[_Ipv4, Field(alias="Gateway")] = None
     gateway_ipv6: Annotated[_Ipv6, Field(alias="GatewayIPv6")] = None
@@ -195,38 +195,38 @@ class JoinReply(Reply):
     is_gateway_service_disabled: Annotated[bool, Field(alias="DisableGatewayService")] = False
 
 
-class OperInfoReply(Reply):
+class OperInfoReply(PluginReply):
     value: Annotated[dict[str, Any], Field(alias="Value", max_length=64)] = {}
 
 
-class IpamCapabilitiesReply(Reply):
+class IpamCapabilitiesReply(PluginReply):
     needs_mac: Annotated[bool, Field(alias="RequiresMACAddress")] = False
     needs_replay: Annotated[bool, Field(alias="RequiresRequestReplay")] = False
 
 
-class AddressSpacesReply(Reply):
+class AddressSpacesReply(PluginReply):
     local: Annotated[str, Field(alias="LocalDefaultAddressSpace", max_length=_ID_MAX)] = ""
     global_: Annotated[str, Field(alias="GlobalDefaultAddressSpace", max_length=_ID_MAX)] = ""
 
 
-class RequestPoolReply(Reply):
+class RequestPoolReply(PluginReply):
     pool_id: Annotated[str, Field(alias="PoolID", min_length=1, max_length=_ID_MAX)]
     pool: Annotated[IPNetwork, _parsed(_pool, "a network in CIDR notation"), Field(alias="Pool")]
     data: Annotated[dict[str, Any], Field(alias="Data", max_length=64)] = {}
 
 
-class RequestAddressReply(Reply):
+class RequestAddressReply(PluginReply):
     address: Annotated[_Cidr, Field(alias="Address")] = None
 
 
-class TlsConfig(Reply):
+class TlsConfig(PluginReply):
     is_insecure: Annotated[bool, Field(alias="InsecureSkipVerify")] = False
     ca_file: Annotated[str, Field(alias="CAFile")] = ""
     cert_file: Annotated[str, Field(alias="CertFile")] = ""
     key_file: Annotated[str, Field(alias="KeyFile")] = ""
 
 
-class PluginSpec(Reply):
+class PluginSpec(PluginReply):
     """A .json file that says where a plugin is."""
 
     addr: Annotated[str, Field(alias="Addr")]

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from reconciler.model.objects import IPAddress
 from reconciler.reach.members import Members
-from reconciler.reach.places import Clients, Place, Server, Some
+from reconciler.reach.places import Clients, ReachPlace, Server, Some
 from reconciler.reach.reachability import Bits
 
 
@@ -19,22 +19,24 @@ class Askers(Struct, frozen=True, kw_only=True, dict=True):
 
     who: Members
 
-    def _neighbours(self, address: IPAddress, places: tuple[Place, ...], server: Server | None) -> Iterator[Clients]:
+    def _neighbours(
+        self, address: IPAddress, places: tuple[ReachPlace, ...], server: Server | None
+    ) -> Iterator[Clients]:
         """Yield those with an address in a subnet that this one is in, by the first such place that they are in."""
         nearest = ((place, self.who.near[place]) for place in places) if len(places) < 2 else self._by_first(places)
         for place, bits in nearest:
             relation = server.relation(place) if server is not None else ""
             yield Clients(("near", self.who.traits[place.network], place.gateway == address, relation), bits)
 
-    def _places_at(self, address: IPAddress) -> Iterator[Place]:
+    def _places_at(self, address: IPAddress) -> Iterator[ReachPlace]:
         number, bits = int(address), address.max_prefixlen
         for length in self._lengths:
             yield from self._places_of.get((length, number >> bits - length), ())
 
     @cached_property
-    def _places_of(self) -> dict[tuple[int, int], list[Place]]:
+    def _places_of(self) -> dict[tuple[int, int], list[ReachPlace]]:
         """Return by prefix length and prefix."""
-        found: dict[tuple[int, int], list[Place]] = defaultdict(list)
+        found: dict[tuple[int, int], list[ReachPlace]] = defaultdict(list)
         for place in self.who.near:
             net = place.subnet
             found[net.prefixlen, int(net.network_address) >> net.max_prefixlen - net.prefixlen].append(place)
@@ -44,11 +46,11 @@ class Askers(Struct, frozen=True, kw_only=True, dict=True):
     def _lengths(self) -> tuple[int, ...]:
         return tuple(sorted({length for length, _ in self._places_of}))
 
-    def _by_first(self, places: tuple[Place, ...]) -> tuple[tuple[Place, Bits], ...]:
+    def _by_first(self, places: tuple[ReachPlace, ...]) -> tuple[tuple[ReachPlace, Bits], ...]:
         known = self._firsts.get(places)
         if known is not None:
             return known
-        found: dict[Place, Bits] = {}
+        found: dict[ReachPlace, Bits] = {}
         for bit, order in self._order:
             first = next((place for place in order if place in places), None)
             if first is not None:
@@ -56,13 +58,13 @@ class Askers(Struct, frozen=True, kw_only=True, dict=True):
         return self._firsts.setdefault(places, tuple(found.items()))
 
     @cached_property
-    def _firsts(self) -> dict[tuple[Place, ...], tuple[tuple[Place, Bits], ...]]:
+    def _firsts(self) -> dict[tuple[ReachPlace, ...], tuple[tuple[ReachPlace, Bits], ...]]:
         return {}
 
     @cached_property
-    def _order(self) -> tuple[tuple[Bits, tuple[Place, ...]], ...]:
+    def _order(self) -> tuple[tuple[Bits, tuple[ReachPlace, ...]], ...]:
         """Return of each that may be a neighbour here where it is, in the order in which it looks."""
-        found: dict[Bits, tuple[Place, ...]] = {}
+        found: dict[Bits, tuple[ReachPlace, ...]] = {}
         for site in self.who.walk.sites.values():
             for member in self.who.of(site, site.networks.keys() & self.who.site.networks.keys()):
                 found[member.bit] = (*found.get(member.bit, ()), member.place)
@@ -99,7 +101,7 @@ class Askers(Struct, frozen=True, kw_only=True, dict=True):
     def _known(self) -> dict[Hashable, tuple[Clients, ...]]:
         return {}
 
-    def _found(self, address: IPAddress, places: tuple[Place, ...], server: Server | None) -> Iterator[Clients]:
+    def _found(self, address: IPAddress, places: tuple[ReachPlace, ...], server: Server | None) -> Iterator[Clients]:
         near: Bits = 0
         for clients in self._neighbours(address, places, server):
             near |= clients.bits

@@ -19,8 +19,8 @@ from reconciler.reach.reachability import (
     ANY,
     ICMP,
     Bits,
+    FlowQuestion,
     Manner,
-    Question,
     Reachability,
     Service,
     Target,
@@ -28,7 +28,7 @@ from reconciler.reach.reachability import (
 )
 from reconciler.reach.site import Site
 from reconciler.reach.stand_ins import OF_HOST, OUTSIDE, with_stand_ins
-from reconciler.reach.values import Answer, Packet, Party, PartyKind
+from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer
 from reconciler.reach.walk import Walk
 
 _UNPUBLISHED: Final = 0
@@ -47,7 +47,7 @@ def reachability(walk: Walk) -> Reachability:
     parties = tuple(sorted({*chain.from_iterable(own.values())}))
     index = {party: number for number, party in enumerate(parties)}
     cells: dict[Target, _Ways] = {}
-    asked: dict[Target, list[Question]] = defaultdict(list)
+    asked: dict[Target, list[FlowQuestion]] = defaultdict(list)
     for name, site in walk.sites.items():
         for version in (4, 6):
             who = Members(walk=walk, site=site, version=version, parties=parties, own=own[name], index=index)
@@ -77,7 +77,7 @@ class _Family(Struct, frozen=True, kw_only=True, dict=True):
     who: Members
     clients: Askers
 
-    def all(self) -> Iterator[tuple[Target, Question, _Ways]]:
+    def all(self) -> Iterator[tuple[Target, FlowQuestion, _Ways]]:
         yield self._to_outside()
         yield from self._to_host()
         for member in self.who.members:
@@ -98,7 +98,12 @@ class _Family(Struct, frozen=True, kw_only=True, dict=True):
         return {}
 
     def _ways(
-        self, target: Party, server: Server | None, question: Question, probe: Hashable, clients: tuple[Clients, ...]
+        self,
+        target: Party,
+        server: Server | None,
+        question: FlowQuestion,
+        probe: Hashable,
+        clients: tuple[Clients, ...],
     ) -> _Ways:
         server_kind = server.kind if server is not None else target.kind
         known = self._found.get((server_kind, id(clients), probe))
@@ -123,7 +128,7 @@ class _Family(Struct, frozen=True, kw_only=True, dict=True):
         return ways
 
     def _manner(
-        self, target: Party, server: Server | None, question: Question, client: Party, at: IPAddress | None
+        self, target: Party, server: Server | None, question: FlowQuestion, client: Party, at: IPAddress | None
     ) -> Manner | None:
         address = question.address if question.address is not None else at
         assert address is not None
@@ -133,38 +138,38 @@ class _Family(Struct, frozen=True, kw_only=True, dict=True):
 
     # --- flows
 
-    def _to_outside(self) -> tuple[Target, Question, _Ways]:
+    def _to_outside(self) -> tuple[Target, FlowQuestion, _Ways]:
         target = Party(PartyKind.OUTSIDE, self.who.site.name)
-        question = Question(OUTSIDE[self.who.version], "tcp", _UNPUBLISHED)
+        question = FlowQuestion(OUTSIDE[self.who.version], "tcp", _UNPUBLISHED)
         mine = [each for each in self.clients.of(OUTSIDE[self.who.version], None) if each not in self.who.outsides]
         ways = self._ways(target, None, question, "", (*mine, self.who.host))
         return Target(target, Service(self.who.version)), question, ways
 
-    def _to_host(self) -> Iterator[tuple[Target, Question, _Ways]]:
+    def _to_host(self) -> Iterator[tuple[Target, FlowQuestion, _Ways]]:
         target = Party(PartyKind.HOST, self.who.site.name)
-        at_own = Question(OF_HOST[self.who.version], "tcp", _UNPUBLISHED)
-        at_gateway = Question(None, "tcp", _UNPUBLISHED)
+        at_own = FlowQuestion(OF_HOST[self.who.version], "tcp", _UNPUBLISHED)
+        at_gateway = FlowQuestion(None, "tcp", _UNPUBLISHED)
         own = self._ways(target, None, at_own, "own", self.clients.of(OF_HOST[self.who.version], None))
         by_gateway = tuple(self.clients.from_afar(self.who.with_gateway, None))
         near = self._ways(target, None, at_gateway, "gateway", by_gateway)
         yield Target(target, Service(self.who.version)), at_own, own
         yield Target(target, Service(self.who.version)), at_gateway, near
 
-    def _to_member(self, member: Member) -> Iterator[tuple[Target, Question, _Ways]]:
+    def _to_member(self, member: Member) -> Iterator[tuple[Target, FlowQuestion, _Ways]]:
         """Yield flows to an address of its own: whatever is asked, pings, ports that are published or linked to."""
         target, server = self.who.site.party(member.attachment), self.who.server(member)
         address = member.address
         clients = self._with_host(self.clients.of(address, server))
-        question = Question(address, "tcp", _UNPUBLISHED)
+        question = FlowQuestion(address, "tcp", _UNPUBLISHED)
         always = self._ways(target, server, question, ANY, clients)
         yield Target(target, Service(self.who.version)), question, always
-        question = Question(address, ICMP, _UNPUBLISHED)
+        question = FlowQuestion(address, ICMP, _UNPUBLISHED)
         pings = self._ways(target, server, question, ICMP, clients)
         yield Target(target, Service(self.who.version, ICMP)), question, _beyond(pings, always)
         linked = self._linked.get(address, ())
         rest = _without(clients, (bit for bit, _ in linked))
         for protocol, port in sorted(self._targets(member)):
-            question = Question(address, protocol, port)
+            question = FlowQuestion(address, protocol, port)
             is_routed, is_mapped = (
                 self.who.site.publication_of(address, protocol, port, is_translated=each) is not None
                 for each in (False, True)
@@ -174,7 +179,7 @@ class _Family(Struct, frozen=True, kw_only=True, dict=True):
             ways = self._ways(target, server, question, (is_routed, is_mapped), who)
             yield Target(target, Service(self.who.version, protocol, (port, port))), question, _beyond(ways, always)
         for bit, (first, last, protocol) in linked:
-            question = Question(address, protocol, first)
+            question = FlowQuestion(address, protocol, first)
             who = (Clients((bit, address, first, protocol), bit),)
             ways = self._ways(target, server, question, "linked", who)
             yield Target(target, Service(self.who.version, protocol, (first, last))), question, _beyond(ways, always)
@@ -201,14 +206,14 @@ class _Family(Struct, frozen=True, kw_only=True, dict=True):
                     found[address] += [(bit, ports) for ports in link.ports]
         return found
 
-    def _published(self, member: Member, binding: PortBinding) -> tuple[Target, Question, _Ways]:
+    def _published(self, member: Member, binding: PortBinding) -> tuple[Target, FlowQuestion, _Ways]:
         """Return flows by an address of the host; where all of them are published, also by the gateway of one's own network."""
         target, server = self.who.site.party(member.attachment), self.who.server(member)
         is_everywhere = binding.host_ip.is_unspecified
         address = OF_HOST[self.who.version] if is_everywhere else binding.host_ip
         found = self.who.site.published(address, binding.protocol, binding.host_port)
         probe = ("published", found is not None and found.binding == binding, is_everywhere)
-        question = Question(None if is_everywhere else address, binding.protocol, binding.host_port)
+        question = FlowQuestion(None if is_everywhere else address, binding.protocol, binding.host_port)
         ways = self._ways(target, server, question, probe, self._askers_of(binding, address, server))
         service = Service(
             self.who.version,
@@ -235,7 +240,7 @@ class _Family(Struct, frozen=True, kw_only=True, dict=True):
         return {}
 
 
-def manner_of(walk: Walk, answer: Answer, packet: Packet, target: Party, network: str | None) -> Manner | None:
+def manner_of(walk: Walk, answer: ReachAnswer, packet: Packet, target: Party, network: str | None) -> Manner | None:
     """Return as whom the target sees the client; None when somebody else answers, or nobody. network: the target's, asked on."""
     if not answer.is_known:
         return Manner.UNKNOWN

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork
-from reconciler.reach.places import Clients, Member, Place, Server, Some, WayOut
+from reconciler.reach.places import Clients, Member, ReachPlace, Server, Some, WayOut
 from reconciler.reach.reachability import Bits
 from reconciler.reach.site import Site, gateway_of, interface_of, way_out
 from reconciler.reach.values import Party, PartyKind
@@ -54,21 +54,21 @@ class Members(Struct, frozen=True, kw_only=True, dict=True):
                     place = self._place(endpoint.network, interface)
                     yield Member(attachment, endpoint, interface.ip, place, bit)
 
-    def _place(self, network: str, interface: IPInterface) -> Place:
+    def _place(self, network: str, interface: IPInterface) -> ReachPlace:
         known = self._interned.get((network, interface.network))
         if known is None:
             wanted = self.site.networks[network]
             gateway = self.site.gateway(wanted, interface.ip) if wanted.is_bridged and wanted.ns == HOST else None
-            known = self._interned[network, interface.network] = Place(network, interface.network, gateway)
+            known = self._interned[network, interface.network] = ReachPlace(network, interface.network, gateway)
         return known
 
     @cached_property
-    def _interned(self) -> dict[tuple[str, IPNetwork], Place]:
+    def _interned(self) -> dict[tuple[str, IPNetwork], ReachPlace]:
         return {}
 
     @cached_property
-    def near(self) -> dict[Place, Bits]:
-        found: dict[Place, Bits] = defaultdict(int)
+    def near(self) -> dict[ReachPlace, Bits]:
+        found: dict[ReachPlace, Bits] = defaultdict(int)
         for members in self._known.values():
             for member in members:
                 found[member.place] |= member.bit
@@ -89,12 +89,12 @@ class Members(Struct, frozen=True, kw_only=True, dict=True):
         return way_out(member.attachment, self.site.networks, self.version) is member.endpoint
 
     def _by_way(self, members: Iterable[tuple[Member, IPAddress | None]]) -> Some:
-        found: dict[tuple[Place, IPAddress | None], Bits] = defaultdict(int)
+        found: dict[tuple[ReachPlace, IPAddress | None], Bits] = defaultdict(int)
         for member, gateway in members:
             found[member.place, gateway] |= member.bit
         return Some((WayOut(*way), self._kind(*way), bits) for way, bits in found.items())
 
-    def _kind(self, place: Place, gateway: IPAddress | None) -> int:
+    def _kind(self, place: ReachPlace, gateway: IPAddress | None) -> int:
         """Number what answers to those depend on who come by a gateway."""
         return self._number((self.traits[place.network], gateway is not None and gateway == place.gateway))
 
@@ -152,7 +152,7 @@ class Members(Struct, frozen=True, kw_only=True, dict=True):
         return {net: tuple(each) for net, each in found.items()}
 
     @cached_property
-    def _awkward(self) -> frozenset[Place]:
+    def _awkward(self) -> frozenset[ReachPlace]:
         """Return where a subnet meets another, or has an address that packets of elsewhere come with: nobody is alike there."""
         options = (network.wanted.bridge_options for network in self.site.networks.values())
         sources = {*(each.source_address(self.version) for each in options), *self.site.addresses} - {None}
@@ -191,7 +191,7 @@ class Members(Struct, frozen=True, kw_only=True, dict=True):
         return found
 
     @cached_property
-    def _servers(self) -> dict[tuple[str, Place], Server]:
+    def _servers(self) -> dict[tuple[str, ReachPlace], Server]:
         return {}
 
     @cached_property

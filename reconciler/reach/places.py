@@ -13,7 +13,7 @@ from reconciler.model.objects import IPAddress, IPNetwork
 from reconciler.reach.reachability import Bits
 
 
-class Place(Struct, frozen=True, eq=False):
+class ReachPlace(Struct, frozen=True, eq=False):
     """A subnet of a network. gateway: the host's own address there. There is one value for each."""
 
     network: str
@@ -24,7 +24,7 @@ class Place(Struct, frozen=True, eq=False):
 class WayOut(Struct, frozen=True, eq=False):
     """By which gateway of a place some come to the host."""
 
-    place: Place
+    place: ReachPlace
     gateway: IPAddress | None
 
 
@@ -32,7 +32,7 @@ class Member(NamedTuple):
     attachment: DesiredAttachment
     endpoint: DesiredEndpoint
     address: IPAddress
-    place: Place
+    place: ReachPlace
     bit: Bits
 
 
@@ -56,13 +56,13 @@ class Server(Struct, frozen=True, kw_only=True):
 
     member: Member
     default: str
-    places: frozenset[Place]
+    places: frozenset[ReachPlace]
     networks: frozenset[str]
     kind: Hashable
     alike: int
     exactly: str
 
-    def relation(self, place: Place) -> Hashable:
+    def relation(self, place: ReachPlace) -> Hashable:
         network = place.network
         is_same = network == self.member.endpoint.network
         return is_same, network == self.default, place in self.places, network in self.networks, self.exactly

@@ -11,7 +11,7 @@ from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress
 from reconciler.model.words import before_port
 from reconciler.reach.site import Site, interface_of
-from reconciler.reach.values import Answer, Packet, Party, PartyKind
+from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer
 from reconciler.reach.walk import Walk
 
 
@@ -20,7 +20,7 @@ class Probe(Struct, frozen=True, kw_only=True):
 
     packet: Packet
     server: Party
-    answer: Answer
+    answer: ReachAnswer
 
     @property
     def is_expected(self) -> bool:

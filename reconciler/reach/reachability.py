@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from reconciler.model.objects import IPAddress
 from reconciler.reach.stand_ins import OF_HOST
-from reconciler.reach.values import Answer, Packet, Party, PartyKind, refused
+from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer, refused
 from reconciler.reach.walk import Walk
 
 ANY: Final = "any"
@@ -58,7 +58,7 @@ Cell = tuple[Target, Manner, Bits, Manner | None]
 """What some clients reach and how, and how before."""
 
 
-class Question(Struct, frozen=True):
+class FlowQuestion(Struct, frozen=True):
     """How a target is asked for. address None: at whatever address of the host."""
 
     address: IPAddress | None
@@ -90,14 +90,14 @@ class Reachability(Struct, frozen=True, kw_only=True, dict=True):
     walk: Walk
     parties: tuple[Party, ...]
     cells: Mapping[Target, Mapping[Manner, Bits]]
-    asked: Mapping[Target, tuple[Question, ...]]
+    asked: Mapping[Target, tuple[FlowQuestion, ...]]
 
     def flows(self) -> tuple[Flow, ...]:
         """Return all that is possible, servers that the same clients reach alike put together."""
         cells = ((target, manner, bits, None) for target, ways in self.cells.items() for manner, bits in ways.items())
         return grouped(self.parties, cells)
 
-    def reasons(self, client: Party, target: Target) -> Answer:
+    def reasons(self, client: Party, target: Target) -> ReachAnswer:
         """Return why a client reaches a target, or does not. The target must be one of `asked`."""
         answers = [self.walk.ask(packet) for packet in self.packets(client, target)]
         nowhere = refused(f"{client} of {client.host} shares no network with {target.server} of {target.server.host}")

@@ -47,7 +47,7 @@ class Step(Struct, frozen=True):
     unit: Unit | None = None
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class ReachAnswer(Struct, frozen=True, kw_only=True):
     """Who answers, None for nobody; steps: the way there, the last one says why it ends.
 
     seen_as: the client's address as the server sees it; None where it is one of the host's own addresses that no spec names.
@@ -59,13 +59,13 @@ class Answer(Struct, frozen=True, kw_only=True):
     seen_as: IPAddress | None = None
     is_known: bool = True
 
-    def after(self, *steps: Step) -> Answer:
+    def after(self, *steps: Step) -> ReachAnswer:
         return replace(self, steps=(*steps, *self.steps))
 
 
-def refused(text: str, unit: Unit | None = None) -> Answer:
-    return Answer(server=None, steps=(Step(text, unit),))
+def refused(text: str, unit: Unit | None = None) -> ReachAnswer:
+    return ReachAnswer(server=None, steps=(Step(text, unit),))
 
 
-def not_known(text: str, unit: Unit | None = None) -> Answer:
-    return Answer(server=None, steps=(Step(text, unit),), is_known=False)
+def not_known(text: str, unit: Unit | None = None) -> ReachAnswer:
+    return ReachAnswer(server=None, steps=(Step(text, unit),), is_known=False)

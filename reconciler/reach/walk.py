@@ -24,7 +24,7 @@ from reconciler.reach.site import (
     is_translated,
     way_out,
 )
-from reconciler.reach.values import Answer, Packet, Party, PartyKind, Step, not_known, refused
+from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer, Step, not_known, refused
 
 _LOOPBACK_6: Final = IPv6Address(1)
 
@@ -43,7 +43,7 @@ class Walk(Struct, frozen=True, kw_only=True):
 
     sites: Mapping[str, Site]
 
-    def ask(self, packet: Packet) -> Answer:
+    def ask(self, packet: Packet) -> ReachAnswer:
         """Return who answers a packet, and why."""
         site = self.sites[packet.client.host]
         match packet.client.kind:
@@ -58,10 +58,10 @@ class Walk(Struct, frozen=True, kw_only=True):
 
     # --- out of a sandbox
 
-    def _from_attachment(self, site: Site, packet: Packet, attachment: DesiredAttachment) -> Answer:
+    def _from_attachment(self, site: Site, packet: Packet, attachment: DesiredAttachment) -> ReachAnswer:
         version = packet.version
         if packet.address.is_loopback or packet.address in _addresses(attachment):
-            return Answer(server=packet.client, seen_as=packet.address, steps=(Step("an address of its own"),))
+            return ReachAnswer(server=packet.client, seen_as=packet.address, steps=(Step("an address of its own"),))
         for endpoint in attachment.endpoints:
             interface = interface_of(endpoint, version)
             if interface is not None and packet.address in interface.network:
@@ -72,7 +72,7 @@ class Walk(Struct, frozen=True, kw_only=True):
         text = f"{attachment.name} has no IPv{version} default route: none of its networks leads outside"
         return refused(text, attachment.unit)
 
-    def _neighbour(self, site: Site, packet: Packet, endpoint: DesiredEndpoint) -> Answer:
+    def _neighbour(self, site: Site, packet: Packet, endpoint: DesiredEndpoint) -> ReachAnswer:
         """To an address of a subnet that the client is on."""
         network = site.networks[endpoint.network]
         if network.wanted.traits.is_plugin:
@@ -89,7 +89,7 @@ class Walk(Struct, frozen=True, kw_only=True):
         if obstacle is not None:
             return refused(obstacle, network.unit)
         step = Step(f"both are on {network.name}", network.unit)
-        return Answer(server=server, seen_as=interface.ip, steps=(step,))
+        return ReachAnswer(server=server, seen_as=interface.ip, steps=(step,))
 
     def _member(self, site: Site, network: DesiredNetwork, address: IPAddress) -> Party | None:
         """Return who has an address on a network, on whatever host when hosts share the network."""
@@ -127,7 +127,7 @@ class Walk(Struct, frozen=True, kw_only=True):
             if source in _addresses(client)
         )
 
-    def _by_default(self, site: Site, packet: Packet, endpoint: DesiredEndpoint) -> Answer:
+    def _by_default(self, site: Site, packet: Packet, endpoint: DesiredEndpoint) -> ReachAnswer:
         """By the default route, which leads through `endpoint`."""
         network, source = site.networks[endpoint.network], interface_of(endpoint, packet.version)
         assert source is not None
@@ -145,16 +145,16 @@ class Walk(Struct, frozen=True, kw_only=True):
             return self._to_host(site, arrival).after(step)
         return self._forwarded(site, arrival).after(step)
 
-    def _on_parent(self, site: Site, packet: Packet, network: DesiredNetwork, source: IPAddress) -> Answer:
+    def _on_parent(self, site: Site, packet: Packet, network: DesiredNetwork, source: IPAddress) -> ReachAnswer:
         """To whoever has the address beyond the link that a macvlan or ipvlan network sits on; nobody elsewhere."""
         if network.wanted.sublink is None or not network.wanted.leads_outside:
             return refused(f"nobody on {network.name} has {packet.address}", network.unit)
         step = Step(f"beyond {network.wanted.sublink.parent}, with its own address", network.unit)
-        return Answer(server=Party(PartyKind.OUTSIDE, site.name), seen_as=source, steps=(step,))
+        return ReachAnswer(server=Party(PartyKind.OUTSIDE, site.name), seen_as=source, steps=(step,))
 
     # --- from the host, from outside
 
-    def _from_host(self, site: Site, packet: Packet) -> Answer:
+    def _from_host(self, site: Site, packet: Packet) -> ReachAnswer:
         if packet.address.is_loopback or site.has(packet.address):
             return self._to_host(site, _Arrival(packet=packet, source=packet.address))
         network = site.network_at(packet.address)
@@ -164,9 +164,9 @@ class Walk(Struct, frozen=True, kw_only=True):
         found = site.holder(network.name, packet.address)
         if found is None:
             return refused(f"nobody on {network.name} has {packet.address}", network.unit).after(step)
-        return Answer(server=site.party(found[0]), seen_as=site.gateway(network, packet.address), steps=(step,))
+        return ReachAnswer(server=site.party(found[0]), seen_as=site.gateway(network, packet.address), steps=(step,))
 
-    def _from_outside(self, site: Site, packet: Packet) -> Answer:
+    def _from_outside(self, site: Site, packet: Packet) -> ReachAnswer:
         arrival = _Arrival(packet=packet, source=None)
         if site.has(packet.address):
             return self._to_host(site, arrival)
@@ -174,18 +174,20 @@ class Walk(Struct, frozen=True, kw_only=True):
             found = site.holder(network.name, packet.address)
             if found is not None and packet.client.name in ("", parent):
                 step = Step(f"whoever is beyond {parent} reaches those on {network.name}", network.unit)
-                return Answer(server=site.party(found[0]), steps=(step,))
+                return ReachAnswer(server=site.party(found[0]), steps=(step,))
         return self._forwarded(site, arrival)
 
     # --- at the host
 
-    def _to_host(self, site: Site, arrival: _Arrival) -> Answer:
+    def _to_host(self, site: Site, arrival: _Arrival) -> ReachAnswer:
         """To an address of the host: to whom it is published, else to the host itself."""
         packet = arrival.packet
         found = None if packet.address == _LOOPBACK_6 else site.published(packet.address, packet.protocol, packet.port)
         if found is None:
             step = Step("published to nobody: the host answers itself")
-            return Answer(server=Party(PartyKind.HOST, site.name), seen_as=_seen_by_host(site, arrival), steps=(step,))
+            return ReachAnswer(
+                server=Party(PartyKind.HOST, site.name), seen_as=_seen_by_host(site, arrival), steps=(step,)
+            )
         network = site.networks[found.endpoint.network]
         step = Step(f"published: {_place(found)} leads to {found.attachment.name}", found.unit)
         by = arrival.by
@@ -195,7 +197,7 @@ class Walk(Struct, frozen=True, kw_only=True):
             return refused(f"the host has no address on {network.name}", network.unit).after(step)
         return self._delivered(site, arrival, (found.attachment, found.endpoint), step, is_published=True)
 
-    def _forwarded(self, site: Site, arrival: _Arrival) -> Answer:
+    def _forwarded(self, site: Site, arrival: _Arrival) -> ReachAnswer:
         """To an address that is not the host's: through its bridges, or out."""
         packet, by = arrival.packet, arrival.by
         network = site.network_at(packet.address)
@@ -234,7 +236,7 @@ class Walk(Struct, frozen=True, kw_only=True):
             return Step(f"{network.name} is not protected: whoever has a route comes in", network.unit)
         return None
 
-    def _out(self, site: Site, arrival: _Arrival) -> Answer:
+    def _out(self, site: Site, arrival: _Arrival) -> ReachAnswer:
         by, packet = arrival.by, arrival.packet
         if site.home_of(packet.address) is not None:
             return refused(f"the host has no address in the subnet of {packet.address}")
@@ -248,9 +250,11 @@ class Walk(Struct, frozen=True, kw_only=True):
         server = Party(PartyKind.OUTSIDE, site.name)
         if not is_translated(by, packet.version):
             step = Step("with its own address: who is outside needs a route back", by.unit)
-            return Answer(server=server, seen_as=arrival.source, steps=(step,))
+            return ReachAnswer(server=server, seen_as=arrival.source, steps=(step,))
         step = Step("with an address of the host", by.unit)
-        return Answer(server=server, seen_as=by.wanted.bridge_options.source_address(packet.version), steps=(step,))
+        return ReachAnswer(
+            server=server, seen_as=by.wanted.bridge_options.source_address(packet.version), steps=(step,)
+        )
 
     def _delivered(
         self,
@@ -260,14 +264,14 @@ class Walk(Struct, frozen=True, kw_only=True):
         step: Step,
         *,
         is_published: bool,
-    ) -> Answer:
+    ) -> ReachAnswer:
         """From the host to a member, and back."""
         attachment, endpoint = found
         source = self._source_at(site, arrival, endpoint, is_published=is_published)
         obstacle = self._way_back(site, arrival, found, source)
         if obstacle is not None:
             return obstacle.after(step)
-        return Answer(server=site.party(attachment), seen_as=source, steps=(step,))
+        return ReachAnswer(server=site.party(attachment), seen_as=source, steps=(step,))
 
     def _source_at(
         self, site: Site, arrival: _Arrival, endpoint: DesiredEndpoint, *, is_published: bool
@@ -295,7 +299,7 @@ class Walk(Struct, frozen=True, kw_only=True):
         arrival: _Arrival,
         found: tuple[DesiredAttachment, DesiredEndpoint],
         source: IPAddress | None,
-    ) -> Answer | None:
+    ) -> ReachAnswer | None:
         """Return what keeps the answer from coming back, None when nothing does."""
         attachment, endpoint = found
         version, at = arrival.packet.version, attachment.unit
@@ -344,16 +348,16 @@ class Walk(Struct, frozen=True, kw_only=True):
         return f"{text}, not by the host"
 
 
-def _by_routes_of_host(site: Site, packet: Packet) -> Answer:
+def _by_routes_of_host(site: Site, packet: Packet) -> ReachAnswer:
     if site.home_of(packet.address) is not None:
         return refused(f"the host has no address in the subnet of {packet.address}")
     plugin = site.plugin_network_at(packet.address)
     if plugin is not None:
         return of_plugin(plugin.wanted)
-    return Answer(server=Party(PartyKind.OUTSIDE, site.name), steps=(Step("by the host's own routes"),))
+    return ReachAnswer(server=Party(PartyKind.OUTSIDE, site.name), steps=(Step("by the host's own routes"),))
 
 
-def of_plugin(network: NetworkWanted) -> Answer:
+def of_plugin(network: NetworkWanted) -> ReachAnswer:
     return not_known(f"{network.name} is its plugin's, which no spec tells of", Unit(network=network.name))
 
 

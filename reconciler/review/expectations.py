@@ -15,7 +15,7 @@ from reconciler.model.objects import IPAddress, Unit
 from reconciler.model.wanted import NetworkWanted, Source
 from reconciler.reach.site import Site, interface_of
 from reconciler.reach.stand_ins import OF_HOST, OUTSIDE
-from reconciler.reach.values import Answer, Packet, Party, PartyKind, Step, not_known, refused
+from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer, Step, not_known, refused
 from reconciler.reach.walk import Walk, of_plugin
 from reconciler.review.parties import parties_of, untold
 from reconciler.review.port_lines import port_source
@@ -33,7 +33,7 @@ class _Found(Struct, frozen=True, kw_only=True):
     """What came of asking. target: the port at which who gets it listens."""
 
     server: Party
-    answer: Answer
+    answer: ReachAnswer
     target: int = 0
 
     @property
@@ -149,7 +149,7 @@ def _asked(expectation: Expectation, walk: Walk, client: Party, server: Party) -
         yield _Found(server=server, answer=answer)
 
 
-def _across(walk: Walk, packet: Packet, server: Party) -> Answer:
+def _across(walk: Walk, packet: Packet, server: Party) -> ReachAnswer:
     """Ask. To another host leads a network that both share, else the outside of both."""
     client = packet.client
     if server.host == client.host:
@@ -159,7 +159,7 @@ def _across(walk: Walk, packet: Packet, server: Party) -> Answer:
         if shared.traits.is_plugin:
             return of_plugin(shared)
         if client.kind is PartyKind.ATTACHMENT and shared.name in _joined(walk.sites[client.host], client):
-            return Answer(server=server, steps=(Step(f"both are on {shared.name}", Unit(network=shared.name)),))
+            return ReachAnswer(server=server, steps=(Step(f"both are on {shared.name}", Unit(network=shared.name)),))
         return refused(f"{client} is not on {shared.name}", Unit(network=shared.name))
     way_out = Packet(client=client, address=OUTSIDE[packet.version], protocol=packet.protocol, port=packet.port)
     out = walk.ask(way_out)
@@ -191,7 +191,7 @@ def _is_near(walk: Walk, packet: Packet) -> bool:
     return any(interface is not None and packet.address in interface.network for interface in interfaces)
 
 
-def _told_elsewhere(walk: Walk, client: Party, server: Party) -> Answer | None:
+def _told_elsewhere(walk: Walk, client: Party, server: Party) -> ReachAnswer | None:
     """What is declared elsewhere may be internal or not, which decides about ways out and in that it alone gives."""
     for party in (client, server):
         site = walk.sites[party.host]
@@ -266,7 +266,7 @@ def _linked(expectation: Expectation, walk: Walk, client: Party, server: Party) 
                     yield Packet(client=client, address=address, protocol=protocol, port=first), first
 
 
-def _without_address(walk: Walk, server: Party) -> Iterator[Answer]:
+def _without_address(walk: Walk, server: Party) -> Iterator[ReachAnswer]:
     """There is nothing to ask of an endpoint whose address only its plugin may tell."""
     site = walk.sites[server.host]
     for endpoint in site.members[server.name].endpoints if server.kind is PartyKind.ATTACHMENT else ():

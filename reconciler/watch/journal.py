@@ -75,7 +75,7 @@ _NOT_DONE: Final = "OperationFailed"
 """Reason of what stands for the operation that a unit failed by, where its own issue does not say."""
 
 
-class Told(Struct, frozen=True, kw_only=True):
+class Reported(Struct, frozen=True, kw_only=True):
     """digest: of the specs of the last pass; revision: their commit; issues: what was in the way then;
     probed: reason and message of what packets said.
     """
@@ -97,7 +97,7 @@ class Journal(Listener):
 
     def __init__(self, state_dir: Path, file_max: int = FILE_MAX) -> None:
         self._state_dir, self._file_max = state_dir, file_max
-        self._told: Told | None = None
+        self._told: Reported | None = None
         self._is_broken = False
 
     def record(self, report: Report) -> None:
@@ -105,7 +105,7 @@ class Journal(Listener):
         told = self._remembered()
         revision = report.revision or told.revision
         probed = _probed(report) or told.probed
-        now = Told(digest=report.digest, revision=revision, issues=frozenset(_issues(report)), probed=probed)
+        now = Reported(digest=report.digest, revision=revision, issues=frozenset(_issues(report)), probed=probed)
         is_same = bool(report.digest) and told.digest == report.digest and not report.spec_faults
         operations = _operations(report, told if is_same else None, now.units())
         events = [*_revisions(told, now), *operations, *_changes(told, now), *_probings(told, now)]
@@ -119,7 +119,7 @@ class Journal(Listener):
         """Write that no pass was possible, once until one is."""
         told = self._remembered()
         others = {issue for issue in told.issues if issue[2] != _NO_PASS}
-        now = Told(
+        now = Reported(
             digest=told.digest,
             revision=told.revision,
             issues=frozenset({*others, ("", "", _NO_PASS, _short(str(error)))}),
@@ -127,15 +127,15 @@ class Journal(Listener):
         )
         self._write(list(_changes(told, now)), told, now)
 
-    def _remembered(self) -> Told:
+    def _remembered(self) -> Reported:
         """Read again each time: passes of other processes tell as well."""
         try:
             return _read_told(self._state_dir / _TOLD)
         except ReconcilerError as error:
             self._complain(error)
-            return self._told or Told()
+            return self._told or Reported()
 
-    def _write(self, events: list[Fields], told: Told, now: Told) -> None:
+    def _write(self, events: list[Fields], told: Reported, now: Reported) -> None:
         try:
             if events:
                 _append(self._state_dir, events, self._file_max)
@@ -158,7 +158,7 @@ class Journal(Listener):
         self._is_broken = True
 
 
-def _operations(report: Report, told: Told | None, unsettled_units: frozenset[Unit]) -> Iterator[Fields]:
+def _operations(report: Report, told: Reported | None, unsettled_units: frozenset[Unit]) -> Iterator[Fields]:
     """Yield what was done, and what failed but was mended within the pass.
 
     What a unit did that failed was undone; why it failed is among what is in the way. told: present when the specs are those of the
@@ -186,7 +186,7 @@ def _operation(outcome: Outcome, *, is_repair: bool) -> Fields:
     return {"event": What.REPAIRED if is_repair else What.APPLIED, **fields}
 
 
-def _revisions(told: Told, now: Told) -> Iterator[Fields]:
+def _revisions(told: Reported, now: Reported) -> Iterator[Fields]:
     if now.revision != told.revision:
         yield {"event": What.REVISION, "revision": now.revision, "message": f"specs are at {now.revision}"}
 
@@ -197,7 +197,7 @@ def _probed(report: Report) -> tuple[str, str] | None:
     return None if found is None or found.reason == "NotAsked" else (found.reason, _short(found.message))
 
 
-def _probings(told: Told, now: Told) -> Iterator[Fields]:
+def _probings(told: Reported, now: Reported) -> Iterator[Fields]:
     if now.probed != told.probed:
         yield {"event": What.PROBED, "reason": now.probed[0], "message": now.probed[1]}
 
@@ -216,7 +216,7 @@ def _issues(report: Report) -> Iterator[Issue]:
                 yield unit.network, unit.attachment, _NOT_DONE, _short(outcome.failure())
 
 
-def _changes(told: Told, now: Told) -> Iterator[Fields]:
+def _changes(told: Reported, now: Reported) -> Iterator[Fields]:
     """What is new of what is in the way, and what is over; another message about the same is new and ends nothing."""
     for network, attachment, reason, message in sorted(now.issues - told.issues):
         event = _BY_REASON.get(reason, What.FAILED)
@@ -237,10 +237,12 @@ def _short(text: str) -> str:
     return text if len(text) <= _MESSAGE_MAX else text[: _MESSAGE_MAX - 1] + "…"
 
 
-def _read_told(path: Path) -> Told:
+def _read_told(path: Path) -> Reported:
     fields = read_fields(path) or {}
     digest, revision = text_of(fields, "digest"), text_of(fields, "revision")
-    return Told(digest=digest, revision=revision, issues=frozenset(_told_issues(fields)), probed=_told_probed(fields))
+    return Reported(
+        digest=digest, revision=revision, issues=frozenset(_told_issues(fields)), probed=_told_probed(fields)
+    )
 
 
 def _told_issues(fields: Mapping[str, object]) -> Iterator[tuple[str, str, str, str]]:

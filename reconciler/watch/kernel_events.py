@@ -17,7 +17,7 @@ from reconciler.kernel.links import NSID_NOT_ASSIGNED, decode_nsid, get_nsid
 from reconciler.kernel.mounts import MountEvents
 from reconciler.kernel.multicast import BUFFER_BYTES
 from reconciler.kernel.neighbours import EntryKey
-from reconciler.kernel.netlink import Reply
+from reconciler.kernel.netlink import NetlinkMessage
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.route_events import RouteEvents, new_nsid
 from reconciler.model.identifiers import HOST, OVERLAY_PREFIX, NsRef
@@ -220,6 +220,6 @@ def _status(path: str) -> os.stat_result | None:
         return None
 
 
-def _number(reply: Reply) -> int | None:
+def _number(reply: NetlinkMessage) -> int | None:
     numbers = (decode_nsid(answer.buffer, answer.start, answer.end) for answer in reply.answers)
     return next((number for number in numbers if number != NSID_NOT_ASSIGNED), None)

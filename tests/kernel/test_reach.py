@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from reconciler.guard.foresight import on_empty_host
 from reconciler.model.desired import DesiredState
 from reconciler.reach.site import Site
-from reconciler.reach.values import Answer, Packet, Party, PartyKind
+from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer
 from reconciler.reach.walk import Walk
 from reconciler.settings import Settings
 from reconciler.spec.load import load_specs
@@ -81,11 +81,11 @@ class Scene:
             for kind in self.kinds(target)
         ]
 
-    def answer(self, cell: Cell) -> Answer:
+    def answer(self, cell: Cell) -> ReachAnswer:
         protocol, _, port = cell.kind.partition(" ")
         address = ip_address(self.names[cell.target])
         if cell.target.startswith("outside") and cell.client == "outside":
-            return Answer(server=self.parties["outside"], seen_as=address, steps=())
+            return ReachAnswer(server=self.parties["outside"], seen_as=address, steps=())
         client = self.parties[cell.client]
         return self.walk.ask(Packet(client=client, address=address, protocol=protocol, port=int(port or 0)))
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from reconciler.guard.foresight import on_empty_host
 from reconciler.model.objects import IPAddress
 from reconciler.reach.site import Site
-from reconciler.reach.values import Answer, Packet, Party, PartyKind
+from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer
 from reconciler.reach.walk import Walk
 from reconciler.settings import Settings
 from reconciler.spec.load import load_specs
@@ -95,11 +95,11 @@ class Scene:
             return name, self.hosts[client.host] if found.seen_as is None else found.seen_as
         return self._beyond(self._link(found), target, cell.kind, source=found.seen_as or self.hosts[client.host])
 
-    def _ask(self, client: Party, target: IPAddress, kind: str) -> Answer:
+    def _ask(self, client: Party, target: IPAddress, kind: str) -> ReachAnswer:
         protocol, _, port = kind.partition(" ")
         return self.walk.ask(Packet(client=client, address=target, protocol=protocol, port=int(port or 0)))
 
-    def _link(self, found: Answer) -> str:
+    def _link(self, found: ReachAnswer) -> str:
         source = found.seen_as
         return next((link for link in LANS if source is not None and source in _net(link)), UPLINK)
 

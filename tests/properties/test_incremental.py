@@ -25,7 +25,7 @@ from reconciler.flows import stale_flows
 from reconciler.incremental import Union
 from reconciler.kv.address import discovery
 from reconciler.kv.protocol import Entry, KvStore
-from reconciler.model.cluster import ALONE, Place
+from reconciler.model.cluster import ALONE, ClusterPlace
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import ClusterRecord, Key, KvRecord, Seen, Sysctl, Unit, VethPair, seen_differ
 from reconciler.model.plan import Action, Operation, Plan
@@ -78,7 +78,7 @@ MORE = st.sampled_from(
     )
 )
 PLACES = st.integers(0, 10_000)
-PLACE: Final = Place(nodes_folder="nodes/", instance="i-alpha", is_watched=False, revision=("", False))
+PLACE: Final = ClusterPlace(nodes_folder="nodes/", instance="i-alpha", is_watched=False, revision=("", False))
 HOSTS: Final = (
     replace(host_facts(), vtep=ip_address("192.0.2.1")),
     replace(host_facts(), vtep=ip_address("192.0.2.1"), uplink_mtu=1400, resolv_conf=""),

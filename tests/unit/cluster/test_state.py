@@ -6,7 +6,7 @@ from ipaddress import ip_interface
 import pytest
 from msgspec.structs import replace
 
-from reconciler.cluster.question import Question
+from reconciler.cluster.question import ClusterQuestion
 from reconciler.cluster.reading import RECORD_MAX
 from reconciler.cluster.records import info_record, life_path, life_value, member_record, network_record
 from reconciler.cluster.state import StateDecoder
@@ -364,7 +364,7 @@ def test_host_that_is_back_is_nobodys_to_tidy_up() -> None:
 
 
 def test_unchanged_records_are_not_read_again() -> None:
-    question = Question(
+    question = ClusterQuestion(
         host="alpha", instance="i-alpha", followed=frozenset(("over",)), now=NOW, grace_s=1, nodes_folder="nodes/"
     )
     decoder, records = StateDecoder(), {**stored("alpha"), **texts(placed("a"))}
@@ -377,7 +377,7 @@ def test_unchanged_records_are_not_read_again() -> None:
 
 
 def test_network_that_nothing_changed_in_is_the_same_value() -> None:
-    question = Question(
+    question = ClusterQuestion(
         host="alpha", instance="i-alpha", followed=frozenset(("over",)), now=NOW, grace_s=1, nodes_folder="nodes/"
     )
     decoder, records = StateDecoder(), {**stored("alpha"), **texts(placed("a"))}
@@ -389,7 +389,7 @@ def test_network_that_nothing_changed_in_is_the_same_value() -> None:
 
 
 def test_endpoints_are_asked_again_when_the_subnets_of_their_network_change() -> None:
-    question = Question(
+    question = ClusterQuestion(
         host="alpha", instance="i-alpha", followed=frozenset(("over",)), now=NOW, grace_s=1, nodes_folder="nodes/"
     )
     decoder, records = StateDecoder(), {**stored("alpha"), **texts(placed("a"))}

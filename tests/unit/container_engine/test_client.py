@@ -14,7 +14,7 @@ from reconciler.container_engine.client import ContainerEngine
 from reconciler.container_engine.exchange import ANSWER_BYTES_MAX, ask
 from reconciler.container_engine.inspection import inspect_target
 from reconciler.errors import ContainerEngineError
-from reconciler.http.client_protocol import Answer
+from reconciler.http.client_protocol import Response
 from reconciler.kernel.processes import process_ref
 from reconciler.model.containers import Container, ContainerAnswer, NoContainer
 from tests.fakes.scripted_engine import CONTAINER_ID, answer, container, hang, saying, scripted_engine
@@ -156,7 +156,7 @@ def test_one_answer_that_does_not_come_holds_up_no_other(tmp_path: Path) -> None
         release.set()
 
     assert isinstance(answers[100], ContainerEngineError)
-    assert [reply.body.decode() for reply in answers if isinstance(reply, Answer)] == targets[:100] + targets[101:]
+    assert [reply.body.decode() for reply in answers if isinstance(reply, Response)] == targets[:100] + targets[101:]
 
 
 def test_engine_that_hangs_is_given_up(tmp_path: Path) -> None:

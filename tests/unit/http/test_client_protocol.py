@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.http.client_protocol import HEAD_MAX, Answer, AnswerTooLong, BadAnswer, ClientProtocol, HungUp, Request
+from reconciler.http.client_protocol import (
+    HEAD_MAX,
+    AnswerTooLong,
+    BadResponse,
+    ClientProtocol,
+    HungUp,
+    Request,
+    Response,
+)
 
 GET = Request(method="GET", target="/")
 BODY_MAX = 5000
 SECRET = "s3cret"
 
 
-def answered(message: bytes, *, method: str = "GET", piece: int = 1 << 16, is_ended: bool = True) -> Answer:
+def answered(message: bytes, *, method: str = "GET", piece: int = 1 << 16, is_ended: bool = True) -> Response:
     """Give the whole answer that comes in pieces of this size, and then the connection's end."""
     protocol = ClientProtocol("server")
     protocol.asked(Request(method=method, target="/"), body_max=BODY_MAX)
@@ -95,7 +103,7 @@ def test_whole_answer_is_given(message: bytes, status: int, body: bytes, piece: 
 @pytest.mark.parametrize("message", CUT.values(), ids=CUT)
 def test_answer_that_was_cut_is_an_error_and_no_short_answer(message: bytes) -> None:
     for length in range(len(message) + 1):
-        with pytest.raises(BadAnswer, match=r"hung up in the middle|^the server hung up without an answer$") as told:
+        with pytest.raises(BadResponse, match=r"hung up in the middle|^the server hung up without an answer$") as told:
             answered(message[:length])
         assert isinstance(told.value, HungUp) is (length == 0)
 
@@ -104,7 +112,7 @@ def test_answer_that_was_cut_is_an_error_and_no_short_answer(message: bytes) -> 
 def test_whole_answer_is_none_before_its_last_byte(name: str) -> None:
     message, _, _ = WHOLE[name]
     for length in range(1, len(message)):
-        with pytest.raises(BadAnswer, match="hung up in the middle"):
+        with pytest.raises(BadResponse, match="hung up in the middle"):
             answered(message[:length])
 
 
@@ -112,7 +120,7 @@ def test_whole_answer_is_none_before_its_last_byte(name: str) -> None:
 @pytest.mark.parametrize("message", BROKEN.values(), ids=BROKEN)
 def test_answer_against_the_rules_is_an_error_in_our_words(message: bytes, piece: int) -> None:
     ours = r"^(that is no HTTP|.* is of another version of HTTP|.* breaks the rules of HTTP|the head .* is over 65536 bytes)$"
-    with pytest.raises(BadAnswer, match=ours):
+    with pytest.raises(BadResponse, match=ours):
         answered(message, piece=piece, is_ended=False)
 
 
@@ -198,7 +206,7 @@ def test_server_that_gives_a_request_back_does_not_bring_its_secret_into_an_erro
     for echo in (sent, b"HTTP/1.1 200 OK\r\n" + sent):
         protocol = ClientProtocol("server")
         protocol.asked(GET)
-        with pytest.raises(BadAnswer) as told:
+        with pytest.raises(BadResponse) as told:
             protocol.receive(echo)
         assert SECRET not in str(told.value)
         assert told.value.__suppress_context__

@@ -17,7 +17,7 @@ from reconciler.kv.config import Endpoint, Provider, StoreConfig
 from reconciler.kv.etcd import EtcdStore
 from reconciler.kv.fail_over import Cancellation, HttpClient, Request
 from reconciler.plugin.client import Interface, Plugins
-from reconciler.plugin.messages import Reply
+from reconciler.plugin.messages import PluginReply
 from tests.waiting import patient, within
 
 TIMEOUT_S = 0.2
@@ -54,7 +54,7 @@ def follow_store(_: Path, at: Endpoint, timeout_s: float) -> bytes:
 
 def call_plugin(path: Path, _: Endpoint, timeout_s: float) -> object:
     return Plugins(root=path.parents[3], timeout_s=timeout_s).call(
-        "net", Interface.NETWORK, "Join", {"S": SECRET}, Reply
+        "net", Interface.NETWORK, "Join", {"S": SECRET}, PluginReply
     )
 
 
@@ -165,7 +165,7 @@ def test_whole_answer_in_any_form_is_taken(caller: str, message: bytes) -> None:
     with serving(saying(message)) as (path, at):
         found = call(path, at, patient(10))
 
-    assert found in (b"{}\n", b"{}", Reply())
+    assert found in (b"{}\n", b"{}", PluginReply())
 
 
 def test_token_that_cannot_be_sent_is_not_taken_from_a_server() -> None:

@@ -15,7 +15,7 @@ from reconciler.kernel.links import Link, decode_link
 from reconciler.kernel.rtnetlink import CodecError, Request, attribute, messages, packed
 from reconciler.kernel.sublinks import (
     UNKNOWN,
-    Place,
+    SublinkPlace,
     ipvlan_mode,
     macvlan_mode,
     new_ipvlan,
@@ -25,7 +25,7 @@ from reconciler.kernel.sublinks import (
 from reconciler.model.identifiers import LINK_GROUP
 
 MAC = "02:42:0a:09:00:03"
-PLACE = Place(ifname="eth0", parent=7, mtu=1400, ns_fd=33)
+PLACE = SublinkPlace(ifname="eth0", parent=7, mtu=1400, ns_fd=33)
 
 
 def understood(request: Request) -> Any:

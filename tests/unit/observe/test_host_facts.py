@@ -9,7 +9,7 @@ import pytest
 from reconciler.kernel.links import Link
 from reconciler.model.identifiers import LINK_GROUP
 from reconciler.observe.host_facts import host_facts
-from reconciler.observe.view import View
+from reconciler.observe.view import NamespaceView
 from reconciler.settings import Settings
 
 
@@ -42,6 +42,8 @@ def test_routers_may_yet_speak_on_links_that_lead_out_of_the_machine(kind: str, 
         link(6, "vnet0", "veth"),
     )
 
-    found = host_facts(Settings(host="alpha", state_dir=tmp_path), View(links=links, addresses=(), routes=()), "")
+    found = host_facts(
+        Settings(host="alpha", state_dir=tmp_path), NamespaceView(links=links, addresses=(), routes=()), ""
+    )
 
     assert found.uplinks == ("up0",)

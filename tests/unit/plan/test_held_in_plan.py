@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from reconciler.decide import Decider, compared
 from reconciler.errors import KvUnavailable
 from reconciler.facts import Facts
-from reconciler.model.cluster import ClusterState, Place
+from reconciler.model.cluster import ClusterPlace, ClusterState
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import (
@@ -51,7 +51,7 @@ from tests.unit.ipam.builders import attachment, network
 HOST_FACTS = replace(host_facts(), vtep=ip_address("198.51.100.1"))
 CLUSTER = ClusterState(host="alpha", is_known=True)
 TAKEN = HostPorts(sockets=(BoundSocket("tcp", None, 99),))
-PLACE = Place(nodes_folder="nodes", instance="i", is_watched=False, revision=("", False))
+PLACE = ClusterPlace(nodes_folder="nodes", instance="i", is_watched=False, revision=("", False))
 FOREIGN = {NsRef("netns:web"): SandboxFact(inode=7, is_ours=False)}
 
 

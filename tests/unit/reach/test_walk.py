@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.reach.flows import reachability
 from reconciler.reach.reachability import Manner, Target
-from reconciler.reach.values import Answer, Packet, Party, PartyKind
+from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer
 from reconciler.reach.walk import Walk
 from reconciler.spec.document import parse_document
 from reconciler.spec.places import Places
@@ -91,7 +91,7 @@ def line_of(text: str) -> int:
     return next(number for number, line in enumerate(SPECS.splitlines(), 1) if line.startswith(f"  {text}:"))
 
 
-def ask(walk: Walk, client: str, address: str, port: str = "icmp") -> Answer:
+def ask(walk: Walk, client: str, address: str, port: str = "icmp") -> ReachAnswer:
     number, _, protocol = port.partition("/")
     packet = Packet(
         client=party(client),
@@ -102,7 +102,7 @@ def ask(walk: Walk, client: str, address: str, port: str = "icmp") -> Answer:
     return walk.ask(packet)
 
 
-def place_of(answer: Answer) -> str:
+def place_of(answer: ReachAnswer) -> str:
     unit = answer.steps[-1].unit
     return "" if unit is None else str(PLACES[unit].line)
 
