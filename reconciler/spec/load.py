@@ -340,10 +340,14 @@ def _network(
 
 def _may_be_here(entries: Iterable[Declared[AttachmentSpec]], host: str) -> list[Declared[AttachmentSpec]]:
     known: dict[tuple[str, ...], bool] = {}  # many have the same hosts
-    for entry in entries:
-        if entry.spec is not None and entry.spec.hosts not in known:
-            known[entry.spec.hosts] = is_for_host(entry.spec.hosts, host)
-    return [entry for entry in entries if entry.spec is None or known[entry.spec.hosts]]
+
+    def may_be(spec: AttachmentSpec) -> bool:
+        hosts = spec.hosts
+        if (is_here := known.get(hosts)) is None:
+            known[hosts] = is_here = is_for_host(hosts, host)
+        return is_here
+
+    return [entry for entry in entries if entry.spec is None or may_be(entry.spec)]
 
 
 def _ordered(faults: list[SpecError]) -> tuple[SpecError, ...]:
