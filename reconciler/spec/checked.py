@@ -5,7 +5,7 @@ What is said as before, of networks that are as before, is not checked again. Wh
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from difflib import get_close_matches
 from itertools import chain, islice
 from operator import attrgetter
@@ -75,6 +75,7 @@ def checked_attachments(
     setting, specs = (among.host, is_complete), {entry.key: entry.spec for entry in entries}
     is_whole = before.is_whole or before.setting != setting or len(specs) != len(entries)
     again = entries if is_whole else _to_be_checked(entries, among.networks, before)
+    good = _good_for_any_host(again, among.networks, before) if before.setting[1:] == setting[1:] else frozenset()
     faults: list[SpecError] = []
     warnings: list[SpecWarning] = []
     found: dict[str, _Checked] = {}
@@ -82,8 +83,9 @@ def checked_attachments(
     for entry in again:
         if entry.spec is not None:
             has_hints = is_complete and faults_before + len(faults) < FAULTS_MAX
-            wrong = list(_faults(entry.key, entry.spec, among, has_hints=has_hints))
-            odd = list(attachment_warnings(entry, among.networks))
+            is_good = id(entry) in good
+            wrong = [] if is_good else list(_faults(entry.key, entry.spec, among, has_hints=has_hints))
+            odd = [] if is_good else list(attachment_warnings(entry, among.networks))
             faults += [entry.fault(path, message) for path, message in wrong]
             warnings += odd
             if wrong or odd or entry.spec.links:
@@ -110,13 +112,26 @@ def _to_be_checked(entries: Sequence[Entry], networks: NetworkTable, before: Che
     """Return the entries that say something else, of which something is told, or whose networks are not the same."""
     was, told = before.specs, before.told
     again = [entry for entry in entries if was.get(entry.key) is not entry.spec or entry.key in told]
-    changed = {
-        key for key in networks.keys() | before.networks if networks.get(key, key) is not before.networks.get(key, key)
-    }
+    changed = _changed_networks(networks, before)
     if changed:
         there = {entry.key for entry in again}
         again += [entry for entry in entries if entry.key not in there and _is_on(entry.spec, changed)]
     return again
+
+
+def _good_for_any_host(entries: Iterable[Entry], networks: NetworkTable, before: CheckedAttachments) -> Set[int]:
+    """Return the ids of those that were found good and say the same: only who links to others depends on the host."""
+    if before.is_whole:
+        return frozenset()
+    was, told, changed = before.specs, before.told, _changed_networks(networks, before)
+    same = (entry for entry in entries if entry.spec is not None and was.get(entry.key) is entry.spec)
+    return {id(entry) for entry in same if entry.key not in told and not _is_on(entry.spec, changed)}
+
+
+def _changed_networks(networks: NetworkTable, before: CheckedAttachments) -> Set[str]:
+    return {
+        key for key in networks.keys() | before.networks if networks.get(key, key) is not before.networks.get(key, key)
+    }
 
 
 def _is_on(spec: AttachmentSpec | None, changed: Set[str]) -> bool:
