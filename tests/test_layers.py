@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("sandbox_exec",),
     ("probe",),
-    ("watch", "trial", "comparison", "snapshots"),
+    ("watch", "trial", "comparison", "snapshots", "importing"),
     ("cli",),
     ("__main__",),
 )
@@ -60,6 +60,7 @@ PURE = (
     "announcements",
     "flows",
     "host_settings",
+    "importing",
     "cluster",
     "status",
     "dns.wire",
@@ -73,6 +74,7 @@ PURE = (
 )
 
 DOORS = (
+    "importing.write",
     "records.file",
     "spec.files",
     "spec.load",

@@ -29,6 +29,11 @@ COMMANDS: Final = {
     ),
     "exec": _Place("execution", "Run a command in a sandbox, with its /etc/hosts and /etc/resolv.conf.", "exec_"),
     "fmt": _Place("formatting", "Put the keys of spec files in one order; comments, anchors and layout stay."),
+    "import": _Place(
+        "importing",
+        "Print specs of what is there already: of a container engine, of Compose files, of the kernel.",
+        "import_",
+    ),
     "manual": _Place("completion", "Print the manual page: `reconcile manual | man -l -`."),
     "network": _Place("inspection", "Show networks as the last pass left them."),
     "node": _Place("nodes", "Show and remove the hosts of the cluster."),
