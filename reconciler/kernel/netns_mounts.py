@@ -114,7 +114,7 @@ def occupants() -> dict[int, int]:
 
 
 def detached_proc() -> int:
-    """Mount proc(5) anew, in no folder, and return it open: it goes when it is closed. Raises OSError, as where that is not allowed."""
+    """Mount proc(5) anew, in no folder, and return it open: it goes when it is closed. Raises OSError where that is not allowed."""
     context = _checked(_libc.syscall(_FSOPEN, b"proc", _CLOEXEC))
     try:
         _checked(_libc.syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0))

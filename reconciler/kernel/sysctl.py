@@ -96,7 +96,7 @@ def _reason(name: str) -> str:
 
 
 def _checked_path(name: str) -> str:
-    """Return the path below /proc/sys. Only `net/` differs between namespaces; anything else would be a setting of the whole machine."""
+    """Return the path. Only `net/` differs between namespaces; anything else would be a setting of the whole machine."""
     parts = name.split("/")
     if parts[0] != "net" or len(parts) < 2 or any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise ConfigError(f"{name!r} is not the path of a network setting (net/...)")
