@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retrie
 # Whoever sets it pays for compiling the same modules at each start of Python.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-overlay test test-quick lint check format reference coverage bench soak clean
+.PHONY: help demo demo-overlay test test-quick lint check format reference coverage bench soak dist lock audit clean
 
 help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
@@ -20,6 +20,8 @@ help:
 	@echo 'make coverage   every test, with branch coverage of all processes'
 	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there; many hosts'
 	@echo 'make soak    ten minutes of edits, drift and kill -9 against one watcher'
+	@echo 'make dist    wheel, sdist, SBOM and Debian package of this commit, in build/dist; the same commit gives the same bytes'
+	@echo 'make lock    .ci/locks anew from pyproject.toml; make audit: what is known against the locked versions'
 	@echo 'make clean   remove what these made'
 
 demo: .venv/run.stamp
@@ -71,24 +73,44 @@ bench: .venv/run.stamp
 soak: .venv/run.stamp
 	@$(BIN)/python -m tests.soak
 
+dist: .venv/dev.stamp
+	@$(BIN)/python .ci/dist.py build/dist
+
+lock: build/tools.stamp
+	@.ci/lock --upgrade
+
+audit: build/tools.stamp
+	@for lock in service dev build tools; do \
+		build/tools/bin/pip-audit --require-hashes --disable-pip --strict --requirement .ci/locks/$$lock.txt || exit 1; done
+
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/run.stamp: pyproject.toml
+.venv/run.stamp: pyproject.toml .ci/locks/service.txt .ci/locks/build.txt
 	@.ci/install-tools
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) --editable '.[consul,zookeeper]'
+	$(PIP) --require-hashes -r .ci/locks/service.txt -r .ci/locks/build.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/dev.stamp: pyproject.toml
+.venv/dev.stamp: pyproject.toml .ci/locks/dev.txt .ci/locks/build.txt
 	@.ci/install-tools curl:curl dig:bind9-dnsutils busybox:busybox-static dnsperf:dnsperf gcc:gcc musl-gcc:musl-tools \
 		gpg:gnupg ssh-keygen:openssh-client systemd-analyze:systemd setpriv:util-linux
 	@tests/kv_servers/install.sh
 	@tests/container_engines/install.sh
+	@tests/release/install.sh
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) --editable '.[dev]'
+	$(PIP) --require-hashes -r .ci/locks/dev.txt -r .ci/locks/build.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip --disable-pip-version-check download --quiet --require-hashes --only-binary=:all: --dest build/wheels \
+		-r .ci/locks/service.txt
 	@# Collecting compiles modules: once, here, else all workers do it at once.
 	@$(BIN)/python -m pytest -q --collect-only tests/kernel tests/contracts >/dev/null & \
 		$(BIN)/python -m pytest -q --collect-only --ignore=tests/kernel --ignore=tests/contracts >/dev/null; wait
 	@touch $@ .venv/run.stamp
+
+build/tools.stamp: .ci/locks/tools.txt
+	@$(PYTHON) -m venv build/tools
+	@build/tools/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	@touch $@

@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("http",),
     ("kernel", "kv", "plugin"),
     ("dns", "container_engine"),
-    ("observe", "apply", "status", "choices", "compile", "git_tree", "review", "snapshot", "graph"),
+    ("observe", "apply", "status", "choices", "compile", "git_tree", "review", "snapshot"),
     ("guard", "git_remote"),
     ("decide",),
     ("backends",),
@@ -34,8 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("sandbox_exec",),
     ("probe",),
-    ("watch", "trial", "comparison", "snapshots", "importing"),
-    ("drawing",),
+    ("watch", "trial", "comparison", "snapshots"),
     ("cli",),
     ("__main__",),
 )
@@ -58,11 +57,9 @@ PURE = (
     "facts",
     "review",
     "snapshot",
-    "graph",
     "announcements",
     "flows",
     "host_settings",
-    "importing",
     "cluster",
     "status",
     "dns.wire",
@@ -76,7 +73,6 @@ PURE = (
 )
 
 DOORS = (
-    "importing.write",
     "records.file",
     "spec.files",
     "spec.load",

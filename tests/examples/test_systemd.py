@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,9 +15,11 @@ import pytest
 from reconciler.model.identifiers import GATEWAY_NETWORK, bridge_link_name, network_id, veth_link_name
 from tests.command_line import Reconcile, command_environment
 from tests.machine import Machine
+from tests.systemd_unit import assignments, confined
 from tests.waiting import eventually, exit_code_of, patient
 
 FOLDER = Path(__file__).parent.parent.parent / "examples" / "systemd"
+WATCHER = FOLDER / "reconciler-watch.service"
 UNITS = sorted(path.name for path in FOLDER.glob("*.service"))
 
 EXPOSURE_MAX = 5.0
@@ -61,10 +62,7 @@ MOUNTING = frozenset(
 
 
 def settings(name: str) -> list[tuple[str, str]]:
-    """Give the assignments of a file of systemd's or NetworkManager's, in order."""
-    lines = (line.strip() for line in (FOLDER / name).read_text().splitlines())
-    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    return [(key.rstrip("+"), value) for key, value in pairs]
+    return assignments(FOLDER / name)
 
 
 def analyzed(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -123,24 +121,12 @@ def test_both_units_are_confined_alike() -> None:
     assert first == second
 
 
-def confined(command: Sequence[str]) -> list[str]:
-    """Give a command that runs another with the unit's capabilities and without pages both writable and executable.
-
-    By the kernel's own means; the system call filter cannot be had without systemd.
-    """
-    found = dict(settings("reconciler-watch.service"))
-    assert found["MemoryDenyWriteExecute"] == found["NoNewPrivileges"] == "yes"
-    kept = [name.removeprefix("CAP_").lower() for name in found["CapabilityBoundingSet"].split()]
-    bounding_set = f"--bounding-set=-all,{','.join(f'+{name}' for name in kept)}"
-    return ["setpriv", "--no-new-privs", bounding_set, *_WITHOUT_WRITABLE_CODE, *command]
-
-
 @pytest.mark.kernel
 def test_a_pass_works_with_no_more_than_the_unit_leaves_it(reconcile: Reconcile) -> None:
     reconcile.write(web=SPECS)
 
     for arguments in ((), ("down",)):
-        done = run(confined([*reconcile.command(), *arguments]))
+        done = run(confined(WATCHER, [*reconcile.command(), *arguments]))
         assert done.returncode == 0, done.stderr
         if not arguments:
             assert reconcile.machine.ping("web", "172.18.0.1")
@@ -149,7 +135,7 @@ def test_a_pass_works_with_no_more_than_the_unit_leaves_it(reconcile: Reconcile)
 @pytest.mark.kernel
 def test_the_watcher_repairs_with_no_more_than_the_unit_leaves_it(reconcile: Reconcile, machine: Machine) -> None:
     reconcile.write(web=SPECS)
-    command = confined([*reconcile.command(), "watch"])
+    command = confined(WATCHER, [*reconcile.command(), "watch"])
     watcher = subprocess.Popen(command, env=command_environment(), stdin=subprocess.DEVNULL)
     try:
         assert eventually((machine.status_dir / "summary.json").exists, 20), f"ended with {watcher.poll()}"
@@ -168,14 +154,6 @@ def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, env=command_environment(), capture_output=True, text=True, check=False, timeout=patient(60)
     )
-
-
-_WITHOUT_WRITABLE_CODE = (
-    sys.executable,
-    "-c",
-    # PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN (linux/prctl.h); a kernel before 6.3 refuses, and the test shows less
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])",
-)
 
 
 def globs(name: str) -> list[str]:
