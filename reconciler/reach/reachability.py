@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from reconciler.model.objects import IPAddress
 from reconciler.reach.stand_ins import OF_HOST
-from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer, refused
+from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer, StepKind, refused
 from reconciler.reach.walk import Walk
 
 ANY: Final = "any"
@@ -100,7 +100,10 @@ class Reachability(Struct, frozen=True, kw_only=True, dict=True):
     def reasons(self, client: Party, target: Target) -> ReachAnswer:
         """Return why a client reaches a target, or does not. The target must be one of `asked`."""
         answers = [self.walk.ask(packet) for packet in self.packets(client, target)]
-        nowhere = refused(f"{client} of {client.host} shares no network with {target.server} of {target.server.host}")
+        nowhere = refused(
+            f"{client} of {client.host} shares no network with {target.server} of {target.server.host}",
+            StepKind.NETWORK,
+        )
         return next((answer for answer in answers if answer.server == target.server), [nowhere, *answers][-1])
 
     def packets(self, client: Party, target: Target) -> tuple[Packet, ...]:

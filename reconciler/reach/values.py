@@ -40,10 +40,25 @@ class Packet(Struct, frozen=True, kw_only=True):
         return self.address.version
 
 
+class StepKind(StrEnum):
+    """What a step is about."""
+
+    ADDRESS = "address"
+    ROUTE = "route"
+    NETWORK = "network"
+    FIREWALL = "firewall"
+    PORT = "port"
+    """A port that is published."""
+
+    UNKNOWN = "not known"
+    """What decides is in no spec."""
+
+
 class Step(Struct, frozen=True):
     """One reason, and whose declaration it stands on; None for what holds everywhere."""
 
     text: str
+    kind: StepKind
     unit: Unit | None = None
 
 
@@ -63,9 +78,9 @@ class ReachAnswer(Struct, frozen=True, kw_only=True):
         return replace(self, steps=(*steps, *self.steps))
 
 
-def refused(text: str, unit: Unit | None = None) -> ReachAnswer:
-    return ReachAnswer(server=None, steps=(Step(text, unit),))
+def refused(text: str, kind: StepKind, unit: Unit | None = None) -> ReachAnswer:
+    return ReachAnswer(server=None, steps=(Step(text, kind, unit),))
 
 
 def not_known(text: str, unit: Unit | None = None) -> ReachAnswer:
-    return ReachAnswer(server=None, steps=(Step(text, unit),), is_known=False)
+    return ReachAnswer(server=None, steps=(Step(text, StepKind.UNKNOWN, unit),), is_known=False)

@@ -24,7 +24,7 @@ from reconciler.reach.site import (
     is_translated,
     way_out,
 )
-from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer, Step, not_known, refused
+from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer, Step, StepKind, not_known, refused
 
 _LOOPBACK_6: Final = IPv6Address(1)
 
@@ -61,7 +61,9 @@ class Walk(Struct, frozen=True, kw_only=True):
     def _from_attachment(self, site: Site, packet: Packet, attachment: DesiredAttachment) -> ReachAnswer:
         version = packet.version
         if packet.address.is_loopback or packet.address in _addresses(attachment):
-            return ReachAnswer(server=packet.client, seen_as=packet.address, steps=(Step("an address of its own"),))
+            return ReachAnswer(
+                server=packet.client, seen_as=packet.address, steps=(Step("an address of its own", StepKind.ADDRESS),)
+            )
         for endpoint in attachment.endpoints:
             interface = interface_of(endpoint, version)
             if interface is not None and packet.address in interface.network:
@@ -70,7 +72,7 @@ class Walk(Struct, frozen=True, kw_only=True):
         if default is not None:
             return self._by_default(site, packet, default)
         text = f"{attachment.name} has no IPv{version} default route: none of its networks leads outside"
-        return refused(text, attachment.unit)
+        return refused(text, StepKind.ROUTE, attachment.unit)
 
     def _neighbour(self, site: Site, packet: Packet, endpoint: DesiredEndpoint) -> ReachAnswer:
         """To an address of a subnet that the client is on."""
@@ -80,15 +82,15 @@ class Walk(Struct, frozen=True, kw_only=True):
         interface = interface_of(endpoint, packet.version)
         assert interface is not None
         if network.is_bridged and network.ns == HOST and site.gateway(network, packet.address) == packet.address:
-            step = Step(f"the host's address on {network.name}", network.unit)
+            step = Step(f"the host's address on {network.name}", StepKind.ADDRESS, network.unit)
             return self._to_host(site, _Arrival(packet=packet, source=interface.ip, by=network)).after(step)
         server = self._member(site, network, packet.address)
         if server is None:
             return self._on_parent(site, packet, network, interface.ip)
         obstacle = self._between_neighbours(network, site, packet, interface.ip)
         if obstacle is not None:
-            return refused(obstacle, network.unit)
-        step = Step(f"both are on {network.name}", network.unit)
+            return obstacle
+        step = Step(f"both are on {network.name}", StepKind.NETWORK, network.unit)
         return ReachAnswer(server=server, seen_as=interface.ip, steps=(step,))
 
     def _member(self, site: Site, network: DesiredNetwork, address: IPAddress) -> Party | None:
@@ -103,18 +105,23 @@ class Walk(Struct, frozen=True, kw_only=True):
                 return Party(PartyKind.ATTACHMENT, remote.host, remote.name)
         return None
 
-    def _between_neighbours(self, network: DesiredNetwork, site: Site, packet: Packet, source: IPAddress) -> str | None:
+    def _between_neighbours(
+        self, network: DesiredNetwork, site: Site, packet: Packet, source: IPAddress
+    ) -> ReachAnswer | None:
         """Return what keeps two members of a network apart, None when nothing does."""
         macvlan, ipvlan = network.wanted.macvlan, network.wanted.ipvlan
         if macvlan is not None and macvlan.mode is not MacvlanMode.BRIDGE:
-            return f"mode {macvlan.mode} of {network.name} keeps its members apart"
+            text = f"mode {macvlan.mode} of {network.name} keeps its members apart"
+            return refused(text, StepKind.NETWORK, network.unit)
         if ipvlan is not None and ipvlan.flag is not IpvlanFlag.BRIDGE:
-            return f"flag {ipvlan.flag} of {network.name} keeps its members apart"
+            text = f"flag {ipvlan.flag} of {network.name} keeps its members apart"
+            return refused(text, StepKind.NETWORK, network.unit)
         if network.wanted.bridge is None or network.wanted.bridge_options.is_icc_enabled:
             return None
         if self._is_linked(site, packet, source):
             return None
-        return f"enable_icc is off on {network.name}: its members do not reach each other, but for ports they link to"
+        text = f"enable_icc is off on {network.name}: its members do not reach each other, but for ports they link to"
+        return refused(text, StepKind.FIREWALL, network.unit)
 
     def _is_linked(self, site: Site, packet: Packet, source: IPAddress) -> bool:
         client = site.members[packet.client.name]
@@ -131,7 +138,7 @@ class Walk(Struct, frozen=True, kw_only=True):
         """By the default route, which leads through `endpoint`."""
         network, source = site.networks[endpoint.network], interface_of(endpoint, packet.version)
         assert source is not None
-        step = Step(f"by the default route, on {network.name}", endpoint.unit)
+        step = Step(f"by the default route, on {network.name}", StepKind.ROUTE, endpoint.unit)
         if network.wanted.traits.is_plugin:
             return of_plugin(network.wanted).after(step)
         if network.wanted.sublink is not None:
@@ -139,7 +146,7 @@ class Walk(Struct, frozen=True, kw_only=True):
         gateway = gateway_of(endpoint, packet.version)
         if gateway is None or site.gateway(network, gateway) != gateway:
             text = f"the gateway {gateway} of {network.name} is not the host: who has it does not forward"
-            return refused(text, network.unit).after(step)
+            return refused(text, StepKind.ROUTE, network.unit).after(step)
         arrival = _Arrival(packet=packet, source=source.ip, by=network)
         if site.has(packet.address):
             return self._to_host(site, arrival).after(step)
@@ -148,8 +155,8 @@ class Walk(Struct, frozen=True, kw_only=True):
     def _on_parent(self, site: Site, packet: Packet, network: DesiredNetwork, source: IPAddress) -> ReachAnswer:
         """To whoever has the address beyond the link that a macvlan or ipvlan network sits on; nobody elsewhere."""
         if network.wanted.sublink is None or not network.wanted.leads_outside:
-            return refused(f"nobody on {network.name} has {packet.address}", network.unit)
-        step = Step(f"beyond {network.wanted.sublink.parent}, with its own address", network.unit)
+            return _nobody(network, packet)
+        step = Step(f"beyond {network.wanted.sublink.parent}, with its own address", StepKind.NETWORK, network.unit)
         return ReachAnswer(server=Party(PartyKind.OUTSIDE, site.name), seen_as=source, steps=(step,))
 
     # --- from the host, from outside
@@ -160,10 +167,10 @@ class Walk(Struct, frozen=True, kw_only=True):
         network = site.network_at(packet.address)
         if network is None:
             return _by_routes_of_host(site, packet)
-        step = Step(f"the host has an address on {network.name}", network.unit)
+        step = Step(f"the host has an address on {network.name}", StepKind.ROUTE, network.unit)
         found = site.holder(network.name, packet.address)
         if found is None:
-            return refused(f"nobody on {network.name} has {packet.address}", network.unit).after(step)
+            return _nobody(network, packet).after(step)
         return ReachAnswer(server=site.party(found[0]), seen_as=site.gateway(network, packet.address), steps=(step,))
 
     def _from_outside(self, site: Site, packet: Packet) -> ReachAnswer:
@@ -173,7 +180,9 @@ class Walk(Struct, frozen=True, kw_only=True):
         for network, parent in site.sublinks:
             found = site.holder(network.name, packet.address)
             if found is not None and packet.client.name in ("", parent):
-                step = Step(f"whoever is beyond {parent} reaches those on {network.name}", network.unit)
+                step = Step(
+                    f"whoever is beyond {parent} reaches those on {network.name}", StepKind.NETWORK, network.unit
+                )
                 return ReachAnswer(server=site.party(found[0]), steps=(step,))
         return self._forwarded(site, arrival)
 
@@ -184,17 +193,17 @@ class Walk(Struct, frozen=True, kw_only=True):
         packet = arrival.packet
         found = None if packet.address == _LOOPBACK_6 else site.published(packet.address, packet.protocol, packet.port)
         if found is None:
-            step = Step("published to nobody: the host answers itself")
+            step = Step("published to nobody: the host answers itself", StepKind.PORT)
             return ReachAnswer(
                 server=Party(PartyKind.HOST, site.name), seen_as=_seen_by_host(site, arrival), steps=(step,)
             )
         network = site.networks[found.endpoint.network]
-        step = Step(f"published: {_place(found)} leads to {found.attachment.name}", found.unit)
+        step = Step(f"published: {_place(found)} leads to {found.attachment.name}", StepKind.PORT, found.unit)
         by = arrival.by
         if by is not None and by.wanted.is_internal:
-            return refused(f"{by.name} is internal: nothing leaves it", by.unit).after(step)
+            return refused(f"{by.name} is internal: nothing leaves it", StepKind.FIREWALL, by.unit).after(step)
         if site.gateway(network, found.address) is None:
-            return refused(f"the host has no address on {network.name}", network.unit).after(step)
+            return refused(f"the host has no address on {network.name}", StepKind.ROUTE, network.unit).after(step)
         return self._delivered(site, arrival, (found.attachment, found.endpoint), step, is_published=True)
 
     def _forwarded(self, site: Site, arrival: _Arrival) -> ReachAnswer:
@@ -205,14 +214,14 @@ class Walk(Struct, frozen=True, kw_only=True):
             return self._out(site, arrival)
         for one in (by, network):
             if one is not None and one.wanted.is_internal:
-                return refused(f"{one.name} is internal: nothing crosses its border", one.unit)
+                return refused(f"{one.name} is internal: nothing crosses its border", StepKind.FIREWALL, one.unit)
         step = self._let_in(site, arrival, network)
         if step is None:
             text = f"nobody from elsewhere reaches members of {network.name}, but for what they publish"
-            return refused(text, network.unit)
+            return refused(text, StepKind.FIREWALL, network.unit)
         found = site.holder(network.name, packet.address)
         if found is None:
-            return refused(f"nobody on {network.name} has {packet.address}", network.unit).after(step)
+            return _nobody(network, packet).after(step)
         return self._delivered(site, arrival, found, step, is_published=False)
 
     def _let_in(self, site: Site, arrival: _Arrival, network: DesiredNetwork) -> Step | None:
@@ -220,38 +229,41 @@ class Walk(Struct, frozen=True, kw_only=True):
         packet, by = arrival.packet, arrival.by
         if by is network:
             is_open = network.wanted.bridge_options.is_icc_enabled
-            return Step(f"from one subnet of {network.name} to another", network.unit) if is_open else None
+            step = Step(f"from one subnet of {network.name} to another", StepKind.FIREWALL, network.unit)
+            return step if is_open else None
         mode = network.wanted.bridge_options.gateway_mode(packet.version)
         routed = site.publication_of(packet.address, packet.protocol, packet.port, is_translated=False)
         if routed is not None:
-            return Step(f"{network.name} is routed, {_place(routed)} is published", routed.unit)
+            return Step(f"{network.name} is routed, {_place(routed)} is published", StepKind.PORT, routed.unit)
         if mode is GatewayMode.ROUTED and packet.protocol == "icmp":
-            return Step(f"{network.name} is routed: its members answer pings", network.unit)
+            return Step(f"{network.name} is routed: its members answer pings", StepKind.FIREWALL, network.unit)
         came_by = by.link_name if by is not None else packet.client.name
         if came_by and came_by in network.wanted.bridge_options.trusted_host_interfaces:
             published = site.publication_of(packet.address, packet.protocol, packet.port, is_translated=True)
             if published is not None:
-                return Step(f"{network.name} trusts {came_by}, {_place(published)} is published", published.unit)
+                text = f"{network.name} trusts {came_by}, {_place(published)} is published"
+                return Step(text, StepKind.PORT, published.unit)
         if by is None and mode is GatewayMode.NAT_UNPROTECTED:
-            return Step(f"{network.name} is not protected: whoever has a route comes in", network.unit)
+            text = f"{network.name} is not protected: whoever has a route comes in"
+            return Step(text, StepKind.FIREWALL, network.unit)
         return None
 
     def _out(self, site: Site, arrival: _Arrival) -> ReachAnswer:
         by, packet = arrival.by, arrival.packet
         if site.home_of(packet.address) is not None:
-            return refused(f"the host has no address in the subnet of {packet.address}")
+            return refused(f"the host has no address in the subnet of {packet.address}", StepKind.ROUTE)
         plugin = site.plugin_network_at(packet.address)
         if plugin is not None:
             return of_plugin(plugin.wanted)
         if by is None:
-            return refused("not for this host")
+            return refused("not for this host", StepKind.ADDRESS)
         if by.wanted.is_internal:
-            return refused(f"{by.name} is internal: nothing leaves it", by.unit)
+            return refused(f"{by.name} is internal: nothing leaves it", StepKind.FIREWALL, by.unit)
         server = Party(PartyKind.OUTSIDE, site.name)
         if not is_translated(by, packet.version):
-            step = Step("with its own address: who is outside needs a route back", by.unit)
+            step = Step("with its own address: who is outside needs a route back", StepKind.FIREWALL, by.unit)
             return ReachAnswer(server=server, seen_as=arrival.source, steps=(step,))
-        step = Step("with an address of the host", by.unit)
+        step = Step("with an address of the host", StepKind.FIREWALL, by.unit)
         return ReachAnswer(
             server=server, seen_as=by.wanted.bridge_options.source_address(packet.version), steps=(step,)
         )
@@ -304,22 +316,24 @@ class Walk(Struct, frozen=True, kw_only=True):
         attachment, endpoint = found
         version, at = arrival.packet.version, attachment.unit
         if source in _addresses(attachment):
-            return refused(f"{attachment.name} takes nothing from elsewhere that has its own address", at)
+            text = f"{attachment.name} takes nothing from elsewhere that has its own address"
+            return refused(text, StepKind.ADDRESS, at)
         for other in attachment.endpoints:
             interface = interface_of(other, version)
             if interface is not None and source is not None and source in interface.network:
                 obstacle = self._by_other_link(site, arrival, endpoint, other, is_near=True)
-                return None if obstacle is None else refused(obstacle, at)
+                return None if obstacle is None else refused(obstacle, StepKind.ROUTE, at)
         default = way_out(attachment, site.networks, version)
         if default is None:
-            return refused(f"{attachment.name} has no IPv{version} route back", at)
+            return refused(f"{attachment.name} has no IPv{version} route back", StepKind.ROUTE, at)
         gateway, network = gateway_of(default, version), site.networks[default.network]
         if network.wanted.traits.is_plugin:
             return of_plugin(network.wanted)
         if gateway is None or site.gateway(network, gateway) != gateway:
-            return refused(f"{attachment.name} answers by the gateway {gateway}, which is not the host", at)
+            text = f"{attachment.name} answers by the gateway {gateway}, which is not the host"
+            return refused(text, StepKind.ROUTE, at)
         obstacle = self._by_other_link(site, arrival, endpoint, default, is_near=False)
-        return None if obstacle is None else refused(obstacle, at)
+        return None if obstacle is None else refused(obstacle, StepKind.ROUTE, at)
 
     def _by_other_link(
         self,
@@ -350,11 +364,16 @@ class Walk(Struct, frozen=True, kw_only=True):
 
 def _by_routes_of_host(site: Site, packet: Packet) -> ReachAnswer:
     if site.home_of(packet.address) is not None:
-        return refused(f"the host has no address in the subnet of {packet.address}")
+        return refused(f"the host has no address in the subnet of {packet.address}", StepKind.ROUTE)
     plugin = site.plugin_network_at(packet.address)
     if plugin is not None:
         return of_plugin(plugin.wanted)
-    return ReachAnswer(server=Party(PartyKind.OUTSIDE, site.name), steps=(Step("by the host's own routes"),))
+    step = Step("by the host's own routes", StepKind.ROUTE)
+    return ReachAnswer(server=Party(PartyKind.OUTSIDE, site.name), steps=(step,))
+
+
+def _nobody(network: DesiredNetwork, packet: Packet) -> ReachAnswer:
+    return refused(f"nobody on {network.name} has {packet.address}", StepKind.ADDRESS, network.unit)
 
 
 def of_plugin(network: NetworkWanted) -> ReachAnswer:
