@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from reconciler.errors import ConfigError, RepositoryUnreachable, RevisionRefused, RevisionUnreadable
 from reconciler.git_tree import Git, lay_out, short
+from reconciler.records.file import content
 
 FETCH_S: Final = 120.0
 """How long one fetch may take."""
@@ -146,7 +147,7 @@ class Repository:
         is_tag = self._ok("cat-file", "-t", _HELD).strip() == "tag"
         verify = ("verify-tag", _HELD) if is_tag else ("verify-commit", commit)
         try:
-            is_openpgp = self._keyring.read_bytes()[:64].lstrip().startswith(_OPENPGP)
+            is_openpgp = content(self._keyring).lstrip().startswith(_OPENPGP)
         except OSError as error:
             raise RevisionRefused(f"{self._keyring} cannot be read: {error.strerror}") from error
         code, said = self._by_openpgp(verify) if is_openpgp else self._by_ssh(verify)

@@ -20,6 +20,7 @@ from reconciler.container_engine.client import ContainerEngine
 from reconciler.errors import ReconcilerError, SandboxMissing, kernel_error
 from reconciler.kernel.processes import namespace_of
 from reconciler.model.containers import NoContainer
+from reconciler.records.file import beginning, content
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ _MS_SLAVE: Final = 0x80000
 # sched.h and linux/mount.h
 
 _PIDFILE: Final = "pidfile:"
+_PIDFILE_MAX: Final = 32
 _CONTAINER: Final = "container:"
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -72,7 +74,7 @@ def run_in_sandbox(target: ExecTarget, command: Sequence[str]) -> NoReturn:
 def link_variables(target: ExecTarget) -> dict[str, str]:
     """Return the environment variables of links; most sandboxes have no such file."""
     try:
-        lines = (target.files_dir / "environment").read_text().splitlines()
+        lines = content(target.files_dir / "environment").decode().splitlines()
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
@@ -90,10 +92,10 @@ def namespace_path(target: ExecTarget) -> Path:
         return Path(target.key)
     file = Path(target.key.removeprefix(_PIDFILE))
     try:
-        pid = file.read_text()[:32].strip()
-    except (OSError, UnicodeDecodeError) as error:
+        pid = beginning(file, _PIDFILE_MAX).strip()
+    except OSError as error:
         raise SandboxMissing(f"attachment {target.attachment}: its pidfile {file} cannot be read: {error}") from error
-    if not pid.isdecimal():
+    if not (pid.isascii() and pid.isdecimal()):
         raise SandboxMissing(f"attachment {target.attachment}: its pidfile {file} holds no process id")
     return Path(f"/proc/{int(pid)}/ns/net")
 
@@ -109,7 +111,7 @@ def _container_path(target: ExecTarget) -> Path:
 def enter_network_namespace(path: Path) -> None:
     """Move the calling thread into the network namespace at `path`. Raises SandboxMissing when it is not there."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise SandboxMissing(
             f"there is no network namespace at {path}; `reconcile` makes those that are ours to make"

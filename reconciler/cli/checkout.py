@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from reconciler.model.wanted import Source
+from reconciler.records.file import opened
 
 
 def in_checkout(place: Source, environment: Mapping[str, str] = os.environ) -> Source:
@@ -45,5 +46,5 @@ def _line_count(file: str, *, unknown: int) -> int:
 @lru_cache(maxsize=64)
 def _lines(file: str, _version: tuple[int, ...]) -> int:
     """Count once what many annotations are about: one file may declare a thousand attachments."""
-    with open(file, "rb") as opened:
-        return sum(1 for _ in opened)
+    with opened(file) as lines:
+        return sum(1 for _ in lines)

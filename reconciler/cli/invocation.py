@@ -19,11 +19,13 @@ from msgspec import Struct
 from reconciler.cli.options import DEFAULT_CONFIG, GLOBAL_OPTIONS, OPTION_BY_NAME, GlobalOption, Value
 from reconciler.errors import ConfigError
 from reconciler.model.identifiers import is_name
+from reconciler.records.file import content
 from reconciler.settings import PruneLimit, Settings, advertised
 
 if TYPE_CHECKING:
     from reconciler.spec.document import Document
 
+_FILE_MAX: Final = 1 << 20
 _SOCKET_PATH_MAX: Final = 107
 """sun_path less the terminating zero (unix(7))."""
 
@@ -120,7 +122,7 @@ def _environment_values(environment: Mapping[str, str]) -> dict[str, Value]:
 def _file_values(path: Path, *, is_required: bool) -> dict[str, Value]:
     """Read the configuration file; the default one need not exist. Relative paths in it start at its folder."""
     try:
-        text = path.read_text()
+        text = content(path, bytes_max=_FILE_MAX).decode()
     except FileNotFoundError:
         if not is_required:
             return {}

@@ -15,6 +15,7 @@ from msgspec import Struct
 from reconciler import __version__
 from reconciler.dns import control
 from reconciler.errors import ResolverError
+from reconciler.records.file import content
 
 _START_TIMEOUT_S: Final = 20.0
 _STATUS_TIMEOUT_S: Final = 2.0
@@ -119,7 +120,7 @@ def follow_sandboxes(run_dir: Path, names: Sequence[str]) -> None:
 def published_zones(run_dir: Path) -> str:
     """Return the text that was published last, "" when there is none that can be read."""
     try:
-        return (control.folder(run_dir) / control.ZONES_FILE).read_text(encoding="utf-8", errors="replace")
+        return content(control.folder(run_dir) / control.ZONES_FILE).decode(errors="replace")
     except OSError:
         return ""
 

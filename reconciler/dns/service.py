@@ -28,6 +28,7 @@ from reconciler.dns.zones import LISTEN_ADDRESS
 from reconciler.errors import ReconcilerError, ResolverError
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import HOST, NsRef
+from reconciler.records.file import beginning
 from reconciler.records.lenient import items_of
 
 _log = logging.getLogger(__name__)
@@ -105,8 +106,7 @@ class Service:
         """Return the file's text, "" when there is none yet."""
         path = control.folder(self._run_dir) / control.ZONES_FILE
         try:
-            with open(path, "rb") as file:
-                return file.read(_ZONES_SIZE_MAX).decode(errors="replace")
+            return beginning(path, _ZONES_SIZE_MAX)
         except FileNotFoundError:
             return ""
         except OSError as cause:

@@ -29,6 +29,7 @@ from reconciler.kernel.netns_mounts import (
 from reconciler.kernel.processes import command, started_at
 from reconciler.model.containers import Container, ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
+from reconciler.records.file import beginning
 
 _PIDFILE_MAX: Final = 32
 _RESERVED_FDS: Final = 128
@@ -347,14 +348,9 @@ def _process_path(ns: NsRef, pid: str) -> Path:
 
 def _pidfile_content(ns: NsRef, path: str) -> str:
     try:
-        with open(path, "rb", opener=_open_nonblocking) as file:
-            return file.read(_PIDFILE_MAX).decode("ascii", "replace").strip()
+        return beginning(path, _PIDFILE_MAX).strip()
     except OSError as cause:
         raise _missing(ns, Path(path), cause.strerror or str(cause)) from cause
-
-
-def _open_nonblocking(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _missing(ns: NsRef, path: Path, reason: str) -> SandboxMissing:

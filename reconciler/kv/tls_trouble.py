@@ -9,10 +9,12 @@ from typing import Final
 
 from reconciler.http.client_protocol import HungUp
 from reconciler.kv.config import TlsFiles
+from reconciler.records.file import beginning
 
 _VALIDITY: Final = re.compile(rb"\x30.[\x17\x18].(\d{12,14})Z[\x17\x18].(\d{12,14})Z", re.DOTALL)
 """The two moments of a certificate (RFC 5280, section 4.1.2.5), as they lie in its DER form."""
 
+_PEM_MAX: Final = 1 << 20
 _TLS_FILES: Final = "kv.cacertfile, kv.certfile and kv.keyfile"
 
 _REFUSALS: Final = ("CERTIFICATE", "ACCESS_DENIED", "UNKNOWN_CA", "HANDSHAKE_FAILURE")
@@ -56,7 +58,9 @@ def _validity(files: TlsFiles) -> tuple[datetime | None, datetime | None]:
     """Return from when to when our certificate is valid, as far as that can be read."""
     assert files.certificate is not None
     try:
-        pem = re.search("-----BEGIN CERT.*?-----END CERTIFICATE-----", files.certificate.read_text(), re.DOTALL)
+        pem = re.search(
+            "-----BEGIN CERT.*?-----END CERTIFICATE-----", beginning(files.certificate, _PEM_MAX), re.DOTALL
+        )
         found = _VALIDITY.search(ssl.PEM_cert_to_DER_cert(pem[0])) if pem else None
     except (OSError, ValueError):
         return None, None

@@ -13,6 +13,7 @@ from reconciler.model.objects import IPAddress
 from reconciler.observe.routes import advertised_indexes, uplink_index, used_destinations
 from reconciler.observe.sysctls import sandbox_defaults
 from reconciler.observe.view import NamespaceView
+from reconciler.records.file import beginning
 from reconciler.settings import Settings, advertised
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
@@ -116,9 +117,8 @@ def _parents(host: NamespaceView, names: frozenset[str]) -> Iterator[ParentFact]
 
 
 def _text(path: Path) -> str:
-    """Return a file's text, its first MiB; "" when it cannot be read."""
+    """Return the text of a regular file, its first MiB; "" when it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return file.read(_FILE_MAX).decode(errors="replace")
+        return beginning(path, _FILE_MAX)
     except OSError:
         return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from reconciler.errors import SpecError
+from reconciler.records.file import opened
 from reconciler.spec.document import BYTES_MAX
 
 SPEC_SUFFIXES: Final = (".yaml", ".yml")
@@ -219,11 +219,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _read(path: str) -> tuple[bytes, _Stamp | None]:
     """Read a regular file of bounded size, with its stamp from before; never waits for a writer of a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise _Refused("not a regular file")
+    with opened(path) as file:
+        status = os.fstat(file.fileno())
         content = file.read(BYTES_MAX + 1)
     if len(content) > BYTES_MAX:
         raise _Refused(f"the file is larger than {BYTES_MAX >> 20} MiB: split it")

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 
 from reconciler.errors import ReconcilerError
 from reconciler.records.document import Misfit, json_object
-from reconciler.records.file import BYTES_MAX
+from reconciler.records.file import BYTES_MAX, opened
 
 CURRENT: Final = "events.ndjson"
 BEFORE: Final = "events.ndjson.1"
@@ -76,7 +76,7 @@ class EventFiles:
 
 def _opened(path: Path) -> BinaryIO | None:
     try:
-        return path.open("rb")
+        return opened(path)
     except FileNotFoundError:
         return None
     except OSError as error:

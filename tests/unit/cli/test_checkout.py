@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli import checkout
 from reconciler.cli.checkout import in_checkout
 from reconciler.model.wanted import Source
 
@@ -40,7 +41,7 @@ def test_a_file_is_read_once_for_all_that_is_said_of_it_and_again_when_it_change
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("builtins.open", lambda path, mode: opened.append(path) or Path(path).open(mode))  # noqa: SIM115
+    monkeypatch.setattr(checkout, "opened", lambda path: opened.append(path) or Path(path).open("rb"))  # noqa: SIM115
 
     assert [in_checkout(Source(str(file), line, 1)).line for line in (1, 2, 3, 2)] == [1, 2, 0, 2]
     assert opened == [str(file)]
