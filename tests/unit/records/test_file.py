@@ -72,7 +72,7 @@ def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(fifo: Path, tmp_path: Pa
         namespace_path(target)
     with pytest.raises(KernelError, match="not a network namespace"):
         enter_network_namespace(fifo)
-    with pytest.raises(ReconcilerError, match="Invalid argument"):
+    with pytest.raises(ReconcilerError, match="expected a regular file"):
         list(EventFiles(tmp_path).earlier())
 
 
