@@ -57,17 +57,26 @@ class _Version(Struct, frozen=True, kw_only=True):
         return loaded
 
 
+def plan_revision(settings: Settings, target: str, hosts: str = ALL, hosts_file: Path | None = None) -> list[Planned]:
+    """Plan for hosts from what `REV[:PATH]` has to what the specs declare now. Raises as `compare_with_revision`."""
+    with laid_out(target, settings.specs_dir) as laid:
+        before = _Version(folder=laid.folder, shown_as=settings.specs_dir)
+        return _planned(before, _Version(folder=settings.specs_dir), settings, hosts, hosts_file)[1]
+
+
+def load_hosts(settings: Settings, hosts: str = ALL) -> dict[str, LoadedSpecs]:
+    """Load the specs for each of several hosts. Raises ConfigError and SpecError as `compare_with_revision`."""
+    now = _Version(folder=settings.specs_dir)
+    first = now.load(settings, settings.host, None)
+    known = sorted({*named_hosts(now.folder, first)})
+    chosen = enumerate(_chosen(hosts, known, settings.host))
+    return {host: now.load(settings, host, first, is_for_host_alone=index > 0) for index, host in chosen}
+
+
 def _compared(
     before: _Version, after: _Version, name: str, settings: Settings, hosts: str, hosts_file: Path | None
 ) -> Review:
-    first = after.load(settings, settings.host, None)
-    was = before.load(settings, settings.host, first)
-    known = sorted({*named_hosts(before.folder, was), *named_hosts(after.folder, first), *_listed(hosts_file)})
-    plans: list[Planned] = []
-    for index, host in enumerate(_chosen(hosts, known, settings.host)):
-        old = before.load(settings, host, was, is_for_host_alone=index > 0)
-        new = after.load(settings, host, first, is_for_host_alone=index > 0)
-        plans.append(between(old, new, replace(settings, host=host)))
+    first, plans = _planned(before, after, settings, hosts, hosts_file)
     if any(planned.before.faults for planned in plans):
         name = f"{name}, without what has faults there"
     walks = walk_of(planned.had for planned in plans), walk_of(planned.report.desired for planned in plans)
@@ -77,6 +86,21 @@ def _compared(
         is_whole = {*walks[1].sites} >= {*named_hosts(after.folder, first)}
         faults = unmet(expected, walks[1], declared) if is_whole else unmet_expectations(first, settings)
     return reviewed(name, plans, *walks, faults)
+
+
+def _planned(
+    before: _Version, after: _Version, settings: Settings, hosts: str, hosts_file: Path | None
+) -> tuple[LoadedSpecs, list[Planned]]:
+    """Return the specs as they are for nobody in particular, and a plan for each host."""
+    first = after.load(settings, settings.host, None)
+    was = before.load(settings, settings.host, first)
+    known = sorted({*named_hosts(before.folder, was), *named_hosts(after.folder, first), *_listed(hosts_file)})
+    plans: list[Planned] = []
+    for index, host in enumerate(_chosen(hosts, known, settings.host)):
+        old = before.load(settings, host, was, is_for_host_alone=index > 0)
+        new = after.load(settings, host, first, is_for_host_alone=index > 0)
+        plans.append(between(old, new, replace(settings, host=host)))
+    return first, plans
 
 
 def _listed(hosts_file: Path | None) -> Iterable[str]:

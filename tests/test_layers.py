@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("http",),
     ("kernel", "kv", "plugin"),
     ("dns", "container_engine"),
-    ("observe", "apply", "status", "choices", "compile", "git_tree", "review", "snapshot"),
+    ("observe", "apply", "status", "choices", "compile", "git_tree", "review", "snapshot", "graph"),
     ("guard", "git_remote"),
     ("decide",),
     ("backends",),
@@ -34,7 +34,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("sandbox_exec",),
     ("probe",),
-    ("watch", "trial", "comparison", "snapshots"),
+    ("watch", "trial", "comparison", "snapshots", "importing"),
+    ("drawing",),
     ("cli",),
     ("__main__",),
 )
@@ -57,9 +58,11 @@ PURE = (
     "facts",
     "review",
     "snapshot",
+    "graph",
     "announcements",
     "flows",
     "host_settings",
+    "importing",
     "cluster",
     "status",
     "dns.wire",
@@ -73,6 +76,7 @@ PURE = (
 )
 
 DOORS = (
+    "importing.write",
     "records.file",
     "spec.files",
     "spec.load",

@@ -29,6 +29,14 @@ COMMANDS: Final = {
     ),
     "exec": _Place("execution", "Run a command in a sandbox, with its /etc/hosts and /etc/resolv.conf.", "exec_"),
     "fmt": _Place("formatting", "Put the keys of spec files in one order; comments, anchors and layout stay."),
+    "graph": _Place(
+        "graph", "Draw hosts, networks, who is on them and what is published, or what a change does to them."
+    ),
+    "import": _Place(
+        "importing",
+        "Print specs of what is there already: of a container engine, of Compose files, of the kernel.",
+        "import_",
+    ),
     "manual": _Place("completion", "Print the manual page: `reconcile manual | man -l -`."),
     "network": _Place("inspection", "Show networks as the last pass left them."),
     "node": _Place("nodes", "Show and remove the hosts of the cluster."),
@@ -64,6 +72,7 @@ _MEANT: Final = {
     **dict.fromkeys(("list", "ls", "networks"), "reconcile network ls"),
     **dict.fromkeys(("attachments", "ps"), "reconcile attachment ls"),
     **dict.fromkeys(("delete", "destroy", "remove", "rm"), "reconcile down"),
+    **dict.fromkeys(("draw", "map", "topology", "tree"), "reconcile graph"),
     "format": "reconcile fmt",
     "inspect": "reconcile network inspect",
     "log": "reconcile events",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
+from reconciler.kernel.sysctl import read_sysctl
 from reconciler.kv.address import store_addresses
 from reconciler.model.desired import HostFacts, ParentFact
 from reconciler.model.objects import IPAddress
@@ -26,7 +27,7 @@ _OF_HARDWARE = ("", "bond", "team", "vlan")
 """Kinds of links that lead out of this machine: cards, which have none, several in one, and parts of one."""
 
 _MACHINE_ID = Path("/etc/machine-id")
-_IPV6 = Path("/proc/sys/net/ipv6")
+_IPV6_OFF = "net/ipv6/conf/{}/disable_ipv6"
 _FILE_MAX = 1 << 20
 
 
@@ -38,6 +39,7 @@ def host_facts(settings: Settings, host: NamespaceView, now: str, parents: froze
     foreign = {link.ifindex: link.ifname for link in host.foreign}
     uplink = uplink_index(host.routes)
     vtep, underlay = _vtep(settings, host)
+    ipv6_off = {which: read_sysctl(_IPV6_OFF.format(which)) for which in ("all", "lo")}
     return HostFacts(
         name=settings.host,
         instance=settings.instance,
@@ -47,7 +49,7 @@ def host_facts(settings: Settings, host: NamespaceView, now: str, parents: froze
         resolv_conf=_text(_RESOLV_CONF),
         resolved_conf=_text(_RESOLVED_CONF),
         hosts=_text(_HOSTS),
-        has_ipv6=_IPV6.exists(),
+        has_ipv6=ipv6_off["all"] is not None,
         now=now,
         state=settings.state_folder,
         specs=settings.specs_folder,
@@ -55,7 +57,7 @@ def host_facts(settings: Settings, host: NamespaceView, now: str, parents: froze
         vtep=vtep,
         underlay_mtu=next((link.mtu for link in host.links if link.ifindex == underlay), None),
         parents=None if parents is None else tuple(_parents(host, parents)),
-        ipv6_off=next((which for which in ("all", "lo") if _text(_IPV6 / f"conf/{which}/disable_ipv6") == "1\n"), ""),
+        ipv6_off=next((which for which, is_off in ipv6_off.items() if is_off == "1"), ""),
         sandbox_sysctls=sandbox_defaults(),
         uplinks=tuple(_uplinks(host)),
     )

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import KernelError, NameConflict, PlanError, SandboxMissing
+from reconciler.kernel import sysctl
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.processes import process_ref
+from reconciler.kernel.sysctl import read_sysctl, write_sysctl
 from reconciler.model.containers import Container, NoContainer
 from reconciler.model.identifiers import HOST, LINK_GROUP, NsRef
 from reconciler.model.objects import Address, LinkUp, Namespace, VethPair
@@ -50,6 +52,30 @@ def test_created_namespace_is_marked_and_its_loopback_up(engine: Engine) -> None
     assert loopback["group"] == str(LINK_GROUP)
     assert engine.observe().sandboxes[WEB.ns].is_ours
     assert engine.machine.ping("web", "127.0.0.1")
+
+
+def test_settings_are_those_of_the_namespace_that_one_is_in(engine: Engine) -> None:
+    engine.make_sandbox("web")
+    name, namespaces = "net/ipv4/ip_default_ttl", engine.namespaces
+    for ttl in range(40, 140):  # more often than the mount that they are opened in lasts
+        with namespaces.enter(WEB.ns):
+            write_sysctl(name, str(ttl))
+            assert read_sysctl(name) == str(ttl)
+        assert read_sysctl(name) == "64"
+    assert engine.machine.run("web", "cat", f"/proc/sys/{name}").stdout.strip() == "139"
+
+
+def test_settings_that_are_read_only_for_us_stay_so(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.add_namespace("ro")
+    monkeypatch.setattr(sysctl, "_tree", sysctl._Tree())
+    subprocess.run(["mount", "--bind", "-o", "ro", "/proc/sys", "/proc/sys"], check=True)
+    try:
+        with machine.inside("ro"):
+            for _ in range(40):
+                with pytest.raises(KernelError, match="Read-only file system"):
+                    write_sysctl("net/ipv4/ip_default_ttl", "50")
+    finally:
+        subprocess.run(["umount", "/proc/sys"], check=True)
 
 
 def test_creating_one_of_ours_again_keeps_it(engine: Engine) -> None:

@@ -1,0 +1,146 @@
+"""What our own loader refuses of what was imported is left out, and named: the rest loads. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from reconciler.errors import ReconcilerError, SpecError
+from reconciler.importing.text import section_text
+from reconciler.importing.values import Imported, ImportedAttachment, ImportedNetwork, NotCarried
+from reconciler.spec.document import Document, Path, Tree
+from reconciler.spec.files import SpecText
+from reconciler.spec.load import load_texts
+
+_FILE: Final = "import"
+_ROUNDS_MAX: Final = 1000
+"""Each leaves something out, and tells of up to a hundred faults."""
+_OPTIONS: Final = (("driver_opts",), ("labels",), ("ipam", "options"))
+"""What a network can do without and still be as closed as it was."""
+_WHOLE: Final = ("sandbox", "network_mode", "hosts")
+"""What of an attachment cannot be left out without making it another."""
+
+
+def carried(imported: Imported, host: str) -> Imported:
+    """Return what specs take of it. Raises ReconcilerError when it is more than specs can hold."""
+    for _ in range(_ROUNDS_MAX):
+        text = section_text("networks", imported.networks) + section_text("attachments", imported.attachments)
+        loaded = load_texts([SpecText(_FILE, text)], host=host, digest="")
+        if not loaded.faults:
+            return imported
+        if not loaded.documents:
+            raise ReconcilerError(f"what is there is more than specs can hold: {loaded.faults[0].message}")
+        imported = _without(imported, loaded.documents[0], loaded.faults)
+    raise ReconcilerError(f"what is there has more than {_ROUNDS_MAX} faults: import a part of it")
+
+
+def _without(imported: Imported, document: Document, faults: Sequence[SpecError]) -> Imported:
+    """Leave out what the faults are about. Networks first: what is wrong of attachments may be so because of them."""
+    places = _places(document)
+    refused: dict[Path, str] = {}
+    for fault in faults:
+        path = places.get((fault.line, fault.column), ())
+        if len(path) < 2:
+            raise ReconcilerError(f"what is there is more than specs can hold: {fault.message}")
+        refused.setdefault(_left_out(path), fault.message)
+    in_networks = {path: why for path, why in refused.items() if path[0] == "networks"}
+    paths = in_networks or refused
+    return replace(
+        imported,
+        networks=tuple(_entries("networks", imported.networks, paths)),
+        attachments=tuple(_entries("attachments", imported.attachments, paths)),
+        not_carried=(*imported.not_carried, *_gone(imported, paths)),
+    )
+
+
+def _places(document: Document) -> dict[tuple[int, int], Path]:
+    found: dict[tuple[int, int], Path] = {}
+    for path in _paths(document.data, ()):
+        for at_key in (True, False):
+            place = document.source(path, at_key=at_key)
+            found.setdefault((place.line, place.column), path)
+    return found
+
+
+def _paths(node: Tree, path: Path) -> Iterator[Path]:
+    yield path
+    for step, inner in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        yield from _paths(inner, (*path, step))
+
+
+def _left_out(path: Path) -> Path:
+    """Return the way to what goes when this is refused: the least that leaves something sound."""
+    section, name, *inner = path
+    if section == "networks":
+        kept = next((option for option in _OPTIONS if tuple(inner[: len(option)]) == option), None)
+        return path[: 3 + len(kept)] if kept is not None and len(inner) > len(kept) else (section, name)
+    if not inner or inner[0] in _WHOLE:
+        return (section, name)
+    if inner[0] == "networks":
+        return path[:6] if len(path) > 4 and path[4] in ("driver_opts", "aliases", "link_local_ips") else path[:5]
+    return path[:4]
+
+
+def _entries(section: str, entries: tuple[Any, ...], refused: dict[Path, str]) -> Iterator[Any]:
+    for entry in entries:
+        paths = [path for path in refused if path[:2] == (section, entry.name)]
+        if (section, entry.name) in refused or _is_alone(section, entry, paths):
+            continue
+        yield _trimmed(entry, paths, refused) if paths else entry
+
+
+def _is_alone(section: str, entry: ImportedNetwork | ImportedAttachment, paths: Sequence[Path]) -> bool:
+    """Return whether an attachment would lose its last network: it would join `bridge` instead."""
+    joined = entry.body.get("networks") if section == "attachments" else None
+    lost = [path for path in paths if len(path) == 4 and path[2] == "networks"]
+    return isinstance(joined, dict | list) and bool(lost) and len(lost) == len(joined)
+
+
+def _gone(imported: Imported, refused: dict[Path, str]) -> Iterator[NotCarried]:
+    for section, entries in (("networks", imported.networks), ("attachments", imported.attachments)):
+        assert isinstance(entries, tuple)
+        for entry in entries:
+            paths = [path for path in refused if path[:2] == (section, entry.name)]
+            why = refused.get((section, entry.name))
+            if why is None and _is_alone(section, entry, paths):
+                why = refused[paths[0]]
+            if why is not None:
+                yield NotCarried(where=entry.source, what=f"{section[:-1]} {entry.name}", why=why)
+                yield from entry.not_carried
+
+
+def _trimmed(entry: Any, paths: Sequence[Path], refused: dict[Path, str]) -> Any:
+    body = deepcopy(dict(entry.body))
+    told = [NotCarried(where=entry.source, what=_what(body, path[2:]), why=refused[path]) for path in paths]
+    for path in sorted(paths, key=_order, reverse=True):
+        _remove(body, path[2:])
+    return replace(entry, body=body, not_carried=(*entry.not_carried, *told))
+
+
+def _order(path: Path) -> tuple[tuple[bool, str | int], ...]:
+    return tuple((isinstance(step, int), step) for step in path)
+
+
+def _what(body: object, path: Path) -> str:
+    """Return what goes in words: `ports 99999:80`, `networks.blue`."""
+    words, value = ".".join(str(step) for step in path if isinstance(step, str)), _at(body, path)
+    return f"{words} {value}" if isinstance(value, str | int) and value != path[-1] else words
+
+
+def _at(body: Any, path: Path) -> Any:
+    for step in path:
+        body = body[_step(body, step)]
+    return body
+
+
+def _remove(body: Any, path: Path) -> None:
+    inner = _at(body, path[:-1])
+    del inner[_step(inner, path[-1])]
+
+
+def _step(node: Any, step: str | int) -> str | int:
+    """Return the index of an item that faults name by what it is."""
+    return node.index(step) if isinstance(node, list) and isinstance(step, str) else step

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from reconciler.errors import ReconcilerError
+from reconciler.importing.carried import carried
+from reconciler.importing.values import Imported, ImportedAttachment, ImportedNetwork
+
+
+def network(name: str, **body: object) -> ImportedNetwork:
+    return ImportedNetwork(name=name, body=body, source=f"network {name}")
+
+
+def attachment(name: str, **body: object) -> ImportedAttachment:
+    return ImportedAttachment(name=name, body=body, source=f"container {name}")
+
+
+def told(imported: Imported) -> list[str]:
+    return [f"{each.where}: {each.what}" for each in imported.all_not_carried()]
+
+
+def test_what_specs_take_stays_as_it_is() -> None:
+    imported = Imported(networks=(network("front"),), attachments=(attachment("web", networks={"front": {}}),))
+
+    assert carried(imported, "host") is imported
+
+
+def test_the_least_that_is_refused_is_left_out_and_named() -> None:
+    imported = Imported(
+        networks=(network("front", driver_opts={"com.docker.network.driver.mtu": "many", "com.example": "x"}),),
+        attachments=(
+            attachment(
+                "web",
+                networks={"front": {"ipv4_address": "10.0.0.300", "aliases": ["good", "b d"]}},
+                ports=["8080:80", "99999:80", "1:2:3:4"],
+                sysctls={"net.ipv4.ip_forward": 1, "kernel.shmmax": 1},
+                unheard_of="x",
+            ),
+            attachment("db", networks={"front": {}}),
+        ),
+    )
+
+    kept = carried(imported, "host")
+
+    assert kept.networks[0].body == {"driver_opts": {"com.example": "x"}}
+    assert kept.attachments[0].body == {
+        "networks": {"front": {"aliases": ["good"]}},
+        "ports": ["8080:80"],
+        "sysctls": {"net.ipv4.ip_forward": 1},
+    }
+    assert kept.attachments[1] is imported.attachments[1]
+    assert sorted(told(kept)) == [
+        "container web: networks.front.aliases b d",
+        "container web: networks.front.ipv4_address 10.0.0.300",
+        "container web: ports 1:2:3:4",
+        "container web: ports 99999:80",
+        "container web: sysctls.kernel.shmmax 1",
+        "container web: unheard_of x",
+        "network front: driver_opts.com.docker.network.driver.mtu many",
+    ]
+
+
+def test_a_network_that_cannot_be_as_closed_as_it_was_goes_with_those_who_are_on_nothing_else() -> None:
+    imported = Imported(
+        networks=(network("inner", internal="perhaps"), network("front")),
+        attachments=(attachment("web", networks=["front", "inner"]), attachment("db", networks=["inner"])),
+    )
+
+    kept = carried(imported, "host")
+
+    assert [each.name for each in kept.networks] == ["front"]
+    assert [(each.name, each.body) for each in kept.attachments] == [("web", {"networks": ["front"]})]
+    assert told(kept) == [
+        "network inner: network inner",
+        "container db: attachment db",
+        "container web: networks inner",
+    ]
+
+
+def test_more_than_specs_can_hold_is_an_error() -> None:
+    imported = Imported(attachments=(attachment("web", labels="x" * (1 << 21)),))
+
+    with pytest.raises(ReconcilerError, match="more than specs can hold"):
+        carried(replace_with_many(imported), "host")
+
+
+def replace_with_many(imported: Imported) -> Imported:
+    many = tuple(attachment(f"a{number}", dns=["10.0.0.1"] * 100) for number in range(2500))
+    return Imported(attachments=imported.attachments + many)
