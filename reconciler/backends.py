@@ -21,13 +21,13 @@ from reconciler.apply.names import Published, apply_names
 from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.neighbours import apply_neighbours
 from reconciler.apply.records import apply_records
-from reconciler.apply.rtnetlink import WAYS, apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
 from reconciler.container_engine.client import ContainerEngine, Containers
 from reconciler.decide import Decider
 from reconciler.errors import ConfigError
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
+from reconciler.kinds.registry import ROWS, apply_rtnetlink
 from reconciler.kv.address import discovery, store_config
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
@@ -97,7 +97,7 @@ class Backends(Struct, frozen=True, kw_only=True, dict=True):
         firewall = partial(apply_firewalls, nft=self.nft, namespaces=self.namespaces)
         return {
             **shared,
-            **dict.fromkeys(WAYS, partial(apply_rtnetlink, namespaces=self.namespaces)),
+            **dict.fromkeys(ROWS, partial(apply_rtnetlink, namespaces=self.namespaces)),
             KvRecord: partial(apply_records, kv=self.kv),
             FirewallRules: firewall,
             FirewallElement: firewall,

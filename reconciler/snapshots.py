@@ -24,6 +24,7 @@ from reconciler.guard.orders import NO_ORDERS, Orders
 from reconciler.guard.recovery import instead
 from reconciler.guard.state_file import read_fields, write_fields
 from reconciler.kernel.netns import Namespaces
+from reconciler.kinds.view import NamespaceView
 from reconciler.kv.protocol import TRANSACTION_BYTES_MAX, TRANSACTION_KEYS_MAX, KvStore, Put
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.identifiers import HOST, OVERLAY_PREFIX, NsRef
@@ -36,7 +37,6 @@ from reconciler.observe.memory import Memory
 from reconciler.observe.occupants import observe_occupants
 from reconciler.observe.ports import all_ports
 from reconciler.observe.sandboxes import NearEnds, look_into_sandboxes
-from reconciler.observe.view import NamespaceView
 from reconciler.pipeline import Standpoint, load, plan_at
 from reconciler.records.file import content
 from reconciler.records.sealed import LENGTH_MAX, sealed, unsealed
@@ -65,7 +65,7 @@ def _taken(settings: Settings, backends: Backends) -> Snapshot:
     assert host is not None
     others = dict(_others(facts, backends.namespaces, host))
     inside = [*facts.sandboxes, *others]
-    parents = host_facts(settings, host, facts.host.now, frozenset(host.names().values())).parents
+    parents = host_facts(settings, host, facts.host.now, frozenset(link.ifname for link in host.links)).parents
     return Snapshot(
         host=settings.host,
         state=settings.state_folder,

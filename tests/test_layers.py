@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("http",),
     ("kernel", "kv", "plugin"),
     ("dns", "container_engine"),
+    ("kinds",),
     ("observe", "apply", "status", "choices", "compile", "git_tree", "review", "snapshot", "graph"),
     ("guard", "git_remote"),
     ("decide",),

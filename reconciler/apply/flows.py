@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from reconciler.errors import ReconcilerError
 from reconciler.flows import StaleFlows
-from reconciler.kernel.addresses import decode_address, dump_addresses
 from reconciler.kernel.conntrack import Flow, forget_flows
 from reconciler.kernel.netns import Namespaces
+from reconciler.kinds.address import decode_address, dump_addresses
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress
 from reconciler.ports.demands import ANY

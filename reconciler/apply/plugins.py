@@ -16,9 +16,9 @@ from contextlib import suppress
 from msgspec import Struct
 from msgspec.structs import replace
 
-from reconciler.apply.plugin_links import host_link
 from reconciler.errors import PluginError, PluginRefused, PluginUnavailable, ReconcilerError
 from reconciler.kernel.netns import Namespaces
+from reconciler.kinds.plugin_link import host_link
 from reconciler.kv.protocol import KvStore
 from reconciler.model.objects import PluginCall, PluginEndpoint, PluginNetwork, PluginNode, PluginPorts, PluginScope
 from reconciler.model.plan import Action, Operation, Outcome

@@ -13,12 +13,12 @@ from reconciler.errors import ExitCode, SpecError
 from reconciler.facts import Facts, Records
 from reconciler.ipam.gateway_network import with_gateway_network
 from reconciler.ipam.promises import Promises
+from reconciler.kinds.view import NamespaceView
 from reconciler.model.cluster import ALONE
 from reconciler.model.desired import DesiredState, HostFacts
 from reconciler.model.objects import Unit
 from reconciler.model.wanted import NetworkWanted, OverlayOptions, Source, SpecWarning, WantedState
 from reconciler.observe.host_facts import host_facts
-from reconciler.observe.view import NamespaceView
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
 

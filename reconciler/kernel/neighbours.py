@@ -88,7 +88,7 @@ def entry_key(buffer: bytes, start: int, end: int) -> EntryKey | None:
     family, ifindex, *_ = _NDMSG.unpack_from(buffer, start)
     is_fdb = family == _AF_BRIDGE
     place = raw(buffer, attributes(buffer, start + _NDMSG.size, end).get(_NDA_LLADDR if is_fdb else _NDA_DST))
-    if place is None or (is_fdb and (place[0] & 1 or not any(place))):
+    if not place or (is_fdb and (place[0] & 1 or not any(place))):
         return None
     return EntryKey(ifindex, is_fdb, place)
 

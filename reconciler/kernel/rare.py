@@ -21,13 +21,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec, module_from_spec
 from typing import Any, Final
 
 from reconciler.kernel.links import RTM_NEWLINK
 from reconciler.kernel.rtnetlink import NLM_F_CREATE, NLM_F_EXCL, Request
-from reconciler.kernel.vxlan import VxlanData
 from reconciler.model.identifiers import LINK_GROUP
 
 
@@ -53,51 +52,11 @@ _HEADER_SIZE: Final = 16
 _Attribute = tuple[str, object]
 
 
-def new_bridge(ifname: str, mac: str = "") -> Request:
-    """Make a bridge that is down, in our group. mac "": the kernel chooses one.
-
-    Its MTU is not set here: one given on creation counts as not chosen, and the bridge would follow its ports (br_mtu_auto_adjust).
-    """
-    return _new_link("bridge", ("IFLA_IFNAME", ifname), *([("IFLA_ADDRESS", mac)] if mac else ()))
-
-
-def new_vlan(ifname: str, parent: int, vlan_id: int) -> Request:
-    """Make a VLAN link in our group, down, beside its parent and with its MTU."""
-    return _new_link("vlan", ("IFLA_IFNAME", ifname), ("IFLA_LINK", parent), data=[("IFLA_VLAN_ID", vlan_id)])
-
-
-def new_vxlan(ifname: str, master: int, mtu: int, ns_fd: int, data: VxlanData) -> Request:
-    """Make a VXLAN device in our group in the namespace behind `ns_fd`, there a port of link `master`, and down.
-
-    For a socket in the underlay: that is where the device's own socket opens and stays, so it never exists in the host's
-    namespace under any name (`src_net` of vxlan_newlink in drivers/net/vxlan/vxlan_core.c). It cannot come up in this message: it
-    must first be told not to make itself an address, which is no part of creation (EAFNOSUPPORT).
-    """
-    return _new_link(
-        "vxlan",
-        ("IFLA_IFNAME", ifname),
-        ("IFLA_MTU", mtu),
-        ("IFLA_MASTER", master),
-        ("IFLA_NET_NS_FD", ns_fd),
-        data=[
-            ("IFLA_VXLAN_ID", data.vni),
-            *_local(data),
-            ("IFLA_VXLAN_PORT", data.port),
-            ("IFLA_VXLAN_LEARNING", data.is_learning),
-            ("IFLA_VXLAN_PROXY", data.is_proxy),
-        ],
-    )
-
-
-def _local(data: VxlanData) -> Iterator[_Attribute]:
-    if data.local is not None:
-        yield "IFLA_VXLAN_LOCAL" if data.local.version == 4 else "IFLA_VXLAN_LOCAL6", str(data.local)
-
-
-def _new_link(kind: str, *attributes: _Attribute, data: list[_Attribute] | None = None) -> Request:
+def new_rare_link(kind: str, *attributes: _Attribute, data: Sequence[_Attribute] = ()) -> Request:
+    """Make a link of a kind in our group, with these attributes and what its kind asks for."""
     info: list[_Attribute] = [("IFLA_INFO_KIND", kind)]
     if data:
-        info.append(("IFLA_INFO_DATA", {"attrs": data}))
+        info.append(("IFLA_INFO_DATA", {"attrs": list(data)}))
     message: Any = ifinfmsg()
     message["attrs"] = [*attributes, ("IFLA_GROUP", LINK_GROUP), ("IFLA_LINKINFO", {"attrs": info})]
     message.encode()

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
+from reconciler.kinds.view import Peers
 from reconciler.model.identifiers import NsRef
 from reconciler.model.observed import Keyed, SandboxFact
-from reconciler.observe.links import Peers
 
 
 class Glimpse(Struct, frozen=True, kw_only=True):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.kernel.sysctl import read_sysctl
 from reconciler.kv.address import store_addresses
 from reconciler.model.desired import HostFacts, ParentFact
-from reconciler.model.objects import IPAddress
-from reconciler.observe.routes import advertised_indexes, uplink_index, used_destinations
+from reconciler.model.objects import IPAddress, IPNetwork
 from reconciler.observe.sysctls import sandbox_defaults
-from reconciler.observe.view import NamespaceView
 from reconciler.records.file import beginning
 from reconciler.settings import Settings, advertised
+
+if TYPE_CHECKING:  # `validate` makes facts of a host too, and looks at none
+    from reconciler.kinds.route import RouteEntry
+    from reconciler.kinds.view import NamespaceView
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _RESOLVED_CONF = Path("/run/systemd/resolve/resolv.conf")
@@ -61,6 +64,26 @@ def host_facts(settings: Settings, host: NamespaceView, now: str, parents: froze
         sandbox_sysctls=sandbox_defaults(),
         uplinks=tuple(_uplinks(host)),
     )
+
+
+def used_destinations(entries: Iterable[RouteEntry], foreign: Mapping[int, str]) -> Iterator[tuple[IPNetwork, str]]:
+    """Yield what foreign routes lead to and by which link, default routes left out; a blackhole has the link ""."""
+    for entry in entries:
+        is_foreign = entry.ifindex in foreign or not entry.is_unicast
+        if entry.prefix_length and is_foreign and not entry.is_ours:
+            yield entry.network(), foreign.get(entry.ifindex, "")
+
+
+def uplink_index(entries: Iterable[RouteEntry]) -> int | None:
+    """Return the link of the default route: IPv4 before IPv6, the lowest metric; None without one."""
+    defaults = [entry for entry in entries if not entry.prefix_length and entry.is_unicast]
+    best = min(defaults, key=lambda entry: (len(entry.destination), entry.metric), default=None)
+    return best.ifindex if best else None
+
+
+def advertised_indexes(entries: Iterable[RouteEntry]) -> frozenset[int]:
+    """Return the links by which routers made themselves known."""
+    return frozenset(entry.ifindex for entry in entries if entry.is_advertised)
 
 
 def _needed(settings: Settings, host: NamespaceView) -> Iterator[tuple[IPAddress, str]]:

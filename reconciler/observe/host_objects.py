@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
 from reconciler.incremental import Table, Union
-from reconciler.kernel.links import Link
+from reconciler.kinds.registry import objects_in_link, objects_in_view
+from reconciler.kinds.row import Where
+from reconciler.kinds.view import Links, NamespaceView, Peer, Peers
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import Key, Seen
 from reconciler.model.observed import Keyed, keyed
-from reconciler.observe.addresses import link_addresses
-from reconciler.observe.links import Peer, Peers, near_links
-from reconciler.observe.routes import unicast_routes
-from reconciler.observe.view import NamespaceView
 
 
 class HostObjects:
     """What the host's own namespace holds. Of a thousand links a change touches few: the others are not made into objects again."""
 
     def __init__(self) -> None:
-        self._links: dict[int, Link] = {}
+        self._links: Links = {}
         self._near: dict[tuple[int, int], int] = {}
         self._parts: dict[tuple[int, int], Keyed] = {}
         self._all: Union[tuple[int, int], Key, Seen] = Union()
@@ -29,7 +25,7 @@ class HostObjects:
         """peers: far ends by the host's number for their namespace, and index."""
         before = self._last
         if before is None or before[0] is not host or before[1] is not peers:
-            touched = self._take({link.ifindex: link for link in host.links})
+            touched = self._take(host.by_index)
             far = peers.changed_since(before[1]) if before is not None else frozenset()
             touched |= {self._near[place] for place in far if place in self._near}
             self._make(touched, host, peers)
@@ -37,7 +33,7 @@ class HostObjects:
         assert self._last is not None
         return self._last[2]
 
-    def _take(self, links: dict[int, Link]) -> set[int]:
+    def _take(self, links: Links) -> set[int]:
         """Have these links; return those whose objects are others than before, as far as the links tell."""
         before, self._links = self._links, links
         changed = {ifindex for ifindex, link in links.items() if before.get(ifindex) is not link}
@@ -56,33 +52,10 @@ class HostObjects:
         return changed | {i for i, link in links.items() if link.master in renamed or link.peer in renamed}
 
     def _make(self, touched: set[int], host: NamespaceView, peers: Peers) -> None:
-        names = _Names(self._links)
         made = {
-            (0, ifindex): keyed(near_links(HOST, (self._links[ifindex],), names, peers))
+            (0, ifindex): keyed(objects_in_link(HOST, self._links[ifindex], self._links, peers))
             for ifindex in touched & self._links.keys()
         }
         gone = {(0, ifindex) for ifindex in touched - self._links.keys()}
-        own_names = {entry.ifindex: names[entry.ifindex] for entry in host.addresses if names.is_own(entry.ifindex)}
-        made[1, 0] = keyed(link_addresses(HOST, host.addresses, own_names))
-        made[2, 0] = keyed(unicast_routes(HOST, host.routes, names))
+        made[1, 0] = keyed(objects_in_view(Where.HOST, HOST, host))
         self._parts = {name: part for name, part in (self._parts | made).items() if name not in gone}
-
-
-class _Names(Mapping[int, str]):
-    """The names of links by index, without a table of them."""
-
-    def __init__(self, links: Mapping[int, Link]) -> None:
-        self._links = links
-
-    def __getitem__(self, ifindex: int) -> str:
-        return self._links[ifindex].ifname
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._links)
-
-    def __len__(self) -> int:
-        return len(self._links)
-
-    def is_own(self, ifindex: int) -> bool:
-        link = self._links.get(ifindex)
-        return link is not None and link.is_ours

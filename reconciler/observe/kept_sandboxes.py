@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from reconciler.errors import PlanError
 from reconciler.incremental import Table
+from reconciler.kinds.view import Peer
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Key, Seen
 from reconciler.model.observed import SandboxFact
 from reconciler.observe.glimpse import Glimpse
-from reconciler.observe.links import Peer
 
 Place = tuple[int, int]
 """The number that the near end's namespace has for that of the far end, and the far end's index."""

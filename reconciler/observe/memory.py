@@ -8,6 +8,8 @@ from msgspec import Struct, field
 
 from reconciler.incremental import Made, Union
 from reconciler.kernel.neighbours import EntryKey
+from reconciler.kinds import sublinks
+from reconciler.kinds.view import NamespaceView, Peers
 from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Key, Object, SandboxFile, Seen
@@ -20,11 +22,8 @@ from reconciler.observe.firewall import FirewallView
 from reconciler.observe.glimpse import Glimpse
 from reconciler.observe.host_objects import HostObjects
 from reconciler.observe.kept_sandboxes import KeptSandboxes
-from reconciler.observe.links import Peers
 from reconciler.observe.records import RecordReader
-from reconciler.observe.sublinks import sublink_objects
 from reconciler.observe.sysctls import AskedSettings
-from reconciler.observe.view import NamespaceView
 
 Part = tuple[int, str]
 """Of what was seen: a rank, and whose it is. Of a key that is in several the part with the highest rank counts."""
@@ -39,7 +38,7 @@ class Overlay(Struct, frozen=True, kw_only=True):
 
     def devices(self) -> dict[int, str]:
         """Return the names of our VXLAN devices, by index."""
-        return {ifindex: link.ifname for ifindex, link in self.seen.vxlans().items()}
+        return {link.ifindex: link.ifname for link in self.seen.links if link.is_ours and link.kind == "vxlan"}
 
 
 class Memory(Struct):
@@ -84,7 +83,7 @@ class Memory(Struct):
     records: RecordReader = field(default_factory=RecordReader)
     asked: AskedSettings = field(default_factory=AskedSettings)
     kept: KeptSandboxes = field(default_factory=KeptSandboxes)
-    sublinks: Made[NsRef, Keyed] = field(default_factory=lambda: Made(sublink_objects))
+    sublinks: Made[NsRef, Keyed] = field(default_factory=lambda: Made(sublinks.observe))
     all_sublinks: Union[tuple[NsRef], Key, Seen] = field(default_factory=Union)
     host_objects: HostObjects = field(default_factory=HostObjects)
     all_firewalls: Union[Named, Key, Seen] = field(default_factory=Union)

@@ -7,19 +7,17 @@ from functools import partial
 
 from reconciler.errors import ReconcilerError
 from reconciler.incremental import Kept
-from reconciler.kernel.links import Link
 from reconciler.kernel.netns import Namespaces
-from reconciler.kernel.vxlan import vxlan_data
+from reconciler.kinds.registry import objects_in_link, objects_in_view
+from reconciler.kinds.row import Where
+from reconciler.kinds.view import NamespaceView, Peers
 from reconciler.model.identifiers import OVERLAY_PREFIX, NsRef
-from reconciler.model.objects import Namespace, Seen, Vxlan
+from reconciler.model.objects import Namespace, Seen
 from reconciler.model.observed import Keyed, keyed
-from reconciler.observe.addresses import link_addresses
 from reconciler.observe.entries import Entries
-from reconciler.observe.links import Peers, near_links
 from reconciler.observe.memory import Memory, Overlay, Part
 from reconciler.observe.sandboxes import named_namespaces, view
 from reconciler.observe.sysctls import forwarding_sysctls
-from reconciler.observe.view import NamespaceView
 
 _NAMED = "netns:"
 _OVERLAY = f"{_NAMED}{OVERLAY_PREFIX}"
@@ -75,23 +73,6 @@ def _objects(ns: NsRef, seen: NamespaceView, settings: tuple[Seen, ...], peers: 
 def overlay_objects(ns: NsRef, seen: NamespaceView, peers: Peers) -> Iterator[Seen]:
     """Yield everything of ours in such a namespace but for entries, and the foreign links that may be in its way."""
     yield Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True)
-    devices, names = seen.vxlans(), seen.names()
-    yield from (Seen(_vxlan(ns, link, names), is_ours=True) for link in devices.values())
-    yield from near_links(ns, (link for link in seen.links if link.ifindex not in devices), names, peers)
-    yield from link_addresses(ns, seen.addresses, seen.own_names())
-
-
-def _vxlan(ns: NsRef, link: Link, names: Mapping[int, str]) -> Vxlan:
-    data = vxlan_data(link)
-    return Vxlan(
-        ns=ns,
-        ifname=link.ifname,
-        master=names.get(link.master, ""),
-        vni=data.vni,
-        local=data.local,
-        port=data.port,
-        mtu=link.mtu,
-        is_learning=data.is_learning,
-        is_proxy=data.is_proxy,
-        is_up=link.is_up,
-    )
+    for link in seen.links:
+        yield from objects_in_link(ns, link, seen.by_index, peers)
+    yield from objects_in_view(Where.OVERLAY, ns, seen)

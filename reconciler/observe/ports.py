@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from reconciler.kernel.netns import Namespaces
-from reconciler.kernel.routes import get_route, is_to_ourselves
 from reconciler.kernel.sockets import bound_sockets
 from reconciler.kernel.sysctl import read_sysctl
+from reconciler.kinds.route import get_route, is_to_ourselves
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress
 from reconciler.model.observed import HostPorts, PortRange

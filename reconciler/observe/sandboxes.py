@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from reconciler.errors import PlanError, ReconcilerError, SandboxMissing
 from reconciler.ipam.promises import NOTHING_PROMISED, Promises
-from reconciler.kernel.addresses import decode_address, dump_addresses
 from reconciler.kernel.links import (
     NSID_NOT_ASSIGNED,
     Link,
@@ -21,19 +20,20 @@ from reconciler.kernel.links import (
     get_nsid,
 )
 from reconciler.kernel.netns import Namespaces
-from reconciler.kernel.routes import decode_route, dump_routes
+from reconciler.kinds import sysctl
+from reconciler.kinds.address import decode_address, dump_addresses
+from reconciler.kinds.registry import objects_in_view
+from reconciler.kinds.route import decode_route, dump_routes
+from reconciler.kinds.row import Where
+from reconciler.kinds.sublinks import own_sublinks
+from reconciler.kinds.view import NamespaceView, Peer, Peers, name_of
 from reconciler.model.identifiers import HOST, LINK_GROUP, OVERLAY_PREFIX, NsRef
 from reconciler.model.objects import Namespace, Seen
 from reconciler.model.observed import Keyed, SandboxFact, keyed
 from reconciler.model.wanted import SandboxKind, WantedState
-from reconciler.observe.addresses import link_addresses
 from reconciler.observe.glimpse import Glimpse
-from reconciler.observe.links import Peer, Peers, plugin_links, sandbox_links
 from reconciler.observe.memory import Memory, Part
-from reconciler.observe.routes import unicast_routes
-from reconciler.observe.sublinks import own_sublinks
 from reconciler.observe.sysctls import sandbox_sysctls
-from reconciler.observe.view import NamespaceView
 
 _NAMED = f"{SandboxKind.NETNS}:"
 _OVERLAY = f"{_NAMED}{OVERLAY_PREFIX}"
@@ -126,9 +126,9 @@ def look_into_sandboxes(
 
 def _all_sublinks(memory: Memory) -> Keyed:
     found = {ns: glimpse for ns, glimpse in memory.sandboxes.items() if glimpse.sublinks}
-    host = memory.host.names() if found and memory.host is not None else {}
+    host = memory.host.by_index if found and memory.host is not None else {}
     inputs = {
-        ns: (ns, each.sublinks, each.host_nsid, tuple(host.get(link.peer, "") for link in each.sublinks))
+        ns: (ns, each.sublinks, each.host_nsid, tuple(name_of(host, link.peer) for link in each.sublinks))
         for ns, each in found.items()
     }
     return memory.all_sublinks({(ns,): made for ns, made in memory.sublinks(inputs).items()})
@@ -167,10 +167,11 @@ def _look_into(namespaces: Namespaces, ns: NsRef, asked: frozenset[str], nears: 
         seen = _claimed(seen, nears, numbers)
         below = own_sublinks(seen.links)
         host_nsid = _nsid(namespaces, ns, HOST) if below else NSID_NOT_ASSIGNED
+        own = [link.ifname for link in seen.links if link.is_ours]
         is_ours = ns.startswith(_NAMED) and any(namespaces.is_marked(link) for link in seen.links)
         objects = (
             *_objects(ns, seen, is_ours=is_ours),
-            *sandbox_sysctls(namespaces, ns, asked, seen.own_names().values()),
+            *sandbox_sysctls(namespaces, ns, asked, own),
         )
     except SandboxMissing as error:
         is_made_on_demand = ns.startswith(_NAMED)
@@ -189,12 +190,10 @@ def _look_into(namespaces: Namespaces, ns: NsRef, asked: frozenset[str], nears: 
 
 
 def _objects(ns: NsRef, seen: NamespaceView, *, is_ours: bool) -> Iterator[Seen]:
-    names = seen.names()
     if is_ours:
         yield Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True)
-    yield from sandbox_links(ns, seen.links)
-    yield from link_addresses(ns, seen.addresses, seen.own_names())
-    yield from unicast_routes(ns, seen.routes, names)
+    yield from sysctl.observe(ns, seen)
+    yield from objects_in_view(Where.SANDBOX, ns, seen)
 
 
 def _look_for_ours(namespaces: Namespaces, nears: NearEnds, memory: Memory) -> Keyed:
@@ -232,16 +231,15 @@ def _look_for_mark(namespaces: Namespaces, ns: NsRef, inode: int, nears: NearEnd
     try:
         if not namespaces.is_made_by_us(ns):
             return nothing
-        links = namespaces.socket(ns).dump(dump_links(), decode_link)
+        links = tuple(namespaces.socket(ns).dump(dump_links(), decode_link))
         peers = _peers(ns, nears.numbers(namespaces, ns, links), links)
     except ReconcilerError:
         return nothing  # gone while we looked, or not to be read: nothing that we could own up to
     finally:
         namespaces.forget(ns)
     seen = Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True)
-    return Glimpse(
-        fact=SandboxFact(inode=inode, is_ours=True), seen=keyed([seen, *plugin_links(ns, links)]), peers=peers
-    )
+    objects = objects_in_view(Where.UNNAMED, ns, NamespaceView(links=links, addresses=(), routes=()))
+    return Glimpse(fact=SandboxFact(inode=inode, is_ours=True), seen=keyed([seen, *objects]), peers=peers)
 
 
 def _claimed(seen: NamespaceView, nears: NearEnds, numbers: Sequence[tuple[NsRef, int]]) -> NamespaceView:

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from reconciler.apply.files import apply_files
 from reconciler.apply.namespaces import apply_namespaces
-from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
 from reconciler.errors import ReconcilerError
 from reconciler.facts import Facts
 from reconciler.incremental import Union
 from reconciler.kernel.netns import Namespaces
+from reconciler.kinds.registry import apply_rtnetlink
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Key, Namespace, Object, SandboxFile, Seen, Sysctl

@@ -16,10 +16,10 @@ from reconciler.apply.announce import announce_addresses
 from reconciler.apply.executor import Handler, carry_out
 from reconciler.apply.namespaces import apply_namespaces
 from reconciler.apply.neighbours import apply_neighbours
-from reconciler.apply.rtnetlink import apply_rtnetlink
 from reconciler.apply.sysctls import apply_sysctls
 from reconciler.drivers.overlay import compile_network
 from reconciler.kernel.netns import Namespaces
+from reconciler.kinds.registry import apply_rtnetlink
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.desired import (

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.firewall.ruleset import TABLE
-from reconciler.kernel.addresses import new_address
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
 from reconciler.kernel.route_events import new_nsid
+from reconciler.kinds.address import new_address
 from reconciler.model.identifiers import HOST, OVERLAY_PREFIX, PROTOCOL, NsRef
 from reconciler.watch.kernel_events import KernelEvents
 from reconciler.watch.source import CLEAN, Dirty, Watched

@@ -9,11 +9,12 @@ from typing import Any, get_args
 import pytest
 from msgspec.structs import fields
 
-from reconciler.apply.rtnetlink import WAYS
 from reconciler.backends import Backends
+from reconciler.kinds.row import SeenApart, scripted
 from reconciler.model import kinds
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import LinkUp, Namespace, Object
+from reconciler.model.kinds.base import Kind
+from reconciler.model.objects import Bridge, LinkUp, Namespace, Object, Route
 from reconciler.observe.memory import Memory
 
 KINDS: tuple[type[Object], ...] = get_args(Object)
@@ -85,9 +86,6 @@ def test_each_kind_is_carried_out_by_someone() -> None:
     backends = Backends(namespaces=nothing, nft=nothing, kv=nothing, containers=nothing, cluster=something)
 
     assert set(backends.handlers(nothing, ())) == set(KINDS)
-    assert {kind for kind in WAYS if WAYS[kind].remove is None} == {
-        kind for kind in KINDS if kind.traits.link_kind or kind is LinkUp
-    }
 
 
 def test_a_made_up_kind_that_says_everything_is_accepted() -> None:
@@ -101,6 +99,24 @@ def test_a_made_up_kind_that_forgets_something_fails_at_import(forgotten: str) -
 
     with pytest.raises(TypeError, match=forgotten):
         imported(text)
+
+
+@pytest.mark.parametrize("forgotten", ["seen", "create", "update", "remove"])
+def test_the_row_of_a_made_up_kind_that_forgets_something_fails_at_import(forgotten: str) -> None:
+    told: dict[str, Any] = {"seen": SeenApart(list), "create": list, "update": None, "remove": list}
+    tunnel = imported(TUNNEL)["Tunnel"]
+    assert scripted(tunnel, **told).kind is tunnel
+
+    with pytest.raises(TypeError, match=forgotten):
+        scripted(tunnel, **{name: value for name, value in told.items() if name != forgotten})
+
+
+@pytest.mark.parametrize(
+    ("kind", "remove"), [(Route, None), (LinkUp, list), (Bridge, list)], ids=["needed", "up", "link"]
+)
+def test_a_row_that_removes_otherwise_than_the_traits_say_fails_at_import(kind: type[Kind], remove: Any) -> None:
+    with pytest.raises(TypeError, match=kind.__name__):
+        scripted(kind, seen=SeenApart(list), create=list, update=None, remove=remove)  # type: ignore[arg-type]
 
 
 def test_a_made_up_kind_without_traits_fails_at_import() -> None:

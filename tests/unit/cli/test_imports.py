@@ -52,7 +52,7 @@ _STARTS = {
     "validate": _command(
         "validate --specs examples/walkthrough",
         # Choices are made as on a host where there is nothing, of which values alone are needed.
-        f"{_READING} spec choices facts incremental ipam ports guard drivers sandbox cluster observe kernel kv",
+        f"{_READING} spec choices facts incremental ipam ports guard drivers sandbox cluster observe kernel kinds kv",
         "click json msgspec pathlib pydantic ruamel socket",
     ),
     "dry run": _command(

@@ -14,12 +14,10 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from reconciler.kernel.addresses import AddressEntry, decode_address, delete_address, dump_addresses, new_address
 from reconciler.kernel.links import (
     ADDR_GEN_EUI64,
     ADDR_GEN_NONE,
     Change,
-    Ipv6,
     change_link,
     decode_link,
     decode_nsid,
@@ -28,13 +26,14 @@ from reconciler.kernel.links import (
     dump_links,
     get_link,
     get_nsid,
-    ipv6_of,
     mark_loopback,
-    new_veth,
-    sysctl_values,
 )
-from reconciler.kernel.routes import RouteEntry, decode_route, delete_route, dump_routes, new_route
 from reconciler.kernel.rtnetlink import Request, messages, packed
+from reconciler.kinds.address import AddressEntry, decode_address, delete_address, dump_addresses, new_address
+from reconciler.kinds.ipv6 import Ipv6, ipv6_of
+from reconciler.kinds.route import RouteEntry, decode_route, delete_route, dump_routes, new_route
+from reconciler.kinds.sysctl import sysctl_values
+from reconciler.kinds.veth_pair import new_veth
 from reconciler.model.identifiers import LINK_GROUP, PROTOCOL
 from reconciler.model.objects import IPInterface
 
@@ -243,7 +242,6 @@ def test_link_is_read_as_it_was_written() -> None:
         3,
         True,
         "reconciler:abc",
-        b"",
         b"",
         b"",
         False,

@@ -28,7 +28,7 @@ from reconciler.kernel.neighbours import (
     put_neighbour,
 )
 from reconciler.kernel.rtnetlink import CodecError, Request, attribute, messages, packed
-from reconciler.kernel.vxlan import vxlan_data
+from reconciler.kinds.vxlan import vxlan_data
 from reconciler.model.identifiers import PROTOCOL
 from reconciler.model.objects import IPAddress
 

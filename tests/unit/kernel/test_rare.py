@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.kernel.links import Link, decode_link
-from reconciler.kernel.rare import new_bridge, new_vlan, new_vxlan
 from reconciler.kernel.rtnetlink import Request, attributes, u32
-from reconciler.kernel.sublinks import vlan_id
-from reconciler.kernel.vxlan import VxlanData, vxlan_data
+from reconciler.kinds.bridge import new_bridge
+from reconciler.kinds.vlan import new_vlan, vlan_id
+from reconciler.kinds.vxlan import VxlanData, new_vxlan, vxlan_data
 from reconciler.model.identifiers import LINK_GROUP
 
 HEADER = 16
@@ -39,7 +39,7 @@ def test_a_vlan_link_is_asked_for_beside_its_parent(number: int) -> None:
     found = understood(new_vlan("eth0.10", 7, number))
 
     assert vlan_id(found) == number
-    assert found._replace(sublink=b"") == PLAIN._replace(ifname="eth0.10", kind="vlan", peer=7)
+    assert found._replace(data=b"") == PLAIN._replace(ifname="eth0.10", kind="vlan", peer=7)
 
 
 @given(
@@ -56,7 +56,7 @@ def test_a_vxlan_device_is_asked_for_in_another_namespace(**fields: object) -> N
     found = understood(request)
 
     assert vxlan_data(found) == data
-    assert found._replace(vxlan=b"") == PLAIN._replace(ifname="vxlan0", kind="vxlan", mtu=1450, master=7)
+    assert found._replace(data=b"") == PLAIN._replace(ifname="vxlan0", kind="vxlan", mtu=1450, master=7)
     assert u32(request.body, attributes(request.body, HEADER, len(request.body)).get(IFLA_NET_NS_FD)) == 33
 
 

@@ -15,13 +15,17 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from reconciler.kernel.addresses import decode_address
-from reconciler.kernel.links import Ipv6, decode_link, ipv6_of, sysctl_values
-from reconciler.kernel.routes import RouteEntry, decode_route
+from reconciler.kernel.links import decode_link
 from reconciler.kernel.rtnetlink import NLMSG_DONE, CodecError, messages
+from reconciler.kinds import route
+from reconciler.kinds.address import decode_address
+from reconciler.kinds.ipv6 import Ipv6, ipv6_of
+from reconciler.kinds.route import RouteEntry, decode_route
+from reconciler.kinds.sysctl import sysctl_values
+from reconciler.kinds.view import NamespaceView
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import Route
-from reconciler.observe.routes import unicast_routes, uplink_index, used_destinations
+from reconciler.observe.host_facts import uplink_index, used_destinations
 
 T = TypeVar("T")
 RECORDED = Path(__file__).parent / "recorded"
@@ -107,8 +111,10 @@ def test_routes_are_read_alike() -> None:
 
 
 def test_routes_say_what_was_set_up() -> None:
-    names = {link.ifindex: link.ifname for link in ours("links", decode_link)}
-    seen = {found.object.key[2]: found for found in unicast_routes(HOST, ours("routes", decode_route), names)}
+    view = NamespaceView(
+        links=tuple(ours("links", decode_link)), addresses=(), routes=tuple(ours("routes", decode_route))
+    )
+    seen = {found.object.key[2]: found for found in route.observe(HOST, view)}
 
     routes = {key: found.object for key, found in seen.items() if isinstance(found.object, Route)}
     assert {key: (str(route.gateway), route.ifname) for key, route in routes.items()} == {

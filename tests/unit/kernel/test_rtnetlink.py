@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.kernel.addresses import decode_address
-from reconciler.kernel.links import Link, decode_link, decode_nsid, ipv6_of, sysctl_values
-from reconciler.kernel.routes import decode_route
+from reconciler.kernel.links import Link, decode_link, decode_nsid
 from reconciler.kernel.rtnetlink import (
     NLMSG_ERROR,
     CodecError,
@@ -31,6 +29,10 @@ from reconciler.kernel.rtnetlink import (
     text,
     u32,
 )
+from reconciler.kinds.address import decode_address
+from reconciler.kinds.ipv6 import ipv6_of
+from reconciler.kinds.route import decode_route
+from reconciler.kinds.sysctl import sysctl_values
 
 NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 DECODERS: list[Callable[[bytes, int, int], object]] = [decode_link, decode_address, decode_route, decode_nsid]

@@ -13,19 +13,18 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from reconciler.kernel.links import Link, decode_link
 from reconciler.kernel.rtnetlink import CodecError, Request, attribute, messages, packed
-from reconciler.kernel.sublinks import (
+from reconciler.kinds.sublinks import (
     UNKNOWN,
-    SublinkPlace,
     ipvlan_mode,
     macvlan_mode,
-    new_ipvlan,
-    new_macvlan,
-    vlan_id,
+    new_sublink,
 )
-from reconciler.model.identifiers import LINK_GROUP
+from reconciler.kinds.vlan import vlan_id
+from reconciler.model.identifiers import LINK_GROUP, NsRef
+from reconciler.model.objects import Ipvlan, Macvlan
 
 MAC = "02:42:0a:09:00:03"
-PLACE = SublinkPlace(ifname="eth0", parent=7, mtu=1400, ns_fd=33)
+SANDBOX = NsRef("netns:web")
 
 
 def understood(request: Request) -> Any:
@@ -65,7 +64,9 @@ def check_place(found: Any) -> None:
 
 @pytest.mark.parametrize("mode", ["private", "vepa", "bridge", "passthru"])
 def test_macvlan_request_reads_as_meant(mode: str) -> None:
-    request = new_macvlan(PLACE, MAC, mode)
+    request = new_sublink(
+        Macvlan(ns=SANDBOX, ifname="eth0", parent="up0", mode=mode, mac=MAC, mtu=1400), parent=7, ns_fd=33
+    )
 
     found = understood(request)
 
@@ -79,7 +80,9 @@ def test_macvlan_request_reads_as_meant(mode: str) -> None:
 @pytest.mark.parametrize(("mode", "number"), [("l2", 0), ("l3", 1), ("l3s", 2)])
 @pytest.mark.parametrize(("flag", "bits"), [("bridge", 0), ("private", 1), ("vepa", 2)])
 def test_ipvlan_request_reads_as_meant(mode: str, number: int, flag: str, bits: int) -> None:
-    request = new_ipvlan(PLACE, mode, flag)
+    request = new_sublink(
+        Ipvlan(ns=SANDBOX, ifname="eth0", parent="up0", mode=mode, flag=flag, mtu=1400), parent=7, ns_fd=33
+    )
 
     found = understood(request)
 
@@ -108,7 +111,7 @@ def test_macvlan_is_read_as_it_was_written(mode: str) -> None:
 def test_ipvlan_is_read_as_it_was_written(number: int, mode: str, bits: int, flag: str) -> None:
     link = written(index=2, attrs=info("ipvlan", ("IFLA_IPVLAN_MODE", number)))
 
-    assert ipvlan_mode(link._replace(sublink=link.sublink + flags_attribute(bits))) == (mode, flag)
+    assert ipvlan_mode(link._replace(data=link.data + flags_attribute(bits))) == (mode, flag)
 
 
 def test_what_older_kernels_do_not_tell_has_its_default() -> None:
@@ -117,12 +120,12 @@ def test_what_older_kernels_do_not_tell_has_its_default() -> None:
 
 
 def test_other_kinds_carry_nothing_along() -> None:
-    assert written(index=2, attrs=info("veth")).sublink == b""
+    assert written(index=2, attrs=info("veth")).data == b""
 
 
 @given(raw=st.binary(max_size=40))
 def test_random_bytes_give_a_mode_or_the_codecs_own_error(raw: bytes) -> None:
-    link = written(index=2, attrs=info("veth"))._replace(sublink=raw)
+    link = written(index=2, attrs=info("veth"))._replace(data=raw)
 
     with contextlib.suppress(CodecError):
         macvlan_mode(link)

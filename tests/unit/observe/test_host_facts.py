@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.kernel.links import Link
+from reconciler.kinds.view import NamespaceView
 from reconciler.model.identifiers import LINK_GROUP
 from reconciler.observe.host_facts import host_facts
-from reconciler.observe.view import NamespaceView
 from reconciler.settings import Settings
 
 

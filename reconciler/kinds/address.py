@@ -1,11 +1,15 @@
-"""Addresses as rtnetlink messages (linux/if_addr.h). Pure."""
+"""Addresses of links (linux/if_addr.h)."""
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv6Interface
 from struct import Struct
 from typing import Final, NamedTuple
 
+from reconciler.errors import NameConflict
+from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.rtnetlink import (
     ADDRESS_SIZES,
     FAMILIES,
@@ -19,8 +23,12 @@ from reconciler.kernel.rtnetlink import (
     u8,
     u32_attribute,
 )
-from reconciler.model.identifiers import PROTOCOL
-from reconciler.model.objects import IPInterface
+from reconciler.kinds.links import found_link, needed_link
+from reconciler.kinds.row import SeenInView, Where, scripted
+from reconciler.kinds.scripts import Ask, Script, check, check_gone
+from reconciler.kinds.view import NamespaceView
+from reconciler.model.identifiers import PROTOCOL, NsRef
+from reconciler.model.objects import Address, IPInterface, Seen
 
 RTM_NEWADDR: Final = 20
 _RTM_DELADDR: Final = 21
@@ -99,3 +107,38 @@ def decode_address(buffer: bytes, start: int, end: int) -> AddressEntry | None:
     if span is None or span[1] - span[0] != size or prefix_length > size * 8:
         raise CodecError(f"netlink: no proper address of family {family} in RTM_NEWADDR")
     return AddressEntry(ifindex, buffer[span[0] : span[1]], prefix_length, u8(buffer, found.get(_IFA_PROTO)))
+
+
+def observe(ns: NsRef, view: NamespaceView) -> Iterator[Seen]:
+    """Yield the addresses on links of ours, whoever put them there but for the kernel."""
+    for entry in view.addresses:
+        link = view.by_index.get(entry.ifindex)
+        if link is not None and link.is_ours and not entry.is_kernel_made:
+            yield Seen(Address(ns=ns, ifname=link.ifname, interface=entry.interface()), is_ours=entry.is_ours)
+
+
+def create(address: Address, namespaces: Namespaces) -> Script:
+    """One that is there already, with the same prefix length, serves as well, whoever made it."""
+    what = f"create {address.describe()}"
+    link = yield from needed_link(address.ns, address.ifname, what)
+    reply = yield Ask(address.ns, new_address(link.ifindex, address.interface))
+    if reply.errno != errno.EEXIST:
+        check(reply, what)
+    elif not _is_there(address, link.ifindex, namespaces):
+        raise NameConflict(f"{what}: it is there with another prefix length and not ours; remove it")
+
+
+def remove(address: Address, _: Namespaces) -> Script:
+    what = f"delete {address.describe()}"
+    link = yield from found_link(address.ns, address.ifname, what)
+    if link is not None:
+        check_gone((yield Ask(address.ns, delete_address(link.ifindex, address.interface))), what)
+
+
+def _is_there(address: Address, ifindex: int, namespaces: Namespaces) -> bool:
+    entries = namespaces.socket(address.ns).dump(dump_addresses(), decode_address)
+    return any(entry.ifindex == ifindex and entry.interface() == address.interface for entry in entries)
+
+
+_SEEN: Final = SeenInView(Where.HOST | Where.OVERLAY | Where.SANDBOX, observe)
+ROWS = (scripted(Address, seen=_SEEN, create=create, update=None, remove=remove),)

@@ -10,8 +10,7 @@ import errno
 from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple
 
-from reconciler.errors import NameConflict, ReconcilerError, kernel_error, netlink_error
-from reconciler.kernel.links import Change, Link, change_link, decode_link, get_link
+from reconciler.errors import ReconcilerError, netlink_error
 from reconciler.kernel.netlink import NetlinkMessage
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.rtnetlink import Request
@@ -26,7 +25,6 @@ class Ask(NamedTuple):
 
 
 Script = Generator[Ask, NetlinkMessage, None]
-LinkScript = Generator[Ask, NetlinkMessage, Link | None]
 
 _GONE = (errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL)
 """What the kernel says of a link, address or route that is not there."""
@@ -98,39 +96,3 @@ def check_gone(reply: NetlinkMessage, what: str) -> None:
     """As `check` after a deletion: what is not there is deleted."""
     if reply.errno not in _GONE:
         check(reply, what)
-
-
-def found_link(ns: NsRef, ifname: str, what: str) -> LinkScript:
-    """Look a link up by name; None when there is none."""
-    reply = yield Ask(ns, get_link(ifname))
-    check_gone(reply, what)
-    return next((decode_link(a.buffer, a.start, a.end) for a in reply.answers), None)
-
-
-def needed_link(ns: NsRef, ifname: str, what: str) -> Generator[Ask, NetlinkMessage, Link]:
-    """Look up a link that `what` cannot do without. Raises KernelError."""
-    link = yield from found_link(ns, ifname, what)
-    if link is None:
-        raise kernel_error(errno.ENODEV, what, f"there is no link {ifname}{f' in {ns}' if ns else ''}")
-    return link
-
-
-def own_link(ns: NsRef, ifname: str, what: str) -> Generator[Ask, NetlinkMessage, Link]:
-    """Look up a link that we are about to change. Raises NameConflict when it is not ours."""
-    link = yield from needed_link(ns, ifname, what)
-    if not link.is_ours:
-        raise foreign(link, ns)
-    return link
-
-
-def change(ns: NsRef, link: int | str, wanted: Change, what: str) -> Script:
-    """Change a link, given by index or name. On a kernel without IPv6 the wish about IPv6 addresses is fulfilled already."""
-    reply = yield Ask(ns, change_link(link, wanted))
-    if reply.errno == errno.EAFNOSUPPORT and wanted.address_generation is not None:
-        reply = yield Ask(ns, change_link(link, wanted._replace(address_generation=None)))
-    check(reply, what)
-
-
-def foreign(link: Link, ns: NsRef) -> NameConflict:
-    where = f" in {ns}" if ns else ""
-    return NameConflict(f"{link.kind or 'link'} {link.ifname}{where} is in the way and not ours; remove or rename it")

@@ -1,12 +1,16 @@
-"""Routes of the main table as rtnetlink messages (linux/rtnetlink.h). Pure."""
+"""Routes of the main table (linux/rtnetlink.h)."""
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from struct import Struct
 from typing import Final, NamedTuple
 
+from reconciler.errors import NameConflict
+from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.rtnetlink import (
     ADDRESS_SIZES,
     FAMILIES,
@@ -24,8 +28,12 @@ from reconciler.kernel.rtnetlink import (
     u32,
     u32_attribute,
 )
-from reconciler.model.identifiers import PROTOCOL
-from reconciler.model.objects import IPAddress, IPNetwork
+from reconciler.kinds.links import found_link, needed_link
+from reconciler.kinds.row import SeenInView, Where, scripted
+from reconciler.kinds.scripts import Ask, Script, check, check_gone
+from reconciler.kinds.view import NamespaceView, name_of
+from reconciler.model.identifiers import PROTOCOL, NsRef
+from reconciler.model.objects import IPAddress, IPNetwork, Route, Seen
 
 RTM_NEWROUTE: Final = 24
 _RTM_DELROUTE: Final = 25
@@ -162,3 +170,71 @@ def _first_hop(buffer: bytes, found: dict[int, Span]) -> tuple[int, bytes]:
 def _network(packed: bytes, prefix_length: int) -> IPNetwork:
     kind = IPv4Network if len(packed) == 4 else IPv6Network
     return kind((packed, prefix_length), strict=False)
+
+
+def observe(ns: NsRef, view: NamespaceView) -> Iterator[Seen]:
+    """Yield one route for each destination, ours or else the one the kernel would take; connected routes are no objects."""
+    chosen: dict[tuple[bytes, int], RouteEntry] = {}
+    for entry in view.routes:
+        if entry.is_unicast and not entry.is_kernel_made:
+            destination = (entry.destination, entry.prefix_length)
+            chosen[destination] = min(chosen.get(destination, entry), entry, key=_preference)
+    for entry in chosen.values():
+        ifname = name_of(view.by_index, entry.ifindex)
+        route = Route(ns=ns, destination=entry.network(), gateway=entry.gateway_address(), ifname=ifname)
+        yield Seen(route, is_ours=entry.is_ours)
+
+
+def _preference(entry: RouteEntry) -> tuple[bool, int]:
+    return (not entry.is_ours, entry.metric)
+
+
+def create(route: Route, namespaces: Namespaces) -> Script:
+    what = f"create {route.describe()}"
+    link = yield from needed_link(route.ns, route.ifname, what)
+    reply = yield Ask(route.ns, new_route(route.destination, route.gateway, link.ifindex))
+    if reply.errno != errno.EEXIST:
+        check(reply, what)
+        return
+    present = _present(route, namespaces)
+    if any((p.ifindex, p.gateway_address()) == (link.ifindex, route.gateway) for p in present):
+        return
+    own = {link.ifindex} if link.is_ours else set()
+    if not any(p.is_ours or p.ifindex in own for p in present):
+        raise NameConflict(f"{what}: another route to {route.destination} is in the way and not ours; remove it")
+    yield from _replace(route, link.ifindex, what)
+
+
+def update(before: Route, route: Route, namespaces: Namespaces) -> Script:
+    """Put the new one in place of the old, so that no packet finds neither. One that others put on a link of ours goes too."""
+    what = f"update {route.describe()}"
+    link = yield from needed_link(route.ns, route.ifname, what)
+    old = yield from found_link(before.ns, before.ifname, what)
+    own = {old.ifindex} if old is not None and old.is_ours else set()
+    present = _present(route, namespaces)
+    if present and not any(p.is_ours or p.ifindex in own for p in present):
+        raise NameConflict(f"{what}: the route to {route.destination} is not ours (any more); remove it")
+    yield from _replace(route, link.ifindex, what)
+
+
+def remove(route: Route, _: Namespaces) -> Script:
+    """Routes of other makers to the same place stay: the request names our protocol number."""
+    what = f"delete {route.describe()}"
+    link = yield from found_link(route.ns, route.ifname, what)
+    if link is not None:
+        reply = yield Ask(route.ns, delete_route(route.destination, route.gateway, link.ifindex))
+        check_gone(reply, what)
+
+
+def _replace(route: Route, ifindex: int, what: str) -> Script:
+    reply = yield Ask(route.ns, new_route(route.destination, route.gateway, ifindex, is_replacing=True))
+    check(reply, what)
+
+
+def _present(route: Route, namespaces: Namespaces) -> list[RouteEntry]:
+    entries = namespaces.socket(route.ns).dump(dump_routes(), decode_route)
+    return [entry for entry in entries if entry.network() == route.destination]
+
+
+_SEEN: Final = SeenInView(Where.HOST | Where.SANDBOX, observe)
+ROWS = (scripted(Route, seen=_SEEN, create=create, update=update, remove=remove),)

@@ -1,15 +1,33 @@
-"""What was read of one network namespace."""
+"""What was read of network namespaces."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from reconciler.kernel.addresses import AddressEntry
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
-from reconciler.kernel.routes import RouteEntry
+from reconciler.model.identifiers import NsRef
+
+if TYPE_CHECKING:
+    from reconciler.kinds.address import AddressEntry
+    from reconciler.kinds.route import RouteEntry
+
+Links = Mapping[int, Link]
+"""By index."""
+
+
+class Peer(Struct, frozen=True, kw_only=True):
+    """The far end of a veth pair."""
+
+    ns: NsRef
+    link: Link
+
+
+Peers = Mapping[tuple[int, int], Peer]
+"""By the number that the near side's namespace has for the peer's, and the link's index there."""
 
 
 class NamespaceView(Struct, frozen=True, kw_only=True, dict=True):
@@ -18,6 +36,10 @@ class NamespaceView(Struct, frozen=True, kw_only=True, dict=True):
     links: tuple[Link, ...]
     addresses: tuple[AddressEntry, ...]
     routes: tuple[RouteEntry, ...]
+
+    @cached_property
+    def by_index(self) -> Links:
+        return {link.ifindex: link for link in self.links}
 
     @cached_property
     def foreign(self) -> tuple[Link, ...]:
@@ -30,12 +52,8 @@ class NamespaceView(Struct, frozen=True, kw_only=True, dict=True):
         pairs = (link for link in self.links if link.kind == "veth" and link.is_ours)
         return {(link.peer_nsid, link.peer): link.ifindex for link in pairs if link.peer_nsid != NSID_NOT_ASSIGNED}
 
-    def names(self) -> dict[int, str]:
-        return {link.ifindex: link.ifname for link in self.links}
 
-    def own_names(self) -> dict[int, str]:
-        return {link.ifindex: link.ifname for link in self.links if link.is_ours}
-
-    def vxlans(self) -> dict[int, Link]:
-        """Return our VXLAN devices, by index."""
-        return {link.ifindex: link for link in self.links if link.is_ours and link.kind == "vxlan"}
+def name_of(links: Links, ifindex: int) -> str:
+    """Return the name of a link, "" where it is not there."""
+    link = links.get(ifindex)
+    return link.ifname if link is not None else ""

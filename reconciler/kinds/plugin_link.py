@@ -1,22 +1,78 @@
-"""Moving the links that plugins make into sandboxes and back, and telling them from links that are none of theirs to give."""
+"""The links that plugins make: moved into sandboxes and back, and told from links that are none of theirs to give."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from typing import Final
 
-from reconciler.apply.scripts import Ask, Script, check, foreign, found_link
 from reconciler.errors import NameConflict, PluginError
-from reconciler.kernel.addresses import decode_address, dump_addresses
-from reconciler.kernel.links import Link, decode_link, dump_links, move_back, move_in
+from reconciler.kernel.links import (
+    IFF_UP,
+    IFINFO,
+    IFLA_ADDRESS,
+    IFLA_GROUP,
+    IFLA_IFALIAS,
+    IFLA_IFNAME,
+    IFLA_NET_NS_FD,
+    LOOPBACK_INDEX,
+    PLUGIN_GROUP,
+    RTM_NEWLINK,
+    Link,
+    decode_link,
+    dump_links,
+)
 from reconciler.kernel.netns import Namespaces
-from reconciler.kernel.routes import decode_route, dump_routes
-from reconciler.model.identifiers import HOST, PLUGIN_ALIAS
-from reconciler.model.objects import PluginLink
+from reconciler.kernel.rtnetlink import Request, attribute, mac_attribute, text_attribute, u32_attribute
+from reconciler.kinds.address import decode_address, dump_addresses
+from reconciler.kinds.links import foreign, found_link
+from reconciler.kinds.route import decode_route, dump_routes
+from reconciler.kinds.row import SeenInView, Where, scripted
+from reconciler.kinds.scripts import Ask, Script, check
+from reconciler.kinds.view import NamespaceView
+from reconciler.model.identifiers import HOST, PLUGIN_ALIAS, NsRef, is_link_name
+from reconciler.model.objects import PluginLink, Seen
 
-_LOOPBACK_INDEX = 1
-_ANY_NAME = "plugin%d"
+_NO_GROUP: Final = 0
+_ANY_NAME: Final = "plugin%d"
 """What a link is called whose old name is another's by now; the kernel puts a number in."""
+
+
+def move_in(ifindex: int, ns_fd: int, ifname: str, alias: str, mac: str) -> Request:
+    """Move a link of a plugin into the namespace behind `ns_fd`, under another name, and mark it: all in one message.
+
+    mac: "" leaves it. The kernel moves first (do_setlink in net/core/rtnetlink.c), down and without its addresses; where the name
+    is taken it has moved all the same, and answers EEXIST.
+    """
+    return _moved(ifindex, ns_fd, ifname, PLUGIN_GROUP, alias, mac_attribute(IFLA_ADDRESS, mac) if mac else b"")
+
+
+def move_back(ifindex: int, ns_fd: int, ifname: str) -> Request:
+    """Move such a link back, without our mark. ifname: one with %d is numbered."""
+    return _moved(ifindex, ns_fd, ifname, _NO_GROUP, "")
+
+
+def _moved(ifindex: int, ns_fd: int, ifname: str, group: int, alias: str, more: bytes = b"") -> Request:
+    body = (
+        IFINFO.pack(0, 0, ifindex, 0, IFF_UP)
+        + u32_attribute(IFLA_NET_NS_FD, ns_fd)
+        + text_attribute(IFLA_IFNAME, ifname)
+        + u32_attribute(IFLA_GROUP, group)
+        + attribute(IFLA_IFALIAS, alias.encode())
+        + more
+    )
+    return Request(RTM_NEWLINK, 0, body)
+
+
+def observe(ns: NsRef, view: NamespaceView) -> Iterator[Seen]:
+    """Yield the links that were moved there; where they are from stands in their alias, unless somebody changed it."""
+    for link in view.links:
+        if link.is_a_plugins:
+            endpoint, _, src_name = link.alias.removeprefix(PLUGIN_ALIAS).partition(":")
+            if not (link.alias.startswith(PLUGIN_ALIAS) and is_link_name(src_name)):
+                endpoint = src_name = ""
+            found = PluginLink(ns=ns, ifname=link.ifname, mac=link.mac, src_name=src_name, endpoint=endpoint)
+            yield Seen(found, is_ours=True)
 
 
 def host_link(src_name: str, namespaces: Namespaces) -> Link:
@@ -36,7 +92,7 @@ def host_link(src_name: str, namespaces: Namespaces) -> Link:
 
 
 def _uses(link: Link, links: list[Link], namespaces: Namespaces) -> Iterator[str]:
-    if link.ifindex == _LOOPBACK_INDEX:
+    if link.ifindex == LOOPBACK_INDEX:
         yield "it is the host's loopback"
     if link.is_ours:
         yield "it is one of ours"
@@ -58,7 +114,7 @@ def _uses(link: Link, links: list[Link], namespaces: Namespaces) -> Iterator[str
         yield "routes of the host lead through it"
 
 
-def create_plugin_link(wanted: PluginLink, namespaces: Namespaces) -> Script:
+def create(wanted: PluginLink, namespaces: Namespaces) -> Script:
     """Move it in. One that is there already, of the same endpoint, serves as well."""
     what = f"create {wanted.describe()}"
     present = yield from found_link(wanted.ns, wanted.ifname, what)
@@ -84,7 +140,7 @@ def _back_again(wanted: PluginLink, namespaces: Namespaces, what: str) -> Script
         yield Ask(wanted.ns, move_back(stray.ifindex, namespaces.fd(HOST), wanted.src_name))
 
 
-def remove_plugin_link(found: PluginLink, namespaces: Namespaces) -> Script:
+def remove(found: PluginLink, namespaces: Namespaces) -> Script:
     """Move it back to the host, as the engine does: it is the plugin's to delete."""
     what = f"move {found.describe()} back"
     link = yield from found_link(found.ns, found.ifname, what)
@@ -99,3 +155,14 @@ def remove_plugin_link(found: PluginLink, namespaces: Namespaces) -> Script:
 
 def _alias(link: PluginLink) -> str:
     return f"{PLUGIN_ALIAS}{link.endpoint}:{link.src_name}"
+
+
+ROWS = (
+    scripted(
+        PluginLink,
+        seen=SeenInView(Where.SANDBOX | Where.UNNAMED, observe),
+        create=create,
+        update=None,
+        remove=remove,
+    ),
+)

@@ -1,0 +1,77 @@
+"""All kinds of objects: their modules, and what every stage that deals with several kinds asks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Final
+
+from reconciler.kernel.links import Link
+from reconciler.kernel.netns import Namespaces
+from reconciler.kinds import address, bridge, link_up, plugin_link, route, sublinks, veth_pair, vlan, vxlan
+from reconciler.kinds.links import delete_links
+from reconciler.kinds.row import Row, SeenInLink, SeenInView, Where
+from reconciler.kinds.scripts import Script, run_scripts
+from reconciler.kinds.view import Links, NamespaceView, Peers
+from reconciler.model.identifiers import NsRef
+from reconciler.model.kinds.base import Kind, OfLink
+from reconciler.model.objects import Seen
+from reconciler.model.plan import Action, Operation, Outcome
+
+_MODULES: Final = (bridge, veth_pair, vxlan, vlan, sublinks, plugin_link, link_up, address, route)
+
+ROWS: Final[Mapping[type[Kind], Row]] = {row.kind: row for module in _MODULES for row in module.ROWS}
+
+_IN_LINK: Final = {
+    row.kind.traits.link_kind: row.seen.observe for row in ROWS.values() if isinstance(row.seen, SeenInLink)
+}
+_IN_VIEW: Final = {
+    where: [row.seen.observe for row in ROWS.values() if isinstance(row.seen, SeenInView) and where in row.seen.where]
+    for where in Where
+}
+
+
+def objects_in_link(ns: NsRef, link: Link, links: Links, peers: Peers) -> Iterable[Seen]:
+    """Return what a link of the host or of an overlay network is. links: all there; peers: far ends of pairs."""
+    observe = _IN_LINK.get(link.kind) if link.is_ours and not link.is_a_plugins else None
+    return bridge.observe_foreign(ns, link) if observe is None else observe(ns, link, links, peers)
+
+
+def objects_in_view(where: Where, ns: NsRef, view: NamespaceView) -> Iterator[Seen]:
+    """Yield what such a namespace holds besides links."""
+    return chain.from_iterable(observe(ns, view) for observe in _IN_VIEW[where])
+
+
+def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> list[Outcome]:
+    """Carry out operations on links of all kinds, addresses and routes that are independent of each other.
+
+    Gives one outcome each, in the same order; never raises for one of them. What is already as it shall be, or gone that shall
+    go, is done; a foreign object in the way is a NameConflict and stays.
+    """
+    doomed = {
+        number: operation.before
+        for number, operation in enumerate(operations)
+        if operation.action is Action.DELETE
+        and isinstance(operation.before, OfLink)
+        and operation.before.traits.link_kind
+    }
+    others = [number for number in range(len(operations)) if number not in doomed]
+    errors = dict(zip(doomed, delete_links(tuple(doomed.values()), namespaces), strict=True))
+    # A pair's message names the open peer namespace: as many operations at once as may surely stay open together.
+    size = max(1, namespaces.capacity // 2)
+    for start in range(0, len(others), size):
+        some = others[start : start + size]
+        scripts = [_script(operations[number], namespaces) for number in some]
+        errors.update(zip(some, run_scripts(scripts, namespaces), strict=True))
+    return [Outcome(operation=operation, error=errors[number]) for number, operation in enumerate(operations)]
+
+
+def _script(operation: Operation, namespaces: Namespaces) -> Script:
+    row, found = ROWS[type(operation.object)], operation.object
+    if operation.action is Action.CREATE:
+        return row.create(found, namespaces)
+    if operation.action is Action.UPDATE and row.update is not None:
+        return row.update(operation.before, found, namespaces)
+    if operation.action is Action.DELETE and row.remove is not None:
+        return row.remove(found, namespaces)
+    raise AssertionError(f"no way to {operation.describe()}")

@@ -1,0 +1,77 @@
+"""What a module of `kinds` says of each of its kinds, so that no stage has to list them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Flag, auto
+from typing import Any, NamedTuple, TypeVar
+
+from reconciler.kernel.links import Link
+from reconciler.kernel.netns import Namespaces
+from reconciler.kinds.scripts import Script
+from reconciler.kinds.view import Links, NamespaceView, Peers
+from reconciler.model.identifiers import NsRef
+from reconciler.model.kinds.base import Kind
+from reconciler.model.objects import Seen
+
+K = TypeVar("K", bound=Kind)
+
+
+class Where(Flag):
+    """Namespaces that objects are looked for in. UNNAMED: those of ours that no attachment names any more."""
+
+    HOST = auto()
+    OVERLAY = auto()
+    SANDBOX = auto()
+    UNNAMED = auto()
+
+
+class SeenInLink(NamedTuple):
+    """Objects are seen in single links of ours, on the host and in overlay networks.
+
+    observe: given the namespace, the link, all links there, and the far ends of pairs.
+    """
+
+    observe: Callable[[NsRef, Link, Links, Peers], Iterable[Seen]]
+
+
+class SeenInView(NamedTuple):
+    """Objects are seen in what was read of whole namespaces."""
+
+    where: Where
+    observe: Callable[[NsRef, NamespaceView], Iterable[Seen]]
+
+
+class SeenApart(NamedTuple):
+    """Objects are seen by a look of their own."""
+
+    observe: Callable[..., object]
+
+
+class Row(NamedTuple):
+    """How objects of one kind are seen, made, changed and removed."""
+
+    kind: type[Kind]
+    seen: SeenInLink | SeenInView | SeenApart
+    create: Callable[[Any, Namespaces], Script]
+    update: Callable[[Any, Any, Namespaces], Script] | None
+    remove: Callable[[Any, Namespaces], Script] | None
+
+
+def scripted(
+    kind: type[K],
+    *,
+    seen: SeenInLink | SeenInView | SeenApart,
+    create: Callable[[K, Namespaces], Script],
+    update: Callable[[K, K, Namespaces], Script] | None,
+    remove: Callable[[K, Namespaces], Script] | None,
+) -> Row:
+    """Return the row of a kind whose objects are made by netlink. Raises TypeError when remove is not as the traits say.
+
+    update: None for what is the same, or another object. remove: None for what nobody removes by itself, and for links of kinds
+    of the kernel's, which go together.
+    """
+    is_removed = kind.traits.is_removable and not kind.traits.link_kind
+    if is_removed == (remove is None):
+        raise TypeError(f"{kind.__name__}: its traits say that remove is {'needed' if is_removed else 'never called'}")
+    return Row(kind, seen, create, update, remove)
