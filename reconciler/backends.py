@@ -14,20 +14,17 @@ from msgspec import Struct, field
 
 from reconciler.apply.cluster_records import apply_cluster_records, withdrawn
 from reconciler.apply.container_files import apply_container_files
-from reconciler.apply.executor import Handler
 from reconciler.apply.files import apply_files
 from reconciler.apply.firewall import apply_firewalls
 from reconciler.apply.names import Published, apply_names
-from reconciler.apply.namespaces import apply_namespaces
-from reconciler.apply.neighbours import apply_neighbours
 from reconciler.apply.records import apply_records
-from reconciler.apply.sysctls import apply_sysctls
 from reconciler.container_engine.client import ContainerEngine, Containers
 from reconciler.decide import Decider
 from reconciler.errors import ConfigError
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
-from reconciler.kinds.registry import ROWS, apply_rtnetlink
+from reconciler.kinds.registry import handlers
+from reconciler.kinds.world import Handler, World
 from reconciler.kv.address import discovery, store_config
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
@@ -36,13 +33,10 @@ from reconciler.model.kinds.base import Kind
 from reconciler.model.objects import (
     ClusterRecord,
     ContainerFile,
-    FdbEntry,
     FirewallElement,
     FirewallRules,
     KvRecord,
-    Namespace,
     NameTables,
-    Neighbour,
     PluginAddress,
     PluginEndpoint,
     PluginNetwork,
@@ -51,7 +45,6 @@ from reconciler.model.objects import (
     PluginPorts,
     PluginScope,
     SandboxFile,
-    Sysctl,
 )
 from reconciler.model.plan import Operation, Outcome
 from reconciler.observe.cluster import ClusterStore
@@ -93,17 +86,14 @@ class Backends(Struct, frozen=True, kw_only=True, dict=True):
         if self.cluster is not None:
             leaving = withdrawn(operations)
             shared[ClusterRecord] = partial(apply_cluster_records, store=self.cluster, leaving=leaving)
-        neighbours = partial(apply_neighbours, namespaces=self.namespaces)
+        world = World(settings=settings, namespaces=self.namespaces, nft=self.nft, kv=self.kv, planned=operations)
         firewall = partial(apply_firewalls, nft=self.nft, namespaces=self.namespaces)
         return {
             **shared,
-            **dict.fromkeys(ROWS, partial(apply_rtnetlink, namespaces=self.namespaces)),
+            **handlers(world),
             KvRecord: partial(apply_records, kv=self.kv),
             FirewallRules: firewall,
             FirewallElement: firewall,
-            Namespace: partial(apply_namespaces, namespaces=self.namespaces),
-            FdbEntry: neighbours,
-            Neighbour: neighbours,
             PluginScope: self._tell_plugins,
             PluginNetwork: self._tell_plugins,
             PluginEndpoint: self._tell_plugins,
@@ -111,7 +101,6 @@ class Backends(Struct, frozen=True, kw_only=True, dict=True):
             PluginNode: self._tell_plugins,
             PluginPool: self._ask_ipam_plugins,
             PluginAddress: self._ask_ipam_plugins,
-            Sysctl: partial(apply_sysctls, namespaces=self.namespaces, kv=self.kv),
             SandboxFile: partial(apply_files, settings=settings),
             ContainerFile: partial(apply_container_files, settings=settings),
             NameTables: partial(apply_names, settings=settings, published=self.names),

@@ -11,8 +11,9 @@ from reconciler.announcements import Announcement, LinkRef
 from reconciler.errors import ReconcilerError
 from reconciler.kernel.announcement import announce
 from reconciler.kernel.links import decode_link, get_link
-from reconciler.kernel.neighbours import EntryKey, decode_neighbour, delete_neighbour, get_entry
+from reconciler.kernel.neighbours import EntryKey
 from reconciler.kernel.netns import Namespaces
+from reconciler.kinds.neighbours import decode_neighbour, delete_neighbour, get_entry
 from reconciler.model.identifiers import NsRef
 
 log = logging.getLogger(__name__)

@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from reconciler.errors import ReconcilerError
+from reconciler.kinds.world import Handler
 from reconciler.model.kinds.base import Kind
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Operation, Outcome
 from reconciler.plan.make_plan import Blocked
 from reconciler.plan.ordering import step
-
-Handler = Callable[[Sequence[Operation]], Sequence[Outcome]]
-"""Carries out operations that are independent of each other: one outcome each, in order. Never raises for one of them."""
 
 Progress = Callable[[int, int, Operation], None]
 """Told after each operation: how many are finished, of how many, and which one."""

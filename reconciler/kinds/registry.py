@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Final
 
 from reconciler.kernel.links import Link
 from reconciler.kernel.netns import Namespaces
-from reconciler.kinds import address, bridge, link_up, plugin_link, route, sublinks, veth_pair, vlan, vxlan
+from reconciler.kinds import (
+    address,
+    bridge,
+    link_up,
+    namespace,
+    neighbours,
+    plugin_link,
+    route,
+    sublinks,
+    sysctl,
+    veth_pair,
+    vlan,
+    vxlan,
+)
 from reconciler.kinds.links import delete_links
-from reconciler.kinds.row import Row, SeenInLink, SeenInView, Where
+from reconciler.kinds.row import Row, Scripts, SeenInLink, SeenInView, Where
 from reconciler.kinds.scripts import Script, run_scripts
 from reconciler.kinds.view import Links, NamespaceView, Peers
+from reconciler.kinds.world import Handler, World
 from reconciler.model.identifiers import NsRef
 from reconciler.model.kinds.base import Kind, OfLink
 from reconciler.model.objects import Seen
 from reconciler.model.plan import Action, Operation, Outcome
 
-_MODULES: Final = (bridge, veth_pair, vxlan, vlan, sublinks, plugin_link, link_up, address, route)
+_MODULES: Final = (
+    *(namespace, bridge, veth_pair, vxlan, vlan, sublinks, plugin_link, link_up, sysctl, address, route),
+    *(neighbours,),
+)
 
 ROWS: Final[Mapping[type[Kind], Row]] = {row.kind: row for module in _MODULES for row in module.ROWS}
 
@@ -42,11 +60,17 @@ def objects_in_view(where: Where, ns: NsRef, view: NamespaceView) -> Iterator[Se
     return chain.from_iterable(observe(ns, view) for observe in _IN_VIEW[where])
 
 
-def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> list[Outcome]:
-    """Carry out operations on links of all kinds, addresses and routes that are independent of each other.
+def handlers(world: World) -> Mapping[type[Kind], Handler]:
+    """Return who carries out operations on which kind of object; one for all that are carried out together."""
+    made = {kind: _apply_scripts if isinstance(row.made, Scripts) else row.made for kind, row in ROWS.items()}
+    bound = {apply: partial(apply, world=world) for apply in set(made.values())}
+    return {kind: bound[apply] for kind, apply in made.items()}
 
-    Gives one outcome each, in the same order; never raises for one of them. What is already as it shall be, or gone that shall
-    go, is done; a foreign object in the way is a NameConflict and stays.
+
+def _apply_scripts(operations: Sequence[Operation], world: World) -> list[Outcome]:
+    """Carry out operations on what is made by scripts. What is already as it shall be, or gone that shall go, is done.
+
+    A foreign object in the way is a NameConflict and stays.
     """
     doomed = {
         number: operation.before
@@ -56,22 +80,23 @@ def apply_rtnetlink(operations: Sequence[Operation], namespaces: Namespaces) -> 
         and operation.before.traits.link_kind
     }
     others = [number for number in range(len(operations)) if number not in doomed]
-    errors = dict(zip(doomed, delete_links(tuple(doomed.values()), namespaces), strict=True))
+    errors = dict(zip(doomed, delete_links(tuple(doomed.values()), world.namespaces), strict=True))
     # A pair's message names the open peer namespace: as many operations at once as may surely stay open together.
-    size = max(1, namespaces.capacity // 2)
+    size = max(1, world.namespaces.capacity // 2)
     for start in range(0, len(others), size):
         some = others[start : start + size]
-        scripts = [_script(operations[number], namespaces) for number in some]
-        errors.update(zip(some, run_scripts(scripts, namespaces), strict=True))
+        scripts = [_script(operations[number], world.namespaces) for number in some]
+        errors.update(zip(some, run_scripts(scripts, world.namespaces), strict=True))
     return [Outcome(operation=operation, error=errors[number]) for number, operation in enumerate(operations)]
 
 
 def _script(operation: Operation, namespaces: Namespaces) -> Script:
-    row, found = ROWS[type(operation.object)], operation.object
+    found, scripts = operation.object, ROWS[type(operation.object)].made
+    assert isinstance(scripts, Scripts)
     if operation.action is Action.CREATE:
-        return row.create(found, namespaces)
-    if operation.action is Action.UPDATE and row.update is not None:
-        return row.update(operation.before, found, namespaces)
-    if operation.action is Action.DELETE and row.remove is not None:
-        return row.remove(found, namespaces)
+        return scripts.create(found, namespaces)
+    if operation.action is Action.UPDATE and scripts.update is not None:
+        return scripts.update(operation.before, found, namespaces)
+    if operation.action is Action.DELETE and scripts.remove is not None:
+        return scripts.remove(found, namespaces)
     raise AssertionError(f"no way to {operation.describe()}")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Flag, auto
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from reconciler.kernel.links import Link
 from reconciler.kernel.netns import Namespaces
 from reconciler.kinds.scripts import Script
 from reconciler.kinds.view import Links, NamespaceView, Peers
+from reconciler.kinds.world import World
 from reconciler.model.identifiers import NsRef
 from reconciler.model.kinds.base import Kind
 from reconciler.model.objects import Seen
+from reconciler.model.plan import Operation, Outcome
 
 K = TypeVar("K", bound=Kind)
 
@@ -48,14 +50,26 @@ class SeenApart(NamedTuple):
     observe: Callable[..., object]
 
 
-class Row(NamedTuple):
-    """How objects of one kind are seen, made, changed and removed."""
+class Scripts(NamedTuple):
+    """Objects are made, changed and removed by netlink; None for what does not happen."""
 
-    kind: type[Kind]
-    seen: SeenInLink | SeenInView | SeenApart
     create: Callable[[Any, Namespaces], Script]
     update: Callable[[Any, Any, Namespaces], Script] | None
     remove: Callable[[Any, Namespaces], Script] | None
+
+
+class Apply(Protocol):
+    """As a `Handler`."""
+
+    def __call__(self, operations: Sequence[Operation], world: World) -> Sequence[Outcome]: ...
+
+
+class Row(NamedTuple):
+    """How objects of one kind are seen, and how they are made, changed and removed. Kinds with one `Apply` are told it together."""
+
+    kind: type[Kind]
+    seen: SeenInLink | SeenInView | SeenApart
+    made: Scripts | Apply
 
 
 def scripted(
@@ -74,4 +88,4 @@ def scripted(
     is_removed = kind.traits.is_removable and not kind.traits.link_kind
     if is_removed == (remove is None):
         raise TypeError(f"{kind.__name__}: its traits say that remove is {'needed' if is_removed else 'never called'}")
-    return Row(kind, seen, create, update, remove)
+    return Row(kind, seen, Scripts(create, update, remove))

@@ -7,6 +7,7 @@ from typing import Final
 from reconciler.facts import Facts
 from reconciler.ipam.promises import NOTHING_PROMISED, Promises
 from reconciler.kernel.netns import Namespaces
+from reconciler.kinds.sysctl import host_sysctls
 from reconciler.kinds.view import NamespaceView
 from reconciler.model.identifiers import HOST
 from reconciler.model.observed import Keyed, keyed
@@ -20,7 +21,6 @@ from reconciler.observe.sandboxes import (
     refreshed_view,
     view,
 )
-from reconciler.observe.sysctls import host_sysctls
 from reconciler.settings import Settings
 
 

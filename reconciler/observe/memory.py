@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from reconciler.incremental import Made, Union
 from reconciler.kernel.neighbours import EntryKey
 from reconciler.kinds import sublinks
+from reconciler.kinds.neighbours import Entries
 from reconciler.kinds.view import NamespaceView, Peers
 from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
@@ -16,7 +17,6 @@ from reconciler.model.objects import Key, Object, SandboxFile, Seen
 from reconciler.model.observed import Keyed, Named
 from reconciler.model.plan import Operation
 from reconciler.model.wanted import SandboxKind, WantedState
-from reconciler.observe.entries import Entries
 from reconciler.observe.files import SandboxFiles
 from reconciler.observe.firewall import FirewallView
 from reconciler.observe.glimpse import Glimpse

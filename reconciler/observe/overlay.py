@@ -8,19 +8,19 @@ from functools import partial
 from reconciler.errors import ReconcilerError
 from reconciler.incremental import Kept
 from reconciler.kernel.netns import Namespaces
+from reconciler.kinds.namespace import NAMED, seen_namespace
+from reconciler.kinds.neighbours import Entries
 from reconciler.kinds.registry import objects_in_link, objects_in_view
 from reconciler.kinds.row import Where
+from reconciler.kinds.sysctl import forwarding_sysctls
 from reconciler.kinds.view import NamespaceView, Peers
 from reconciler.model.identifiers import OVERLAY_PREFIX, NsRef
-from reconciler.model.objects import Namespace, Seen
+from reconciler.model.objects import Seen
 from reconciler.model.observed import Keyed, keyed
-from reconciler.observe.entries import Entries
 from reconciler.observe.memory import Memory, Overlay, Part
 from reconciler.observe.sandboxes import named_namespaces, view
-from reconciler.observe.sysctls import forwarding_sysctls
 
-_NAMED = "netns:"
-_OVERLAY = f"{_NAMED}{OVERLAY_PREFIX}"
+_OVERLAY = f"{NAMED}{OVERLAY_PREFIX}"
 
 
 def look_into_overlays(namespaces: Namespaces, memory: Memory) -> None:
@@ -31,7 +31,7 @@ def look_into_overlays(namespaces: Namespaces, memory: Memory) -> None:
     known, memory.overlays = memory.overlays, {}
     stale, memory.stale_entries = memory.stale_entries, frozenset()
     for ns in sorted(ns for ns in named_namespaces(namespaces, memory) if ns.startswith(_OVERLAY)):
-        named = (ns.removeprefix(_NAMED), namespaces.present_inode(ns))
+        named = (ns.removeprefix(NAMED), namespaces.present_inode(ns))
         keys = [key for where, key in stale if where == ns]
         try:
             overlay = known[named] if named in known else _overlay(namespaces, ns)
@@ -72,7 +72,7 @@ def _objects(ns: NsRef, seen: NamespaceView, settings: tuple[Seen, ...], peers: 
 
 def overlay_objects(ns: NsRef, seen: NamespaceView, peers: Peers) -> Iterator[Seen]:
     """Yield everything of ours in such a namespace but for entries, and the foreign links that may be in its way."""
-    yield Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True)
+    yield seen_namespace(ns)
     for link in seen.links:
         yield from objects_in_link(ns, link, seen.by_index, peers)
     yield from objects_in_view(Where.OVERLAY, ns, seen)

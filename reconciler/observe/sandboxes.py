@@ -20,23 +20,22 @@ from reconciler.kernel.links import (
     get_nsid,
 )
 from reconciler.kernel.netns import Namespaces
-from reconciler.kinds import sysctl
 from reconciler.kinds.address import decode_address, dump_addresses
+from reconciler.kinds.namespace import NAMED, seen_namespace
 from reconciler.kinds.registry import objects_in_view
 from reconciler.kinds.route import decode_route, dump_routes
 from reconciler.kinds.row import Where
 from reconciler.kinds.sublinks import own_sublinks
+from reconciler.kinds.sysctl import sandbox_sysctls
 from reconciler.kinds.view import NamespaceView, Peer, Peers, name_of
 from reconciler.model.identifiers import HOST, LINK_GROUP, OVERLAY_PREFIX, NsRef
-from reconciler.model.objects import Namespace, Seen
+from reconciler.model.objects import Seen
 from reconciler.model.observed import Keyed, SandboxFact, keyed
-from reconciler.model.wanted import SandboxKind, WantedState
+from reconciler.model.wanted import WantedState
 from reconciler.observe.glimpse import Glimpse
 from reconciler.observe.memory import Memory, Part
-from reconciler.observe.sysctls import sandbox_sysctls
 
-_NAMED = f"{SandboxKind.NETNS}:"
-_OVERLAY = f"{_NAMED}{OVERLAY_PREFIX}"
+_OVERLAY = f"{NAMED}{OVERLAY_PREFIX}"
 
 
 class NearEnds:
@@ -120,7 +119,7 @@ def look_into_sandboxes(
         del sandboxes[ns]
         memory.unsettled.discard(ns)
     left_over = _look_for_ours(namespaces, nears, memory)
-    memory.kept.take(sandboxes, {NsRef(f"{_NAMED}{name}"): found for (name, _), found in memory.others.items()})
+    memory.kept.take(sandboxes, {NsRef(f"{NAMED}{name}"): found for (name, _), found in memory.others.items()})
     return {(0, "sandboxes"): memory.kept.seen, (0, "left over"): left_over, (1, "sublinks"): _all_sublinks(memory)}
 
 
@@ -154,7 +153,7 @@ def _is_current(known: Glimpse, namespaces: Namespaces, ns: NsRef, asked: frozen
 
 def _is_told_of(ns: NsRef, known: Glimpse) -> bool:
     """Return whether events tell of all that happens to it: to where it is, and to its name."""
-    return known.fact.inode != 0 and known.fact.error is None and ns.startswith(_NAMED)
+    return known.fact.inode != 0 and known.fact.error is None and ns.startswith(NAMED)
 
 
 def _look_into(namespaces: Namespaces, ns: NsRef, asked: frozenset[str], nears: NearEnds) -> Glimpse:
@@ -168,13 +167,13 @@ def _look_into(namespaces: Namespaces, ns: NsRef, asked: frozenset[str], nears: 
         below = own_sublinks(seen.links)
         host_nsid = _nsid(namespaces, ns, HOST) if below else NSID_NOT_ASSIGNED
         own = [link.ifname for link in seen.links if link.is_ours]
-        is_ours = ns.startswith(_NAMED) and any(namespaces.is_marked(link) for link in seen.links)
+        is_ours = ns.startswith(NAMED) and any(namespaces.is_marked(link) for link in seen.links)
         objects = (
             *_objects(ns, seen, is_ours=is_ours),
             *sandbox_sysctls(namespaces, ns, asked, own),
         )
     except SandboxMissing as error:
-        is_made_on_demand = ns.startswith(_NAMED)
+        is_made_on_demand = ns.startswith(NAMED)
         return Glimpse(fact=SandboxFact(inode=0, error=None if is_made_on_demand else error), asked=asked)
     except ReconcilerError as error:
         return Glimpse(fact=SandboxFact(inode=0, error=error))
@@ -191,36 +190,31 @@ def _look_into(namespaces: Namespaces, ns: NsRef, asked: frozenset[str], nears: 
 
 def _objects(ns: NsRef, seen: NamespaceView, *, is_ours: bool) -> Iterator[Seen]:
     if is_ours:
-        yield Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True)
-    yield from sysctl.observe(ns, seen)
+        yield seen_namespace(ns)
     yield from objects_in_view(Where.SANDBOX, ns, seen)
 
 
 def _look_for_ours(namespaces: Namespaces, nears: NearEnds, memory: Memory) -> Keyed:
     """Look for namespaces of ours that no attachment names, unless one reaches them by another way. Gives names without one."""
     names, known = named_namespaces(namespaces, memory), memory.sandboxes
-    left_over = [] if memory.is_told else namespaces.left_over([ns.removeprefix(_NAMED) for ns in names])
+    left_over = [] if memory.is_told else namespaces.left_over([ns.removeprefix(NAMED) for ns in names])
     unnamed = sorted(ns for ns in names - known.keys() if not ns.startswith(_OVERLAY))
     inodes = {glimpse.fact.inode for glimpse in known.values()} if unnamed else set()
     before, memory.others = memory.others, {}
     for ns in unnamed:
-        named = ns.removeprefix(_NAMED), namespaces.present_inode(ns)
+        named = ns.removeprefix(NAMED), namespaces.present_inode(ns)
         if named[1] and named[1] not in inodes:
             found = before.get(named)
             memory.others[named] = _look_for_mark(namespaces, ns, named[1], nears) if found is None else found
-    refs = [NsRef(f"{_NAMED}{name}") for name in left_over]
-    return keyed(
-        Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True)
-        for ns in refs
-        if ns not in known and not ns.startswith(_OVERLAY)
-    )
+    refs = [NsRef(f"{NAMED}{name}") for name in left_over]
+    return keyed(seen_namespace(ns) for ns in refs if ns not in known and not ns.startswith(_OVERLAY))
 
 
 def named_namespaces(namespaces: Namespaces, memory: Memory) -> set[NsRef]:
     """Return all named namespaces; as long as events tell, only those are looked for that came or went."""
     stale, memory.stale_namespaces = memory.stale_namespaces, set()
     if memory.names is None or not memory.is_told:
-        memory.names = {NsRef(f"{_NAMED}{name}") for name in namespaces.names()}
+        memory.names = {NsRef(f"{NAMED}{name}") for name in namespaces.names()}
     for ns in stale:
         (memory.names.add if namespaces.is_present(ns) else memory.names.discard)(ns)
     return memory.names
@@ -237,7 +231,7 @@ def _look_for_mark(namespaces: Namespaces, ns: NsRef, inode: int, nears: NearEnd
         return nothing  # gone while we looked, or not to be read: nothing that we could own up to
     finally:
         namespaces.forget(ns)
-    seen = Seen(Namespace(ns=ns, name=ns.removeprefix(_NAMED)), is_ours=True)
+    seen = seen_namespace(ns)
     objects = objects_in_view(Where.UNNAMED, ns, NamespaceView(links=links, addresses=(), routes=()))
     return Glimpse(fact=SandboxFact(inode=inode, is_ours=True), seen=keyed([seen, *objects]), peers=peers)
 

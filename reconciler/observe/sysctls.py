@@ -1,31 +1,15 @@
-"""Reading the settings that links do not tell about themselves."""
+"""Which settings sandboxes are asked for, and which defaults they have."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reconciler.drivers.sandbox_side import ENDPOINT_SYSCTLS
-from reconciler.errors import ConfigError
 from reconciler.incremental import Made
-from reconciler.kernel.sysctl import read_sysctl
-from reconciler.model.identifiers import FORWARDING, HOST, NsRef
-from reconciler.model.objects import Seen, Sysctl
+from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind
 from reconciler.sandbox.compile import sysctl_path
-
-if TYPE_CHECKING:  # `validate` reads settings too, and enters no namespace
-    from reconciler.kernel.netns import Namespaces
-
-_IFNAME = "IFNAME"
-HOST_SYSCTLS = (
-    *FORWARDING.values(),
-    "net/ipv4/conf/all/accept_redirects",
-    "net/ipv4/conf/default/forwarding",
-    "net/ipv6/conf/default/forwarding",
-)
-
 
 _PORTS = ("net/ipv4/ip_unprivileged_port_start", "0")
 _PING_GROUPS = ("net/ipv4/ping_group_range", "0 2147483647")
@@ -40,16 +24,6 @@ def sandbox_defaults() -> tuple[tuple[str, str], ...]:
     groups = [line.split() for line in _GROUPS.read_bytes().splitlines()]
     has_all = any(int(first) == 0 and int(count) > 2147483647 for first, _, count in groups)
     return (_PORTS, _PING_GROUPS) if has_all else (_PORTS,)
-
-
-def host_sysctls(namespaces: Namespaces) -> Iterator[Seen]:
-    """Yield the switches of forwarding, and what they override besides settings of links; those that exist."""
-    return _read(namespaces, HOST, HOST_SYSCTLS)
-
-
-def forwarding_sysctls(namespaces: Namespaces, ns: NsRef) -> Iterator[Seen]:
-    """Yield what makes a namespace route between its own links."""
-    return _read(namespaces, ns, FORWARDING.values())
 
 
 class AskedSettings:
@@ -95,46 +69,7 @@ def _asked_of(attachment: AttachmentWanted) -> tuple[NsRef, frozenset[str]] | No
     return attachment.sandbox.ns, frozenset(names)
 
 
-def sandbox_sysctls(namespaces: Namespaces, ns: NsRef, asked: Iterable[str], ifnames: Iterable[str]) -> Iterator[Seen]:
-    """Yield what the settings are in the sandbox. ifnames: our links there, which IFNAME stands for."""
-    asked = tuple(asked)
-    if not asked:
-        return iter(())
-    ifnames = tuple(ifnames)
-    names = {name for path in asked for name in _expanded(path, ifnames)}
-    return _read(namespaces, ns, sorted(names))
-
-
-def _expanded(path: str, ifnames: Iterable[str]) -> Iterator[str]:
-    """Which of our links an endpoint has is not known yet, so its options are read for each."""
-    parts = path.split("/")
-    if _IFNAME not in parts:
-        yield path
-        return
-    for ifname in ifnames:
-        yield "/".join(ifname if part == _IFNAME else part for part in parts)
-
-
 def _endpoint_paths(given: str) -> Iterator[str]:
     """Take `net.ipv4.conf.IFNAME.log_martians=1,...` apart."""
     for assignment in filter(None, given.split(",")):
         yield assignment.partition("=")[0].strip().replace(".", "/")
-
-
-def _read(namespaces: Namespaces, ns: NsRef, names: Iterable[str]) -> Iterator[Seen]:
-    names = tuple(names)
-    if not names:
-        return
-    with namespaces.enter(ns):
-        values = {name: _value(name) for name in names}
-    for name, value in values.items():
-        if value is not None:
-            yield Seen(Sysctl(ns=ns, name=name, value=value), is_ours=False)
-
-
-def _value(name: str) -> str | None:
-    """A name that is refused counts as absent here: setting it gives the error to the attachment that asks for it."""
-    try:
-        return read_sysctl(name)
-    except ConfigError:
-        return None

@@ -9,21 +9,20 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from reconciler.apply.files import apply_files
-from reconciler.apply.namespaces import apply_namespaces
-from reconciler.apply.sysctls import apply_sysctls
 from reconciler.errors import ReconcilerError
 from reconciler.facts import Facts
 from reconciler.incremental import Union
 from reconciler.kernel.netns import Namespaces
-from reconciler.kinds.registry import apply_rtnetlink
+from reconciler.kinds.registry import handlers
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import Key, Namespace, Object, SandboxFile, Seen, Sysctl
+from reconciler.model.objects import Key, Namespace, Object, SandboxFile, Seen
 from reconciler.model.plan import Action, Operation, Outcome
 from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, WantedState
 from reconciler.observe.host import observe_host
 from reconciler.observe.memory import Memory, Part
 from reconciler.settings import Settings
+from tests.fakes.world import world
 from tests.machine import Machine
 
 NOW = "2026-01-02T03:04:05.000000006Z"
@@ -76,15 +75,11 @@ class Engine:
         return self.apply([operation(found, None)])[0].error
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
-        match operations[0].object:
-            case Namespace():
-                return apply_namespaces(operations, self.namespaces)
-            case Sysctl():
-                with closing(open_sqlite(self.settings.state_dir / "state.db")) as kv:
-                    return apply_sysctls(operations, self.namespaces, kv)
-            case SandboxFile():
-                return apply_files(operations, self.settings)
-        return apply_rtnetlink(operations, self.namespaces)
+        found = operations[0].object
+        if isinstance(found, SandboxFile):
+            return apply_files(operations, self.settings)
+        with closing(open_sqlite(self.settings.state_dir / "state.db")) as kv:
+            return list(handlers(world(namespaces=self.namespaces, kv=kv))[type(found)](operations))
 
     def make_sandbox(self, name: str) -> NsRef:
         """Make a sandbox of ours and look into it from now on."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 
 from msgspec import Struct
@@ -13,14 +12,10 @@ from msgspec.structs import replace
 
 from reconciler.announcements import announcements
 from reconciler.apply.announce import announce_addresses
-from reconciler.apply.executor import Handler, carry_out
-from reconciler.apply.namespaces import apply_namespaces
-from reconciler.apply.neighbours import apply_neighbours
-from reconciler.apply.sysctls import apply_sysctls
+from reconciler.apply.executor import carry_out
 from reconciler.drivers.overlay import compile_network
 from reconciler.kernel.netns import Namespaces
-from reconciler.kinds.registry import apply_rtnetlink
-from reconciler.kv.protocol import KvStore
+from reconciler.kinds.registry import handlers
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.desired import (
     DesiredEndpoint,
@@ -30,24 +25,14 @@ from reconciler.model.desired import (
     RemoteEndpoint,
 )
 from reconciler.model.identifiers import derived_id, endpoint_id, overlay_ns, veth_link_name
-from reconciler.model.kinds.base import Kind
 from reconciler.model.objects import (
-    Address,
-    Bridge,
-    FdbEntry,
     IPAddress,
     Key,
-    LinkUp,
     Namespace,
-    Neighbour,
     Object,
-    Route,
     SandboxFile,
     Seen,
-    Sysctl,
     Unit,
-    VethPair,
-    Vxlan,
 )
 from reconciler.model.plan import Outcome, Plan
 from reconciler.model.wanted import (
@@ -64,6 +49,7 @@ from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import owners
 from reconciler.settings import Settings
 from tests.fakes.desired import host_facts
+from tests.fakes.world import world
 from tests.machine import Machine
 from tests.underlay import hosts_on_switch
 
@@ -206,7 +192,7 @@ class Host:
     def carry_out(self, plan: Plan) -> tuple[Outcome, ...]:
         """Apply a plan."""
         with self.machine.inside(self.name), closing(open_sqlite(self.settings.state_dir / "state.db")) as kv:
-            made = carry_out(plan.operations, self._handlers(kv))
+            made = carry_out(plan.operations, handlers(world(namespaces=self.namespaces, kv=kv)))
             self.namespaces.release()
         return made
 
@@ -215,22 +201,6 @@ class Host:
         with self.machine.inside(self.name):
             announce_addresses(announcements(before, after), self.namespaces)
             self.namespaces.release()
-
-    def _handlers(self, kv: KvStore) -> Mapping[type[Kind], Handler]:
-        rtnetlink = partial(apply_rtnetlink, namespaces=self.namespaces)
-        entries = partial(apply_neighbours, namespaces=self.namespaces)
-        return {
-            Namespace: partial(apply_namespaces, namespaces=self.namespaces),
-            Sysctl: partial(apply_sysctls, namespaces=self.namespaces, kv=kv),
-            FdbEntry: entries,
-            Neighbour: entries,
-            Bridge: rtnetlink,
-            VethPair: rtnetlink,
-            Vxlan: rtnetlink,
-            LinkUp: rtnetlink,
-            Address: rtnetlink,
-            Route: rtnetlink,
-        }
 
     def ns_of(self, net: Net) -> str:
         """Name of the network's namespace on this host."""

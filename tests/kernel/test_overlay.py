@@ -8,13 +8,14 @@ from ipaddress import ip_address, ip_interface
 import pytest
 from msgspec.structs import replace
 
-from reconciler.apply.neighbours import apply_neighbours
+from reconciler.kinds.neighbours import apply
 from reconciler.model.identifiers import PROTOCOL, NsRef
 from reconciler.model.objects import Neighbour
 from reconciler.model.plan import Action, Operation, Plan
 from reconciler.observe.memory import Memory
 from reconciler.watch.kernel_events import KernelEvents
 from reconciler.watch.source import Watched
+from tests.fakes.world import world
 from tests.kernel.overlay_hosts import Cluster, Member, Net, cluster_on
 from tests.machine import Machine
 from tests.waiting import eventually
@@ -370,7 +371,7 @@ def test_an_entry_on_a_device_that_is_gone_fails_alone_and_leaves_alone(pair: Cl
     ]
 
     with machine.inside("A"):
-        failed, made, gone = apply_neighbours(operations, pair.hosts["A"].namespaces)
+        failed, made, gone = apply(operations, world(namespaces=pair.hosts["A"].namespaces))
         pair.hosts["A"].namespaces.release()
 
     assert str(failed.error).startswith("create neighbour 10.9.0.8 at 02:00:00:00:00:08 on vxlan7")

@@ -13,8 +13,9 @@ from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from reconciler.kernel.links import Link
-from reconciler.kernel.neighbours import (
-    EntryKey,
+from reconciler.kernel.neighbours import EntryKey, entry_key
+from reconciler.kernel.rtnetlink import CodecError, Request, attribute, messages, packed
+from reconciler.kinds.neighbours import (
     NeighbourDecoder,
     NeighbourEntry,
     decode_neighbour,
@@ -22,12 +23,10 @@ from reconciler.kernel.neighbours import (
     delete_neighbour,
     dump_fdb,
     dump_neighbours,
-    entry_key,
     get_entry,
     put_fdb,
     put_neighbour,
 )
-from reconciler.kernel.rtnetlink import CodecError, Request, attribute, messages, packed
 from reconciler.kinds.vxlan import vxlan_data
 from reconciler.model.identifiers import PROTOCOL
 from reconciler.model.objects import IPAddress
