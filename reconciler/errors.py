@@ -71,6 +71,7 @@ class ExitCode(IntEnum):
     CHANGES = 2
     GUARDED = 3
     ROLLED_BACK = 4
+    UNREACHED = 5
     USAGE = 64
     BAD_SPECS = 65
     UNAVAILABLE = 69

@@ -28,6 +28,9 @@ COMMANDS: Final = {
         "Print what passes did and met, a JSON object per line: changes, repairs, failures, refusals, suspensions.",
     ),
     "exec": _Place("execution", "Run a command in a sandbox, with its /etc/hosts and /etc/resolv.conf.", "exec_"),
+    "explain": _Place(
+        "explaining", "Explain why an attachment reaches another or does not, with the lines of the specs."
+    ),
     "fmt": _Place("formatting", "Put the keys of spec files in one order; comments, anchors and layout stay."),
     "graph": _Place(
         "graph", "Draw hosts, networks, who is on them and what is published, or what a change does to them."

@@ -17,6 +17,7 @@ EXIT_CODES: Final = {
     ExitCode.CHANGES: "There are changes (`--dry-run --detailed-exitcode`).",
     ExitCode.GUARDED: "A guard refused to remove something, the rest was applied; or all, on a host run from other folders.",
     ExitCode.ROLLED_BACK: "The specs could not be verified, the last good ones are in force.",
+    ExitCode.UNREACHED: "The one does not reach the other, or nobody knows (`explain`).",
     ExitCode.USAGE: "Bad usage.",
     ExitCode.BAD_SPECS: "Bad specs; what can be read is applied, nothing is removed.",
     ExitCode.UNAVAILABLE: "The key-value store or nftables is not available.",

@@ -36,7 +36,7 @@ of a pass with nothing to do at 1,000 attachments (measured 2026-11-29: 2.51 s o
     epilog="Options up to --log-format may also stand behind a command, and be given as RECONCILE_<NAME> in the environment "
     "or by name in the configuration file; what stands first in this sentence wins. "
     "Exit codes: 0 fine, 1 something failed, 2 changes (with --detailed-exitcode), 3 refused by a guard, "
-    "4 rolled back, 64 usage, 65 bad specs, "
+    "4 rolled back, 5 does not reach (explain), 64 usage, 65 bad specs, "
     "69 store or nft unavailable, 75 another pass is at work, 77 missing privilege, 78 bad configuration; "
     "of several failures: 78, 77, 75, 69, 65, 4, 3, 1.",
 )

@@ -46,6 +46,7 @@ _PRECEDENCE: Final = (
     ExitCode.ROLLED_BACK,
     ExitCode.GUARDED,
     ExitCode.FAILED,
+    ExitCode.UNREACHED,
     ExitCode.CHANGES,
     ExitCode.OK,
 )

@@ -1,0 +1,48 @@
+"""An explanation for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from reconciler.cli.terminal import folded, printable
+from reconciler.explain.values import Explanation, Sentence, Verdict
+
+_VERBS: Final = {
+    Verdict.YES: "yes: {client} reaches {server}",
+    Verdict.NO: "no: {client} does not reach {server}",
+    Verdict.UNKNOWN: "not known: no spec tells whether {client} reaches {server}",
+}
+
+
+def explanation_text(told: Explanation) -> str:
+    return "".join(f"{line}\n" for line in _lines(told))
+
+
+def _lines(told: Explanation) -> Iterator[str]:
+    verdict = _VERBS[told.verdict].format(client=told.client, server=told.server)
+    yield from folded(printable(verdict), "")
+    yield from _sentences(told.path)
+    for reason in told.reasons:
+        *before, why = reason
+        yield from _sentence("because ", why)
+        yield from _sentences(before, "  on the way, ")
+    for note in told.notes:
+        yield from _sentence("note: ", note)
+    if told.changes:
+        yield from folded("what would make it a yes:", "")
+    for change in told.changes:
+        yield from folded(printable(f"{change.text} ({change.source.file}:{change.source.line})"), "  ")
+
+
+def _sentences(sentences: Iterable[Sentence], indent: str = "") -> Iterator[str]:
+    for sentence in sentences:
+        yield from _sentence(f"{indent}{sentence.about}: ", sentence)
+
+
+def _sentence(head: str, sentence: Sentence) -> Iterator[str]:
+    at = f" ({sentence.source.file}:{sentence.source.line})" if sentence.source is not None else ""
+    words = head.lstrip()
+    yield from folded(printable(f"{words}{sentence.text}{at}"), f"  {' ' * (len(head) - len(words))}")
+    for line in sentence.kernel or ():
+        yield from folded(printable(f"on this host: {line}"), "      ")

@@ -1,0 +1,233 @@
+"""The way of a packet that arrives, in sentences: who sends, by what, through what, and who gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from reconciler.explain.lines import Lines
+from reconciler.explain.values import About, Question, Sentence
+from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, PortBinding
+from reconciler.model.objects import IPAddress
+from reconciler.model.words import before_port
+from reconciler.reach.site import Site, gateway_of, interface_of, way_out
+from reconciler.reach.stand_ins import OF_HOST, OUTSIDE
+from reconciler.reach.values import Packet, Party, PartyKind, Step, StepKind
+from reconciler.reach.walk import Walk
+from reconciler.review.names import names_of
+from reconciler.review.questions import Found, lined_steps
+
+_ABOUT = {
+    StepKind.ADDRESS: About.ADDRESS,
+    StepKind.ROUTE: About.ROUTE,
+    StepKind.NETWORK: About.NETWORK,
+    StepKind.FIREWALL: About.FIREWALL,
+    StepKind.PORT: About.PORT,
+    StepKind.UNKNOWN: About.SPECS,
+}
+
+
+class Teller(Struct, frozen=True, kw_only=True):
+    """Tells what came of packets."""
+
+    walk: Walk
+    lines: Lines
+
+    def path(self, question: Question, found: Found) -> Iterator[Sentence]:
+        """Yield the way of a packet, from who sends it to who answers."""
+        packet, server = found.packet, found.answer.server
+        assert packet is not None and server is not None  # noqa: PT018  # it arrived
+        yield from self._by_name(question, packet)
+        yield from self._sent(packet)
+        for sentence, step in self._steps(found):
+            yield sentence
+            if step.kind is StepKind.PORT and step.unit is not None:
+                yield from self._translated(found, server)
+        yield from self._taken(found, server)
+
+    def way(self, found: Found) -> Iterator[Sentence]:
+        """Return the steps of a packet, whether it arrives or not."""
+        return (sentence for sentence, _ in self._steps(found))
+
+    def _steps(self, found: Found) -> Iterator[tuple[Sentence, Step]]:
+        for step, source in lined_steps(found, self.lines.documents):
+            text = step.text
+            if step.kind is StepKind.NETWORK and found.answer.server is not None:
+                text = f"{text}: {self._medium(step, found)}"
+            elif step.kind is StepKind.ROUTE and found.packet is not None:
+                text = f"{text}{self._gateway(step, found.packet)}"
+            elif step.kind is StepKind.FIREWALL:
+                text = f"{text}{self._translation(step, found)}"
+            yield Sentence(about=_ABOUT[step.kind], text=text, source=source, unit=step.unit), step
+
+    # --- who sends
+
+    def _by_name(self, question: Question, packet: Packet) -> Iterator[Sentence]:
+        """Yield by which name the client finds the address that it asks."""
+        client = question.client
+        if question.address is not None or client.kind is not PartyKind.ATTACHMENT:
+            return
+        for network, holder in known_as(self.walk, client, question.name):
+            endpoint = self._endpoint_at(holder, network, packet.address)
+            if endpoint is not None:
+                text = f"{client} finds {question.name} as {packet.address}, by the names of {network}"
+                source = self.lines.of(endpoint.unit)
+                yield Sentence(about=About.NAME, text=text, source=source, unit=endpoint.unit)
+                return
+
+    def _endpoint_at(self, name: str, network: str, address: IPAddress) -> DesiredEndpoint | None:
+        for site in self.walk.sites.values():
+            member = site.members.get(name)
+            for endpoint in member.endpoints if member else ():
+                interface = interface_of(endpoint, address.version)
+                if endpoint.network == network and interface is not None and interface.ip == address:
+                    return endpoint
+        return None
+
+    def _sent(self, packet: Packet) -> Iterator[Sentence]:
+        client, site = packet.client, self.walk.sites[packet.client.host]
+        if client.kind is not PartyKind.ATTACHMENT:
+            where = "the host itself" if client.kind is PartyKind.HOST else "whoever is outside"
+            yield Sentence(about=About.ADDRESS, text=f"{where} asks {said(packet)}")
+            return
+        endpoint = left_by(site, packet)
+        interface = None if endpoint is None else interface_of(endpoint, packet.version)
+        if endpoint is not None and interface is not None:
+            text = f"{client} sends by its interface {endpoint.ifname}, as {interface}"
+            yield Sentence(about=About.INTERFACE, text=text, source=self.lines.of(endpoint.unit), unit=endpoint.unit)
+
+    # --- what it goes through
+
+    def _medium(self, step: Step, found: Found) -> str:
+        """Return what carries packets between members of a network."""
+        assert step.unit is not None and found.packet is not None  # noqa: PT018
+        client, server = found.packet.client, found.answer.server
+        network = self.walk.sites[client.host].networks[step.unit.network]
+        options, sublink = network.wanted.overlay, network.wanted.sublink
+        if sublink is not None:
+            return f"links of the driver {network.wanted.driver} on {sublink.parent or network.link_name}"
+        if options is not None or network.wanted.traits.is_vxlan:
+            is_near = server is None or server.host == client.host
+            far = "" if is_near or server is None else f" to host {server.host}"
+            return "a bridge in the network's own namespace" if is_near else f"VXLAN {_vni(network, found)}{far}"
+        return f"bridge {network.link_name}"
+
+    def _gateway(self, step: Step, packet: Packet) -> str:
+        """Return the gateway of the default route."""
+        site = self.walk.sites[packet.client.host]
+        if step.unit is None or not step.unit.network or packet.client.name != step.unit.attachment:
+            return ""
+        endpoint = way_out(site.members[step.unit.attachment], site.networks, packet.version)
+        gateway = None if endpoint is None else gateway_of(endpoint, packet.version)
+        return "" if gateway is None else f": its gateway is {gateway}"
+
+    def _translation(self, step: Step, found: Found) -> str:
+        if step.unit is None or found.answer.server is None or found.packet is None:
+            return ""
+        network = self.walk.sites[found.packet.client.host].networks.get(step.unit.network)
+        options = None if network is None else network.wanted.bridge_options
+        if options is None or not options.is_translated(found.packet.version) or "with an address" not in step.text:
+            return ""
+        source = options.source_address(found.packet.version)
+        named_set = f"snat{found.packet.version}" if source else f"masquerade{found.packet.version}"
+        return f" (set {named_set})"
+
+    def _translated(self, found: Found, server: Party) -> Iterator[Sentence]:
+        """Yield the firewall's part of a published port."""
+        packet = found.packet
+        assert packet is not None
+        site = self.walk.sites[server.host]
+        for endpoint in site.members[server.name].endpoints if server.kind is PartyKind.ATTACHMENT else ():
+            for binding in endpoint.ports:
+                interface = interface_of(endpoint, binding.host_ip.version)
+                is_it = binding.target == found.target and binding.protocol == packet.protocol
+                if is_it and interface is not None and binding.host_ip.version == packet.version:
+                    text = f"the firewall leads it to {before_port(interface.ip)}:{binding.target} ({_sets(binding)})"
+                    yield Sentence(
+                        about=About.FIREWALL, text=text, source=self.lines.of(endpoint.unit), unit=endpoint.unit
+                    )
+                    return
+
+    # --- who gets it
+
+    def _taken(self, found: Found, server: Party) -> Iterator[Sentence]:
+        packet = found.packet
+        assert packet is not None
+        seen = found.answer.seen_as
+        as_whom = f"; it sees {seen}" if seen is not None and server != packet.client else ""
+        if server.kind is not PartyKind.ATTACHMENT:
+            who = "whoever is outside" if server.kind is PartyKind.OUTSIDE else "the host"
+            yield Sentence(about=About.HOST, text=f"{who} gets it{as_whom}")
+            return
+        site = self.walk.sites[server.host]
+        for endpoint in site.members[server.name].endpoints:
+            interface = interface_of(endpoint, packet.version)
+            if interface is not None and self._is_taken_by(found, endpoint, interface.ip, server):
+                at = f"port {found.target or packet.port}/{packet.protocol} of " if packet.port else ""
+                text = f"{server} gets it at {at}{interface.ip}, its interface {endpoint.ifname}{as_whom}"
+                yield Sentence(
+                    about=About.INTERFACE, text=text, source=self.lines.of(endpoint.unit), unit=endpoint.unit
+                )
+                return
+
+    def _is_taken_by(self, found: Found, endpoint: DesiredEndpoint, address: IPAddress, server: Party) -> bool:
+        packet = found.packet
+        assert packet is not None
+        if packet.address == address:
+            return True
+        is_own = packet.address in self.walk.sites[server.host].addresses_of(server.name)
+        ports = {(binding.target, binding.protocol) for binding in endpoint.ports}
+        return not is_own and (found.target, packet.protocol) in ports
+
+
+def said(packet: Packet) -> str:
+    """Return what a packet asks. Addresses that stand for what no spec names are told as that."""
+    if packet.address in OF_HOST.values():
+        name = "an address of the host"
+    elif packet.address in OUTSIDE.values():
+        name = "an address outside"
+    else:
+        return f"{before_port(packet.address)}:{packet.port}" if packet.port else str(packet.address)
+    return f"{name}, port {packet.port}/{packet.protocol}" if packet.port else name
+
+
+def left_by(site: Site, packet: Packet) -> DesiredEndpoint | None:
+    """Return the endpoint by which an attachment sends a packet."""
+    attachment = site.members[packet.client.name]
+    for endpoint in attachment.endpoints:
+        interface = interface_of(endpoint, packet.version)
+        if interface is not None and packet.address in interface.network:
+            return endpoint
+    return way_out(attachment, site.networks, packet.version)
+
+
+def known_as(walk: Walk, client: Party, name: str) -> Iterator[tuple[str, str]]:
+    """Yield the networks on which a client finds a name, each with the attachment that has it."""
+    own = walk.sites[client.host]
+    joined = {endpoint.network for endpoint in own.members[client.name].endpoints}
+    for network, attachment, only_to in all_known_as(walk, name):
+        is_near = attachment in own.members or own.networks[network].scope == "global" if network in joined else False
+        if is_near and only_to in ("", client.name):
+            yield network, attachment
+
+
+def all_known_as(walk: Walk, name: str) -> Iterator[tuple[str, str, str]]:
+    """Yield where a name is known: the network, the attachment that has it, and the one who alone knows it, or ""."""
+    found = {one for site in walk.sites.values() for one in names_of(site.desired) if one.name == name.lower()}
+    for known in sorted(found):
+        yield known.network, known.attachment, known.only_to
+
+
+def _vni(network: DesiredNetwork, found: Found) -> str:
+    assert found.packet is not None
+    vnis = [subnet.vni for subnet in network.subnets if found.packet.address in subnet.subnet]
+    return str(vnis[0]) if vnis and vnis[0] is not None else "of the network"
+
+
+def _sets(binding: PortBinding) -> str:
+    version = binding.host_ip.version
+    if not binding.host_port:
+        return f"set published_routed{version}"
+    by = "published_any" if binding.host_ip.is_unspecified else "published_host"
+    return f"maps {by}{version}, set published{version}"

@@ -1,0 +1,257 @@
+"""Broken situations that the specs explain: each names its cause, with its line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from reconciler.cli.root import main
+from reconciler.errors import ConfigError, ExitCode
+from reconciler.explain.declared import Declared, declared
+from reconciler.explain.explain import explain
+from reconciler.explain.target import read_target
+from reconciler.explain.values import Explanation, Verdict
+from reconciler.settings import Settings
+
+SPECS = """\
+networks:
+  front: {ipam: {config: [{subnet: 172.30.1.0/24}]}}
+  back: {internal: true, ipam: {config: [{subnet: 172.30.2.0/24}]}}
+  vault: {internal: true, ipam: {config: [{subnet: 172.30.3.0/24}]}}
+  apart:
+    driver_opts: {com.docker.network.bridge.enable_icc: "false"}
+    ipam: {config: [{subnet: 172.30.4.0/24}]}
+  lan:
+    driver: macvlan
+    driver_opts: {parent: eth0}
+    ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.1.0.1}]}
+  sealed:
+    driver: macvlan
+    driver_opts: {parent: eth1, macvlan_mode: private}
+    ipam: {config: [{subnet: 10.2.0.0/24, gateway: 10.2.0.1}]}
+  astray:
+    ipam: {config: [{subnet: 172.30.5.0/24, aux_addresses: {DefaultGatewayIPv4: 172.30.5.9}}]}
+  shared: {driver: overlay, ipam: {config: [{subnet: 10.4.0.0/24}]}}
+attachments:
+  web: {networks: {front: {ipv4_address: 172.30.1.10}}, ports: ["8080:80", "127.0.0.1:8081:81"], expose: [90]}
+  app: {networks: {front: {ipv4_address: 172.30.1.11}, back: {ipv4_address: 172.30.2.11}}}
+  db: {networks: {back: {ipv4_address: 172.30.2.12, aliases: [database]}}}
+  key: {networks: [vault]}
+  a: {networks: [apart]}
+  b: {networks: [apart]}
+  dns: {networks: [front], ports: ["53:53"]}
+  one: {networks: [lan]}
+  s1: {networks: [sealed]}
+  s2: {networks: [sealed]}
+  lost: {networks: [astray], ports: ["9000:9000"]}
+  here: {hosts: [alpha], networks: {shared: {ipv4_address: 10.4.0.10}}}
+  there: {hosts: [beta], networks: {shared: {ipv4_address: 10.4.0.11}}}
+  gone: {hosts: ["gamma*"], networks: [shared]}
+  plain: {}
+  other: {}
+"""
+
+
+def of(folder: Path, specs: str) -> Declared:
+    (folder / "s.yaml").write_text(dedent(specs))
+    return declared(Settings(host="alpha", specs_dir=folder))
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory: pytest.TempPathFactory) -> Declared:
+    return of(tmp_path_factory.mktemp("specs"), SPECS)
+
+
+def because(told: Explanation) -> list[str]:
+    """Give the reasons, each with the number of its line."""
+    return [f"{why.text} ({why.source.line if why.source else '-'})" for *_, why in told.reasons]
+
+
+def line(text: str, specs: str = SPECS) -> int:
+    return next(number for number, each in enumerate(dedent(specs).splitlines(), 1) if each.lstrip().startswith(text))
+
+
+@pytest.mark.parametrize(
+    ("client", "target", "cause", "at"),
+    [
+        pytest.param("a", "b", "enable_icc is off on apart", "apart:", id="ICC off"),
+        pytest.param("web", "db", "back is internal: nothing crosses its border", "back:", id="internal"),
+        pytest.param("db", "outside", "db has no IPv4 default route", "db:", id="no way out"),
+        pytest.param("lost", "outside", "the gateway 172.30.5.9 of astray is not the host", "astray:", id="gateway"),
+        pytest.param("outside", "lost:9000", "lost answers by the gateway 172.30.5.9", "lost:", id="way back"),
+        pytest.param("key", "db", "they share no network: key is on vault and db is on back", "key:", id="networks"),
+        pytest.param("web", "database", "does not find the name database: it is known on back", "db:", id="name"),
+        pytest.param("outside", "web:81", "is published at 127.0.0.1:8081 alone", "web:", id="another address"),
+        pytest.param("outside", "dns:53/udp", "dns publishes 53 over tcp, not over udp", "dns:", id="udp"),
+        pytest.param("outside", "web:90", "web exposes 90/tcp and does not publish it", "web:", id="expose"),
+        pytest.param("outside", "web:8080", "8080 is the host's port that leads to web's 80", "web:", id="host's port"),
+        pytest.param("outside", "app:22", "nobody from elsewhere reaches members of front", "front:", id="unpublished"),
+        pytest.param("host", "one", "the kernel passes nothing between such a link and the host", "lan:", id="macvlan"),
+        pytest.param(
+            "one", "host", "the kernel passes nothing between such a link and the host", "lan:", id="its host"
+        ),
+        pytest.param("s1", "s2", "mode private of sealed keeps its members apart", "sealed:", id="private"),
+        pytest.param("web", "172.30.1.99", "nobody on front has 172.30.1.99", "front:", id="nobody there"),
+        pytest.param("web", "there", "there on host beta", "web:", id="another host"),
+        pytest.param("here", "gone", "no host that is known has it", "gone:", id="no host"),
+    ],
+)
+def test_what_the_specs_keep_apart_is_told_with_its_line(
+    specs: Declared, client: str, target: str, cause: str, at: str
+) -> None:
+    told = explain(specs, client, target)
+
+    found = because(told)
+    assert told.verdict is Verdict.NO
+    assert any(cause in each and each.endswith(f"({line(at)})") for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("attachments", "target", "cause", "at"),
+    [
+        pytest.param("x: {networks: {front: {ipv4_address: 10.9.0.5}}}", "x", "10.9.0.5", "x:", id="wrong subnet"),
+        pytest.param(
+            "x: {networks: {front: {ipv4_address: 172.30.1.7}}}\n  y: {networks: {front: {ipv4_address: 172.30.1.7}}}",
+            "y",
+            "Address already in use: 172.30.1.7",
+            "y:",
+            id="address conflict",
+        ),
+        pytest.param(
+            'x: {networks: [front], ports: ["80:80"]}\n  y: {networks: [front], ports: ["80:80"]}',
+            "y:80",
+            "Bind for 0.0.0.0:80 failed: port is already allocated",
+            "y:",
+            id="port taken",
+        ),
+        pytest.param("x: {networks: [frunt]}", "x", "network 'frunt' not found", "x:", id="no such network"),
+        pytest.param(
+            "x: {networks: [tiny]}\n  y: {networks: [tiny]}\n  z: {networks: [tiny]}",
+            "z",
+            "no available IPv4 addresses",
+            "z:",
+            id="network is full",
+        ),
+    ],
+)
+def test_who_is_on_no_host_is_told_of_by_what_is_wrong_with_it(
+    tmp_path: Path, attachments: str, target: str, cause: str, at: str
+) -> None:
+    text = (
+        "networks:\n  front: {ipam: {config: [{subnet: 172.30.1.0/24}]}}\n  tiny: {ipam: {config: [{subnet: 172.30.8.0/29, "
+        f"ip_range: 172.30.8.2/31}}]}}}}\nattachments:\n  ok: {{networks: [front]}}\n  {attachments}\n"
+    )
+
+    told = explain(of(tmp_path, text), "ok", target)
+
+    assert told.verdict is Verdict.NO
+    assert any(cause in each and f"({line(at, text)})" in each for each in because(told)), because(told)
+
+
+def test_what_a_plugin_or_another_declares_is_not_known(tmp_path: Path) -> None:
+    specs = of(
+        tmp_path,
+        """\
+        networks:
+          p: {driver: weave, ipam: {config: [{subnet: 10.5.0.0/24}]}}
+          ext: {external: true}
+        attachments:
+          p1: {networks: [p]}
+          p2: {networks: [p]}
+          e: {networks: [ext]}
+        """,
+    )
+
+    assert [explain(specs, *pair).verdict for pair in (("p1", "p2"), ("e", "outside"))] == [Verdict.UNKNOWN] * 2
+
+
+def test_a_path_has_every_step_with_its_line(specs: Declared) -> None:
+    neighbours, published = explain(specs, "app", "web:80"), explain(specs, "outside", "web:80")
+    far, out = explain(specs, "here", "there"), explain(specs, "app", "outside")
+
+    told = [[f"{step.about}: {step.text}" for step in each.path] for each in (neighbours, published, far, out)]
+    assert [each.verdict for each in (neighbours, published, far, out)] == [Verdict.YES] * 4
+    bridge = next(network.link_name for network in specs.states["alpha"].networks if network.name == "front")
+    assert told[0] == [
+        "name: app finds web as 172.30.1.10, by the names of front",
+        "interface: app sends by its interface eth1, as 172.30.1.11/24",
+        f"network: both are on front: bridge {bridge}",
+        "interface: web gets it at port 80/tcp of 172.30.1.10, its interface eth0; it sees 172.30.1.11",
+    ]
+    assert told[1] == [
+        "address: whoever is outside asks an address of the host, port 8080/tcp",
+        "port: published: 0.0.0.0:8080/tcp leads to web",
+        "firewall: the firewall leads it to 172.30.1.10:80 (maps published_any4, set published4)",
+        "interface: web gets it at port 80/tcp of 172.30.1.10, its interface eth0",
+    ]
+    assert told[2][2].startswith("network: both are on shared: VXLAN ")
+    assert told[2][2].endswith(" to host beta")
+    assert "route: by the default route, on front: its gateway is 172.30.1.1" in told[3]
+    assert "firewall: with an address of the host (set masquerade4)" in told[3]
+    lines = [step.source.line for step in neighbours.path if step.source is not None]
+    assert lines == [line("web:"), line("app:"), line("front:"), line("web:")]
+
+
+def test_ports_of_the_host_lead_to_whom_they_are_published_for(specs: Declared) -> None:
+    told = explain(specs, "outside", "host:8080")
+
+    assert "published: 0.0.0.0:8080/tcp leads to web" in [step.text for step in told.path]
+
+
+def test_one_who_publishes_is_reached_there_alone(specs: Declared) -> None:
+    told = explain(specs, "outside", "web")
+
+    assert [note.text for note in told.notes] == ["only what is published arrives: 80/tcp"]
+
+
+def test_the_default_network_has_no_names(specs: Declared) -> None:
+    told = explain(specs, "plain", "other")
+
+    assert told.verdict is Verdict.YES
+    assert [note.text for note in told.notes] == [
+        "plain does not find the name other: the default network has no names"
+    ]
+
+
+@pytest.mark.parametrize("text", ["", ":80", "db:0", "db:70000", "fd00::1:80:x", "[fd00::1", "db:80/http"])
+def test_who_is_nobody_is_refused(specs: Declared, text: str) -> None:
+    with pytest.raises(ConfigError):
+        explain(specs, "web", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("db", ("db", 0, "", None)),
+        ("db:53/udp", ("db", 53, "udp", None)),
+        ("10.0.0.1:80", ("10.0.0.1", 80, "tcp", "10.0.0.1")),
+        ("[fd00::1]:80", ("fd00::1", 80, "tcp", "fd00::1")),
+        ("fd00::1", ("fd00::1", 0, "", "fd00::1")),
+    ],
+)
+def test_targets_are_names_and_addresses_with_ports(text: str, expected: tuple[str, int, str, str | None]) -> None:
+    found = read_target(text)
+
+    address = None if found.address is None else str(found.address)
+    assert (found.name, found.at.port, found.at.protocol, address) == expected
+
+
+def test_the_command_answers_in_words_in_json_and_by_its_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s.yaml").write_text(SPECS)
+    common = ("explain", "--host", "alpha", "--specs", str(tmp_path))
+
+    assert main((*common, "a", "--to", "b")) == ExitCode.UNREACHED
+    text = capsys.readouterr().out
+    assert main((*common, "app", "--to", "db:5432", "--format", "json")) == ExitCode.OK
+    told = json.loads(capsys.readouterr().out)
+    assert main((*common, "wbe", "--to", "db")) == ExitCode.USAGE
+
+    assert text.startswith("no: a does not reach b\n  because enable_icc is off on apart: ")
+    assert (told["answer"], told["from"], told["to"]) == ("yes", "app", "db:5432/tcp")
+    assert told["path"][0]["source"] == {"file": str(tmp_path / "s.yaml"), "line": line("db:"), "column": 19}
+    assert "attachment 'wbe' not found: did you mean 'web'?" in capsys.readouterr().err
