@@ -32,6 +32,7 @@
       KvError              the key-value store
         KvConflict         a compare-and-swap was lost; the next pass plans anew
         KvUnavailable      it cannot be reached (exit 69)
+        StateNewer         the state folder is a later version's (exit 78)
       PluginError          a network plugin does not keep to the protocol
         PluginRefused      it answered with an error: what was asked for was not done
         PluginUnavailable  it cannot be reached, or does not answer in time
@@ -319,6 +320,12 @@ class KvConflict(KvError):
 class KvUnavailable(KvError):
     exit_code = ExitCode.UNAVAILABLE
     is_retryable = True
+
+
+class StateNewer(KvError):
+    """A later version of us wrote the state folder in a format that this one does not know. Nothing of it is read or written."""
+
+    exit_code = ExitCode.BAD_CONFIG
 
 
 class PluginError(ReconcilerError):

@@ -11,7 +11,6 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from reconciler import __version__
 from reconciler.backends import Backends
 from reconciler.decide import Decider
 from reconciler.errors import ConfigError, FileUnreadable
@@ -47,8 +46,9 @@ from reconciler.snapshot.replay import facts_for
 from reconciler.snapshot.values import KIND, STATE_FILES, Outside, Snapshot
 from reconciler.status.revision import specs_revision
 
-_VERSION: Final = f"1 of {__version__}"
-"""Facts are as this very program knows them."""
+_VERSION: Final = "2"
+_READ: Final = (_VERSION, "1 of 0.1.0")
+"""What is read. What differs between them, `snapshot.codec` knows."""
 
 
 def snapshot_text(settings: Settings, backends: Backends) -> str:
@@ -126,7 +126,7 @@ def plan_from(file: str, settings: Settings, hosts: str, orders: Orders) -> Plan
 def read_snapshot(file: str) -> Snapshot:
     """Raises FileUnreadable."""
     try:
-        fields = unsealed(file, content(file, bytes_max=LENGTH_MAX), KIND, _VERSION)
+        fields = unsealed(file, content(file, bytes_max=LENGTH_MAX), KIND, _READ)
         found = decoded(fields["snapshot"])
     except OSError as error:
         raise FileUnreadable(f"{file} cannot be read: {error.strerror}") from error

@@ -30,7 +30,7 @@ FILES: Final = {
     "/etc/reconciler/specs": "The specs, where the units of systemd run `watch`.",
     "/var/lib/reconciler": "The folder of `--state-dir`. What is lost of it is found in the kernel.",
     "/var/lib/reconciler/state.db": "Promised addresses and ports, what plugins answered, settings of the host as they were.",
-    "/var/lib/reconciler/state.db.set-aside-TIME": "A database that was damaged, or of another format.",
+    "/var/lib/reconciler/state.db.set-aside-TIME": "A database that was damaged, or of another program.",
     "/var/lib/reconciler/last-good.json": "The texts of the last verified specs.",
     "/var/lib/reconciler/verified.json": "What the last pass found to be as declared.",
     "/var/lib/reconciler/rolled-back.json": "Specs that were taken back, until they change.",

@@ -70,7 +70,7 @@ class SavedPlan(Struct, frozen=True, kw_only=True):
 def read_plan(file: str, settings: Settings) -> SavedPlan:
     """Read a plan for this host. Raises StalePlan when it is another's or was edited, FileUnreadable for what is none."""
     try:
-        found = unsealed(file, content(file, bytes_max=LENGTH_MAX), _KIND, _VERSION)
+        found = unsealed(file, content(file, bytes_max=LENGTH_MAX), _KIND, (_VERSION,))
     except OSError as error:
         raise FileUnreadable(f"{file} cannot be read: {error.strerror}") from error
     except FileAltered as error:

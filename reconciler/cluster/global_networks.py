@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from reconciler.cluster.declaration import declaration, declaration_digest, differences
+from reconciler.cluster.records import FORMAT
 from reconciler.errors import AddressesAwaited, NetworkDiffers, NetworkUndeclared, PlanError, ReconcilerError
 from reconciler.model.cluster import ALONE, ClusterState, GlobalNetwork
 from reconciler.model.objects import CLUSTER_UNIT, Unit
 from reconciler.model.plugins import Scope
 from reconciler.model.wanted import NetworkWanted, WantedState
 
-_DECLARERS_MAX: Final = 5
+_NAMED_MAX: Final = 5
 
 Scopes = Mapping[tuple[str, str], Scope]
 """What plugins said of their scope, by network and driver."""
@@ -176,6 +177,12 @@ def _obstacle(cluster: ClusterState, instance: str, *, is_advertised: bool) -> R
             f"another host of the cluster, at {cluster.nodes[cluster.host].address}, is called {cluster.host} too: give this one "
             f"another name with --host, or run `reconcile node rm --force {cluster.host}` if that one is gone"
         )
+    later = [node for node in cluster.nodes.values() if node.is_alive and node.format > FORMAT]
+    if later:
+        return PlanError(
+            f"{_named([node.name for node in later])} of the cluster run a later version, whose records this one does not read "
+            f"(format {max(node.format for node in later)}, this one knows {FORMAT}): upgrade this host; what runs here stays"
+        )
     return None
 
 
@@ -200,8 +207,11 @@ def _may_change(known: GlobalNetwork, mine: NetworkWanted, host: str) -> bool:
 def _differs(mine: NetworkWanted, known: GlobalNetwork, host: str) -> NetworkDiffers:
     digest = declaration_digest(mine.declaration)
     others = [m.host for m in known.members if m.host != host and m.declaration not in ("", digest)]
-    named = ", ".join(others[:_DECLARERS_MAX]) + (" and others" if len(others) > _DECLARERS_MAX else "")
     return NetworkDiffers(
-        f"network {mine.name} is declared differently by {named}: {differences(mine.declaration, known.declaration)}; "
+        f"network {mine.name} is declared differently by {_named(others)}: {differences(mine.declaration, known.declaration)}; "
         "declare it alike on all hosts, or under another name"
     )
+
+
+def _named(hosts: Sequence[str]) -> str:
+    return ", ".join(hosts[:_NAMED_MAX]) + (" and others" if len(hosts) > _NAMED_MAX else "")

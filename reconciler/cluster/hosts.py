@@ -57,6 +57,7 @@ class Hosts:
                     address=info.address,
                     instance=lives.get(host, info.instance),
                     is_watched=info.is_watched,
+                    format=info.format,
                     is_alive=host in lives or not info.is_watched,
                     left=left.get(host, ""),
                 )

@@ -28,6 +28,8 @@ NAMES_MAX: Final = 256
 AUX_MAX: Final = 256
 """Auxiliary addresses of one subnet."""
 
+FORMAT_MAX: Final = 1_000_000
+
 _INSTANCE: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
 _COMMIT: Final = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})?\Z")
 _DIGEST: Final = re.compile(r"([0-9a-f]{32})?\Z")
@@ -39,6 +41,7 @@ class Info(Struct, frozen=True, kw_only=True):
     address: IPAddress
     instance: str
     is_watched: bool
+    format: int
 
 
 def read_info(text: str) -> Info:
@@ -47,6 +50,7 @@ def read_info(text: str) -> Info:
         address=_vtep(fields.address("address")),
         instance=fields.matching("instance", _INSTANCE),
         is_watched=fields.flag("watched"),
+        format=fields.number("format", FORMAT_MAX) if fields.has("format") else 1,
     )
 
 

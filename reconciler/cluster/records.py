@@ -27,6 +27,9 @@ REVISIONS_FOLDER: Final = "revisions/"
 OWN_FOLDERS: Final = ("addresses", "leaving", "network", "networks", "pools", "revisions", "vnis")
 """First segments of paths that are not those of nodes."""
 
+FORMAT: Final = 1
+"""Of all records; 0.1.0 says none, which is 1. There is a later one only for what readers would misread, not for new members."""
+
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
@@ -118,7 +121,7 @@ def node_records(
 
 
 def info_record(node: ClusterNode, nodes_folder: str = NODES_FOLDER) -> ClusterRecord:
-    value = {"address": str(node.address), "instance": node.instance, "watched": node.is_watched}
+    value = {"address": str(node.address), "format": FORMAT, "instance": node.instance, "watched": node.is_watched}
     return _record(CLUSTER_UNIT, info_path(nodes_folder, node.name), value)
 
 

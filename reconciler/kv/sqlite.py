@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SCHEMA_VERSION: Final = 1
+"""Of the whole state folder: of the tables, of the records in them, and of the files beside. 0.1.0 has 1."""
+
+_UPGRADES: Final[Mapping[int, Sequence[str]]] = {}
+"""By version, the statements that make the next one of it."""
 
 _SCHEMA: Final = (
     "CREATE TABLE entry (key TEXT PRIMARY KEY, value BLOB, version INTEGER, session INTEGER) WITHOUT ROWID",
@@ -58,7 +62,9 @@ def open_sqlite(path: Path, *, read_only: bool = False, timeout_s: float = CALL_
     read_only: nothing is made or written anywhere, a store that is not there (or not readable as one) reads as empty,
     and writing raises KvError. Otherwise a file that is no good is set aside, and a row that is no good is left out.
     """
-    return SqliteStore(SqliteFile(path, _SCHEMA, SCHEMA_VERSION, read_only=read_only, timeout_s=timeout_s))
+    return SqliteStore(
+        SqliteFile(path, _SCHEMA, SCHEMA_VERSION, read_only=read_only, timeout_s=timeout_s, upgrades=_UPGRADES)
+    )
 
 
 class _Known(NamedTuple):

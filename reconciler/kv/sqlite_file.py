@@ -14,13 +14,13 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import quote
 
-from reconciler.errors import KvError, KvUnavailable
+from reconciler.errors import KvError, KvUnavailable, StateNewer
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +47,25 @@ class Damaged(sqlite3.DatabaseError):
 class SqliteFile:
     """Runs work on the file's database, from any thread, one at a time. Texts come as bytes: damaged ones need not be UTF-8.
 
-    schema: statements that make the tables; the file keeps `schema_version` as user_version.
+    schema: statements that make the tables; the file keeps `schema_version` as user_version. upgrades: by version, the statements
+    that make the next one of it; whoever writes to an older file upgrades it first, whoever reads one upgrades a copy.
     read_only: nothing is made or written anywhere; a file that is not there, or is none of ours, reads as empty.
     """
 
     def __init__(
-        self, path: Path, schema: Sequence[str], schema_version: int, *, read_only: bool, timeout_s: float
+        self,
+        path: Path,
+        schema: Sequence[str],
+        schema_version: int,
+        *,
+        read_only: bool,
+        timeout_s: float,
+        upgrades: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
         self._path = path
         self._schema = (*schema, f"PRAGMA user_version = {schema_version}")
         self._schema_version = schema_version
+        self._upgrades = upgrades or {}
         self._read_only = read_only
         self._timeout_s = timeout_s
         self._lock = threading.RLock()
@@ -88,6 +97,7 @@ class SqliteFile:
             self._commits += 1  # also when it is not known what became of it
             database.execute("BEGIN IMMEDIATE")
             try:
+                self._check_version(_pragma(database, "user_version"))  # a later one of us may have come meanwhile
                 result = work(database)
                 database.execute("COMMIT")
             finally:
@@ -172,6 +182,8 @@ class SqliteFile:
         database = _connect(f"file:{quote(str(self._path))}?mode=ro", self._timeout_s)
         try:
             is_made = self._has_tables(database)
+            if is_made and _pragma(database, "user_version") < self._schema_version:
+                return self._upgraded_copy(database)
         except _ERRORS as error:
             database.close()
             if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_READONLY_ROLLBACK:
@@ -194,6 +206,7 @@ class SqliteFile:
             database.execute("PRAGMA cell_size_check = ON")
             if not self._has_tables(database):
                 self._make_tables(database)
+            self._upgrade(database)
         except BaseException:
             database.close()
             raise
@@ -222,7 +235,15 @@ class SqliteFile:
                 rolled_back.close()
         if not self._has_tables(database):
             self._make_tables(database)
+        self._upgrade(database)
         return database
+
+    def _upgraded_copy(self, database: Database) -> Database:
+        copy = _connect("file::memory:", 0)
+        database.backup(copy)
+        database.close()
+        self._upgrade(copy)
+        return copy
 
     def _taken_as_empty(self, cause: Exception) -> Database:
         self._complain(f"{self._path} is not readable ({cause}): taken as empty")
@@ -249,9 +270,36 @@ class SqliteFile:
 
     def _has_tables(self, database: Database) -> bool:
         version = _pragma(database, "user_version")
-        if version not in (0, self._schema_version):
-            raise Damaged(f"its format is {version}, this program knows {self._schema_version}")
-        return version == self._schema_version
+        if version < 0:
+            raise Damaged(f"its format is {version}")
+        if version > self._schema_version and not _is_of_ours(database):
+            raise Damaged(f"its format is {version}, and another program's")
+        self._check_version(version)
+        return version > 0
+
+    def _check_version(self, version: int) -> None:
+        if version > self._schema_version:
+            raise StateNewer(
+                f"{self._path} was written by a later version of this program (format {version}, this one knows "
+                f"{self._schema_version}): run that version; nothing was read or changed"
+            )
+
+    def _upgrade(self, database: Database) -> None:
+        """Bring an older file to this version, in one transaction: a process killed meanwhile leaves the older one."""
+        if _pragma(database, "user_version") == self._schema_version:
+            return
+        database.execute("BEGIN IMMEDIATE")
+        version = _pragma(database, "user_version")  # another process may have been faster
+        try:
+            for number in range(version, self._schema_version):
+                for statement in self._upgrades[number]:
+                    database.execute(statement)
+            database.execute(f"PRAGMA user_version = {self._schema_version}")
+            database.execute("COMMIT")
+        except sqlite3.Error as error:  # no damage, so that the file is not set aside
+            raise KvError(
+                f"{self._path}: format {version} cannot be brought to {self._schema_version} ({error})"
+            ) from error
 
     def _make_tables(self, database: Database) -> None:
         database.execute("BEGIN IMMEDIATE")
@@ -318,6 +366,12 @@ def _free_name(path: Path) -> Path:
         path.with_name(f"{path.name}.set-aside-{moment}{extra}") for extra in ("", *(f"-{n}" for n in range(2, 100)))
     )
     return next((name for name in names if not os.path.lexists(name)), path.with_name(f"{path.name}.set-aside"))
+
+
+def _is_of_ours(database: Database) -> bool:
+    """Return whether it has the table that all versions of us have."""
+    found = database.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'entry'").fetchone()
+    return bool(found[0] == 1)
 
 
 def _pragma(database: Database, name: str) -> int:

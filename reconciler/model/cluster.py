@@ -20,6 +20,7 @@ class ClusterNode(Struct, frozen=True, kw_only=True):
 
     instance: tells hosts apart that go by one name. is_watched: a watcher there gives signs of life. is_alive: one came in time, or
     none is expected because nobody watches. left: when a sign was missed first, RFC 3339 in UTC, "" as long as none was.
+    format: of the records that it writes.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ClusterNode(Struct, frozen=True, kw_only=True):
     is_watched: bool = False
     is_alive: bool = True
     left: str = ""
+    format: int = 1
 
 
 class ClusterEndpoint(Struct, frozen=True, kw_only=True):

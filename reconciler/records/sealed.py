@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from reconciler.errors import FileAltered, FileUnreadable
@@ -20,8 +20,11 @@ def sealed(kind: str, version: str, fields: Mapping[str, object]) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def unsealed(name: str, content: bytes, kind: str, version: str) -> Mapping[str, object]:
-    """Return the fields of a file. Raises FileUnreadable for what is none such, FileAltered for one that was edited."""
+def unsealed(name: str, content: bytes, kind: str, versions: Sequence[str]) -> Mapping[str, object]:
+    """Return the fields of a file. versions: that are read, the newest first.
+
+    Raises FileUnreadable for what is none such, FileAltered for one that was edited.
+    """
     try:
         document = dict(json_object(content, LENGTH_MAX))
     except Misfit as misfit:
@@ -29,9 +32,11 @@ def unsealed(name: str, content: bytes, kind: str, version: str) -> Mapping[str,
     found, its_version, checksum = (document.pop(member, None) for member in ("kind", "version", "checksum"))
     if found != kind:
         raise FileUnreadable(f"{name} is no {kind}")
-    if its_version != version:
-        told = its_version if isinstance(its_version, str) else "none"
-        raise FileUnreadable(f"{name} is a {kind} of version {told[:20]}, this program reads {version}: make it again")
+    if its_version not in versions:
+        told = its_version[:20] if isinstance(its_version, str) else "none"
+        raise FileUnreadable(
+            f"{name} is a {kind} of version {told}, this program reads {' and '.join(versions)}: make it again"
+        )
     if checksum != _checksum(document):
         raise FileAltered(f"{name} was edited by hand, or cut off: its checksum does not fit; make it again")
     return document

@@ -299,3 +299,20 @@ def test_what_is_withdrawn_from_a_network_that_others_declare_differently_goes()
         assert {unit.attachment for unit in ended_endpoints(wanted, state, promised)} == ended
     wanted, state = joined(old, to=cluster(known(old, alpha=old, beta=old)))
     assert list(ended_endpoints(wanted, state, promised)) == []
+
+
+def test_hosts_of_a_later_format_keep_this_one_out_of_shared_networks_and_nothing_else() -> None:
+    nodes = {
+        name: ClusterNode(name=name, address=ip_address("192.0.2.9"), instance=name, format=2)
+        for name in ("beta", "gamma")
+    }
+    dead = {name: replace(node, is_alive=False) for name, node in nodes.items()}
+
+    _, state = joined(overlay(), to=cluster(nodes=nodes))
+    assert str(state.refused["net"]).startswith(
+        "beta, gamma of the cluster run a later version, whose records this one"
+    )
+    _, state = joined(NetworkWanted(name="own"), to=cluster(nodes=nodes))
+    assert "own" not in state.refused
+    _, state = joined(overlay(), to=cluster(nodes=dead))
+    assert "net" not in state.refused

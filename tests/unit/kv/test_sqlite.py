@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.errors import KvConflict, KvError, KvUnavailable
+from reconciler.errors import KvConflict, KvError, KvUnavailable, StateNewer
 from reconciler.kv.protocol import MUST_NOT_EXIST, Check, Put
 from reconciler.kv.sqlite import open_sqlite
+from reconciler.kv.sqlite_file import SqliteFile
 
 
 @pytest.fixture
@@ -130,8 +131,12 @@ def test_empty_file_is_a_store_without_entries(path: Path) -> None:
 
 
 def changed(statement: str, path: Path) -> None:
-    database = sqlite3.connect(filled(path))
-    database.execute(statement)
+    changed_in_place(filled(path), statement)
+
+
+def changed_in_place(path: Path, statement: str) -> None:
+    database = sqlite3.connect(path)
+    database.executescript(statement)
     database.commit()
     database.close()
 
@@ -156,7 +161,7 @@ def pipe_there(path: Path) -> None:
 
 
 NO_STORE = {
-    "format of a later version": partial(changed, "PRAGMA user_version = 99"),
+    "format of another program": partial(changed, "PRAGMA user_version = 99; ALTER TABLE entry RENAME TO other"),
     "format of no version": partial(changed, "PRAGMA user_version = -1"),
     "no mark": partial(changed, "PRAGMA user_version = 0"),
     "a column is called otherwise": partial(changed, "ALTER TABLE entry RENAME COLUMN version TO other"),
@@ -185,6 +190,60 @@ def test_what_is_no_store_of_ours_is_set_aside_whole(
     assert "taken over from the kernel" in caplog.text
     with closing(open_sqlite(path)) as store:
         assert [entry.key for entry in store.list("")] == ["network/a"]
+
+
+def test_format_of_a_later_version_is_refused_and_left_as_it_is(path: Path) -> None:
+    changed("PRAGMA user_version = 2", path)
+    before = path.read_bytes()
+
+    for read_only in (True, False):
+        with pytest.raises(StateNewer, match=r"by a later version of this program \(format 2, this one knows 1\)"):
+            open_sqlite(path, read_only=read_only)
+
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == before
+
+
+def test_a_later_version_that_comes_meanwhile_is_not_written_over(path: Path) -> None:
+    with closing(open_sqlite(filled(path))) as store:
+        changed_in_place(path, "PRAGMA user_version = 2")
+
+        with pytest.raises(StateNewer):
+            store.put("network/a", b"lost")
+
+
+def test_an_older_file_is_upgraded_by_who_writes_and_read_as_if_it_were(path: Path) -> None:
+    opened = partial(
+        SqliteFile,
+        filled(path),
+        ("never asked for",),
+        3,
+        timeout_s=1,
+        upgrades={1: ("ALTER TABLE entry ADD COLUMN owner TEXT",), 2: ("UPDATE entry SET owner = 'us'",)},
+    )
+
+    def owners(database: sqlite3.Connection) -> list[tuple[bytes]]:
+        return database.execute("SELECT DISTINCT owner FROM entry").fetchall()
+
+    before = path.read_bytes()
+    with closing(opened(read_only=True)) as file:
+        assert file.run(owners) == [(b"us",)]
+    assert path.read_bytes() == before
+    for _ in range(2):
+        with closing(opened(read_only=False)) as file:
+            assert file.run(owners) == [(b"us",)]
+    with pytest.raises(StateNewer):
+        open_sqlite(path)
+
+
+def test_an_upgrade_that_fails_leaves_the_older_file(path: Path) -> None:
+    upgrades = {1: ("ALTER TABLE entry ADD COLUMN owner TEXT", "no statement")}
+
+    with pytest.raises(KvError):
+        SqliteFile(filled(path), (), 2, read_only=False, timeout_s=1, upgrades=upgrades)
+
+    with closing(open_sqlite(path)) as store:
+        assert len(store.list("")) == 3
 
 
 LOST_COUNT = ("DELETE FROM counter", "UPDATE counter SET last = 0.5", "UPDATE counter SET last = 9223372036854775807")
@@ -276,6 +335,7 @@ import sys
 from pathlib import Path
 from reconciler.kv.protocol import Put
 from reconciler.kv.sqlite import open_sqlite
+from reconciler.kv.sqlite_file import SqliteFile
 store = open_sqlite(Path(sys.argv[1]))
 number = 0
 while True:

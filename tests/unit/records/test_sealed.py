@@ -14,8 +14,8 @@ FIELDS = {"host": "ünknown", "list": [1, None, {"a": True}]}
 TEXT = sealed("saved plan", "1", FIELDS)
 
 
-def read(text: str, version: str = "1") -> object:
-    return unsealed("p.json", text.encode(), "saved plan", version)
+def read(text: str, *versions: str) -> object:
+    return unsealed("p.json", text.encode(), "saved plan", versions or ("1",))
 
 
 def test_what_was_written_is_read_however_it_is_laid_out() -> None:
@@ -38,7 +38,7 @@ def test_one_that_was_edited_is_told(change: tuple[str, str]) -> None:
 
 
 def test_another_kind_or_version_is_named() -> None:
-    with pytest.raises(FileUnreadable, match="of version 1, this program reads 2"):
-        read(TEXT, "2")
+    with pytest.raises(FileUnreadable, match="of version 1, this program reads 3 and 2"):
+        read(TEXT, "3", "2")
     with pytest.raises(FileUnreadable, match=r"p\.json is no saved plan$"):
         read(sealed("snapshot", "1", {}))

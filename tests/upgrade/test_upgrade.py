@@ -1,0 +1,156 @@
+"""From 0.1.0 to what is checked out, and back: the networks stay up, nothing is planned, ids and addresses are the same."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import Cluster, are_watched, cluster_of
+from tests.command_line import Reconcile
+from tests.machine import Machine
+from tests.upgrade.old import OldReconcile, old_code, old_of
+from tests.waiting import eventually, exit_code_of
+
+pytestmark = [pytest.mark.kernel, pytest.mark.long]
+
+SPECS = """
+networks:
+  front:
+  back: {internal: true, enable_ipv6: true}
+attachments:
+  web: {networks: {front: {aliases: [www]}, back: {}}, ports: ["8080:80", "9000-9003:9000-9003/udp"], links: ["db:data"]}
+  db: {networks: [front, back]}
+  alone: {}
+"""
+MORE = SPECS + "  late: {networks: [front]}\n"
+OVERLAY = """
+networks: {over: {driver: overlay}}
+attachments: {NAME: {networks: [over]}}
+"""
+
+
+@pytest.fixture(scope="session")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return old_code(tmp_path_factory.mktemp("old"))
+
+
+@pytest.fixture
+def old(reconcile: Reconcile, code: Path) -> OldReconcile:
+    return old_of(reconcile, code)
+
+
+@contextmanager
+def answering_all_along(machine: Machine, sandbox: str, *target: str) -> Iterator[None]:
+    """Ping meanwhile, twenty times a second; fail if one was lost."""
+    command = ["ip", "netns", "exec", sandbox, "ping", "-i0.05", "-W2", *target]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ping:
+        assert ping.stdout is not None
+        try:
+            while "bytes from" not in (line := ping.stdout.readline()):
+                assert line, "never answered"
+            yield
+        finally:
+            ping.send_signal(signal.SIGINT)
+        text = ping.stdout.read()
+        assert " 0% packet loss" in text, text
+    assert ping.returncode == 0
+
+
+def shown(machine: Machine) -> dict[str, object]:
+    """Give what inspect shows of all networks, by name."""
+    return {path.stem: json.loads(path.read_text()) for path in (machine.status_dir / "networks").glob("*.json")}
+
+
+def _repairs(machine: Machine) -> bool:
+    """Return whether a link that is deleted comes back soon."""
+    machine.run("alone", "ip", "link", "delete", "eth0", check=False)
+    return machine.ping("alone", "172.17.0.1", deadline_s=1)
+
+
+def test_a_host_is_upgraded_and_downgraded_while_its_networks_stay_up(
+    old: OldReconcile, reconcile: Reconcile, machine: Machine
+) -> None:
+    reconcile.write(web=SPECS)
+    old.ok()
+    before = shown(machine)
+    assert machine.ping("web", "db")
+    with answering_all_along(machine, "web", "db"):
+        assert reconcile("--dry-run", "--detailed-exitcode").exit_code == 0
+        reconcile.ok()
+        assert shown(machine) == before
+        reconcile.write(web=MORE)
+        reconcile.ok()
+        assert machine.ping("late", "web")
+        assert old("--dry-run", "--detailed-exitcode").exit_code == 0
+        reconcile.write(web=SPECS)
+        old.ok()
+        assert shown(machine) == before
+        for program in (old, reconcile):
+            watcher = program.start("watch", stdin=subprocess.DEVNULL)
+            assert eventually(lambda: _repairs(machine), 20, every_s=0.2)
+            watcher.terminate()
+            assert exit_code_of(watcher) == 0
+    reconcile.ok("down")
+
+
+def test_what_a_later_version_wrote_is_refused_and_left_as_it_is(reconcile: Reconcile, machine: Machine) -> None:
+    reconcile.write(web=SPECS)
+    reconcile.ok()
+    with sqlite3.connect(machine.state_dir / "state.db") as database:
+        database.execute("PRAGMA user_version = 2")
+    database.close()
+    state = {path: path.read_bytes() for path in machine.state_dir.glob("*") if path.is_file()}
+
+    reconcile.write(web=MORE)
+    with answering_all_along(machine, "web", "db"):
+        for arguments in ((), ("--dry-run",), ("down",), ("watch",)):
+            done = reconcile(*arguments)
+            assert done.exit_code == 78, done.text
+            assert "was written by a later version of this program (format 2, this one knows 1)" in done.stderr
+
+    assert {path: path.read_bytes() for path in machine.state_dir.glob("*") if path.is_file()} == state
+    with sqlite3.connect(machine.state_dir / "state.db") as database:
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    reconcile.ok("down")
+
+
+@pytest.mark.servers("etcd", "etcd")
+def test_a_cluster_of_both_versions_works(machine: Machine, tmp_path: Path, code: Path) -> None:
+    with cluster_of(machine, tmp_path, ("alpha", "beta"), "etcd") as cluster:
+        alpha, beta = cluster["alpha"], cluster["beta"]
+        new = alpha.reconcile
+        alpha.reconcile = old_of(new, code)
+        alpha.declare(OVERLAY.replace("NAME", "one"))
+        beta.declare(OVERLAY.replace("NAME", "two"))
+        cluster.watch()
+        assert are_watched(cluster)
+        assert cluster.ping("one", "two")
+        assert cluster.ping("two", "one")
+
+        with answering_all_along(machine, "one", "two"):
+            alpha.stop()
+            alpha.reconcile = new
+            alpha.watch()
+            beta.stop()
+            beta.reconcile = old_of(beta.reconcile, code)
+            beta.watch()
+            alpha.declare(
+                OVERLAY.replace("{NAME: {networks: [over]}}", "{one: {networks: [over]}, three: {networks: [over]}}")
+            )
+            assert cluster.ping("two", "three")
+        assert _ends_clean(cluster)
+
+
+def _ends_clean(cluster: Cluster) -> bool:
+    for host in cluster.hosts.values():
+        host.stop()
+        host.ok("down")
+    return True
