@@ -17,11 +17,15 @@ from reconciler import errors
 from reconciler.cli.manual_page import EXIT_CODES, FILES, metavar
 from reconciler.cli.options import GLOBAL_OPTIONS, GlobalOption
 from reconciler.cli.root import reconcile
+from reconciler.doctor.registry import CHECKS
 from reconciler.status.verdict import REASONS
 from reconciler.watch.journal import What
 from reconciler.watch.metrics import Metrics
 
 PAGES: Final = Path(__file__).parent.parent / "docs" / "reference"
+OTHER_PAGES: Final = (PAGES.parent / "operate" / "doctor.md",)
+"""That have a region beside much prose."""
+
 SCHEMA: Final = PAGES.parent.parent / "schemas" / "reconciler.schema.json"
 
 Row = tuple[str, ...]
@@ -191,7 +195,13 @@ def _type(field: Mapping[str, object]) -> str:
     return "any"
 
 
+def checks() -> str:
+    """Say what each check of doctor asks, in the words of its module."""
+    return table(("check", "asks"), ((f"`{check.name}`", check.asks) for check in CHECKS))
+
+
 REGIONS: Final[Mapping[str, Callable[[], str]]] = {
+    "checks": checks,
     "commands": commands,
     "events": events,
     "exit codes": exit_codes,
@@ -203,6 +213,10 @@ REGIONS: Final[Mapping[str, Callable[[], str]]] = {
 }
 
 
+def pages() -> list[Path]:
+    return [*sorted(PAGES.glob("*.md")), *OTHER_PAGES]
+
+
 def current(text: str) -> str:
     """Return a page with its regions made anew. Raises KeyError for a region that nobody makes."""
     region = r"(<!-- begin ([a-z ]+) -->\n).*?(<!-- end \2 -->)"
@@ -210,7 +224,7 @@ def current(text: str) -> str:
 
 
 def main() -> None:
-    for page in sorted(PAGES.glob("*.md")):
+    for page in pages():
         page.write_text(current(page.read_text()))
 
 

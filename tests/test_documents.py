@@ -96,17 +96,13 @@ def test_the_readme_is_short_and_begins_with_what_to_type() -> None:
     assert [line for line in first_screen if line.startswith("$ make test ")] != []
 
 
-@pytest.mark.parametrize("page", sorted(reference.PAGES.glob("*.md")), ids=name)
+@pytest.mark.parametrize("page", reference.pages(), ids=name)
 def test_references_are_current(page: Path) -> None:
     assert page.read_text() == reference.current(page.read_text()), "`make reference` makes it so"
 
 
 def test_every_reference_is_in_one_page() -> None:
-    regions = [
-        region
-        for page in reference.PAGES.glob("*.md")
-        for region in re.findall("<!-- begin (.*) -->", page.read_text())
-    ]
+    regions = [region for page in reference.pages() for region in re.findall("<!-- begin (.*) -->", page.read_text())]
 
     assert sorted(regions) == sorted(reference.REGIONS)
 

@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("sandbox_exec",),
     ("probe",),
-    ("watch", "trial", "comparison", "snapshots", "importing", "explain"),
+    ("watch", "trial", "comparison", "snapshots", "doctor", "importing", "explain"),
     ("drawing",),
     ("cli",),
     ("__main__",),

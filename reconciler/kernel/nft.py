@@ -108,6 +108,8 @@ class Nft:
         """Return the number that each transaction of anybody raises by one. Raises KernelError."""
         with closing(RouteSocket(NETLINK_NETFILTER)) as asked:
             reply = asked.request(Request(GET_GENERATION, 0, bytes(_NFGENMSG_SIZE)))
+        if reply.errno:
+            raise kernel_error(reply.errno, "ask for the generation of nftables", reply.detail)
         (answer,) = reply.answers
         found = attributes(answer.buffer, answer.start + _NFGENMSG_SIZE, answer.end)
         return int.from_bytes(raw(answer.buffer, found.get(_NFTA_GEN_ID)))
@@ -129,6 +131,24 @@ class Nft:
             if name in self._table_names(family):
                 raise
             return None
+
+    def list_chain(self, family: str, table: str, name: str) -> list[dict[str, Any]]:
+        """Return the rules of a chain as `nft -j` lists them, without the sets and chains that they use."""
+        found = self._list(f"chain {name} of {family} {table}", "chain", family, table, name)
+        return [item["rule"] for item in found if "rule" in item]
+
+    def trouble(self) -> str:
+        """Return why there is no nftables to speak to, "" when there is: the kernel is not asked."""
+        try:
+            self._use(lambda _: _Reply(True, b"", b""))
+        except FirewallMissing as missing:
+            return str(missing)
+        return ""
+
+    def version(self) -> str:
+        """Return which nftables this is, "" when it does not say."""
+        found = self._list("the tables", "tables")
+        return next((str(item["metainfo"].get("version", "")) for item in found if "metainfo" in item), "")
 
     def list_chains(self) -> list[dict[str, Any]]:
         """Return every chain of every table as `nft -j` lists them, without rules."""

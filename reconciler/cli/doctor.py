@@ -1,0 +1,72 @@
+"""`reconcile doctor`: what keeps networks from working on this host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.invoked import begin, enter_host
+from reconciler.cli.options import global_options
+from reconciler.cli.terminal import folded, printable, show
+from reconciler.errors import ExitCode, PrivilegeError
+from reconciler.model.words import counted
+
+if TYPE_CHECKING:
+    from reconciler.doctor.finding import Finding
+
+_INDENT = " " * 9
+
+
+@click.command()
+@global_options()
+@click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True, help="Form.")
+@click.pass_context
+def doctor(context: click.Context, *, form: str) -> ExitCode:
+    """Say what keeps networks from working on this host, why that matters, and the command that mends it.
+
+    Reads only. Exit code 1 when something will not work; warnings and notes change no exit code.
+    """
+    from reconciler.backends import open_backends
+    from reconciler.doctor.finding import Severity
+    from reconciler.doctor.place import Place
+    from reconciler.doctor.registry import CHECKS, findings, rights_alone
+
+    settings = begin(context).settings
+    try:
+        enter_host(settings)
+    except PrivilegeError:
+        found = rights_alone()
+    else:
+        with open_backends(settings, read_only=True) as backends:
+            found = findings(Place(settings=settings, backends=backends))
+    show(_json(found) if form == "json" else _text(found, len(CHECKS)))
+    return ExitCode.FAILED if any(each.severity is Severity.ERROR for each in found) else ExitCode.OK
+
+
+def _json(found: Sequence[Finding]) -> str:
+    from reconciler.doctor.registry import document
+    from reconciler.status.json_text import json_text
+
+    return json_text(document(found))
+
+
+def _text(found: Sequence[Finding], checks: int) -> str:
+    counts = [counted(number, name) for name in ("error", "warning", "note") if (number := _count(found, name))]
+    summary = f"Doctor: {', '.join(counts) or 'nothing'} found by {counted(checks, 'check')}\n"
+    return "".join(f"{line}\n" for each in found for line in _lines(each)) + summary
+
+
+def _count(found: Sequence[Finding], severity: str) -> int:
+    return sum(each.severity == severity for each in found)
+
+
+def _lines(found: Finding) -> Iterator[str]:
+    """Commands stay in one line each, to be copied."""
+    head = f"{found.severity:<8} {found.check}: {printable(found.what)}"
+    yield from folded(head, "")
+    yield from folded(f"why: {printable(found.why)}", _INDENT)
+    for command in found.mend:
+        yield f"{_INDENT}# {printable(command)}"
+    yield ""

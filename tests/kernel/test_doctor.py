@@ -1,0 +1,96 @@
+"""Broken hosts: doctor names the cause, and what it prints as a command takes it away."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from tests.command_line import Reconcile
+from tests.machine import Machine
+
+pytestmark = pytest.mark.kernel
+
+SPECS = """
+networks:
+  web: {}
+attachments:
+  a: {networks: [web], ports: ["8080:80"]}
+"""
+
+
+def findings(reconcile: Reconcile, exit_code: int | None = None) -> list[dict[str, Any]]:
+    done = reconcile("doctor", "--format", "json")
+    assert exit_code in (None, done.exit_code), done.text
+    found: list[dict[str, Any]] = json.loads(done.stdout)["findings"]
+    return [each for each in found if each["severity"] != "note"]
+
+
+def mended(reconcile: Reconcile, machine: Machine, check: str, *said: str) -> None:
+    """Insist that one check alone complains, in these words, and no longer after its commands were run as printed."""
+    (found,) = findings(reconcile)
+    assert found["check"] == check, found
+    assert all(word in found["what"] for word in said), found
+    for command in found["mend"]:
+        machine.run("H", "sh", "-ec", command)
+    assert findings(reconcile, 0) == []
+
+
+def test_what_others_did_to_a_host_is_named_and_taken_away_by_the_printed_command(
+    machine: Machine, reconcile: Reconcile, uplink: str
+) -> None:
+    reconcile.write(web=SPECS)
+    reconcile.ok()
+    machine.run(uplink, "ip", "route", "add", "172.16.0.0/12", "via", "192.0.2.1")
+    assert findings(reconcile, 0) == []
+
+    def is_outside_reached() -> bool:
+        return machine.run("a", "ping", "-c1", "-W1", "192.0.2.2", check=False).returncode == 0
+
+    machine.run("H", "sysctl", "-w", "net.ipv4.ip_forward=0")
+    mended(reconcile, machine, "sysctls", "ip_forward is 0")
+
+    machine.run("H", "sysctl", "-w", "net.ipv4.conf.uplink0.forwarding=0")
+    mended(reconcile, machine, "sysctls", "uplink0")
+
+    machine.run("H", "nft", "-f", "-", stdin=FOREIGN)
+    assert not is_outside_reached()
+    mended(reconcile, machine, "firewall", "chain forward of table inet theirs", "reject")
+    assert is_outside_reached()
+
+    machine.add_veth("H", "second0", uplink, "second1")
+    machine.run("H", "ip", "route", "add", "default", "dev", "second0", "metric", "9")
+    machine.run("H", "sysctl", "-w", "net.ipv4.conf.uplink0.rp_filter=1")
+    machine.run("H", "sysctl", "-w", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.second0.rp_filter=0")
+    mended(reconcile, machine, "sysctls", "rp_filter is strict on uplink0")
+
+
+FOREIGN = """
+table inet theirs {
+  chain forward {
+    type filter hook forward priority 0; policy accept;
+    ct state vmap { established : accept, related : accept, invalid : drop }
+    iifname "lo" accept
+    jump others
+  }
+  chain others {
+    ip saddr 203.0.113.0/24 return
+    counter reject with icmpx admin-prohibited
+  }
+}
+"""
+
+
+def test_without_rights_doctor_says_so_and_changes_nothing(machine: Machine, reconcile: Reconcile) -> None:
+    done = machine.run(
+        "H",
+        *("setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "--reuid", "65534", "--clear-groups"),
+        *(sys.executable, "-m", "reconciler", "--specs", "/nowhere", "--state-dir", "/nowhere", "doctor"),
+        check=False,
+    )
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "this process lacks CAP_NET_ADMIN and CAP_SYS_ADMIN" in " ".join(done.stdout.split())
+    assert "# sudo " in done.stdout
