@@ -10,7 +10,7 @@ from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.names import names_of
 from reconciler.cli.options import global_options
 from reconciler.errors import ExitCode
-from reconciler.status.read import Document, Kind, name_of, read_documents, resolve
+from reconciler.status.read import Kind, name_of, read_documents, resolve, sandbox_key
 
 
 @click.command(name="exec", context_settings={"allow_interspersed_args": False})
@@ -35,16 +35,9 @@ def exec_(context: click.Context, *, attachment: str, command: tuple[str, ...]) 
     run_in_sandbox(
         ExecTarget(
             attachment=name,
-            key=_sandbox_key(document),
+            key=sandbox_key(document),
             files_dir=Path(settings.run_dir) / "sandboxes" / name,
             container_engine=settings.container_engine,
         ),
         words,
     )
-
-
-def _sandbox_key(document: Document) -> str:
-    match document.get("NetworkSettings"):
-        case {"SandboxKey": str(key)}:
-            return key
-    return ""

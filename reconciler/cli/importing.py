@@ -29,7 +29,10 @@ class _Source(NamedTuple):
     summary: str
 
 
-SOURCES: Final[dict[str, _Source]] = {}
+SOURCES: Final[dict[str, _Source]] = {
+    "docker": _Source("import_engines", "Print specs of Docker's networks and the containers on them."),
+    "podman": _Source("import_engines", "Print specs of Podman's networks and the containers on them."),
+}
 
 
 class Sources(click.Group):

@@ -48,6 +48,14 @@ def name_of(document: Document) -> str:
     return str(document["Name"]).removeprefix("/")
 
 
+def sandbox_key(document: Document) -> str:
+    """Return where an attachment's sandbox is, as `docker inspect` has a path there; "" when it is not said."""
+    match document.get("NetworkSettings"):
+        case {"SandboxKey": str(key)}:
+            return key
+    return ""
+
+
 def resolve(documents: Sequence[Document], kind: Kind, reference: str) -> Document:
     """Find a document as the engine does: by full id, then by full name, then by a prefix of the id that only one has.
 

@@ -1,6 +1,7 @@
 """Real container engines for tests: on the private machine, in a folder of their own, gone with their containers at the end.
 
-`install.sh` beside this file gets them. Neither makes a bridge or firewall rules, so they touch no network.
+`install.sh` beside this file gets them. What bridges Docker makes are in a network namespace of its own, and neither makes firewall
+rules, so they touch no network.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class ContainerEngine:
             )
         if not eventually(self.is_up, _START_DEADLINE_S, 0.05):
             self.kill()
-            raise EngineMissing(f"{self.daemon[0]} does not come up:\n{log_path.read_text()[-2000:]}")
+            raise EngineMissing(f"{type(self).__name__} does not come up:\n{log_path.read_text()[-2000:]}")
 
     def kill(self) -> None:
         """Kill -9. Containers go on."""
@@ -164,10 +165,11 @@ class Docker(ContainerEngine):
 
     @property
     def daemon(self) -> Sequence[str]:
-        nothing = ("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none")
+        nothing = ("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--userland-proxy=false")
         folders = (f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec", f"--pidfile={self.folder}/pid")
         plain = ("--storage-driver=vfs", "--exec-opt=native.cgroupdriver=cgroupfs")
-        return ("dockerd", f"--host=unix://{self.socket}", *plain, *nothing, *folders, *self.options)
+        apart = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+        return (*apart, "dockerd", f"--host=unix://{self.socket}", *plain, *nothing, *folders, *self.options)
 
     @property
     def client(self) -> Sequence[str]:

@@ -8,13 +8,14 @@ import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
 from reconciler.errors import ExitCode
 from tests.command_line import Reconcile
-from tests.container_engines.engines import ContainerEngine, Docker, running
+from tests.container_engines.engines import IMAGE, ContainerEngine, Docker, running
 from tests.fakes.scripted_engine import hang, scripted_engine
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
@@ -448,3 +449,91 @@ def test_container_outlives_its_engine_with_its_network(
     engine.ask("POST", "/containers/web/restart?t=0")
     assert soon(lambda: answers(machine, "10.1.0.10"))
     engine.options = ()
+
+
+# What an engine has, as specs
+
+WALKTHROUGH = {
+    "container1": {"bridge": ()},
+    "container2": {"bridge": ()},
+    "container3": {"isolated_nw": (), "intern": ("--alias", "al")},
+    "container4": {"isolated_nw": ("--network-alias", "fourth", "--hostname", "fourhost"), "intern": ()},
+}
+"""examples/walkthrough, as options of `docker run` and of `docker network connect`."""
+
+SHOP_NETWORKS = {
+    "shop_front": (
+        "--subnet=10.30.0.0/24 --ip-range=10.30.0.128/25 --gateway=10.30.0.254 --aux-address=router=10.30.0.253 "
+        "--opt=com.docker.network.bridge.enable_icc=false --opt=com.docker.network.driver.mtu=1400 --label=tier=front"
+    ),
+    "shop_back": "--internal --attachable --subnet=10.31.0.0/24",
+}
+SHOP = {
+    "web": {
+        "shop_front": (
+            *("--network-alias=www", "--ip=10.30.0.10", "--mac-address=02:42:c0:00:00:0a", "--hostname=shop"),
+            *("--publish=8080-8082:80-82", "--publish=127.0.0.1:5353:53/udp", "--expose=9000", "--dns=192.0.2.2"),
+            *("--add-host=gate:192.0.2.7", "--sysctl=net.ipv4.ip_unprivileged_port_start=0"),
+        ),
+        "shop_back": ("--alias", "frontend"),
+    },
+    "db": {"shop_back": ("--network-alias=database",)},
+}
+"""As Compose would make them."""
+
+
+def make_on_networks(engine: ContainerEngine, containers: dict[str, dict[str, tuple[str, ...]]]) -> None:
+    for name, networks in containers.items():
+        (first, options), *others = networks.items()
+        engine.run(name, *options, network=first)
+        for network, more in others:
+            engine.cli("network", "connect", *more, network, name)
+
+
+def described(network: dict[str, Any]) -> dict[str, Any]:
+    """Give what engine and status have to say alike of a network."""
+    members = {one["Name"]: (one["IPv4Address"], one["MacAddress"]) for one in network["Containers"].values()}
+    # Newer engines tell the gateway that they chose, as we do; this one does not
+    ipam = [{key: value for key, value in pool.items() if key != "Gateway"} for pool in network["IPAM"]["Config"]]
+    same = {key: network[key] for key in ("Driver", "Internal", "Attachable", "EnableIPv6", "Options", "Labels")}
+    return {**same, "IPAM": ipam, "Containers": members}
+
+
+def test_networks_and_containers_of_an_engine_are_imported_and_the_same_here(
+    engine: ContainerEngine, forked: ForkedReconcile, machine: Machine, uplink: str
+) -> None:
+    engine.cli("network", "create", "--subnet=172.19.0.0/16", "--gateway=172.19.0.1", "isolated_nw")
+    engine.cli("network", "create", "--internal", "--subnet=172.20.0.0/16", "--gateway=172.20.0.1", "intern")
+    for network, options in SHOP_NETWORKS.items():
+        engine.cli("network", "create", *options.split(), network)
+    containers = {**WALKTHROUGH, **SHOP}
+    make_on_networks(engine, containers)
+    engine.run("alone")
+    engine.cli("create", "--name", "old", *engine.run_options, IMAGE, "/bin/busybox")
+    names = [each["Name"] for each in json.loads(engine.ask("GET", "/networks")) if each["Driver"] == "bridge"]
+    theirs = {name: json.loads(engine.ask("GET", f"/networks/{name}")) for name in names}
+
+    imported = forked.ok("import", "docker", "--output", str(forked.specs))
+
+    assert "each of 1 stopped container (old) is not carried: add --all" in imported.stderr
+    waiting = forked("--dry-run")
+    assert waiting.exit_code == ExitCode.FAILED
+    assert "container web has the network mode 'shop_front'" in " ".join(waiting.stdout.split())
+    for name in containers:
+        engine.ask("DELETE", f"/containers/{name}?force=true")
+        engine.run(name)
+    plan = json.loads(forked.ok("--dry-run", "--output", "json").stdout)
+    planned = {each["address"] for each in plan["resource_changes"]}
+    members = [one for network in theirs.values() for one in network["Containers"].values()]
+    assert [one for one in members if not any(one["IPv4Address"] in address for address in planned)] == []
+    forked.ok()
+    ours = {each["Name"]: each for each in json.loads(forked.ok("network", "inspect", *names).stdout)}
+    assert {name: described(ours[name]) for name in names} == {name: described(theirs[name]) for name in names}
+    assert " 0% packet loss" in engine.inside("container3", "ping", "-c", "1", "fourth")
+    assert " 0% packet loss" in engine.inside("container1", "ping", "-c", "1", "172.17.0.3")
+    assert "10.31.0." in engine.inside("web", "nslookup", "database")
+    assert forked.ok("--dry-run", "--detailed-exitcode").writes == ()
+    again = forked.ok("import", "docker")
+    assert "attachments:" not in again.stdout
+    assert "container web: the container is not carried: the specs that this host" in again.stderr
+    engine.ask("POST", "/networks/prune")
