@@ -6,23 +6,18 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from reconciler.apply.cluster_records import apply_cluster_records, withdrawn
-from reconciler.apply.container_files import apply_container_files
-from reconciler.apply.files import apply_files
-from reconciler.apply.firewall import apply_firewalls
-from reconciler.apply.names import Published, apply_names
-from reconciler.apply.records import apply_records
 from reconciler.container_engine.client import ContainerEngine, Containers
 from reconciler.decide import Decider
 from reconciler.errors import ConfigError
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
+from reconciler.kinds.name_tables import Published
 from reconciler.kinds.registry import handlers
 from reconciler.kinds.world import Handler, World
 from reconciler.kv.address import discovery, store_config
@@ -30,23 +25,7 @@ from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.identifiers import cluster_instance_id, derived_id
 from reconciler.model.kinds.base import Kind
-from reconciler.model.objects import (
-    ClusterRecord,
-    ContainerFile,
-    FirewallElement,
-    FirewallRules,
-    KvRecord,
-    NameTables,
-    PluginAddress,
-    PluginEndpoint,
-    PluginNetwork,
-    PluginNode,
-    PluginPool,
-    PluginPorts,
-    PluginScope,
-    SandboxFile,
-)
-from reconciler.model.plan import Operation, Outcome
+from reconciler.model.plan import Operation
 from reconciler.observe.cluster import ClusterStore
 from reconciler.observe.host_facts import machine_id
 from reconciler.observe.memory import Memory
@@ -82,39 +61,17 @@ class Backends(Struct, frozen=True, kw_only=True, dict=True):
 
     def handlers(self, settings: Settings, operations: Sequence[Operation]) -> Mapping[type[Kind], Handler]:
         """Return who carries out operations on which kind of object. operations: all that are to be carried out."""
-        shared: dict[type[Kind], Handler] = {}
-        if self.cluster is not None:
-            leaving = withdrawn(operations)
-            shared[ClusterRecord] = partial(apply_cluster_records, store=self.cluster, leaving=leaving)
-        world = World(settings=settings, namespaces=self.namespaces, nft=self.nft, kv=self.kv, planned=operations)
-        firewall = partial(apply_firewalls, nft=self.nft, namespaces=self.namespaces)
-        return {
-            **shared,
-            **handlers(world),
-            KvRecord: partial(apply_records, kv=self.kv),
-            FirewallRules: firewall,
-            FirewallElement: firewall,
-            PluginScope: self._tell_plugins,
-            PluginNetwork: self._tell_plugins,
-            PluginEndpoint: self._tell_plugins,
-            PluginPorts: self._tell_plugins,
-            PluginNode: self._tell_plugins,
-            PluginPool: self._ask_ipam_plugins,
-            PluginAddress: self._ask_ipam_plugins,
-            SandboxFile: partial(apply_files, settings=settings),
-            ContainerFile: partial(apply_container_files, settings=settings),
-            NameTables: partial(apply_names, settings=settings, published=self.names),
-        }
-
-    def _tell_plugins(self, operations: Sequence[Operation]) -> list[Outcome]:
-        from reconciler.apply.plugins import apply_plugins
-
-        return apply_plugins(operations, self.plugins, self.kv, self.namespaces)
-
-    def _ask_ipam_plugins(self, operations: Sequence[Operation]) -> list[Outcome]:
-        from reconciler.apply.ipam_plugins import apply_ipam_plugins
-
-        return apply_ipam_plugins(operations, self.plugins, self.kv)
+        world = World(
+            settings=settings,
+            namespaces=self.namespaces,
+            nft=self.nft,
+            kv=self.kv,
+            cluster=self.cluster,
+            names=self.names,
+            plugins=lambda: self.plugins,
+            planned=operations,
+        )
+        return handlers(world)
 
 
 @contextmanager

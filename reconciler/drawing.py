@@ -15,8 +15,8 @@ from reconciler.errors import SpecError
 from reconciler.graph.make_topology import Subject
 from reconciler.guard.foresight import assigned, empty_host, on_any_host
 from reconciler.guard.orders import NO_ORDERS
+from reconciler.kinds.kv_record import decode_records
 from reconciler.model.wanted import SpecWarning
-from reconciler.observe.records import decode_records
 from reconciler.review.values import Planned
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs

@@ -13,17 +13,17 @@ from reconciler.cluster.global_networks import followed_networks
 from reconciler.errors import ReconcilerError
 from reconciler.facts import Facts, Records
 from reconciler.ipam.leases import ipam_plugins
+from reconciler.kinds.firewall import HOST_PLACE, view_firewalls
+from reconciler.kinds.name_tables import observe_names
+from reconciler.kinds.plugins import borne_out, seen_at_plugins
 from reconciler.model.cluster import ALONE, ClusterPlace, ClusterState
 from reconciler.model.objects import HOST_UNIT, Unit
 from reconciler.model.observed import Keyed, keyed
 from reconciler.model.plugins import PluginFacts
 from reconciler.model.wanted import WantedState
 from reconciler.observe.containers import container_files, observe_containers, with_containers
-from reconciler.observe.firewall import HOST_PLACE, view_firewalls
 from reconciler.observe.host import observe_host
 from reconciler.observe.memory import Memory, Part
-from reconciler.observe.names import observe_names
-from reconciler.observe.plugins import borne_out, seen_at_plugins
 from reconciler.observe.ports import absent_addresses, host_ports
 from reconciler.ports.remarks import bindable_addresses
 from reconciler.sandbox.readings import seen_as_typed

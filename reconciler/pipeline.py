@@ -19,7 +19,6 @@ from reconciler.announcements import announcements
 from reconciler.apply.announce import announce_addresses
 from reconciler.apply.executor import Progress, carry_out, failures
 from reconciler.apply.flows import forget_stale_flows
-from reconciler.apply.names import serve_new_sandboxes
 from reconciler.backends import Backends
 from reconciler.decide import Decider, Decision, compared
 from reconciler.errors import PluginError, ReconcilerError
@@ -35,6 +34,7 @@ from reconciler.guard.rehearsal import rehearsed
 from reconciler.guard.whose import anothers_state
 from reconciler.incremental import changed_keys, indexed, only
 from reconciler.kernel.lock import HostLock
+from reconciler.kinds.name_tables import serve_new_sandboxes
 from reconciler.kv.protocol import KvStore
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, Key, Object, Seen, Unit, seen_differ

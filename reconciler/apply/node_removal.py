@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
-from reconciler.apply.cluster_records import apply_cluster_records
 from reconciler.cluster.nodes import is_living, records_of
 from reconciler.cluster.records import NETWORKS_FOLDER, REVISIONS_FOLDER
 from reconciler.errors import KvError, ReconcilerError, Refused
+from reconciler.kinds.cluster_record import apply_cluster_records
 from reconciler.kv.protocol import Entry, KvStore
 from reconciler.model.objects import CLUSTER_UNIT, ClusterRecord
 from reconciler.model.plan import Action, Operation

@@ -12,13 +12,13 @@ from reconciler.guard.guarded import applied_last, guarded
 from reconciler.guard.obey import obeyed
 from reconciler.guard.orders import Orders
 from reconciler.ipam.promises import Promises
+from reconciler.kinds.kv_record import decode_records
 from reconciler.kv.protocol import KvStore
 from reconciler.model.desired import DesiredState
 from reconciler.model.objects import Key, KvRecord, Object, Seen, Unit
 from reconciler.model.plan import Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
-from reconciler.observe.records import decode_records
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import declared_units, link_units, owners
 from reconciler.review.values import Planned

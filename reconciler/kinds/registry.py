@@ -12,11 +12,18 @@ from reconciler.kernel.netns import Namespaces
 from reconciler.kinds import (
     address,
     bridge,
+    cluster_record,
+    container_file,
+    firewall,
+    kv_record,
     link_up,
+    name_tables,
     namespace,
     neighbours,
     plugin_link,
+    plugins,
     route,
+    sandbox_file,
     sublinks,
     sysctl,
     veth_pair,
@@ -35,7 +42,7 @@ from reconciler.model.plan import Action, Operation, Outcome
 
 _MODULES: Final = (
     *(namespace, bridge, veth_pair, vxlan, vlan, sublinks, plugin_link, link_up, sysctl, address, route),
-    *(neighbours,),
+    *(neighbours, firewall, sandbox_file, container_file, name_tables, kv_record, cluster_record, plugins),
 )
 
 ROWS: Final[Mapping[type[Kind], Row]] = {row.kind: row for module in _MODULES for row in module.ROWS}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import Flag, auto
+from functools import wraps
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from reconciler.errors import ReconcilerError
 from reconciler.kernel.links import Link
 from reconciler.kernel.netns import Namespaces
 from reconciler.kinds.scripts import Script
@@ -89,3 +91,20 @@ def scripted(
     if is_removed == (remove is None):
         raise TypeError(f"{kind.__name__}: its traits say that remove is {'needed' if is_removed else 'never called'}")
     return Row(kind, seen, Scripts(create, update, remove))
+
+
+def one_by_one(carry_out: Callable[[Operation, World], None]) -> Apply:
+    """Return how operations are carried out of which each may raise a ReconcilerError by itself."""
+
+    @wraps(carry_out)
+    def apply(operations: Sequence[Operation], world: World) -> list[Outcome]:
+        return [Outcome(operation=operation, error=_error_of(operation, world)) for operation in operations]
+
+    def _error_of(operation: Operation, world: World) -> ReconcilerError | None:
+        try:
+            carry_out(operation, world)
+        except ReconcilerError as error:
+            return error
+        return None
+
+    return apply

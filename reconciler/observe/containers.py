@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
 
 from reconciler.container_engine.client import Containers
-from reconciler.container_engine.files import content_of, noted
+from reconciler.kinds.container_file import content_of, observe
 from reconciler.model.containers import Container, ContainerAnswer, NoContainer
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import ContainerFile, Seen
-from reconciler.model.observed import Keyed, SandboxFact, keyed
+from reconciler.model.observed import Keyed, SandboxFact
 from reconciler.model.wanted import NetworkMode, SandboxKind, WantedState
 from reconciler.observe.memory import Memory
 
@@ -57,12 +56,5 @@ def with_containers(
 def container_files(run_dir: Path, memory: Memory) -> Keyed:
     """Return the engines' files that we wrote to."""
     if memory.container_files is None:
-        memory.container_files = keyed(_files(run_dir))
+        memory.container_files = observe(run_dir)
     return memory.container_files
-
-
-def _files(run_dir: Path) -> Iterator[Seen]:
-    for attachment, name, note in noted(run_dir):
-        content = content_of(note.path) or ""
-        file = ContainerFile(attachment=attachment, name=name, path=note.path, content=content, process=note.process)
-        yield Seen(file, is_ours=True)

@@ -9,7 +9,10 @@ from msgspec import Struct, field
 from reconciler.incremental import Made, Union
 from reconciler.kernel.neighbours import EntryKey
 from reconciler.kinds import sublinks
+from reconciler.kinds.firewall import FirewallView
+from reconciler.kinds.kv_record import RecordReader
 from reconciler.kinds.neighbours import Entries
+from reconciler.kinds.sandbox_file import SandboxFiles
 from reconciler.kinds.view import NamespaceView, Peers
 from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
@@ -17,12 +20,9 @@ from reconciler.model.objects import Key, Object, SandboxFile, Seen
 from reconciler.model.observed import Keyed, Named
 from reconciler.model.plan import Operation
 from reconciler.model.wanted import SandboxKind, WantedState
-from reconciler.observe.files import SandboxFiles
-from reconciler.observe.firewall import FirewallView
 from reconciler.observe.glimpse import Glimpse
 from reconciler.observe.host_objects import HostObjects
 from reconciler.observe.kept_sandboxes import KeptSandboxes
-from reconciler.observe.records import RecordReader
 from reconciler.observe.sysctls import AskedSettings
 
 Part = tuple[int, str]

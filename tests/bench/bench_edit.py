@@ -27,6 +27,7 @@ from reconciler.backends import open_backends
 from reconciler.decide import Decider, compared
 from reconciler.facts import Facts
 from reconciler.incremental import Table
+from reconciler.kinds.kv_record import RecordReader
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import (
     FirewallElement,
@@ -42,7 +43,6 @@ from reconciler.model.objects import (
 )
 from reconciler.model.observed import SandboxFact
 from reconciler.model.plan import Action, Operation
-from reconciler.observe.records import RecordReader
 from reconciler.settings import Settings
 from reconciler.spec.load import load_specs
 from reconciler.status.tell import Status

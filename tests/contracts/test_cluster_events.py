@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from reconciler.apply.cluster_records import apply_cluster_records
 from reconciler.cluster.records import network_record
 from reconciler.errors import KvUnavailable
+from reconciler.kinds.cluster_record import apply_cluster_records
 from reconciler.kv.address import Discovery
 from reconciler.kv.protocol import KvStore
 from reconciler.model.cluster import ClusterState

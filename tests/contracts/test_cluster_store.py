@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec.structs import replace
 
-from reconciler.apply.cluster_records import apply_cluster_records, withdrawn
 from reconciler.cluster.records import claims, info_record, member_record, network_record
 from reconciler.errors import KvConflict, KvUnavailable
+from reconciler.kinds.cluster_record import apply_cluster_records, withdrawn
 from reconciler.kv.address import Discovery
 from reconciler.kv.protocol import Batch, KvStore
 from reconciler.model.cluster import ClusterState

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reconciler.apply.cluster_records import apply_cluster_records
 from reconciler.cluster.records import info_record, life_value, member_record, network_record, revision_record
+from reconciler.kinds.cluster_record import apply_cluster_records
 from reconciler.kv.address import Discovery
 from reconciler.kv.protocol import KvStore
 from reconciler.model.objects import ClusterRecord

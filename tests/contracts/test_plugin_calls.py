@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from reconciler.apply.plugins import apply_plugins
 from reconciler.drivers.remote import compile_network
 from reconciler.drivers.remote_told import connecting_plugins, plugin_network, plugin_nodes, plugin_scopes, with_plugins
 from reconciler.errors import PluginError, ReconcilerError
 from reconciler.kernel.netns import Namespaces
+from reconciler.kinds.plugin_calls import apply
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, DesiredSubnet
@@ -47,6 +47,7 @@ from reconciler.plugin.client import Plugins
 from reconciler.plugin.records import decode_plugin_records
 from tests.fakes.desired import host_facts
 from tests.fakes.scripted_plugin import Answer, ScriptedPlugin, http
+from tests.fakes.world import world
 from tests.kv_servers.servers import make_tls
 
 NETWORK_ID = "b67afdf9a2d1637bb98f59a5d0d4b7e2efe9c06ccd3ec8bb1d25f0a5e9a5a7b1"
@@ -82,7 +83,7 @@ class Caller:
     def do(self, action: Action, told: PluginCall) -> ReconcilerError | None:
         before, after = (told, None) if action is Action.DELETE else (None, told)
         operation = Operation(action=action, before=before, after=after, unit=told.unit)
-        (outcome,) = apply_plugins([operation], self.plugins, self.kv, self.namespaces)
+        (outcome,) = apply([operation], world(plugins=lambda: self.plugins, kv=self.kv, namespaces=self.namespaces))
         return outcome.error
 
     def create(self, told: PluginCall) -> None:

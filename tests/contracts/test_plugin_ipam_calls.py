@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from reconciler.apply.ipam_plugins import apply_ipam_plugins
 from reconciler.errors import PluginError, ReconcilerError
 from reconciler.ipam.leases import Leases, leases
+from reconciler.kinds.plugin_leases import apply
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.objects import PluginAddress, PluginLease, PluginPool, Unit
@@ -33,6 +33,7 @@ from reconciler.plan.disruption import must_be_made_anew
 from reconciler.plugin.client import Plugins
 from reconciler.plugin.records import decode_plugin_records
 from tests.fakes.scripted_plugin import ScriptedPlugin, raw
+from tests.fakes.world import world
 
 RECORDED = Path(__file__).parent / "plugin_ipam_conversation.txt"
 POOL_ID = "8e2fa5ef-adcd-4c7f-8d07-74e4a95cde06"
@@ -72,7 +73,7 @@ class Caller:
         old = asked if action is Action.DELETE else before
         new = None if action is Action.DELETE else asked
         operation = Operation(action=action, before=old, after=new, unit=asked.unit)
-        (outcome,) = apply_ipam_plugins([operation], self.plugins, self.kv)
+        (outcome,) = apply([operation], world(plugins=lambda: self.plugins, kv=self.kv))
         return outcome.error
 
     def create(self, *asked: PluginLease) -> None:

@@ -14,6 +14,7 @@ from reconciler.facts import Facts
 from reconciler.guard.guarded import guarded
 from reconciler.guard.orders import NO_ORDERS, Orders
 from reconciler.guard.recovery import recovered_pass
+from reconciler.kinds.kv_record import decode_records
 from reconciler.kv.protocol import Entry, KvStore
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Key, KvRecord, Namespace, NameTables, Object, Seen, Unit
@@ -21,7 +22,6 @@ from reconciler.model.observed import HostPorts, SandboxFact
 from reconciler.model.plan import Action, Operation
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
-from reconciler.observe.records import decode_records
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs, load_specs
 from reconciler.status.verdict import exit_code, unsettled

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from reconciler.apply.files import apply_files
 from reconciler.errors import ReconcilerError
 from reconciler.facts import Facts
 from reconciler.incremental import Union
@@ -16,7 +15,7 @@ from reconciler.kernel.netns import Namespaces
 from reconciler.kinds.registry import handlers
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import Key, Namespace, Object, SandboxFile, Seen
+from reconciler.model.objects import Key, Namespace, Object, Seen
 from reconciler.model.plan import Action, Operation, Outcome
 from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, WantedState
 from reconciler.observe.host import observe_host
@@ -75,11 +74,9 @@ class Engine:
         return self.apply([operation(found, None)])[0].error
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
-        found = operations[0].object
-        if isinstance(found, SandboxFile):
-            return apply_files(operations, self.settings)
         with closing(open_sqlite(self.settings.state_dir / "state.db")) as kv:
-            return list(handlers(world(namespaces=self.namespaces, kv=kv))[type(found)](operations))
+            own = handlers(world(settings=self.settings, namespaces=self.namespaces, kv=kv))
+            return list(own[type(operations[0].object)](operations))
 
     def make_sandbox(self, name: str) -> NsRef:
         """Make a sandbox of ours and look into it from now on."""

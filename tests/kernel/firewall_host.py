@@ -9,16 +9,15 @@ from ipaddress import ip_interface
 
 from msgspec.structs import replace
 
-from reconciler.apply.firewall import apply_firewall
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, network_elements
 from reconciler.firewall.ruleset import TABLE
 from reconciler.firewall.sources import endpoint_sources, network_sources
 from reconciler.kernel.nft import Nft
+from reconciler.kinds.firewall import apply_firewall, observe_firewall
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork
 from reconciler.model.identifiers import LINK_GROUP, bridge_mac
 from reconciler.model.objects import FirewallElement, Object, Seen, Unit
 from reconciler.model.plan import Outcome, Plan
-from reconciler.observe.firewall import observe_firewall
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners
 from tests.fakes.desired import endpoint, host_facts

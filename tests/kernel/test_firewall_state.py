@@ -15,16 +15,15 @@ from unittest.mock import Mock
 import pytest
 from msgspec.structs import replace
 
-from reconciler.apply.firewall import apply_firewall
 from reconciler.errors import FirewallError, FirewallMissing, NameConflict, PrivilegeError
 from reconciler.firewall.ruleset import TABLE, TABLES
 from reconciler.kernel import nft as nft_module
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.nft import Nft
+from reconciler.kinds.firewall import HOST_PLACE, apply_firewall, observe_firewall, view_firewalls
 from reconciler.model.objects import FirewallElement, FirewallRules, Key, Object, Unit
 from reconciler.model.plan import Action, Operation
 from reconciler.model.wanted import BridgeOptions
-from reconciler.observe.firewall import HOST_PLACE, observe_firewall, view_firewalls
 from tests.fakes.desired import network
 from tests.kernel.firewall_host import FirewallHost
 from tests.machine import Machine

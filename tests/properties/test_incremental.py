@@ -23,6 +23,7 @@ from reconciler.errors import KernelError, SandboxMissing
 from reconciler.facts import Facts
 from reconciler.flows import stale_flows
 from reconciler.incremental import Union
+from reconciler.kinds.kv_record import RecordReader, decode_records
 from reconciler.kv.address import discovery
 from reconciler.kv.protocol import Entry, KvStore
 from reconciler.model.cluster import ALONE, ClusterPlace
@@ -31,7 +32,6 @@ from reconciler.model.objects import ClusterRecord, Key, KvRecord, Seen, Sysctl,
 from reconciler.model.plan import Action, Operation, Plan
 from reconciler.model.wanted import WantedState
 from reconciler.observe.cluster import ClusterStore
-from reconciler.observe.records import RecordReader, decode_records
 from reconciler.spec.load import load_specs
 from tests.fakes.cluster import NOW
 from tests.fakes.desired import host_facts

@@ -9,13 +9,14 @@ from typing import Any, get_args
 import pytest
 from msgspec.structs import fields
 
-from reconciler.backends import Backends
-from reconciler.kinds.row import SeenApart, scripted
+from reconciler.kinds.registry import ROWS, handlers
+from reconciler.kinds.row import Scripts, SeenApart, scripted
 from reconciler.model import kinds
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.kinds.base import Kind
-from reconciler.model.objects import Bridge, LinkUp, Namespace, Object, Route
+from reconciler.model.objects import Bridge, ClusterRecord, LinkUp, Namespace, Object, Route
 from reconciler.observe.memory import Memory
+from tests.fakes.world import world
 
 KINDS: tuple[type[Object], ...] = get_args(Object)
 SANDBOX = NsRef("netns:web")
@@ -80,12 +81,15 @@ def test_what_a_kind_says_of_itself_holds_together(kind: type[Object]) -> None:
     assert not traits.link_kind or found.carries()
 
 
-def test_each_kind_is_carried_out_by_someone() -> None:
-    nothing: Any = None
-    something: Any = object()
-    backends = Backends(namespaces=nothing, nft=nothing, kv=nothing, containers=nothing, cluster=something)
+def test_each_kind_has_a_row_and_is_carried_out_by_someone() -> None:
+    assert set(ROWS) == set(handlers(world())) == set(KINDS)
 
-    assert set(backends.handlers(nothing, ())) == set(KINDS)
+
+def test_what_is_seen_of_a_kind_stands_beside_what_carries_it_out() -> None:
+    made = {kind: row.made.create if isinstance(row.made, Scripts) else row.made for kind, row in ROWS.items()}
+    apart = {kind for kind, row in ROWS.items() if row.seen.observe.__module__ != made[kind].__module__}
+
+    assert apart == {ClusterRecord}  # what many hosts write is read in cluster/
 
 
 def test_a_made_up_kind_that_says_everything_is_accepted() -> None:

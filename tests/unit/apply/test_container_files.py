@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from reconciler.apply.container_files import apply_container_files
-from reconciler.container_engine.files import notes_folder
 from reconciler.errors import KernelError, NameConflict, ReconcilerError
+from reconciler.kinds import container_file
+from reconciler.kinds.container_file import notes_folder
 from reconciler.model.containers import Container, ContainerAnswer, NoContainer
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import ContainerFile
@@ -20,6 +20,7 @@ from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef, W
 from reconciler.observe.containers import container_files, observe_containers
 from reconciler.observe.memory import Memory
 from reconciler.settings import Settings
+from tests.fakes.world import world
 
 ENGINES = "127.0.0.1 localhost\n# of the engine\n"
 OURS = "127.0.0.1 localhost\n10.1.0.2 web\n"
@@ -48,7 +49,7 @@ def apply(settings: Settings, before: ContainerFile | None, after: ContainerFile
     found = after or before
     assert found is not None
     operation = Operation(action=action, before=before, after=after, unit=found.unit)
-    (outcome,) = apply_container_files([operation], settings)
+    (outcome,) = container_file.apply([operation], world(settings=settings))
     return outcome.error
 
 

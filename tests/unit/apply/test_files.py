@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from reconciler.apply.files import apply_files
 from reconciler.errors import KernelError, NameConflict, ReconcilerError
+from reconciler.kinds import sandbox_file
+from reconciler.kinds.sandbox_file import SandboxFiles
 from reconciler.model.objects import SandboxFile, Seen
 from reconciler.model.plan import Action, Operation
 from reconciler.model.wanted import AttachmentWanted, SandboxKind, SandboxRef
-from reconciler.observe.files import SandboxFiles
 from reconciler.settings import Settings
+from tests.fakes.world import world
 
 HOSTS = SandboxFile(attachment="web", name="hosts", content="127.0.0.1 localhost\n", netns_name="web")
 
@@ -26,7 +27,7 @@ def settings(tmp_path: Path) -> Settings:
 def apply(settings: Settings, before: SandboxFile | None, after: SandboxFile | None) -> ReconcilerError | None:
     action = Action.CREATE if before is None else Action.DELETE if after is None else Action.UPDATE
     operation = Operation(action=action, before=before, after=after, unit=(after or before or HOSTS).unit)
-    (outcome,) = apply_files([operation], settings)
+    (outcome,) = sandbox_file.apply([operation], world(settings=settings))
     return outcome.error
 
 
@@ -193,8 +194,9 @@ def test_failure_of_one_file_leaves_the_others(settings: Settings) -> None:
     (settings.run_dir / "sandboxes/web").write_text("a file where a folder should be")
     files = [HOSTS, replace(HOSTS, attachment="db", netns_name="")]
 
-    outcomes = apply_files(
-        [Operation(action=Action.CREATE, before=None, after=file, unit=file.unit) for file in files], settings
+    outcomes = sandbox_file.apply(
+        [Operation(action=Action.CREATE, before=None, after=file, unit=file.unit) for file in files],
+        world(settings=settings),
     )
 
     assert [outcome.error is None for outcome in outcomes] == [False, True]

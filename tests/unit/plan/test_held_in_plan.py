@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from reconciler.decide import Decider, compared
 from reconciler.errors import KvUnavailable
 from reconciler.facts import Facts
+from reconciler.kinds.kv_record import decode_records
 from reconciler.model.cluster import ClusterPlace, ClusterState
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST, NsRef
@@ -42,7 +43,6 @@ from reconciler.model.wanted import (
     PortWanted,
     WantedState,
 )
-from reconciler.observe.records import decode_records
 from reconciler.status.files import Documents
 from reconciler.status.summary import Revision
 from tests.fakes.desired import host_facts

@@ -1,13 +1,20 @@
-"""What exists at plugins: what our records say, as far as the links that were seen bear it out. Pure."""
+"""What exists at plugins: what our records say, as far as the links that were seen bear it out.
+
+Who speaks to plugins (`plugin_calls`, `plugin_leases`) is imported on hosts that have some.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
 
 from msgspec.structs import replace
 
+from reconciler.kinds.row import Row, SeenApart
+from reconciler.kinds.world import World
 from reconciler.model.identifiers import HOST, short_id
-from reconciler.model.objects import Bridge, Key, PluginCall, PluginEndpoint, PluginLink, Seen
+from reconciler.model.objects import Bridge, Key, PluginCall, PluginEndpoint, PluginLease, PluginLink, Seen
+from reconciler.model.plan import Operation, Outcome
 from reconciler.model.plugins import PluginFacts
 
 
@@ -31,3 +38,19 @@ def borne_out(facts: PluginFacts, seen: Mapping[Key, Seen]) -> PluginFacts:
 
 def seen_at_plugins(facts: PluginFacts) -> Iterator[Seen]:
     return (Seen(told, is_ours=True) for told in facts.told)
+
+
+def _tell(operations: Sequence[Operation], world: World) -> Sequence[Outcome]:
+    from reconciler.kinds.plugin_calls import apply
+
+    return apply(operations, world)
+
+
+def _ask(operations: Sequence[Operation], world: World) -> Sequence[Outcome]:
+    from reconciler.kinds.plugin_leases import apply
+
+    return apply(operations, world)
+
+
+_LEASES = get_args(PluginLease)
+ROWS = tuple(Row(kind, SeenApart(seen_at_plugins), _ask if kind in _LEASES else _tell) for kind in get_args(PluginCall))

@@ -18,7 +18,10 @@ from msgspec import Struct, field
 
 from reconciler.cluster.reading import endpoint_host
 from reconciler.cluster.records import claimed, claims, leaving_path, network_folder, network_path
+from reconciler.cluster.state import StateDecoder
 from reconciler.errors import KvConflict, KvError, KvUnavailable
+from reconciler.kinds.row import Row, SeenApart
+from reconciler.kinds.world import World
 from reconciler.kv.protocol import (
     MUST_NOT_EXIST,
     TRANSACTION_BYTES_MAX,
@@ -297,3 +300,11 @@ def _whose(entry: Entry) -> str:
 def _host(entry: Entry) -> str:
     host = endpoint_host(entry.value.decode(errors="replace"))
     return host if is_name(host) else "?"
+
+
+def _apply(operations: Sequence[Operation], world: World) -> list[Outcome]:
+    assert world.cluster is not None, "a host in no cluster has no records there"
+    return apply_cluster_records(operations, world.cluster, withdrawn(world.planned))
+
+
+ROWS = (Row(ClusterRecord, SeenApart(StateDecoder), _apply),)

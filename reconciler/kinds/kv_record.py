@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from reconciler.errors import KvError
 from reconciler.facts import Records
 from reconciler.incremental import Table
 from reconciler.ipam.promises import PromiseReader
-from reconciler.kv.protocol import Entry
+from reconciler.kinds.row import Row, SeenApart
+from reconciler.kinds.world import World
+from reconciler.kv.protocol import TRANSACTION_KEYS_MAX, Delete, Entry, KvStore, Put, Write
 from reconciler.model.objects import Key, KvRecord, Seen
 from reconciler.model.observed import keyed
+from reconciler.model.plan import Action, Operation, Outcome
 from reconciler.model.plugins import PLUGIN_RECORDS
 from reconciler.plugin.records import decode_plugin_records
 from reconciler.ports.promises import decode_ports
@@ -67,3 +71,35 @@ class RecordReader:
 def decode_records(texts: Mapping[str, str]) -> Records:
     """Read records once: see `RecordReader`."""
     return RecordReader()(texts)
+
+
+def apply(operations: Sequence[Operation], world: World) -> list[Outcome]:
+    """Carry out operations on KvRecord, as many at once as a transaction takes. A repeat is harmless.
+
+    The records are this host's own and it holds the host's lock, so nothing is checked before it is written.
+    """
+    return [outcome for batch in _batches(operations) for outcome in _apply_batch(batch, world.kv)]
+
+
+def _batches(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
+    for start in range(0, len(operations), TRANSACTION_KEYS_MAX):
+        yield operations[start : start + TRANSACTION_KEYS_MAX]
+
+
+def _apply_batch(batch: Sequence[Operation], kv: KvStore) -> list[Outcome]:
+    try:
+        kv.transact((), [_write(operation) for operation in batch])
+    except KvError as error:
+        return [Outcome(operation=operation, error=error) for operation in batch]
+    return [Outcome(operation=operation) for operation in batch]
+
+
+def _write(operation: Operation) -> Write:
+    record = operation.object
+    assert isinstance(record, KvRecord)
+    if operation.action is Action.DELETE:
+        return Delete(key=record.path)
+    return Put(key=record.path, value=record.value.encode())
+
+
+ROWS = (Row(KvRecord, SeenApart(RecordReader), apply),)

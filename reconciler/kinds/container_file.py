@@ -1,4 +1,4 @@
-"""The files that an engine mounts into a container, and notes of what it had written there before us.
+"""The files that an engine mounts into a container: our text in there, and notes of what the engine had written before.
 
 A file is written in place, as the engine does it: the container sees that very inode.
 """
@@ -16,7 +16,12 @@ from typing import Final
 from msgspec import Struct
 
 from reconciler.errors import NameConflict, kernel_errors
+from reconciler.kinds.row import Row, SeenApart, one_by_one
+from reconciler.kinds.world import World
 from reconciler.model.identifiers import NsRef
+from reconciler.model.objects import ContainerFile, Seen
+from reconciler.model.observed import Keyed, keyed
+from reconciler.model.plan import Operation
 from reconciler.records.document import Misfit, json_value
 from reconciler.records.file import content
 
@@ -122,3 +127,51 @@ def _entries(folder: Path) -> list[str]:
         return sorted(os.listdir(folder))
     except OSError:
         return []
+
+
+def observe(run_dir: Path) -> Keyed:
+    """Return the engines' files that we wrote to."""
+    return keyed(_files(run_dir))
+
+
+def _files(run_dir: Path) -> Iterator[Seen]:
+    for attachment, name, note in noted(run_dir):
+        content = content_of(note.path) or ""
+        file = ContainerFile(attachment=attachment, name=name, path=note.path, content=content, process=note.process)
+        yield Seen(file, is_ours=True)
+
+
+def _carry_out(operation: Operation, world: World) -> None:
+    before, after = operation.before, operation.after
+    assert after is None or isinstance(after, ContainerFile)
+    if isinstance(before, ContainerFile) and (after is None or after.path != before.path):
+        _put_back(before, world.settings.run_dir)
+    if after is not None:
+        _deliver(after, world.settings.run_dir)
+
+
+def _deliver(file: ContainerFile, run_dir: Path) -> None:
+    """Note what the engine wrote when the container started, then write. Podman does not write anew for each start."""
+    present = content_of(file.path) or ""
+    note = read_note(run_dir, file.attachment, file.name)
+    before, ours = present, [file.content]
+    if note is not None and note.path == file.path:
+        ours.append(note.ours[0])
+        if note.process == file.process or note.is_ours(present):
+            before = note.before
+    note = Note(path=file.path, process=file.process, before=before, ours=tuple(ours))
+    write_note(run_dir, file.attachment, file.name, note)
+    overwrite(file.path, file.content)
+
+
+def _put_back(file: ContainerFile, run_dir: Path) -> None:
+    """What is not our text any more is left, as when the engine wrote it anew."""
+    note = read_note(run_dir, file.attachment, file.name)
+    present = None if note is None else content_of(note.path)
+    if note is not None and present is not None and note.is_ours(present):
+        overwrite(note.path, note.before)
+    remove_note(run_dir, file.attachment, file.name)
+
+
+apply = one_by_one(_carry_out)
+ROWS = (Row(ContainerFile, SeenApart(observe), apply),)

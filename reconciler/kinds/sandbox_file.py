@@ -1,15 +1,25 @@
-"""The files of sandboxes below the run folder, and the links to them from where ip-netns(8) looks."""
+"""The files of sandboxes below the run folder, and the links to them from where ip-netns(8) looks.
+
+Where they are written no link is followed below the two folders: every step is taken from an open folder, by name.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
+from reconciler.errors import NameConflict, kernel_error
 from reconciler.incremental import Table, Union
+from reconciler.kinds.row import Row, SeenApart, one_by_one
+from reconciler.kinds.world import World
 from reconciler.model.objects import Key, SandboxFile, Seen
 from reconciler.model.observed import Keyed
+from reconciler.model.plan import Operation
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind
 from reconciler.sandbox.compile import ENVIRONMENT
 from reconciler.settings import Settings
@@ -17,6 +27,8 @@ from reconciler.settings import Settings
 LINKED_NAMES = ("hosts", "resolv.conf")
 NAMES = (*LINKED_NAMES, ENVIRONMENT)
 _FILE_MAX = 1 << 20
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 _Place = tuple[str, str]
 """Attachment and file name."""
@@ -160,3 +172,128 @@ def _content(path: str) -> str | None:
         return ""
     finally:
         os.close(fd)
+
+
+def _carry_out(operation: Operation, world: World) -> None:
+    before, after = operation.before, operation.after
+    assert before is None or isinstance(before, SandboxFile)
+    try:
+        if isinstance(after, SandboxFile):
+            _write(before, after, world.settings)
+        elif before is not None:
+            _delete(before, world.settings)
+    except OSError as cause:
+        detail = f"{cause.filename}: {cause.strerror}"
+        raise kernel_error(cause.errno or errno.EIO, operation.describe(), detail) from cause
+
+
+def _write(before: SandboxFile | None, after: SandboxFile, settings: Settings) -> None:
+    if before is None or before.content != after.content:
+        with _made_folder(settings.run_dir / "sandboxes", after.attachment) as folder:
+            _put(folder, after.name, after.content.encode())
+    if before is not None and before.netns_name and before.netns_name != after.netns_name:
+        _unlink_from(settings, before)
+    if after.netns_name:
+        with _made_folder(settings.netns_etc_dir, after.netns_name) as folder:
+            _link(folder, after, settings)
+
+
+def _put(folder: int, name: str, content: bytes) -> None:
+    """Write in place: running processes may have this very file mounted over theirs, as the engine does it.
+
+    Written before it is cut, so that a reader finds neither less than the shorter nor nothing at all.
+    """
+    fd = os.open(name, _WRITE, 0o644, dir_fd=folder)
+    try:
+        os.pwrite(fd, content, 0)
+        os.ftruncate(fd, len(content))
+        os.fchmod(fd, 0o644)
+    finally:
+        os.close(fd)
+
+
+def _link(folder: int, file: SandboxFile, settings: Settings) -> None:
+    target = _target(file, settings)
+    try:
+        os.symlink(target, file.name, dir_fd=folder)
+    except FileExistsError as cause:
+        if _read_link(folder, file.name) != target:
+            path = settings.netns_etc_dir / file.netns_name / file.name
+            raise NameConflict(f"{path} is in the way and not ours; remove it") from cause
+
+
+def _delete(file: SandboxFile, settings: Settings) -> None:
+    if file.netns_name:
+        _unlink_from(settings, file)
+    with _folder(settings.run_dir / "sandboxes", file.attachment) as folder:
+        if folder is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file.name, dir_fd=folder)
+    _remove_if_empty(settings.run_dir / "sandboxes" / file.attachment)
+
+
+def _unlink_from(settings: Settings, file: SandboxFile) -> None:
+    """Take our link away, and its folder when nothing else is in it."""
+    with _folder(settings.netns_etc_dir, file.netns_name) as folder:
+        if folder is None or _read_link(folder, file.name) != _target(file, settings):
+            return
+        os.unlink(file.name, dir_fd=folder)
+    _remove_if_empty(settings.netns_etc_dir / file.netns_name)
+
+
+def _target(file: SandboxFile, settings: Settings) -> str:
+    return str(settings.run_dir / "sandboxes" / file.attachment / file.name)
+
+
+def _read_link(folder: int, name: str) -> str | None:
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except OSError:
+        return None
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+@contextlib.contextmanager
+def _made_folder(parent: Path, name: str) -> Iterator[int]:
+    """Open `parent`/`name`, made when it is not there. Raises OSError, as when it is a link or no folder."""
+    parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    above = os.open(parent, _FOLDER)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o755, dir_fd=above)
+        folder = os.open(name, _FOLDER, dir_fd=above)
+    finally:
+        os.close(above)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def _folder(parent: Path, name: str) -> Iterator[int | None]:
+    """Open `parent`/`name`; None when it is not there. Raises OSError, as when it is a link or no folder."""
+    try:
+        above = os.open(parent, _FOLDER)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        folder = os.open(name, _FOLDER, dir_fd=above)
+    except FileNotFoundError:
+        yield None
+        return
+    finally:
+        os.close(above)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+apply = one_by_one(_carry_out)
+ROWS = (Row(SandboxFile, SeenApart(SandboxFiles), apply),)

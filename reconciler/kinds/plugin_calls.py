@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from msgspec import Struct
@@ -19,9 +19,11 @@ from msgspec.structs import replace
 from reconciler.errors import PluginError, PluginRefused, PluginUnavailable, ReconcilerError
 from reconciler.kernel.netns import Namespaces
 from reconciler.kinds.plugin_link import host_link
+from reconciler.kinds.row import one_by_one
+from reconciler.kinds.world import World
 from reconciler.kv.protocol import KvStore
 from reconciler.model.objects import PluginCall, PluginEndpoint, PluginNetwork, PluginNode, PluginPorts, PluginScope
-from reconciler.model.plan import Action, Operation, Outcome
+from reconciler.model.plan import Action, Operation
 from reconciler.model.plugins import PLUGIN_RECORDS, JoinAnswer, Scope, StaticRoute
 from reconciler.plugin.client import Interface, NotImplementedByPlugin, Plugins
 from reconciler.plugin.messages import (
@@ -43,25 +45,17 @@ _INFO_MAX = 4096
 Arguments = Mapping[str, object]
 
 
-def apply_plugins(
-    operations: Sequence[Operation], plugins: Plugins, kv: KvStore, namespaces: Namespaces
-) -> list[Outcome]:
-    """Carry out operations on what plugins are told; one outcome each, in the same order; never raises for one of them."""
-    caller = _Caller(plugins=plugins, kv=kv, namespaces=namespaces)
-    return [Outcome(operation=operation, error=_error_of(operation, caller)) for operation in operations]
-
-
-def _error_of(operation: Operation, caller: _Caller) -> ReconcilerError | None:
+def _carry_out(operation: Operation, world: World) -> None:
     told = operation.object
     assert isinstance(told, (PluginScope, PluginNetwork, PluginEndpoint, PluginPorts, PluginNode))
-    try:
-        if operation.action is Action.DELETE:
-            caller.delete(told)
-        else:
-            caller.create(told)
-    except ReconcilerError as error:
-        return error
-    return None
+    caller = _Caller(plugins=world.plugins(), kv=world.kv, namespaces=world.namespaces)
+    if operation.action is Action.DELETE:
+        caller.delete(told)
+    else:
+        caller.create(told)
+
+
+apply = one_by_one(_carry_out)
 
 
 class _Caller(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ is known; of a pool asked for at that very moment only the plugin knows.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import ip_address, ip_interface
 from typing import Final
@@ -16,9 +16,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from reconciler.errors import PluginError, PluginUnavailable, ReconcilerError
+from reconciler.kinds.row import one_by_one
+from reconciler.kinds.world import World
 from reconciler.kv.protocol import KvStore
 from reconciler.model.objects import IPAddress, IPInterface, PluginAddress, PluginLease, PluginPool
-from reconciler.model.plan import Action, Operation, Outcome
+from reconciler.model.plan import Action, Operation
 from reconciler.model.plugins import PoolLease
 from reconciler.plugin.client import Interface, Plugins
 from reconciler.plugin.messages import AddressSpacesReply, PluginReply, RequestAddressReply, RequestPoolReply
@@ -29,29 +31,21 @@ _MAC: Final = "com.docker.network.endpoint.macaddress"
 _REQUEST_TYPE: Final = "RequestAddressType"
 
 
-def apply_ipam_plugins(operations: Sequence[Operation], plugins: Plugins, kv: KvStore) -> list[Outcome]:
-    """Carry out operations on PluginPool and PluginAddress; one outcome each, in the same order; never raises for one of them.
-
-    An update asks a plugin that was started anew again for what it gave before.
-    """
-    clerk = _Clerk(plugins=plugins, kv=kv)
-    return [Outcome(operation=operation, error=_error_of(operation, clerk)) for operation in operations]
-
-
-def _error_of(operation: Operation, clerk: _Clerk) -> ReconcilerError | None:
+def _carry_out(operation: Operation, world: World) -> None:
+    """An update asks a plugin that was started anew again for what it gave before."""
     asked = operation.object
     assert isinstance(asked, (PluginPool, PluginAddress))
-    try:
-        match operation.action:
-            case Action.CREATE:
-                clerk.take(asked)
-            case Action.UPDATE:
-                clerk.take_again(asked)
-            case Action.DELETE:
-                clerk.give_back(asked)
-    except ReconcilerError as error:
-        return error
-    return None
+    clerk = _Clerk(plugins=world.plugins(), kv=world.kv)
+    match operation.action:
+        case Action.CREATE:
+            clerk.take(asked)
+        case Action.UPDATE:
+            clerk.take_again(asked)
+        case Action.DELETE:
+            clerk.give_back(asked)
+
+
+apply = one_by_one(_carry_out)
 
 
 class _Clerk(Struct, frozen=True, kw_only=True):
