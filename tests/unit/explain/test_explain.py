@@ -110,14 +110,22 @@ def test_what_the_specs_keep_apart_is_told_with_its_line(
 
 
 @pytest.mark.parametrize(
-    ("attachments", "target", "cause", "at"),
+    ("attachments", "target", "cause", "at", "mended"),
     [
-        pytest.param("x: {networks: {front: {ipv4_address: 10.9.0.5}}}", "x", "10.9.0.5", "x:", id="wrong subnet"),
+        pytest.param(
+            "x: {networks: {front: {ipv4_address: 10.9.0.5}}}",
+            "x",
+            "10.9.0.5",
+            "x:",
+            "attachments.x.networks.front.ipv4_address: 10.9.0.5 -> not set",
+            id="wrong subnet",
+        ),
         pytest.param(
             "x: {networks: {front: {ipv4_address: 172.30.1.7}}}\n  y: {networks: {front: {ipv4_address: 172.30.1.7}}}",
             "y",
             "Address already in use: 172.30.1.7",
             "y:",
+            "attachments.y.networks.front.ipv4_address: 172.30.1.7 -> not set",
             id="address conflict",
         ),
         pytest.param(
@@ -125,20 +133,29 @@ def test_what_the_specs_keep_apart_is_told_with_its_line(
             "y:80",
             "Bind for 0.0.0.0:80 failed: port is already allocated",
             "y:",
+            "attachments.y.ports: 80:80 -> 80",
             id="port taken",
         ),
-        pytest.param("x: {networks: [frunt]}", "x", "network 'frunt' not found", "x:", id="no such network"),
+        pytest.param(
+            "x: {networks: [frunt]}",
+            "x",
+            "network 'frunt' not found",
+            "x:",
+            "attachments.x.networks: add front",
+            id="no network",
+        ),
         pytest.param(
             "x: {networks: [tiny]}\n  y: {networks: [tiny]}\n  z: {networks: [tiny]}",
             "z",
             "no available IPv4 addresses",
             "z:",
+            "",
             id="network is full",
         ),
     ],
 )
 def test_who_is_on_no_host_is_told_of_by_what_is_wrong_with_it(
-    tmp_path: Path, attachments: str, target: str, cause: str, at: str
+    tmp_path: Path, attachments: str, target: str, cause: str, at: str, mended: str
 ) -> None:
     text = (
         "networks:\n  front: {ipam: {config: [{subnet: 172.30.1.0/24}]}}\n  tiny: {ipam: {config: [{subnet: 172.30.8.0/29, "
@@ -149,6 +166,37 @@ def test_who_is_on_no_host_is_told_of_by_what_is_wrong_with_it(
 
     assert told.verdict is Verdict.NO
     assert any(cause in each and f"({line(at, text)})" in each for each in because(told)), because(told)
+    assert "; ".join(change.text for change in told.changes) == mended
+
+
+@pytest.mark.parametrize(
+    ("client", "target", "change"),
+    [
+        ("a", "b", "networks.apart.driver_opts.com.docker.network.bridge.enable_icc: false -> true"),
+        ("web", "db", "attachments.web.networks: add back"),
+        ("web", "database", "attachments.web.networks: add back"),
+        ("db", "outside", "attachments.db.networks: add front"),
+        ("lost", "outside", "networks.astray.ipam.config.aux_addresses.DefaultGatewayIPv4: 172.30.5.9 -> not set"),
+        ("outside", "web:81", "attachments.web.ports: 127.0.0.1:8081:81 -> 8081:81"),
+        ("outside", "web:90", "attachments.web.ports: add 90:90"),
+        ("outside", "app:8080", "attachments.app.ports: add 8080"),
+        ("outside", "dns:53/udp", "attachments.dns.ports: add 53:53/udp"),
+        ("outside", "key:1", "attachments.key.ports: add 1:1; networks.vault.internal: true -> false"),
+        ("host", "one", "attachments.one.networks: add front"),
+        ("s1", "s2", "networks.sealed.driver_opts.macvlan_mode: private -> bridge"),
+        ("here", "db", "attachments.here.networks: add back"),
+        ("web", "there", "attachments.web.networks: add shared"),
+        ("plain", "db", "attachments.plain.networks: add bridge, back"),
+        ("outside", "web:8080", ""),
+        ("web", "172.30.1.99", ""),
+    ],
+)
+def test_the_shortest_change_that_makes_it_a_yes_was_tried(
+    specs: Declared, client: str, target: str, change: str
+) -> None:
+    told = explain(specs, client, target)
+
+    assert "; ".join(each.text for each in told.changes) == change
 
 
 def test_what_a_plugin_or_another_declares_is_not_known(tmp_path: Path) -> None:
