@@ -16,54 +16,40 @@ from reconciler.model.kinds.address import Address as Address
 from reconciler.model.kinds.base import Key as Key
 from reconciler.model.kinds.base import Plain as Plain
 from reconciler.model.kinds.bridge import Bridge as Bridge
+from reconciler.model.kinds.bridge import DeadEnd as DeadEnd
 from reconciler.model.kinds.cluster_record import ClusterRecord as ClusterRecord
 from reconciler.model.kinds.container_file import ContainerFile as ContainerFile
-from reconciler.model.kinds.dead_end import DeadEnd as DeadEnd
-from reconciler.model.kinds.fdb_entry import FdbEntry as FdbEntry
-from reconciler.model.kinds.firewall_element import FirewallElement as FirewallElement
-from reconciler.model.kinds.firewall_rules import FirewallRules as FirewallRules
-from reconciler.model.kinds.ipvlan import Ipvlan as Ipvlan
+from reconciler.model.kinds.firewall import FirewallElement as FirewallElement
+from reconciler.model.kinds.firewall import FirewallRules as FirewallRules
 from reconciler.model.kinds.kv_record import KvRecord as KvRecord
 from reconciler.model.kinds.link_up import LinkUp as LinkUp
-from reconciler.model.kinds.macvlan import Macvlan as Macvlan
 from reconciler.model.kinds.name_tables import NameTables as NameTables
 from reconciler.model.kinds.namespace import Namespace as Namespace
-from reconciler.model.kinds.neighbour import Neighbour as Neighbour
-from reconciler.model.kinds.plugin_address import PluginAddress as PluginAddress
-from reconciler.model.kinds.plugin_endpoint import PluginEndpoint as PluginEndpoint
+from reconciler.model.kinds.neighbours import FdbEntry as FdbEntry
+from reconciler.model.kinds.neighbours import Neighbour as Neighbour
 from reconciler.model.kinds.plugin_link import PluginLink as PluginLink
-from reconciler.model.kinds.plugin_network import PluginNetwork as PluginNetwork
-from reconciler.model.kinds.plugin_node import PluginNode as PluginNode
-from reconciler.model.kinds.plugin_pool import PluginPool as PluginPool
-from reconciler.model.kinds.plugin_ports import PluginPorts as PluginPorts
-from reconciler.model.kinds.plugin_scope import PluginScope as PluginScope
+from reconciler.model.kinds.plugins import PluginAddress as PluginAddress
+from reconciler.model.kinds.plugins import PluginEndpoint as PluginEndpoint
+from reconciler.model.kinds.plugins import PluginNetwork as PluginNetwork
+from reconciler.model.kinds.plugins import PluginNode as PluginNode
+from reconciler.model.kinds.plugins import PluginPool as PluginPool
+from reconciler.model.kinds.plugins import PluginPorts as PluginPorts
+from reconciler.model.kinds.plugins import PluginScope as PluginScope
 from reconciler.model.kinds.route import Route as Route
 from reconciler.model.kinds.sandbox_file import SandboxFile as SandboxFile
+from reconciler.model.kinds.sublinks import Ipvlan as Ipvlan
+from reconciler.model.kinds.sublinks import Macvlan as Macvlan
 from reconciler.model.kinds.sysctl import Sysctl as Sysctl
 from reconciler.model.kinds.veth_pair import VethPair as VethPair
 from reconciler.model.kinds.vlan import Vlan as Vlan
 from reconciler.model.kinds.vxlan import Vxlan as Vxlan
-from reconciler.model.units import (
-    CLUSTER_UNIT as CLUSTER_UNIT,
-)
-from reconciler.model.units import (
-    HOST_UNIT as HOST_UNIT,
-)
-from reconciler.model.units import (
-    NAMES_UNIT as NAMES_UNIT,
-)
-from reconciler.model.units import (
-    SERVICES as SERVICES,
-)
-from reconciler.model.units import (
-    STATUS_UNIT as STATUS_UNIT,
-)
-from reconciler.model.units import (
-    Unit as Unit,
-)
-from reconciler.model.units import (
-    nodes_unit as nodes_unit,
-)
+from reconciler.model.units import CLUSTER_UNIT as CLUSTER_UNIT
+from reconciler.model.units import HOST_UNIT as HOST_UNIT
+from reconciler.model.units import NAMES_UNIT as NAMES_UNIT
+from reconciler.model.units import SERVICES as SERVICES
+from reconciler.model.units import STATUS_UNIT as STATUS_UNIT
+from reconciler.model.units import Unit as Unit
+from reconciler.model.units import nodes_unit as nodes_unit
 
 Object = (
     Namespace

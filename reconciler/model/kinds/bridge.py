@@ -1,4 +1,4 @@
-"""A bridge device that is up."""
+"""Bridges: those of networks, and those that lead nowhere, for macvlan and ipvlan links to sit on."""
 
 from __future__ import annotations
 
@@ -30,3 +30,23 @@ class Bridge(OfLink, frozen=True, kw_only=True):
 
     def describe(self) -> str:
         return f"bridge {self.ifname} (mtu {self.mtu}){where(self.ns)}"
+
+
+class DeadEnd(OfLink, frozen=True, kw_only=True):
+    """A link of ours on the host that leads nowhere, for macvlan and ipvlan links to sit on: a bridge without ports or addresses.
+
+    Its MAC address is left to the kernel: a bridge without ports that was given one has no carrier (br_port_state_selection),
+    nor have the links on it. has_ipv6: as for `Bridge`.
+    """
+
+    kind: ClassVar[str] = "DeadEnd"
+    traits: ClassVar[Traits] = made_link(20, "bridge", these("has_carrier"), these("is_up"), is_endpoint_link=False)
+    ns: NsRef
+    ifname: str
+    mtu: int
+    has_carrier: bool = True
+    has_ipv6: bool = False
+    is_up: bool = True
+
+    def describe(self) -> str:
+        return f"dead end {self.ifname} (mtu {self.mtu}){where(self.ns)}"

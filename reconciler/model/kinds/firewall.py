@@ -1,4 +1,4 @@
-"""One element of an owned set or map. element: its parts as nft prints them; value: the map's right side, "" in a set."""
+"""Our nft tables, and what is in them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import ClassVar
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.kinds.base import (
     FELT_LIVE,
+    UNFELT,
     Key,
     OfFirewall,
     Owners,
@@ -16,10 +17,34 @@ from reconciler.model.kinds.base import (
     in_firewall,
     where,
 )
-from reconciler.model.units import Unit
+from reconciler.model.units import HOST_UNIT, Unit
 
 PUBLISHING_SETS = ("published",)
 """How the names of sets begin whose elements lead traffic in: filled when everything behind them stands, emptied before it goes."""
+
+
+class FirewallRules(OfFirewall, frozen=True, kw_only=True):
+    """One owned nft table with its constant chains, sets and maps. digest: of the text that `firewall.ruleset` gives.
+
+    ns: the host, or the namespace of an overlay network.
+    """
+
+    kind: ClassVar[str] = "FirewallRules"
+    traits: ClassVar[Traits] = in_firewall(UNFELT, is_exclusive=True)
+    ns: NsRef = HOST
+    family: str
+    table: str
+    digest: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.ns, self.family, self.table)
+
+    def describe(self) -> str:
+        return f"nft table {self.family} {self.table} ({self.digest}){where(self.ns)}"
+
+    def owner(self, owners: Owners) -> Unit | None:
+        return HOST_UNIT if self.ns == HOST else owners.of_namespace(self.ns)
 
 
 class FirewallElement(OfFirewall, frozen=True, kw_only=True):
