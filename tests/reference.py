@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import click
 
-from reconciler import errors
 from reconciler.cli.manual_page import EXIT_CODES, FILES, metavar
 from reconciler.cli.options import GLOBAL_OPTIONS, GlobalOption
 from reconciler.cli.root import reconcile
 from reconciler.doctor.registry import CHECKS
-from reconciler.status.verdict import REASONS
+from reconciler.status.reasons import (
+    CONDITIONS,
+    MEANINGS,
+    error_meanings,
+    errors_of,
+    is_error_reason,
+    tried_again,
+    without_code,
+)
 from reconciler.watch.journal import What
 from reconciler.watch.metrics import Metrics
 
@@ -31,7 +38,7 @@ SCHEMA: Final = PAGES.parent.parent / "schemas" / "reconciler.schema.json"
 Row = tuple[str, ...]
 
 
-def table(heads: Row, rows: Iterator[Row]) -> str:
+def table(heads: Row, rows: Iterable[Row]) -> str:
     lines = [heads, ("---",) * len(heads), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
@@ -82,37 +89,26 @@ def exit_codes() -> str:
 
 
 def reasons() -> str:
-    """Say what each reason means, from the tree of errors: an error has the first reason of a class that it is one of."""
-    meanings = tree_of_errors()
-    by_reason: dict[str, list[type[errors.ReconcilerError]]] = {}
-    for kind in map(_class, meanings):
-        reason = next((reason for of, reason in REASONS if issubclass(kind, of)), "ApplyFailed")
-        by_reason.setdefault(reason, []).append(kind)
-    return table(
-        ("reason", "exit code", "tried again", "errors that have it"),
-        (_reason(r, k, meanings) for r, k in sorted(by_reason.items())),
-    )
+    """Say what each reason means that an error has, and what to do."""
+    found = sorted(filter(is_error_reason, MEANINGS))
+    return table(("reason", "exit code", "tried again", "errors that have it", "what to do"), map(_reason, found))
 
 
-def _class(name: str) -> type[errors.ReconcilerError]:
-    kind: type[errors.ReconcilerError] = getattr(errors, name)
-    return kind
+def _reason(reason: str) -> Row:
+    kinds = errors_of(reason)
+    codes = ", ".join(map(str, sorted({int(kind.exit_code) for kind in kinds})))
+    texts = "; ".join(f"{kind.__name__}: {without_code(error_meanings()[kind.__name__])}" for kind in kinds)
+    return f"`{reason}`", codes, tried_again(kinds), texts, MEANINGS[reason].advice
 
 
-def _reason(reason: str, kinds: list[type[errors.ReconcilerError]], meanings: Mapping[str, str]) -> Row:
-    codes = sorted({int(kind.exit_code) for kind in kinds})
-    again = {kind.is_retryable for kind in kinds}
-    tried = "by itself" if again == {True} else "no" if again == {False} else "some"
-    texts = "; ".join(
-        f"{kind.__name__}: {re.sub(r' [(]exit [0-9]+[)]$', '', meanings[kind.__name__])}" for kind in kinds
-    )
-    return f"`{reason}`", ", ".join(map(str, codes)), tried, texts
+def other_reasons() -> str:
+    """Say what the reasons mean that no error has."""
+    found = [(reason, meaning) for reason, meaning in MEANINGS.items() if not is_error_reason(reason)]
+    return table(("reason", "says", "what to do"), ((f"`{reason}`", *meaning) for reason, meaning in found))
 
 
-def tree_of_errors() -> dict[str, str]:
-    """Return what the docstring of `reconciler.errors` says of each class, but of the root, which is none by itself."""
-    lines = re.findall(r"^ {6,}([A-Z]\w+) +(\S.*)$", errors.__doc__ or "", flags=re.MULTILINE)
-    return dict(lines)
+def conditions() -> str:
+    return table(("condition", "says", "what to do"), ((f"`{kind}`", *meaning) for kind, meaning in CONDITIONS.items()))
 
 
 def metrics() -> str:
@@ -203,11 +199,13 @@ def checks() -> str:
 REGIONS: Final[Mapping[str, Callable[[], str]]] = {
     "checks": checks,
     "commands": commands,
+    "conditions": conditions,
     "events": events,
     "exit codes": exit_codes,
     "files": files,
     "global options": global_options,
     "metrics": metrics,
+    "other reasons": other_reasons,
     "reasons": reasons,
     "specs": specs,
 }

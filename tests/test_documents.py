@@ -14,6 +14,8 @@ from reconciler.cli import main
 from reconciler.cli.manual_page import FILES
 from reconciler.cli.root import reconcile
 from reconciler.errors import ExitCode, ReconcilerError
+from reconciler.status.reasons import MEANINGS, error_meanings
+from reconciler.status.verdict import REASONS
 from tests import reference
 from tests.test_layers import LAYERS
 
@@ -112,7 +114,11 @@ def test_every_error_has_a_meaning() -> None:
         kind.__name__ for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ReconcilerError)
     }
 
-    assert set(reference.tree_of_errors()) == kinds - {"ReconcilerError"}
+    assert set(error_meanings()) == kinds - {"ReconcilerError"}
+
+
+def test_every_reason_of_an_error_has_a_meaning() -> None:
+    assert {reason for _, reason in REASONS} <= MEANINGS.keys()
 
 
 def test_reasons_that_no_error_has_are_told_too() -> None:

@@ -35,8 +35,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("sandbox_exec",),
     ("probe",),
-    ("watch", "trial", "comparison", "snapshots", "doctor", "importing", "explain"),
-    ("drawing",),
+    ("watch", "trial", "comparison", "snapshots", "doctor", "importing"),
+    ("drawing", "explain"),
     ("cli",),
     ("__main__",),
 )

@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from reconciler.cli.invoked import begin
+from reconciler.cli.names import names_of
 from reconciler.cli.options import global_options
 from reconciler.cli.terminal import show
 from reconciler.errors import ConfigError, ExitCode
 
+if TYPE_CHECKING:
+    from reconciler.settings import Settings
+
 _FORMATS: Final = ("text", "json")
+_DRIFT: Final = "drift"
 
 
 @click.command()
 @global_options()
-@click.argument("subject", metavar="ATTACHMENT")
-@click.option("--to", "target", metavar="OTHER[:PORT[/udp]]|outside|host", required=True, help="Whom it shall reach.")
+@click.argument("subject", metavar="ATTACHMENT|REASON|drift", shell_complete=names_of("attachments"))
+@click.argument("network", metavar="[NETWORK]", required=False, shell_complete=names_of("networks"))
+@click.option("--to", "target", metavar="OTHER[:PORT[/udp]]|outside|host", help="Whom it shall reach.")
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="text", show_default=True, help="Form.")
 @click.pass_context
-def explain(context: click.Context, *, subject: str, target: str, format_: str) -> ExitCode:
+def explain(context: click.Context, *, subject: str, network: str | None, target: str | None, format_: str) -> ExitCode:
     """Explain why an attachment reaches another or does not, with the lines of the specs.
 
     ATTACHMENT may be `host` or `outside` too. OTHER is an attachment, a name that one answers to, or an address. Exit code 5 when
     it does not, or when that is not known.
+
+    Without `--to`: what a reason or condition of `reconcile status` means and what to do about it, as `explain Stalled`; or, with
+    `drift NETWORK`, what was put right there.
     """
+    settings, is_json = begin(context).settings, format_ == "json"
+    if network is not None:
+        if subject != _DRIFT or target is not None:
+            raise click.UsageError("a second name goes with `drift`: reconcile explain drift NETWORK")
+        return _explain_drift(settings, network, is_json=is_json)
+    if target is not None:
+        return _explain_reach(settings, subject, target, is_json=is_json)
+    return _explain_word(settings, subject, is_json=is_json)
+
+
+def _explain_reach(settings: Settings, client: str, target: str, *, is_json: bool) -> ExitCode:
     from reconciler.explain.declared import declared
     from reconciler.explain.explain import explain as explained
     from reconciler.explain.values import Verdict
 
-    settings = begin(context).settings
     try:
-        told = explained(declared(settings), subject, target)
+        told = explained(declared(settings), client, target)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
-    if format_ == "json":
+    if is_json:
         from reconciler.cli.explain_json import explanation_json
 
         show(explanation_json(told))
@@ -44,3 +63,37 @@ def explain(context: click.Context, *, subject: str, target: str, format_: str) 
 
         show(explanation_text(told))
     return ExitCode.OK if told.verdict is Verdict.YES else ExitCode.UNREACHED
+
+
+def _explain_word(settings: Settings, text: str, *, is_json: bool) -> ExitCode:
+    from reconciler.cli.explain_status import word_json, word_text
+    from reconciler.explain.status_words import find_word, similar_word, word_meaning
+    from reconciler.status.write import read_summary
+
+    word = find_word(text)
+    if word is None:
+        near = similar_word(text)
+        hint = f" Did you mean `{near}`?" if near else ""
+        raise click.UsageError(f"{text!r} is no reason or condition; of an attachment say --to whom.{hint}")
+    told = word_meaning(word, read_summary(settings.status_dir))
+    show(word_json(told) if is_json else word_text(told))
+    return ExitCode.OK
+
+
+def _explain_drift(settings: Settings, network: str, *, is_json: bool) -> ExitCode:
+    from itertools import chain
+
+    from reconciler.cli.explain_status import drift_json, drift_text
+    from reconciler.explain.drift import drift_of
+    from reconciler.status.write import read_summary
+    from reconciler.watch.journal_reader import EventFiles
+
+    files = EventFiles(settings.state_dir)
+    try:
+        told = drift_of(network, read_summary(settings.status_dir), chain(files.earlier(), files.new()))
+    finally:
+        files.close()
+    if not told.is_known:
+        raise ConfigError(f"network {network!r}: neither the last pass nor an event of this host tells of it")
+    show(drift_json(told) if is_json else drift_text(told))
+    return ExitCode.OK

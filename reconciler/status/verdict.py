@@ -98,6 +98,11 @@ class Unsettled(Struct, frozen=True, kw_only=True):
         return self.exit_code is ExitCode.OK
 
 
+def reason_of(kind: type[ReconcilerError]) -> str:
+    """Return the reason of an error: the first of a class that it is one of."""
+    return next((reason for of, reason in REASONS if issubclass(kind, of)), "ApplyFailed")
+
+
 def unsettled(report: Report) -> tuple[Unsettled, ...]:
     """Return what an applied pass could not bring about, by the last look at the host; nothing is the proof that all is as desired.
 
@@ -135,7 +140,7 @@ def _problems(report: Report, plan: Plan) -> tuple[Unsettled, ...]:
 def _from_error(unit: Unit, error: ReconcilerError) -> Unsettled:
     return Unsettled(
         unit=unit,
-        reason=next((reason for kind, reason in REASONS if isinstance(error, kind)), "ApplyFailed"),
+        reason=reason_of(type(error)),
         message=without(str(error), *unit.names()),  # whoever shows it names the unit
         is_retryable=error.is_retryable,
         exit_code=error.exit_code,
