@@ -6,10 +6,11 @@ from functools import cached_property
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.backends import Backends
 from reconciler.decide import Decision
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ReconcilerError, SpecError
 from reconciler.facts import Facts
 from reconciler.kinds.view import NamespaceView
 from reconciler.model.desired import DesiredNetwork
@@ -41,8 +42,8 @@ class Place(Struct, kw_only=True, dict=True):
         """The specs; nothing where their folder cannot be looked through, with the fault."""
         try:
             return load(self.settings)
-        except ReconcilerError:
-            return NOTHING
+        except SpecError as fault:
+            return replace(NOTHING, faults=(fault,))
 
     @cached_property
     def _looked(self) -> Look | ReconcilerError:

@@ -8,9 +8,25 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from reconciler.doctor import firewall, kernel, rights, sysctls
+from reconciler.doctor import (
+    firewall,
+    kernel,
+    limits,
+    managers,
+    mtu,
+    names,
+    owners,
+    pools,
+    resolver,
+    rights,
+    specs,
+    state,
+    store,
+    sysctls,
+)
 from reconciler.doctor.finding import Finding, Severity, warning
 from reconciler.doctor.place import Place
+from reconciler.doctor.typed import typed
 from reconciler.errors import ReconcilerError
 from reconciler.status.json_text import Json
 
@@ -30,8 +46,18 @@ class Check(NamedTuple):
 CHECKS: Final = (
     Check("rights", rights.examine),
     Check("kernel", kernel.examine),
+    Check("state", state.examine),
+    Check("owners", owners.examine),
+    Check("specs", specs.examine),
     Check("sysctls", sysctls.examine),
     Check("firewall", firewall.examine),
+    Check("managers", managers.examine),
+    Check("pools", pools.examine),
+    Check("mtu", mtu.examine),
+    Check("resolver", resolver.examine),
+    Check("names", names.examine),
+    Check("limits", limits.examine),
+    Check("store", store.examine),
 )
 
 _ORDER: Final = tuple(Severity)
@@ -45,7 +71,7 @@ def findings(place: Place) -> tuple[Finding, ...]:
 
 def rights_alone() -> tuple[Finding, ...]:
     """Return what is to be said where nothing else can be looked at."""
-    return tuple(replace(each, check=CHECKS[0].name) for each in rights.judge(rights.read(), rights.typed()))
+    return tuple(replace(each, check=CHECKS[0].name) for each in rights.judge(rights.read(), typed()))
 
 
 def _made(check: Check, place: Place) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ from msgspec import Struct
 
 from reconciler.doctor.finding import Finding, command, error, note, warning
 from reconciler.doctor.place import Place
+from reconciler.doctor.typed import typed
 from reconciler.records.file import content
 
 NEEDED: Final = {12: "CAP_NET_ADMIN", 21: "CAP_SYS_ADMIN"}
@@ -35,12 +35,6 @@ class Rights(Struct, frozen=True, kw_only=True):
 def examine(place: Place) -> Iterator[Finding]:
     del place
     return judge(read(), typed())
-
-
-def typed() -> list[str]:
-    """Return the command line as it was typed."""
-    program, *arguments = sys.argv
-    return [*([sys.executable, "-m", "reconciler"] if program.endswith("__main__.py") else [program]), *arguments]
 
 
 def read(process: Path = Path("/proc/thread-self")) -> Rights:

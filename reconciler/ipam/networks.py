@@ -23,7 +23,7 @@ from reconciler.model.wanted import NetworkWanted
 
 """Drivers of networks without pools and devices."""
 
-_VXLAN_OVERHEAD: Final = {4: 50, 6: 70}
+VXLAN_OVERHEAD: Final = {4: 50, 6: 70}
 """Outer IP 20 or 40, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348, section 5), by the underlay's family."""
 
 _ETHERNET_MTU: Final = 1500
@@ -206,4 +206,4 @@ def _overlay_mtu(network: NetworkWanted, host: HostFacts) -> int:
     """Return what a packet between hosts has room for: the declared MTU is theirs, else that of the link to the others."""
     declared = network.overlay.underlay_mtu if network.overlay else None
     underlay = declared or host.underlay_mtu or min(_ETHERNET_MTU, host.uplink_mtu or _ETHERNET_MTU)
-    return underlay - _VXLAN_OVERHEAD[host.vtep.version if host.vtep else 4]
+    return underlay - VXLAN_OVERHEAD[host.vtep.version if host.vtep else 4]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +84,81 @@ table inet theirs {
   }
 }
 """
+
+
+def test_what_others_took_from_a_host_is_named_and_given_back_by_the_printed_command(
+    machine: Machine, reconcile: Reconcile, uplink: str
+) -> None:
+    """Port 53 of a sandbox, the way to a subnet, room for packets, the cluster's store."""
+    machine.add_namespace("a")
+    holder = subprocess.Popen(["ip", "netns", "exec", "a", sys.executable, "-c", LISTENING], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    try:
+        reconcile.write(web=SPECS)
+        assert "it has no name service" in reconcile().stderr
+        mended(reconcile, machine, "names", "attachment a", f"process {holder.pid} ")
+    finally:
+        holder.kill()
+        holder.communicate()
+
+    machine.run("H", "ip", "route", "add", "172.18.3.0/24", "dev", "uplink0")
+    (found,) = findings(reconcile, 1)
+    assert (found["check"], "172.18.3.0/24 by uplink0" in found["what"]) == ("pools", True)
+    subnet = found["why"].partition(", as ")[2].partition(",")[0]
+    reconcile.write(web=SPECS.replace("web: {}", f"web: {{ipam: {{config: [{{subnet: {subnet}}}]}}}}"))
+    reconcile.ok()
+    assert findings(reconcile, 0) == []
+
+    reconcile.write(web=SPECS.replace("web: {}", "web: {driver_opts: {com.docker.network.driver.mtu: '9000'}}"))
+    machine.run("H", "ip", "route", "delete", "172.18.3.0/24")
+    reconcile.ok()
+    mended(reconcile, machine, "mtu", "web", "uplink0")
+
+    done = reconcile("--cluster-store", "etcd://127.0.0.1:1/x", "doctor", "--format", "json")
+    assert [
+        each["what"].partition(":")[0] for each in json.loads(done.stdout)["findings"] if each["check"] == "store"
+    ] == ["the cluster's store at 127.0.0.1"]
+
+
+LISTENING = """
+import signal, socket
+held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+held.bind(("0.0.0.0", 53))
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+def test_few_inotify_instances_are_named_and_raised_by_the_printed_command(tmp_path: Path) -> None:
+    """The limit is one of a user namespace that ends with the test."""
+    script = f"""
+        echo 0 > /proc/sys/user/max_inotify_instances
+        {doctor_of(tmp_path)} > {tmp_path}/before || true
+        sh -ec "$({sys.executable} -c '{PRINTING}' < {tmp_path}/before)"
+        {doctor_of(tmp_path)} > {tmp_path}/after || true
+    """
+    done = subprocess.run(["unshare", "-Urn", "sh", "-ec", script], capture_output=True, text=True, check=False)
+
+    before, after = (
+        [each["what"] for each in json.loads((tmp_path / name).read_text())["findings"] if each["check"] == "limits"]
+        for name in ("before", "after")
+    )
+    assert before == ["no inotify instance is left (user.max_inotify_instances is 0)"], done.stderr
+    assert after == []
+
+
+PRINTING = """
+import json, sys
+for found in json.load(sys.stdin)["findings"]:
+    if found["check"] == "limits":
+        print(*found["mend"], sep="; ")
+"""
+
+
+def doctor_of(folder: Path) -> str:
+    options = ("--specs", str(folder), "--state-dir", str(folder / "state"), "doctor", "--format", "json")
+    return shlex.join((sys.executable, "-m", "reconciler", *options))
 
 
 def test_without_rights_doctor_says_so_and_changes_nothing(machine: Machine, reconcile: Reconcile) -> None:

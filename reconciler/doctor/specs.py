@@ -1,0 +1,70 @@
+"""Whether the specs can be read, and come to something on this host: pools, addresses, host ports, sandboxes and parents that
+cannot be had, each with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from reconciler.doctor.finding import Finding, command, error, warning
+from reconciler.doctor.place import Place
+from reconciler.doctor.typed import base, typed
+from reconciler.errors import AddressesAwaited, ReconcilerError
+
+_SHOWN_MAX = 20
+
+
+class Specs(Struct, frozen=True, kw_only=True):
+    """faults: of the specs. failures: what cannot be had, and whether it may come by itself. unknown: why nobody can tell."""
+
+    faults: tuple[str, ...] = ()
+    failures: tuple[tuple[str, bool], ...] = ()
+    unknown: str = ""
+
+
+def examine(place: Place) -> Iterator[Finding]:
+    return judge(read(place), base(typed()))
+
+
+def judge(found: Specs, program: list[str]) -> Iterator[Finding]:
+    if found.faults:
+        more = f" (and {len(found.faults) - 1} more)" if len(found.faults) > 1 else ""
+        yield error(
+            f"the specs have faults: {found.faults[0]}{more}",
+            "what can be read is applied, and nothing is removed until they are mended; this lists them:",
+            command(*program, "validate"),
+        )
+    for text, may_come in found.failures[:_SHOWN_MAX]:
+        yield (warning if may_come else error)(text, "it is left as it is, and all else is applied")
+    if len(found.failures) > _SHOWN_MAX:
+        yield error(f"{len(found.failures) - _SHOWN_MAX} more such failures", "`reconcile status` lists them all")
+    if found.unknown:
+        yield error(
+            f"what the specs come to on this host cannot be told: {found.unknown}",
+            "no pass can be made, and checks that depend on it say nothing",
+        )
+
+
+def read(place: Place) -> Specs:
+    decision = place.decision
+    failures = (
+        () if decision is None else (*decision.desired.failures, *(() if place.facts is None else place.facts.failures))
+    )
+    return Specs(
+        faults=tuple(map(str, place.specs.faults)),
+        failures=tuple(
+            (_told(str(unit), failure), failure.is_retryable) for unit, failure in failures if _counts(failure)
+        ),
+        unknown="" if place.failure is None else str(place.failure),
+    )
+
+
+def _counts(failure: ReconcilerError) -> bool:
+    return not isinstance(failure, AddressesAwaited)
+
+
+def _told(unit: str, failure: ReconcilerError) -> str:
+    text = str(failure)
+    return text if text.startswith(unit) else f"{unit}: {text}"
