@@ -30,8 +30,11 @@ class _Source(NamedTuple):
 
 
 SOURCES: Final[dict[str, _Source]] = {
+    "cni": _Source("import_files", "Print specs of CNI's networks: configurations and lists of them."),
     "docker": _Source("import_engines", "Print specs of Docker's networks and the containers on them."),
+    "netavark": _Source("import_files", "Print specs of Podman's networks, as its JSON files have them."),
     "podman": _Source("import_engines", "Print specs of Podman's networks and the containers on them."),
+    "quadlet": _Source("import_files", "Print specs of Podman's quadlet units: networks, containers and pods."),
 }
 
 

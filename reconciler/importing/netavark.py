@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from reconciler.importing.names import renamed, spec_names
 from reconciler.importing.pools import Pool, families, pool_entries
+from reconciler.importing.source_files import SourceFiles, json_objects
 from reconciler.importing.sublinks import ELSEWHERE, NO_PARENT, default_parent_used
 from reconciler.importing.values import Imported, ImportedNetwork, NotCarried
 from reconciler.records.lenient import items_of, mapping_of, text_of, texts_of
@@ -42,6 +43,13 @@ def read_netavark(sources: Sequence[Source], *, parent: str = "") -> Imported:
     return Imported(networks=tuple(found.values()), not_carried=tuple(told))
 
 
+def read_netavark_files(source: SourceFiles, *, parent: str = "") -> Imported:
+    """Read files that hold one network each, or a list of them."""
+    objects, told = json_objects(source.files)
+    found = read_netavark([Source(document=document, file=file) for file, document in objects], parent=parent)
+    return Imported(networks=found.networks, not_carried=(*source.not_carried, *told, *found.not_carried))
+
+
 def network_names(documents: Sequence[Document]) -> Mapping[str, str]:
     """Return what each is called in the specs, by name and id."""
     names = spec_names(text_of(each, "name") for each in documents)
@@ -52,6 +60,7 @@ def _read(sources: Sequence[Source], parent: str) -> tuple[dict[str, ImportedNet
     names = network_names([each.document for each in sources])
     found: dict[str, ImportedNetwork] = {}
     told: list[NotCarried] = []
+    taken: list[Document] = []
     for source in sources:
         name = text_of(source.document, "name")
         where = f"network {name}" + (f" ({source.file})" if source.file else "")
@@ -63,24 +72,23 @@ def _read(sources: Sequence[Source], parent: str) -> tuple[dict[str, ImportedNet
             told.append(
                 NotCarried(where=where, what="the network", why=f"it is there twice: {found[names[name]].source}")
             )
+        elif isinstance(network := imported_network(source.document, names[name], where, parent), NotCarried):
+            told.append(network)
         else:
-            _take(source.document, names[name], where, parent, found, told)
-    told += _open_ones(sources)
+            found[names[name]] = network
+            taken.append(source.document)
+    told += open_networks(taken)
     return found, told
 
 
-def _take(
-    document: Document, name: str, where: str, parent: str, found: dict[str, ImportedNetwork], told: list[NotCarried]
-) -> None:
+def imported_network(document: Document, name: str, where: str, parent: str) -> ImportedNetwork | NotCarried:
+    """Return one network, or why it cannot be had. name: in the specs."""
     why = _refusal(document, parent)
     if why:
-        told.append(NotCarried(where=where, what="the network", why=why))
-        return
-    inner: list[NotCarried] = [*renamed(where, text_of(document, "name"), name)]
-    body = dict(_body(document, parent, where, inner))
-    found[name] = ImportedNetwork(
-        name=name, body=body, source=f"{where}, {_driver(document)} driver", not_carried=tuple(inner)
-    )
+        return NotCarried(where=where, what="the network", why=why)
+    told: list[NotCarried] = [*renamed(where, text_of(document, "name"), name)]
+    body = dict(_body(document, parent, where, told))
+    return ImportedNetwork(name=name, body=body, source=f"{where}, {_driver(document)} driver", not_carried=tuple(told))
 
 
 def _driver(document: Document) -> str:
@@ -95,8 +103,8 @@ def _refusal(document: Document, parent: str) -> str:
         return f"{ELSEWHERE} (ipam driver {ipam['driver']})"
     if driver == "bridge" and options.get("mode") == "unmanaged":
         return f"the bridge {text_of(document, 'network_interface')} is another's: see `reconcile import kernel`"
-    if not items_of(document, "subnets"):
-        return "it has no subnet: declare it with one"
+    if driver in _SUBLINKS and not items_of(document, "subnets"):
+        return ELSEWHERE
     if driver in _SUBLINKS and not (options.get("parent") or text_of(document, "network_interface") or parent):
         return NO_PARENT
     return ""
@@ -112,8 +120,9 @@ def _body(document: Document, parent: str, where: str, told: list[NotCarried]) -
         yield "driver_opts", options
     if document.get("internal") is True:
         yield "internal", True
-    yield from families(pools)
-    yield "ipam", {"config": pool_entries(pools, where, told)}
+    yield from families(pools, is_ipv6=document.get("ipv6_enabled") is True)
+    if pools:
+        yield "ipam", {"config": pool_entries(pools, where, told)}
     labels = texts_of(document, "labels")
     if labels:
         yield "labels", dict(labels)
@@ -163,9 +172,9 @@ def _told(document: Document, where: str) -> Iterator[NotCarried]:
         yield NotCarried(where=where, what=f"name servers {', '.join(servers)}", why=why)
 
 
-def _open_ones(sources: Sequence[Source]) -> Iterator[NotCarried]:
+def open_networks(documents: Sequence[Document]) -> Iterator[NotCarried]:
     """Tell once that Podman's bridges reach each other, which ours do not."""
-    bridges = [each.document for each in sources if _driver(each.document) == "bridge"]
+    bridges = [each for each in documents if _driver(each) == "bridge"]
     names = sorted(
         text_of(each, "name") for each in bridges if texts_of(each, "options").get("isolate") not in _ISOLATED
     )

@@ -13,6 +13,8 @@ from reconciler.model.objects import IPAddress, IPNetwork
 from reconciler.model.subnets import usable, usable_in_range
 
 _ONE_OF_EACH: Final = "a network has one IPv4 and one IPv6 subnet here: declare a second network for it"
+_RESERVED_MAX: Final = 8
+"""Addresses that are reserved one by one, so that a block is what a range was."""
 
 
 class Pool(Struct, frozen=True, kw_only=True):
@@ -39,52 +41,62 @@ def pool_entries(pools: Iterable[Pool], where: str, told: list[NotCarried]) -> l
     return found
 
 
-def families(pools: Iterable[Pool]) -> Iterator[tuple[str, object]]:
-    """Yield the switches of a network that has just these subnets."""
+def families(pools: Iterable[Pool], *, is_ipv6: bool = False) -> Iterator[tuple[str, object]]:
+    """Yield the switches of a network with these subnets. is_ipv6: that it has IPv6 is said as well."""
     versions = {subnet.version for pool in pools if (subnet := _network(pool.subnet)) is not None}
-    if 6 in versions:
+    if is_ipv6 or 6 in versions:
         yield "enable_ipv6", True
-        if 4 not in versions:
+        if versions == {6}:
             yield "enable_ipv4", False
 
 
 def _entry(pool: Pool, subnet: IPNetwork | None, where: str, told: list[NotCarried]) -> Iterator[tuple[str, object]]:
     yield "subnet", pool.subnet if subnet is None else str(subnet)
-    ip_range = "" if subnet is None else _ip_range(pool, subnet, where, told)
-    if ip_range:
-        yield "ip_range", ip_range
+    block, reserved = (None, []) if subnet is None else _ip_range(pool, subnet, where, told)
+    if block is not None:
+        yield "ip_range", str(block)
     if pool.gateway:
         yield "gateway", pool.gateway
+    if reserved:
+        yield "aux_addresses", {f"outside{number}": str(each) for number, each in enumerate(reserved, 1)}
 
 
-def _ip_range(pool: Pool, subnet: IPNetwork, where: str, told: list[NotCarried]) -> str:
-    """Return a block for what is given out from one address to another: that very one, or the largest within it."""
+def _ip_range(
+    pool: Pool, subnet: IPNetwork, where: str, told: list[NotCarried]
+) -> tuple[IPNetwork | None, list[IPAddress]]:
+    """Return a block for what is given out from one address to another, and what of the block is not: or the largest within it.
+
+    None where everything is given out.
+    """
     if not pool.first and not pool.last:
-        return ""
+        return None, []
     low, high = usable(subnet)
     first, last = _address(pool.first, low, subnet), _address(pool.last, high, subnet)
-    if first is None or last is None or not low <= int(first) <= int(last) <= int(subnet.broadcast_address):
-        told.append(
-            NotCarried(where=where, what=f"addresses {pool.first}-{pool.last}", why=f"they are no part of {subnet}")
-        )
-        return ""
-    gateway = _address(pool.gateway, low, subnet) if pool.gateway else subnet[0]
-    given_out = _trimmed(int(first), min(int(last), high), gateway)
-    if given_out == _trimmed(low, high, gateway):
-        return ""
-    around = _around(int(first), int(last), subnet)
-    if _trimmed(*usable_in_range(subnet, around), gateway) == given_out:
-        return str(around)
-    within = max(summarize_address_range(first, last), key=lambda block: block.num_addresses)
+    if first is None or last is None or int(first) > int(last):
+        given = f"{pool.first or 'the first'}-{pool.last or 'the last'}"
+        told.append(NotCarried(where=where, what=f"addresses {given}", why=f"they are no part of {subnet}"))
+        return None, []
+    gateway = _address(pool.gateway, low, subnet) if pool.gateway else subnet[1] if subnet.num_addresses > 2 else None
+    for block in (_around(int(first), int(last), subnet), subnet):
+        outside = _outside(block, subnet, int(first), int(last), gateway)
+        if len(outside) <= _RESERVED_MAX:
+            return None if block == subnet else block, outside
+    blocks: list[IPNetwork] = [*summarize_address_range(first, last)]
+    within = max(blocks, key=lambda each: each.num_addresses)
     why = f"a range is a block here: {within} is the largest within it"
     told.append(NotCarried(where=where, what=f"addresses {first}-{last}", why=why))
-    return str(within)
+    return within, []
 
 
-def _trimmed(first: int, last: int, gateway: IPAddress | None) -> tuple[int, int]:
-    """Leave the gateway out where it is at an end: nobody is given that."""
-    taken = None if gateway is None else int(gateway)
-    return first + (first == taken), last - (last == taken)
+def _outside(block: IPNetwork, subnet: IPNetwork, first: int, last: int, gateway: IPAddress | None) -> list[IPAddress]:
+    """Return what a block would give out beside the range, of many only so many that they are too many."""
+    low, high = usable_in_range(subnet, block)
+    kind = type(subnet.network_address)
+    numbers = [
+        *range(low, min(first, low + _RESERVED_MAX + 2)),
+        *range(max(last + 1, high - _RESERVED_MAX - 1), high + 1),
+    ]
+    return [kind(number) for number in numbers if gateway is None or number != int(gateway)]
 
 
 def _around(first: int, last: int, subnet: IPNetwork) -> IPNetwork:

@@ -1,0 +1,80 @@
+"""Folders of files in several styles, and of faulty ones, beside what comes of them: golden/SOURCE/… and golden/SOURCE.yaml."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.importing.carried import carried
+from reconciler.importing.cni import SUFFIXES, read_cni
+from reconciler.importing.netavark import read_netavark_files
+from reconciler.importing.quadlet import SUFFIXES as QUADLET_SUFFIXES
+from reconciler.importing.quadlet import read_quadlet
+from reconciler.importing.source_files import SourceFile, SourceFiles, read_files
+from reconciler.importing.values import Imported
+from reconciler.importing.write import stream_text
+from reconciler.spec.files import SpecText
+from reconciler.spec.load import load_texts
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def cni(folder: Path) -> Imported:
+    return read_cni(read_files([folder], SUFFIXES), parent="eth0")
+
+
+def netavark(folder: Path) -> Imported:
+    return read_netavark_files(read_files([folder], (".json",)), parent="eth0")
+
+
+def quadlet(folder: Path) -> Imported:
+    return read_quadlet(read_files([folder], QUADLET_SUFFIXES, is_deep=True), parent="eth0", host="alpha.example")
+
+
+READERS: dict[str, Callable[[Path], Imported]] = {"cni": cni, "netavark": netavark, "quadlet": quadlet}
+
+
+@pytest.mark.parametrize("case", sorted(folder.name for folder in GOLDEN.iterdir() if folder.is_dir()))
+def test_files_come_to_the_specs_beside_them(case: str) -> None:
+    imported = carried(READERS[case.partition("-")[0]](GOLDEN / case), "here")
+
+    _, _, written = stream_text(imported, "test").partition("\n")
+    expected = GOLDEN / f"{case}.yaml"
+    if not expected.exists():
+        expected.write_text(written)
+        pytest.fail(f"{expected} is new: look at it")
+    assert written == expected.read_text()
+
+
+ANYTHING = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just([]) | st.just([7]) | st.just({"a": {}})
+)
+DOCUMENTS = {case: read_files([GOLDEN / case], SUFFIXES).files for case in ("cni", "netavark")}
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(sorted(DOCUMENTS)), st.data())
+def test_whatever_stands_in_json_comes_to_specs_that_load(case: str, data: st.DataObject) -> None:
+    files = []
+    for file in DOCUMENTS[case]:
+        document = json.loads(file.text)
+        node = document
+        for _ in range(data.draw(st.integers(1, 5))):
+            steps = list(node) if isinstance(node, dict) else list(range(len(node)))
+            step = data.draw(st.sampled_from(steps)) if steps else None
+            if step is None or not isinstance(node[step], dict | list) or data.draw(st.booleans()):
+                break
+            node = node[step]
+        if step is not None:
+            node[step] = data.draw(ANYTHING)
+        files.append(SourceFile(name=file.name, text=json.dumps(document)))
+    read = read_cni if case == "cni" else read_netavark_files
+
+    text = stream_text(carried(read(SourceFiles(files=tuple(files))), "here"), "test")
+
+    assert load_texts([SpecText("specs.yaml", text)], host="here", digest="").faults == ()
