@@ -96,7 +96,8 @@ clean:
 
 .venv/dev.stamp: pyproject.toml .ci/locks/dev.txt .ci/locks/build.txt
 	@.ci/install-tools curl:curl dig:bind9-dnsutils busybox:busybox-static dnsperf:dnsperf gcc:gcc musl-gcc:musl-tools \
-		gpg:gnupg ssh-keygen:openssh-client systemd-analyze:systemd setpriv:util-linux
+		gpg:gnupg ssh-keygen:openssh-client systemd-analyze:systemd setpriv:util-linux \
+		chromium:chromium chromedriver:chromium-driver
 	@tests/kv_servers/install.sh
 	@tests/container_engines/install.sh
 	@tests/release/install.sh

@@ -17,6 +17,8 @@ from reconciler.guard.foresight import assigned, empty_host, on_any_host
 from reconciler.guard.orders import NO_ORDERS
 from reconciler.kinds.kv_record import decode_records
 from reconciler.model.wanted import SpecWarning
+from reconciler.reach.stand_ins import walk_of, with_addresses_apart
+from reconciler.reach.walk import Walk
 from reconciler.review.values import Planned
 from reconciler.settings import Settings
 from reconciler.spec.load import LoadedSpecs
@@ -28,6 +30,10 @@ class Drawable(Struct, frozen=True, kw_only=True):
     subjects: tuple[Subject, ...]
     faults: tuple[SpecError, ...] = ()
     warnings: tuple[SpecWarning, ...] = ()
+
+    def walk(self) -> Walk:
+        """Return all hosts, ready to be asked who reaches whom."""
+        return walk_of(with_addresses_apart([subject.after for subject in self.subjects]))
 
 
 def draw_host(settings: Settings) -> Drawable:

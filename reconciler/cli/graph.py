@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from reconciler.drawing import Drawable
     from reconciler.graph.topology import Mark
 
-FORMATS: Final = ("text", "mermaid", "dot")
+FORMATS: Final = ("text", "mermaid", "dot", "svg", "html")
 _COLOURS: Final = {"added": "green", "removed": "red", "moved": "magenta", "changed": "yellow", "drifted": "bright_red"}
 _MANY: Final = "all"
+_TITLE_MAX: Final = 60
 
 
 @click.command()
@@ -94,6 +95,17 @@ def _rendered(format_: str, drawable: Drawable) -> str:
             from reconciler.graph.dot import dot
 
             return dot(topology)
+        case "svg":
+            from reconciler.graph.svg import svg
+
+            return svg(topology)
+        case "html":
+            from reconciler.graph.document import document
+            from reconciler.graph.html import html
+            from reconciler.graph.reaching import reaching
+
+            data = document(topology, reaching(drawable.walk()))
+            return html(data, f"{', '.join(host.name for host in topology.hosts)[:_TITLE_MAX]}: networks")
     from reconciler.graph.text import text
 
     return text(topology, partial(_painted, is_coloured=has_colours(sys.stdout)))

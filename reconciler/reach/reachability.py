@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
+from ipaddress import ip_address
 from typing import Final
 
 from msgspec import Struct
 
 from reconciler.model.objects import IPAddress
+from reconciler.model.words import before_port
 from reconciler.reach.stand_ins import OF_HOST
 from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer, StepKind, refused
 from reconciler.reach.walk import Walk
@@ -47,6 +49,22 @@ class Service(Struct, frozen=True, order=True):
     ports: tuple[int, int] = (0, 0)
     host_port: int = 0
     host_ip: str = ""
+
+    @property
+    def what(self) -> str:
+        """Return the port in words, "pings", or "" for all."""
+        if self.protocol in (ANY, ICMP):
+            return "" if self.protocol == ANY else "pings"
+        first, last = self.ports
+        return f"{first}/{self.protocol}" if first == last else f"{first}-{last}/{self.protocol}"
+
+    @property
+    def published(self) -> str:
+        """Return where the host leads there from, in words, "" at the server's own addresses."""
+        if not self.host_port:
+            return ""
+        at = f"{before_port(ip_address(self.host_ip))}:" if self.host_ip else ""
+        return f"published at {at}{self.host_port}"
 
 
 class Target(Struct, frozen=True):

@@ -1,14 +1,14 @@
-"""Addresses that stand for what no spec names: those of a host's own links, and whoever is outside."""
+"""Addresses that stand for what no spec names: of a host's own links, of who is outside, and what hosts choose together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from typing import Final
 
 from msgspec.structs import replace
 
-from reconciler.model.desired import DesiredState
+from reconciler.model.desired import DesiredEndpoint, DesiredState, DesiredSubnet
 from reconciler.model.objects import IPAddress
 from reconciler.reach.site import Site
 from reconciler.reach.walk import Walk
@@ -33,3 +33,47 @@ def _with_addresses(site: Site) -> Site:
     bound = {one.binding.host_ip for one in site.publications if one.binding.host_port}
     own = {address for address in bound if not (address.is_unspecified or address.is_loopback)}
     return replace(site, addresses=site.addresses | own | set(OF_HOST.values()))
+
+
+_Free = Mapping[tuple[str, int], Iterator[IPAddress]]
+"""By network and version, the addresses that are left."""
+
+
+def with_addresses_apart(hosts: Sequence[DesiredState]) -> Sequence[DesiredState]:
+    """Let no two endpoints of a network that hosts share have the same address, when each host chose as if it were alone.
+
+    Subnets are those that the first host chose. Declared addresses stay.
+    """
+    if len(hosts) < 2:
+        return hosts
+    subnets: dict[str, tuple[DesiredSubnet, ...]] = {}
+    for host in hosts:
+        for network in host.networks:
+            if network.scope == "global":
+                subnets.setdefault(network.name, network.subnets)
+    taken = {(name, one.gateway) for name, some in subnets.items() for one in some}
+    endpoints = [one for host in hosts for member in host.attachments for one in member.endpoints]
+    taken |= {(one.network, each) for one in endpoints for each in (one.wanted.ipv4_address, one.wanted.ipv6_address)}
+    free: _Free = {
+        (name, one.subnet.version): (each for each in one.subnet.hosts() if (name, each) not in taken)
+        for name, some in reversed([*subnets.items()])
+        for one in reversed(some)
+    }
+    return [_apart(host, subnets, free) for host in hosts]
+
+
+def _apart(host: DesiredState, subnets: Mapping[str, tuple[DesiredSubnet, ...]], free: _Free) -> DesiredState:
+    networks = (replace(one, subnets=subnets.get(one.name, one.subnets)) for one in host.networks)
+    attachments = (
+        replace(one, endpoints=tuple(_endpoint_apart(each, free) for each in one.endpoints)) for one in host.attachments
+    )
+    return replace(host, networks=tuple(networks), attachments=tuple(attachments))
+
+
+def _endpoint_apart(endpoint: DesiredEndpoint, free: _Free) -> DesiredEndpoint:
+    ipv4, ipv6 = endpoint.ipv4, endpoint.ipv6
+    if ipv4 is not None and endpoint.wanted.ipv4_address is None and (endpoint.network, 4) in free:
+        ipv4 = IPv4Interface((next(free[endpoint.network, 4]), ipv4.network.prefixlen))
+    if ipv6 is not None and endpoint.wanted.ipv6_address is None and (endpoint.network, 6) in free:
+        ipv6 = IPv6Interface((next(free[endpoint.network, 6]), ipv6.network.prefixlen))
+    return endpoint if (ipv4, ipv6) == (endpoint.ipv4, endpoint.ipv6) else replace(endpoint, ipv4=ipv4, ipv6=ipv6)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from reconciler.model.words import before_port
 from reconciler.reach import reachability as reach
 from reconciler.reach.change import compared
 from reconciler.reach.flows import reachability
-from reconciler.reach.reachability import ANY, ICMP, Manner, Service
+from reconciler.reach.reachability import ANY, Manner
 from reconciler.reach.values import Party, PartyKind
 from reconciler.reach.walk import Walk
 from reconciler.review.values import Flow, FlowChanges
@@ -70,7 +68,7 @@ class _Telling(Struct, frozen=True, dict=True):
             hosts = {party.host for party in (*flow.clients, *flow.servers)}
             host = next(iter(hosts)) if len(hosts) == 1 else BETWEEN
             for (how, servers), some in self._alike(flow).items():
-                clients[_Way(host, servers, _what(flow.service), how, versions)] += some
+                clients[_Way(host, servers, flow.service.what, how, versions)] += some
         found: defaultdict[str, list[Flow]] = defaultdict(list)
         for way, some in clients.items():
             found[way.host] += _told(way, some)
@@ -120,10 +118,9 @@ class _Telling(Struct, frozen=True, dict=True):
             return f"on {' and '.join(sorted(shared))}"
         elif client.kind is server.kind is PartyKind.ATTACHMENT and self._is_linked(client, server):
             manner = "linked"
-        if not service.host_port:
+        published = service.published
+        if not published:
             return manner
-        at = f"{before_port(ip_address(service.host_ip))}:" if service.host_ip else ""
-        published = f"published at {at}{service.host_port}"
         return f"{published}, {manner}" if flow.was is not None or flow.manner is Manner.UNKNOWN else published
 
     def _is_linked(self, client: Party, server: Party) -> bool:
@@ -139,13 +136,6 @@ def _of_both_families(flows: Iterable[reach.Flow]) -> Iterator[tuple[reach.Flow,
         alike[flow.bits, flow.servers, service, flow.manner, flow.was].append(flow)
     for found in alike.values():
         yield found[0], tuple(sorted({flow.service.version for flow in found}))
-
-
-def _what(service: Service) -> str:
-    if service.protocol in (ANY, ICMP):
-        return "" if service.protocol == ANY else "pings"
-    first, last = service.ports
-    return f"{first}/{service.protocol}" if first == last else f"{first}-{last}/{service.protocol}"
 
 
 def _told(way: _Way, clients: Iterable[Party]) -> Iterator[Flow]:

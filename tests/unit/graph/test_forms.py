@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from textwrap import dedent
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from reconciler.errors import ExitCode
 from reconciler.graph.dot import dot
 from reconciler.graph.make_topology import port_texts
 from reconciler.graph.mermaid import mermaid
+from reconciler.graph.svg import svg
 from reconciler.graph.text import COLUMNS, text
 from reconciler.graph.topology import Attachment, Host, Link, Mark, Network, Place, Port, Topology
 from reconciler.model.desired import PortBinding
@@ -77,6 +79,7 @@ def test_each_form_tells_of_hosts_networks_places_ports_links_and_spans(run: Run
     check(run("--host", "all"), "hosts.txt")
     check(run("--host", "all", "--format", "mermaid"), "hosts.mmd")
     check(run("--host", "all", "--format", "dot"), "hosts.dot")
+    check(run("--host", "alpha", "--format", "svg"), "host.svg")
     assert "spans alpha, beta" in run("--host", "al*,beta")
     assert run("--host", "al*") != run("--host", "alpha"), (
         "addresses that no spec names are left out of what is foreseen"
@@ -139,6 +142,7 @@ def test_no_name_breaks_out_of_a_form(name: str) -> None:
     assert re.fullmatch(r"[\w\s{}()\[\]=,.#;:<>|-]*", re.sub(r'"[^"\n]*"', "", mermaid(drawn)))
     assert {"<br/>"} >= set(re.findall("<[^>]*>", "".join(re.findall(r'"[^"\n]*"', mermaid(drawn)))))
     assert text(drawn)
+    assert ElementTree.fromstring(svg(drawn).encode(errors="replace")).tag.endswith("svg")
 
 
 @given(st.lists(st.from_regex(r"[a-z][a-z0-9.-]{0,30}", fullmatch=True), min_size=1, max_size=5, unique=True))
