@@ -371,7 +371,7 @@ def _without_names(step: Step, client: Party, server: Party, place: str) -> Step
     for party, place in ((client, CLIENT), (server, SERVER)):
         if party.kind is PartyKind.ATTACHMENT:
             text, attachment = (each.replace(party.name, place) for each in (text, attachment))
-    return Step(_bare(text), None if unit is None else replace(unit, attachment=_bare(attachment)))
+    return replace(step, text=_bare(text), unit=None if unit is None else replace(unit, attachment=_bare(attachment)))
 
 
 def _without_addresses(text: str, addresses: Iterable[IPAddress]) -> str:

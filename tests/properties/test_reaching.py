@@ -8,6 +8,7 @@ from itertools import permutations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reconciler.graph.reaching import CLIENT, PORT, SERVER, ReachFlow, Reaching, Why, reaching
 from reconciler.reach.flows import reachability
@@ -33,7 +34,7 @@ def filled(step: Step, names: dict[str, str]) -> Step:
     for mark, name in names.items():
         text = text.replace(mark, name)
         unit = unit and type(unit)(network=unit.network, attachment=unit.attachment.replace(mark, name))
-    return Step(text, unit)
+    return replace(step, text=text, unit=unit)
 
 
 def target_of(flow: ReachFlow, server: Party, all_: Reachability) -> Target:
@@ -54,7 +55,7 @@ def expected(found: Reachability, server: Party, answer: ReachAnswer) -> tuple[S
     steps = answer.steps
     for address in found.walk.sites[server.host].addresses_of(server.name) if server.name else ():
         pattern = rf"(?<![\w.:]){re.escape(str(address))}(?![\w.:])"
-        steps = tuple(Step(re.sub(pattern, server.name, step.text), step.unit) for step in steps)
+        steps = tuple(replace(step, text=re.sub(pattern, server.name, step.text)) for step in steps)
     return steps
 
 
