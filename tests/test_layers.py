@@ -77,6 +77,8 @@ PURE = (
 )
 
 DOORS = (
+    "importing.compose.files",
+    "importing.compose.program",
     "importing.write",
     "records.file",
     "spec.files",

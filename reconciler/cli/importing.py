@@ -29,8 +29,12 @@ class _Source(NamedTuple):
     summary: str
 
 
-SOURCES: Final[dict[str, _Source]] = {
+SOURCES: Final = {
     "cni": _Source("import_files", "Print specs of CNI's networks: configurations and lists of them."),
+    "compose": _Source(
+        "import_compose",
+        "Print specs of a Compose project: its networks, and an attachment for each container of its services.",
+    ),
     "docker": _Source("import_engines", "Print specs of Docker's networks and the containers on them."),
     "netavark": _Source("import_files", "Print specs of Podman's networks, as its JSON files have them."),
     "podman": _Source("import_engines", "Print specs of Podman's networks and the containers on them."),

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from reconciler.errors import ReconcilerError, SpecError
-from reconciler.importing.text import section_text
+from reconciler.importing.text import in_braces
 from reconciler.importing.values import Imported, ImportedAttachment, ImportedNetwork, NotCarried
 from reconciler.spec.document import Document, Path, Tree
 from reconciler.spec.files import SpecText
 from reconciler.spec.load import load_texts
 
 _FILE: Final = "import"
+_PLACE: Final = re.compile(rf"{_FILE}:([0-9]+):([0-9]+)")
 _ROUNDS_MAX: Final = 1000
 """Each leaves something out, and tells of up to a hundred faults."""
 _OPTIONS: Final = (("driver_opts",), ("labels",), ("ipam", "options"))
-"""What a network can do without and still be as closed as it was."""
+_CLOSING: Final = frozenset(
+    (
+        *("enable_icc", "encrypted", "gateway_mode_ipv4", "gateway_mode_ipv6", "host_binding_ipv4", "ipvlan_flag"),
+        *("ipvlan_mode", "isolate", "macvlan_mode", "source_validation", "trusted_host_interfaces"),
+    )
+)
+"""Last parts of driver options without which a network would be more open than it was; it can do without others of `_OPTIONS`."""
 _WHOLE: Final = ("sandbox", "network_mode", "hosts")
 """What of an attachment cannot be left out without making it another."""
 
@@ -27,14 +35,18 @@ _WHOLE: Final = ("sandbox", "network_mode", "hosts")
 def carried(imported: Imported, host: str) -> Imported:
     """Return what specs take of it. Raises ReconcilerError when it is more than specs can hold."""
     for _ in range(_ROUNDS_MAX):
-        text = section_text("networks", imported.networks) + section_text("attachments", imported.attachments)
-        loaded = load_texts([SpecText(_FILE, text)], host=host, digest="")
+        loaded = load_texts([SpecText(_FILE, _text(imported))], host=host, digest="")
         if not loaded.faults:
             return imported
         if not loaded.documents:
             raise ReconcilerError(f"what is there is more than specs can hold: {loaded.faults[0].message}")
         imported = _without(imported, loaded.documents[0], loaded.faults)
     raise ReconcilerError(f"what is there has more than {_ROUNDS_MAX} faults: import a part of it")
+
+
+def _text(imported: Imported) -> str:
+    networks = {entry.name: entry.body for entry in imported.networks}
+    return in_braces({"networks": networks, "attachments": {entry.name: entry.body for entry in imported.attachments}})
 
 
 def _without(imported: Imported, document: Document, faults: Sequence[SpecError]) -> Imported:
@@ -45,7 +57,7 @@ def _without(imported: Imported, document: Document, faults: Sequence[SpecError]
         path = places.get((fault.line, fault.column), ())
         if len(path) < 2:
             raise ReconcilerError(f"what is there is more than specs can hold: {fault.message}")
-        refused.setdefault(_left_out(path), fault.message)
+        refused.setdefault(_left_out(path), _PLACE.sub(lambda match: _source(imported, places, match), fault.message))
     in_networks = {path: why for path, why in refused.items() if path[0] == "networks"}
     paths = in_networks or refused
     return replace(
@@ -56,12 +68,19 @@ def _without(imported: Imported, document: Document, faults: Sequence[SpecError]
     )
 
 
+def _source(imported: Imported, places: Mapping[tuple[int, int], Path], match: re.Match[str]) -> str:
+    """Return where an entry came from that a message names by its place in what is checked."""
+    section, name, *_ = (*places.get((int(match[1]), int(match[2])), ()), "", "")
+    entries = imported.networks if section == "networks" else imported.attachments
+    return next((entry.source for entry in entries if entry.name == name), match[0])
+
+
 def _places(document: Document) -> dict[tuple[int, int], Path]:
     found: dict[tuple[int, int], Path] = {}
     for path in _paths(document.data, ()):
         for at_key in (True, False):
             place = document.source(path, at_key=at_key)
-            found.setdefault((place.line, place.column), path)
+            found[place.line, place.column] = path
     return found
 
 
@@ -76,6 +95,8 @@ def _left_out(path: Path) -> Path:
     section, name, *inner = path
     if section == "networks":
         kept = next((option for option in _OPTIONS if tuple(inner[: len(option)]) == option), None)
+        if str(inner[-1] if inner else "").rpartition(".")[2] in _CLOSING:
+            return (section, name)
         return path[: 3 + len(kept)] if kept is not None and len(inner) > len(kept) else (section, name)
     if not inner or inner[0] in _WHOLE:
         return (section, name)
@@ -114,10 +135,16 @@ def _gone(imported: Imported, refused: dict[Path, str]) -> Iterator[NotCarried]:
 
 def _trimmed(entry: Any, paths: Sequence[Path], refused: dict[Path, str]) -> Any:
     body = deepcopy(dict(entry.body))
-    told = [NotCarried(where=entry.source, what=_what(body, path[2:]), why=refused[path]) for path in paths]
+    told = [NotCarried(where=_where(entry, path[2:]), what=_what(body, path[2:]), why=refused[path]) for path in paths]
     for path in sorted(paths, key=_order, reverse=True):
         _remove(body, path[2:])
     return replace(entry, body=body, not_carried=(*entry.not_carried, *told))
+
+
+def _where(entry: ImportedNetwork | ImportedAttachment, path: Path) -> str:
+    """Return the nearest place that the source knows."""
+    ways = (path[:length] for length in range(len(path), 0, -1))
+    return next((entry.places[way] for way in ways if way in entry.places), entry.source)
 
 
 def _order(path: Path) -> tuple[tuple[bool, str | int], ...]:

@@ -11,7 +11,8 @@ from reconciler.importing.values import Imported, ImportedAttachment, ImportedNe
 
 _WIDTH: Final = 118
 _BRACES_DEEP_MAX: Final = 2
-_PLAIN: Final = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*\Z")
+_PLAIN: Final = re.compile(r"(?:[A-Za-z_/]|[0-9](?=[0-9_.-]*[g-np-sv-wyG-NP-SV-WY]))[A-Za-z0-9_./-]*\Z")
+"""A word that no YAML takes for anything but text: one that begins with a digit has a letter that no number or date has."""
 _IPV4: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?\Z")
 _WORDS: Final = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 """What some YAML takes for something else than text, in any case of letters."""
@@ -61,19 +62,19 @@ def _remark(text: str, indent: str) -> Iterator[str]:
 
 def _lines(key: str, value: object, indent: str, *, is_entry: bool = False) -> Iterator[str]:
     """Yield a key with its value. is_entry: its own keys stand one a line, unless there are none."""
-    in_line = f"{indent}{_scalar(key)}: {_in_braces(value)}"
+    in_line = f"{indent}{_scalar(key)}: {in_braces(value)}"
     is_small = not isinstance(value, dict | list) or not value
-    if is_small or (not is_entry and _fits_in_braces(value) and len(in_line) <= _WIDTH):
+    if is_small or (not is_entry and _fitsin_braces(value) and len(in_line) <= _WIDTH):
         yield in_line
         return
     yield f"{indent}{_scalar(key)}:"
     for item in value if isinstance(value, list) else ():
-        yield f"{indent}  - {_in_braces(item)}"
+        yield f"{indent}  - {in_braces(item)}"
     for name, inner in value.items() if isinstance(value, dict) else ():
         yield from _lines(name, inner, f"{indent}  ")
 
 
-def _fits_in_braces(value: object) -> bool:
+def _fitsin_braces(value: object) -> bool:
     """Return whether people would write it so: no list of mappings, nothing that is nested much."""
     if isinstance(value, list):
         return not any(isinstance(item, dict) for item in value)
@@ -85,11 +86,12 @@ def _depth(value: object) -> int:
     return 0 if inner is None else 1 + max(map(_depth, inner), default=-1)
 
 
-def _in_braces(value: object) -> str:
+def in_braces(value: object) -> str:
+    """Return a value in one line, in which no two parts of it begin at one place."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_scalar(str(key))}: {_in_braces(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{_scalar(str(key))}: {in_braces(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_in_braces, value)) + "]"
+        return "[" + ", ".join(map(in_braces, value)) + "]"
     return _scalar(value)
 
 

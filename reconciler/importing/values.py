@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
+
+Path = tuple[str | int, ...]
 
 
 class NotCarried(Struct, frozen=True, kw_only=True):
@@ -19,16 +21,20 @@ class NotCarried(Struct, frozen=True, kw_only=True):
     why: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what} is not carried: {self.why}"
+        return f"{self.where}: not carried: {self.what}: {self.why}"
 
 
 class ImportedNetwork(Struct, frozen=True, kw_only=True):
-    """body: what stands below the network in a spec file (docs/reference/specs.md), plain. source: one line, where it came from."""
+    """body: what stands below the network in a spec file (docs/reference/specs.md), plain. source: one line, where it came from.
+
+    places: where parts of the body came from, by the way to them, where that is known better.
+    """
 
     name: str
     body: Mapping[str, object]
     source: str
     not_carried: tuple[NotCarried, ...] = ()
+    places: Mapping[Path, str] = field(default_factory=dict)
 
 
 class ImportedAttachment(Struct, frozen=True, kw_only=True):
@@ -38,6 +44,7 @@ class ImportedAttachment(Struct, frozen=True, kw_only=True):
     body: Mapping[str, object]
     source: str
     not_carried: tuple[NotCarried, ...] = ()
+    places: Mapping[Path, str] = field(default_factory=dict)
 
 
 class Imported(Struct, frozen=True, kw_only=True):

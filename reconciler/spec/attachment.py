@@ -95,7 +95,7 @@ class EndpointSpec(SpecModel):
     )
 
 
-def _parse_short_port(value: Tree) -> PortWanted:
+def parse_short_port(value: Tree) -> PortWanted:
     """Parse `[HOST_IP:][HOST[-END]:]CONTAINER[-END][/PROTO]` (docs/design/docker.md#published-ports)."""
     text, slash, protocol = parse_text(value).partition("/")
     rest, _, container = text.rpartition(":")
@@ -131,7 +131,7 @@ def _parse_published(value: Tree) -> tuple[int, int] | None:
 
 
 _PORTS_SCHEMA: Final = WithJsonSchema({"type": ["string", "integer"]})
-ShortPort = Annotated[PortWanted, PlainValidator(_parse_short_port), _PORTS_SCHEMA]
+ShortPort = Annotated[PortWanted, PlainValidator(parse_short_port), _PORTS_SCHEMA]
 Protocol = Annotated[str, PlainValidator(parse_protocol), WithJsonSchema({"enum": ["tcp", "udp", "sctp"]})]
 
 

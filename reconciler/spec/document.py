@@ -114,6 +114,10 @@ class Document(Struct, frozen=True):
         line, column = (1, 1) if found is None else found[0 if at_key else 1]
         return Source(self.file, *self.line_map.place(line, column))
 
+    def places(self, node: Tree, step: str | int) -> tuple[_Place, _Place]:
+        """Return line and column of a key and of its value, or of an item twice. node: a part of the data."""
+        return self._entries[id(node)][step]
+
     def fault(self, path: Path, message: str, *, at_key: bool = False) -> SpecError:
         place = self.source(path, at_key=at_key)
         if not place.line and self.line_map.is_rendered:
@@ -121,10 +125,22 @@ class Document(Struct, frozen=True):
         return SpecError(self.file, place.line, place.column, message)
 
 
-def parse_document(file: str, text: str, line_map: LineMap | None = None) -> tuple[Document | None, list[SpecError]]:
-    """Build the document. None with a fault when the text is no YAML within the limits; duplicate keys are faults beside it."""
+class Tagged(Struct, frozen=True):
+    """A value with a tag that whoever had the text parsed knows."""
+
+    tag: str
+    value: Tree
+
+
+def parse_document(
+    file: str, text: str, line_map: LineMap | None = None, *, tags: frozenset[str] = frozenset()
+) -> tuple[Document | None, list[SpecError]]:
+    """Build the document. None with a fault when the text is no YAML within the limits; duplicate keys are faults beside it.
+
+    tags: others than YAML's own that are no fault. A value with one of them is `Tagged` in the data.
+    """
     readable = marked(text)
-    builder = _Builder(file, line_map or LineMap(), readable)
+    builder = _Builder(file, line_map or LineMap(), readable, tags)
     try:
         builder.run(_events(readable.text))
     except SpecError as fault:
@@ -203,6 +219,7 @@ class _Builder(Struct):
     file: str
     line_map: LineMap
     readable: MarkedText
+    tags: frozenset[str]
     root: Tree = None
     entries: dict[int, dict[str | int, _Entry]] = field(default_factory=dict)
     faults: list[SpecError] = field(default_factory=list)
@@ -278,13 +295,7 @@ class _Builder(Struct):
         text: str = event.value
         if event.tag and event.tag != "!":
             return self._resolve_tagged(event, text)
-        if event.tag or not event.implicit[0]:
-            return text
-        if text in _NULLS:
-            return None
-        if text in _BOOLS:
-            return _BOOLS[text]
-        return int(text) if _INT.match(text) else text
+        return text if event.tag or not event.implicit[0] else _plain(text)
 
     def _resolve_tagged(self, event: Any, text: str) -> Tree:
         match _CORE_TAGS.get(event.tag):
@@ -296,7 +307,13 @@ class _Builder(Struct):
                 return _BOOLS[text]
             case "null" if text in _NULLS:
                 return None
+        if event.tag in self.tags:
+            tagged: Tree = self._tagged(event, text if event.style else _plain(text))
+            return tagged
         raise self._fault(event, f"tag {shown(event.tag)} is not allowed here: write the plain value")
+
+    def _tagged(self, event: Any, node: Tree) -> Any:
+        return Tagged(event.tag, node) if event.tag in self.tags else node
 
     def _key(self, frame: _Frame, event: Any) -> None:
         frame.key_place = _place(event)
@@ -333,7 +350,8 @@ class _Builder(Struct):
     def _open(self, event: Any) -> None:
         self._refuse_as_key(event)
         is_mapping = isinstance(event, MappingStartEvent)
-        if event.tag and event.tag != "!" and _CORE_TAGS.get(event.tag) != ("map" if is_mapping else "seq"):
+        own = "map" if is_mapping else "seq"
+        if event.tag and event.tag != "!" and _CORE_TAGS.get(event.tag) != own and event.tag not in self.tags:
             raise self._fault(event, f"tag {shown(event.tag)} is not allowed here")
         if len(self._stack) >= DEPTH_MAX:
             raise self._fault(event, f"nested deeper than {DEPTH_MAX} levels")
@@ -341,7 +359,7 @@ class _Builder(Struct):
         self._count(event, 1)
         if event.anchor:
             self._anchors[event.anchor] = _Anchored(node, None)
-        self._place_value(event, node)
+        self._place_value(event, self._tagged(event, node))
         places = self.entries[id(node)] = {}
         self._stack.append(_Frame(node, places, event.anchor, self._nodes, bool(event.flow_style)))
 
@@ -392,6 +410,15 @@ class _Builder(Struct):
         self._nodes += nodes
         if self._nodes > EVENTS_MAX:
             raise self._fault(event, f"the file grows beyond {EVENTS_MAX} values with its aliases expanded")
+
+
+def _plain(text: str) -> Tree:
+    """Return what text without quotes and tags says."""
+    if text in _NULLS:
+        return None
+    if text in _BOOLS:
+        return _BOOLS[text]
+    return int(text) if _INT.match(text) else text
 
 
 def _place(event: Any) -> _Place:

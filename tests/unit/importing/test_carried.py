@@ -27,7 +27,10 @@ def test_what_specs_take_stays_as_it_is() -> None:
 
 def test_the_least_that_is_refused_is_left_out_and_named() -> None:
     imported = Imported(
-        networks=(network("front", driver_opts={"com.docker.network.driver.mtu": "many", "com.example": "x"}),),
+        networks=(
+            network("front", driver_opts={"com.docker.network.driver.mtu": "many", "com.example": "x"}),
+            network("inner", driver_opts={"com.docker.network.bridge.enable_icc": "perhaps"}),
+        ),
         attachments=(
             attachment(
                 "web",
@@ -42,6 +45,7 @@ def test_the_least_that_is_refused_is_left_out_and_named() -> None:
 
     kept = carried(imported, "host")
 
+    assert [each.name for each in kept.networks] == ["front"]
     assert kept.networks[0].body == {"driver_opts": {"com.example": "x"}}
     assert kept.attachments[0].body == {
         "networks": {"front": {"aliases": ["good"]}},
@@ -57,6 +61,7 @@ def test_the_least_that_is_refused_is_left_out_and_named() -> None:
         "container web: sysctls.kernel.shmmax 1",
         "container web: unheard_of x",
         "network front: driver_opts.com.docker.network.driver.mtu many",
+        "network inner: network inner",
     ]
 
 
@@ -77,13 +82,34 @@ def test_a_network_that_cannot_be_as_closed_as_it_was_goes_with_those_who_are_on
     ]
 
 
+def test_an_entry_that_specs_refuse_as_a_whole_goes_alone() -> None:
+    imported = Imported(
+        networks=(network("n" * 70), network("front", unheard_of={})),
+        attachments=(attachment("_x", hostname="x"), attachment("web", network_mode="host", sandbox={"netns": "x"})),
+    )
+
+    kept = carried(imported, "host")
+
+    assert kept.networks == kept.attachments == ()
+    assert [each.what for each in kept.all_not_carried()] == [
+        f"network {'n' * 70}",
+        "network front",
+        "attachment _x",
+        "attachment web",
+    ]
+
+
+def test_what_is_in_the_way_is_named_by_where_it_came_from() -> None:
+    imported = Imported(attachments=(attachment("web", ports=["8080:80"]), attachment("shop", ports=["8080:81"])))
+
+    (told,) = carried(imported, "host").all_not_carried()
+
+    assert told.where == "container shop"
+    assert told.why.endswith("port is already allocated by attachment 'web' at container web")
+
+
 def test_more_than_specs_can_hold_is_an_error() -> None:
-    imported = Imported(attachments=(attachment("web", labels="x" * (1 << 21)),))
+    many = tuple(attachment(f"a{number}", dns=["10.0.0.1"] * 100) for number in range(2500))
 
     with pytest.raises(ReconcilerError, match="more than specs can hold"):
-        carried(replace_with_many(imported), "host")
-
-
-def replace_with_many(imported: Imported) -> Imported:
-    many = tuple(attachment(f"a{number}", dns=["10.0.0.1"] * 100) for number in range(2500))
-    return Imported(attachments=imported.attachments + many)
+        carried(Imported(attachments=many), "host")

@@ -30,5 +30,5 @@ def test_every_name_is_one_that_specs_take_and_nobody_elses(names: list[str]) ->
 def test_a_new_name_is_told() -> None:
     assert renamed("x", "web", "web") == ()
     (told,) = renamed("container 5", "my web", "my-web")
-    assert str(told).startswith("container 5: the name 'my web' is not carried: specs take letters, digits,")
+    assert str(told).startswith("container 5: not carried: the name 'my web': specs take letters, digits,")
     assert str(told).endswith("it is called 'my-web' here")
