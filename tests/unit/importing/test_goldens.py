@@ -63,15 +63,18 @@ def test_whatever_stands_in_json_comes_to_specs_that_load(case: str, data: st.Da
     files = []
     for file in DOCUMENTS[case]:
         document = json.loads(file.text)
-        node = document
+        node, way = document, []
         for _ in range(data.draw(st.integers(1, 5))):
             steps = list(node) if isinstance(node, dict) else list(range(len(node)))
-            step = data.draw(st.sampled_from(steps)) if steps else None
-            if step is None or not isinstance(node[step], dict | list) or data.draw(st.booleans()):
+            if not steps:
                 break
+            step = data.draw(st.sampled_from(steps))
+            way.append((node, step))
             node = node[step]
-        if step is not None:
-            node[step] = data.draw(ANYTHING)
+            if not isinstance(node, dict | list) or data.draw(st.booleans()):
+                break
+        for inner, step in way[-1:]:
+            inner[step] = data.draw(ANYTHING)
         files.append(SourceFile(name=file.name, text=json.dumps(document)))
     read = read_cni if case == "cni" else read_netavark_files
 
