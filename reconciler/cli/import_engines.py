@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,8 @@ from reconciler.cli.importing import hand_over, output_option
 from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.options import global_options
 from reconciler.container_engine.client import DEFAULT_SOCKETS
-from reconciler.errors import ExitCode, ReconcilerError
+from reconciler.errors import ConfigError, ExitCode, ReconcilerError
+from reconciler.model.words import counted
 from reconciler.settings import Settings
 
 _DOCKER, _PODMAN = DEFAULT_SOCKETS
@@ -53,8 +55,20 @@ def _import(context: click.Context, name: str, usual: Path, output: str | None, 
     enter_host(settings)
     socket = settings.container_engine or usual
     joined = _joined(settings)
+    if joined and output is not None:
+        _check_is_new(Path(output), joined)
     imported = read_engine(socket, with_stopped=with_stopped, joined=joined, parent=default_link())
     return hand_over(invoked, imported, f"reconcile import {name}", output)
+
+
+def _check_is_new(output: Path, joined: list[str]) -> None:
+    """Raises ConfigError for a folder that may hold the specs that this host has its containers' networks from."""
+    with contextlib.suppress(OSError):
+        if any(output.iterdir()):
+            raise ConfigError(
+                f"--output {output} is not empty, and this host's specs join {counted(len(joined), 'container')} already, "
+                "which are left out here: name another folder, so that these specs are not lost"
+            )
 
 
 def _joined(settings: Settings) -> list[str]:

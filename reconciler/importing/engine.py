@@ -10,6 +10,7 @@ from reconciler.importing.engine_networks import read_network
 from reconciler.importing.names import spec_names
 from reconciler.importing.values import Imported, ImportedAttachment, ImportedNetwork, NotCarried
 from reconciler.model.identifiers import BUILTIN_NETWORKS
+from reconciler.model.wanted import NetworkMode
 from reconciler.model.words import counted
 from reconciler.records.lenient import mapping_of, text_of
 
@@ -64,7 +65,7 @@ def read_containers(
     known = Known(networks=networks, attachments=targets)
     attachments = []
     for each in sorted(wanted, key=container_name):
-        if ours.intersection((container_name(each), text_of(each, "Id"))):
+        if is_without_network(each) and ours.intersection(_called(each)):
             told.append(_joined(container_name(each)))
             continue
         read = read_container(each, names[container_name(each)], known)
@@ -81,6 +82,10 @@ def container_name(document: Document) -> str:
 
 def is_stopped(document: Document) -> bool:
     return text_of(mapping_of(document, "State"), "Status") in _STOPPED
+
+
+def is_without_network(document: Document) -> bool:
+    return text_of(mapping_of(document, "HostConfig"), "NetworkMode") == NetworkMode.NONE
 
 
 def _called(document: Document) -> Iterable[str]:

@@ -218,8 +218,16 @@ class Podman(ContainerEngine):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        configuration = self.folder / "containers.conf"
-        configuration.write_text('[containers]\nseccomp_profile = "unconfined"\n')
+        configuration, helpers = self.folder / "containers.conf", self.folder / "helpers"
+        configuration.write_text(
+            '[containers]\nseccomp_profile = "unconfined"\n'
+            f'[network]\nnetwork_backend = "netavark"\n[engine]\nhelper_binaries_dir = ["{helpers}"]\n'
+        )
+        if (
+            not helpers.exists()
+        ):  # netavark is called for containers that run on a network, of which there are none here
+            helpers.mkdir()
+            (helpers / "netavark").symlink_to(shutil.which("true") or "/bin/true")
         found = {**super().environment, "LD_LIBRARY_PATH": str(self.programs / "lib")}
         return {**found, "CONTAINERS_CONF": str(configuration)}
 

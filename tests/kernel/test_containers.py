@@ -536,4 +536,7 @@ def test_networks_and_containers_of_an_engine_are_imported_and_the_same_here(
     again = forked.ok("import", "docker")
     assert "attachments:" not in again.stdout
     assert "container web: the container is not carried: the specs that this host" in again.stderr
+    over = forked("import", "docker", "--output", str(forked.specs))
+    assert over.exit_code == ExitCode.BAD_CONFIG
+    assert "this host's specs join 7 containers already" in over.stderr
     engine.ask("POST", "/networks/prune")

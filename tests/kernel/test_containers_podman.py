@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.model.wanted import NetworkMode
+from reconciler.spec.load import load_specs
 from tests.command_line import Reconcile
-from tests.container_engines.engines import ContainerEngine, Podman, running
+from tests.container_engines.engines import IMAGE, ContainerEngine, Podman, running
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
 from tests.waiting import eventually
@@ -86,3 +88,37 @@ def test_containers_are_followed_through_restarts_of_themselves_and_of_the_servi
     engine.run("web")
     assert answers(machine, "10.1.0.10")
     assert eventually(lambda: engine.inside("retired", "ls", "/sys/class/net").split() == ["lo"], 20)
+
+
+def test_networks_and_containers_of_an_engine_are_imported(
+    engine: ContainerEngine, forked: ForkedReconcile, machine: Machine
+) -> None:
+    blue = "--subnet=10.5.0.0/24 --ip-range=10.5.0.128/25 --gateway=10.5.0.1 --opt=mtu=1400 --label=team=blue"
+    engine.cli("network", "create", *blue.split(), "blue")
+    engine.cli("network", "create", "--internal", "--ipv6", "--subnet=fd00:6::/64", "inner")
+    options = ("--network=blue:alias=www", "--publish=8080:80", "--dns=192.0.2.53", *engine.run_options)
+    engine.cli("create", "--name=web", *options, IMAGE, "/bin/busybox")
+    engine.run("alone")
+
+    imported = forked.ok("import", "podman", "--all", "--output", str(forked.specs))
+
+    assert "the engine's part in the networks of 1 container is not carried" in imported.stderr
+    specs = load_specs(forked.specs, host="here")
+    networks = {each.name: each for each in specs.wanted.networks}
+    (pool,) = networks["blue"].subnets
+    assert (str(pool.subnet), str(pool.ip_range), str(pool.gateway)) == ("10.5.0.0/24", "10.5.0.128/25", "10.5.0.1")
+    assert networks["blue"].labels == (("team", "blue"),)
+    assert networks["inner"].is_internal
+    assert {str(pool.subnet) for pool in networks["inner"].subnets} == {"fd00:6::/64", "10.89.0.0/24"}
+    attachments = {each.name: each for each in specs.wanted.attachments}
+    assert attachments["alone"].mode is NetworkMode.NONE
+    (endpoint,) = attachments["web"].endpoints
+    assert (endpoint.network, endpoint.aliases) == ("blue", ("www",))
+    assert [str(server) for server in attachments["web"].dns] == ["192.0.2.53"]
+
+    engine.cli("rm", "web")
+    engine.run("web")
+    forked.ok()
+    assert " 0% packet loss" in engine.inside("web", "ping", "-c", "1", "10.5.0.1")
+    assert "mtu 1400" in engine.inside("web", "ip", "link", "show", "eth0")
+    assert forked.ok("--dry-run", "--detailed-exitcode").writes == ()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from reconciler.importing.carried import carried
 from reconciler.importing.engine import read_docker
+from reconciler.importing.podman import read_podman
 from reconciler.importing.values import Imported
 from reconciler.importing.write import stream_text
 from reconciler.model.wanted import AttachmentWanted
@@ -215,11 +216,13 @@ def test_options_that_drivers_do_not_know_go_and_the_network_stays() -> None:
     assert "so the engine keeps it" in told(imported)["container web: sysctl kernel.msgmax"]
 
 
-def test_what_specs_join_already_is_left_to_them() -> None:
-    imported = read_docker([network()], [container()], with_stopped=False, joined=["web"])
+def test_what_specs_join_already_is_left_to_them_once_the_engine_has_no_part_in_it() -> None:
+    mine = container("mine", HostConfig={"NetworkMode": "none"}, NetworkSettings={"Networks": {"none": {}}})
 
-    assert imported.attachments == ()
-    assert "its attachment stands there" in told(imported)["container web: the container"]
+    imported = read_docker([network()], [container(), mine], with_stopped=False, joined=["web", mine["Id"][:12]])
+
+    assert [each.name for each in imported.attachments] == ["web"]
+    assert "its attachment stands there" in told(imported)["container mine: the container"]
 
 
 ANYTHING = st.recursive(
@@ -250,3 +253,22 @@ def test_whatever_an_engine_says_comes_to_specs_that_load(lies: list[tuple[tuple
             node[path[-1]] = lie
 
     loaded(stream_text(read(document), "test"))
+
+
+def test_containers_of_podman_are_on_its_networks_and_pods_are_one_sandbox() -> None:
+    networks = [
+        {"name": "podman", "id": "p" * 64, "driver": "bridge", "subnets": [{"subnet": "10.88.0.0/16"}]},
+        {"name": "my net", "id": "m" * 64, "driver": "bridge", "subnets": [{"subnet": "10.5.0.0/24"}]},
+    ]
+    first = container(
+        "infra", HostConfig={"NetworkMode": "bridge"}, NetworkSettings={"Networks": {"my net": {}, "podman": {}}}
+    )
+    second = container(
+        "cart", HostConfig={"NetworkMode": f"container:{first['Id']}"}, NetworkSettings={"Networks": None}
+    )
+
+    imported = read_podman(networks, [first, second], with_stopped=False)
+
+    assert [each.name for each in imported.networks] == ["podman", "my-net"]
+    assert body(imported, "infra")["networks"] == {"my-net": {}, "podman": {}}
+    assert "shares the sandbox of container infra" in told(imported)["container cart: the container"]

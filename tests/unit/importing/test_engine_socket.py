@@ -48,6 +48,15 @@ def test_networks_and_containers_are_read_without_one_that_went_meanwhile(path: 
     assert [each.name for each in imported.attachments] == ["web"]
 
 
+def test_podman_is_asked_for_its_own_form_of_networks(path: Path) -> None:
+    blue = {"name": "blue", "driver": "bridge", "subnets": [{"subnet": "10.1.0.0/24"}]}
+    with scripted_engine(path, engine(version={"Components": [{"Name": "Podman Engine"}]}, **{"v4.0.0": [blue]})):
+        imported = read_engine(path, with_stopped=False)
+
+    assert [each.name for each in imported.networks] == ["blue"]
+    assert [each.name for each in imported.attachments] == ["web"]
+
+
 def test_a_container_of_which_nonsense_is_said_is_named_and_the_rest_imported(path: Path) -> None:
     answers = {**ANSWERS, f"/containers/{WEB['Id']}/json": b"[]"}
 
