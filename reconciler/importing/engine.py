@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from reconciler.importing.engine_containers import Known, read_container
-from reconciler.importing.engine_networks import read_network
+from reconciler.importing.engine_networks import ipv4_pools, read_network
 from reconciler.importing.names import spec_names
 from reconciler.importing.values import Imported, ImportedAttachment, ImportedNetwork, NotCarried
 from reconciler.model.identifiers import BUILTIN_NETWORKS
@@ -20,6 +20,7 @@ _STOPPED: Final = frozenset(("created", "configured", "exited", "stopped", "dead
 """States of Docker's and Podman's containers in which there is no process."""
 _LISTED_MAX: Final = 10
 _SHORT_ID: Final = 12
+_BRIDGE: Final = BUILTIN_NETWORKS[0]
 
 
 def read_docker(
@@ -30,8 +31,8 @@ def read_docker(
     read = [read_network(each, names[text_of(each, "Id")]) for each in networks]
     known = {**names, **{text_of(each, "Name"): names[text_of(each, "Id")] for each in reversed(networks)}}
     found = read_containers(containers, known, with_stopped=with_stopped, joined=joined)
-    told = [each for each in read if isinstance(each, NotCarried)]
-    if not any(text_of(each, "Name") == BUILTIN_NETWORKS[0] for each in networks):
+    told = [*(each for each in read if isinstance(each, NotCarried)), *_moving(networks, containers, found.attachments)]
+    if not any(text_of(each, "Name") == _BRIDGE for each in networks):
         why = "run `reconcile` with --bridge none where there shall be none here either"
         told.append(NotCarried(where="the engine", what="that it has no network bridge", why=why))
     return Imported(
@@ -39,6 +40,29 @@ def read_docker(
         attachments=found.attachments,
         not_carried=(*told, *found.not_carried),
     )
+
+
+def _moving(
+    networks: Sequence[Document], containers: Sequence[Document], attachments: Sequence[ImportedAttachment]
+) -> Iterable[NotCarried]:
+    """Tell whose address on `bridge` another one follows: it cannot be fixed there, and is given in the order of names."""
+    names = {mapping_of(each.body, "sandbox").get("container"): each.name for each in attachments}
+    now = {
+        names[container_name(each)]: _on_bridge(each)
+        for each in containers
+        if names.get(container_name(each)) and _on_bridge(each)
+    }
+    pools = [pool for each in networks if text_of(each, "Name") == _BRIDGE for pool in ipv4_pools(each)]
+    here = dict(zip(sorted(now), pools[0], strict=False)) if pools else {}
+    moved = [f"{name} ({address})" for name, address in sorted(now.items()) if str(here.get(name)) != address]
+    if moved:
+        why = "it gives addresses in the order of the names: put those that need theirs on a network of your own"
+        yield NotCarried(where=f"network {_BRIDGE}", what=f"the address of {', '.join(moved)}", why=why)
+
+
+def _on_bridge(document: Document) -> str:
+    networks = mapping_of(mapping_of(document, "NetworkSettings"), "Networks")
+    return text_of(mapping_of(networks, _BRIDGE), "IPAddress")
 
 
 def _network_names(networks: Sequence[Document]) -> Mapping[str, str]:

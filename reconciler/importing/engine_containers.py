@@ -16,6 +16,9 @@ from reconciler.records.lenient import items_of, mapping_of, text_of, texts_of
 
 _BRIDGE, _HOST, _NONE = BUILTIN_NETWORKS
 _SHORT_ID: Final = 12
+_IFNAME: Final = "com.docker.network.endpoint.ifname"
+_FIRST_LINK: Final = "eth0"
+"""Of the network that a container is made with; here it would be that of the first name."""
 _KEPT_BY_ENGINE: Final = "it is no setting of networks, so the engine keeps it: nothing need be done"
 
 Document = Mapping[str, object]
@@ -73,7 +76,7 @@ def _body(
     if mode == _NONE:
         yield "network_mode", _NONE
     else:
-        yield "networks", _networks(document, known, told)
+        yield "networks", _networks(document, known)
         yield from _ports(document)
         links = _links(document, known)
         if links:
@@ -97,15 +100,20 @@ def _short_id(document: Document) -> str:
     return text_of(document, "Id")[:_SHORT_ID]
 
 
-def _networks(document: Document, known: Known, told: list[NotCarried]) -> Mapping[str, object]:
+def _networks(document: Document, known: Known) -> Mapping[str, object]:
     config, mode = mapping_of(document, "Config"), text_of(mapping_of(document, "HostConfig"), "NetworkMode")
+    first = _BRIDGE if mode == "default" else mode
     own_names = {text_of(document, "Name").removeprefix("/"), _short_id(document), text_of(config, "Hostname")}
-    found: dict[str, object] = {}
+    found: dict[str, dict[str, object]] = {}
+    begun_with = ""
     for key, endpoint in sorted(_endpoints(document).items()):
         network = known.networks.get(text_of(endpoint, "NetworkID"), known.networks.get(key, key))
-        is_first = mode in (key, text_of(endpoint, "NetworkID"), "default")
+        is_first = first in (key, text_of(endpoint, "NetworkID"))
+        begun_with = network if is_first else begun_with
         mac = text_of(endpoint, "MacAddress") or (text_of(config, "MacAddress") if is_first else "")
         found[network] = dict(_endpoint(endpoint, mac, own_names, is_bridge=network == _BRIDGE))
+    if begun_with and begun_with != min(found) and not any(_IFNAME in str(each) for each in found.values()):
+        found[begun_with]["interface_name"] = _FIRST_LINK
     return found
 
 
@@ -115,14 +123,14 @@ def _endpoint(endpoint: Document, mac: str, own_names: set[str], *, is_bridge: b
     ipv4 = text_of(endpoint, "IPAddress") or text_of(given, "IPv4Address")
     ipv6 = text_of(endpoint, "GlobalIPv6Address") or text_of(given, "IPv6Address")
     if not is_bridge:
-        aliases = [each for each in items_of(endpoint, "Aliases") if each not in own_names]
+        aliases = [each for each in items_of(endpoint, "Aliases") if isinstance(each, str) and each not in own_names]
         yield from (
             (key, value)
             for key, value in (
-                ("aliases", list(dict.fromkeys(filter(_is_text, aliases)))),
+                ("aliases", list(dict.fromkeys(aliases))),
                 ("ipv4_address", ipv4),
                 ("ipv6_address", ipv6),
-                ("link_local_ips", [*filter(_is_text, items_of(given, "LinkLocalIPs"))]),
+                ("link_local_ips", items_of(given, "LinkLocalIPs")),
             )
             if value
         )
@@ -134,10 +142,6 @@ def _endpoint(endpoint: Document, mac: str, own_names: set[str], *, is_bridge: b
     options = texts_of(endpoint, "DriverOpts")
     if options:
         yield "driver_opts", dict(options)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def _derived_mac(ipv4: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from reconciler.importing.names import renamed
 from reconciler.importing.values import ImportedNetwork, NotCarried
 from reconciler.model.identifiers import BUILTIN_NETWORKS
+from reconciler.model.subnets import usable_in_range
 from reconciler.records.lenient import items_of, mapping_of, text_of, texts_of
 
 _BRIDGE: Final = BUILTIN_NETWORKS[0]
@@ -102,3 +104,17 @@ def _pool(entry: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     reserved = texts_of(entry, "AuxiliaryAddresses") or texts_of(entry, "AuxAddress")
     if reserved:
         yield "aux_addresses", dict(reserved)
+
+
+def ipv4_pools(document: Mapping[str, object]) -> Iterator[Iterator[IPv4Address]]:
+    """Yield for each IPv4 subnet of a network what members are given, one after the other."""
+    for entry in items_of(mapping_of(document, "IPAM"), "Config"):
+        pool = dict(_pool(entry)) if isinstance(entry, Mapping) else {}
+        try:
+            subnet = IPv4Network(pool.get("subnet", ""))
+            block = IPv4Network(pool.get("ip_range", subnet))
+            gateway = IPv4Address(pool.get("gateway", subnet[1]))
+        except (ValueError, IndexError):
+            continue
+        first, last = usable_in_range(subnet, block)
+        yield (address for number in range(first, last + 1) if (address := IPv4Address(number)) != gateway)

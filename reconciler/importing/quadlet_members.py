@@ -70,6 +70,8 @@ class _Reading(Struct, kw_only=True):
     meanings: Mapping[str, str]
     where: str
     told: list[NotCarried]
+    missing: str = ""
+    """Why it is not on the last network that it named and cannot be on."""
 
     def last(self, key: str) -> str:
         return next(iter(self._known([self.member.unit.last(self.member.section, key)], key)), "")
@@ -108,7 +110,7 @@ def read_member(member: Member, networks: Networks) -> ImportedAttachment | NotC
         return NotCarried(where=reading.where, what=f"the {member.section.lower()}", why=why)
     body = dict(_body(reading, name, joined, networks))
     if "networks" in body and not body["networks"]:
-        return NotCarried(where=reading.where, what=f"the {member.section.lower()}", why=reading.told[-1].why)
+        return NotCarried(where=reading.where, what=f"the {member.section.lower()}", why=reading.missing)
     return ImportedAttachment(name=name, body=body, source=reading.where, not_carried=tuple(reading.told))
 
 
@@ -192,6 +194,7 @@ def _memberships(reading: _Reading, joined: list[str], networks: Networks) -> Ma
             why = "none of these files declares it: import it with `reconcile import podman` or `netavark` first"
             if reference.endswith(".network"):
                 why = f"there is no unit {reference} among these files that could be read"
+            reading.missing = why
             reading.tell(f"network {reference}", why)
             continue
         endpoint = {**own, **_endpoint(reading, options)}

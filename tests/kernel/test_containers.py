@@ -530,6 +530,7 @@ def test_networks_and_containers_of_an_engine_are_imported_and_the_same_here(
     ours = {each["Name"]: each for each in json.loads(forked.ok("network", "inspect", *names).stdout)}
     assert {name: described(ours[name]) for name in names} == {name: described(theirs[name]) for name in names}
     assert " 0% packet loss" in engine.inside("container3", "ping", "-c", "1", "fourth")
+    assert "172.19.0.2/16" in engine.inside("container3", "ip", "address", "show", "eth0")
     assert " 0% packet loss" in engine.inside("container1", "ping", "-c", "1", "172.17.0.3")
     assert "10.31.0." in engine.inside("web", "nslookup", "database")
     assert forked.ok("--dry-run", "--detailed-exitcode").writes == ()

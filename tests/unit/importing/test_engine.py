@@ -142,6 +142,29 @@ def test_ports_are_what_was_asked_for_and_neighbours_are_a_range() -> None:
     assert "7000-7001" in body(read_one(web))["ports"]
 
 
+def test_the_network_that_a_container_was_made_with_has_its_first_link() -> None:
+    endpoints = {"blue": {}, "red": {}}
+    networks = (network(), network(Name="red", Id="r" * 64))
+    web = container(HostConfig={"NetworkMode": "red"}, NetworkSettings={"Networks": endpoints})
+
+    assert body(read_one(web, networks=networks))["networks"] == {"blue": {}, "red": {"interface_name": "eth0"}}
+    web["HostConfig"]["NetworkMode"] = "blue"
+    assert body(read_one(web, networks=networks))["networks"] == endpoints
+
+
+def test_addresses_on_the_network_bridge_are_told_where_they_will_be_others() -> None:
+    bridge = network(Name="bridge", Id="a" * 64, IPAM={"Config": [{"Subnet": "172.17.0.0/16"}]})
+
+    def on_bridge(name: str, address: str) -> dict[str, Any]:
+        networks = {"bridge": {"IPAddress": address}}
+        return container(name, HostConfig={"NetworkMode": "default"}, NetworkSettings={"Networks": networks})
+
+    same = read_one(on_bridge("a", "172.17.0.2"), on_bridge("b", "172.17.0.3"), networks=(bridge,))
+    assert not any("the address of" in what for what in told(same))
+    moved = read_one(on_bridge("a", "172.17.0.3"), on_bridge("b", "172.17.0.2"), networks=(bridge,))
+    assert "network bridge: the address of a (172.17.0.3), b (172.17.0.2)" in told(moved)
+
+
 def test_links_of_both_kinds_lead_to_attachments_by_name_or_id() -> None:
     db, cache = container("db"), container("cache")
     web = container(HostConfig={"NetworkMode": "blue", "Links": ["/db:/web/database"]})

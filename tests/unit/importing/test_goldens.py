@@ -81,3 +81,52 @@ def test_whatever_stands_in_json_comes_to_specs_that_load(case: str, data: st.Da
     text = stream_text(carried(read(SourceFiles(files=tuple(files))), "here"), "test")
 
     assert load_texts([SpecText("specs.yaml", text)], host="here", digest="").faults == ()
+
+
+LINES = [
+    "[Network]",
+    "[Container]",
+    "[Pod]",
+    "Network=a.network",
+    "Network=host",
+    "Network=:",
+    "Subnet=10.1.0.0/24",
+    "Gateway=x",
+]
+LINES += [
+    "IPRange=-",
+    "Label=a",
+    'Options="x',
+    "PublishPort=1:2:3",
+    "AddHost=;:",
+    "Sysctl==",
+    "PodmanArgs=--mac-address",
+    "Pod=a",
+]
+LINES += [
+    "ContainerName=%",
+    "HostName=%p",
+    "IP=7",
+    "DNS=",
+    "NetworkName=my net",
+    "# x \\",
+    "Network=a.network:ip=,alias=,=",
+    "x",
+]
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.lists(st.sampled_from(LINES), max_size=8), min_size=3, max_size=3),
+    st.sampled_from(["\n", "\\\n", "\r\n"]),
+)
+def test_whatever_stands_in_units_comes_to_specs_that_load(texts: list[list[str]], end: str) -> None:
+    heads = {"a.network": "[Network]", "b.container": "[Container]", "c@d.pod": "[Pod]"}
+    files = [
+        SourceFile(name=name, text=f"{head}\n{end.join(lines)}")
+        for (name, head), lines in zip(heads.items(), texts, strict=True)
+    ]
+
+    text = stream_text(carried(read_quadlet(SourceFiles(files=tuple(files))), "here"), "test")
+
+    assert load_texts([SpecText("specs.yaml", text)], host="here", digest="").faults == ()
