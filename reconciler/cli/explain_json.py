@@ -20,6 +20,7 @@ def explanation_json(told: Explanation) -> str:
             "reasons": [_sentences(reason) for reason in told.reasons],
             "changes": [_change(change) for change in told.changes],
             "notes": _sentences(told.notes),
+            "probes": _sentences(told.probes),
         }
     )
 

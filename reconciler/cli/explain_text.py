@@ -27,6 +27,8 @@ def _lines(told: Explanation) -> Iterator[str]:
         *before, why = reason
         yield from _sentence("because ", why)
         yield from _sentences(before, "  on the way, ")
+    for probe in told.probes:
+        yield from _sentence("sent: ", probe)
     for note in told.notes:
         yield from _sentence("note: ", note)
     if told.changes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from reconciler.cli.invoked import begin
+from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.names import names_of
 from reconciler.cli.options import global_options
 from reconciler.cli.terminal import show
@@ -24,9 +25,25 @@ _DRIFT: Final = "drift"
 @click.argument("subject", metavar="ATTACHMENT|REASON|drift", shell_complete=names_of("attachments"))
 @click.argument("network", metavar="[NETWORK]", required=False, shell_complete=names_of("networks"))
 @click.option("--to", "target", metavar="OTHER[:PORT[/udp]]|outside|host", help="Whom it shall reach.")
+@click.option(
+    "--live/--no-live",
+    "is_live",
+    default=None,
+    help="With --to: look at this host too, and tell what it lacks [default: as root, where it had a pass].",
+)
+@click.option("--probe", "is_probing", is_flag=True, help="With --to: send packets, and name the step that fails.")
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="text", show_default=True, help="Form.")
 @click.pass_context
-def explain(context: click.Context, *, subject: str, network: str | None, target: str | None, format_: str) -> ExitCode:
+def explain(
+    context: click.Context,
+    *,
+    subject: str,
+    network: str | None,
+    target: str | None,
+    is_live: bool | None,
+    is_probing: bool,
+    format_: str,
+) -> ExitCode:
     """Explain why an attachment reaches another or does not, with the lines of the specs.
 
     ATTACHMENT may be `host` or `outside` too. OTHER is an attachment, a name that one answers to, or an address. Exit code 5 when
@@ -41,18 +58,36 @@ def explain(context: click.Context, *, subject: str, network: str | None, target
             raise click.UsageError("a second name goes with `drift`: reconcile explain drift NETWORK")
         return _explain_drift(settings, network, is_json=is_json)
     if target is not None:
-        return _explain_reach(settings, subject, target, is_json=is_json)
+        return _explain_reach(
+            settings, subject, target, is_live=is_probing or is_live, is_probing=is_probing, is_json=is_json
+        )
+    if is_live is not None or is_probing:
+        raise click.UsageError("--live and --probe go with --to")
     return _explain_word(settings, subject, is_json=is_json)
 
 
-def _explain_reach(settings: Settings, client: str, target: str, *, is_json: bool) -> ExitCode:
+def _explain_reach(
+    settings: Settings, client: str, target: str, *, is_live: bool | None, is_probing: bool, is_json: bool
+) -> ExitCode:
+    from reconciler.backends import open_backends
     from reconciler.explain.declared import declared
+    from reconciler.explain.explain import Here
     from reconciler.explain.explain import explain as explained
+    from reconciler.explain.target import NobodyMeant
     from reconciler.explain.values import Verdict
+    from reconciler.status.write import read_summary
 
+    summary = read_summary(settings.status_dir)
+    had_pass = summary.get("host") == settings.host
     try:
-        told = explained(declared(settings), client, target)
-    except ConfigError as error:
+        if had_pass and os.geteuid() == 0 if is_live is None else is_live:
+            enter_host(settings)
+            with open_backends(settings, read_only=True) as backends:
+                here = Here(summary=summary, backends=backends, is_probing=is_probing)
+                told = explained(declared(settings), client, target, here)
+        else:
+            told = explained(declared(settings), client, target, Here(summary=summary))
+    except NobodyMeant as error:
         raise click.UsageError(str(error)) from error
     if is_json:
         from reconciler.cli.explain_json import explanation_json

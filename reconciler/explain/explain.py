@@ -1,32 +1,55 @@
-"""`reconcile explain` by the specs: from what was typed to what is told. Asks no host."""
+"""`reconcile explain`: from what was typed to what is told, by the specs and, where somebody looks, by this host."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from reconciler.errors import ConfigError
+from reconciler.backends import Backends
 from reconciler.explain.absent import absences
-from reconciler.explain.answer import answer
+from reconciler.explain.answer import all_found, answer, is_reached
 from reconciler.explain.declared import Declared
+from reconciler.explain.host_words import last_words
 from reconciler.explain.lines import Lines
 from reconciler.explain.suggest import changes
-from reconciler.explain.target import Target, question, read_target, similar
-from reconciler.explain.values import About, Explanation, Sentence, Verdict
+from reconciler.explain.target import NobodyMeant, Target, question, read_target, similar
+from reconciler.explain.values import About, Explanation, Question, Sentence, Verdict
 from reconciler.model.wanted import Source
 
 
-def explain(specs: Declared, client: str, target: str) -> Explanation:
-    """Return whether one reaches another, and why, and what would let it. Raises ConfigError for who is nobody."""
+class Here(Struct, frozen=True, kw_only=True):
+    """What is known of this host. summary: of its last pass. backends: to look at it by, None where nobody looks.
+
+    is_probing: packets are sent.
+    """
+
+    summary: Mapping[str, object]
+    backends: Backends | None = None
+    is_probing: bool = False
+
+
+NOT_HERE: Final = Here(summary={})
+"""The specs alone are asked."""
+
+
+def explain(specs: Declared, client: str, target: str, here: Here = NOT_HERE) -> Explanation:
+    """Return whether one reaches another, and why, and what would let it. Raises NobodyMeant for who is nobody."""
     meant = read_target(target)
-    told = _told(specs, client, meant, target)
-    if told.verdict is Verdict.NO:
+    if here.backends is None:
+        asked, told = _told(specs, client, meant, target)
+        words = tuple(last_words(told, asked, here.summary, specs.settings.host)) if asked is not None else ()
+        told = replace(told, notes=(*told.notes, *words))
+    else:
+        asked, told = _told_here(specs, client, meant, target, here.backends, is_probing=here.is_probing)
+    if told.verdict is Verdict.NO and not told.path:  # else the specs are fine, and the host is not
         told = replace(told, changes=changes(specs, client, meant))
     return replace(told, notes=(*told.notes, *_unread(specs)))
 
 
-def _told(specs: Declared, client: str, meant: Target, typed: str) -> Explanation:
+def _told(specs: Declared, client: str, meant: Target, typed: str) -> tuple[Question | None, Explanation]:
     try:
         asked = question(specs, client, meant)
     except LookupError as error:
@@ -34,10 +57,28 @@ def _told(specs: Declared, client: str, meant: Target, typed: str) -> Explanatio
         other = client if name == meant.name else meant.name
         reasons = tuple(absences(specs, name))
         if not reasons:
-            raise ConfigError(f"attachment {name!r} not found{similar(specs, name)}") from None
+            raise NobodyMeant(f"attachment {name!r} not found{similar(specs, name)}") from None
         reasons = tuple(dict.fromkeys((*reasons, *absences(specs, other))))
-        return Explanation(client=client, server=typed, verdict=Verdict.NO, reasons=reasons)
-    return answer(asked, specs.walk, Lines(specs.documents))
+        return None, Explanation(client=client, server=typed, verdict=Verdict.NO, reasons=reasons)
+    return asked, answer(asked, specs.walk, Lines(specs.documents))
+
+
+def _told_here(
+    specs: Declared, client: str, meant: Target, typed: str, backends: Backends, *, is_probing: bool
+) -> tuple[Question | None, Explanation]:
+    from reconciler.explain.live import beside_host, look_at_host
+    from reconciler.explain.probing import probed
+
+    present = look_at_host(specs, backends)
+    asked, told = _told(present.specs, client, meant, typed)
+    if asked is None:
+        return None, told
+    walk = present.specs.walk
+    found = [*all_found(asked, walk)]
+    reached = [each for each in found if is_reached(asked, each)]
+    if is_probing:
+        told = probed(told, reached or found, walk, present.host, backends)
+    return asked, beside_host(told, asked, present)
 
 
 def _unread(specs: Declared) -> Iterator[Sentence]:

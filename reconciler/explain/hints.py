@@ -34,9 +34,9 @@ def _names(question: Question, walk: Walk, lines: Lines) -> Iterator[Sentence]:
     if any(True for _ in known_as(walk, client, question.name)):
         return
     known = [*all_known_as(walk, question.name)]
-    for network, attachment, only_to in known:
-        whose = f", for {only_to} alone" if only_to else ""
-        text = f"{client} does not find the name {question.name}: it is known on {network}{whose}"
+    places = dict.fromkeys(f"{network} for {only_to} alone" if only_to else network for network, _, only_to in known)
+    for network, attachment, _ in known[:1]:
+        text = f"{client} does not find the name {question.name}: it is known on {', '.join(places)}"
         source = lines.of(Unit(network=network, attachment=attachment))
         yield Sentence(about=About.NAME, text=text, source=source)
     if not known:

@@ -73,7 +73,7 @@ class Teller(Struct, frozen=True, kw_only=True):
             if endpoint is not None:
                 text = f"{client} finds {question.name} as {packet.address}, by the names of {network}"
                 source = self.lines.of(endpoint.unit)
-                yield Sentence(about=About.NAME, text=text, source=source, unit=endpoint.unit)
+                yield Sentence(about=About.NAME, text=text, source=source)
                 return
 
     def _endpoint_at(self, name: str, network: str, address: IPAddress) -> DesiredEndpoint | None:
@@ -116,7 +116,7 @@ class Teller(Struct, frozen=True, kw_only=True):
     def _gateway(self, step: Step, packet: Packet) -> str:
         """Return the gateway of the default route."""
         site = self.walk.sites[packet.client.host]
-        if step.unit is None or not step.unit.network or packet.client.name != step.unit.attachment:
+        if step.unit is None or not step.unit.attachment or packet.client.name != step.unit.attachment:
             return ""
         endpoint = way_out(site.members[step.unit.attachment], site.networks, packet.version)
         gateway = None if endpoint is None else gateway_of(endpoint, packet.version)

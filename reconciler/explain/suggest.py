@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Final
 
-from reconciler.errors import ConfigError
 from reconciler.explain.answer import all_found, first_reached
 from reconciler.explain.candidates import Asked, candidates
 from reconciler.explain.declared import Declared
 from reconciler.explain.edits import Edit, at, changed
-from reconciler.explain.target import Target, question
+from reconciler.explain.target import NobodyMeant, Target, question
 from reconciler.explain.values import Change
 from reconciler.reach.values import PartyKind
 
@@ -62,7 +61,7 @@ def _server(specs: Declared, client: str, target: Target) -> str:
         return ""
     try:
         found = question(specs, client, target).servers[0]
-    except (LookupError, ConfigError):
+    except (LookupError, NobodyMeant):
         return ""
     return found.name if found.kind is PartyKind.ATTACHMENT else ""
 
@@ -81,6 +80,6 @@ def _has_all(specs: Declared, before: Declared) -> bool:
 def _is_reached(specs: Declared, client: str, target: Target) -> bool:
     try:
         asked = question(specs, client, target)
-    except (LookupError, ConfigError):
+    except (LookupError, NobodyMeant):
         return False
     return first_reached(asked, specs.walk, all_found(asked, specs.walk)) is not None

@@ -10,7 +10,6 @@ from typing import Final
 
 from msgspec import Struct
 
-from reconciler.errors import ConfigError
 from reconciler.explain.declared import Declared
 from reconciler.explain.values import Question
 from reconciler.model.objects import IPAddress
@@ -24,6 +23,10 @@ _PORT: Final = re.compile(r"(?P<name>.*?)(?::(?P<port>[0-9]{1,5})(?:/(?P<protoco
 _BRACKETS: Final = re.compile(r"\[(?P<address>[^]]*)\](?P<rest>(?::.*)?)\Z")
 
 
+class NobodyMeant(ValueError):
+    """What was typed is nobody who can be asked about."""
+
+
 class Target(Struct, frozen=True, kw_only=True):
     """name: as typed. address: when it is one."""
 
@@ -33,12 +36,12 @@ class Target(Struct, frozen=True, kw_only=True):
 
 
 def read_target(text: str) -> Target:
-    """Read `OTHER[:PORT[/udp]]`. Raises ConfigError."""
+    """Read `OTHER[:PORT[/udp]]`. Raises NobodyMeant."""
     bracketed = _BRACKETS.match(text)
     if bracketed is None and text.count(":") > 1:
         address = _address(text)
         if address is None:
-            raise ConfigError(f"{text!r}: an IPv6 address before a port stands in brackets, as in [fd00::1]:80")
+            raise NobodyMeant(f"{text!r}: an IPv6 address before a port stands in brackets, as in [fd00::1]:80")
         return Target(name=text, address=address)
     name = bracketed["address"] if bracketed else text
     found = _PORT.match(bracketed["rest"] if bracketed else text)
@@ -46,7 +49,7 @@ def read_target(text: str) -> Target:
     name = name if bracketed else found["name"]
     port = int(found["port"] or 0)
     if not name or port > 0xFFFF or (found["port"] and not port) or (bracketed and found["name"]):
-        raise ConfigError(f"{text!r} is nobody: expected NAME, NAME:PORT or NAME:PORT/udp, as db:5432")
+        raise NobodyMeant(f"{text!r} is nobody: expected NAME, NAME:PORT or NAME:PORT/udp, as db:5432")
     return Target(name=name, at=AskedPort(port, found["protocol"] or "tcp" if port else ""), address=_address(name))
 
 
@@ -69,7 +72,7 @@ def question(specs: Declared, client: str, target: Target) -> Question:
     chosen = _nearest(clients, host, client)
     others = tuple(each for each in servers if is_pair(chosen, each) and each.name != client)
     if not others:
-        raise ConfigError(f"{client} and {target.name} are one, or do not ask each other: name another one")
+        raise NobodyMeant(f"{client} and {target.name} are one, or do not ask each other: name another one")
     near = tuple(each for each in others if each.host == chosen.host)
     is_alias = servers[0].kind is PartyKind.ATTACHMENT and servers[0].name != target.name
     return Question(client=chosen, servers=near or others, at=target.at, name=target.name, is_alias=is_alias)

@@ -74,7 +74,8 @@ class Change(Struct, frozen=True, kw_only=True):
 class Explanation(Struct, frozen=True, kw_only=True):
     """client, server: as they are told. path: when the answer is yes. reasons: when it is not, all that differ.
 
-    changes: the shortest that makes it a yes, () where none is known. notes: what to know besides.
+    changes: the shortest that makes it a yes, () where none is known. notes: what to know besides. probes: packets that were sent.
+    Where this host lacks something of a path that the specs bring about, the answer is no, with the path and the reasons.
     """
 
     client: str
@@ -84,3 +85,4 @@ class Explanation(Struct, frozen=True, kw_only=True):
     reasons: tuple[Reason, ...] = ()
     changes: tuple[Change, ...] = ()
     notes: tuple[Sentence, ...] = ()
+    probes: tuple[Sentence, ...] = ()

@@ -110,7 +110,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "PacketsAgree": Meaning("of `Probed`: packets go as the specs say"),
     "PacketsDisagree": Meaning(
         "of `Probed`: packets do not go as the specs say",
-        "`reconcile explain ONE --to OTHER` for those it names",
+        "`reconcile explain ONE --to OTHER --probe` for those it names",
     ),
     "NotAsked": Meaning("of `Probed`: nobody was asked yet", "wait"),
     "OperationFailed": Meaning(

@@ -9,10 +9,10 @@ from textwrap import dedent
 import pytest
 
 from reconciler.cli.root import main
-from reconciler.errors import ConfigError, ExitCode
+from reconciler.errors import ExitCode
 from reconciler.explain.declared import Declared, declared
 from reconciler.explain.explain import explain
-from reconciler.explain.target import read_target
+from reconciler.explain.target import NobodyMeant, read_target
 from reconciler.explain.values import Explanation, Verdict
 from reconciler.settings import Settings
 
@@ -237,6 +237,10 @@ def test_a_path_has_every_step_with_its_line(specs: Declared) -> None:
     ]
     assert told[2][2].startswith("network: both are on shared: VXLAN ")
     assert told[2][2].endswith(" to host beta")
+    assert [step.text for step in explain(specs, "host", "web").path][:2] == [
+        "the host itself asks 172.30.1.10",
+        "the host has an address on front",
+    ]
     assert "route: by the default route, on front: its gateway is 172.30.1.1" in told[3]
     assert "firewall: with an address of the host (set masquerade4)" in told[3]
     lines = [step.source.line for step in neighbours.path if step.source is not None]
@@ -266,7 +270,7 @@ def test_the_default_network_has_no_names(specs: Declared) -> None:
 
 @pytest.mark.parametrize("text", ["", ":80", "db:0", "db:70000", "fd00::1:80:x", "[fd00::1", "db:80/http"])
 def test_who_is_nobody_is_refused(specs: Declared, text: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(NobodyMeant):
         explain(specs, "web", text)
 
 
@@ -291,7 +295,7 @@ def test_the_command_answers_in_words_in_json_and_by_its_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "s.yaml").write_text(SPECS)
-    common = ("explain", "--host", "alpha", "--specs", str(tmp_path))
+    common = ("explain", "--host", "alpha", "--specs", str(tmp_path), "--state-dir", str(tmp_path))
 
     assert main((*common, "a", "--to", "b")) == ExitCode.UNREACHED
     text = capsys.readouterr().out

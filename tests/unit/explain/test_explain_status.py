@@ -19,6 +19,7 @@ def condition(kind: str, status: str, reason: str, message: str) -> dict[str, st
 
 
 SUMMARY = {
+    "host": "alpha",
     "conditions": [condition("Ready", "True", "ReconciliationSucceeded", "as declared")],
     "networks": {
         "back": {
@@ -117,3 +118,16 @@ def test_what_is_no_word_is_refused(
 ) -> None:
     assert main(("explain", *arguments, "--state-dir", str(host))) == code
     assert said in capsys.readouterr().err
+
+
+def test_what_the_last_pass_said_of_them_is_told_without_a_look(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (host / "specs").mkdir()
+    (host / "specs" / "s.yaml").write_text(
+        "networks: {back: }\nattachments: {a: {networks: [back]}, b: {networks: [back]}}\n"
+    )
+    arguments = ("a", "--to", "b", "--no-live", "--host", "alpha", "--specs", str(host / "specs"))
+
+    assert main(("explain", *arguments, "--state-dir", str(host))) == ExitCode.OK
+
+    told = " ".join(capsys.readouterr().out.split())
+    assert "note: the last pass said of network back: OwnershipConflict, link br-back is not ours" in told

@@ -1,0 +1,194 @@
+"""What this host has of a path: the pass' own look, held against each step. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from reconciler import pipeline
+from reconciler.backends import Backends
+from reconciler.errors import ReconcilerError
+from reconciler.explain.declared import Declared
+from reconciler.explain.values import About, Explanation, Question, Reason, Sentence, Verdict
+from reconciler.model.objects import HOST_UNIT, Address, FirewallElement, Object, Route, Sysctl, Unit
+from reconciler.model.plan import Action, Operation
+from reconciler.model.words import some, without
+from reconciler.reach.values import Party, PartyKind
+from reconciler.status.reasons import MEANINGS
+from reconciler.status.verdict import reason_of
+
+_LINKS: Final = frozenset({"VethPair", "Macvlan", "Ipvlan", "PluginLink", "Address", "LinkUp"})
+_KINDS: Final = {
+    About.INTERFACE: _LINKS,
+    About.ROUTE: frozenset({"Route"}),
+    About.NETWORK: frozenset({"Bridge", "DeadEnd", "Vlan", "Vxlan", "FdbEntry", "Neighbour"}),
+    About.FIREWALL: frozenset({"FirewallElement"}),
+    About.PORT: frozenset({"FirewallElement"}),
+}
+"""Kinds of objects that bring about what a sentence says."""
+_CARRYING: Final = frozenset().union(*_KINDS.values(), {"Namespace", "FirewallRules"})
+"""Kinds without which no packet goes its way."""
+_WORDS: Final = {Action.CREATE: "missing", Action.UPDATE: "differs", Action.DELETE: "is there, and should not be"}
+_SHOWN: Final = 2
+_PUBLISHED: Final = "published"
+"""How the names of sets begin by which ports are published."""
+
+
+class Present(Struct, frozen=True, kw_only=True):
+    """specs: with the choices of this host as it is. view: what was looked at, decided, and is lacking."""
+
+    specs: Declared
+    view: pipeline.Look
+
+    @property
+    def host(self) -> str:
+        return self.specs.settings.host
+
+
+def look_at_host(specs: Declared, backends: Backends) -> Present:
+    """Look at this host as a pass does."""
+    settings = specs.settings
+    loaded = pipeline.load(settings)
+    view = pipeline.look(loaded.wanted, settings, backends)
+    loads = {**specs.loads, settings.host: loaded}
+    desired = view.decision.desired
+    failures = (*desired.failures, *(each for each in view.plan.problems if each not in desired.failures))
+    states = {**specs.states, settings.host: replace(desired, failures=failures)}
+    return Present(specs=replace(specs, loads=loads, states=states), view=view)
+
+
+def beside_host(told: Explanation, question: Question, present: Present) -> Explanation:
+    """Add to each step what this host has of it. What is lacking makes a yes a no."""
+    path = tuple(_seen(told.path, present))
+    if not told.path:
+        return replace(told, path=path, notes=(*told.notes, *_troubles(question, told.reasons, present)))
+    units = [sentence.unit for sentence in path if sentence.unit is not None]
+    reasons = (*_failed(units, present), *_lacking(path, present), *_not_told(question, present))
+    verdict = Verdict.NO if reasons else told.verdict
+    return replace(told, path=path, reasons=(*reasons, *told.reasons), verdict=verdict)
+
+
+# --- what a step has
+
+
+def _seen(path: Sequence[Sentence], present: Present) -> Iterator[Sentence]:
+    lacking = _by_sentence(path, present.view.plan.operations)
+    for index, sentence in enumerate(path):
+        wrong = tuple(f"{_WORDS[one.action]}: {one.object.describe()}" for one in lacking.get(index, ()))
+        yield replace(sentence, kernel=wrong or tuple(_as_declared(sentence, present)))
+
+
+def _by_sentence(path: Sequence[Sentence], operations: Iterable[Operation]) -> dict[int, list[Operation]]:
+    """Return what is lacking by the number of the sentence that it belongs to: its own unit's, else one that needs that unit."""
+    found: dict[int, list[Operation]] = {}
+    for operation in sorted(operations, key=lambda one: one.object.kind == FirewallElement.kind):
+        if operation.is_news or not _is_needed(operation.object, path):
+            continue
+        fitting = [i for i, one in enumerate(path) if one.unit == operation.unit]
+        kinds = [i for i in fitting if operation.object.kind in _KINDS.get(path[i].about, ())]
+        kinds = kinds or [i for i in fitting if path[i].about is About.INTERFACE]
+        needing = [i for i, one in enumerate(path) if one.unit is not None and operation.unit in one.unit.parents()]
+        for index in (kinds or fitting or needing)[:1]:
+            found.setdefault(index, []).append(operation)
+    return found
+
+
+def _is_needed(one: Object, path: Iterable[Sentence]) -> bool:
+    """Return whether packets of a path need it: of settings forwarding, routes and what publishes where they go that way."""
+    if isinstance(one, Sysctl):
+        return one.name.endswith(("forward", "forwarding"))
+    if isinstance(one, FirewallElement) and one.set_name.startswith(_PUBLISHED):
+        return any(sentence.about is About.PORT for sentence in path)
+    if isinstance(one, Route):
+        return any(each.about is About.PORT or (each.about is About.ROUTE and _is_of_member(each)) for each in path)
+    return one.kind in _CARRYING
+
+
+def _is_of_member(sentence: Sentence) -> bool:
+    return sentence.unit is not None and sentence.unit.attachment != ""
+
+
+def _as_declared(sentence: Sentence, present: Present) -> Iterator[str]:
+    """Yield the objects of a sentence, which this host has as they are declared."""
+    kinds = _KINDS.get(sentence.about, frozenset())
+    objects = [one for one in present.view.decision.objects.values() if one.unit == sentence.unit and one.kind in kinds]
+    told = sorted(one.describe() for one in objects if _is_named(one, sentence))
+    if sentence.unit is not None and told:
+        yield f"as declared: {some(told, _SHOWN)}"
+
+
+def _is_named(one: Object, sentence: Sentence) -> bool:
+    """Return whether a sentence speaks of an object: of addresses and elements of sets it names those that it means."""
+    if isinstance(one, Address):
+        return str(one.interface.ip) in sentence.text
+    return not isinstance(one, FirewallElement) or one.set_name in sentence.text
+
+
+# --- why it is a no
+
+
+def _failed(units: Iterable[Unit], present: Present) -> Iterator[Reason]:
+    """Yield what a pass leaves alone of units that the path needs, and why."""
+    problems = _problems(present)
+    needed = {each for unit in units for each in (unit, *unit.parents())}
+    for unit, error in problems:
+        if unit in needed:
+            yield (_trouble(unit, error),)
+
+
+def _problems(present: Present) -> list[tuple[Unit, ReconcilerError]]:
+    found = present.specs.states[present.host].failures
+    return [*{(unit, str(error)): (unit, error) for unit, error in found}.values()]
+
+
+def _trouble(unit: Unit, error: ReconcilerError) -> Sentence:
+    reason = reason_of(type(error))
+    advice = MEANINGS[reason].advice
+    text = f"{unit} is left as it is on this host, {reason}: {without(str(error), *unit.names())}"
+    return Sentence(about=About.HOST, text=f"{text}; {advice}" if advice else text, unit=unit)
+
+
+def _troubles(question: Question, reasons: Iterable[Reason], present: Present) -> Iterator[Sentence]:
+    """Yield what is wrong on this host with those who are asked about, when the answer is no anyway."""
+    named = {each for one in (question.client, *question.servers) for each in _units_of(one, present)}
+    named |= {each.unit for reason in reasons for each in reason if each.unit is not None}
+    for unit, error in _problems(present):
+        if unit in named:
+            yield _trouble(unit, error)
+
+
+def _units_of(party: Party, present: Present) -> Iterator[Unit]:
+    """Yield what a party of this host stands on: itself, its networks, its endpoints, the host."""
+    site = present.specs.walk.sites[party.host]
+    for endpoint in site.members[party.name].endpoints if party.kind is PartyKind.ATTACHMENT else ():
+        yield from (endpoint.unit, *endpoint.unit.parents())
+
+
+def _lacking(path: Sequence[Sentence], present: Present) -> Iterator[Reason]:
+    """Yield the steps that this host lacks something of."""
+    lacking = _by_sentence(path, present.view.plan.operations)
+    for index, operations in sorted(lacking.items()):
+        missing = some([f"{one.object.describe()} ({_WORDS[one.action]})" for one in operations], _SHOWN)
+        about = path[index].about
+        text = f"this host is not as declared: {missing}; `reconcile` puts it right"
+        yield (replace(path[index], about=about, text=text, kernel=None),)
+
+
+def _not_told(question: Question, present: Present) -> Iterator[Reason]:
+    """Yield that the cluster knows nothing of a server on another host, or knows it on another."""
+    client = question.client
+    for server in question.servers if client.host == present.host else ():
+        if server.kind is PartyKind.ATTACHMENT and server.host != present.host and not _is_told(server, present):
+            text = (
+                f"the cluster's store tells this host nothing of {server} on {server.host}: that host has not made it yet, "
+                "is not running, or the store is not up to date"
+            )
+            yield (Sentence(about=About.NETWORK, text=text, unit=HOST_UNIT),)
+
+
+def _is_told(server: Party, present: Present) -> bool:
+    networks = present.view.decision.desired.networks
+    return any(remote.name == server.name for network in networks for remote in network.remote_endpoints)
