@@ -4,7 +4,6 @@ connections and sockets, tried in a namespace that ends with the look. Modules t
 from __future__ import annotations
 
 import errno
-import os
 import platform
 import re
 from collections.abc import Container, Iterator, Mapping
@@ -238,9 +237,3 @@ def _trouble_with_sockets() -> str:
     except KernelError as failure:
         return str(failure)
     return ""
-
-
-def machine() -> Mapping[str, str]:
-    """Return what this machine runs, for a report."""
-    found = os.uname()
-    return {"release": found.release, "version": found.version, "machine": found.machine}

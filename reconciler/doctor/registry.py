@@ -19,6 +19,7 @@ from reconciler.doctor import (
     pools,
     resolver,
     rights,
+    services,
     specs,
     state,
     store,
@@ -56,6 +57,7 @@ CHECKS: Final = (
     Check("mtu", mtu.examine),
     Check("resolver", resolver.examine),
     Check("names", names.examine),
+    Check("services", services.examine),
     Check("limits", limits.examine),
     Check("store", store.examine),
 )

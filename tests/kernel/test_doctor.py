@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
+import tarfile
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +175,84 @@ def test_without_rights_doctor_says_so_and_changes_nothing(machine: Machine, rec
     assert done.returncode == 1, done.stdout + done.stderr
     assert "this process lacks CAP_NET_ADMIN and CAP_SYS_ADMIN" in " ".join(done.stdout.split())
     assert "# sudo " in done.stdout
+
+
+PLANTED = """
+# the old api_key: comment-planted
+networks:
+  web: {labels: {password: label-planted, odd: 5f4dcc3b5aa765d61d8327deb882cf99}}
+  plug:
+    driver: nosuch
+    driver_opts: {secret: "opt\\"quoted-planted", url: "https://me:url-planted@example.org/", words: "two words-planted"}
+    ipam: {driver: nosuch, options: {user: "u", passwd: ipam-planted}}
+attachments:
+  a: {networks: {plug: {driver_opts: {token: endpoint-planted}}}}
+  b: {networks: [web]}
+"""
+TEMPLATE = "networks:\n  {{ name }}: {labels: {auth-token: '{{ token }}'}}\n"
+VARIABLES = "name: made\ntoken: variable-planted\n"
+BROKEN = "networks: [\nprivate_key: |\n  block-planted\n  block-planted too\n"
+
+
+def test_a_bundle_has_what_a_report_needs_and_no_secret(
+    machine: Machine, reconcile: Reconcile, uplink: str, tmp_path: Path
+) -> None:
+    """Secrets are planted wherever one may stand, and looked for as they were planted, quoted and in base64."""
+    del uplink
+    reconcile.write(planted=PLANTED)
+    (reconcile.specs / "made.yaml.j2").write_text(TEMPLATE)
+    (reconcile.specs / "vars.yaml").write_text(VARIABLES)
+    reconcile("--prune-limit", "9,99%")
+    (reconcile.specs / "broken.yaml").write_text(BROKEN)
+    (tmp_path / "secret").write_text("user:file-planted")
+    events = machine.state_dir / "events.ndjson"
+    with events.open("a") as journal:
+        journal.write(
+            '{"what": "failed", "message": "fetch https://x:journal-planted@example.org: token=journal-planted2"}\n'
+        )
+    (machine.run_dir / "dns" / "server.log").write_text(
+        "Authorization: Bearer log-planted\nfile-planted, env-planted\n"
+    )
+    summary = machine.status_dir / "summary.json"
+    summary.write_text(summary.read_text().replace("{", '{"clientSecret": ["status-planted"],', 1))
+    file = tmp_path / "report.tar.gz"
+    environment = {"DB_PASSWORD": "env-planted", "RECONCILE_CLUSTER_STORE_OPT": f"kv.secretfile={tmp_path}/secret"}
+    run = ("--cluster-store", "etcd://127.0.0.1:1/x", "doctor", "--bundle", str(file))
+
+    done = reconcile(*run, env=environment)
+
+    assert done.exit_code == 1, done.text
+    assert file.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(file) as archive:
+        members = {m.name.removeprefix("report/"): archive.extractfile(m) for m in archive.getmembers()}
+        texts = {name: opened.read().decode() for name, opened in members.items() if opened is not None}
+    expected = (
+        "README",
+        "host/versions.json",
+        "host/findings.json",
+        "host/settings.json",
+        "host/plan.json",
+        "events.ndjson",
+        "logs/server.log",
+    )
+    kernel = ("links", "addresses", "routes", "nft-inet", "nft-chains")
+    specs = ("planted.yaml", "made.yaml.j2", "vars.yaml", "broken.yaml")
+    assert {
+        *expected,
+        *(f"kernel/{name}.json" for name in kernel),
+        *(f"specs/{name}" for name in specs),
+    } <= texts.keys()
+    assert "missing.txt" not in texts
+    everything = "\n".join((*texts, *texts.values()))
+    coded = [b64encode(each.encode()).decode()[4:-4] for each in ("user:file-planted", "env-planted")]
+    assert [word for word in ("planted'", "5f4dcc3b5aa765d6", *coded) if word in everything] == []
+    assert re.findall(r".*-planted.*", everything) == []
+    assert "subnet" in texts["status/networks/web.json"].lower()
+    assert texts["specs/planted.yaml"].count("[removed]") >= 8
+
+    before = file.read_bytes()
+    again = reconcile(*run, env=environment)
+    assert (again.exit_code, "is there already" in again.stderr, file.read_bytes()) == (1, True, before)
+    assert reconcile(*run, "--force", env=environment).exit_code == 1
+    assert file.read_bytes() != before
+    assert [path.name for path in tmp_path.iterdir() if "report" in path.name] == ["report.tar.gz"]

@@ -23,6 +23,7 @@ import reconciler.doctor.owners as of_owners
 import reconciler.doctor.pools as of_pools
 import reconciler.doctor.resolver as of_resolver
 import reconciler.doctor.rights as of_rights
+import reconciler.doctor.services as of_services
 import reconciler.doctor.specs as of_specs
 import reconciler.doctor.state as of_state
 import reconciler.doctor.store as of_store
@@ -40,6 +41,7 @@ from reconciler.doctor.registry import CHECKS
 from reconciler.doctor.resolver import Resolver
 from reconciler.doctor.rights import Rights
 from reconciler.doctor.rules import Packet
+from reconciler.doctor.services import Services, plugin_names
 from reconciler.doctor.specs import Specs
 from reconciler.doctor.state import Folder, State
 from reconciler.doctor.store import Store, latest
@@ -428,3 +430,20 @@ def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
     assert of_store._within(0.01, forever.wait) is None
     assert of_store._within(60, lambda: 7) == 7
     forever.set()
+
+
+def test_plugins_and_engines_that_are_not_there_are_told_of() -> None:
+    found = [
+        *of_services.judge(
+            Services(plugins=(("weave", "not found"),), engine="refused", socket="/run/podman/podman.sock")
+        )
+    ]
+
+    assert severities(found) == ["error", "error"]
+    assert found[1].mend == ("systemctl start podman.socket",)
+    networks = (
+        NetworkWanted(name="a", driver="weave"),
+        NetworkWanted(name="b", ipam_driver="infoblox"),
+        NetworkWanted(name="c"),
+    )
+    assert plugin_names(WantedState(networks=networks, attachments=())) == ("infoblox", "weave")
