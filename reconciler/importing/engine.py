@@ -121,7 +121,7 @@ def _left_out(containers: Sequence[Document], *, with_stopped: bool) -> Iterable
     stopped = [] if with_stopped else sorted(container_name(each) for each in containers if is_stopped(each))
     if stopped:
         more = f" and {len(stopped) - _LISTED_MAX} more" if len(stopped) > _LISTED_MAX else ""
-        what = f"each of {counted(len(stopped), 'stopped container')} ({', '.join(stopped[:_LISTED_MAX])}{more})"
+        what = f"{counted(len(stopped), 'stopped container')} ({', '.join(stopped[:_LISTED_MAX])}{more})"
         yield NotCarried(where="the engine", what=what, why="add --all to import them too")
 
 

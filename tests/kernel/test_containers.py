@@ -515,7 +515,7 @@ def test_networks_and_containers_of_an_engine_are_imported_and_the_same_here(
 
     imported = forked.ok("import", "docker", "--output", str(forked.specs))
 
-    assert "each of 1 stopped container (old) is not carried: add --all" in imported.stderr
+    assert "not carried: 1 stopped container (old): add --all" in imported.stderr
     waiting = forked("--dry-run")
     assert waiting.exit_code == ExitCode.FAILED
     assert "container web has the network mode 'shop_front'" in " ".join(waiting.stdout.split())
@@ -536,7 +536,7 @@ def test_networks_and_containers_of_an_engine_are_imported_and_the_same_here(
     assert forked.ok("--dry-run", "--detailed-exitcode").writes == ()
     again = forked.ok("import", "docker")
     assert "attachments:" not in again.stdout
-    assert "container web: the container is not carried: the specs that this host" in again.stderr
+    assert "container web: not carried: the container: the specs that this host" in again.stderr
     over = forked("import", "docker", "--output", str(forked.specs))
     assert over.exit_code == ExitCode.BAD_CONFIG
     assert "this host's specs join 7 containers already" in over.stderr

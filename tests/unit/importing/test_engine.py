@@ -190,7 +190,7 @@ def test_stopped_containers_come_when_asked_for_with_what_they_will_have() -> No
     endpoint = {"IPAMConfig": {"IPv4Address": "10.1.0.9"}, "IPAddress": ""}
     old = container("old", State={"Status": "exited"}, NetworkSettings={"Networks": {"blue": endpoint}})
 
-    assert "each of 1 stopped container (old)" in str(told(read_one(old)))
+    assert "1 stopped container (old)" in str(told(read_one(old)))
     found = read_docker([network()], [old], with_stopped=True)
     assert body(found, "old")["networks"] == {"blue": {"ipv4_address": "10.1.0.9"}}
     assert found.attachments[0].source == "container old, exited"
