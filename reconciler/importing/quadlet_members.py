@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from reconciler.importing.quadlet_networks import meanings
+from reconciler.importing.quadlet_networks import specifiers
 from reconciler.importing.unit_files import Unit, expanded
 from reconciler.importing.values import ImportedAttachment, NotCarried
 
@@ -34,9 +34,6 @@ _VALUED: Final = {
 """Options of Podman that say something of networks, and the keys that are read."""
 _MAC: Final = "--mac-address"
 _KEPT: Final = "it is no setting of networks, so Podman keeps it: nothing need be done"
-_INFRA: Final = (
-    "its first container has no name of its own: add `PodmanArgs=--infra-name={name}`, by which the attachment finds it"
-)
 
 
 class Networks(Struct, frozen=True):
@@ -60,7 +57,7 @@ class Member(Struct, frozen=True, kw_only=True):
 
     @property
     def meanings(self) -> Mapping[str, str]:
-        return meanings(self.unit, self.section, "-pod" if self.is_pod else "", self.host)
+        return specifiers(self.unit, self.section, "-pod" if self.is_pod else "", self.host)
 
 
 class _Reading(Struct, kw_only=True):
@@ -119,8 +116,10 @@ def _name(reading: _Reading) -> str:
     key = "PodName" if reading.member.is_pod else "ContainerName"
     if reading.member.unit.last(reading.member.section, key):
         return reading.last(key)
-    is_instance = "@" in reading.member.unit.name
-    return expanded("systemd-%p_%i" if is_instance and not reading.member.is_pod else "systemd-%N", reading.meanings)
+    stem = reading.member.unit.name.rpartition(".")[0]
+    if reading.member.is_pod:
+        return f"systemd-{stem}"
+    return expanded("systemd-%p_%i" if "@" in stem else "systemd-%N", reading.meanings)
 
 
 def _refusal(pod: str, joined: list[str]) -> str:
@@ -141,9 +140,7 @@ def _body(reading: _Reading, name: str, joined: list[str], networks: Networks) -
     if joined == ["host"]:
         yield "network_mode", "host"
         return
-    if reading.member.is_pod:
-        reading.tell("the name of the pod's first container", _INFRA.format(name=f"{name}-infra"))
-    yield "sandbox", {"container": f"{name}-infra" if reading.member.is_pod else name}
+    yield "sandbox", {"container": f"{name}-infra" if reading.member.is_pod else name}  # as quadlet calls it
     if reading.last("HostName"):
         yield "hostname", reading.last("HostName")
     if joined == ["none"]:

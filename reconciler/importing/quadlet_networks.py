@@ -46,7 +46,7 @@ class Declared(Struct, frozen=True, kw_only=True):
     not_carried: tuple[NotCarried, ...] = ()
 
 
-def meanings(unit: Unit, section: str, suffix: str, host: str) -> Mapping[str, str]:
+def specifiers(unit: Unit, section: str, suffix: str, host: str) -> Mapping[str, str]:
     """Return what systemd's specifiers stand for in the service of a unit. suffix: of the service's name."""
     stem = unit.name.rpartition(".")[0]
     service = unit.last(section, "ServiceName") or f"{stem}{suffix}"
@@ -59,7 +59,7 @@ def meanings(unit: Unit, section: str, suffix: str, host: str) -> Mapping[str, s
 def network_document(unit: Unit, file: str, host: str) -> Declared | NotCarried:
     """Return what the unit declares, or why it cannot be had."""
     try:
-        return _declared(unit, file, meanings(unit, _SECTION, "-network", host))
+        return _declared(unit, file, specifiers(unit, _SECTION, "-network", host))
     except ValueError as error:
         return NotCarried(
             where=f"network ({file})", what="the network", why=f"{error}: mend it, or write out what it stands for"

@@ -1,8 +1,9 @@
-"""`reconcile import cni`, `netavark` and `quadlet`: files in, specs that load out."""
+"""`reconcile import` of files and engines: what is there in, specs that load out; or an error, and nothing is written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from reconciler.cli.root import main
 from reconciler.errors import ExitCode
 from reconciler.importing.default_route import link_of
 from reconciler.spec.load import load_specs
+from tests.fakes.scripted_engine import Script, saying, scripted_engine
 
 GOLDEN = Path(__file__).parents[1] / "importing" / "golden"
 
@@ -48,6 +50,26 @@ def test_what_is_not_there_or_holds_no_such_file_is_an_error(import_: Import, so
     code, _, err = import_(source, tmp_path)
     assert code == ExitCode.BAD_SPECS
     assert "there is no file *." in err
+    assert not (tmp_path / "specs").exists()
+
+
+@pytest.mark.parametrize("source", ["docker", "podman"])
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        pytest.param(None, "no container engine answers at", id="absent"),
+        pytest.param(saying(b"hello"), "no answer of a container engine", id="no-engine"),
+    ],
+)
+def test_an_engine_that_cannot_be_asked_is_an_error_and_nothing_is_written(
+    import_: Import, source: str, script: Script | None, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "engine.sock"
+    with scripted_engine(path, script) if script else nullcontext():
+        code, out, err = import_(source, "--container-engine", f"unix://{path}", "--output", tmp_path / "specs")
+
+    assert (code, out) == (ExitCode.FAILED, "")
+    assert said in err
     assert not (tmp_path / "specs").exists()
 
 
