@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv6Address, IPv6Interface, IPv6Network
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Generic, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
 from reconciler.dns.tables import NameCompiler
 from reconciler.drivers.bridge import loopback_setting
-from reconciler.drivers.protocol import RemoteCompiler
 from reconciler.drivers.registry import REMOTE, driver_of
 from reconciler.facts import Facts
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, link_elements, network_elements
 from reconciler.firewall.sources import endpoint_sources, network_sources, overlay_sources
 from reconciler.firewall.tunnels import tunnel_elements
 from reconciler.host_settings import overridden, still_heeding, switch_of
-from reconciler.incremental import Kept, Made, Table, Union
+from reconciler.incremental import By, Each, Kept, Made, Table, Union, changed_keys
 from reconciler.ipam.promises import (
     SysctlPromise,
     endpoint_record,
@@ -56,9 +55,12 @@ from reconciler.ports.links import DEFAULT_NETWORK
 from reconciler.ports.promises import ports_record
 from reconciler.sandbox.compile import compile_sandbox
 
+E = TypeVar("E")
+X = TypeVar("X", bound=Hashable)
+
 Part = Mapping[Key, Object]
 PartName = tuple[int, str, str]
-"""Of a network ("" behind it) or its endpoints elsewhere, of an attachment, of what there is one of; the last has its say."""
+"""Of a network ("" behind it), its endpoints here or elsewhere, all attachments, what there is one of; the last has its say."""
 
 
 class Compiled(NamedTuple):
@@ -87,10 +89,14 @@ class Compiler:
     def __init__(self) -> None:
         self._last: tuple[DesiredState, Mapping[NsRef, SandboxFact], Compiled] | None = None
         self._host: HostFacts | None = None
+        self._sandboxes: Mapping[NsRef, SandboxFact] = {}
         self._ask = Kept()
+        self._present, self._held = _Members(), _Members()
         self._networks: Made[str, Part] = Made(_part_of(_network_objects))
-        self._elsewhere: Made[str, _Elsewhere] = Made(_elsewhere)
-        self._attachments: Made[str, Part] = Made(_part_of(_attachment_objects))
+        self._here: Made[str, _OneByOne[str, DesiredEndpoint]] = Made(_here)
+        self._elsewhere: Made[str, _OneByOne[str, RemoteEndpoint]] = Made(_elsewhere)
+        self._each: Each[tuple[str], DesiredAttachment, Part] = Each(lambda each: (each.name,))
+        self._attachments: Union[tuple[str], Key, Object] = Union(objects_differ)
         self._names = NameCompiler()
         self._others: Made[str, Part] = Made(lambda make, *inputs: _part(make(*inputs)))
 
@@ -109,8 +115,7 @@ class Compiler:
 
     def _parts(self, desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]) -> Compiled:
         parts = dict(self._ask(self._network_parts, desired.host, desired.networks, desired.attachments, desired.held))
-        for name, attachment in self._attachments(_inputs_of_attachments(desired, sandboxes)).items():
-            parts[_ATTACHMENT, name, ""] = attachment
+        parts[_ATTACHMENT, "", ""] = self._attachments(self._attachment_parts(desired, sandboxes))
         others = {
             "firewall": (_shared_rules, desired.tunnels, _has_rules(desired)),
             "forwarding": (_forwarding, _forwarded_versions(desired)),
@@ -128,8 +133,14 @@ class Compiler:
         attachments: Sequence[DesiredAttachment],
         held: Sequence[DesiredAttachment],
     ) -> Mapping[PartName, Part]:
-        inputs = _inputs_of_networks(networks, attachments, held, host)
+        joined, staying = self._present(attachments), self._held(held)
+        inputs = {
+            network.name: (_at_home(network), joined.get(network.name, ()), _staying(network, staying), host)
+            for network in networks
+        }
         parts: dict[PartName, Part] = {(_NETWORK, name, ""): part for name, part in self._networks(inputs).items()}
+        near = self._here({n.name: (_at_home(n), host) for n in networks if not n.wanted.is_listed})
+        parts.update(((_NETWORK, name, "at home"), made.part(joined.get(name, ()))) for name, made in near.items())
         far = self._elsewhere({network.name: inputs[network.name] for network in networks if _is_far(network)})
         parts.update(
             ((_NETWORK, network.name, "elsewhere"), far[network.name].part(network.remote_endpoints))
@@ -137,6 +148,58 @@ class Compiler:
             if network.name in far
         )
         return parts
+
+    def _attachment_parts(
+        self, desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]
+    ) -> Table[tuple[str], Part]:
+        host, gateway = desired.host, _host_gateway((*desired.networks, *desired.held_networks))
+        default_bridge = next((network for network in desired.networks if network.name == DEFAULT_NETWORK), None)
+        before, self._sandboxes = self._sandboxes, sandboxes
+
+        def make(each: DesiredAttachment) -> Part:
+            links_on = default_bridge if each.links else None
+            return _part(_attachment_objects(each, sandboxes.get(each.ns), links_on, host, gateway))
+
+        again = ((name,) for name in self._present.in_sandboxes(changed_keys(before, sandboxes)))
+        return self._each(desired.attachments, make, (default_bridge, host, gateway), again)
+
+
+class _Members:
+    """The endpoints of attachments by network, in the order of the attachments' names."""
+
+    def __init__(self) -> None:
+        self._each: Each[str, DesiredAttachment, DesiredAttachment] = Each(attrgetter("name"))
+        self._known: Table[str, DesiredAttachment] = Table()
+        self._of: dict[str, tuple[DesiredEndpoint, ...]] = {}
+
+    def __call__(self, attachments: Sequence[DesiredAttachment]) -> Mapping[str, tuple[DesiredEndpoint, ...]]:
+        """Return those of a network that nobody joined or left as the very same tuple."""
+        before, self._known = self._known, self._each(attachments, _itself)
+        changed = self._known.changed_since(before)
+        found = (table[name] for table in (before, self._known) for name in changed if name in table)
+        touched = {endpoint.network for attachment in found for endpoint in attachment.endpoints}
+        on = self._known.index(_networks)
+        for network in touched:
+            members = (self._known[name].endpoints for name in sorted(on.get(network, ())))
+            self._of[network] = tuple(e for endpoints in members for e in endpoints if e.network == network)
+        return self._of
+
+    def in_sandboxes(self, sandboxes: Iterable[NsRef]) -> Iterator[str]:
+        """Yield the names of attachments whose sandboxes these are."""
+        on = self._known.index(_sandbox)
+        return (name for ns in sandboxes for name in on.get(ns, ()))
+
+
+def _itself(attachment: DesiredAttachment) -> DesiredAttachment:
+    return attachment
+
+
+def _networks(_: str, attachment: DesiredAttachment) -> Iterator[str]:
+    return (endpoint.network for endpoint in attachment.endpoints)
+
+
+def _sandbox(_: str, attachment: DesiredAttachment) -> Iterable[NsRef]:
+    return (attachment.ns,)
 
 
 _NETWORK, _ATTACHMENT, _HOST = 1, 2, 3
@@ -154,19 +217,6 @@ def _part_of(make: Callable[..., Iterable[Object]]) -> Callable[..., Part]:
     return lambda *inputs: _part(make(*inputs))
 
 
-def _inputs_of_networks(
-    networks: Sequence[DesiredNetwork],
-    attachments: Sequence[DesiredAttachment],
-    held: Sequence[DesiredAttachment],
-    host: HostFacts,
-) -> Mapping[str, tuple[object, ...]]:
-    joined, staying = _endpoints_by_network(attachments), _endpoints_by_network(held)
-    return {
-        network.name: (_at_home(network), tuple(joined[network.name]), _staying(network, staying), host)
-        for network in networks
-    }
-
-
 def _at_home(network: DesiredNetwork) -> DesiredNetwork:
     return replace(network, remote_endpoints=()) if network.remote_endpoints else network
 
@@ -175,20 +225,22 @@ def _staying(network: DesiredNetwork, held: Mapping[str, Sequence[DesiredEndpoin
     return tuple(endpoint for endpoint in held.get(network.name, ()) if _is_in_pools(endpoint, network))
 
 
-class _Elsewhere:
-    """What leads to the endpoints of one network on other hosts, each compiled when it comes: of thousands a change touches few."""
+class _OneByOne(Generic[X, E]):
+    """What single endpoints of one network need, each compiled when it comes: of thousands a change touches few."""
 
-    def __init__(self, compile_remote: RemoteCompiler, host: HostFacts) -> None:
-        self._compile_remote, self._is_bearable = compile_remote, _bearable(host)
-        self._known: Mapping[str, RemoteEndpoint] = {}
-        self._parts: Union[tuple[str], Key, Object] = Union(objects_differ)  # two may give the same MAC
+    def __init__(self, key: Callable[[E], X], compile_one: Callable[[E], Iterable[Object]], host: HostFacts) -> None:
+        self._compile_one, self._is_bearable = compile_one, _bearable(host)
+        self._by = By(key)
+        self._parts: Union[tuple[X], Key, Object] = Union(objects_differ)  # two may give the same MAC
 
-    def part(self, endpoints: Sequence[RemoteEndpoint]) -> Part:
-        known, now = self._known, {each.id: each for each in endpoints}
-        new = [each for id_, each in now.items() if known.get(id_) is not each]
-        made = {(each.id,): _part(filter(self._is_bearable, self._compile_remote(each))) for each in new}
-        self._known = now
-        return self._parts.updated(made, [(id_,) for id_ in known.keys() - now.keys()])
+    def part(self, endpoints: Sequence[E]) -> Part:
+        gone, come = self._by(endpoints)
+        made = {(key,): _part(filter(self._is_bearable, self._compile_one(each))) for key, each in come.items()}
+        return self._parts.updated(made, [(key,) for key in gone.keys() - come.keys()])
+
+
+def _here(network: DesiredNetwork, host: HostFacts) -> _OneByOne[str, DesiredEndpoint]:
+    return _OneByOne(attrgetter("attachment"), lambda endpoint: _endpoint_objects(network, endpoint, host), host)
 
 
 def _is_far(network: DesiredNetwork) -> bool:
@@ -197,19 +249,9 @@ def _is_far(network: DesiredNetwork) -> bool:
 
 def _elsewhere(
     network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], held: Sequence[DesiredEndpoint], host: HostFacts
-) -> _Elsewhere:
-    return _Elsewhere(REMOTE[network.wanted.driver].remote_compiler(network, (*endpoints, *held), host), host)
-
-
-def _inputs_of_attachments(
-    desired: DesiredState, sandboxes: Mapping[NsRef, SandboxFact]
-) -> Mapping[str, tuple[object, ...]]:
-    host, gateway = desired.host, _host_gateway((*desired.networks, *desired.held_networks))
-    default_bridge = next((network for network in desired.networks if network.name == DEFAULT_NETWORK), None)
-    return {
-        each.wanted.name: (each, sandboxes.get(each.ns), default_bridge if each.links else None, host, gateway)
-        for each in desired.attachments
-    }
+) -> _OneByOne[str, RemoteEndpoint]:
+    compile_remote = REMOTE[network.wanted.driver].remote_compiler(network, (*endpoints, *held), host)
+    return _OneByOne(attrgetter("id"), compile_remote, host)
 
 
 def _has_rules(desired: DesiredState) -> bool:
@@ -224,14 +266,6 @@ def _shared_rules(tunnels: Tunnels | None, is_needed: bool) -> Iterator[Object]:
         yield from between_hosts
 
 
-def _endpoints_by_network(attachments: Sequence[DesiredAttachment]) -> Mapping[str, list[DesiredEndpoint]]:
-    by_network: defaultdict[str, list[DesiredEndpoint]] = defaultdict(list)
-    for attachment in attachments:
-        for endpoint in attachment.endpoints:
-            by_network[endpoint.network].append(endpoint)
-    return by_network
-
-
 def _is_in_pools(endpoint: DesiredEndpoint, network: DesiredNetwork) -> bool:
     pools = {subnet.subnet for subnet in network.subnets}
     return all(interface.network in pools for interface in (endpoint.ipv4, endpoint.ipv6) if interface is not None)
@@ -240,30 +274,32 @@ def _is_in_pools(endpoint: DesiredEndpoint, network: DesiredNetwork) -> bool:
 def _network_objects(
     network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], held: Sequence[DesiredEndpoint], host: HostFacts
 ) -> Iterator[Object]:
-    """Yield what a network consists of; held: members that count for what they share, but have what they have."""
+    """Yield what a network has besides its endpoints; held: members that count for what they share, but have what they have."""
     if network.wanted.is_listed:
         return
     yield network_record(network)
-    staying = {endpoint.attachment for endpoint in held}
-    compiled = driver_of(network.wanted.driver).compile_network(network, (*endpoints, *held), host)
-    is_bearable = _bearable(host)
-    yield from (found for found in compiled if is_bearable(found) and found.unit.attachment not in staying)
+    yield from filter(
+        _bearable(host), driver_of(network.wanted.driver).compile_network(network, (*endpoints, *held), host)
+    )
     if network.is_bridged:
         yield from network_elements(network)
         yield from network_sources(network, host)
     is_overlay = network.wanted.traits.is_vxlan
     if is_overlay and (endpoints or held):
         yield from overlay_sources(network, host)
-    for endpoint in endpoints:
-        yield endpoint_record(endpoint)
-        if network.is_bridged:
-            yield from endpoint_elements(network, endpoint)
-        if network.is_bridged or is_overlay:
-            yield from endpoint_sources(network, endpoint)
-        if network.wanted.sublink is not None:
-            yield sandbox_record(endpoint.attachment, endpoint.ns)
     if network.is_bridged or is_overlay:
         yield from _held_sources(network, held)
+
+
+def _endpoint_objects(network: DesiredNetwork, endpoint: DesiredEndpoint, host: HostFacts) -> Iterator[Object]:
+    yield endpoint_record(endpoint)
+    yield from driver_of(network.wanted.driver).compile_endpoint(network, endpoint, host)
+    if network.is_bridged:
+        yield from endpoint_elements(network, endpoint)
+    if network.is_bridged or network.wanted.traits.is_vxlan:
+        yield from endpoint_sources(network, endpoint)
+    if network.wanted.sublink is not None:
+        yield sandbox_record(endpoint.attachment, endpoint.ns)
 
 
 def _held_sources(network: DesiredNetwork, held: Sequence[DesiredEndpoint]) -> Iterator[Object]:

@@ -21,13 +21,14 @@ from collections.abc import (
 )
 from enum import Enum
 from functools import cached_property
-from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 P = TypeVar("P", bound=tuple[Any, ...])
 Q = ParamSpec("Q")
 X = TypeVar("X", bound=Hashable)
+N = TypeVar("N")
 
 
 class _Nothing(Enum):
@@ -81,6 +82,14 @@ class Table(Mapping[K, V]):
     def __len__(self) -> int:
         here = self._newest()._entries
         return len(here) + sum((was is not _NOTHING) - (key in here) for key, was in self._was.items())
+
+    def __eq__(self, other: object) -> bool:
+        if self is other or not isinstance(other, Table) or other._newest() is not self._newest():
+            return self is other or super().__eq__(other)
+        keys = other._was.keys() | self._was.keys()
+        return all(self.get(key, _NOTHING) == other.get(key, _NOTHING) for key in keys)
+
+    __hash__ = None  # type: ignore[assignment]
 
     def items(self) -> ItemsView[K, V]:
         return self._all().items()
@@ -176,36 +185,79 @@ class _Index(Generic[K, V, X]):
             self.keys.setdefault(found, {})[key] = None
 
 
-class _HasName(Protocol):
-    @property
-    def name(self) -> str: ...
+class By(Generic[X, N]):
+    """The values of a sequence by a key that each has, kept from one to the next, at the cost of what differs between them.
 
-
-N = TypeVar("N", bound=_HasName)
-
-
-class ByName(Generic[N]):
-    """The values of a sequence by their names, kept from one sequence to the next: at the cost of a quick walk by identity, and of
-    none where the sequence is the very same.
+    Where both begin and end alike nothing is looked at, so of a sequence in some order a change costs little.
     """
 
-    def __init__(self) -> None:
-        self.values: dict[str, N] = {}
+    def __init__(self, key: Callable[[N], X]) -> None:
+        self.values: dict[X, N] = {}
+        self._key = key
         self._last: Sequence[N] = ()
-        self._ids: dict[int, N] = {}
 
-    def __call__(self, now: Sequence[N]) -> tuple[Mapping[str, N], Mapping[str, N]]:
-        """Take the next one; return what is no more and what is new, by name. What is equal to one before is neither."""
+    def __call__(self, now: Sequence[N]) -> tuple[Mapping[X, N], Mapping[X, N]]:
+        """Take the next one; return what is no more and what is new, by key. What is equal to one before is neither."""
         if now is self._last:
             return {}, {}
-        before, self._last, self._ids = self._ids, now, dict(zip(map(id, now), now, strict=True))
-        gone = {value.name: value for value in map(before.__getitem__, before.keys() - self._ids.keys())}
-        come = {value.name: value for value in map(self._ids.__getitem__, self._ids.keys() - before.keys())}
-        for name in gone.keys() - come.keys():
-            del self.values[name]
+        before, after = _middles(self._last, now)
+        self._last = now
+        old, new = ({id(value): value for value in values} for values in (before, after))
+        gone = {self._key(value): value for id_, value in old.items() if id_ not in new}
+        come = {self._key(value): value for id_, value in new.items() if id_ not in old}
+        for key in gone.keys() - come.keys():
+            del self.values[key]
         self.values.update(come)
-        same = {name for name in gone.keys() & come.keys() if gone[name] == come[name]}
+        same = {key for key in gone.keys() & come.keys() if gone[key] == come[key]}
         return _without(gone, same), _without(come, same)
+
+
+def _middles(one: Sequence[N], other: Sequence[N]) -> tuple[Sequence[N], Sequence[N]]:
+    """Return what is left of both without the beginning and the end that they share."""
+    head = _shared(one, other)
+    one, other = one[head:], other[head:]
+    tail = _shared(one[::-1], other[::-1])
+    return one[: len(one) - tail], other[: len(other) - tail]
+
+
+def _shared(one: Sequence[N], other: Sequence[N], step: int = 256) -> int:
+    """Return how many values both begin with. Slices are compared in C, which passes identical values over."""
+    at, end = 0, min(len(one), len(other))
+    while step:
+        while at + step <= end and one[at : at + step] == other[at : at + step]:
+            at += step
+        step //= 4
+    return at
+
+
+class Each(Generic[X, N, V]):
+    """What is made of each value of a sequence, by key, as a table that goes along: made again only of what is another value."""
+
+    def __init__(self, key: Callable[[N], X]) -> None:
+        self._by = By(key)
+        self._depends: tuple[Any, ...] | None = None
+        self._made: Table[X, V] = Table((), _is_other)
+
+    def __call__(
+        self, now: Sequence[N], make: Callable[[N], V], depends: tuple[Any, ...] = (), again: Iterable[X] = ()
+    ) -> Table[X, V]:
+        """make: a pure function of the value, of what `depends` has, and of what has changed under the keys in `again`."""
+        gone, come = self._by(now)
+        before, self._depends = self._depends, None  # were `make` to raise, all would be made again
+        if before == depends:
+            come = {**come, **only(self._by.values, again)}
+        else:
+            come, self._made = self._by.values, Table((), _is_other)
+        if come or gone:
+            self._made = self._made.updated(
+                {key: make(value) for key, value in come.items()}, gone.keys() - come.keys()
+            )
+        self._depends = depends
+        return self._made
+
+
+def _is_other(one: object, other: object) -> bool:
+    return one is not other
 
 
 class Made(Generic[K, V]):
@@ -244,13 +296,22 @@ class Union(Generic[P, K, V]):
 
     def __init__(self, differ: Differ = _differ) -> None:
         self._parts: dict[P, Mapping[K, V]] = {}
+        self._named: Table[P, Mapping[K, V]] | None = None
         self._givers: dict[K, tuple[P, ...]] = {}
         self._differ = differ
         self._table: Table[K, V] = Table((), differ)
 
     def __call__(self, parts: Mapping[P, Mapping[K, V]]) -> Table[K, V]:
-        """Put these parts together. One that is the very same as before is not looked into; none may be changed afterwards."""
-        before = self._parts
+        """Put these parts together. One that is the very same as before is not looked into; none may be changed afterwards.
+
+        Of a table only those are looked at that it says have changed.
+        """
+        before, named = self._parts, self._named
+        self._named = parts if isinstance(parts, Table) else None
+        if self._named is not None and named is not None:
+            changed = self._named.changed_since(named)
+            put = only(parts, changed)
+            return self.updated(put, changed - put.keys())
         put = {name: part for name, part in parts.items() if before.get(name) is not part}
         return self.updated(put, before.keys() - parts.keys() if len(before) + len(put) > len(parts) else ())
 
@@ -321,5 +382,5 @@ class Later(Mapping[K, V]):
         return len(self._made)
 
 
-def _without(entries: Mapping[str, N], names: Set[str]) -> Mapping[str, N]:
-    return {name: value for name, value in entries.items() if name not in names}
+def _without(entries: Mapping[X, N], keys: Set[X]) -> Mapping[X, N]:
+    return {key: value for key, value in entries.items() if key not in keys} if keys else entries

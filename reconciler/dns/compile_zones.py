@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from reconciler.dns.zones import (
     sandbox_row,
     servers_row,
 )
-from reconciler.incremental import ByName
+from reconciler.incremental import By
 from reconciler.model.desired import (
     DesiredAttachment,
     DesiredEndpoint,
@@ -41,7 +42,7 @@ class RowCompiler:
     """
 
     def __init__(self) -> None:
-        self._attachments: ByName[DesiredAttachment] = ByName()
+        self._attachments: By[str, DesiredAttachment] = By(attrgetter("name"))
         self._networks: Mapping[str, DesiredNetwork] = {}
         self._options: Sequence[str] = ()
         self._processes: Mapping[NsRef, NsRef] = {}

@@ -16,13 +16,29 @@ from reconciler.model.objects import Address, Bridge, Object, Sysctl, VethPair
 
 
 def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> Iterable[Object]:
-    """Return the bridge with its addresses, and for each endpoint its pair, addresses and default routes."""
+    """Return the bridge with its addresses."""
     yield from _bridge(network, host)
     if any(map(_is_published_on_loopback, endpoints)):
         name = loopback_setting(network.link_name)
         yield Sysctl(unit=network.unit, ns=HOST, name=name, value="1")
-    for endpoint in endpoints:
-        yield from _endpoint(network, endpoint, host)
+
+
+def compile_endpoint(network: DesiredNetwork, endpoint: DesiredEndpoint, host: HostFacts) -> Iterable[Object]:
+    """Return its pair, addresses and default routes."""
+    yield VethPair(
+        unit=endpoint.unit,
+        ns=HOST,
+        ifname=endpoint.link_name,
+        master=network.link_name,
+        mtu=network.mtu,
+        peer_ns=endpoint.ns,
+        peer_ifname=endpoint.ifname,
+        peer_mac=endpoint.mac,
+        # Where br_netfilter translates before the bridge forwards, a container that calls itself through the host comes back out of
+        # the port that it came in by.
+        is_hairpin=any(port.host_port for port in endpoint.ports),
+    )
+    yield from sandbox_side(endpoint, host, network.mtu)
 
 
 def loopback_setting(ifname: str) -> str:
@@ -61,20 +77,3 @@ def _mark(network: DesiredNetwork, host: HostFacts) -> str:
         return ""
     is_protected = network.wanted.is_protected
     return Mark(network=network.name, state=host.state, specs=host.specs, is_protected=is_protected).text()
-
-
-def _endpoint(network: DesiredNetwork, endpoint: DesiredEndpoint, host: HostFacts) -> Iterator[Object]:
-    yield VethPair(
-        unit=endpoint.unit,
-        ns=HOST,
-        ifname=endpoint.link_name,
-        master=network.link_name,
-        mtu=network.mtu,
-        peer_ns=endpoint.ns,
-        peer_ifname=endpoint.ifname,
-        peer_mac=endpoint.mac,
-        # Where br_netfilter translates before the bridge forwards, a container that calls itself through the host comes back out of
-        # the port that it came in by.
-        is_hairpin=any(port.host_port for port in endpoint.ports),
-    )
-    yield from sandbox_side(endpoint, host, network.mtu)

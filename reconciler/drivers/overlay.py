@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_interface
-from itertools import chain
 from typing import Final
 
 from msgspec import Struct
@@ -52,21 +51,36 @@ class _Segment(Struct, frozen=True, kw_only=True):
 
 
 def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> Iterable[Object]:
-    """Return the namespace with all that is in it, and what each endpoint has in its sandbox; nothing without endpoints here."""
+    """Return the namespace with its bridges and VXLAN devices; nothing without endpoints here."""
     if not endpoints:
         return
-    segments = tuple(_segments(network))
-    by_subnet = _by_subnet(segments)
     yield Namespace(unit=network.unit, ns=network.ns, name=network.ns.removeprefix(_NAMED))
-    for segment in segments:
+    for segment in _segments(network):
         yield from _segment(network, segment, host)
     if len(network.subnets) > 1:
         for version in {subnet.subnet.version for subnet in network.subnets}:
             if version == 4 or host.has_ipv6:
                 yield Sysctl(unit=network.unit, ns=network.ns, name=FORWARDING[version], value="1")
-    for endpoint in endpoints:
-        yield from _endpoint(network, endpoint, _segment_of(endpoint, by_subnet), host)
-    yield from chain.from_iterable(map(remote_compiler(network, endpoints, host), network.remote_endpoints))
+
+
+def compile_endpoint(network: DesiredNetwork, endpoint: DesiredEndpoint, host: HostFacts) -> Iterable[Object]:
+    """Return its pair, and what it has in its sandbox."""
+    segment = _segment_of(endpoint, _by_subnet(_segments(network)))
+    assert segment is not None, "an endpoint's address is in a subnet of its network"
+    yield VethPair(
+        unit=endpoint.unit,
+        ns=network.ns,
+        ifname=endpoint.link_name,
+        master=segment.bridge,
+        mtu=network.mtu,
+        peer_ns=endpoint.ns,
+        peer_ifname=endpoint.ifname,
+        peer_mac=endpoint.mac,
+    )
+    yield from sandbox_side(endpoint, host, network.mtu)
+    for interface in (endpoint.ipv4, endpoint.ipv6):
+        if interface is not None:
+            yield from _sister_routes(network, endpoint, interface)
 
 
 def remote_compiler(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> RemoteCompiler:
@@ -144,26 +158,6 @@ def _segment_of(endpoint: DesiredEndpoint | RemoteEndpoint, by_subnet: Mapping[I
     """Find the segment by the endpoint's first address; None for an address outside, which only another host can claim."""
     interface = endpoint.ipv4 or endpoint.ipv6
     return None if interface is None else by_subnet.get(interface.network)
-
-
-def _endpoint(
-    network: DesiredNetwork, endpoint: DesiredEndpoint, segment: _Segment | None, host: HostFacts
-) -> Iterator[Object]:
-    assert segment is not None, "an endpoint's address is in a subnet of its network"
-    yield VethPair(
-        unit=endpoint.unit,
-        ns=network.ns,
-        ifname=endpoint.link_name,
-        master=segment.bridge,
-        mtu=network.mtu,
-        peer_ns=endpoint.ns,
-        peer_ifname=endpoint.ifname,
-        peer_mac=endpoint.mac,
-    )
-    yield from sandbox_side(endpoint, host, network.mtu)
-    for interface in (endpoint.ipv4, endpoint.ipv6):
-        if interface is not None:
-            yield from _sister_routes(network, endpoint, interface)
 
 
 def _sister_routes(network: DesiredNetwork, endpoint: DesiredEndpoint, own: IPInterface) -> Iterator[Route]:

@@ -18,7 +18,13 @@ class Driver(Protocol):
     def compile_network(
         self, network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts
     ) -> Iterable[Object]:
-        """Return every object this host must have for the network and its endpoints, in any order, each with its unit."""
+        """Return every object this host must have for the network but for its endpoints, in any order, each with its unit.
+
+        endpoints: those of this host, for what they share.
+        """
+
+    def compile_endpoint(self, network: DesiredNetwork, endpoint: DesiredEndpoint, host: HostFacts) -> Iterable[Object]:
+        """Return every object this host must have for one endpoint; others on the network say nothing in that."""
 
 
 class RemoteDriver(Protocol):
@@ -27,4 +33,4 @@ class RemoteDriver(Protocol):
     def remote_compiler(
         self, network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts
     ) -> RemoteCompiler:
-        """Return for a single one what `compile_network` does for all. endpoints: those of this host."""
+        """Return what compiles a single one. endpoints: those of this host."""

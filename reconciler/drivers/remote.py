@@ -17,15 +17,18 @@ from reconciler.model.plugins import JoinAnswer
 
 
 def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> Iterable[Object]:
-    """Return what the plugin is told, and for each endpoint that it answered for the link with addresses and routes."""
+    """Return what the plugin is told of the network."""
     yield plugin_network(network)
-    for endpoint in endpoints:
-        if endpoint.told is None:
-            continue
-        yield endpoint.told
-        if endpoint.answer is not None:
-            yield from plugin_ports(network, endpoint, endpoint.told)
-            yield from _sandbox_side(network, endpoint, endpoint.answer, host)
+
+
+def compile_endpoint(network: DesiredNetwork, endpoint: DesiredEndpoint, host: HostFacts) -> Iterable[Object]:
+    """Return what the plugin is told of it and, where it answered, the link with addresses and routes."""
+    if endpoint.told is None:
+        return
+    yield endpoint.told
+    if endpoint.answer is not None:
+        yield from plugin_ports(network, endpoint, endpoint.told)
+        yield from _sandbox_side(network, endpoint, endpoint.answer, host)
 
 
 def _sandbox_side(

@@ -16,7 +16,7 @@ from reconciler.model.wanted import IpvlanOptions, MacvlanOptions
 
 
 def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> Iterable[Object]:
-    """Return the parent where it is ours, and for each endpoint its link, addresses and default routes."""
+    """Return the parent where it is ours."""
     options = network.wanted.sublink
     assert options is not None, "a macvlan or ipvlan network has options"
     if network.link_name:
@@ -25,9 +25,14 @@ def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint
     if vlan is not None:
         parent, vlan_id = vlan
         yield Vlan(unit=network.unit, ns=HOST, ifname=options.parent, parent=parent, vlan_id=vlan_id)
-    for endpoint in endpoints:
-        yield _link(endpoint, options, network.link_name or options.parent, network.mtu)
-        yield from sandbox_side(endpoint, host, network.mtu)
+
+
+def compile_endpoint(network: DesiredNetwork, endpoint: DesiredEndpoint, host: HostFacts) -> Iterable[Object]:
+    """Return its link, addresses and default routes."""
+    options = network.wanted.sublink
+    assert options is not None, "a macvlan or ipvlan network has options"
+    yield _link(endpoint, options, network.link_name or options.parent, network.mtu)
+    yield from sandbox_side(endpoint, host, network.mtu)
 
 
 def own_vlan(parent: str, host: HostFacts) -> tuple[str, int] | None:

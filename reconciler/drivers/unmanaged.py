@@ -11,3 +11,8 @@ from reconciler.model.objects import Object
 def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> Iterable[Object]:
     """Return nothing: the sandbox is the host's own stack, or holds its loopback alone."""
     return ()
+
+
+def compile_endpoint(network: DesiredNetwork, endpoint: DesiredEndpoint, host: HostFacts) -> Iterable[Object]:
+    """Return nothing, as for the network."""
+    return ()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 
 from msgspec import Struct
 
 from reconciler.errors import Held
-from reconciler.incremental import ByName
+from reconciler.incremental import By
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, RemoteEndpoint
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Action
@@ -46,7 +47,7 @@ class Documents:
         """previous: the summary that is there; the others: see `attachment_document`."""
         self._summary, self._listing = Summary(previous), _Listing()
         self._netns_dir, self._host_sandbox, self._hostname = netns_dir, host_sandbox, ""
-        self._attachments: ByName[DesiredAttachment] = ByName()
+        self._attachments: By[str, DesiredAttachment] = By(attrgetter("name"))
         self._networks: Mapping[str, DesiredNetwork] = {}
         self._elsewhere: dict[str, Mapping[str, tuple[RemoteEndpoint, Listed]]] = {}
 
@@ -128,7 +129,7 @@ class _Listing:
     """Which attachments the networks list, held ones too; like the engine, inspect lists no endpoint that does not run."""
 
     def __init__(self) -> None:
-        self._held: ByName[DesiredAttachment] = ByName()
+        self._held: By[str, DesiredAttachment] = By(attrgetter("name"))
         self._listed: dict[str, dict[str, Listed]] = {}
         self._absences = _Absences()
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from reconciler.announcements import announcements
 from reconciler.apply.announce import announce_addresses
 from reconciler.apply.executor import carry_out
-from reconciler.drivers.overlay import compile_network
+from reconciler.drivers import overlay
 from reconciler.kernel.netns import Namespaces
 from reconciler.kinds.registry import handlers
 from reconciler.kv.sqlite import open_sqlite
@@ -49,9 +49,12 @@ from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import owners
 from reconciler.settings import Settings
 from tests.fakes.desired import host_facts
+from tests.fakes.drivers import compiler_of
 from tests.fakes.world import world
 from tests.machine import Machine
 from tests.underlay import hosts_on_switch
+
+compile_network = compiler_of(overlay)
 
 NOW = "2026-01-02T03:04:05.000000006Z"
 

@@ -7,11 +7,14 @@ from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 import pytest
 from msgspec.structs import replace
 
-from reconciler.drivers.bridge import compile_network
+from reconciler.drivers import bridge
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Address, Bridge, LinkUp, Object, Route, Sysctl, Unit, VethPair
 from reconciler.model.wanted import BridgeOptions
 from tests.fakes.desired import endpoint, host_facts, network
+from tests.fakes.drivers import compiler_of
+
+compile_network = compiler_of(bridge)
 
 
 def of_kind(kind: type[Object], found: list[Object]) -> list[Object]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 from msgspec.structs import replace
 
-from reconciler.drivers.overlay import compile_network
+from reconciler.drivers import overlay
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet, RemoteEndpoint
 from reconciler.model.identifiers import NsRef, derived_id, overlay_ns
 from reconciler.model.objects import (
@@ -27,6 +27,9 @@ from reconciler.model.objects import (
 )
 from reconciler.model.wanted import NetworkWanted, OverlayOptions
 from tests.fakes.desired import endpoint, host_facts
+from tests.fakes.drivers import compiler_of
+
+compile_network = compiler_of(overlay)
 
 HOST_FACTS = replace(host_facts(), vtep=ip_address("198.51.100.1"))
 ID = derived_id("zone")

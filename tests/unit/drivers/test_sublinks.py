@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from reconciler.compile import compile_objects
-from reconciler.drivers.sublinks import compile_network
+from reconciler.drivers import sublinks
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredState, ParentFact
 from reconciler.model.identifiers import HOST, NsRef, own_parent_name
 from reconciler.model.objects import (
@@ -29,6 +29,9 @@ from reconciler.model.objects import (
 )
 from reconciler.model.wanted import IpvlanFlag, IpvlanMode, IpvlanOptions, MacvlanMode, MacvlanOptions
 from tests.fakes.desired import attachment, endpoint, host_facts, network
+from tests.fakes.drivers import compiler_of
+
+compile_network = compiler_of(sublinks)
 
 NS = NsRef("netns:web")
 UNIT = Unit(network="lan", attachment="web")

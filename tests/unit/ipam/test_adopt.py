@@ -6,7 +6,7 @@ from ipaddress import ip_interface, ip_network
 import pytest
 from msgspec.structs import replace
 
-from reconciler.drivers.bridge import compile_network
+from reconciler.drivers import bridge
 from reconciler.ipam.adopt import adopted_promises
 from reconciler.ipam.assign import assign
 from reconciler.ipam.promises import Promises
@@ -14,7 +14,10 @@ from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Address, Bridge, Key, Object, Seen
 from reconciler.model.wanted import BridgeOptions, GatewayMode, WantedState
+from tests.fakes.drivers import compiler_of
 from tests.unit.ipam.builders import HOST_FACTS, attachment, network, on, wanted_state
+
+compile_network = compiler_of(bridge)
 
 LATER = replace(HOST_FACTS, now="2030-01-01T00:00:00.000000000Z")
 

@@ -25,6 +25,7 @@ from reconciler.model.wanted import AttachmentWanted, BridgeOptions, NetworkMode
 from reconciler.plan.ordering import step
 from reconciler.status.attachment_document import attachment_document
 from tests.fakes.desired import attachment, endpoint, host_facts, network
+from tests.fakes.drivers import compiler_of
 
 FRONT = network("front", "172.30.1.0/24", "fd00::/64")
 
@@ -115,7 +116,7 @@ def test_link_opens_nothing_where_neighbours_talk_anyway() -> None:
 def test_link_settings_follow_from_ports(port: PortBinding | None, is_hairpin: bool, is_open: bool) -> None:
     made = replace(endpoint("web", "front", "172.30.1.2/24", "fd00::2/64"), ports=(port,) if port else ())
 
-    objects = list(bridge.compile_network(FRONT, [made], host_facts()))
+    objects = list(compiler_of(bridge)(FRONT, [made], host_facts()))
 
     (pair,) = (found for found in objects if isinstance(found, VethPair))
     assert pair.is_hairpin == is_hairpin
