@@ -50,8 +50,8 @@ class Choices:
         desired = ask(assign_links, ask(with_held, desired, wanted, promises, published, promised))
         desired = ask(self._assign_ports.__call__, desired, promised, ask(of_attachments, published), facts.ports)
         desired = self._ask_at_last(with_held, desired, wanted, promises, published, promised)
-        inodes = {ns: fact.inode for ns, fact in facts.sandboxes.items()}
-        return _placed(ask(with_plugins, desired, plugins, inodes, leased.endpoints), sources), leased
+        desired = ask(with_plugins, desired, plugins, facts.sandboxes, leased.endpoints)
+        return _placed(desired, sources), leased
 
 
 def _placed(desired: DesiredState, sources: Mapping[Unit, Source]) -> DesiredState:

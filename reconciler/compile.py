@@ -17,7 +17,7 @@ from reconciler.firewall.elements import endpoint_elements, firewall_rules, link
 from reconciler.firewall.sources import endpoint_sources, network_sources, overlay_sources
 from reconciler.firewall.tunnels import tunnel_elements
 from reconciler.host_settings import overridden, still_heeding, switch_of
-from reconciler.incremental import By, Each, Kept, Made, Table, Union, changed_keys
+from reconciler.incremental import By, Each, Kept, Made, Table, Union, changed_keys, indexed
 from reconciler.ipam.promises import (
     SysctlPromise,
     endpoint_record,
@@ -448,10 +448,14 @@ def _own_bridges(key: Key, found: Object) -> Iterator[NsRef]:
 
 def _outliving(objects: Table[Key, Object], sandboxes: Mapping[NsRef, SandboxFact]) -> Iterator[Sysctl]:
     """Yield the settings that stay when we are gone: those in a namespace of ours go with it."""
-    for ns, keys in objects.index(_lasting).items():
-        fact = sandboxes.get(ns)
-        if ns == HOST or (fact is not None and fact.inode != 0 and not fact.is_ours):
-            yield from (each for key in keys if isinstance(each := objects[key], Sysctl))
+    lasting = objects.index(_lasting)
+    for ns in (HOST, *indexed(sandboxes, _of_others).get(True, ())):
+        yield from (each for key in lasting.get(ns, ()) if isinstance(each := objects[key], Sysctl))
+
+
+def _of_others(ns: NsRef, fact: SandboxFact) -> Iterator[bool]:
+    if ns != HOST and fact.inode != 0 and not fact.is_ours:
+        yield True
 
 
 def _lasting(key: Key, found: Object) -> Iterator[NsRef]:

@@ -19,8 +19,8 @@ from reconciler.errors import ReconcilerError
 from reconciler.facts import Facts
 from reconciler.firewall.published import PublishedPorts
 from reconciler.guard.obey import obeyed
-from reconciler.incremental import Kept, Later, Table, Union, changed_keys
-from reconciler.ipam.adopt import adopted_promises, is_adoptable, published_promises, unpromised, wanted_endpoints
+from reconciler.incremental import Kept, Later, Table, Union, changed_keys, indexed
+from reconciler.ipam.adopt import WantedEndpoints, adopted_promises, is_adoptable, published_promises
 from reconciler.ipam.gateway_network import GatewayJoiner
 from reconciler.ipam.leases import Leases
 from reconciler.ipam.promises import Promises, merged
@@ -38,6 +38,7 @@ from reconciler.model.objects import (
     objects_differ,
     seen_differ,
 )
+from reconciler.model.observed import SandboxFact
 from reconciler.model.plan import Plan
 from reconciler.model.wanted import NetworkMode, WantedState
 from reconciler.model.words import some
@@ -78,6 +79,7 @@ class Decider:
         self._is_doubted = False
         self._ask, self._choose, self._compiler = Kept(), Choices(), Compiler()
         self._join_gateway, self._published_ports = GatewayJoiner(), PublishedPorts()
+        self._endpoints = WantedEndpoints()
         self._compiled: Union[PartName, Key, Object] = Union(objects_differ)
         self._all: Union[tuple[int], Key, Object] = Union(objects_differ)
         self._seen: Union[tuple[int], Key, Seen] = Union(seen_differ)
@@ -173,8 +175,8 @@ class Decider:
     def _promises(self, wanted: WantedState, facts: Facts, cluster: ClusterState) -> Promises:
         """Return what our own store promised, else what we published in the cluster's, else what the kernel still knows."""
         promises = self._ask(_with_published, facts.records.promises, cluster)
-        endpoints = self._ask(wanted_endpoints, wanted.attachments)
-        if is_adoptable(self._ask(unpromised, wanted, endpoints, facts.host.name, promises), facts.seen):
+        missing = self._ask(self._endpoints.unpromised, wanted, facts.host.name, promises)
+        if is_adoptable(missing, facts.seen):
             return merged(promises, adopted_promises(wanted, facts.host, facts.seen))
         return promises
 
@@ -243,11 +245,17 @@ def _remarks(desired: DesiredState, facts: Facts) -> Iterator[tuple[Unit, str]]:
 
 def _unusable(wanted: WantedState, facts: Facts) -> Iterator[tuple[Unit, ReconcilerError]]:
     """Yield the attachments whose sandbox is gone, the host's own, or another attachment's too: nothing is done in there."""
-    errors = {ns: fact.error for ns, fact in facts.sandboxes.items() if fact.error is not None}
+    unusable = indexed(facts.sandboxes, _has_error).get(True, ())
+    errors = {ns: error for ns in unusable if (error := facts.sandboxes[ns].error) is not None}
     for attachment in wanted.attachments if errors else ():
         error = None if attachment.mode is NetworkMode.HOST else errors.get(attachment.sandbox.ns)
         if error is not None:
             yield Unit(attachment=attachment.name), error
+
+
+def _has_error(_: NsRef, fact: SandboxFact) -> Iterator[bool]:
+    if fact.error is not None:
+        yield True
 
 
 _SHOWN: Final = 3

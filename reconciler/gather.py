@@ -88,7 +88,7 @@ def _host(wanted: WantedState, settings: Settings, backends: Backends, records: 
     return replace(
         facts,
         seen=seen,
-        sandboxes=with_containers(facts.sandboxes, containers),
+        sandboxes=with_containers(facts.sandboxes, containers, memory),
         failures=failures,
         firewall=parts[8, "firewall"],
         foreign_drops=memory.firewall[HOST_PLACE].foreign_drops if memory.firewall else (),

@@ -70,6 +70,7 @@ class StateDecoder:
                 changed.add(network_path(name))
         for name in self._networks.keys() - declared.keys() - below:
             del self._networks[name]
+            changed.add(network_path(name))
         misfits = self._readings.index(_misfit).get(True, ())
         faults += [(path, str(self._readings[path].content)) for path in misfits]
         faults += chain.from_iterable(folder.faults for folder in self._networks.values())

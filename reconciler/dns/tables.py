@@ -18,6 +18,7 @@ from reconciler.dns.zones import (
     readable,
     zones_digest,
 )
+from reconciler.incremental import indexed
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, IPAddress, NameTables, Unit
@@ -43,7 +44,8 @@ class NameCompiler:
         The host's servers are asked from its own namespace, so its file is taken as it is: a stub on loopback serves well.
         """
         theirs = parse_resolv_conf(desired.host.resolv_conf)
-        processes = {ns: fact.container.process for ns, fact in sandboxes.items() if fact.container is not None}
+        of_containers = indexed(sandboxes, _of_container).get(True, ())
+        processes = {ns: found.process for ns in of_containers if (found := sandboxes[ns].container) is not None}
         rows = self._compiler(desired, tuple(_addresses(theirs.nameservers)), theirs.options, processes)
         if self._last is None or self._last.rows is not rows:
             self._last = _tables(rows)
@@ -76,6 +78,11 @@ def kept_tables(
 def _tables(rows: ZoneRows) -> NameTables:
     text = rows.text()
     return NameTables(unit=NAMES_UNIT, digest=zones_digest(text), text=text, rows=rows)
+
+
+def _of_container(_: NsRef, fact: SandboxFact) -> Iterator[bool]:
+    if fact.container is not None:
+        yield True
 
 
 def _addresses(texts: Iterable[str]) -> Iterator[IPAddress]:

@@ -22,6 +22,7 @@ from reconciler.model.objects import (
     Unit,
     nodes_unit,
 )
+from reconciler.model.observed import SandboxFact
 from reconciler.model.plugins import JoinAnswer, Node, PluginFacts
 from reconciler.model.wanted import AttachmentWanted, EndpointWanted, NetworkWanted, PortWanted, WantedState
 
@@ -36,18 +37,20 @@ _NOTHING_LEASED: Final[Mapping[tuple[str, str], EndpointWanted]] = {}
 def with_plugins(
     desired: DesiredState,
     facts: PluginFacts,
-    inodes: Mapping[NsRef, int],
+    sandboxes: Mapping[NsRef, SandboxFact],
     leased: Mapping[tuple[str, str], EndpointWanted] = _NOTHING_LEASED,
 ) -> DesiredState:
     """Complete endpoints on remote networks by what their plugin is to be told, and by what it answered to just that.
 
-    inodes: of the sandboxes that exist. leased: endpoints of IPAM plugins, with the MAC that these were told. Returns `desired`
-    itself where no network is remote.
+    sandboxes: those that exist have an inode. leased: endpoints of IPAM plugins, with the MAC that these were told. Returns
+    `desired` itself where no network is remote.
     """
     networks = {network.name: network for network in desired.networks if network.wanted.traits.is_plugin}
     if not networks:
         return desired
-    completion = _Completion(networks=networks, facts=facts, told=frozenset(facts.told), inodes=inodes, leased=leased)
+    completion = _Completion(
+        networks=networks, facts=facts, told=frozenset(facts.told), sandboxes=sandboxes, leased=leased
+    )
     return replace(
         desired,
         networks=tuple(map(completion.network, desired.networks)),
@@ -61,7 +64,7 @@ class _Completion(Struct, frozen=True, kw_only=True):
     networks: Mapping[str, DesiredNetwork]
     facts: PluginFacts
     told: frozenset[PluginCall]
-    inodes: Mapping[NsRef, int]
+    sandboxes: Mapping[NsRef, SandboxFact]
     leased: Mapping[tuple[str, str], EndpointWanted]
 
     def network(self, network: DesiredNetwork) -> DesiredNetwork:
@@ -79,7 +82,8 @@ class _Completion(Struct, frozen=True, kw_only=True):
         if network is None:
             return endpoint
         mac = self.leased.get((endpoint.network, attachment.name), endpoint.wanted).mac_address or ""
-        told = plugin_endpoint(network, endpoint, attachment, self.inodes.get(endpoint.ns, 0), mac)
+        sandbox = self.sandboxes.get(endpoint.ns)
+        told = plugin_endpoint(network, endpoint, attachment, 0 if sandbox is None else sandbox.inode, mac)
         answer = self.facts.answers.get((told.network, told.attachment)) if told in self.told else None
         given = answer or JoinAnswer()
         return replace(

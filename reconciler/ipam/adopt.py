@@ -6,14 +6,14 @@ Ids are derived, so are link names; from our links follow pools, addresses, MACs
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from ipaddress import IPv4Interface, IPv6Interface
 
 from msgspec import Struct
 
-from reconciler.incremental import indexed
+from reconciler.incremental import Each, Table, Union, changed_keys, indexed
 from reconciler.ipam.link_names import link_name
-from reconciler.ipam.promises import EndpointPromise, NetworkPromise, Promises, SubnetPromise
+from reconciler.ipam.promises import EndpointKey, EndpointPromise, NetworkPromise, Promises, SubnetPromise
 from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import HostFacts
 from reconciler.model.identifiers import (
@@ -73,22 +73,41 @@ class Unpromised(Struct, frozen=True, kw_only=True):
     sandboxes: frozenset[NsRef] = frozenset()
 
 
-def wanted_endpoints(attachments: Sequence[AttachmentWanted]) -> Mapping[tuple[str, str], AttachmentWanted]:
-    """Return the attachments by network and name."""
-    return {(endpoint.network, each.name): each for each in attachments for endpoint in each.endpoints}
+class WantedEndpoints:
+    """Which of the endpoints that are wanted have no promise, kept from look to look."""
+
+    def __init__(self) -> None:
+        self._each: Each[tuple[str], AttachmentWanted, Mapping[EndpointKey, AttachmentWanted]] = Each(
+            lambda a: (a.name,)
+        )
+        self._all: Union[tuple[str], EndpointKey, AttachmentWanted] = Union()
+        self._wanted: Table[EndpointKey, AttachmentWanted] = Table()
+        self._promised: Mapping[EndpointKey, EndpointPromise] = {}
+        self._missing: Set[EndpointKey] = frozenset()
+
+    def unpromised(self, wanted: WantedState, host: str, promises: Promises) -> Unpromised:
+        """Return what is wanted and has no promise. host: its name."""
+        networks = (network for network in wanted.networks if network.name not in promises.networks)
+        bridges = [(Bridge.kind, HOST, link_name(network, network_id(host, network.name))) for network in networks]
+        missing = sorted(self._unpromised(wanted.attachments, promises.endpoints))
+        pairs = [(VethPair.kind, HOST, veth_link_name(endpoint_id(host, *each))) for each in missing]
+        on_parents = {network.name for network in wanted.networks if network.sublink is not None}
+        sandboxes = frozenset(self._wanted[each].sandbox.ns for each in missing if each[0] in on_parents)
+        return Unpromised(links=(*bridges, *pairs), sandboxes=sandboxes)
+
+    def _unpromised(
+        self, attachments: Sequence[AttachmentWanted], promised: Mapping[EndpointKey, EndpointPromise]
+    ) -> Set[EndpointKey]:
+        wanted = self._all(self._each(attachments, _endpoints))
+        changed = wanted.changed_since(self._wanted) | changed_keys(self._promised, promised)
+        self._wanted, self._promised = wanted, promised
+        now = {key for key in changed if key in wanted and key not in promised}
+        self._missing = (self._missing - changed) | now
+        return self._missing
 
 
-def unpromised(
-    wanted: WantedState, endpoints: Mapping[tuple[str, str], AttachmentWanted], host: str, promises: Promises
-) -> Unpromised:
-    """Return what has no promise. endpoints: those wanted, by network and attachment. host: its name."""
-    networks = (network for network in wanted.networks if network.name not in promises.networks)
-    bridges = [(Bridge.kind, HOST, link_name(network, network_id(host, network.name))) for network in networks]
-    missing = sorted(endpoints.keys() - promises.endpoints.keys())
-    pairs = [(VethPair.kind, HOST, veth_link_name(endpoint_id(host, *each))) for each in missing]
-    on_parents = {network.name for network in wanted.networks if network.sublink is not None}
-    sandboxes = frozenset(endpoints[each].sandbox.ns for each in missing if each[0] in on_parents)
-    return Unpromised(links=(*bridges, *pairs), sandboxes=sandboxes)
+def _endpoints(attachment: AttachmentWanted) -> Mapping[EndpointKey, AttachmentWanted]:
+    return {(endpoint.network, attachment.name): attachment for endpoint in attachment.endpoints}
 
 
 def is_adoptable(missing: Unpromised, seen: Mapping[Key, Seen]) -> bool:

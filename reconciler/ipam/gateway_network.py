@@ -71,6 +71,8 @@ class GatewayJoiner:
             if not without.isdisjoint(on := [endpoint.network for endpoint in attachment.endpoints])
         }
         joined = self._joined(inputs)
+        if not joined:
+            return wanted
         attachments = tuple(joined.get(attachment.name, attachment) for attachment in wanted.attachments)
         if all(map(operator.is_, attachments, wanted.attachments)):
             return wanted

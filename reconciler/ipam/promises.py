@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, unquote
 
 from msgspec import Struct, field
 
-from reconciler.incremental import Made
+from reconciler.incremental import Table, Union, changed_keys
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet
 from reconciler.model.identifiers import HOST, VNI_MAX, NsRef
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, KvRecord, Unit
@@ -24,6 +25,8 @@ from reconciler.model.subnets import is_unicast
 from reconciler.records.document import Misfit
 from reconciler.records.faults import left_out
 from reconciler.records.fields import Fields, checked_name
+
+T = TypeVar("T")
 
 EndpointKey = tuple[str, str]
 """Network name and attachment name."""
@@ -239,41 +242,75 @@ def _sandbox(attachment: str, ns: NsRef) -> tuple[NsRef, str]:
 
 
 class PromiseReader:
-    """Reads records (path to JSON text) again and again: of one that stays, the promise stays the very same. Never raises.
+    """Reads records (path to JSON text) again and again, those that changed: the promise of one that stays is the very same.
 
-    Gives also one line for each that was left out, a bounded number. Paths of other kinds are passed over. Of two records with one
-    id the first by path holds.
+    Never raises. Gives also one line for each that was left out, a bounded number. Paths of other kinds are passed over. Of two
+    records with one id the first by path holds.
     """
 
     def __init__(self) -> None:
-        self._read: Made[str, _Read] = Made(_read)
+        self._records: Mapping[str, str] = {}
+        self._read: Table[str, _Read] = Table()
+        self._holding: Table[str, _Read] = Table()
+        self._faults: dict[str, str] = {}
+        self._networks: Table[str, NetworkPromise] = Table()
+        self._endpoints: Table[EndpointKey, EndpointPromise] = Table()
+        self._sysctls: Table[tuple[NsRef, str], SysctlPromise] = Table()
+        self._sandboxes: Union[tuple[str], NsRef, str] = Union()
 
     def __call__(self, records: Mapping[str, str]) -> tuple[Promises, tuple[str, ...]]:
-        networks: dict[str, NetworkPromise] = {}
-        endpoints: dict[tuple[str, str], EndpointPromise] = {}
-        sysctls: dict[tuple[NsRef, str], SysctlPromise] = {}
-        sandboxes: dict[NsRef, str] = {}
-        faults: list[tuple[str, str]] = []
-        ids: set[str] = set()
-        for path, read in self._read({path: (path, records[path]) for path in sorted(records)}).items():
-            if isinstance(read, NetworkPromise | EndpointPromise):
-                if read.id[:_SHORT_ID] in ids:
-                    faults.append((path, "another record has its id"))
-                    continue
-                ids.add(read.id[:_SHORT_ID])
-            match read:
-                case NetworkPromise():
-                    networks[read.name] = read
-                case EndpointPromise():
-                    endpoints[read.network, read.attachment] = read
-                case SysctlPromise():
-                    sysctls[read.ns, read.name] = read
-                case (ns, attachment):
-                    sandboxes[ns] = attachment
-                case str():
-                    faults.append((path, read))
-        found = Promises(networks=networks, endpoints=endpoints, sysctls=sysctls, sandboxes=sandboxes)
-        return found, left_out(faults)
+        changed, self._records = changed_keys(self._records, records), records
+        before, holding = self._holding, self._hold(records, sorted(changed))
+        paths = holding.changed_since(before)
+        gone, come = ([table[path] for path in sorted(paths) if path in table] for table in (before, holding))
+        self._networks = _exchanged(self._networks, NetworkPromise, attrgetter("name"), gone, come)
+        self._endpoints = _exchanged(self._endpoints, EndpointPromise, attrgetter("network", "attachment"), gone, come)
+        self._sysctls = _exchanged(self._sysctls, SysctlPromise, attrgetter("ns", "name"), gone, come)
+        sandboxes: dict[tuple[str], Mapping[NsRef, str]] = {
+            (path,): dict((read,)) for path in paths if isinstance(read := holding.get(path), tuple)
+        }
+        left = [(path,) for path in paths if isinstance(before.get(path), tuple) and (path,) not in sandboxes]
+        found = Promises(
+            networks=self._networks,
+            endpoints=self._endpoints,
+            sysctls=self._sysctls,
+            sandboxes=self._sandboxes.updated(sandboxes, left),
+        )
+        return found, left_out(sorted(self._faults.items()))
+
+    def _hold(self, records: Mapping[str, str], changed: Sequence[str]) -> Table[str, _Read]:
+        """Read these again; return what holds of all, and note what does not."""
+        read = {path: _read(path, records[path]) for path in changed if path in records}
+        before, now = self._read, self._read.updated(read, [path for path in changed if path not in read])
+        ids = {id_ for table in (before, now) for path in changed if path in table for id_ in _ids(path, table[path])}
+        named = now.index(_ids)
+        firsts = {id_: min(paths) for id_ in ids if (paths := named.get(id_))}
+        holding, out = {}, []
+        for path in sorted({*changed, *(path for id_ in firsts for path in named[id_])}):
+            self._faults.pop(path, None)
+            found = now.get(path)
+            if any(firsts[id_] != path for id_ in _ids(path, found)):
+                self._faults[path] = "another record has its id"
+            elif isinstance(found, str):
+                self._faults[path] = found
+            elif found is not None:
+                holding[path] = found
+                continue
+            out.append(path)
+        self._read, self._holding = now, self._holding.updated(holding, out)
+        return self._holding
+
+
+def _ids(_: str, read: _Read) -> tuple[str, ...]:
+    return (read.id[:_SHORT_ID],) if isinstance(read, NetworkPromise | EndpointPromise) else ()
+
+
+def _exchanged(
+    table: Table[Any, T], kind: type[T], key: Callable[[T], Any], gone: Iterable[_Read], come: Iterable[_Read]
+) -> Table[Any, T]:
+    """Return the table of promises of one kind with what came instead of what went."""
+    put = {key(read): read for read in come if isinstance(read, kind)}
+    return table.updated(put, [key(read) for read in gone if isinstance(read, kind)])
 
 
 def decode_promises(records: Mapping[str, str]) -> tuple[Promises, tuple[str, ...]]:

@@ -9,6 +9,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from reconciler.container_engine.client import Containers
+from reconciler.incremental import Table
 from reconciler.kinds.container_file import content_of, observe
 from reconciler.model.containers import Container, ContainerAnswer, NoContainer
 from reconciler.model.identifiers import NsRef
@@ -45,12 +46,12 @@ def _with_files(found: ContainerAnswer) -> ContainerAnswer:
 
 
 def with_containers(
-    facts: Mapping[NsRef, SandboxFact], containers: Mapping[str, ContainerAnswer]
-) -> Mapping[NsRef, SandboxFact]:
+    facts: Mapping[NsRef, SandboxFact], containers: Mapping[str, ContainerAnswer], memory: Memory
+) -> Table[NsRef, SandboxFact]:
     """Add to the sandboxes that can be used what their engine says of them."""
     running = {NsRef(f"{_KIND}{name}"): found for name, found in containers.items() if isinstance(found, Container)}
     joined = {ns: replace(facts[ns], container=running[ns]) for ns in running if ns in facts and facts[ns].inode}
-    return {**facts, **joined} if joined else facts
+    return memory.all_sandboxes({(0,): facts, (1,): joined})
 
 
 def container_files(run_dir: Path, memory: Memory) -> Keyed:

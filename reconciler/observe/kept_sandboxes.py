@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from reconciler.errors import PlanError
-from reconciler.incremental import Table
+from reconciler.incremental import Table, Union
 from reconciler.kinds.view import Peer
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Key, Seen
@@ -21,7 +21,8 @@ class KeptSandboxes:
     """facts: of those that attachments name or named. seen: what is in all. peers: far ends, by the near end's namespace."""
 
     def __init__(self) -> None:
-        self.facts: Mapping[NsRef, SandboxFact] = {}
+        self.facts: Table[NsRef, SandboxFact] = Table()
+        self._all: Union[tuple[int], NsRef, SandboxFact] = Union()
         self.seen: Table[Key, Seen] = Table()
         self.peers: defaultdict[NsRef, Table[Place, Peer]] = defaultdict(Table)
         self._facts: Table[NsRef, SandboxFact] = Table()
@@ -40,8 +41,7 @@ class KeptSandboxes:
         facts = {ns: found[ns].fact for ns in changed if ns in found}
         kept = self._facts.updated(facts, [ns for ns in changed if ns not in found])
         if kept is not self._facts:
-            contested = dict(_contested(kept))
-            self._facts, self.facts = kept, {**kept, **contested} if contested else kept
+            self._facts, self.facts = kept, self._all({(0,): kept, (1,): dict(_contested(kept))})
 
     def _take_peers(self, gone: Iterable[Glimpse], come: Iterable[Glimpse]) -> None:
         """Several references may lead to one namespace: what another one tells of it stays."""

@@ -17,7 +17,7 @@ from reconciler.kinds.view import NamespaceView, Peers
 from reconciler.model.containers import ContainerAnswer
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Key, Object, SandboxFile, Seen
-from reconciler.model.observed import Keyed, Named
+from reconciler.model.observed import Keyed, Named, SandboxFact
 from reconciler.model.plan import Operation
 from reconciler.model.wanted import SandboxKind, WantedState
 from reconciler.observe.glimpse import Glimpse
@@ -55,7 +55,7 @@ class Memory(Struct):
     touched_elements: what was done to them since. name_server: the process of the name server that answered last, 0 when none did.
     at_plugins: what exists there. revision: commit and dirty flag of the specs, and what they wanted then; asked for in a cluster
     only. records: reads what the host's own store holds. asked: says what attachments need of their sandboxes. kept, sublinks,
-    all_sublinks, host_objects, all_firewalls, seen: put together what was found.
+    all_sublinks, host_objects, all_sandboxes, all_firewalls, seen: put together what was found.
     """
 
     news: Callable[[], bool] | None = None
@@ -86,6 +86,7 @@ class Memory(Struct):
     sublinks: Made[NsRef, Keyed] = field(default_factory=lambda: Made(sublinks.observe))
     all_sublinks: Union[tuple[NsRef], Key, Seen] = field(default_factory=Union)
     host_objects: HostObjects = field(default_factory=HostObjects)
+    all_sandboxes: Union[tuple[int], NsRef, SandboxFact] = field(default_factory=Union)
     all_firewalls: Union[Named, Key, Seen] = field(default_factory=Union)
     seen: Union[Part, Key, Seen] = field(default_factory=Union)
 

@@ -21,7 +21,7 @@ RECORD_MAX: Final = 256 * 1024
 _BINDINGS_MAX: Final = 1 << 18
 _PORT_MAX: Final = 65535
 _PROTOCOLS: Final = ("tcp", "udp", "sctp")
-_PREFIX: Final = "ports/"
+PORT_RECORDS: Final = "ports/"
 
 _Run = tuple[str, IPAddress, int, int, int]
 """Protocol, host address, first and last host port, first target."""
@@ -36,7 +36,7 @@ def ports_record(attachment: DesiredAttachment) -> Iterator[KvRecord]:
     if bindings:
         rows = [[protocol, str(ip), first, last, target] for protocol, ip, first, last, target in _runs(bindings)]
         value = json.dumps({"ports": rows}, separators=(",", ":"))
-        yield KvRecord(unit=attachment.unit, path=f"{_PREFIX}{attachment.name}", value=value)
+        yield KvRecord(unit=attachment.unit, path=f"{PORT_RECORDS}{attachment.name}", value=value)
 
 
 def _runs(bindings: Iterable[PortBinding]) -> Iterator[_Run]:
@@ -58,9 +58,9 @@ def decode_ports(records: Mapping[str, str]) -> tuple[Promised, tuple[str, ...]]
     promised: dict[str, tuple[PortBinding, ...]] = {}
     faults: list[tuple[str, str]] = []
     for path in sorted(records):
-        if path.startswith(_PREFIX):
+        if path.startswith(PORT_RECORDS):
             try:
-                promised[checked_name(path.removeprefix(_PREFIX))] = tuple(_bindings(records[path]))
+                promised[checked_name(path.removeprefix(PORT_RECORDS))] = tuple(_bindings(records[path]))
             except Misfit as misfit:
                 faults.append((path, str(misfit)))
     return promised, left_out(faults)

@@ -21,7 +21,7 @@ from reconciler.records.fields import Fields
 RECORD_MAX: Final = 64 * 1024
 """Characters of one record: two values, a page each at most (proc(5)), and escapes."""
 
-_READINGS: Final = "reading/"
+READING_RECORDS: Final = "reading/"
 _FIELDS: Final = ("given", "name", "ns", "typed")
 
 
@@ -39,7 +39,9 @@ class Reading(Struct, frozen=True, kw_only=True):
 
     @property
     def path(self) -> str:
-        return _READINGS + hashlib.sha256(f"{self.ns}\0{self.name}".encode(errors="surrogatepass")).hexdigest()[:32]
+        return (
+            READING_RECORDS + hashlib.sha256(f"{self.ns}\0{self.name}".encode(errors="surrogatepass")).hexdigest()[:32]
+        )
 
     def text(self) -> str:
         return json.dumps({field: getattr(self, field) for field in _FIELDS}, separators=(",", ":"))
@@ -47,7 +49,7 @@ class Reading(Struct, frozen=True, kw_only=True):
 
 def decode_readings(records: Mapping[str, str]) -> tuple[Reading, ...]:
     """Read records (path to JSON text); those that are none of these, or not where they belong, are passed over."""
-    texts = ((path, text) for path, text in records.items() if path.startswith(_READINGS))
+    texts = ((path, text) for path, text in records.items() if path.startswith(READING_RECORDS))
     found = ((path, _reading(text)) for path, text in texts)
     return tuple(reading for path, reading in found if reading is not None and reading.path == path)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from reconciler.drivers.remote import compile_network
+from reconciler.drivers import remote
 from reconciler.drivers.remote_told import connecting_plugins, plugin_network, plugin_nodes, plugin_scopes, with_plugins
 from reconciler.errors import PluginError, ReconcilerError
 from reconciler.kernel.netns import Namespaces
@@ -32,6 +32,7 @@ from reconciler.model.objects import (
     PluginScope,
     Route,
 )
+from reconciler.model.observed import SandboxFact
 from reconciler.model.plan import Action, Operation
 from reconciler.model.plugins import Node, PluginFacts, Scope
 from reconciler.model.wanted import (
@@ -46,9 +47,12 @@ from reconciler.model.wanted import (
 from reconciler.plugin.client import Plugins
 from reconciler.plugin.records import decode_plugin_records
 from tests.fakes.desired import host_facts
+from tests.fakes.drivers import compiler_of
 from tests.fakes.scripted_plugin import Answer, ScriptedPlugin, http
 from tests.fakes.world import world
 from tests.kv_servers.servers import make_tls
+
+compile_network = compiler_of(remote)
 
 NETWORK_ID = "b67afdf9a2d1637bb98f59a5d0d4b7e2efe9c06ccd3ec8bb1d25f0a5e9a5a7b1"
 ENDPOINT_ID = "2688ccdb101bb5f3b199880041162ae3ec1b299053d703e07d61330292c380d3"
@@ -164,7 +168,7 @@ def desired(on: DesiredNetwork, facts: PluginFacts, inode: int) -> DesiredState:
     )
     attachment = DesiredAttachment(wanted=wanted, id="", ns=NS, endpoints=(endpoint,))
     state = DesiredState(host=host_facts(), networks=(on,), attachments=(attachment,))
-    return with_plugins(state, facts, {NS: inode})
+    return with_plugins(state, facts, {NS: SandboxFact(inode=inode)})
 
 
 def objects(caller: Caller, on: DesiredNetwork) -> list[Any]:
