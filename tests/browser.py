@@ -32,6 +32,7 @@ _OPTIONS: Final = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-extensions",
+    "--no-proxy-server",
     "--no-zygote",
 )
 Inside = Callable[[], AbstractContextManager[None]]
@@ -95,8 +96,8 @@ class Browser:
         self._call("POST", f"{self._session}/goog/cdp/execute", command)
 
     def text(self, selector: str) -> str:
-        """Return what a person reads there."""
-        return str(self._call("GET", f"{self._session}/element/{self.find(selector)}/text"))
+        """Return what a person reads there, "" where there is no such thing."""
+        return str(self.run("return document.querySelector(arguments[0])?.innerText ?? ''", selector))
 
     def complaints(self) -> list[str]:
         """Return what the page, or the browser about it, said on its console since the last time."""

@@ -60,7 +60,7 @@ class PassLog(Listener):
     metavar="ADDRESS",
     default=None,
     envvar=f"{ENVIRONMENT_PREFIX}METRICS",
-    help="Serve /metrics and /healthz at unix:/PATH or 127.0.0.1:PORT [default: nowhere]",
+    help="Serve /metrics, /healthz and, at /, a page of the networks at unix:/PATH or 127.0.0.1:PORT [default: nowhere]",
 )
 @click.option(
     "--git",
@@ -125,7 +125,7 @@ def watch(
         settings = replace(settings, specs_dir=git_specs_dir(settings.state_dir))
     notifier = Notifier.from_environment()  # an abstract address leads nowhere from another network namespace
     enter_host(settings)
-    with open_backends(settings) as backends, _metrics(metrics) as figures:
+    with open_backends(settings) as backends, _metrics(metrics, settings) as figures:
         service = ServiceListener(notifier)
         listeners: list[Listener] = [
             PassLog(),
@@ -171,7 +171,7 @@ def _prober(host: str, interval_s: float, backends: Backends) -> Prober:
 
 
 @contextmanager
-def _metrics(address: str | None) -> Iterator[tuple[ServedMetrics, ...]]:
+def _metrics(address: str | None, settings: Settings) -> Iterator[tuple[ServedMetrics, ...]]:
     """Return the listener that serves figures, if somebody wants them."""
     if not address:
         yield ()
@@ -181,7 +181,7 @@ def _metrics(address: str | None) -> Iterator[tuple[ServedMetrics, ...]]:
     from reconciler.watch.metrics_server import SETTING, ServedMetrics
 
     # A quiet watcher looks at everything every RESYNC_S: twice is late, and one pass may be a long one.
-    served = ServedMetrics(parse_address(address, SETTING), quiet_max_s=3 * RESYNC_S)
+    served = ServedMetrics(parse_address(address, SETTING), quiet_max_s=3 * RESYNC_S, settings=settings)
     try:
         yield (served,)
     finally:

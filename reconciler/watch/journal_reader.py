@@ -74,6 +74,19 @@ class EventFiles:
             return True
 
 
+def latest_events(state_dir: Path, bytes_max: int) -> list[Event]:
+    """Return the last events, so many bytes of them at most, in order. None where the file cannot be read."""
+    try:
+        with open(state_dir / CURRENT, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - bytes_max))
+            lines = file.read(bytes_max).split(b"\n")
+    except OSError:
+        return []
+    whole = lines[1:-1] if size > bytes_max else lines[:-1]  # the last one is being written
+    return [event for line in whole if (event := _event(line)) is not None]
+
+
 def _opened(path: Path) -> BinaryIO | None:
     try:
         return opened(path)

@@ -1,28 +1,47 @@
-"""Serve /metrics and /healthz on a socket, from the watcher's own loop: a watcher that hangs does not say that it is well."""
+"""Serve /metrics, /healthz and the page, from the watcher's own loop: a watcher that hangs does not say that it is well."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
 
 from reconciler.http.listening import Address
 from reconciler.http.listening import Listener as ListeningSocket
 from reconciler.http.server import Limits, Server
 from reconciler.http.server_protocol import Request, Response
+from reconciler.settings import Settings
 from reconciler.watch.metrics import Metrics
 from reconciler.watch.source import CLEAN, Dirty, Source
 
+if TYPE_CHECKING:
+    from reconciler.watch.live_page import LivePage
+
 SETTING: Final = "metrics"
 LIMITS: Final = Limits()
+_FORGET_S: Final = 60.0
+"""How long the page is kept after somebody looked at it."""
+
 _EACH: Final = (("Cache-Control", "no-store"), ("Connection", "close"))
 
 
 class ServedMetrics(Metrics, Source):
     """Counts, and serves what it counted each time the watcher's loop turns. Raises ConfigError when it cannot listen."""
 
-    def __init__(self, address: Address, quiet_max_s: float) -> None:
-        super().__init__(quiet_max_s)
-        self._server = Server(ListeningSocket(address, SETTING), lambda request: answer(self, request), LIMITS)
+    def __init__(
+        self,
+        address: Address,
+        quiet_max_s: float,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(quiet_max_s, clock)
+        self._settings, self._looked_s = settings, 0.0
+        self._page: LivePage | None = None
+        self._is_local = bool(address.host) and ip_address(address.host).is_loopback
+        self._server = Server(ListeningSocket(address, SETTING), self.answer, LIMITS)
 
     def fileno(self) -> int:
         return self._server.fileno()
@@ -34,15 +53,34 @@ class ServedMetrics(Metrics, Source):
 
     def beat(self) -> None:
         self._server.serve()
+        if self._page is not None and self._clock() - self._looked_s > _FORGET_S:
+            self._page = None
+
+    def answer(self, request: Request) -> Response:
+        """Answer who asks for figures, health or the page."""
+        return _told(self, request) if request.path in ("/metrics", "/healthz") else self._show(request)
+
+    def _show(self, request: Request) -> Response:
+        """Answer who looks at the page. What makes it is imported, and kept, as long as somebody does."""
+        from reconciler.watch.live_page import PATHS, LivePage, is_asked_for_itself
+
+        if request.path not in PATHS:
+            return Response.of(HTTPStatus.NOT_FOUND, *_EACH)
+        if request.method not in ("GET", "HEAD"):
+            return Response.of(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"), *_EACH)
+        if self._is_local and not is_asked_for_itself(request.headers.get("host", ""), self._settings.host):
+            return Response.of(HTTPStatus.MISDIRECTED_REQUEST, *_EACH)
+        self._looked_s = self._clock()
+        if self._page is None:
+            self._page = LivePage(self._settings)
+        return self._page.answer(request, self._report, self.health())
 
     def close(self) -> None:
         self._server.close()
 
 
-def answer(metrics: Metrics, request: Request) -> Response:
-    """Answer a scraper or a health probe."""
-    if request.path not in ("/metrics", "/healthz"):
-        return Response.of(HTTPStatus.NOT_FOUND, *_EACH)
+def _told(metrics: Metrics, request: Request) -> Response:
+    """Return the answer to a scraper or a health probe."""
     if request.method not in ("GET", "HEAD"):
         return Response.of(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"), *_EACH)
     if request.path == "/metrics":

@@ -24,6 +24,7 @@ function make(tag, attributes, ...children) {
   return made;
 }
 const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+const own = (object, name) => (object && Object.hasOwn(object, name) ? object[name] : null);
 const say = (text) => { byId("said").textContent = text; };
 
 // ---- sets of parties, 32 to a word
@@ -283,7 +284,7 @@ function showAttachment(at, to, from) {
   const facts = [make("p", { class: "soft" }, [drawn.hosts.length > 1 ? `on host ${drawn.hosts[one.host]}` : "", one.sandbox, one.declared ? `declared at ${one.declared}` : "", one.mark ? `${one.mark}${one.note ? ` ${one.note}` : ""}` : ""].filter(Boolean).join(" · "))];
   if (rows.length) facts.push(make("table", {}, make("thead", {}, make("tr", {}, ["network", "addresses", "published"].map((head) => make("th", { scope: "col" }, head)))), make("tbody", {}, rows)));
   if (one.links.length) facts.push(make("p", {}, "links to ", one.links.map(([target, alias]) => (alias === target ? target : `${target} as ${alias}`)).join(", ")));
-  const trouble = live && (live.attachments[one.name] || null);
+  const trouble = live && own(live.attachments, one.name);
   if (trouble && !one.elsewhere) facts.push(make("p", { class: "why" }, make("span", { class: `state ${trouble.state}` }, `${trouble.state}: `), trouble.message));
   if (one.elsewhere) facts.push(make("p", { class: "soft" }, "It is on another host, which tells who reaches it and whom it reaches."));
   show(one.name, facts, picked, to, from);
@@ -405,6 +406,7 @@ document.addEventListener("keydown", (event) => {
     else if (picked !== -1) unpick();
   }
 });
+new ResizeObserver(([header]) => document.documentElement.style.setProperty("--top", `${header.target.offsetHeight}px`)).observe(byId("top"));
 addEventListener("resize", () => { byId("lines")?.remove(); if (drawn && picked >= 0 && drawn.reach.parties[picked][3] >= 0) drawLines(drawn.reach.parties[picked][3]); });
 
 // ---- beginning
@@ -421,5 +423,100 @@ function begin(document_) {
   document.documentElement.dataset.ready = "yes";
 }
 
+// ---- live: a watcher serves this page, and is asked for what it shows as long as somebody looks
+
+const ASK_EVERY_MS = 500;
+let drawing = -1, stateTag = "", isAsking = false;
+const repairs = new Map(); // by network, at the last look
+
+async function ask() {
+  if (isAsking || document.hidden) return;
+  isAsking = true;
+  try {
+    const answer = await fetch("state.json", { headers: stateTag ? { "If-None-Match": stateTag } : {}, cache: "no-store" });
+    if (answer.status === 200) {
+      stateTag = answer.headers.get("ETag") || "";
+      live = await answer.json();
+      if (live.drawing !== drawing || !drawn) await askForDrawing();
+      if (drawn) showLive();
+    } else if (answer.status !== 304) throw new Error(`${answer.status}`);
+    if (!drawn) await askForDrawing();
+    watcherSays(live, "");
+  } catch (error) { watcherSays(live, `the watcher does not answer (${error.message})`); stateTag = ""; }
+  isAsking = false;
+}
+
+async function askForDrawing() {
+  const number = live ? live.drawing : -1, answer = await fetch("drawing.json", { cache: "no-store" });
+  if (answer.status !== 200) return; // it is being made
+  drawing = number;
+  begin(await answer.json());
+}
+
+function watcherSays(said, trouble) {
+  const line = byId("watcher"), newest = said && said.events[0];
+  line.hidden = false;
+  line.className = trouble || (said && !said.isWell) ? "bad" : "";
+  line.replaceChildren(...[make("span", { class: "dot", "aria-hidden": "true" }, "● "), trouble || (said ? said.health : "being drawn…"),
+    !trouble && newest ? make("span", { class: "newest" }, ` · ${clock(newest.time)} ${eventText(newest)}`) : null].filter(Boolean));
+}
+const clock = (time) => { const at = new Date(time); return isNaN(at) ? time : at.toLocaleTimeString(undefined, { hour12: false }); };
+const since = (time) => { const at = new Date(time); return isNaN(at) ? "" : `since ${new Date() - at < 72e6 ? clock(time) : at.toLocaleDateString()}`; };
+const eventText = (event) => [event.event, event.units, event.message || event.error, event.count > 1 ? `and ${event.count - 1} more` : ""].filter(Boolean).join(" · ");
+
+function stateLine(state) {
+  const parts = [make("span", { class: `state ${state.state}` }, state.state), make("span", { class: "soft" }, [since(state.since), state.repaired ? `drift repaired ${counted(state.repaired, "time")}` : ""].filter(Boolean).map((text) => ` · ${text}`).join(""))];
+  const why = state.message || state.remark;
+  return why ? [...parts, make("p", { class: "why" }, state.reason ? `${state.reason}: ${why}` : why)] : parts;
+}
+
+function showLive() {
+  drawn.networks.forEach((network, at) => {
+    const state = own(live.networks, network.name), box = cards[at] && cards[at].querySelector(".live");
+    if (!box) return;
+    box.replaceChildren(...(state ? stateLine(state) : []));
+    const was = repairs.get(network.name);
+    if (state && was !== undefined && state.repaired > was) { cards[at].classList.remove("news"); void cards[at].offsetWidth; cards[at].classList.add("news"); say(`${network.name}: drift was repaired`); }
+    if (state) repairs.set(network.name, state.repaired);
+  });
+  drawn.attachments.forEach((one, at) => {
+    const state = one.elsewhere ? null : own(live.attachments, one.name);
+    for (const button of chips[at]) {
+      button.querySelector(".state")?.remove();
+      if (state && state.state !== "ready") button.append(make("span", { class: `state ${state.state}` }, `${state.state}: ${state.reason}`));
+    }
+  });
+  showMissing();
+  if (picked === -1) showAll();
+}
+
+/** Networks and attachments that are declared and could not be made: nothing is known of them but why. */
+function showMissing() {
+  byId("missing")?.remove();
+  const networks = new Set(drawn.networks.map((network) => network.name)), attachments = new Set(drawn.attachments.map((one) => one.name));
+  const list = [["network", live.networks, networks], ["attachment", live.attachments, attachments]].flatMap(([kind, states, known]) => Object.entries(states)
+    .filter(([name, state]) => !known.has(name) && state.state !== "ready")
+    .map(([name, state]) => make("section", { class: "card", "aria-label": `${kind} ${name}, not there` }, make("header", {}, make("h3", {}, `${kind} ${name}`), make("div", { class: "live" }, stateLine(state))))));
+  if (list.length) map.prepend(make("section", { id: "missing", class: "host", "aria-labelledby": "hmissing" }, make("h2", { id: "hmissing" }, "not there yet"), make("div", { class: "cards" }, list)));
+}
+
+function liveHost() {
+  const made = [make("p", {}, make("span", { class: `state ${live.host.state}` }, live.host.state), ` · ${live.health}`)];
+  if (live.host.message) made.push(make("p", { class: "why" }, `${live.host.reason}: ${live.host.message}`));
+  if (live.host.probed) made.push(make("p", { class: "soft" }, `probed: ${live.host.probed}`));
+  if (live.revision) made.push(make("p", { class: "soft" }, "specs at ", make("code", {}, live.revision.slice(0, 12))));
+  made.push(...live.faults.map((fault) => make("p", { class: "why bad" }, fault)));
+  const notReady = Object.entries(live.networks).filter(([, state]) => state.state !== "ready");
+  if (notReady.length) made.push(make("h3", {}, counted(notReady.length, "network") + " not ready"), notReady.map(([name, state]) => make("p", {}, make("b", {}, `${name} `), stateLine(state))));
+  return made.flat();
+}
+
+function eventList() {
+  return make("ul", { class: "events" }, live.events.length ? live.events.map((event) => make("li", { class: event.event },
+    make("time", { datetime: event.time }, clock(event.time)), make("b", {}, event.event),
+    event.units ? `${event.units}: ` : "", [event.reason, event.message, event.error].filter(Boolean).join(": "), event.count > 1 ? ` and ${event.count - 1} more` : "")) : make("li", {}, "none yet"));
+}
+
 const given = JSON.parse(byId("data").textContent);
 if (given) begin(given);
+else { ask(); setInterval(ask, ASK_EVERY_MS); document.addEventListener("visibilitychange", ask); }

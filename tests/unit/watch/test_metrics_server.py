@@ -14,6 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from reconciler.errors import ConfigError
 from reconciler.http.listening import Address
+from reconciler.settings import Settings
 from reconciler.watch.metrics_server import LIMITS, ServedMetrics
 from tests.fakes.reports import report
 from tests.waiting import patient
@@ -53,7 +54,8 @@ def figures(page: bytes) -> list[bytes]:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     path = tmp_path / "run" / "metrics.sock"
-    metrics = ServedMetrics(Address(unix=path), quiet_max_s=600)
+    settings = Settings(host="alpha", state_dir=tmp_path, status_dir=tmp_path / "status")
+    metrics = ServedMetrics(Address(unix=path), quiet_max_s=600, settings=settings)
     yield Served(path, metrics)
     metrics.close()
 
@@ -118,14 +120,20 @@ def test_head_has_no_body(served: Served) -> None:
 
 def test_what_is_told_of_a_socket_names_the_setting(served: Served) -> None:
     with pytest.raises(ConfigError, match=r"^metrics: cannot listen at unix:"):
-        ServedMetrics(Address(unix=served.path), quiet_max_s=600)
+        ServedMetrics(Address(unix=served.path), quiet_max_s=600, settings=Settings(host="alpha"))
 
 
-def test_a_watcher_whose_figures_nobody_wants_does_not_carry_what_renders_them() -> None:
-    code = (
-        "import sys, reconciler.backends, reconciler.watch.journal, reconciler.watch.watcher, reconciler.watch.notify\n"
-        "from reconciler.cli.watching import _metrics\n"
-        "with _metrics(None): sys.exit('prometheus_client' in sys.modules)"
-    )
+def test_a_watcher_carries_what_renders_figures_or_the_page_only_for_who_looks(tmp_path: Path) -> None:
+    code = f"""
+import sys, reconciler.backends, reconciler.watch.journal, reconciler.watch.watcher, reconciler.watch.notify
+from reconciler.cli.watching import _metrics
+from reconciler.settings import Settings
+settings = Settings(host="alpha")
+with _metrics(None, settings):
+    assert "prometheus_client" not in sys.modules
+with _metrics("unix:{tmp_path}/m", settings):
+    assert "prometheus_client" in sys.modules
+    assert not any(name.startswith(("reconciler.graph", "reconciler.watch.live")) for name in sys.modules)
+"""
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
