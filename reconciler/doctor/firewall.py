@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from ipaddress import ip_address
 from typing import Final
 
@@ -27,6 +27,8 @@ from reconciler.model.words import some
 _HOOKS: Final = ("forward", "input")
 _FAMILIES: Final = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
 _LEGACY: Final = {4: "iptables-legacy", 6: "ip6tables-legacy"}
+_COMPAT: Final = {"ip": "iptables-nft", "ip6": "ip6tables-nft"}
+_COMPAT_TABLE: Final = "filter"
 _LEGACY_TABLES: Final = {4: "/proc/net/ip_tables_names", 6: "/proc/net/ip6_tables_names"}
 _BRIDGED: Final = {4: "net/bridge/bridge-nf-call-iptables", 6: "net/bridge/bridge-nf-call-ip6tables"}
 _TIMEOUT_S: Final = 10
@@ -39,7 +41,7 @@ _NETWORKS_MAX: Final = 50
 
 
 class BaseChain(Struct, frozen=True, kw_only=True):
-    """A chain of somebody else at a hook. family "": of the old iptables.
+    """A chain of somebody else at a hook. family "": of the old iptables. program: by which it is written, "" for nft.
 
     versions: of IP whose packets pass it. rules_of: gives the rules of a chain of the same table.
     """
@@ -51,10 +53,11 @@ class BaseChain(Struct, frozen=True, kw_only=True):
     rules_of: Callable[[str], Sequence[Rule]]
     family: str = ""
     table: str = "filter"
+    program: str = ""
 
     def __str__(self) -> str:
         if not self.family:
-            return f"chain {self.name} of {_LEGACY[self.versions[0]]}"
+            return f"chain {self.name} of {self.program}"
         return f"chain {self.name} of table {self.family} {self.table}"
 
 
@@ -149,8 +152,8 @@ def _letting_in(chain: BaseChain, port: int, *, is_ufw: bool) -> Iterator[str]:
 
 def _accepting(chain: BaseChain, inner: str, legacy: Sequence[str], expression: str) -> str:
     """Return the command that puts a rule in front of all others of a chain."""
-    if not chain.family:
-        return command(_LEGACY[chain.versions[0]], "-I", inner, *legacy, "-j", "ACCEPT")
+    if chain.program:
+        return command(chain.program, "-I", inner, *legacy, "-j", "ACCEPT")
     return f"nft '{f'insert rule {chain.family} {chain.table} {inner} {expression} accept'}'"
 
 
@@ -166,15 +169,31 @@ def _of_nft(nft: Nft) -> Iterator[BaseChain]:
     """Yield the chains of others. Rules are listed chain by chain as a packet comes to them, so large sets are not."""
     for chain in nft.list_chains():
         if chain.get("hook") in _HOOKS and chain["family"] in _FAMILIES and chain["table"] != TABLE:
+            compat = _compat(chain["family"], chain["table"])
             yield BaseChain(
                 family=chain["family"],
                 table=chain["table"],
                 name=chain["name"],
                 hook=chain["hook"],
                 policy=chain.get("policy", "accept"),
+                program=_COMPAT[chain["family"]] if compat else "",
                 versions=_FAMILIES[chain["family"]],
-                rules_of=_listed(nft, chain["family"], chain["table"]),
+                rules_of=partial(_of, compat) if compat else _listed(nft, chain["family"], chain["table"]),
             )
+
+
+Rules = Mapping[str, Sequence[Rule]]
+
+
+def _of(rules: Rules, chain: str) -> Sequence[Rule]:
+    return rules.get(chain, ())
+
+
+def _compat(family: str, table: str) -> Rules:
+    """Return the rules of the table that iptables-nft writes, which it alone lists in full; nothing for any other."""
+    program = _COMPAT.get(family)
+    text = _run(program, "-w", "5", "-S") if program and table == _COMPAT_TABLE else None
+    return {} if text is None else legacy_chains(text)[1]
 
 
 def _listed(nft: Nft, family: str, table: str) -> Callable[[str], Sequence[Rule]]:
@@ -211,18 +230,14 @@ def legacy_base_chains(text: str, version: int) -> Iterator[BaseChain]:
                 name=name,
                 hook=name.lower(),
                 policy=policy,
+                program=_LEGACY[version],
                 versions=(version,),
-                rules_of=lambda chain: rules.get(chain, ()),
+                rules_of=partial(_of, rules),
             )
 
 
-@cache
-def _program(name: str) -> str | None:
-    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-
-
 def _run(name: str, *arguments: str) -> str | None:
-    program = _program(name)
+    program = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if program is None:
         return None
     try:

@@ -179,10 +179,23 @@ def _of_nft(expressions: Iterable[Mapping[str, Any]]) -> Iterator[Rule]:
                     matches.append(_nft_match(content))
                 case "vmap":
                     yield from _of_map(content, matches)
+                case "xt":
+                    yield from _of_compat(content, matches)
                 case "counter" | "log" | "comment" | "notrack" | "mangle" | "set":
                     pass
                 case _:
                     matches.append(Match())
+
+
+def _of_compat(content: object, matches: list[Match]) -> Iterator[Rule]:
+    """Read what `iptables-nft` writes and nft(8) shows by name alone."""
+    match content:
+        case {"type": "target", "name": "REJECT" | "DROP" as name}:
+            yield Rule(matches=tuple(matches), verdict="drop", text=str(name))
+        case {"type": "target"} | {"type": "match", "name": "comment"}:
+            pass
+        case _:
+            matches.append(Match())
 
 
 def _of_map(content: Mapping[str, Any], matches: Sequence[Match]) -> Iterator[Rule]:

@@ -123,3 +123,5 @@ def test_verdict_maps_are_followed_and_named_ones_are_not_known() -> None:
 
 def test_a_match_of_the_old_kind_within_nftables_is_not_known() -> None:
     assert not in_nft([{"xt": {"type": "match", "name": "conntrack"}}, {"accept": None}]).is_sure
+    assert not in_nft([{"xt": {"type": "match", "name": "comment"}}, {"accept": None}]).is_dropped
+    assert in_nft([{"xt": {"type": "target", "name": "REJECT"}}], [{"accept": None}]).rule == "REJECT"
