@@ -50,6 +50,18 @@ from reconciler.importing.compose.read import Asked, read_compose
     is_flag=True,
     help="Merge the files ourselves even where `docker compose config` can be asked.",
 )
+@click.option(
+    "--long-names",
+    "is_long",
+    is_flag=True,
+    help="Call attachments as Compose calls containers, PROJECT-SERVICE-1: for several projects on one host.",
+)
+@click.option(
+    "--containers",
+    "are_containers",
+    is_flag=True,
+    help="Attach the containers of the project, which Compose starts with `network_mode: none`, and no namespaces of our own.",
+)
 @output_option
 @click.argument("files", nargs=-1, metavar="[FILE]…")
 @click.pass_context
@@ -61,6 +73,8 @@ def compose(
     profiles: tuple[str, ...],
     env_files: tuple[str, ...],
     is_alone: bool,
+    is_long: bool,
+    are_containers: bool,
     output: str | None,
     files: tuple[str, ...],
 ) -> ExitCode:
@@ -81,6 +95,8 @@ def compose(
         project=project,
         profiles=profiles,
         env_files=env_files,
+        is_long=is_long,
+        are_containers=are_containers,
     )
     read = read_compose(asked, read_text, lambda: None if is_alone else _printed(asked))
     for fault in read.faults:
@@ -97,6 +113,7 @@ def _typed(asked: Asked) -> list[str]:
     given = {"--project-name": asked.project, "--project-directory": asked.folder}
     found = [part for option, value in given.items() if value for part in (option, value)]
     found += [part for profile in asked.profiles for part in ("--profile", profile)]
+    found += ["--long-names"] * asked.is_long + ["--containers"] * asked.are_containers
     return found + [part for file in asked.env_files for part in ("--env-file", file)]
 
 

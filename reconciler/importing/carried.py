@@ -18,7 +18,7 @@ from reconciler.spec.load import load_texts
 
 _FILE: Final = "import"
 _PLACE: Final = re.compile(rf"{_FILE}:([0-9]+):([0-9]+)")
-_ROUNDS_MAX: Final = 1000
+_ROUNDS_MAX: Final = 200
 """Each leaves something out, and tells of up to a hundred faults."""
 _OPTIONS: Final = (("driver_opts",), ("labels",), ("ipam", "options"))
 _CLOSING: Final = frozenset(
@@ -59,13 +59,22 @@ def _without(imported: Imported, document: Document, faults: Sequence[SpecError]
             raise ReconcilerError(f"what is there is more than specs can hold: {fault.message}")
         refused.setdefault(_left_out(path), _PLACE.sub(lambda match: _source(imported, places, match), fault.message))
     in_networks = {path: why for path, why in refused.items() if path[0] == "networks"}
-    paths = in_networks or refused
+    paths = in_networks | dict(_left_alone(imported, in_networks)) if in_networks else refused
     return replace(
         imported,
         networks=tuple(_entries("networks", imported.networks, paths)),
         attachments=tuple(_entries("attachments", imported.attachments, paths)),
         not_carried=(*imported.not_carried, *_gone(imported, paths)),
     )
+
+
+def _left_alone(imported: Imported, refused: Mapping[Path, str]) -> Iterator[tuple[Path, str]]:
+    """Yield the memberships of networks that go."""
+    for network in [path[1] for path in refused if len(path) == 2]:
+        for entry in imported.attachments:
+            joined = entry.body.get("networks")
+            if isinstance(joined, dict | list) and network in joined:
+                yield ("attachments", entry.name, "networks", network), f"network {network} is not carried"
 
 
 def _source(imported: Imported, places: Mapping[tuple[int, int], Path], match: re.Match[str]) -> str:

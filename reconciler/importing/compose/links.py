@@ -20,7 +20,7 @@ def put_links(service: str, node: Node, parts: Parts, project: Project) -> None:
 
 def _links(service: str, node: Node, parts: Parts, project: Project) -> Iterator[tuple[Node, str]]:
     what = f"services.{service}.links"
-    for item in distinct(items(node.get("links"), what), lambda item: text(item, what)):
+    for item in distinct(items(node.get("links"), what), what):
         other, _, alias = text(item, what).partition(":")
         targets = project.replicas.get(other, ())
         if not targets:

@@ -109,7 +109,7 @@ def _endpoint(replica: Replica, joined: _Joined, parts: Parts) -> dict[str, obje
 
 def _endpoint_value(key: str, node: Node, what: str) -> object:
     if key == "link_local_ips":
-        return [text(item, what) for item in distinct(items(node, what), lambda item: text(item, what))]
+        return [text(item, what) for item in distinct(items(node, what), what)]
     if key == "driver_opts":
         return {name: text(value, what) for name, value in mapping(node, what).items()}
     if key in ("priority", "gw_priority"):

@@ -40,9 +40,9 @@ def settled(node: Node) -> Node:
     return replace(node, tag="") if node.tag else node
 
 
-def distinct(nodes: tuple[Node, ...], key: Callable[[Node], object]) -> tuple[Node, ...]:
-    """Return a list whose items are unique by a key: a later one stands in the earlier one's place."""
-    return tuple({key(node): node for node in nodes}.values())
+def distinct(nodes: tuple[Node, ...], what: str) -> tuple[Node, ...]:
+    """Return a list of texts, each once: a later one stands in the earlier one's place. Raises SpecError for what is no text."""
+    return tuple({text(node, what): node for node in nodes}.values())
 
 
 def _kept(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
@@ -92,12 +92,12 @@ def _hosts(base: Node, over: Node, path: Path) -> Node:
 def host_items(node: Node | None, what: str) -> tuple[Node, ...]:
     """Return `extra_hosts` as a list, each once."""
     if node is None or not isinstance(node.value, Mapping):
-        return distinct(items(node, what), lambda item: text(item, what))
+        return distinct(items(node, what), what)
     found = []
     for name, value in sorted(node.value.items()):
         for item in value.value if isinstance(value.value, tuple) else (value,):
             found.append(replace(item, value=f"{name}={text(item, what)}"))
-    return distinct(tuple(found), lambda item: item.value)
+    return distinct(tuple(found), what)
 
 
 def _networks(base: Node, over: Node, path: Path) -> Node:

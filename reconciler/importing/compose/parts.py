@@ -15,7 +15,8 @@ from reconciler.importing.values import NotCarried, Path
 class Project(Struct, frozen=True, kw_only=True):
     """networks: by key. names: of networks in the specs, by what Compose calls them. replicas: by service.
 
-    joined: keys of the networks that some container is on, which is found out when it is looked at.
+    joined: keys of the networks that some container is on, which is found out when it is looked at. are_containers:
+    Compose starts them, so they have sandboxes already.
     """
 
     networks: Mapping[str, Network]
@@ -23,6 +24,7 @@ class Project(Struct, frozen=True, kw_only=True):
     replicas: Mapping[str, tuple[Replica, ...]]
     notes: Notes
     joined: set[str]
+    are_containers: bool
 
 
 class Parts(Struct, frozen=True):

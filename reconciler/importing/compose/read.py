@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from reconciler.errors import SpecError
 from reconciler.importing.compose.model import Reader, ReadText, Setting
@@ -17,7 +18,7 @@ from reconciler.importing.compose.replicas import replicas_of
 from reconciler.importing.compose.services import attachments, container_keys
 from reconciler.importing.compose.tree import Node, Notes, Place, from_json, items, mapping, text
 from reconciler.importing.names import spec_names
-from reconciler.importing.values import Imported, NotCarried
+from reconciler.importing.values import Imported
 
 _TOP: Final = ("configs", "include", "models", "name", "networks", "secrets", "services", "version", "volumes")
 _MODES: Final = ("none", "disabled", "host", "bridge", "default")
@@ -30,7 +31,8 @@ Printed = Callable[[], object]
 class Asked(Struct, frozen=True, kw_only=True):
     """What a person asked for. folder: of the project, "" for that of the first file. environment: of the process.
 
-    called: what the project's folder is called.
+    called: what the project's folder is called. is_long: attachments are called as Compose calls containers. are_containers: they
+    are for those containers, which Compose goes on to start.
     """
 
     files: tuple[str, ...]
@@ -40,6 +42,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     project: str = ""
     profiles: tuple[str, ...] = ()
     env_files: tuple[str, ...] = ()
+    is_long: bool = False
+    are_containers: bool = False
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -51,7 +55,7 @@ class Found(Struct, frozen=True, kw_only=True):
 
 def read_compose(asked: Asked, read: ReadText, printed: Printed) -> Found:
     """Return the project in the words of specs, or every fault of its files. printed: is preferred to our own merge."""
-    notes = Notes([], [])
+    notes = Notes()
     reader = Reader(read, notes)
     folder = asked.folder or posixpath.dirname(asked.files[0])
     environment = _environment(asked, folder, reader)
@@ -63,7 +67,7 @@ def read_compose(asked: Asked, read: ReadText, printed: Printed) -> Found:
     if not notes.faults:
         model, project = _as_printed(printed(), model, project, asked.files[0])
         profiles = asked.profiles or tuple(filter(None, environment.get("COMPOSE_PROFILES", "").split(",")))
-        imported = _imported(project, model, profiles, asked.files[0], notes)
+        imported = _imported(project, model, replace(asked, profiles=profiles), notes)
         if not notes.faults:
             return Found(imported=imported)
     return Found(imported=None, faults=tuple(dict.fromkeys(notes.faults)))
@@ -91,9 +95,10 @@ def _as_printed(printed: object, model: Node, project: str, file: str) -> tuple[
     return from_json(printed, model, Place(file)), str(printed.get("name", project))
 
 
-def _imported(project: str, model: Node, profiles: Sequence[str], file: str, notes: Notes) -> Imported | None:
+def _imported(project: str, model: Node, asked: Asked, notes: Notes) -> Imported | None:
+    file = asked.files[0]
     try:
-        services = _active(mapping(model.get("services"), "services"), profiles, notes)
+        services = _active(mapping(model.get("services"), "services"), asked.profiles, notes)
         sections = mapping(model.get("networks"), "networks")
     except SpecError as fault:
         notes.faults.append(fault)
@@ -103,7 +108,12 @@ def _imported(project: str, model: Node, profiles: Sequence[str], file: str, not
     networks |= _named_by_mode(services, {network.name for network in networks.values()})
     names = spec_names(network.name for network in networks.values())
     known = Project(
-        networks=networks, names=names, replicas=replicas_of(project, services, notes), notes=notes, joined=set()
+        networks=networks,
+        names=names,
+        replicas=replicas_of(project, services, notes, is_long=asked.is_long),
+        notes=notes,
+        joined=set(),
+        are_containers=asked.are_containers,
     )
     made = tuple(each for name, node in services.items() for each in attachments(name, node, known))
     kept = {network.name: network for key, network in networks.items() if key in known.joined}
@@ -166,4 +176,4 @@ def _tell_of_the_whole(model: Node, services: Mapping[str, Node], file: str, not
             "specs say how containers are connected, not what runs: start the processes in the sandboxes "
             "(`reconcile exec NAME …`), or give an attachment `sandbox: {container: NAME}` to join a container that you start"
         )
-        notes.not_carried.append(NotCarried(where=file, what=", ".join(keys), why=why))
+        notes.left_out(Place(file), ", ".join(keys), why)

@@ -13,6 +13,8 @@ from reconciler.importing.compose.tree import Node, Notes, mapping, text
 from reconciler.importing.names import spec_names
 
 REPLICAS_MAX: Final = 1000
+CONTAINERS_MAX: Final = 10_000
+"""Of one project."""
 
 
 class Replica(Struct, frozen=True, kw_only=True):
@@ -26,9 +28,11 @@ class Replica(Struct, frozen=True, kw_only=True):
     name: str
 
 
-def replicas_of(project: str, services: Mapping[str, Node], notes: Notes) -> dict[str, tuple[Replica, ...]]:
+def replicas_of(
+    project: str, services: Mapping[str, Node], notes: Notes, *, is_long: bool
+) -> dict[str, tuple[Replica, ...]]:
     """Return the containers of each service, with names that are nobody else's."""
-    wanted = []
+    wanted: list[tuple[str, int, int, str]] = []
     for service, node in services.items():
         try:
             count, own = _count(service, node), _container_name(service, node)
@@ -39,12 +43,15 @@ def replicas_of(project: str, services: Mapping[str, Node], notes: Notes) -> dic
         except SpecError as fault:
             notes.faults.append(fault)
             continue
+        if len(wanted) + count > CONTAINERS_MAX:
+            notes.fault(node.key, f"the project has more than {CONTAINERS_MAX} containers")
+            break
         wanted += [(service, number, count, own) for number in range(1, count + 1)]
     found: dict[str, tuple[Replica, ...]] = dict.fromkeys(services, ())
     taken: set[str] = set()
     for service, number, count, own in wanted:
         container = own or f"{project}-{service}-{number}"
-        short = own or (service if count == 1 else f"{service}-{number}")
+        short = own or (container if is_long else service if count == 1 else f"{service}-{number}")
         name = short if short not in taken else container
         taken.add(name)
         found[service] += (

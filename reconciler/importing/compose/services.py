@@ -87,6 +87,8 @@ def attachments(service: str, node: Node, project: Project) -> Iterator[Imported
         except SpecError as fault:
             project.notes.faults.append(fault)
             return
+        if project.are_containers and mode != "host":
+            parts.body["sandbox"] = {"container": replica.container}
         of = f", container {replica.number} of {replica.of}" if replica.of > 1 else ""
         yield ImportedAttachment(
             name=replica.name,
@@ -133,7 +135,7 @@ def _put_settings(service: str, node: Node, parts: Parts, *, is_in_host: bool) -
             parts.put((key,), text(found, f"{what}.{key}"), found)
     for key in ("dns", "dns_search", "dns_opt", "expose"):
         found = node.get(key)
-        nodes = distinct(as_items(found, f"{what}.{key}"), lambda item: item.value)
+        nodes = distinct(as_items(found, f"{what}.{key}"), f"{what}.{key}")
         _put_items(key, nodes, what, parts, node.get(key))
     hosts = node.get("extra_hosts")
     _put_items("extra_hosts", host_items(hosts, f"{what}.extra_hosts"), what, parts, hosts)

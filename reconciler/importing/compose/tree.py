@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from reconciler.errors import SpecError
@@ -53,16 +53,14 @@ class Node(Struct, frozen=True):
 class Notes(Struct, frozen=True):
     """What is told beside the result."""
 
-    faults: list[SpecError]
-    not_carried: list[NotCarried]
+    faults: list[SpecError] = field(default_factory=list)
+    not_carried: dict[NotCarried, None] = field(default_factory=dict)
 
     def fault(self, place: Place, message: str) -> None:
         self.faults.append(place.fault(message))
 
     def left_out(self, place: Place, what: str, why: str) -> None:
-        found = NotCarried(where=str(place), what=what, why=why)
-        if found not in self.not_carried:
-            self.not_carried.append(found)
+        self.not_carried[NotCarried(where=str(place), what=what, why=why)] = None
 
 
 def parsed(file: str, text: str, faults: list[SpecError]) -> Node | None:
@@ -97,7 +95,8 @@ def _in_order(names: Mapping[str, Node], twin: Node | None) -> list[str]:
     known = list(twin.entries) if twin is not None else []
     if twin is not None and isinstance(twin.value, tuple):
         known = [_name(item) for item in twin.value]
-    return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
+    turns = {name: turn for turn, name in enumerate(known)}
+    return sorted(names, key=lambda name: turns.get(name, len(turns)))
 
 
 def _inner(twin: Node | None, step: str | int) -> Node | None:

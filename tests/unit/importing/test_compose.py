@@ -5,10 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reconciler.cli import main
+from reconciler.importing.carried import carried
+from reconciler.importing.compose.read import Asked, read_compose
+from reconciler.importing.compose.tree import TAGS
+from reconciler.importing.write import stream_text
+from reconciler.spec.document import Tagged, parse_document
 from reconciler.spec.files import SpecText
 from reconciler.spec.load import load_texts
 
@@ -236,6 +244,65 @@ def test_files_are_found_by_their_names_with_the_override(project: Path, capsys:
     code, shown, _ = imported(capsys)
     assert code == 0
     assert "hostname: over" in shown
+
+
+def test_attachments_may_be_called_as_containers_and_be_for_them(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "compose.yaml").write_text("services: {web: {scale: 2}, in-host: {network_mode: host}}\n")
+
+    code, shown, _ = imported(capsys, "--long-names", "--containers")
+
+    assert code == 0
+    assert shown.startswith("# Written by `reconcile import compose --long-names --containers`;")
+    assert (
+        "  proj-web-2:\n    sandbox: {container: proj-web-2}\n    networks:\n      proj_default: {aliases: [web]}\n"
+        in shown
+    )
+    assert "  proj-in-host-1:\n    network_mode: host\n" in shown
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.sampled_from(["${A:-b}", "$", "1:2", "web", "default"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(CASES), st.data())
+def test_whatever_stands_in_a_project_comes_to_specs_that_load_or_to_faults(case: Path, data: st.DataObject) -> None:
+    texts = {path.name: path.read_text() for path in case.iterdir() if path.is_file() and path.name != "expected.yaml"}
+    files = [name for name in texts if name.endswith((".yaml", ".yml", ".json"))]
+    changed = data.draw(st.sampled_from(files))
+    document, _ = parse_document(changed, texts[changed], tags=TAGS)
+    assert document is not None
+    root: Any = {"": untagged(document.data)}
+    node, step = root, ""
+    while isinstance(node[step], dict | list) and node[step] and data.draw(st.integers(0, 4)):
+        node = node[step]
+        step = data.draw(st.sampled_from(list(node) if isinstance(node, dict) else list(range(len(node)))))
+    node[step] = data.draw(ANYTHING)
+    texts[changed] = json.dumps(root[""])
+
+    found = read_compose(Asked(files=tuple(files), environment={}, called="p"), texts.get, lambda: None)
+
+    assert (found.imported is None) == bool(found.faults)
+    if found.imported is not None:
+        text = stream_text(carried(found.imported, "here"), "test")
+        assert load_texts([SpecText("specs.yaml", text)], host="here", digest="").faults == ()
+
+
+def untagged(data: Any) -> Any:
+    """Return data that JSON can say, nothing of it twice."""
+    data = data.value if isinstance(data, Tagged) else data
+    if isinstance(data, dict):
+        return {name: untagged(inner) for name, inner in data.items()}
+    return [untagged(inner) for inner in data] if isinstance(data, list) else data
 
 
 DOCKER = """#!/bin/sh
