@@ -16,16 +16,16 @@ def explanation_json(told: Explanation) -> str:
             "from": told.client,
             "to": told.server,
             "answer": str(told.verdict),
-            "path": _sentences(told.path),
-            "reasons": [_sentences(reason) for reason in told.reasons],
+            "path": sentences_json(told.path),
+            "reasons": [sentences_json(reason) for reason in told.reasons],
             "changes": [_change(change) for change in told.changes],
-            "notes": _sentences(told.notes),
-            "probes": _sentences(told.probes),
+            "notes": sentences_json(told.notes),
+            "probes": sentences_json(told.probes),
         }
     )
 
 
-def _sentences(sentences: Iterable[Sentence]) -> list[Json]:
+def sentences_json(sentences: Iterable[Sentence]) -> list[Json]:
     return [
         {
             "about": str(one.about),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from reconciler.cli.terminal import folded, printable
-from reconciler.explain.values import Explanation, Sentence, Verdict
+from reconciler.explain.values import Explanation, Reason, Sentence, Verdict
 
 _VERBS: Final = {
     Verdict.YES: "yes: {client} reaches {server}",
@@ -24,25 +24,29 @@ def _lines(told: Explanation) -> Iterator[str]:
     yield from folded(printable(verdict), "")
     yield from _sentences(told.path)
     for reason in told.reasons:
-        *before, why = reason
-        yield from _sentence("because ", why)
-        yield from _sentences(before, "  on the way, ")
+        yield from reason_lines(reason)
     for probe in told.probes:
-        yield from _sentence("sent: ", probe)
+        yield from sentence_lines("sent: ", probe)
     for note in told.notes:
-        yield from _sentence("note: ", note)
+        yield from sentence_lines("note: ", note)
     if told.changes:
         yield from folded("what would make it a yes:", "")
     for change in told.changes:
         yield from folded(printable(f"{change.text} ({change.source.file}:{change.source.line})"), "  ")
 
 
+def reason_lines(reason: Reason) -> Iterator[str]:
+    *before, why = reason
+    yield from sentence_lines("because ", why)
+    yield from _sentences(before, "  on the way, ")
+
+
 def _sentences(sentences: Iterable[Sentence], indent: str = "") -> Iterator[str]:
     for sentence in sentences:
-        yield from _sentence(f"{indent}{sentence.about}: ", sentence)
+        yield from sentence_lines(f"{indent}{sentence.about}: ", sentence)
 
 
-def _sentence(head: str, sentence: Sentence) -> Iterator[str]:
+def sentence_lines(head: str, sentence: Sentence) -> Iterator[str]:
     at = f" ({sentence.source.file}:{sentence.source.line})" if sentence.source is not None else ""
     words = head.lstrip()
     yield from folded(printable(f"{words}{sentence.text}{at}"), f"  {' ' * (len(head) - len(words))}")

@@ -11,7 +11,7 @@ from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.names import names_of
 from reconciler.cli.options import global_options
 from reconciler.cli.terminal import show
-from reconciler.errors import ConfigError, ExitCode
+from reconciler.errors import ConfigError, ExitCode, SpecError
 
 if TYPE_CHECKING:
     from reconciler.settings import Settings
@@ -49,8 +49,8 @@ def explain(
     ATTACHMENT may be `host` or `outside` too. OTHER is an attachment, a name that one answers to, or an address. Exit code 5 when
     it does not, or when that is not known.
 
-    Without `--to`: what a reason or condition of `reconcile status` means and what to do about it, as `explain Stalled`; or, with
-    `drift NETWORK`, what was put right there.
+    Without `--to`: an attachment's interfaces, way out and ports, and whom it reaches; or what a reason or condition of `reconcile
+    status` means and what to do about it, as `explain Stalled`; or, with `drift NETWORK`, what was put right there.
     """
     settings, is_json = begin(context).settings, format_ == "json"
     if network is not None:
@@ -101,18 +101,36 @@ def _explain_reach(
 
 
 def _explain_word(settings: Settings, text: str, *, is_json: bool) -> ExitCode:
+    """Explain a reason or condition; what is none of these is an attachment."""
     from reconciler.cli.explain_status import word_json, word_text
-    from reconciler.explain.status_words import find_word, similar_word, word_meaning
+    from reconciler.explain.status_words import find_word, word_meaning
     from reconciler.status.write import read_summary
 
     word = find_word(text)
     if word is None:
-        near = similar_word(text)
-        hint = f" Did you mean `{near}`?" if near else ""
-        raise click.UsageError(f"{text!r} is no reason or condition; of an attachment say --to whom.{hint}")
+        return _explain_attachment(settings, text, is_json=is_json)
     told = word_meaning(word, read_summary(settings.status_dir))
     show(word_json(told) if is_json else word_text(told))
     return ExitCode.OK
+
+
+def _explain_attachment(settings: Settings, name: str, *, is_json: bool) -> ExitCode:
+    from reconciler.cli.explain_overview import overview_json, overview_text
+    from reconciler.explain.declared import declared
+    from reconciler.explain.overview import overview
+    from reconciler.explain.status_words import similar_word
+    from reconciler.explain.target import NobodyMeant
+
+    try:
+        told = overview(declared(settings), name)
+    except (NobodyMeant, SpecError) as error:
+        near = similar_word(name)
+        if isinstance(error, SpecError) and not near:
+            raise
+        hint = f" Did you mean the word of the status `{near}`?" if near else ""
+        raise click.UsageError(f"{error}.{hint}") from error
+    show(overview_json(told) if is_json else overview_text(told))
+    return ExitCode.UNREACHED if told.reasons else ExitCode.OK
 
 
 def _explain_drift(settings: Settings, network: str, *, is_json: bool) -> ExitCode:

@@ -101,17 +101,13 @@ class Teller(Struct, frozen=True, kw_only=True):
 
     def _medium(self, step: Step, found: Found) -> str:
         """Return what carries packets between members of a network."""
-        assert step.unit is not None and found.packet is not None  # noqa: PT018
+        assert step.unit is not None
+        assert found.packet is not None
         client, server = found.packet.client, found.answer.server
         network = self.walk.sites[client.host].networks[step.unit.network]
-        options, sublink = network.wanted.overlay, network.wanted.sublink
-        if sublink is not None:
-            return f"links of the driver {network.wanted.driver} on {sublink.parent or network.link_name}"
-        if options is not None or network.wanted.traits.is_vxlan:
-            is_near = server is None or server.host == client.host
-            far = "" if is_near or server is None else f" to host {server.host}"
-            return "a bridge in the network's own namespace" if is_near else f"VXLAN {_vni(network, found)}{far}"
-        return f"bridge {network.link_name}"
+        if network.wanted.traits.is_vxlan and server is not None and server.host != client.host:
+            return f"VXLAN {_vni(network, found)} to host {server.host}"
+        return medium(network)
 
     def _gateway(self, step: Step, packet: Packet) -> str:
         """Return the gateway of the default route."""
@@ -179,6 +175,16 @@ class Teller(Struct, frozen=True, kw_only=True):
         is_own = packet.address in self.walk.sites[server.host].addresses_of(server.name)
         ports = {(binding.target, binding.protocol) for binding in endpoint.ports}
         return not is_own and (found.target, packet.protocol) in ports
+
+
+def medium(network: DesiredNetwork) -> str:
+    """Return what joins the members of a network that are on one host."""
+    sublink = network.wanted.sublink
+    if sublink is not None:
+        return f"links of the driver {network.wanted.driver} on {sublink.parent or network.link_name}"
+    if network.wanted.traits.is_vxlan:
+        return "a bridge in the network's own namespace"
+    return f"bridge {network.link_name}" if network.link_name else f"driver {network.wanted.driver}"
 
 
 def said(packet: Packet) -> str:

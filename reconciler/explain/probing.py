@@ -91,7 +91,7 @@ def _ping(client: Party, address: IPAddress) -> Packet:
 
 
 def _judged(told: Explanation, whole: _Part, replies: Mapping[_Part, bool | None]) -> Explanation:
-    """Say what the replies show, None where a sandbox is not there to send."""
+    """Add what the replies show, None where a sandbox is not there to send."""
     probes = tuple(_sentence(part, is_answered) for part, is_answered in replies.items())
     arrives, is_expected = replies[whole], told.verdict is Verdict.YES
     if arrives is None:

@@ -22,6 +22,17 @@ _CHECKED_MAX: Final = 4
 
 def changes(specs: Declared, client: str, target: Target) -> tuple[Change, ...]:
     """Return the shortest change that makes it a yes; () where none is known."""
+    found = _shortest(specs, client, target)
+    return () if found is None else tuple(edit.change(specs.documents) for edit in found[0])
+
+
+def changed_by(specs: Declared, client: str, target: Target) -> Declared | None:
+    """Return what all hosts have after that change, None where none is known."""
+    found = _shortest(specs, client, target)
+    return None if found is None else found[1]
+
+
+def _shortest(specs: Declared, client: str, target: Target) -> tuple[tuple[Edit, ...], Declared] | None:
     server = _server(specs, client, target)
     there = {name for site in specs.walk.sites.values() for name in site.members}
     asked = Asked(
@@ -37,11 +48,11 @@ def changes(specs: Declared, client: str, target: Target) -> tuple[Change, ...]:
         if _is_reached(changed(specs, edits, kept), client, target):
             whole = changed(specs, edits)
             if _has_all(whole, specs) and _is_reached(whole, client, target):
-                return tuple(edit.change(specs.documents) for edit in edits)
+                return edits, whole
             tried += 1
         if tried == _CHECKED_MAX:
             break
-    return ()
+    return None
 
 
 def _shortest_first(single: Sequence[Edit]) -> Iterator[tuple[Edit, ...]]:

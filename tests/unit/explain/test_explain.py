@@ -307,3 +307,26 @@ def test_the_command_answers_in_words_in_json_and_by_its_exit_code(
     assert (told["answer"], told["from"], told["to"]) == ("yes", "app", "db:5432/tcp")
     assert told["path"][0]["source"] == {"file": str(tmp_path / "s.yaml"), "line": line("db:"), "column": 19}
     assert "attachment 'wbe' not found: did you mean 'web'?" in capsys.readouterr().err
+
+
+def test_an_attachment_alone_is_told_with_all_that_it_has_and_whom_it_reaches(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s.yaml").write_text(SPECS)
+    common = ("explain", "--host", "alpha", "--specs", str(tmp_path), "--state-dir", str(tmp_path))
+
+    assert main((*common, "app")) == ExitCode.OK
+    text = " ".join(capsys.readouterr().out.split())
+    assert main((*common, "web", "--format", "json")) == ExitCode.OK
+    told = json.loads(capsys.readouterr().out)
+
+    assert text.startswith("app on host alpha interface: eth1 on front, bridge br-")
+    assert "172.30.1.11/24; its names there: app" in text
+    assert "route: IPv4 default route by 172.30.1.1 on front" in text
+    assert "reaches: outside, host, db, dns, lost, web does not reach: a, " in text
+    assert [each["text"] for each in told["about"] if each["about"] == "port"] == [
+        "80/tcp is published at 0.0.0.0:8080",
+        "81/tcp is published at 127.0.0.1:8081",
+    ]
+    assert {"outside", "host", "app", "dns"} <= {*told["reaches"]}
+    assert {"db", "key"} <= {*told["doesNotReach"]}

@@ -107,8 +107,9 @@ def test_drift_of_a_network_is_what_was_put_back_there(host: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("AddressInUse",), ExitCode.USAGE, "Did you mean `AddressTaken`?"),
-        (("web",), ExitCode.USAGE, "of an attachment say --to whom"),
+        (("AddressInUse",), ExitCode.USAGE, "Did you mean the word of the status `AddressTaken`?"),
+        (("wbe", "--specs", "examples/walkthrough"), ExitCode.USAGE, "attachment 'wbe' not found"),
+        (("x", "--specs", "nowhere"), ExitCode.BAD_SPECS, "the folder cannot be looked through"),
         (("web", "back"), ExitCode.USAGE, "a second name goes with `drift`"),
         (("drift", "nowhere"), ExitCode.BAD_CONFIG, "neither the last pass nor an event"),
     ],
