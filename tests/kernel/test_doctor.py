@@ -157,7 +157,9 @@ def test_few_inotify_instances_are_named_and_raised_by_the_printed_command(tmp_p
         return [*of_limits.judge(limits)]
 
     def in_child() -> int:
+        uid = os.getuid()
         unshare(CLONE_NEWUSER)
+        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/sys/user/max_inotify_instances").write_text("0")
         (found,) = judged()
         ran = [subprocess.run(["sh", "-ec", command], check=False).returncode for command in found.mend]
