@@ -78,7 +78,7 @@ def test_a_network_that_cannot_be_as_closed_as_it_was_goes_with_those_who_are_on
     assert told(kept) == [
         "network inner: network inner",
         "container db: attachment db",
-        "container web: networks inner",
+        "container web: networks.inner",
     ]
 
 
