@@ -25,6 +25,9 @@ _TIMEOUT_EACH_S: Final = 0.05
 _LIST_BYTES_MAX: Final = 32 << 20
 """Of a list; an entry is some kB long."""
 
+_CONTAINERS_MAX: Final = 10_000
+"""Of which each is asked for by itself."""
+
 _VERSION: Final = "/version"
 _CONTAINERS: Final = "/containers/json?all=true"
 _NETWORKS: Final = "/networks"
@@ -43,7 +46,11 @@ def read_engine(
     is_podman = _is_podman(_object(socket, _VERSION, version))
     target = _PODMAN_NETWORKS if is_podman else _NETWORKS
     networks = _list(socket, target, _replies(socket, (target,), timeout_s)[0])
-    ids = [text_of(each, "Id") for each in _list(socket, _CONTAINERS, listed)]
+    ids = list(filter(None, (text_of(each, "Id") for each in _list(socket, _CONTAINERS, listed))))
+    if len(ids) > _CONTAINERS_MAX:
+        raise ContainerEngineError(
+            f"{socket}: the engine has {len(ids)} containers, more than {_CONTAINERS_MAX}: remove what is old"
+        )
     containers, told = _described(socket, ids, timeout_s + _TIMEOUT_EACH_S * len(ids))
     if is_podman:
         found = read_podman(networks, containers, with_stopped=with_stopped, joined=joined, parent=parent)

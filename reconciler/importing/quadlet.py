@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from reconciler.importing.names import spec_names
+from reconciler.importing.names import renamed, spec_names
 from reconciler.importing.netavark import imported_network, open_networks
 from reconciler.importing.quadlet_members import Member, Networks, read_member
 from reconciler.importing.quadlet_networks import Declared, network_document
@@ -15,7 +16,7 @@ from reconciler.importing.source_files import SourceFile, SourceFiles
 from reconciler.importing.unit_files import Unit, UnitFault, drop_in_folders, parse_unit
 from reconciler.importing.values import Imported, ImportedAttachment, ImportedNetwork, NotCarried
 from reconciler.model.words import counted
-from reconciler.records.lenient import text_of
+from reconciler.records.lenient import mapping_of, text_of
 
 KINDS: Final = {".network": "Network", ".container": "Container", ".pod": "Pod"}
 SUFFIXES: Final = (*KINDS, ".kube", ".conf")
@@ -33,12 +34,11 @@ def read_quadlet(source: SourceFiles, *, parent: str = "", host: str = "") -> Im
     """parent: the link of the host's default route, "" where it is not known. host: what this host is called."""
     told = [*source.not_carried]
     units = [*_units(source.files, told)]
-    networks, read = _networks([each for each in units if each.unit.name.endswith(".network")], parent, host, told)
-    members = [
-        Member(unit=each.unit, file=each.file, host=host) for each in units if not each.unit.name.endswith(".network")
-    ]
+    declaring = [each for each in units if each.unit.name.endswith(".network")]
+    networks, read = _networks(declaring, parent, host, told)
+    members = [Member(unit=each.unit, file=each.file, host=host) for each in units if each not in declaring]
     attachments = _attachments(members, networks, told)
-    if any(_DEFAULT in attachment.body.get("networks", ()) for attachment in attachments) and _DEFAULT not in read:  # type: ignore[operator]  # a mapping
+    if _DEFAULT not in read and any(_DEFAULT in mapping_of(each.body, "networks") for each in attachments):
         default = imported_network(_DEFAULT_DOCUMENT, _DEFAULT, "Podman's network of those that name none", parent)
         assert isinstance(default, ImportedNetwork)
         read = {_DEFAULT: default, **read}
@@ -127,9 +127,7 @@ def _networks(
         if isinstance(found, NotCarried):
             told.append(found)
             continue
-        read[name] = ImportedNetwork(
-            name=name, body=found.body, source=found.source, not_carried=(*found.not_carried, *each.not_carried)
-        )
+        read[name] = replace(found, not_carried=(*found.not_carried, *each.not_carried))
         by_reference |= {each.unit: name, text_of(each.document, "name"): name}
     told += open_networks([each.document for each in good if by_reference.get(each.unit) is not None])
     return Networks(by_reference=by_reference), read
@@ -148,9 +146,8 @@ def _attachments(members: Sequence[Member], networks: Networks, told: list[NotCa
                 NotCarried(where=each.source, what="the container", why=f"it is there twice: {found[name].source}")
             )
         else:
-            found[name] = ImportedAttachment(
-                name=name, body=each.body, source=each.source, not_carried=each.not_carried
-            )
+            told_of_it = (*renamed(each.source, each.name, name), *each.not_carried)
+            found[name] = replace(each, name=name, not_carried=told_of_it)
     return list(found.values())
 
 

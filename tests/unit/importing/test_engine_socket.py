@@ -79,6 +79,7 @@ def test_a_container_of_which_nonsense_is_said_is_named_and_the_rest_imported(pa
         pytest.param(engine(networks=hang), "no answer within 0.2 s", id="hangs-later"),
         pytest.param(engine(version=saying(answer(b" " * (33 << 20)))), "over 33554432 bytes", id="floods"),
         pytest.param(engine(networks={"blue": BLUE}), "what the engine says to /networks is no list", id="no-list"),
+        pytest.param(engine(containers=[{"Id": "a"}] * 10_001), "has 10001 containers, more than 10000", id="crowd"),
         pytest.param(engine(version=b"hello"), "what the engine says to /version is not JSON", id="no-json"),
         pytest.param(saying(b"220 smtp.example.com\r\n"), "no answer of a container engine", id="no-http"),
         pytest.param(
