@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from reconciler.graph.labels import UNATTACHED, network_words, on_no_network, place_mark, place_words
+from reconciler.graph.labels import SIGNS, UNATTACHED, network_words, on_no_network, place_mark, place_words
 from reconciler.graph.topology import Attachment, Host, Mark, Network, Topology
 
 CARD_WIDTH: Final = 300
@@ -99,7 +99,7 @@ def _card(topology: Topology, network: Network) -> Card:
         key = attachment.host, attachment.name
         rows.append(Row(y=y, name=name, right=" ".join(place.addresses), mark=sign, attachment=key))
         more = (
-            [one.text for one in place.ports]
+            [f"{SIGNS[one.mark].strip()}{one.text}" for one in place.ports]
             + ([] if place.is_gateway else list(place_words(place)))
             + ([attachment.note] if attachment.note else [])
         )

@@ -99,7 +99,8 @@ def _edge(ids: _Ids, network: Network, attachment: Attachment, place: Place) -> 
 def _ports(ids: _Ids, topology: Topology) -> Iterator[str]:
     drawn = False
     for attachment in topology.attachments:
-        texts = [f"{one.text} {one.mark}".strip() for place in attachment.places for one in place.ports]
+        ports = (f"{one.text} {one.mark}".strip() for place in attachment.places for one in place.ports)
+        texts = [text for text in ports if text]
         if texts:
             if not drawn:
                 yield f"  outside(({_quoted('outside')}))"

@@ -97,13 +97,15 @@ class LivePage:
 
     def _make(self, report: Report) -> None:
         from reconciler.graph.document import document
+        from reconciler.graph.elsewhere import with_hosts_elsewhere
         from reconciler.graph.make_topology import Subject, make_topology
         from reconciler.graph.reaching import reaching
         from reconciler.reach.stand_ins import walk_of
 
         try:
             topology = make_topology([Subject(after=report.desired, sources=report.sources)])
-            self._drawing = document(topology, reaching(walk_of([report.desired])))
+            walk = walk_of(with_hosts_elsewhere(report.desired))
+            self._drawing = document(topology, reaching(walk))
             self._number += 1
         except Exception:  # a drawing that fails must not end what else the process does
             log.exception("the page cannot be drawn")

@@ -80,3 +80,17 @@ def test_a_link_deleted_by_hand_and_its_repair_are_shown_live(page: Browser, rec
     assert page.text("#panel h2") == "db"
     assert "hunter2" not in page.run("return document.documentElement.outerHTML")
     assert page.complaints() == []
+
+
+def test_what_others_changed_is_drawn_beside_what_the_specs_change(reconcile: Reconcile) -> None:
+    reconcile.write(all=SPECS)
+    reconcile.ok()
+    bridge = next(name for name in reconcile.machine.links("H") if name.startswith("br-") and name != "br-x")
+    reconcile.machine.run("", "ip", "-n", "H", "link", "delete", bridge)
+    reconcile.write(all=SPECS.replace("[front]", "[secret]"))
+
+    drawn = reconcile.ok("graph", "--plan", "--against", "live").stdout.splitlines()
+    assert [line[:2] for line in drawn if "network front" in line] == ["! "]
+    assert [line[:2] for line in drawn if line.endswith("web  172.30.1.3") or "─ web" in line] == ["- ", "+ "]
+    assert reconcile.ok("graph", "--plan", "--against", "status").stdout.splitlines() != drawn
+    reconcile.ok("down")

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from reconciler.graph.reaching import CLIENT, PORT, SERVER, ReachFlow, Reaching, Why, reaching
+from reconciler.graph.placeholders import CLIENT, PORT, SERVER
+from reconciler.graph.reaching import ReachFlow, Reaching, Why, reaching
 from reconciler.reach.flows import reachability
 from reconciler.reach.reachability import Reachability, Service, Target
 from reconciler.reach.values import Party, PartyKind, ReachAnswer, Step

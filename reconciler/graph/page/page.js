@@ -277,16 +277,16 @@ function drawLines(at) {
 function showAttachment(at, to, from) {
   const one = drawn.attachments[at];
   const rows = one.places.map((place) => make("tr", {},
-    make("td", {}, place.network >= 0 ? drawn.networks[place.network].name : "?", place.isDefault ? make("span", { class: "soft", title: "the default route leads through here" }, " (default route)") : null,
+    make("td", {}, mark(place.mark), place.network >= 0 ? drawn.networks[place.network].name : "?", place.isDefault ? make("span", { class: "soft", title: "the default route leads through here" }, " (default route)") : null,
       place.aliases.length ? make("div", { class: "soft" }, `alias ${place.aliases.join(", ")}`) : null),
     make("td", {}, place.addresses.map((address) => make("div", { class: "addr" }, address)), place.was.length ? make("div", { class: "soft" }, `was ${place.was.join(", ")}`) : null),
     make("td", {}, place.ports.map(([text, what]) => make("div", { class: "port" }, mark(what), text)))));
-  const facts = [make("p", { class: "soft" }, [drawn.hosts.length > 1 ? `on host ${drawn.hosts[one.host]}` : "", one.sandbox, one.declared ? `declared at ${one.declared}` : "", one.mark ? `${one.mark}${one.note ? ` ${one.note}` : ""}` : ""].filter(Boolean).join(" · "))];
+  const facts = [make("p", { class: "soft" }, [drawn.hosts.length > 1 ? `on host ${drawn.hosts[one.host]}` : "", one.sandbox, one.declared ? `declared at ${one.declared}` : "", one.mark ? `${one.mark}${one.note ? `: ${one.note}` : ""}` : ""].filter(Boolean).join(" · "))];
   if (rows.length) facts.push(make("table", {}, make("thead", {}, make("tr", {}, ["network", "addresses", "published"].map((head) => make("th", { scope: "col" }, head)))), make("tbody", {}, rows)));
   if (one.links.length) facts.push(make("p", {}, "links to ", one.links.map(([target, alias]) => (alias === target ? target : `${target} as ${alias}`)).join(", ")));
   const trouble = live && own(live.attachments, one.name);
   if (trouble && !one.elsewhere) facts.push(make("p", { class: "why" }, make("span", { class: `state ${trouble.state}` }, `${trouble.state}: `), trouble.message));
-  if (one.elsewhere) facts.push(make("p", { class: "soft" }, "It is on another host, which tells who reaches it and whom it reaches."));
+  if (one.elsewhere) facts.push(make("p", { class: "soft" }, "It is on another host: only what goes over shared networks is known here."));
   show(one.name, facts, picked, to, from);
 }
 
@@ -295,9 +295,10 @@ function show(title, facts, party, to, from) {
   const made = [close, make("h2", {}, title), facts];
   if (party >= 0) {
     made.push(flowList("Reaches", to, party, true, "to"), flowList("Reached by", from, party, false, "from"));
-    const refused = refusalsOf(party, to), rest = drawn.reach.parties.length - 1 - parties(to).size;
+    const at = drawn.reach.parties[party][3], isElsewhere = at >= 0 && drawn.attachments[at].elsewhere;
+    const refused = isElsewhere ? [] : refusalsOf(party, to), rest = drawn.reach.parties.length - 1 - parties(to).size;
     if (refused.length) made.push(make("details", { id: "refused" }, make("summary", {}, `Does not reach ${counted(parties(refused).size, "other")}`), refused.map((group) => flow(group, party, true, ""))));
-    else if (drawn.reach.refusals < 0 && rest > 0) made.push(make("p", { class: "soft" }, `It does not reach ${counted(rest, "other")}; these are too many for reasons here, \u201creconcile explain\u201d gives them.`));
+    else if (!isElsewhere && drawn.reach.refusals < 0 && rest > 0) made.push(make("p", { class: "soft" }, `It does not reach ${counted(rest, "other")}; these are too many for reasons here, \u201creconcile explain\u201d gives them.`));
   }
   panel.replaceChildren(...made.flat());
 }

@@ -7,21 +7,26 @@ import re
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
-from ipaddress import ip_address
+from ipaddress import IPv4Interface, ip_address
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reconciler.graph.document import document
+from reconciler.graph.elsewhere import with_hosts_elsewhere
 from reconciler.graph.html import html, live_html
 from reconciler.graph.make_topology import Subject, make_topology
 from reconciler.graph.reaching import reaching
 from reconciler.guard.foresight import on_any_host
+from reconciler.model.desired import DesiredState, RemoteEndpoint
+from reconciler.model.identifiers import NsRef
 from reconciler.reach.stand_ins import walk_of, with_addresses_apart
 from reconciler.reach.values import Party, PartyKind
 from reconciler.settings import Settings
 from reconciler.spec.load import load_specs
+from tests.fakes.desired import attachment, endpoint, host_facts, network
 
 PAGE = Path(__file__).parents[3] / "reconciler" / "graph" / "page"
 
@@ -122,3 +127,35 @@ def test_the_document_tells_what_the_drawing_has(tmp_path: Path) -> None:
     assert told["attachments"][1]["declared"].startswith(str(tmp_path / "all.yaml:4"))
     assert ["attachment", 0, "web", 1] in told["reach"]["parties"]
     assert {"80/tcp", ""} <= {flow[0] for flow in told["reach"]["flows"]}
+
+
+def test_hosts_that_a_cluster_tells_of_reach_and_are_reached_on_shared_networks() -> None:
+    far = [
+        RemoteEndpoint(
+            network="corp",
+            id=f"e{number}",
+            name="web",
+            host=host,
+            vtep=ip_address("192.0.2.9"),
+            mac=f"02:42:0a:09:00:0{number}",
+            ipv4=IPv4Interface(f"10.9.0.{number}/24"),
+        )
+        for number, host in ((5, "beta"), (6, "gamma"))
+    ]
+    corp = network("corp", "10.9.0.0/24")
+    wanted = replace(corp.wanted, driver="overlay", bridge=None)
+    corp = replace(corp, wanted=wanted, scope="global", ns=NsRef("netns:ov"), remote_endpoints=tuple(far))
+    here = attachment("web", [endpoint("web", "corp", "10.9.0.2/24")])
+    desired = DesiredState(host=host_facts(), networks=(corp,), attachments=(here,))
+    topology, found = make_topology([Subject(after=desired)]), reaching(walk_of(with_hosts_elsewhere(desired)))
+    told = json.loads(document(topology, found))
+
+    elsewhere = {told["hosts"][one["host"]]: one["elsewhere"] for one in told["attachments"]}
+    assert elsewhere == {desired.host.name: False, "beta": True, "gamma": True}
+    assert set(topology.shared[0].hosts) == {desired.host.name, "beta", "gamma"}
+    webs = [index for index, party in enumerate(found.parties) if party.name == "web"]
+    flows = [flow for flow in found.flows if flow.what == ""]
+    pairs = {
+        (c, s) for c in webs for s in webs if c != s and any(f.clients >> c & 1 and f.servers >> s & 1 for f in flows)
+    }
+    assert len(pairs) == 6, "each web reaches the two others"
