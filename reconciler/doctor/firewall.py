@@ -37,7 +37,7 @@ _UFW: Final = "ufw-"
 _USERS: Final = "DOCKER-USER"
 _NAMES_MAX: Final = 6
 _CHAINS_MAX: Final = 200
-_NETWORKS_MAX: Final = 50
+_NETWORKS_MAX: Final = 500
 
 
 class BaseChain(Struct, frozen=True, kw_only=True):
@@ -135,9 +135,16 @@ def _mend(chain: BaseChain, lost: Sequence[tuple[Asked, Fate]], links: Sequence[
             yield command("ufw", "route", "allow", "out", "on", link)
     else:
         inner = _USERS if _USERS in passed else chain.name
-        for link in links:
-            yield _accepting(chain, inner, ("-i", link), f'iifname "{link}"')
-            yield _accepting(chain, inner, ("-o", link), f'oifname "{link}"')
+        for option, field in (("-i", "iifname"), ("-o", "oifname")):
+            if chain.program:
+                yield from (_accepting(chain, inner, (option, link), "") for link in links)
+            else:
+                yield _accepting(chain, inner, (), f"{field} {_any_of(links)}")
+
+
+def _any_of(links: Sequence[str]) -> str:
+    quoted = ", ".join(f'"{link}"' for link in links)
+    return quoted if len(links) == 1 else f"{{ {quoted} }}"
 
 
 def _letting_in(chain: BaseChain, port: int, *, is_ufw: bool) -> Iterator[str]:

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from reconciler.doctor.finding import Finding, command, error, warning
+from reconciler.doctor.holders import Holder, holders
 from reconciler.doctor.place import Place
 from reconciler.doctor.typed import base, typed
-from reconciler.errors import AddressesAwaited, ReconcilerError
+from reconciler.errors import AddressesAwaited, PortTaken, ReconcilerError
+from reconciler.model.identifiers import HOST
+from reconciler.model.objects import Unit
 
 _SHOWN_MAX = 20
 
@@ -48,15 +51,11 @@ def judge(found: Specs, program: list[str]) -> Iterator[Finding]:
 
 
 def read(place: Place) -> Specs:
-    decision = place.decision
-    failures = (
-        () if decision is None else (*decision.desired.failures, *(() if place.facts is None else place.facts.failures))
-    )
+    desired = None if place.decision is None else place.decision.desired
+    failures = (*(() if desired is None else desired.failures), *(() if place.facts is None else place.facts.failures))
     return Specs(
         faults=tuple(map(str, place.specs.faults)),
-        failures=tuple(
-            (_told(str(unit), failure), failure.is_retryable) for unit, failure in failures if _counts(failure)
-        ),
+        failures=tuple((_told(unit, each, place), each.is_retryable) for unit, each in failures if _counts(each)),
         unknown="" if place.failure is None else str(place.failure),
     )
 
@@ -65,6 +64,16 @@ def _counts(failure: ReconcilerError) -> bool:
     return not isinstance(failure, AddressesAwaited)
 
 
-def _told(unit: str, failure: ReconcilerError) -> str:
-    text = str(failure)
-    return text if text.startswith(unit) else f"{unit}: {text}"
+def _told(unit: Unit, failure: ReconcilerError, place: Place) -> str:
+    text = str(failure) if str(failure).startswith(str(unit)) else f"{unit}: {failure}"
+    if isinstance(failure, PortTaken) and not failure.holder:
+        text += "".join(f"; process {pid} ({program}) has it" for pid, program in _holders(unit, place))
+    return text
+
+
+def _holders(unit: Unit, place: Place) -> Iterator[Holder]:
+    """Yield the processes of the host that have a port which an attachment publishes."""
+    wanted = [each for each in place.specs.wanted.attachments if each.name == unit.attachment]
+    ranges = [port.published for each in wanted for port in each.ports if port.published[0]]
+    ports = {port for first, last in ranges for port in range(first, last + 1)}
+    return holders(place.backends.namespaces.inode(HOST), ports)

@@ -22,6 +22,7 @@ from reconciler.cluster.reading import read_life
 from reconciler.cluster.records import life_path
 from reconciler.doctor.finding import Finding, command, error, warning
 from reconciler.doctor.place import Place
+from reconciler.doctor.typed import base, typed
 from reconciler.errors import KvError, ReconcilerError
 from reconciler.http.client_protocol import BadResponse, Request
 from reconciler.http.connection import Connection, Origin
@@ -64,10 +65,10 @@ class Store(Struct, frozen=True, kw_only=True):
 
 
 def examine(place: Place) -> Iterator[Finding]:
-    return judge(read(place)) if place.settings.cluster_store else iter(())
+    return judge(read(place), base(typed())) if place.settings.cluster_store else iter(())
 
 
-def judge(store: Store) -> Iterator[Finding]:
+def judge(store: Store, program: list[str]) -> Iterator[Finding]:
     start = (command("systemctl", "restart", store.service),) if store.service else ()
     if store.failure:
         yield error(
@@ -95,7 +96,7 @@ def judge(store: Store) -> Iterator[Finding]:
         yield warning(
             f"host {host} of the cluster gives no sign of life",
             "its endpoints leave the networks after a while; what is to stay is a host whose watcher runs",
-            command("reconcile", "node", "rm", host),
+            command(*program, "node", "rm", host),
         )
     if store.namesake:
         yield error(

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -108,6 +109,11 @@ def test_what_others_took_from_a_host_is_named_and_given_back_by_the_printed_com
 ) -> None:
     """Port 53 of a sandbox, the way to a subnet, room for packets, the cluster's store."""
     machine.add_namespace("a")
+    with machine.inside("H"), socket.create_server(("0.0.0.0", 8080)):
+        reconcile.write(web=SPECS)
+        (taken,) = findings(reconcile, 1)
+    assert taken["check"] == "specs"
+    assert ("8080" in taken["what"], f"process {os.getpid()} " in taken["what"]) == (True, True), taken
     holder = subprocess.Popen(["ip", "netns", "exec", "a", sys.executable, "-c", LISTENING], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     holder.stdout.readline()

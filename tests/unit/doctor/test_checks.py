@@ -390,11 +390,11 @@ GOOD_STORE = Store(address="192.0.2.1:2379", latency_s=0.01, clocks={"192.0.2.1:
     ],
 )
 def test_each_trouble_with_the_store_is_told_of(store: Store, severity: str, said: str) -> None:
-    (found,) = of_store.judge(store)
+    (found,) = of_store.judge(store, ["reconcile"])
 
     assert str(found.severity) == severity
     assert said in found.what
-    assert [*of_store.judge(GOOD_STORE)] == []
+    assert [*of_store.judge(GOOD_STORE, ["reconcile"])] == []
 
 
 def test_the_latest_moment_of_records_is_found() -> None:
