@@ -9,7 +9,8 @@ from msgspec import Struct
 from reconciler.explain.lines import Lines
 from reconciler.explain.values import About, Question, Sentence
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, PortBinding
-from reconciler.model.objects import IPAddress
+from reconciler.model.identifiers import HOST
+from reconciler.model.objects import IPAddress, Unit
 from reconciler.model.words import before_port
 from reconciler.reach.site import Site, gateway_of, interface_of, way_out
 from reconciler.reach.stand_ins import OF_HOST, OUTSIDE
@@ -44,6 +45,8 @@ class Teller(Struct, frozen=True, kw_only=True):
             yield sentence
             if step.kind is StepKind.PORT and step.unit is not None:
                 yield from self._translated(found, server)
+            elif step.kind is StepKind.NETWORK and step.unit is not None:
+                yield from self._let_pass(found, step.unit)
         yield from self._taken(found, server)
 
     def way(self, found: Found) -> Iterator[Sentence]:
@@ -144,6 +147,16 @@ class Teller(Struct, frozen=True, kw_only=True):
                         about=About.FIREWALL, text=text, source=self.lines.of(endpoint.unit), unit=endpoint.unit
                     )
                     return
+
+    def _let_pass(self, found: Found, unit: Unit) -> Iterator[Sentence]:
+        """Yield the firewall's part between neighbours on a bridge of the host's."""
+        assert found.packet is not None
+        network = self.walk.sites[found.packet.client.host].networks[unit.network]
+        if network.is_bridged and network.ns == HOST:
+            is_open = network.wanted.bridge_options.is_icc_enabled
+            by = "map icc" if is_open else f"set links{found.packet.version}"
+            text = f"the firewall lets {'neighbours' if is_open else 'ports that are linked to'} on it pass ({by})"
+            yield Sentence(about=About.FIREWALL, text=text, source=self.lines.of(unit), unit=unit)
 
     # --- who gets it
 

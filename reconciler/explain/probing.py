@@ -103,15 +103,23 @@ def _judged(told: Explanation, whole: _Part, replies: Mapping[_Part, bool | None
         text = "packets arrive though they should not: somebody else lets them through, or this host is not as declared"
         return replace(told, probes=probes, notes=(*told.notes, Sentence(about=About.FIREWALL, text=text)))
     else:
-        failed = next((part for part in replies if replies[part] is False and part is not whole), None)
-        text = (
-            "both ends answer the host, and what passes between them is lost: rules of somebody else? `reconcile doctor` looks"
-            if failed is None
-            else failed.shows
-        )
-        why = Sentence(about=About.FIREWALL if failed is None else About.INTERFACE, text=text)
+        why = _failure(whole, replies)
     verdict = Verdict.NO if is_expected else told.verdict
     return replace(told, verdict=verdict, probes=probes, reasons=(*told.reasons, (why,)))
+
+
+def _failure(whole: _Part, replies: Mapping[_Part, bool | None]) -> Sentence:
+    """Return the first part of the way that fails; where none does, what is left of it."""
+    parts = [part for part in replies if part is not whole]
+    failed = next((part for part in parts if replies[part] is False), None)
+    if failed is not None:
+        return Sentence(about=About.INTERFACE, text=failed.shows)
+    if len(parts) > 1:
+        text = "both ends answer the host, and what passes between them is lost: rules of somebody else? `reconcile doctor` looks"
+        return Sentence(about=About.FIREWALL, text=text)
+    client = "the host" if whole.packet.client.kind is PartyKind.HOST else "the host's own address beside it"
+    text = f"what goes beyond {client} is lost: on the way to {whole.server}, or there"
+    return Sentence(about=About.INTERFACE, text=text)
 
 
 def _sentence(part: _Part, is_answered: bool | None) -> Sentence:

@@ -55,11 +55,13 @@ class StepKind(StrEnum):
 
 
 class Step(Struct, frozen=True):
-    """One reason, and whose declaration it stands on; None for what holds everywhere."""
+    """One reason, and whose declaration it stands on; None for what holds everywhere. field: of a network's declaration, the way
+    to what says so; () for all of it."""
 
     text: str
     kind: StepKind
     unit: Unit | None = None
+    field: tuple[str, ...] = ()
 
 
 class ReachAnswer(Struct, frozen=True, kw_only=True):
@@ -78,8 +80,8 @@ class ReachAnswer(Struct, frozen=True, kw_only=True):
         return replace(self, steps=(*steps, *self.steps))
 
 
-def refused(text: str, kind: StepKind, unit: Unit | None = None) -> ReachAnswer:
-    return ReachAnswer(server=None, steps=(Step(text, kind, unit),))
+def refused(text: str, kind: StepKind, unit: Unit | None = None, *field: str) -> ReachAnswer:
+    return ReachAnswer(server=None, steps=(Step(text, kind, unit, field),))
 
 
 def not_known(text: str, unit: Unit | None = None) -> ReachAnswer:

@@ -27,6 +27,8 @@ from reconciler.reach.site import (
 from reconciler.reach.values import Packet, Party, PartyKind, ReachAnswer, Step, StepKind, not_known, refused
 
 _LOOPBACK_6: Final = IPv6Address(1)
+_OPTIONS: Final = ("driver_opts",)
+_ICC: Final = "com.docker.network.bridge.enable_icc"
 
 
 class _Arrival(Struct, frozen=True, kw_only=True):
@@ -112,16 +114,16 @@ class Walk(Struct, frozen=True, kw_only=True):
         macvlan, ipvlan = network.wanted.macvlan, network.wanted.ipvlan
         if macvlan is not None and macvlan.mode is not MacvlanMode.BRIDGE:
             text = f"mode {macvlan.mode} of {network.name} keeps its members apart"
-            return refused(text, StepKind.NETWORK, network.unit)
+            return refused(text, StepKind.NETWORK, network.unit, *_OPTIONS, "macvlan_mode")
         if ipvlan is not None and ipvlan.flag is not IpvlanFlag.BRIDGE:
             text = f"flag {ipvlan.flag} of {network.name} keeps its members apart"
-            return refused(text, StepKind.NETWORK, network.unit)
+            return refused(text, StepKind.NETWORK, network.unit, *_OPTIONS, "ipvlan_flag")
         if network.wanted.bridge is None or network.wanted.bridge_options.is_icc_enabled:
             return None
         if self._is_linked(site, packet, source):
             return None
         text = f"enable_icc is off on {network.name}: its members do not reach each other, but for ports they link to"
-        return refused(text, StepKind.FIREWALL, network.unit)
+        return refused(text, StepKind.FIREWALL, network.unit, *_OPTIONS, _ICC)
 
     def _is_linked(self, site: Site, packet: Packet, source: IPAddress) -> bool:
         client = site.members[packet.client.name]
@@ -201,7 +203,9 @@ class Walk(Struct, frozen=True, kw_only=True):
         step = Step(f"published: {_place(found)} leads to {found.attachment.name}", StepKind.PORT, found.unit)
         by = arrival.by
         if by is not None and by.wanted.is_internal:
-            return refused(f"{by.name} is internal: nothing leaves it", StepKind.FIREWALL, by.unit).after(step)
+            return refused(f"{by.name} is internal: nothing leaves it", StepKind.FIREWALL, by.unit, "internal").after(
+                step
+            )
         if site.gateway(network, found.address) is None:
             return refused(f"the host has no address on {network.name}", StepKind.ROUTE, network.unit).after(step)
         return self._delivered(site, arrival, (found.attachment, found.endpoint), step, is_published=True)
@@ -214,7 +218,9 @@ class Walk(Struct, frozen=True, kw_only=True):
             return self._out(site, arrival)
         for one in (by, network):
             if one is not None and one.wanted.is_internal:
-                return refused(f"{one.name} is internal: nothing crosses its border", StepKind.FIREWALL, one.unit)
+                return refused(
+                    f"{one.name} is internal: nothing crosses its border", StepKind.FIREWALL, one.unit, "internal"
+                )
         step = self._let_in(site, arrival, network)
         if step is None:
             text = f"nobody from elsewhere reaches members of {network.name}, but for what they publish"
@@ -258,7 +264,7 @@ class Walk(Struct, frozen=True, kw_only=True):
         if by is None:
             return refused("not for this host", StepKind.ADDRESS)
         if by.wanted.is_internal:
-            return refused(f"{by.name} is internal: nothing leaves it", StepKind.FIREWALL, by.unit)
+            return refused(f"{by.name} is internal: nothing leaves it", StepKind.FIREWALL, by.unit, "internal")
         server = Party(PartyKind.OUTSIDE, site.name)
         if not is_translated(by, packet.version):
             step = Step("with its own address: who is outside needs a route back", StepKind.FIREWALL, by.unit)

@@ -68,7 +68,7 @@ def lined_steps(found: Found, documents: Sequence[Document]) -> Iterator[tuple[S
     """Yield the steps, each with its line; what is published stands at the line of its port."""
     places = Places(documents)
     for step in found.answer.steps:
-        source = None if step.unit is None else places.get(step.unit)
+        source = None if step.unit is None else places.of_field(step.unit, step.field)
         if source is not None and step.kind is StepKind.PORT and found.answer.server is not None:
             source = port_source(documents, found.answer.server.name, found.target) or source
         yield step, source if source is not None and source.line else None

@@ -34,6 +34,14 @@ class Places(Mapping[Unit, Source]):
             return BUILTIN_SOURCE
         raise KeyError(unit)
 
+    def of_field(self, unit: Unit, field: Path) -> Source | None:
+        """Return where a network has a field, else where the unit is declared; None for what is not."""
+        found = None if unit.attachment else self._networks.get(unit.network)
+        if found is None:
+            return self.get(unit)
+        document, key = found
+        return document.source(("networks", key, *field), at_key=True)
+
     def __iter__(self) -> Iterator[Unit]:
         yield from (Unit(network=name) for name in self._networks)
         yield from (Unit(attachment=name) for name in self._attachments)

@@ -77,7 +77,7 @@ def line(text: str, specs: str = SPECS) -> int:
 @pytest.mark.parametrize(
     ("client", "target", "cause", "at"),
     [
-        pytest.param("a", "b", "enable_icc is off on apart", "apart:", id="ICC off"),
+        pytest.param("a", "b", "enable_icc is off on apart", "driver_opts: {com", id="ICC off"),
         pytest.param("web", "db", "back is internal: nothing crosses its border", "back:", id="internal"),
         pytest.param("db", "outside", "db has no IPv4 default route", "db:", id="no way out"),
         pytest.param("lost", "outside", "the gateway 172.30.5.9 of astray is not the host", "astray:", id="gateway"),
@@ -93,7 +93,9 @@ def line(text: str, specs: str = SPECS) -> int:
         pytest.param(
             "one", "host", "the kernel passes nothing between such a link and the host", "lan:", id="its host"
         ),
-        pytest.param("s1", "s2", "mode private of sealed keeps its members apart", "sealed:", id="private"),
+        pytest.param(
+            "s1", "s2", "mode private of sealed keeps its members apart", "driver_opts: {parent: eth1", id="private"
+        ),
         pytest.param("web", "172.30.1.99", "nobody on front has 172.30.1.99", "front:", id="nobody there"),
         pytest.param("web", "there", "there on host beta", "web:", id="another host"),
         pytest.param("here", "gone", "no host that is known has it", "gone:", id="no host"),
@@ -227,6 +229,7 @@ def test_a_path_has_every_step_with_its_line(specs: Declared) -> None:
         "name: app finds web as 172.30.1.10, by the names of front",
         "interface: app sends by its interface eth1, as 172.30.1.11/24",
         f"network: both are on front: bridge {bridge}",
+        "firewall: the firewall lets neighbours on it pass (map icc)",
         "interface: web gets it at port 80/tcp of 172.30.1.10, its interface eth0; it sees 172.30.1.11",
     ]
     assert told[1] == [
@@ -244,7 +247,7 @@ def test_a_path_has_every_step_with_its_line(specs: Declared) -> None:
     assert "route: by the default route, on front: its gateway is 172.30.1.1" in told[3]
     assert "firewall: with an address of the host (set masquerade4)" in told[3]
     lines = [step.source.line for step in neighbours.path if step.source is not None]
-    assert lines == [line("web:"), line("app:"), line("front:"), line("web:")]
+    assert lines == [line("web:"), line("app:"), line("front:"), line("front:"), line("web:")]
 
 
 def test_ports_of_the_host_lead_to_whom_they_are_published_for(specs: Declared) -> None:
@@ -330,3 +333,21 @@ def test_an_attachment_alone_is_told_with_all_that_it_has_and_whom_it_reaches(
     ]
     assert {"outside", "host", "app", "dns"} <= {*told["reaches"]}
     assert {"db", "key"} <= {*told["doesNotReach"]}
+
+
+def test_the_guide_shows_what_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guide" / "explain.md").read_text()
+    specs = guide.split("```yaml")[1].partition("```")[0]
+    shown = guide.split("```console")[1].partition("```")[0]
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "all.yaml").write_text(specs.lstrip())
+    monkeypatch.chdir(tmp_path)
+
+    told = ""
+    for command in [each for each in shown.splitlines() if each.startswith("$ ")]:
+        main((*command.split()[2:], "--host", "alpha", "--state-dir", str(tmp_path)))
+        told += f"{command}\n{capsys.readouterr().out}"
+
+    assert shown.strip() == told.strip()
