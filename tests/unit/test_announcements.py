@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface
 
 from reconciler.announcements import AddressHolder, Announcement, announcements
-from reconciler.kernel.announcement import frames
+from reconciler.apply.announce import frames
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Address, Bridge, Key, Macvlan, Neighbour, Object, Seen, VethPair, Vxlan
 
