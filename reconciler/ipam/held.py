@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import chain
+from operator import attrgetter
 
 from msgspec.structs import replace
 
@@ -103,12 +104,13 @@ class _Holding:
     def attachment(self, name: str) -> DesiredAttachment:
         wanted = self._declared.get(name)
         ns = _NOWHERE if wanted is None else wanted.sandbox.ns
+        promised = sorted(self._endpoints.get(name, ()), key=attrgetter("network"))
         known = wanted or AttachmentWanted(name=name, sandbox=SandboxRef(SandboxKind.NETNS, name))
         return DesiredAttachment(
             wanted=known,
             id=attachment_id(self._host.name, name),
             ns=ns,
-            endpoints=tuple(self._endpoint(known, ns, promise) for promise in self._endpoints.get(name, ())),
+            endpoints=tuple(self._endpoint(known, ns, promise) for promise in promised),
             is_declared=wanted is not None,
         )
 
