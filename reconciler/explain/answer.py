@@ -28,6 +28,7 @@ def answer(question: Question, walk: Walk, lines: Lines) -> Explanation:
     notes = tuple(hints(question, walk, lines))
     if reached is not None:
         path = tuple(teller.path(question, reached))
+        notes = tuple(note for note in notes if note.about is not About.PORT)
         return replace(told, path=path, notes=(*_only_ports(question, found, lines), *notes))
     unknown = [each for each in found if not each.answer.is_known]
     verdict = Verdict.UNKNOWN if unknown else Verdict.NO

@@ -9,7 +9,7 @@ from reconciler.explain.path import all_known_as, known_as
 from reconciler.explain.values import About, Question, Sentence
 from reconciler.model.desired import DesiredAttachment, PortBinding
 from reconciler.model.objects import Unit
-from reconciler.model.words import before_port
+from reconciler.model.words import before_port, without
 from reconciler.reach.site import Site
 from reconciler.reach.values import Party, PartyKind
 from reconciler.reach.walk import Walk
@@ -18,6 +18,7 @@ from reconciler.reach.walk import Walk
 def hints(question: Question, walk: Walk, lines: Lines) -> Iterator[Sentence]:
     """Yield what there is to know of the two, whatever comes of their packets."""
     yield from _names(question, walk, lines)
+    yield from _remarks(question, walk, lines)
     for server in question.servers[:1]:
         yield from _networks(question.client, server, walk, lines)
         if server.kind is PartyKind.ATTACHMENT:
@@ -40,8 +41,23 @@ def _names(question: Question, walk: Walk, lines: Lines) -> Iterator[Sentence]:
         source = lines.of(Unit(network=network, attachment=attachment))
         yield Sentence(about=About.NAME, text=text, source=source)
     if not known:
-        text = f"{client} does not find the name {question.name}: the default network has no names"
-        yield Sentence(about=About.NAME, text=text, source=lines.of(Unit(attachment=question.name)))
+        is_nowhere = not walk.sites[server.host].addresses_of(server.name)
+        text = (
+            f"{server} has no address: it is on {', '.join(_joined(walk.sites[server.host], server.name)) or 'no network'}"
+            if is_nowhere
+            else f"{client} does not find the name {question.name}: the default network has no names"
+        )
+        about = About.ADDRESS if is_nowhere else About.NAME
+        yield Sentence(about=about, text=text, source=lines.of(Unit(attachment=server.name)))
+
+
+def _remarks(question: Question, walk: Walk, lines: Lines) -> Iterator[Sentence]:
+    """Yield what comes to nothing of what is declared for who is asked, as a port that nothing can publish."""
+    for one in question.servers:
+        for unit, text in walk.sites[one.host].desired.remarks if one.kind is PartyKind.ATTACHMENT else ():
+            if unit.attachment == one.name:
+                text = f"of what is declared for {one}: {without(text, *unit.names())}"
+                yield Sentence(about=About.SPECS, text=text, source=lines.of(Unit(attachment=one.name)))
 
 
 def _networks(client: Party, server: Party, walk: Walk, lines: Lines) -> Iterator[Sentence]:

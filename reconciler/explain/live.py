@@ -13,7 +13,7 @@ from reconciler.backends import Backends
 from reconciler.errors import ReconcilerError
 from reconciler.explain.declared import Declared
 from reconciler.explain.values import About, Explanation, Question, Reason, Sentence, Verdict
-from reconciler.model.objects import HOST_UNIT, Address, FirewallElement, Object, Route, Sysctl, Unit
+from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, Address, FirewallElement, Object, Route, Sysctl, Unit
 from reconciler.model.plan import Action, Operation
 from reconciler.model.words import some, without
 from reconciler.reach.values import Party, PartyKind
@@ -68,7 +68,8 @@ def beside_host(told: Explanation, question: Question, present: Present) -> Expl
     units = [sentence.unit for sentence in path if sentence.unit is not None]
     reasons = (*_failed(units, present), *_lacking(path, present), *_not_told(question, present))
     verdict = Verdict.NO if reasons else told.verdict
-    return replace(told, path=path, reasons=(*reasons, *told.reasons), verdict=verdict)
+    notes = (*told.notes, *_of_cluster(question, present))
+    return replace(told, path=path, reasons=(*reasons, *told.reasons), notes=notes, verdict=verdict)
 
 
 # --- what a step has
@@ -187,6 +188,14 @@ def _not_told(question: Question, present: Present) -> Iterator[Reason]:
                 "is not running, or the store is not up to date"
             )
             yield (Sentence(about=About.NETWORK, text=text, unit=HOST_UNIT),)
+
+
+def _of_cluster(question: Question, present: Present) -> Iterator[Sentence]:
+    """Yield what is in the way of what hosts tell each other, where the other is on another host: what they told stays."""
+    is_far = any(server.host != question.client.host for server in question.servers)
+    for unit, error in _problems(present) if is_far else ():
+        if unit == CLUSTER_UNIT:
+            yield _trouble(unit, error)
 
 
 def _is_told(server: Party, present: Present) -> bool:

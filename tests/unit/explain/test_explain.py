@@ -52,6 +52,8 @@ attachments:
   gone: {hosts: ["gamma*"], networks: [shared]}
   plain: {}
   other: {}
+  shut: {networks: [vault], ports: ["7:7"]}
+  bare: {network_mode: none}
 """
 
 
@@ -89,6 +91,10 @@ def line(text: str, specs: str = SPECS) -> int:
         pytest.param("outside", "web:90", "web exposes 90/tcp and does not publish it", "web:", id="expose"),
         pytest.param("outside", "web:8080", "8080 is the host's port that leads to web's 80", "web:", id="host's port"),
         pytest.param("outside", "app:22", "nobody from elsewhere reaches members of front", "front:", id="unpublished"),
+        pytest.param(
+            "outside", "shut:7", "none of its networks is a bridge that leads outside", "shut:", id="no bridge"
+        ),
+        pytest.param("web", "bare", "bare has no address: it is on none", "bare:", id="no address"),
         pytest.param("host", "one", "the kernel passes nothing between such a link and the host", "lan:", id="macvlan"),
         pytest.param(
             "one", "host", "the kernel passes nothing between such a link and the host", "lan:", id="its host"
