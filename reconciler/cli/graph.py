@@ -11,10 +11,13 @@ import click
 from reconciler.cli.forms import GIT, SNAPSHOT, Against
 from reconciler.cli.invocation import Invocation
 from reconciler.cli.invoked import begin, enter_host
+from reconciler.cli.logs import log
 from reconciler.cli.options import global_options
 from reconciler.cli.pass_log import log_fault, log_spec_warnings
 from reconciler.cli.terminal import has_colours, printable, show
 from reconciler.errors import ExitCode
+from reconciler.records.file import opened
+from reconciler.settings import Settings
 from reconciler.spec.fields import is_glob
 
 if TYPE_CHECKING:
@@ -69,6 +72,8 @@ def _drawable(context: click.Context, against: str | None) -> Drawable:
             raise click.UsageError("--plan for several hosts goes with --against git:REV: no host is asked")
         return drawing.draw_revision(invoked.settings, against.removeprefix(GIT), invoked.hosts)
     settings = begin(context).settings
+    if against in (None, "status"):
+        _tell_of_unread(settings)
     if against is None:
         return drawing.draw_host(settings)
     if against.startswith(GIT):
@@ -76,6 +81,16 @@ def _drawable(context: click.Context, against: str | None) -> Drawable:
     if against == "live":
         enter_host(settings)
     return drawing.draw_plan(settings, against)
+
+
+def _tell_of_unread(settings: Settings) -> None:
+    """Warn who may not read what this host promised."""
+    try:
+        opened(settings.state_dir / "state.db").close()
+    except PermissionError:
+        log.warning("%s cannot be read: addresses are those that a new host would choose", settings.state_dir)
+    except OSError:
+        return  # there is none yet
 
 
 def _is_of_many(invoked: Invocation) -> bool:
