@@ -119,7 +119,7 @@ def _rendered(format_: str, drawable: Drawable) -> str:
             from reconciler.graph.html import html
             from reconciler.graph.reaching import reaching
 
-            data = document(topology, reaching(drawable.walk()))
+            data = document(topology, reaching(drawable.walk()), drawable.subjects)
             return html(data, f"{', '.join(host.name for host in topology.hosts)[:_TITLE_MAX]}: networks")
     from reconciler.graph.text import text
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from reconciler.graph.labels import SIGNS, driver_class, driver_colour, network_words, place_mark
+from reconciler.graph.make_topology import Subject
 from reconciler.graph.reaching import ReachFlow, Reaching, Why
 from reconciler.graph.topology import Attachment, Network, Place, Topology
 from reconciler.reach.reachability import Bits
@@ -16,9 +17,9 @@ from reconciler.reach.values import Party, PartyKind, Step
 Json = dict[str, "Json"] | list["Json"] | str | int | bool | None
 
 
-def document(topology: Topology, reaching: Reaching) -> bytes:
-    """Return the JSON, in ASCII but for text."""
-    return msgspec.json.encode({**_drawn(topology), "reach": _Reach(topology, reaching).document()})
+def document(topology: Topology, reaching: Reaching, subjects: Sequence[Subject] = ()) -> bytes:
+    """Return the JSON. subjects: know the lines that reasons stand on."""
+    return msgspec.json.encode({**_drawn(topology), "reach": _Reach(topology, reaching, subjects).document()})
 
 
 def _drawn(topology: Topology) -> dict[str, Json]:
@@ -89,8 +90,8 @@ _KINDS: Final = {PartyKind.ATTACHMENT: "attachment", PartyKind.HOST: "host", Par
 class _Reach:
     """sets, steps, rows: what flows have in common stands once."""
 
-    def __init__(self, topology: Topology, reaching: Reaching) -> None:
-        self._reaching = reaching
+    def __init__(self, topology: Topology, reaching: Reaching, subjects: Sequence[Subject]) -> None:
+        self._reaching, self._subjects = reaching, subjects
         self._hosts = {host.name: number for number, host in enumerate(topology.hosts)}
         self._attachments = {(one.host, one.name): number for number, one in enumerate(topology.attachments)}
         self._sets: dict[Bits, int] = {}
@@ -112,7 +113,7 @@ class _Reach:
             "rows": rows,
             "refusals": refusals if found.refusals else -1,
             "reasons": reasons,
-            "steps": [[step.text, *self._unit(step)] for step in self._steps],
+            "steps": [[step.text, *self._unit(step), self._line(step)] for step in self._steps],
             "sets": [_members(bits) for bits in self._sets],
         }
 
@@ -136,6 +137,13 @@ class _Reach:
     def _unit(self, step: Step) -> tuple[str, str]:
         """Return network and attachment on whose declaration a step stands."""
         return ("", "") if step.unit is None else (step.unit.network, step.unit.attachment)
+
+    def _line(self, step: Step) -> str:
+        """Return where the field is that a step stands on; "" where that is all of its unit."""
+        if step.unit is None or not step.field:
+            return ""
+        lines = (subject.declared(step.unit, step.field) for subject in self._subjects)
+        return next(filter(None, lines), "")
 
 
 def _members(bits: Bits) -> Json:

@@ -15,6 +15,7 @@ from reconciler.model.identifiers import BUILTIN_NETWORKS
 from reconciler.model.objects import Unit
 from reconciler.model.wanted import GatewayMode, Source
 from reconciler.model.words import before_port
+from reconciler.spec.places import Places
 
 
 class Subject(Struct, frozen=True, kw_only=True):
@@ -29,8 +30,12 @@ class Subject(Struct, frozen=True, kw_only=True):
     drifted: frozenset[Unit] = frozenset()
     is_foreseen: bool = False
 
-    def declared(self, unit: Unit) -> str:
-        source = self.sources.get(unit)
+    def declared(self, unit: Unit, field_: tuple[str, ...] = ()) -> str:
+        """Return file and line of a unit, or of a field of it; "" where no spec says so."""
+        if field_ and isinstance(self.sources, Places):
+            source = self.sources.of_field(unit, field_)
+        else:
+            source = self.sources.get(unit)
         return str(source) if source is not None and source.line else ""
 
 

@@ -103,9 +103,9 @@ class LivePage:
         from reconciler.reach.stand_ins import walk_of
 
         try:
-            topology = make_topology([Subject(after=report.desired, sources=report.sources)])
+            subjects = [Subject(after=report.desired, sources=report.sources)]
             walk = walk_of(with_hosts_elsewhere(report.desired))
-            self._drawing = document(topology, reaching(walk))
+            self._drawing = document(make_topology(subjects), reaching(walk), subjects)
             self._number += 1
         except Exception:  # a drawing that fails must not end what else the process does
             log.exception("the page cannot be drawn")

@@ -96,10 +96,10 @@ function partyName(party) {
 }
 
 /** A step's text with names filled in, and where it is declared. */
-function stepText([text, network, attachment], client, server, place) {
+function stepText([text, network, attachment, line], client, server, place) {
   const fill = (part) => part.replaceAll("\ue000", client).replaceAll("\ue001", server).replaceAll("\ue004", place);
   const unit = fill(attachment);
-  const declared = unit ? (drawn.attachments.find((one) => one.name === unit) || {}).declared
+  const declared = line ? line : unit ? (drawn.attachments.find((one) => one.name === unit) || {}).declared
     : network ? (drawn.networks.find((one) => one.name === network) || {}).declared : "";
   return [fill(text), declared];
 }

@@ -117,14 +117,16 @@ def test_the_document_tells_what_the_drawing_has(tmp_path: Path) -> None:
         """)
     loaded = load_specs(tmp_path, host="alpha")
     desired = on_any_host(loaded.wanted, Settings(host="alpha"))
-    topology, walk = make_topology([Subject(after=desired, sources=loaded.wanted.sources)]), walk_of([desired])
-    told = json.loads(document(topology, reaching(walk)))
+    subjects = [Subject(after=desired, sources=loaded.wanted.sources)]
+    told = json.loads(document(make_topology(subjects), reaching(walk_of([desired])), subjects))
 
     assert [network["name"] for network in told["networks"]] == ["back", "front"]
     assert [one["name"] for one in told["attachments"]] == ["db", "web"]
     places = {place["network"]: place["ports"] for place in told["attachments"][1]["places"]}
     assert places == {0: [], 1: [["8080→80/tcp", ""]]}
     assert told["attachments"][1]["declared"].startswith(str(tmp_path / "all.yaml:4"))
+    lines = {line for text, _, _, line in told["reach"]["steps"] if "is internal" in text}
+    assert lines == {f"{tmp_path}/all.yaml:2:36"}, "where the field is that the reason stands on"
     assert ["attachment", 0, "web", 1] in told["reach"]["parties"]
     assert {"80/tcp", ""} <= {flow[0] for flow in told["reach"]["flows"]}
 
