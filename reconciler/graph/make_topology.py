@@ -32,10 +32,8 @@ class Subject(Struct, frozen=True, kw_only=True):
 
     def declared(self, unit: Unit, field_: tuple[str, ...] = ()) -> str:
         """Return file and line of a unit, or of a field of it; "" where no spec says so."""
-        if field_ and isinstance(self.sources, Places):
-            source = self.sources.of_field(unit, field_)
-        else:
-            source = self.sources.get(unit)
+        places = self.sources
+        source = places.of_field(unit, field_) if field_ and isinstance(places, Places) else places.get(unit)
         return str(source) if source is not None and source.line else ""
 
 
