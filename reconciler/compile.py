@@ -18,6 +18,7 @@ from reconciler.firewall.sources import endpoint_sources, network_sources, overl
 from reconciler.firewall.tunnels import tunnel_elements
 from reconciler.host_settings import overridden, still_heeding, switch_of
 from reconciler.incremental import By, Each, Kept, Made, Table, Union, changed_keys, indexed
+from reconciler.ipam.adoption_record import adoption_record
 from reconciler.ipam.promises import (
     SysctlPromise,
     endpoint_record,
@@ -278,6 +279,8 @@ def _network_objects(
     if network.wanted.is_listed:
         return
     yield network_record(network)
+    if network.adopted is not None and network.adopted.found is not None:
+        yield adoption_record(network.adopted.found)
     yield from filter(
         _bearable(host), driver_of(network.wanted.driver).compile_network(network, (*endpoints, *held), host)
     )

@@ -21,6 +21,7 @@ from reconciler.firewall.published import PublishedPorts
 from reconciler.guard.obey import obeyed
 from reconciler.incremental import Kept, Later, Table, Union, changed_keys, indexed
 from reconciler.ipam.adopt import WantedEndpoints, adopted_promises, is_adoptable, published_promises
+from reconciler.ipam.adoption import given_back, kept_adoptions
 from reconciler.ipam.gateway_network import GatewayJoiner
 from reconciler.ipam.leases import Leases
 from reconciler.ipam.promises import Promises, merged
@@ -117,7 +118,12 @@ class Decider:
             is_pruning=not wanted.has_faults,
             declared=declared_units(wanted) if wanted.has_faults else frozenset(),
             told=(*desired.withdrawn, *shared.told(desired)),
-            ended=frozenset(ended_endpoints(wanted, cluster, facts.records.promises.endpoints)),
+            ended=frozenset(
+                (
+                    *ended_endpoints(wanted, cluster, facts.records.promises.endpoints),
+                    *given_back(desired.networks, facts.records.promises.endpoints, facts.seen),
+                )
+            ),
         )
         objects = self._objects(wanted, desired, facts, leased, shared, boundaries)
         seen = self._seen({(0,): facts.seen, (1,): shared.seen()})
@@ -167,6 +173,7 @@ class Decider:
                 (2,): _by_key((*plugin_scopes(wanted), *nodes, *leased.asked)),
                 (3,): shared.wanted,
                 (4,): settings,
+                (7,): _by_key(kept_adoptions(facts.seen, facts.records.promises.adopted)),
                 (5,): _by_key(readings),
                 (6,): self._names(names, boundaries, facts.zones),
             }

@@ -12,6 +12,7 @@ from reconciler.backends import Backends
 from reconciler.cluster.global_networks import followed_networks
 from reconciler.errors import ReconcilerError
 from reconciler.facts import Facts, Records
+from reconciler.ipam.adoption import with_found
 from reconciler.ipam.leases import ipam_plugins
 from reconciler.kinds.firewall import HOST_PLACE, view_firewalls
 from reconciler.kinds.name_tables import observe_names
@@ -78,6 +79,7 @@ def _host(wanted: WantedState, settings: Settings, backends: Backends, records: 
     parts[9, "names"] = names.seen
     parts[10, "as typed"] = seen_as_typed(_settings(parts, records), records.readings)
     parts[11, "plugins"] = memory.at_plugins
+    parts[12, "adopted"] = with_found(parts[3, "host"], promises.adopted)
     memory.name_server = names.server
     seen = memory.seen(parts)
     plugins = borne_out(records.plugins, seen)

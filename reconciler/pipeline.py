@@ -38,7 +38,7 @@ from reconciler.kinds.name_tables import serve_new_sandboxes
 from reconciler.kv.protocol import KvStore
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, Key, Object, Seen, Unit, seen_differ
-from reconciler.model.plan import Action, Operation, Outcome, Plan
+from reconciler.model.plan import Operation, Outcome, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
 from reconciler.observe.marks import HostMarks, host_marks
@@ -351,7 +351,7 @@ def _undo_half_made(
 ) -> None:
     """Bring units that failed back to what they were before they were first tried."""
     # What could not be removed is not built up again: the next pass removes the rest.
-    half_made = failures(outcome for outcome in done if outcome.operation.action is not Action.DELETE)
+    half_made = failures(outcome for outcome in done if not outcome.operation.action.is_removal)
     undone = [unit for unit, error in half_made if unit != NAMES_UNIT and not isinstance(error, PluginError)]
     for before in {id(found): found for found in (missed.get(unit, view) for unit in undone)}.values():
         units = [unit for unit in undone if missed.get(unit, view) is before]

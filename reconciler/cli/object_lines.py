@@ -15,8 +15,10 @@ from reconciler.model.words import some
 
 _SIGNS: Final = {
     Action.CREATE: click.style("+", fg="green"),
+    Action.ADOPT: click.style("adopt", fg="cyan"),
     Action.UPDATE: click.style("~", fg="yellow"),
     Action.DELETE: click.style("-", fg="red"),
+    Action.RELEASE: click.style("release", fg="cyan"),
 }
 _NOTICED: Final = {
     Disruption.LIVE: "changes while traffic flows",

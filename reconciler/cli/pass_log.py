@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from reconciler.cli.logs import log, operations_log
+from reconciler.cli.review_words import action_counts
 from reconciler.errors import KvConflict, SpecError
 from reconciler.model.plan import Action, Outcome
 from reconciler.model.report import Report
@@ -18,7 +19,13 @@ from reconciler.status.verdict import Unsettled
 _ALIKE_MAX: Final = 5
 """Of endpoints of one network with one reason: more are told once, and counted."""
 
-_DONE: Final = {Action.CREATE: "created", Action.UPDATE: "changed", Action.DELETE: "deleted"}
+_DONE: Final = {
+    Action.CREATE: "created",
+    Action.UPDATE: "changed",
+    Action.DELETE: "deleted",
+    Action.ADOPT: "adopted",
+    Action.RELEASE: "released",
+}
 
 
 def log_pass(report: Report, issues: tuple[Unsettled, ...], elapsed_s: float) -> None:
@@ -68,7 +75,7 @@ def log_fault(fault: SpecError) -> None:
 
 def summary_line(report: Report, issues: tuple[Unsettled, ...]) -> str:
     done = [outcome.operation.action for outcome in report.outcomes if outcome.error is None]
-    counts = [f"{done.count(action)} {word}" for action, word in _DONE.items()]
+    counts = action_counts(done, _DONE)
     not_ready = f", {len(issues)} not as declared" if issues else ""
     faults = f", {counted(len(report.spec_faults), 'fault')} in the specs" if report.spec_faults else ""
     return (", ".join(counts) if done else "nothing to do") + not_ready + faults

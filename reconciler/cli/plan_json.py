@@ -19,7 +19,7 @@ from reconciler.model.report import Report
 from reconciler.status.json_text import Json
 from reconciler.status.verdict import Unsettled
 
-_ACTION_ORDER = {Action.DELETE: 0, Action.UPDATE: 1, Action.CREATE: 2}
+_ACTION_ORDER = {Action.RELEASE: 0, Action.DELETE: 0, Action.UPDATE: 1, Action.ADOPT: 2, Action.CREATE: 2}
 
 
 def plan_document(report: Report, issues: Sequence[Unsettled], drift: Container[Key] | None = None) -> dict[str, Json]:
@@ -30,7 +30,7 @@ def plan_document(report: Report, issues: Sequence[Unsettled], drift: Container[
     changes = _by_key(report.plan.operations)
     counts = Counter(operation.action for operation in report.plan.operations)
     return {
-        "format_version": "1.2",
+        "format_version": "1.3",
         "tool_version": __version__,
         "config": {"digest": report.digest},
         "complete": not (issues or report.spec_faults),
@@ -38,6 +38,8 @@ def plan_document(report: Report, issues: Sequence[Unsettled], drift: Container[
             "create": counts[Action.CREATE],
             "change": counts[Action.UPDATE],
             "delete": counts[Action.DELETE],
+            "adopt": counts[Action.ADOPT],
+            "release": counts[Action.RELEASE],
             "replace": sum(len(operations) > 1 for operations in changes.values()),
             **({} if drift is None else {"drift": sum(key in drift for key in changes)}),
         },

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
 from msgspec.structs import replace
 
 from reconciler.cli.terminal import printable
-from reconciler.model.objects import Unit
+from reconciler.model.objects import AdoptedBridge, Unit
 from reconciler.model.plan import Action, Disruption, Operation
 from reconciler.model.wanted import Source
 from reconciler.model.words import some
@@ -41,7 +41,13 @@ BETWEEN: Final = "between hosts"
 DRIFT: Final = "drift that is put right"
 AFTER_APPLY: Final = "known after apply"
 _AGAINST: Final = {"live": "the host as it is", "status": "what was applied last", "empty": "nothing"}
-_COUNTS: Final = {Action.CREATE: "to create", Action.UPDATE: "to change", Action.DELETE: "to delete"}
+_COUNTS: Final = {
+    Action.CREATE: "to create",
+    Action.UPDATE: "to change",
+    Action.DELETE: "to delete",
+    Action.ADOPT: "to adopt",
+    Action.RELEASE: "to give back",
+}
 _NAMES_SHOWN: Final = 8
 _OBJECTS_SHOWN: Final = 3
 _VALUE_SHOWN: Final = 60
@@ -94,6 +100,21 @@ def hit_lines(review: HostReview) -> Iterator[str]:
         hit = [name for name, noticed in review.hit if noticed is disruption]
         if hit:
             yield f"{words}: {names(hit)}"
+
+
+def adoption_lines(operations: Iterable[Operation]) -> Iterator[str]:
+    """Yield what is taken over from others, and what is given back."""
+    for operation in operations:
+        bridge = operation.object
+        if isinstance(bridge, AdoptedBridge) and operation.action is Action.ADOPT:
+            found = bridge.found
+            on_it = (*found.addresses, *found.ports) if found is not None else ()
+            yield printable(
+                f"{bridge.ifname} is adopted for {operation.unit}, with {some(on_it, _NAMES_SHOWN) or 'nothing'} on it"
+            )
+        elif isinstance(bridge, AdoptedBridge) and operation.action is Action.RELEASE:
+            how = "as it was found" if bridge.found is not None else "as it is: how it was found is not recorded"
+            yield printable(f"{bridge.ifname} is given back by {operation.unit}, {how}")
 
 
 def drift_lines(operations: Iterable[Operation]) -> Iterator[str]:
@@ -185,6 +206,7 @@ def host_parts(review: HostReview) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield what is to be said of a host: headings, and the lines below each."""
     parts = (
         ("who is hit", tuple(hit_lines(review))),
+        ("bridges of others", tuple(adoption_lines(review.report.plan.operations))),
         (DRIFT, tuple(drift_lines(review.drift))),
         *flow_parts(review.flows),
         ("names that come", tuple(name_lines(review.names_gained))),
@@ -219,7 +241,13 @@ def _sum_of_pass(review: Review) -> str:
         return "Plan: nothing to do"
     drift = f" ({len(host.drift)} for drift)" if host.drift else ""
     flows = f"; {_counts_of(review)}" if host.flows or review.between else ""
-    return f"Plan: {', '.join(f'{actions.count(action)} {word}' for action, word in _COUNTS.items())}{drift}{flows}"
+    return f"Plan: {', '.join(action_counts(actions, _COUNTS))}{drift}{flows}"
+
+
+def action_counts(actions: Sequence[Action], words: Mapping[Action, str]) -> list[str]:
+    """Count what is done, in these words; bridges of others are spoken of where there are some."""
+    rare = (Action.ADOPT, Action.RELEASE)
+    return [f"{actions.count(a)} {word}" for a, word in words.items() if a not in rare or a in actions]
 
 
 def _counts_of(review: Review) -> str:

@@ -1,4 +1,4 @@
-"""The bridge driver: a bridge device with the gateway addresses, and one veth pair per endpoint.
+"""The bridge driver: a bridge device with the gateway addresses, ours or adopted, and one veth pair per endpoint.
 
 Isolation, masquerading and published ports are elements of the firewall's sets and compiled there.
 """
@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_interface
 
 from reconciler.drivers.sandbox_side import sandbox_side
+from reconciler.model.adoption import Adopted
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, HostFacts
-from reconciler.model.identifiers import HOST, bridge_mac
+from reconciler.model.identifiers import HOST
 from reconciler.model.marks import Mark
-from reconciler.model.objects import Address, Bridge, Object, Sysctl, VethPair
+from reconciler.model.objects import Address, AdoptedBridge, Bridge, Object, Sysctl, VethPair
 
 
 def compile_network(network: DesiredNetwork, endpoints: Sequence[DesiredEndpoint], host: HostFacts) -> Iterable[Object]:
@@ -54,22 +55,44 @@ def _is_published_on_loopback(endpoint: DesiredEndpoint) -> bool:
 
 
 def _bridge(network: DesiredNetwork, host: HostFacts) -> Iterator[Object]:
-    unit, ifname = network.unit, network.link_name
     has_ipv6 = network.wanted.is_ipv6_enabled and host.has_ipv6
-    yield Bridge(
-        unit=unit,
-        ns=HOST,
-        ifname=ifname,
-        mac=bridge_mac(network.id),
-        mtu=network.mtu,
-        has_ipv6=has_ipv6,
-        has_link_local=has_ipv6,
-        mark=_mark(network, host),
-    )
+    if network.adopted is None:
+        yield Bridge(
+            unit=network.unit,
+            ns=HOST,
+            ifname=network.link_name,
+            mac=network.bridge_mac,
+            mtu=network.mtu,
+            has_ipv6=has_ipv6,
+            has_link_local=has_ipv6,
+            mark=_mark(network, host),
+        )
+    else:
+        yield from _adopted(network, network.adopted, host, needs_ipv6=has_ipv6)
+    found = network.adopted.found if network.adopted is not None else None
     for subnet in network.subnets:
-        if network.holds_gateway(subnet):
+        if network.holds_gateway(subnet) and subnet.gateway not in network.addresses_of_others(subnet.subnet):
             interface = ip_interface(f"{subnet.gateway}/{subnet.subnet.prefixlen}")
-            yield Address(unit=unit, ns=HOST, ifname=ifname, interface=interface)
+            yield Address(
+                unit=network.unit,
+                ns=HOST,
+                ifname=network.link_name,
+                interface=interface,
+                is_as_found=found is not None and str(interface) in found.addresses,
+            )
+
+
+def _adopted(network: DesiredNetwork, adopted: Adopted, host: HostFacts, *, needs_ipv6: bool) -> Iterator[Object]:
+    """Yield the bridge as others have it, but up, and with what the specs ask for."""
+    yield AdoptedBridge(
+        unit=network.unit,
+        ns=HOST,
+        ifname=network.link_name,
+        mtu=network.mtu,
+        has_ipv6=needs_ipv6 or adopted.bridge.has_ipv6,
+        mark=_mark(network, host),
+        found=adopted.found,
+    )
 
 
 def _mark(network: DesiredNetwork, host: HostFacts) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
 
 from reconciler.firewall.notation import VALUE_SEPARATOR
 from reconciler.firewall.ruleset import TABLE, TABLES, rules
-from reconciler.model.desired import DesiredEndpoint, DesiredLink, DesiredNetwork, DesiredSubnet, PortBinding
-from reconciler.model.identifiers import bridge_mac
-from reconciler.model.objects import FirewallElement, FirewallRules, Unit
+from reconciler.model.desired import DesiredEndpoint, DesiredLink, DesiredNetwork, PortBinding
+from reconciler.model.objects import FirewallElement, FirewallRules, IPNetwork, Unit
 from reconciler.model.wanted import BridgeOptions, GatewayMode
 
 _SETS_OF_MODE = {GatewayMode.ROUTED: "routed", GatewayMode.NAT_UNPROTECTED: "unprotected"}
@@ -23,16 +23,20 @@ def network_elements(network: DesiredNetwork) -> Iterable[FirewallElement]:
     """Return what makes a bridge known, isolated, translated or internal. The network must have a bridge device."""
     unit, bridge, options = network.unit, network.link_name, network.wanted.bridge_options
     yield _inet(unit, "bridges", bridge)
-    yield _inet(unit, "icc", bridge, bridge, value="accept" if options.is_icc_enabled else "drop")
+    if network.adopted is not None:
+        yield _inet(unit, "adopted", bridge)
+    # Others on an adopted bridge go on speaking with each other; what members may not is judged at their ports.
+    is_open = options.is_icc_enabled or network.adopted is not None
+    yield _inet(unit, "icc", bridge, bridge, value="accept" if is_open else "drop")
     if not options.is_icc_enabled:
-        yield _bridge(unit, "gateway_macs", bridge_mac(network.id))
+        yield _bridge(unit, "gateway_macs", network.bridge_mac)
     for subnet in network.subnets:
         yield _inet(unit, f"own{subnet.subnet.version}", str(subnet.subnet), bridge)
     if network.wanted.is_internal:
         yield _inet(unit, "internal", bridge)
         return
-    for subnet in network.subnets:
-        yield from _translation(network, subnet, options)
+    for subnet in network.subnets if network.adopted is None else ():
+        yield from _translation(unit, subnet.subnet, options)
     for version in sorted({subnet.subnet.version for subnet in network.subnets}):
         named_set = _SETS_OF_MODE.get(options.gateway_mode(version))
         if named_set:
@@ -45,6 +49,12 @@ def endpoint_elements(network: DesiredNetwork, endpoint: DesiredEndpoint) -> Ite
     """Return what publishes an endpoint's ports, and what bars it from its neighbours when the network's ICC is off."""
     if not _is_icc_enabled(network):
         yield _bridge(endpoint.unit, "isolated_ports", endpoint.link_name)
+    if network.adopted is not None and not network.wanted.is_internal:
+        # What others on the bridge send leaves as it did.
+        for interface in (endpoint.ipv4, endpoint.ipv6):
+            if interface is not None:
+                own = ip_network(interface.ip)
+                yield from _translation(endpoint.unit, own, network.wanted.bridge_options)
     addresses = {interface.version: str(interface.ip) for interface in (endpoint.ipv4, endpoint.ipv6) if interface}
     for port in endpoint.ports:
         yield from _port_elements(endpoint.unit, port, addresses[port.host_ip.version])
@@ -89,8 +99,8 @@ def _is_icc_enabled(network: DesiredNetwork) -> bool:
     return network.wanted.bridge is None or network.wanted.bridge.is_icc_enabled
 
 
-def _translation(network: DesiredNetwork, subnet: DesiredSubnet, options: BridgeOptions) -> Iterator[FirewallElement]:
-    unit, version, text = network.unit, subnet.subnet.version, str(subnet.subnet)
+def _translation(unit: Unit, senders: IPNetwork, options: BridgeOptions) -> Iterator[FirewallElement]:
+    version, text = senders.version, str(senders)
     if not options.is_translated(version):
         return
     source = options.source_address(version)

@@ -215,7 +215,7 @@ _PUBLISHED: Final = (
 )
 
 _TUNNEL: Final = (
-    "iifname @bridges drop",
+    "iifname != @adopted iifname @bridges drop",
     "ct status dnat drop",
     "ip daddr != @vtep4 drop",
     "ip6 daddr != @vtep6 drop",
@@ -238,6 +238,7 @@ _INET: Final = TableSpec(
     family="inet",
     sets=(
         SetSpec(name="bridges", key=("ifname",)),
+        SetSpec(name="adopted", key=("ifname",)),
         SetSpec(name="internal", key=("ifname",)),
         SetSpec(name="any_source", key=("ifname",)),
         SetSpec(name="icc", key=("ifname", "ifname"), value=("verdict",)),
@@ -263,6 +264,8 @@ _INET: Final = TableSpec(
             hook="input",
             priority=0,
             rules=(
+                # What others reach of the host by a bridge of theirs, as DHCP, they go on reaching.
+                "iifname @adopted accept",
                 "meta nfproto ipv6 iifname @bridges meta l4proto != 58 ip6 saddr fe80::/10 drop",
                 "meta nfproto ipv6 iifname @bridges meta l4proto != 58 ip6 daddr fe80::/10 drop",
             ),

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from reconciler.firewall.ruleset import TABLE, rules
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, HostFacts
-from reconciler.model.identifiers import bridge_mac, link_local, overlay_bridge_mac
+from reconciler.model.identifiers import link_local, overlay_bridge_mac
 from reconciler.model.objects import FirewallElement, FirewallRules, IPAddress, IPNetwork
 
 
@@ -23,7 +23,7 @@ def network_sources(network: DesiredNetwork, host: HostFacts) -> Iterator[Firewa
     if not network.wanted.is_source_validated:
         yield inet(set_name="any_source", element=(network.link_name,))
     if network.wanted.is_ipv6_enabled:
-        yield _link_local(network, bridge_mac(network.id))
+        yield _link_local(network, network.bridge_mac)
 
 
 def overlay_sources(network: DesiredNetwork, host: HostFacts) -> Iterator[FirewallRules | FirewallElement]:

@@ -128,6 +128,8 @@ def open_pools(network: DesiredNetwork, others: Elsewhere, standing: Standing) -
                 pool.take(int(gateway), f"it is the gateway of network {network.name}")
         for name, address in subnet.aux_addresses:
             pool.take(int(address), f"it is the auxiliary address {name} of network {network.name}")
+        for address in network.addresses_of_others(subnet.subnet):
+            pool.take(int(address), f"bridge {network.link_name} has it, from before")
         pools[subnet.subnet.version].append(pool)
     return pools
 

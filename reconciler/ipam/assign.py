@@ -100,6 +100,7 @@ class Assigner:
             cluster,
             leases,
             wanted.has_faults,
+            promises.adopted,
         )
         given = _Given(
             wanted=wanted,

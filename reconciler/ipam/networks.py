@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
 from reconciler.errors import AddressesAwaited, NameConflict, PlanError, ReconcilerError
+from reconciler.ipam.adoption import adopted_by, refusal, standing_promises
 from reconciler.ipam.gateways import completed_subnets
 from reconciler.ipam.global_networks import global_subnets
 from reconciler.ipam.leases import Leases
@@ -15,6 +16,7 @@ from reconciler.ipam.pools import chosen_pools, declared_pools, families, pool_o
 from reconciler.ipam.promises import NetworkPromise
 from reconciler.ipam.reach import host_networks
 from reconciler.ipam.settle import settled
+from reconciler.model.adoption import Adopted, Found
 from reconciler.model.cluster import ClusterState, GlobalNetwork
 from reconciler.model.desired import DesiredNetwork, DesiredSubnet, HostFacts
 from reconciler.model.identifiers import HOST, global_network_id, network_id, overlay_ns
@@ -41,12 +43,13 @@ def desired_networks(
     cluster: ClusterState,
     leases: Leases,
     has_faults: bool,
+    adopted: Mapping[str, Found],
 ) -> tuple[Mapping[str, DesiredNetwork], Failures]:
     """Return the networks by name, and why some cannot be had; these keep what they were promised.
 
-    joined: names of those on links of the host that somebody is on.
+    joined: names of those on links of the host that somebody is on. adopted: how bridges of others were found, by name.
     """
-    assignment = _NetworkAssignment(wanted, host, promises, cluster, leases, has_faults=has_faults)
+    assignment = _NetworkAssignment(wanted, host, promises, cluster, leases, has_faults=has_faults, adopted=adopted)
     return settled(assignment.attempt, {**assignment.refused(joined), **cluster.refused})
 
 
@@ -60,13 +63,15 @@ class _NetworkAssignment:
         leases: Leases,
         *,
         has_faults: bool,
+        adopted: Mapping[str, Found],
     ) -> None:
         self._wanted, self._awaiting = wanted, leases.awaiting
         networks = (leases.networks.get(network.name, network) for network in wanted)
         self._networks = sorted(networks, key=lambda network: pool_order(network.name))
         self._host = host
         self._cluster = cluster
-        self._promises = promises
+        self._promises, self._adopted = promises, adopted
+        self._standing = standing_promises(wanted, promises, host.bridges, adopted)
         self._ids = {n.name: self._id(n) for n in self._networks}
         names = {network.name for network in self._networks}
         self._unread = frozenset(promises.keys() - names) if has_faults else frozenset()
@@ -93,6 +98,7 @@ class _NetworkAssignment:
         open_ = [network for network in self._networks if network.name not in failures]
         held = failures.keys() | self._unread
         link_names, more = self._link_names(open_, held)
+        more.update(self._refused_bridges(open_, link_names))
         shared, missing = self._global_subnets(open_)
         more.update(missing)
         with_pools = [
@@ -101,7 +107,7 @@ class _NetworkAssignment:
             if n.name not in more and not n.traits.is_predefined and not n.is_shared and n.ipam_driver != "null"
         ]
         avoided = [subnet.subnet for subnets in shared.values() for subnet in subnets]
-        pools, without = chosen_pools(with_pools, self._host, self._promises, held=held, avoided=avoided)
+        pools, without = chosen_pools(with_pools, self._host, self._standing, held=held, avoided=avoided)
         more.update(without)
         chosen = {}
         for network in open_:
@@ -126,7 +132,7 @@ class _NetworkAssignment:
         return global_subnets(shared, self._cluster, self._promises, (*avoided, *host_networks(self._host)))
 
     def _completed(self, network: NetworkWanted, pools: tuple[IPNetwork, ...]) -> tuple[DesiredSubnet, ...]:
-        return completed_subnets(network, pools, self._promises.get(network.name))
+        return completed_subnets(network, pools, self._standing.get(network.name))
 
     def _link_names(
         self, networks: Iterable[NetworkWanted], held: Iterable[str]
@@ -142,22 +148,32 @@ class _NetworkAssignment:
                 failures[name] = _same_link(name, owner, device)
         return names, failures
 
+    def _refused_bridges(self, networks: Iterable[NetworkWanted], link_names: Mapping[str, str]) -> Failures:
+        """Return the networks that may not take over the bridge that is there."""
+        refusals = ((n.name, refusal(n, self._adopted_by(n, link_names[n.name]))) for n in networks)
+        return {name: error for name, error in refusals if error is not None}
+
+    def _adopted_by(self, network: NetworkWanted, link_name: str) -> Adopted | None:
+        return adopted_by(network, link_name, self._host.bridges, self._adopted)
+
     def _runs_on(self, name: str, device: str) -> bool:
         promise = self._promises.get(name)
         return promise is not None and promise.link_name == device
 
     def _desired(self, network: NetworkWanted, subnets: tuple[DesiredSubnet, ...], link_name: str) -> DesiredNetwork:
         id_, known = self._ids[network.name], self._known(network)
+        adopted = self._adopted_by(network, link_name)
         return DesiredNetwork(
             wanted=network,
             id=id_,
             created=self._created(network),
             subnets=subnets,
             link_name=link_name,
-            mtu=_mtu(network, self._host),
+            mtu=_mtu(network, self._host, adopted),
             scope="global" if network.is_shared else "local",
             ns=overlay_ns(id_, self._host.instance) if network.traits.is_vxlan else HOST,
             remote_endpoints=known.remote_endpoints if known is not None else (),
+            adopted=adopted,
         )
 
     def _known(self, network: NetworkWanted) -> GlobalNetwork | None:
@@ -189,8 +205,8 @@ def _same_link(name: str, owner: str, device: str) -> NameConflict:
     )
 
 
-def _mtu(network: NetworkWanted, host: HostFacts) -> int:
-    """Return the declared MTU, else that of the host's way out, at most Ethernet's."""
+def _mtu(network: NetworkWanted, host: HostFacts, adopted: Adopted | None) -> int:
+    """Return the declared MTU, else what a bridge of others has, else that of the host's way out, at most Ethernet's."""
     if network.traits.is_vxlan:
         return _overlay_mtu(network, host)
     if network.sublink is not None:
@@ -198,6 +214,8 @@ def _mtu(network: NetworkWanted, host: HostFacts) -> int:
     declared = network.bridge.mtu if network.bridge else None
     if declared:
         return declared
+    if adopted is not None:
+        return adopted.bridge.mtu
     least = _IPV6_MIN_MTU if network.is_ipv6_enabled else 0
     return max(min(_ETHERNET_MTU, host.uplink_mtu or _ETHERNET_MTU), least)
 

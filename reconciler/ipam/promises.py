@@ -17,6 +17,8 @@ from urllib.parse import quote, unquote
 from msgspec import Struct, field
 
 from reconciler.incremental import Table, Union, changed_keys
+from reconciler.ipam.adoption_record import read_adoption
+from reconciler.model.adoption import Found
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet
 from reconciler.model.identifiers import HOST, VNI_MAX, NsRef
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork, KvRecord, Unit
@@ -90,6 +92,7 @@ class SysctlPromise(Struct, frozen=True, kw_only=True):
 class Promises(Struct, frozen=True, kw_only=True):
     """All that was promised: networks by name, endpoints by (network, attachment), settings by (namespace, name).
 
+    adopted: how bridges of others were when they were taken over, by name.
     sandboxes: whose the namespaces are in which links of ours may be that nothing outside tells of (macvlan, ipvlan).
     answers: what plugins said of endpoints on their networks, by (network, attachment).
     """
@@ -99,6 +102,7 @@ class Promises(Struct, frozen=True, kw_only=True):
     sysctls: Mapping[tuple[NsRef, str], SysctlPromise] = field(default_factory=dict)
     sandboxes: Mapping[NsRef, str] = field(default_factory=dict)
     answers: Mapping[tuple[str, str], JoinAnswer] = field(default_factory=dict)
+    adopted: Mapping[str, Found] = field(default_factory=dict)
 
     def link_units(self) -> Mapping[str, Unit]:
         """Return whose each link is, by its name."""
@@ -122,6 +126,7 @@ def merged(kept: Promises, adopted: Promises) -> Promises:
         sysctls={**adopted.sysctls, **kept.sysctls},
         sandboxes={**adopted.sandboxes, **kept.sandboxes},
         answers=kept.answers,
+        adopted=kept.adopted,
     )
 
 
@@ -182,7 +187,7 @@ _HOST_SEGMENT = "host"
 """Stands for the host's namespace, whose reference is empty; all others hold a colon."""
 
 
-_Read = NetworkPromise | EndpointPromise | SysctlPromise | tuple[NsRef, str] | str | None
+_Read = NetworkPromise | EndpointPromise | SysctlPromise | Found | tuple[NsRef, str] | str | None
 """What a record says; a sandbox and whose it is; in words what is wrong with it; None for one of another kind."""
 
 
@@ -193,6 +198,8 @@ def _read(path: str, text: str) -> _Read:
                 return _network(checked_name(name), Fields.of(text, RECORD_MAX))
             case ["endpoint", network, attachment]:
                 return _endpoint(checked_name(network), checked_name(attachment), Fields.of(text, RECORD_MAX))
+            case ["adopted", ifname]:
+                return read_adoption(ifname, Fields.of(text, RECORD_MAX))
             case ["sandbox", attachment, ns]:
                 return _sandbox(checked_name(attachment), _ns(ns))
             case ["sysctl", ns, *parts]:
@@ -257,6 +264,7 @@ class PromiseReader:
         self._endpoints: Table[EndpointKey, EndpointPromise] = Table()
         self._sysctls: Table[tuple[NsRef, str], SysctlPromise] = Table()
         self._sandboxes: Union[tuple[str], NsRef, str] = Union()
+        self._adopted: Table[str, Found] = Table()
 
     def __call__(self, records: Mapping[str, str]) -> tuple[Promises, tuple[str, ...]]:
         changed, self._records = changed_keys(self._records, records), records
@@ -266,6 +274,7 @@ class PromiseReader:
         self._networks = _exchanged(self._networks, NetworkPromise, attrgetter("name"), gone, come)
         self._endpoints = _exchanged(self._endpoints, EndpointPromise, attrgetter("network", "attachment"), gone, come)
         self._sysctls = _exchanged(self._sysctls, SysctlPromise, attrgetter("ns", "name"), gone, come)
+        self._adopted = _exchanged(self._adopted, Found, attrgetter("ifname"), gone, come)
         sandboxes: dict[tuple[str], Mapping[NsRef, str]] = {
             (path,): dict((read,)) for path in paths if isinstance(read := holding.get(path), tuple)
         }
@@ -275,6 +284,7 @@ class PromiseReader:
             endpoints=self._endpoints,
             sysctls=self._sysctls,
             sandboxes=self._sandboxes.updated(sandboxes, left),
+            adopted=self._adopted,
         )
         return found, left_out(sorted(self._faults.items()))
 

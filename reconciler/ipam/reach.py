@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Final
 
+from reconciler.model.adoption import Adopt
 from reconciler.model.desired import DesiredNetwork, HostFacts
 from reconciler.model.objects import IPNetwork, Unit
 from reconciler.model.wanted import GatewayMode, NetworkWanted
@@ -46,16 +47,24 @@ def _single(address: str) -> Iterator[IPNetwork]:
 def hidden_by(network: NetworkWanted, pools: Iterable[IPNetwork], host: HostFacts) -> str:
     """Return what of the world the pools of a network would hide from the host; "" for nothing, and for who insists on it.
 
-    Only a bridge with an address brings a route to the host.
+    Only a bridge with an address brings a route to the host. What the host reaches by a bridge that the network takes over it goes
+    on reaching so.
     """
     if not network.traits.has_host_bridge or network.is_overlap_allowed:
         return ""
     for pool in pools:
-        if _has_address(network, pool.version):
+        if _has_address(network, pool.version) and not _is_adopted(network, pool, host):
             for part, what in hidden_parts(host):
                 if part.version == pool.version and part.overlaps(pool):
                     return f"subnet {pool} covers {what}"
     return ""
+
+
+def _is_adopted(network: NetworkWanted, pool: IPNetwork, host: HostFacts) -> bool:
+    if network.adopt is Adopt.NO:
+        return False
+    by_bridge = (to for to, ifname in host.routes if ifname == network.bridge_options.link_name)
+    return any(to.version == pool.version and to.prefixlen <= pool.prefixlen and pool[0] in to for to in by_bridge)
 
 
 def _has_address(network: NetworkWanted, version: int) -> bool:

@@ -54,7 +54,7 @@ _IFLA_BRPORT_FLUSH: Final = 24
 IFLA_INET_CONF: Final = 1
 IFLA_INET6_CONF: Final = 2
 IFLA_INET6_ADDR_GEN_MODE: Final = 8
-_IPV4_DEVCONF_PROMOTE_SECONDARIES: Final = 20
+IPV4_DEVCONF_PROMOTE_SECONDARIES: Final = 20
 NETNSA_NSID: Final = 1
 NETNSA_FD: Final = 3
 
@@ -70,6 +70,9 @@ _DOOMED_GROUP: Final = LINK_GROUP ^ 1
 
 PLUGIN_GROUP: Final = LINK_GROUP ^ 2
 """Ours as long as it is in a sandbox: made by a plugin, moved there by us."""
+
+ADOPTED_GROUP: Final = LINK_GROUP ^ 3
+"""Somebody else's that a network took over, and gives back: never deleted, so not among what `is_ours`."""
 
 _AF_INET, _AF_INET6 = FAMILIES[4], FAMILIES[6]
 IFINFO: Final = Struct("=BxHiII")
@@ -115,6 +118,10 @@ class Link(NamedTuple):
     @property
     def is_a_plugins(self) -> bool:
         return self.group == PLUGIN_GROUP
+
+    @property
+    def is_adopted(self) -> bool:
+        return self.group == ADOPTED_GROUP
 
 
 def dump_links() -> Request:
@@ -168,6 +175,7 @@ class Change(NamedTuple):
     promotes_secondaries: bool = False
     forgets_neighbours: bool = False
     alias: str | None = None
+    group: int | None = None
 
 
 def change_link(link: int | str, change: Change) -> Request:
@@ -187,6 +195,8 @@ def change_link(link: int | str, change: Change) -> Request:
         body += u32_attribute(IFLA_MASTER, change.master)
     if change.alias is not None:
         body += attribute(IFLA_IFALIAS, change.alias.encode())
+    if change.group is not None:
+        body += u32_attribute(IFLA_GROUP, change.group)
     if change.is_hairpin is not None:
         body += _PORT[change.is_hairpin, change.forgets_neighbours]
     return Request(RTM_NEWLINK, 0, body + _af_spec(change))
@@ -199,7 +209,7 @@ def _af_spec(change: Change) -> bytes:
     return nested(_IFLA_AF_SPEC, inet, inet6) if inet or inet6 else b""
 
 
-_PROMOTE: Final = nested(_AF_INET, nested(IFLA_INET_CONF, u32_attribute(_IPV4_DEVCONF_PROMOTE_SECONDARIES, 1)))
+_PROMOTE: Final = nested(_AF_INET, nested(IFLA_INET_CONF, u32_attribute(IPV4_DEVCONF_PROMOTE_SECONDARIES, 1)))
 _PORT: Final = {
     (is_hairpin, forgets): nested(
         _IFLA_LINKINFO,

@@ -39,6 +39,9 @@ _IFA_BROADCAST: Final = 4
 _IFA_FLAGS: Final = 8
 _IFA_PROTO: Final = 11
 _IFA_F_NODAD: Final = 0x02
+_UNSPECIFIED: Final = 0
+"""IFAPROT_UNSPEC: of an address that nobody marked."""
+
 _KERNEL_MADE: Final = (1, 2, 3)
 """IFAPROT_KERNEL_LO, _RA, _LL: loopback, router advertisement, link-local."""
 
@@ -74,9 +77,9 @@ def dump_addresses() -> Request:
     return Request(_RTM_GETADDR, NLM_F_DUMP, _IFADDR.pack(0, 0, 0, 0, 0))
 
 
-def new_address(ifindex: int, interface: IPInterface) -> Request:
+def new_address(ifindex: int, interface: IPInterface, protocol: int = PROTOCOL) -> Request:
     """Put our address on a link: IPv6 without duplicate detection, IPv4 with the subnet's broadcast address if it has one."""
-    body = _header(ifindex, interface) + attribute(_IFA_PROTO, bytes((PROTOCOL,)))
+    body = _header(ifindex, interface) + attribute(_IFA_PROTO, bytes((protocol,)))
     if interface.version == 6:
         body += u32_attribute(_IFA_FLAGS, _IFA_F_NODAD)
     elif interface.network.prefixlen < 31:
@@ -110,10 +113,10 @@ def decode_address(buffer: bytes, start: int, end: int) -> AddressEntry | None:
 
 
 def observe(ns: NsRef, view: NamespaceView) -> Iterator[Seen]:
-    """Yield the addresses on links of ours, whoever put them there but for the kernel."""
+    """Yield the addresses on links of ours and on bridges, which may be adopted, whoever put them there but for the kernel."""
     for entry in view.addresses:
         link = view.by_index.get(entry.ifindex)
-        if link is not None and link.is_ours and not entry.is_kernel_made:
+        if link is not None and (link.is_ours or link.kind == "bridge") and not entry.is_kernel_made:
             yield Seen(Address(ns=ns, ifname=link.ifname, interface=entry.interface()), is_ours=entry.is_ours)
 
 
@@ -121,7 +124,8 @@ def create(address: Address, namespaces: Namespaces) -> Script:
     """One that is there already, with the same prefix length, serves as well, whoever made it."""
     what = f"create {address.describe()}"
     link = yield from needed_link(address.ns, address.ifname, what)
-    reply = yield Ask(address.ns, new_address(link.ifindex, address.interface))
+    protocol = _UNSPECIFIED if address.is_as_found else PROTOCOL
+    reply = yield Ask(address.ns, new_address(link.ifindex, address.interface, protocol))
     if reply.errno != errno.EEXIST:
         check(reply, what)
     elif not _is_there(address, link.ifindex, namespaces):

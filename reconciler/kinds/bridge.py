@@ -1,4 +1,7 @@
-"""Bridges: those of networks, and dead ends, which are bridges without ports that macvlan networks without a parent sit on."""
+"""Bridges: those of networks, and dead ends, which are bridges without ports that macvlan networks without a parent sit on.
+
+Those of others that networks adopt are in `adopted`.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,8 @@ def observe_foreign(ns: NsRef, link: Link) -> Iterator[Seen]:
     """Yield any link that is not ours as a foreign bridge: so it gets in the way of one of ours; and what forwarding sets there."""
     yield Seen(_bridge(ns, link), is_ours=False)
     yield from link_sysctls(ns, link, FORWARDING_SYSCTLS)
+    if link.is_adopted:
+        yield from link_sysctls(ns, link)
 
 
 def _bridge(ns: NsRef, link: Link) -> Bridge:

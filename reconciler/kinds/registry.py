@@ -11,6 +11,7 @@ from reconciler.kernel.links import Link
 from reconciler.kernel.netns import Namespaces
 from reconciler.kinds import (
     address,
+    adopted,
     bridge,
     cluster_record,
     container_file,
@@ -41,7 +42,7 @@ from reconciler.model.objects import Seen
 from reconciler.model.plan import Action, Operation, Outcome
 
 _MODULES: Final = (
-    *(namespace, bridge, veth_pair, vxlan, vlan, sublinks, plugin_link, link_up, sysctl, address, route),
+    *(namespace, bridge, adopted, veth_pair, vxlan, vlan, sublinks, plugin_link, link_up, sysctl, address, route),
     *(neighbours, firewall, sandbox_file, container_file, name_tables, kv_record, cluster_record, plugins),
 )
 
@@ -100,10 +101,10 @@ def _apply_scripts(operations: Sequence[Operation], world: World) -> list[Outcom
 def _script(operation: Operation, namespaces: Namespaces) -> Script:
     found, scripts = operation.object, ROWS[type(operation.object)].made
     assert isinstance(scripts, Scripts)
-    if operation.action is Action.CREATE:
+    if operation.action in (Action.CREATE, Action.ADOPT):
         return scripts.create(found, namespaces)
     if operation.action is Action.UPDATE and scripts.update is not None:
         return scripts.update(operation.before, found, namespaces)
-    if operation.action is Action.DELETE and scripts.remove is not None:
+    if operation.action.is_removal and scripts.remove is not None:
         return scripts.remove(found, namespaces)
     raise AssertionError(f"no way to {operation.describe()}")

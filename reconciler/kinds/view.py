@@ -47,6 +47,11 @@ class NamespaceView(Struct, frozen=True, kw_only=True, dict=True):
         return tuple(link for link in self.links if not link.is_ours)
 
     @cached_property
+    def bridges_of_others(self) -> tuple[Link, ...]:
+        """The bridges that a network may adopt, or has adopted."""
+        return tuple(link for link in self.foreign if link.kind == "bridge")
+
+    @cached_property
     def far_ends(self) -> Mapping[tuple[int, int], int]:
         """Return the near ends of our pairs to other namespaces, by this one's number for theirs, and the far end's index."""
         pairs = (link for link in self.links if link.kind == "veth" and link.is_ours)

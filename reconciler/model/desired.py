@@ -8,7 +8,8 @@ from typing import ClassVar
 from msgspec import Struct
 
 from reconciler.errors import ReconcilerError
-from reconciler.model.identifiers import HOST, VXLAN_PORT, NsRef
+from reconciler.model.adoption import Adopted, BridgeFact
+from reconciler.model.identifiers import HOST, VXLAN_PORT, NsRef, bridge_mac
 from reconciler.model.objects import IPAddress, IPNetwork, PluginEndpoint, Unit
 from reconciler.model.plugins import JoinAnswer, Node
 from reconciler.model.values import Value
@@ -51,6 +52,7 @@ class HostFacts(Value, frozen=True, kw_only=True):
     ipv6_off: "all" or "lo" where the host's disable_ipv6 is set for these, else "".
     sandbox_sysctls: path and value of what namespaces made by us have unless an attachment asks otherwise.
     uplinks: links of others by which the host may learn its way out from router advertisements.
+    bridges: those of others that networks adopted or may adopt, sorted.
     """
 
     uncompared: ClassVar[frozenset[str]] = frozenset({"now"})
@@ -74,6 +76,7 @@ class HostFacts(Value, frozen=True, kw_only=True):
     ipv6_off: str = ""
     sandbox_sysctls: tuple[tuple[str, str], ...] = ()
     uplinks: tuple[str, ...] = ()
+    bridges: tuple[BridgeFact, ...] = ()
 
 
 class Tunnels(Struct, frozen=True, kw_only=True):
@@ -127,7 +130,7 @@ class DesiredNetwork(Struct, frozen=True, kw_only=True):
     """A network with its pools chosen. subnets: IPv4 first. link_name: the device that is ours on the host, "" for none.
 
     created: RFC 3339 with nanoseconds. mtu: bytes, of the bridge and its endpoints. ns: where the bridge is; an overlay network
-    has a namespace of its own. remote_endpoints: of a global network, sorted by id.
+    has a namespace of its own. remote_endpoints: of a global network, sorted by id. adopted: its bridge, where others made it.
     """
 
     wanted: NetworkWanted
@@ -139,19 +142,34 @@ class DesiredNetwork(Struct, frozen=True, kw_only=True):
     scope: str = "local"
     ns: NsRef = HOST
     remote_endpoints: tuple[RemoteEndpoint, ...] = ()
+    adopted: Adopted | None = None
 
     @property
     def name(self) -> str:
         return self.wanted.name
 
     @property
+    def bridge_mac(self) -> str:
+        """The MAC address of its bridge on the host."""
+        return bridge_mac(self.id) if self.adopted is None else self.adopted.bridge.mac
+
+    @property
     def unit(self) -> Unit:
         return Unit(network=self.name)
 
     def holds_gateway(self, subnet: DesiredSubnet) -> bool:
-        """Return whether the bridge itself has the gateway address, and by that the host a route to the subnet."""
+        """Return whether the bridge itself has the gateway address, and by that the host a route to the subnet.
+
+        On a bridge to which others gave an address of the subnet, another gateway is somebody else: a router beside the host.
+        """
         is_inhibited = self.wanted.bridge_options.is_ipv4_inhibited and subnet.subnet.version == 4
-        return subnet.gateway is not None and not is_inhibited
+        theirs = self.addresses_of_others(subnet.subnet)
+        return subnet.gateway is not None and not is_inhibited and (not theirs or subnet.gateway in theirs)
+
+    def addresses_of_others(self, subnet: IPNetwork) -> tuple[IPAddress, ...]:
+        """Return the addresses of a subnet that others gave its bridge."""
+        given = () if self.adopted is None else self.adopted.bridge.addresses
+        return tuple(interface.ip for interface in given if interface.ip in subnet)
 
     @property
     def is_bridged(self) -> bool:

@@ -13,6 +13,7 @@ from reconciler.model.ip import IPAddress as IPAddress
 from reconciler.model.ip import IPInterface as IPInterface
 from reconciler.model.ip import IPNetwork as IPNetwork
 from reconciler.model.kinds.address import Address as Address
+from reconciler.model.kinds.adopted import AdoptedBridge as AdoptedBridge
 from reconciler.model.kinds.base import Key as Key
 from reconciler.model.kinds.base import Plain as Plain
 from reconciler.model.kinds.bridge import Bridge as Bridge
@@ -54,6 +55,7 @@ from reconciler.model.units import nodes_unit as nodes_unit
 Object = (
     Namespace
     | Bridge
+    | AdoptedBridge
     | VethPair
     | Vxlan
     | DeadEnd

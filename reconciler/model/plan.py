@@ -17,13 +17,21 @@ __all__ = ["Action", "Disruption", "Operation", "Outcome", "Plan"]
 
 
 class Action(StrEnum):
+    """What is done to an object. What others made is adopted instead of created, and released instead of deleted."""
+
     CREATE = "create"
+    ADOPT = "adopt"
     UPDATE = "update"
     DELETE = "delete"
+    RELEASE = "release"
+
+    @property
+    def is_removal(self) -> bool:
+        return self in (Action.DELETE, Action.RELEASE)
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    """One change of one object. `before` is None when it is created, `after` when it is deleted; keys are equal otherwise.
+    """One change of one object. `before` is None when it is created, `after` when it goes; keys are equal otherwise.
 
     affects: names of the attachments whose traffic the disruption hits, sorted.
     """

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from msgspec import Struct, field
 
+from reconciler.model.adoption import Adopt
 from reconciler.model.drivers import DriverTraits, traits_of
 from reconciler.model.holds import Holds, OnDrift
 from reconciler.model.identifiers import NsRef, vlan_of
@@ -157,7 +158,7 @@ class NetworkWanted(Struct, frozen=True, kw_only=True):
     """One network. options: as typed, for inspect. bridge, overlay, macvlan, ipvlan: parsed, present when driver is that.
 
     ipam_options None: never set, which inspect shows as null. is_protected: it stays when it is no longer declared.
-    is_overlap_allowed: its subnets may cover what the host reaches elsewhere.
+    is_overlap_allowed: its subnets may cover what the host reaches elsewhere. adopt: it may take over a bridge of others.
     declaration: of a global network, what the cluster is told that it is, as text; "" while that is not known.
     is_shared: it is one of the cluster's. is_listed: the cluster has it, and this host neither declares nor joins it.
     """
@@ -179,6 +180,7 @@ class NetworkWanted(Struct, frozen=True, kw_only=True):
     is_external: bool = False
     is_protected: bool = False
     is_overlap_allowed: bool = False
+    adopt: Adopt = Adopt.NO
     on_drift: OnDrift = OnDrift.CORRECT
     labels: Pairs = ()
     declaration: str = ""
@@ -309,3 +311,9 @@ def named_parents(wanted: WantedState) -> frozenset[str]:
     """Name the links that networks sit on, and those below that VLANs are on."""
     named = {network.sublink.parent for network in wanted.networks if network.sublink is not None} - {""}
     return frozenset(named | {vlan[0] for name in named if (vlan := vlan_of(name)) is not None})
+
+
+def adopting_bridges(wanted: WantedState) -> frozenset[str]:
+    """Name the bridges that networks take over where others have made them."""
+    adopting = (network for network in wanted.networks if network.adopt is not Adopt.NO)
+    return frozenset(network.bridge.link_name for network in adopting if network.bridge and network.bridge.link_name)

@@ -11,7 +11,8 @@ from reconciler.kinds.sysctl import host_sysctls
 from reconciler.kinds.view import NamespaceView
 from reconciler.model.identifiers import HOST
 from reconciler.model.observed import Keyed, keyed
-from reconciler.model.wanted import WantedState, named_parents
+from reconciler.model.wanted import WantedState, adopting_bridges, named_parents
+from reconciler.observe.adoption import bridges_of_others
 from reconciler.observe.host_facts import host_facts
 from reconciler.observe.memory import Memory, Part
 from reconciler.observe.overlay import look_into_overlays, overlay_parts
@@ -47,7 +48,8 @@ def observe_host(
     parts[3, "host"] = memory.host_objects(host, kept.peers[HOST])
     parts[4, "settings"] = keyed(host_sysctls(namespaces))
     parts[5, "files"] = memory.files.look(wanted.attachments, settings)
-    facts = Facts(host=host_facts(settings, host, now, named_parents(wanted)), sandboxes=kept.facts)
+    bridges = bridges_of_others(host, adopting_bridges(wanted))
+    facts = Facts(host=host_facts(settings, host, now, named_parents(wanted), bridges), sandboxes=kept.facts)
     return facts, parts
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.kernel.sysctl import read_sysctl
 from reconciler.kv.address import store_addresses
+from reconciler.model.adoption import BridgeFact
 from reconciler.model.desired import HostFacts, ParentFact
 from reconciler.model.objects import IPAddress, IPNetwork
 from reconciler.observe.sysctls import sandbox_defaults
@@ -34,10 +35,16 @@ _IPV6_OFF = "net/ipv6/conf/{}/disable_ipv6"
 _FILE_MAX = 1 << 20
 
 
-def host_facts(settings: Settings, host: NamespaceView, now: str, parents: frozenset[str] | None = None) -> HostFacts:
+def host_facts(
+    settings: Settings,
+    host: NamespaceView,
+    now: str,
+    parents: frozenset[str] | None = None,
+    bridges: tuple[BridgeFact, ...] = (),
+) -> HostFacts:
     """Return the facts. host: its own namespace; now: RFC 3339 with nanoseconds; parents: names of links to tell of, if there.
 
-    None: it was not looked for any.
+    None: it was not looked for any. bridges: those of others that networks adopt.
     """
     foreign = {link.ifindex: link.ifname for link in host.foreign}
     uplink = uplink_index(host.routes)
@@ -63,6 +70,7 @@ def host_facts(settings: Settings, host: NamespaceView, now: str, parents: froze
         ipv6_off=next((which for which, is_off in ipv6_off.items() if is_off == "1"), ""),
         sandbox_sysctls=sandbox_defaults(),
         uplinks=tuple(_uplinks(host)),
+        bridges=bridges,
     )
 
 

@@ -11,7 +11,7 @@ from reconciler.observe.memory import Memory
 
 
 class HostMarks(Struct, frozen=True, kw_only=True):
-    """marks: of our bridges, those of before there were marks left out. has_members: some sandbox is joined to one."""
+    """marks: of our bridges and adopted ones that have one. has_members: some sandbox is joined to one."""
 
     marks: tuple[Mark, ...] = ()
     has_members: bool = False
@@ -19,7 +19,7 @@ class HostMarks(Struct, frozen=True, kw_only=True):
 
 def host_marks(namespaces: Namespaces, memory: Memory) -> HostMarks:
     """Look at the links of the host. What was looked at stays in `memory` for the pass."""
-    links = [link for link in host_view(namespaces, memory).links if link.is_ours]
+    links = [link for link in host_view(namespaces, memory).links if link.is_ours or link.is_adopted]
     marks = (read_mark(link.alias) for link in links if link.kind == "bridge")
     return HostMarks(
         marks=tuple(mark for mark in marks if mark is not None),

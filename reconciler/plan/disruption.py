@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from reconciler.model.objects import Object
 from reconciler.model.plan import Action, Disruption
+
+_MARKS: Final = frozenset({"mark", "is_adopted"})
+"""What taking over changes of every object: whose it is."""
 
 
 def changed_fields(before: Object, after: Object) -> frozenset[str]:
@@ -20,8 +25,10 @@ def disruption_of(action: Action, before: Object | None, after: Object | None) -
     if action is Action.CREATE:
         return Disruption.NONE
     assert before is not None
-    if action is Action.DELETE:
+    if action.is_removal:
         return before.disruption_of_delete()
     assert after is not None
-    felt = after.traits.felt
-    return felt.update if felt.flap.isdisjoint(changed_fields(before, after)) else Disruption.FLAP
+    changed, felt = changed_fields(before, after), after.traits.felt
+    if action is Action.ADOPT and changed <= _MARKS:
+        return Disruption.NONE
+    return felt.update if felt.flap.isdisjoint(changed) else Disruption.FLAP

@@ -167,14 +167,15 @@ def _changes(wanted: _Free, seen: Mapping[Key, Seen], keys: Iterable[Key], pruni
         unit = _unit_of_removal(found, after.get(key), pruning)
         if unit is not None:
             gone.add(found.object)
-            removals.append(Operation(action=Action.DELETE, before=found.object, after=None, unit=unit))
+            action = Action.RELEASE if found.object.traits.is_lent else Action.DELETE
+            removals.append(Operation(action=action, before=found.object, after=None, unit=unit))
     yield from (operation for operation in removals if not gone.takes_along(operation.object))
     again = dict(wanted.on(gone))
     for key, mine in {**after, **again}.items():
         if key in again or key not in seen:
             yield Operation(action=Action.CREATE, before=None, after=mine, unit=mine.unit)
         elif key in differing:
-            yield _change(differing[key].object, mine)
+            yield _change(differing[key], mine)
 
 
 def _unit_of_removal(found: Seen, after: Object | None, pruning: _Pruning) -> Unit | None:
@@ -186,10 +187,12 @@ def _unit_of_removal(found: Seen, after: Object | None, pruning: _Pruning) -> Un
     return pruning.owners.unit_of(found.object) or found.object.owner_unknown()
 
 
-def _change(before: Object, after: Object) -> Operation:
-    if must_be_made_anew(before, after):
+def _change(seen: Seen, after: Object) -> Operation:
+    if must_be_made_anew(seen.object, after):
         return Operation(action=Action.CREATE, before=None, after=after, unit=after.unit)
-    return Operation(action=Action.UPDATE, before=before, after=after, unit=after.unit)
+    is_taken = after.traits.is_lent and not seen.is_ours
+    action = Action.ADOPT if is_taken else Action.UPDATE
+    return Operation(action=action, before=seen.object, after=after, unit=after.unit)
 
 
 class _Gone:

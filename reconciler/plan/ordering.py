@@ -10,9 +10,9 @@ inside out. Plugins are spoken to when all that is done: one that hangs delays n
 from __future__ import annotations
 
 from reconciler.model.kinds.base import Step
-from reconciler.model.plan import Action, Operation
+from reconciler.model.plan import Operation
 
 
 def step(operation: Operation) -> Step:
     """Return when an operation is carried out."""
-    return operation.object.step(is_delete=operation.action is Action.DELETE)
+    return operation.object.step(is_delete=operation.action.is_removal)

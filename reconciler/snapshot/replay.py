@@ -12,7 +12,7 @@ from reconciler.ipam.leases import ipam_plugins
 from reconciler.model.identifiers import HOST, UNKNOWN_NS, NsRef
 from reconciler.model.objects import IPAddress, Key, Namespace, Seen, VethPair
 from reconciler.model.observed import HostPorts, SandboxFact, keyed
-from reconciler.model.wanted import NetworkMode, SandboxKind, WantedState, named_parents
+from reconciler.model.wanted import NetworkMode, SandboxKind, WantedState, adopting_bridges, named_parents
 from reconciler.ports.remarks import bindable_addresses
 from reconciler.snapshot.values import Snapshot
 
@@ -30,13 +30,17 @@ def facts_for(snapshot: Snapshot, wanted: WantedState) -> Facts:
     sandboxes |= {ns: fact for ns, fact in facts.sandboxes.items() if ns in kept}
     come = keyed(seen for ns in asked if ns in snapshot.others for seen in snapshot.others[ns].seen)
     gone = facts.sandboxes.keys() - sandboxes.keys()
-    parents = named_parents(wanted)
+    parents, adopting = named_parents(wanted), adopting_bridges(wanted)
     connecting = {
         driver for (_, driver), scope in facts.records.plugins.scopes.items() if scope.connectivity == "global"
     }
     return replace(
         facts,
-        host=replace(facts.host, parents=tuple(one for one in facts.host.parents or () if one.ifname in parents)),
+        host=replace(
+            facts.host,
+            parents=tuple(one for one in facts.host.parents or () if one.ifname in parents),
+            bridges=tuple(one for one in facts.host.bridges if one.ifname in adopting),
+        ),
         seen={**_without(facts, gone), **come} if gone or come else facts.seen,
         sandboxes=sandboxes,
         ports=snapshot.ports if any(attachment.ports for attachment in wanted.attachments) else HostPorts(),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from typing import Annotated, Final
 
+from msgspec.structs import replace
 from pydantic import Field, PlainValidator, WithJsonSchema
 
+from reconciler.model.adoption import Adopt
 from reconciler.model.drivers import DRIVER_TRAITS, traits_of
 from reconciler.model.holds import OnDrift
 from reconciler.model.identifiers import BUILTIN_NETWORKS
@@ -17,6 +19,7 @@ from reconciler.model.plugins import OWN_IPAM
 from reconciler.model.subnets import is_reserved, reserved_as, usable_in_range
 from reconciler.model.wanted import (
     BridgeOptions,
+    GatewayMode,
     IpvlanOptions,
     MacvlanOptions,
     NetworkWanted,
@@ -99,6 +102,21 @@ DriftAnswer = Annotated[
 ]
 
 
+def _parse_adopt(value: Tree) -> Adopt:
+    if isinstance(value, bool):
+        return Adopt.UNMANAGED if value else Adopt.NO
+    if value == Adopt.EVEN_MANAGED.value:
+        return Adopt.EVEN_MANAGED
+    raise ValueError(f"expected true, false or managed, got {kind_of(value)}")
+
+
+AdoptAnswer = Annotated[
+    Adopt,
+    PlainValidator(_parse_adopt),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": [str(Adopt.EVEN_MANAGED)]}]}),
+]
+
+
 class NetworkSpec(SpecModel):
     name: ServedName | None = Field(default=None, description="real name, where it shall differ from the key")
     driver: Name = Field(default="bridge", description="bridge, overlay, macvlan, ipvlan or a plugin's name")
@@ -115,6 +133,10 @@ class NetworkSpec(SpecModel):
     protect: bool = Field(default=False, description="the network stays when it is no longer declared")
     allow_overlap: bool = Field(
         default=False, description="its subnets may cover routes and addresses that the host reaches elsewhere"
+    )
+    adopt: AdoptAnswer = Field(
+        default=Adopt.NO,
+        description="true: take over a bridge of others that has its name, and give it back; managed: any",
     )
     onDrift: DriftAnswer = Field(  # noqa: N815  # the key as users write it
         default=OnDrift.CORRECT, description="what to do about changes that others make: correct, warn or ignore"
@@ -168,7 +190,7 @@ def network_wanted(key: str, spec: NetworkSpec) -> tuple[NetworkWanted | None, l
     name = spec.real_name(key)
     if spec.driver == "bridge" and not spec.is_external:
         parsed = bridge_options(dict(spec.driver_opts), is_default=name == _BRIDGE, is_internal=spec.internal)
-        bridge = parsed.options
+        bridge = parsed.options if spec.adopt is Adopt.NO else _open_to_others(parsed.options, spec.driver_opts)
         faults += [(("driver_opts", option), message) for option, message in parsed.faults]
         faults += _disagreements(spec, parsed.enable_ipv4, parsed.enable_ipv6)
         faults += _bridge_faults(spec, bridge, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
@@ -177,6 +199,7 @@ def network_wanted(key: str, spec: NetworkSpec) -> tuple[NetworkWanted | None, l
         overlay = declared.options
         faults += [(("driver_opts", option), message) for option, message in declared.faults]
         faults += _overlay_faults(spec, is_ipv4=is_ipv4, is_ipv6=is_ipv6)
+    faults += _adopt_faults(spec, bridge)
     macvlan, ipvlan, sublink_faults = _sublink(spec)
     faults += sublink_faults
     if faults:
@@ -200,6 +223,7 @@ def network_wanted(key: str, spec: NetworkSpec) -> tuple[NetworkWanted | None, l
             is_external=spec.is_external,
             is_protected=spec.protect,
             is_overlap_allowed=spec.allow_overlap,
+            adopt=spec.adopt,
             on_drift=spec.onDrift,
             labels=spec.labels,
         ),
@@ -275,6 +299,30 @@ def _bridge_faults(spec: NetworkSpec, bridge: BridgeOptions, *, is_ipv4: bool, i
                 (f"bridge driver doesn't support multiple subnets: {subnet} beside {seen[subnet.version]}"),
             )
         seen.setdefault(subnet.version, subnet)
+
+
+def _open_to_others(options: BridgeOptions, given: Mapping[str, str]) -> BridgeOptions:
+    """Have what others have on a bridge reached as before it was adopted, where the specs do not say otherwise."""
+    open_, option = GatewayMode.NAT_UNPROTECTED, f"{PREFIX}bridge.gateway_mode_ipv"
+    return replace(
+        options,
+        gateway_mode_ipv4=options.gateway_mode_ipv4 if f"{option}4" in given else open_,
+        gateway_mode_ipv6=options.gateway_mode_ipv6 if f"{option}6" in given else open_,
+    )
+
+
+def _adopt_faults(spec: NetworkSpec, bridge: BridgeOptions | None) -> Iterator[Fault]:
+    if spec.adopt is Adopt.NO or spec.is_external:
+        return
+    if bridge is None:
+        yield ("adopt",), f"only networks of driver bridge take over a bridge, not those of {spec.driver}"
+    elif bridge.link_name is None:
+        yield (
+            ("adopt",),
+            "which bridge to take over is not said: name it by driver option com.docker.network.bridge.name",
+        )
+    elif spec.internal:
+        yield ("adopt",), "an internal network would cut off what others have on the bridge: use a bridge of its own"
 
 
 def _overlay_faults(spec: NetworkSpec, *, is_ipv4: bool, is_ipv6: bool) -> Iterator[Fault]:

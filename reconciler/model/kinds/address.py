@@ -21,8 +21,12 @@ from reconciler.model.kinds.base import (
 
 
 class Address(OnLink, frozen=True, kw_only=True):
-    """An address with its prefix length on a link; IPv6 without duplicate address detection. Broadcast is derived."""
+    """An address with its prefix length on a link; IPv6 without duplicate address detection. Broadcast is derived.
 
+    is_as_found: it was there when its bridge was adopted: put back without our mark, so that it stays when that is given back.
+    """
+
+    uncompared: ClassVar[frozenset[str]] = frozenset({"unit", "is_as_found"})
     kind: ClassVar[str] = "Address"
     traits: ClassVar[Traits] = Traits(
         rank=inside_out(60),
@@ -35,6 +39,7 @@ class Address(OnLink, frozen=True, kw_only=True):
     ns: NsRef
     ifname: str
     interface: IPInterface
+    is_as_found: bool = False
 
     @property
     def key(self) -> Key:

@@ -125,7 +125,8 @@ class Traits(Struct, frozen=True, kw_only=True):
     memory: what `observe.memory` has of it besides namespaces. link_kind: what the kernel calls links of this kind, "" for what is
     no link that the kernel makes for us. is_removable: False for what only goes with something else. is_awaited: others await
     what it answers, so that it is brought about while its unit waits. is_news: passes on what was promised, or what hosts tell
-    each other, so that it is no drift. is_braked: putting it back again and again is a fight with another writer.
+    each other, so that it is no drift. is_braked: putting it back again and again is a fight with another writer. is_lent: others
+    made it and get it back: it is adopted and released where all else is created and deleted.
     """
 
     rank: Rank
@@ -139,6 +140,7 @@ class Traits(Struct, frozen=True, kw_only=True):
     is_awaited: bool = False
     is_news: bool = False
     is_braked: bool = True
+    is_lent: bool = False
 
 
 def made_link(

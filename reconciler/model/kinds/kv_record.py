@@ -27,7 +27,7 @@ def record_unit(path: str) -> Unit:
     """Return the unit that a promise belongs to, the host's when the path names none.
 
     Paths: `network/<name>`, `endpoint/<network>/<attachment>`, `ports/<attachment>`,
-    `sandbox/<attachment>/<namespace>`.
+    `sandbox/<attachment>/<namespace>`. Of adopted bridges (`adopted/<link>`) the record itself names the network.
     """
     match path.split("/"):
         case ["network", network]:

@@ -175,8 +175,16 @@ def test_json_tells_one_change_in_full() -> None:
             "drift": False,
         }
     ]
-    assert found["summary"] == {"create": 0, "change": 1, "delete": 0, "replace": 0, "drift": 0}
-    assert (found["format_version"], found["complete"], found["against"]) == ("1.2", True, "live")
+    assert found["summary"] == {
+        "create": 0,
+        "change": 1,
+        "delete": 0,
+        "adopt": 0,
+        "release": 0,
+        "replace": 0,
+        "drift": 0,
+    }
+    assert (found["format_version"], found["complete"], found["against"]) == ("1.3", True, "live")
 
 
 def test_json_brings_deletion_and_creation_of_one_object_together() -> None:
@@ -187,7 +195,15 @@ def test_json_brings_deletion_and_creation_of_one_object_together() -> None:
     (change,) = changes
     assert change["actions"] == ["delete", "create"]
     assert (change["before"]["mtu"], change["after"]["mtu"], change["disruption"]) == (1500, 1400, "recreate")
-    assert found["summary"] == {"create": 1, "change": 0, "delete": 1, "replace": 1, "drift": 0}
+    assert found["summary"] == {
+        "create": 1,
+        "change": 0,
+        "delete": 1,
+        "adopt": 0,
+        "release": 0,
+        "replace": 1,
+        "drift": 0,
+    }
 
 
 def test_json_is_sorted_by_address_whatever_the_order_of_the_plan() -> None:

@@ -1,0 +1,198 @@
+"""Bridges of others that networks take over in place, and give back as they were found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.errors import ExitCode
+from reconciler.model.identifiers import LINK_GROUP
+from tests.command_line import Reconcile
+from tests.kernel.test_pass_killed import Way, every_death
+from tests.machine import Machine
+from tests.pipeline.forked import ForkedReconcile
+from tests.pipeline.host_view import records
+
+pytestmark = pytest.mark.kernel
+
+SPECS = """
+networks:
+  lan:
+    adopt: true
+    driver_opts: {com.docker.network.bridge.name: lan0}
+attachments:
+  web: {networks: {lan: {}}}
+"""
+
+
+SETTINGS = (
+    *(("ipv4", key) for key in ("promote_secondaries", "route_localnet")),
+    *(("ipv6", key) for key in ("disable_ipv6", "accept_ra", "autoconf", "accept_dad")),
+)
+
+
+@pytest.fixture
+def lan(machine: Machine, host_ns: str) -> str:
+    """Have a bridge of others on the host, with an address and a machine behind a port."""
+    machine.add_namespace("vm")
+    machine.ip_batch(
+        host_ns,
+        "link add lan0 mtu 1450 type bridge ageing_time 10000",
+        "link set lan0 alias uplink-of-vms",
+        "address add 10.9.0.5/24 dev lan0",
+        "link add port0 mtu 1450 type veth peer name eth0 netns vm",
+        "link set port0 master lan0 up",
+        "link set lan0 up",
+    )
+    machine.ip_batch("vm", "address add 10.9.0.77/24 dev eth0", "link set eth0 up")
+    assert machine.ping("vm", "10.9.0.5")
+    return host_ns
+
+
+def bridge(machine: Machine, host: str, name: str = "lan0") -> dict[str, Any]:
+    """Tell of a bridge what somebody could have changed of it."""
+    (addresses,), ports = machine.ip_jsons(host, f"address show {name}", f"link show master {name}")
+    link = addresses
+    options = link["linkinfo"]["info_data"]
+    chosen = {key: options[key] for key in ("ageing_time", "stp_state", "vlan_filtering", "mcast_snooping")}
+    told = {
+        key: link.get(key) for key in ("ifindex", "address", "mtu", "flags", "group", "ifalias", "inet6_addr_gen_mode")
+    }
+    held = [(a["local"], a["prefixlen"], a.get("protocol")) for a in addresses["addr_info"]]
+    conf = {f"{family}/{key}": (Path(f"/proc/sys/net/{family}/conf/{name}/{key}")) for family, key in SETTINGS}
+    with machine.inside(host):
+        settings = {key: path.read_text().strip() for key, path in conf.items()}
+    return {**told, **chosen, **settings, "addresses": held, "ports": [port["ifname"] for port in ports]}
+
+
+@contextmanager
+def no_packet_lost(machine: Machine, source: str, target: str) -> Iterator[None]:
+    """Have a machine send all along: every echo request is answered, in time."""
+    command = ["ip", "netns", "exec", source, "ping", "-i", "0.05", "-W", "1", target]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as pings:
+        yield
+        pings.send_signal(2)
+        told = pings.communicate()[0]
+    assert " 0% packet loss" in told, told
+
+
+def planned(reconcile: Reconcile) -> list[tuple[str, str, str]]:
+    document = json.loads(reconcile("--dry-run", "--output", "json").stdout)
+    changes = document["resource_changes"]
+    return [(c["actions"][0], c["address"], c["disruption"]) for c in changes if c["kind"] == "AdoptedBridge"]
+
+
+def test_a_bridge_of_others_is_taken_over_without_a_flap_and_given_back_as_it_was_found(
+    reconcile: Reconcile, machine: Machine, lan: str
+) -> None:
+    before = bridge(machine, lan)
+    reconcile.write(all=SPECS)
+
+    text = reconcile("--dry-run", "--objects").stdout
+    assert "adopt bridge lan0 of others (mtu 1450)" in text
+    assert "lan0 is adopted for network lan, with 10.9.0.5/24, port0 on it" in text
+    assert "1 to adopt" in text
+    assert planned(reconcile) == [("adopt", "AdoptedBridge/host/lan0", "none")]
+    with no_packet_lost(machine, "vm", "10.9.0.5"):
+        assert "adopted" in reconcile.ok().text
+        assert reconcile.ok().stdout == "" or "nothing to do" in reconcile.ok().text
+        assert planned(reconcile) == []
+
+        adopted = bridge(machine, lan)
+        for unchanged in ("ifindex", "address", "mtu", "flags", "addresses", "ageing_time"):
+            assert adopted[unchanged] == before[unchanged]
+        assert machine.ping("web", "10.9.0.77")
+        assert machine.ping("vm", "10.9.0.5")
+
+        reconcile.ok("down")
+    assert bridge(machine, lan) == before
+    assert reconcile.ok("network", "ls", "-q").exit_code == 0
+
+
+def test_killed_anywhere_the_next_pass_adopts_it_or_gives_it_back(
+    forked: ForkedReconcile, machine: Machine, lan: str
+) -> None:
+    forked.write(specs=SPECS.replace("driver_opts: {", 'driver_opts: {com.docker.network.driver.mtu: "1400", '))
+    before = bridge(machine, lan)
+    forked.ok()
+    whole = bridge(machine, lan)
+    assert (whole["mtu"], before["mtu"]) == (1400, 1450)
+
+    def adopted(where: str) -> None:
+        forked.ok()
+        assert bridge(machine, lan) == whole, where
+
+    def released(where: str) -> None:
+        forked.ok("down")
+        assert bridge(machine, lan) == before, where
+        assert records(machine) == {}, where
+
+    count = every_death(
+        Way(run=lambda number: forked(die_before=number), judge=adopted, share=(0, 2)),
+        Way(run=lambda number: forked("down", die_before=number), judge=released, share=(1, 2)),
+        closely=("netlink",),
+    )
+    assert count > 10
+
+
+def test_what_is_in_the_way_is_told_and_what_is_not_there_is_made_and_deleted_as_ever(
+    reconcile: Reconcile, machine: Machine, host_ns: str
+) -> None:
+    reconcile.write(all=SPECS)
+    machine.run("", "ip", "-n", host_ns, "link", "add", "lan0", "type", "veth", "peer", "name", "far0")
+    refused = reconcile()
+    assert refused.exit_code == ExitCode.FAILED, refused.text
+    assert "lan0 (mtu 1500) is in the way and not ours" in refused.text
+
+    machine.run("", "ip", "-n", host_ns, "link", "delete", "lan0")
+    assert planned(reconcile) == []
+    reconcile.ok()
+    assert bridge(machine, host_ns)["group"] == str(LINK_GROUP)
+    reconcile.ok("down")
+    assert machine.links(host_ns) == ["lo"]
+
+
+def test_who_no_longer_adopts_gives_it_back_with_all_that_is_ours_on_it(
+    reconcile: Reconcile, machine: Machine, lan: str
+) -> None:
+    """By `adopt: false` under the same name, by another name, and by taking the network out of the specs."""
+    before = bridge(machine, lan)
+    for after, exit_code in (
+        (SPECS.replace("adopt: true", "adopt: false"), ExitCode.FAILED),
+        (SPECS.replace("lan0", "lan1"), ExitCode.OK),
+        ("networks: {other: {}}\n", ExitCode.OK),
+    ):
+        reconcile.write(all=SPECS)
+        reconcile.ok()
+        reconcile.write(all=after)
+
+        assert planned(reconcile)[0][:2] == ("release", "AdoptedBridge/host/lan0")
+        done = reconcile("--allow-prune")
+
+        assert done.exit_code == exit_code, done.text
+        assert "released" in done.text
+        assert bridge(machine, lan) == before, after
+        assert machine.ping("vm", "10.9.0.5")
+
+
+def test_a_lost_record_leaves_it_as_it_is_and_a_lost_state_folder_deletes_nothing(
+    reconcile: Reconcile, machine: Machine, lan: str
+) -> None:
+    reconcile.write(all=SPECS)
+    reconcile.ok()
+    adopted = bridge(machine, lan)
+    shutil.rmtree(machine.state_dir)
+
+    reconcile.ok()
+    assert bridge(machine, lan)["ports"] == adopted["ports"]
+    reconcile.ok("down")
+
+    left = bridge(machine, lan)
+    assert (left["ports"], left["addresses"], left["group"]) == (["port0"], adopted["addresses"], "default")
