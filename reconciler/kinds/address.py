@@ -27,7 +27,7 @@ from reconciler.kinds.links import found_link, needed_link
 from reconciler.kinds.row import SeenInView, Where, scripted
 from reconciler.kinds.scripts import Ask, Script, check, check_gone
 from reconciler.kinds.view import NamespaceView
-from reconciler.model.identifiers import PROTOCOL, NsRef
+from reconciler.model.identifiers import HOST, PROTOCOL, NsRef
 from reconciler.model.objects import Address, IPInterface, Seen
 
 RTM_NEWADDR: Final = 20
@@ -113,10 +113,11 @@ def decode_address(buffer: bytes, start: int, end: int) -> AddressEntry | None:
 
 
 def observe(ns: NsRef, view: NamespaceView) -> Iterator[Seen]:
-    """Yield the addresses on links of ours and on bridges, which may be adopted, whoever put them there but for the kernel."""
+    """Yield the addresses on links of ours and on bridges that may be adopted, whoever put them there but for the kernel."""
+    others = {link.ifindex for link in view.bridges_of_others} if ns == HOST else ()
     for entry in view.addresses:
         link = view.by_index.get(entry.ifindex)
-        if link is not None and (link.is_ours or link.kind == "bridge") and not entry.is_kernel_made:
+        if link is not None and (link.is_ours or link.ifindex in others) and not entry.is_kernel_made:
             yield Seen(Address(ns=ns, ifname=link.ifname, interface=entry.interface()), is_ours=entry.is_ours)
 
 
