@@ -49,6 +49,7 @@ _NAMED: Final = re.compile(
     ( \[removed] | "(?:[^"\\]|\\.)*" | '(?:[^']|'')*' | [^\s,;\]}}\#"']+ )
     """
 )
+_ANY_WORD: Final = re.compile(rf"(?i){_WORDS}|basic|negotiate")
 _BLOCK: Final = re.compile(rf"(?i)^(\s*(?:- )?)[\"']?[\w.-]*(?:{_WORDS})s?[\w.-]*[\"']?\s*:\s*[|>][-+0-9]*\s*(?:#.*)?$")
 
 
@@ -146,10 +147,17 @@ class Redaction:
         text = _PEM.sub(REMOVED, text)
         if self._pattern is not None:
             text = self._pattern.sub(REMOVED, text)
-        text = _without_blocks(text)
-        text = _USERINFO.sub(rf"\1{REMOVED}@", text)
-        text = _SCHEMES.sub(rf"\1{REMOVED}", _TOKENS.sub(REMOVED, text))
-        return _NAMED.sub(_without_value, text)
+        return "".join(map(_line, _without_blocks(text).splitlines(keepends=True)))
+
+
+def _line(line: str) -> str:
+    """Remove what looks secret. The slow searches are for lines that have what they begin with."""
+    line = _TOKENS.sub(REMOVED, line)
+    if "://" in line:
+        line = _USERINFO.sub(rf"\1{REMOVED}@", line)
+    if _ANY_WORD.search(line) is None:
+        return line
+    return _NAMED.sub(_without_value, _SCHEMES.sub(rf"\1{REMOVED}", line))
 
 
 def _is_long_enough(secret: str) -> bool:
