@@ -272,7 +272,13 @@ def packets(place: Place) -> Iterator[Asked]:
                 link="VXLAN",
                 means="nothing comes in from other hosts of overlay networks",
                 packet=Packet(
-                    version=peer.version, iifname="", oifname="", source=peer, protocol="udp", dport=port, state="new"
+                    version=peer.version,
+                    iifname=place.underlay,
+                    oifname="",
+                    source=peer,
+                    protocol="udp",
+                    dport=port,
+                    state="new",
                 ),
             )
 

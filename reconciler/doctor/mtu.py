@@ -62,15 +62,15 @@ def judge(found: Mtus) -> Iterator[Finding]:
 
 
 def read(place: Place) -> Mtus:
-    facts = place.facts
-    links = {link.ifname: link for link in place.view.links}
-    names = {link.ifindex: link.ifname for link in place.view.links}
+    """Networks that stay as they are have no packet size here: it is that of their links."""
+    facts, decision = place.facts, place.decision
+    decided = () if decision is None else decision.desired.networks
+    sizes = {link.ifname: link.mtu for link in place.view.links}
     vtep = None if facts is None else facts.host.vtep
-    underlay = next((names.get(e.ifindex, "") for e in place.view.addresses if vtep and e.address == vtep.packed), "")
     return Mtus(
-        bridged=tuple((network.name, network.mtu) for network in place.bridges),
-        overlays=tuple((n.name, n.mtu) for n in place.networks if n.wanted.driver == "overlay"),
-        uplink=(place.uplink, links[place.uplink].mtu) if place.uplink else None,
-        underlay=(underlay, links[underlay].mtu) if underlay else None,
+        bridged=tuple((network.name, network.mtu) for network in place.bridges if network in decided),
+        overlays=tuple((network.name, network.mtu) for network in decided if network.wanted.traits.is_vxlan),
+        uplink=(place.uplink, sizes[place.uplink]) if place.uplink else None,
+        underlay=(place.underlay, sizes[place.underlay]) if place.underlay else None,
         version=vtep.version if vtep else 4,
     )

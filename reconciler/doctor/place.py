@@ -87,6 +87,14 @@ class Place(Struct, kw_only=True, dict=True):
         index = uplink_index(self.view.routes)
         return next((link.ifname for link in self.view.links if link.ifindex == index), "")
 
+    @property
+    def underlay(self) -> str:
+        """The link by which other hosts of the cluster reach this one, "" outside a cluster."""
+        vtep = None if self.facts is None else self.facts.host.vtep
+        found = (entry.ifindex for entry in self.view.addresses if vtep is not None and entry.address == vtep.packed)
+        index = next(found, 0)
+        return next((link.ifname for link in self.view.links if link.ifindex == index), "")
+
     def file(self, path: str) -> str | None:
         """Return the text of a file of somebody else, its first MiB; None when there is none that can be read."""
         try:

@@ -12,7 +12,7 @@ from reconciler.doctor.finding import Finding, command, error, warning
 from reconciler.doctor.holders import Holder, holders
 from reconciler.doctor.place import Place
 from reconciler.doctor.typed import base, typed
-from reconciler.errors import AddressesAwaited, PortTaken, ReconcilerError
+from reconciler.errors import AddressesAwaited, KvError, PortTaken, ReconcilerError
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import Unit
 
@@ -61,7 +61,8 @@ def read(place: Place) -> Specs:
 
 
 def _counts(failure: ReconcilerError) -> bool:
-    return not isinstance(failure, AddressesAwaited)
+    """Return whether it is told here: a plugin is still to answer to the first, and `store` tells of the second."""
+    return not isinstance(failure, AddressesAwaited | KvError)
 
 
 def _told(unit: Unit, failure: ReconcilerError, place: Place) -> str:

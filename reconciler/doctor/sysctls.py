@@ -113,7 +113,7 @@ def read(place: Place) -> Sysctls:
     built = [network for network in place.bridges if network.link_name in place.built]
     versions = tuple(v for v in (4, 6) if any(s.subnet.version == v for n in built for s in n.subnets))
     uplinks = {version: _uplinks(place, version) for version in (4, 6)}
-    underlay = _underlay(place)
+    underlay = place.underlay
     asked = [*FORWARDING.values(), *_SWITCHES, "net/ipv4/conf/all/rp_filter"]
     for ifname in {*uplinks[4], *uplinks[6], underlay} - {""}:
         asked += (f"net/ipv{version}/conf/{ifname}/forwarding" for version in (4, 6))
@@ -133,14 +133,6 @@ def _uplinks(place: Place, version: int) -> tuple[str, ...]:
     size = 4 if version == 4 else 16
     defaults = [route for route in place.view.routes if not route.prefix_length and len(route.destination) == size]
     return tuple(dict.fromkeys(names[route.ifindex] for route in defaults if route.ifindex in names))
-
-
-def _underlay(place: Place) -> str:
-    vtep = None if place.facts is None else place.facts.host.vtep
-    names = {link.ifindex: link.ifname for link in place.view.foreign}
-    if vtep is None:
-        return ""
-    return next((names.get(e.ifindex, "") for e in place.view.addresses if e.address == vtep.packed), "")
 
 
 def at_boot(files: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -187,6 +187,19 @@ def test_old_chains_that_drop_are_mended_in_their_own_way() -> None:
     assert unread.severity is Severity.WARNING
 
 
+def test_what_lets_no_vxlan_in_is_mended_for_its_port() -> None:
+    packet = Packet(version=4, iifname="eth0", oifname="", protocol="udp", dport=4789)
+    asked = (Asked(hook="input", link="VXLAN", means="nothing comes in", packet=packet),)
+    rules = "-P INPUT DROP\n-A INPUT -i lo -j ACCEPT\n-A INPUT -m state --state ESTABLISHED -j ACCEPT"
+
+    (found,) = of_firewall.judge(Firewall(chains=tuple(legacy_base_chains(rules, 4)), asked=asked))
+
+    assert found.severity is Severity.ERROR
+    assert found.mend == ("iptables-legacy -I INPUT -p udp --dport 4789 -j ACCEPT",)
+    mended = f"{rules}\n-A INPUT -p udp --dport 4789 -j ACCEPT"
+    assert [*of_firewall.judge(Firewall(chains=tuple(legacy_base_chains(mended, 4)), asked=asked))] == []
+
+
 def test_lines_are_written_as_they_are() -> None:
     assert written("/etc/a b", ["x=1", "it's"]) == "printf '%s\\n' x=1 'it'\"'\"'s' > '/etc/a b'"
 
