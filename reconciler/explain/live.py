@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -13,6 +13,7 @@ from reconciler.backends import Backends
 from reconciler.errors import ReconcilerError
 from reconciler.explain.declared import Declared
 from reconciler.explain.values import About, Explanation, Question, Reason, Sentence, Verdict
+from reconciler.model.desired import DesiredEndpoint, DesiredState, RemoteEndpoint
 from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, Address, FirewallElement, Object, Route, Sysctl, Unit
 from reconciler.model.plan import Action, Operation
 from reconciler.model.words import some, without
@@ -56,8 +57,31 @@ def look_at_host(specs: Declared, backends: Backends) -> Present:
     loads = {**specs.loads, settings.host: loaded}
     desired = view.decision.desired
     failures = (*desired.failures, *(each for each in view.plan.problems if each not in desired.failures))
-    states = {**specs.states, settings.host: replace(desired, failures=failures)}
+    others = {host: _as_told(state, desired) for host, state in specs.states.items() if host != settings.host}
+    states = {settings.host: replace(desired, failures=failures), **others}
     return Present(specs=replace(specs, loads=loads, states=states), view=view)
+
+
+def _as_told(other: DesiredState, here: DesiredState) -> DesiredState:
+    """Return what another host has, with what this one is told of it: its addresses on networks that both share."""
+    shared = {network.name: network for network in here.networks if network.scope == "global"}
+    told = {
+        (remote.name, remote.network): remote
+        for network in shared.values()
+        for remote in network.remote_endpoints
+        if remote.host == other.host.name
+    }
+    attachments = tuple(
+        replace(one, endpoints=tuple(_with_addresses(endpoint, told) for endpoint in one.endpoints))
+        for one in other.attachments
+    )
+    networks = tuple(shared.get(network.name, network) for network in other.networks)
+    return replace(other, attachments=attachments, networks=networks)
+
+
+def _with_addresses(endpoint: DesiredEndpoint, told: Mapping[tuple[str, str], RemoteEndpoint]) -> DesiredEndpoint:
+    remote = told.get((endpoint.attachment, endpoint.network))
+    return endpoint if remote is None else replace(endpoint, ipv4=remote.ipv4, ipv6=remote.ipv6)
 
 
 def beside_host(told: Explanation, question: Question, present: Present) -> Explanation:

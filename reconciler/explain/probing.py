@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from reconciler.backends import Backends
-from reconciler.explain.path import said
+from reconciler.explain.path import left_by, said
 from reconciler.explain.values import About, Explanation, Sentence, Verdict
 from reconciler.model.objects import IPAddress
 from reconciler.probe import answered
@@ -71,7 +71,8 @@ def _parts(one: Found, packet: Packet, walk: Walk) -> Iterator[_Part]:
     client, site = packet.client, walk.sites[packet.client.host]
     host = Party(PartyKind.HOST, client.host)
     if client.kind is PartyKind.ATTACHMENT:
-        for gateway in [*site.gateways_of(client.name, packet.version)][:1]:
+        gateway = _beside(packet, walk)
+        if gateway is not None:
             shows = f"the host's own address beside {client}, {gateway}, does not answer: its link, sandbox or bridge is at fault"
             yield _Part(packet=_ping(client, gateway), server=host, shows=shows)
     server = one.answer.server or one.server
@@ -84,6 +85,18 @@ def _parts(one: Found, packet: Packet, walk: Walk) -> Iterator[_Part]:
                 f"{server} does not answer the host itself at {interface.ip}: its link, sandbox or bridge is at fault"
             )
             yield _Part(packet=_ping(host, interface.ip), server=server, shows=shows)
+
+
+def _beside(packet: Packet, walk: Walk) -> IPAddress | None:
+    """Return the address that this host has on the network by which a packet leaves, if it has one there."""
+    site = walk.sites[packet.client.host]
+    endpoint = left_by(site, packet)
+    interface = None if endpoint is None else interface_of(endpoint, packet.version)
+    if endpoint is None or interface is None:
+        return None
+    network = site.networks[endpoint.network]
+    has_bridge = network.is_bridged or network.wanted.traits.is_vxlan
+    return site.gateway(network, interface.ip) if has_bridge else None
 
 
 def _ping(client: Party, address: IPAddress) -> Packet:

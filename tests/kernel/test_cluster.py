@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.errors import ExitCode
 from tests.cluster import (
     DEADLINE_S,
     STORE,
@@ -92,9 +93,16 @@ def test_two_hosts_share_a_network_by_single_passes(make_cluster: MakeCluster) -
     cluster = make_cluster()
     cluster.declare(NET + PAIR)
 
-    for name in ("alpha", "beta", "alpha"):
+    cluster["alpha"].ok()
+    early = cluster["alpha"]("explain", "one", "--to", "two")
+    for name in ("beta", "alpha"):
         cluster[name].ok()
 
+    assert early.exit_code == ExitCode.UNREACHED, early.text
+    assert "the cluster's store tells this host nothing of two on beta" in " ".join(early.stdout.split()), early.text
+    explained = cluster["alpha"].ok("explain", "one", "--to", "two", "--probe").stdout
+    assert " to host beta (" in " ".join(explained.split()), explained
+    assert "sent: one to 10.0.9.3 (icmp): answered" in explained, explained
     assert cluster.ping("one", "10.0.9.3")
     assert cluster.ping("one", "two")
     assert cluster.ping("two", "first")
