@@ -39,8 +39,7 @@ class LivePage:
         self._settings = settings
         self._page = live_html(f"{settings.host}: networks").encode(errors="replace")
         self._drawn: Report | None = None
-        self._number = 0
-        self._drawing = b""
+        self._drawing, self._tag = b"", ""
         self._thread: threading.Thread | None = None
         self._stamp: object = None
         self._state = b""
@@ -61,7 +60,7 @@ class LivePage:
         return self._tagged(request, self._state_now(health))
 
     def _tagged(self, request: Request, body: bytes) -> Response:
-        tag = f'"{sha256(body).hexdigest()[:32]}"'
+        tag = _tag(body)
         headers = (("ETag", tag), ("Cache-Control", "no-cache"), *_SAFE)
         if request.headers.get("if-none-match") == tag:
             return Response(HTTPStatus.NOT_MODIFIED, headers=headers)
@@ -72,7 +71,7 @@ class LivePage:
     def _state_now(self, health: Health) -> bytes:
         """Return the states; the files are read again when they are others."""
         files = self._settings.status_dir / "summary.json", self._settings.state_dir / "events.ndjson"
-        stamp = (*map(_stamp, files), health, self._number)
+        stamp = (*map(_stamp, files), health, self._tag)
         if stamp != self._stamp:
             self._stamp = stamp
             self._state = state_json(
@@ -80,7 +79,7 @@ class LivePage:
                 self._settings.state_dir,
                 is_well=health.is_well,
                 reason=health.reason,
-                drawing=self._number,
+                drawing=self._tag,
             )
         return self._state
 
@@ -90,9 +89,12 @@ class LivePage:
         """Have it drawn what a pass left, unless that is done or under way."""
         if self._thread is not None and not self._thread.is_alive():
             self._thread = None
-        if self._thread is None and (self._drawn is None or _differs(self._drawn, report)):
+        if self._thread is not None or self._drawn is report:
+            return
+        is_other = self._drawn is None or _differs(self._drawn, report)
+        self._drawn = report
+        if is_other:
             self._thread = threading.Thread(target=self._make, args=(report,), name="drawing", daemon=True)
-            self._drawn = report
             self._thread.start()
 
     def _make(self, report: Report) -> None:
@@ -106,17 +108,23 @@ class LivePage:
             subjects = [Subject(after=report.desired, sources=report.sources)]
             walk = walk_of(with_hosts_elsewhere(report.desired))
             self._drawing = document(make_topology(subjects), reaching(walk), subjects)
-            self._number += 1
+            self._tag = _tag(self._drawing)
         except Exception:  # a drawing that fails must not end what else the process does
             log.exception("the page cannot be drawn")
 
 
 def _differs(one: Report, two: Report) -> bool:
+    """Return whether something is drawn otherwise; with other specs it may be lines."""
+
     def drawn(report: Report) -> tuple[object, ...]:
         desired = report.desired
         return desired.networks, desired.attachments, desired.held, desired.held_networks
 
-    return one is not two and (drawn(one) != drawn(two) or one.sources != two.sources)
+    return one.digest != two.digest or drawn(one) != drawn(two)
+
+
+def _tag(body: bytes) -> str:
+    return f'"{sha256(body).hexdigest()[:32]}"'
 
 
 def _stamp(path: os.PathLike[str]) -> tuple[int, int, int]:

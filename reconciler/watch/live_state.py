@@ -25,8 +25,8 @@ _UNITS_SHOWN: Final = 3
 Fields = Mapping[str, object]
 
 
-def state_json(status_dir: Path, state_dir: Path, *, is_well: bool, reason: str, drawing: int) -> bytes:
-    """Return the JSON. drawing: the number of the one that the states belong to."""
+def state_json(status_dir: Path, state_dir: Path, *, is_well: bool, reason: str, drawing: str) -> bytes:
+    """Return the JSON. drawing: the entity tag of the one that is there."""
     summary = read_summary(status_dir)
     entries = {kind: mapping_of(summary, kind) for kind in ("networks", "attachments")}
     told = {

@@ -427,7 +427,7 @@ function begin(document_) {
 // ---- live: a watcher serves this page, and is asked for what it shows as long as somebody looks
 
 const ASK_EVERY_MS = 500;
-let drawing = -1, stateTag = "", isAsking = false;
+let drawing = "", stateTag = "", isAsking = false;
 const repairs = new Map(); // by network, at the last look
 
 async function ask() {
@@ -448,9 +448,9 @@ async function ask() {
 }
 
 async function askForDrawing() {
-  const number = live ? live.drawing : -1, answer = await fetch("drawing.json", { cache: "no-store" });
+  const answer = await fetch("drawing.json", { cache: "no-store" });
   if (answer.status !== 200) return; // it is being made
-  drawing = number;
+  drawing = answer.headers.get("ETag");
   begin(await answer.json());
 }
 
