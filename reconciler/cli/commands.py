@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "completion": _Place("completion", "Print the completion script of a shell."),
     "doctor": _Place(
         "doctor",
-        "Say what keeps networks from working on this host, why that matters, and the command that mends it.",
+        "Find what keeps networks from working on this host, why that matters, and the command that mends it.",
     ),
     "down": _Place("passes", "Remove all that is ours from this host, and nothing else."),
     "events": _Place(

@@ -35,7 +35,7 @@ _INDENT = " " * 9
 @click.option("--force", "is_replacing", is_flag=True, help="Let the archive replace a file that is there.")
 @click.pass_context
 def doctor(context: click.Context, *, form: str, file: Path | None, is_replacing: bool) -> ExitCode:
-    """Say what keeps networks from working on this host, why that matters, and the command that mends it.
+    """Find what keeps networks from working on this host, why that matters, and the command that mends it.
 
     Reads only. Exit code 1 when something will not work; warnings and notes change no exit code.
     """

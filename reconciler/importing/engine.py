@@ -45,7 +45,7 @@ def read_docker(
 def _moving(
     networks: Sequence[Document], containers: Sequence[Document], attachments: Sequence[ImportedAttachment]
 ) -> Iterable[NotCarried]:
-    """Tell whose address on `bridge` another one follows: it cannot be fixed there, and is given in the order of names."""
+    """Yield whose address on `bridge` another one follows: it cannot be fixed there, and is given in the order of names."""
     names = {mapping_of(each.body, "sandbox").get("container"): each.name for each in attachments}
     now = {
         names[container_name(each)]: _on_bridge(each)
@@ -131,7 +131,7 @@ def _joined(name: str) -> NotCarried:
 
 
 def _to_do(attachments: Sequence[ImportedAttachment], containers: Sequence[Document]) -> Iterable[NotCarried]:
-    """Tell once what holds of every container that the engine has networks for."""
+    """Yield once what holds of every container that the engine has networks for."""
     kept = {mapping_of(each.body, "sandbox").get("container") for each in attachments if "networks" in each.body}
     names = sorted(container_name(each) for each in containers if container_name(each) in kept)
     if names:

@@ -173,7 +173,7 @@ def _told(document: Document, where: str) -> Iterator[NotCarried]:
 
 
 def open_networks(documents: Sequence[Document]) -> Iterator[NotCarried]:
-    """Tell once that Podman's bridges reach each other, which ours do not."""
+    """Yield once that Podman's bridges reach each other, which ours do not."""
     bridges = [each for each in documents if _driver(each) == "bridge"]
     names = sorted(
         text_of(each, "name") for each in bridges if texts_of(each, "options").get("isolate") not in _ISOLATED

@@ -152,7 +152,7 @@ def _attachments(members: Sequence[Member], networks: Networks, told: list[NotCa
 
 
 def _to_do(attachments: Sequence[ImportedAttachment]) -> Iterator[NotCarried]:
-    """Tell once what holds of every unit that Podman has networks for."""
+    """Yield once what holds of every unit that Podman has networks for."""
     count = sum("networks" in each.body for each in attachments)
     if count:
         why = (
