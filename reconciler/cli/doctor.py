@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.logs import log
 from reconciler.cli.options import global_options
-from reconciler.cli.terminal import folded, printable, show
+from reconciler.cli.terminal import folded, has_colours, printable, show
 from reconciler.errors import ExitCode, PrivilegeError
 from reconciler.model.words import counted
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from reconciler.doctor.finding import Finding
     from reconciler.doctor.place import Place
 
-_INDENT = " " * 9
+_INDENT: Final = " " * 9
+_COLOURS: Final = {"error": "red", "warning": "yellow"}
 
 
 @click.command()
@@ -62,7 +64,7 @@ def doctor(context: click.Context, *, form: str, file: Path | None, is_replacing
             found = findings(place)
             if file is not None:
                 _write_bundle(file, place, found, is_replacing=is_replacing)
-    show(_json(found) if form == "json" else _text(found, len(CHECKS)))
+    show(_json(found) if form == "json" else _text(found, len(CHECKS), is_coloured=has_colours(sys.stdout)))
     return ExitCode.FAILED if any(each.severity is Severity.ERROR for each in found) else ExitCode.OK
 
 
@@ -81,10 +83,11 @@ def _json(found: Sequence[Finding]) -> str:
     return json_text(document(found))
 
 
-def _text(found: Sequence[Finding], checks: int) -> str:
+def _text(found: Sequence[Finding], checks: int, *, is_coloured: bool) -> str:
     counts = [counted(number, name) for name in ("error", "warning", "note") if (number := _count(found, name))]
     summary = f"Doctor: {', '.join(counts) or 'nothing'} found by {counted(checks, 'check')}\n"
-    return "".join(f"{line}\n" for each in found for line in _lines(each)) + summary
+    text = "".join(f"{line}\n" for each in found for line in _lines(each)) + summary
+    return text if is_coloured else click.unstyle(text)
 
 
 def _count(found: Sequence[Finding], severity: str) -> int:
@@ -93,8 +96,9 @@ def _count(found: Sequence[Finding], severity: str) -> int:
 
 def _lines(found: Finding) -> Iterator[str]:
     """Commands stay in one line each, to be copied."""
-    head = f"{found.severity:<8} {found.check}: {printable(found.what)}"
-    yield from folded(head, "")
+    first, *others = folded(f"{found.severity:<8} {found.check}: {printable(found.what)}", "")
+    yield click.style(found.severity, fg=_COLOURS.get(found.severity), bold=True) + first.removeprefix(found.severity)
+    yield from others
     yield from folded(f"why: {printable(found.why)}", _INDENT)
     for command in found.mend:
         yield f"{_INDENT}# {printable(command)}"

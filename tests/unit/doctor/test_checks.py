@@ -28,14 +28,16 @@ import reconciler.doctor.specs as of_specs
 import reconciler.doctor.state as of_state
 import reconciler.doctor.store as of_store
 import reconciler.doctor.sysctls as of_sysctls
+from reconciler.doctor.chains import legacy_base_chains
 from reconciler.doctor.finding import Finding, Severity, written
-from reconciler.doctor.firewall import Asked, Firewall, legacy_base_chains
+from reconciler.doctor.firewall import Firewall
 from reconciler.doctor.kernel import Kernel, needed_kinds
 from reconciler.doctor.limits import Limits
 from reconciler.doctor.managers import Managers, unmanaged
 from reconciler.doctor.mtu import Mtus
 from reconciler.doctor.names import Unserved
 from reconciler.doctor.owners import Owners, Watcher, watcher_of
+from reconciler.doctor.packets import Asked
 from reconciler.doctor.pools import Pools, planned
 from reconciler.doctor.registry import CHECKS
 from reconciler.doctor.resolver import Resolver

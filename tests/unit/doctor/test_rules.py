@@ -7,7 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from reconciler.doctor.rules import Fate, Packet, Rule, fate, legacy_chains, nft_rules
+from reconciler.doctor.iptables_rules import iptables_chains
+from reconciler.doctor.nft_rules import nft_rules
+from reconciler.doctor.rules import Fate, Packet, Rule, fate
 
 OUT = Packet(
     version=4,
@@ -23,7 +25,7 @@ BACK = Packet(
 
 
 def in_legacy(text: str, packet: Packet = OUT) -> Fate:
-    policies, rules = legacy_chains(text)
+    policies, rules = iptables_chains(text)
     return fate(packet, "FORWARD", policies["FORWARD"], lambda chain: rules.get(chain, ()))
 
 
