@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from reconciler.errors import ReconcilerError
 from reconciler.flows import StaleFlows
-from reconciler.kernel.conntrack import Flow, forget_flows
+from reconciler.kernel.conntrack import TrackedConnection, forget_flows
 from reconciler.kernel.netns import Namespaces
 from reconciler.kinds.address import decode_address, dump_addresses
 from reconciler.model.identifiers import HOST
@@ -31,12 +31,12 @@ def forget_stale_flows(stale: StaleFlows, namespaces: Namespaces) -> None:
         log.info("forgot %d tracked connections to ports and addresses that changed", count)
 
 
-def is_stale(stale: StaleFlows, own_addresses: frozenset[IPAddress]) -> Callable[[Flow], bool]:
+def is_stale(stale: StaleFlows, own_addresses: frozenset[IPAddress]) -> Callable[[TrackedConnection], bool]:
     """Return the question. own_addresses: of the host, which a datagram may have reached before its port was published."""
     withdrawn = {(b.protocol, b.host_ip, b.host_port, address, b.target) for b, address in stale.withdrawn}
     arrived = {(b.protocol, b.host_ip, b.host_port) for b, _ in stale.arrived}
 
-    def is_stale(flow: Flow) -> bool:
+    def is_stale(flow: TrackedConnection) -> bool:
         original, reply = flow.original, flow.reply
         if original.source in stale.addresses or reply.source in stale.addresses:
             return True

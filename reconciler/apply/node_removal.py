@@ -10,20 +10,20 @@ from reconciler.cluster.nodes import is_living, records_of
 from reconciler.cluster.records import NETWORKS_FOLDER, REVISIONS_FOLDER
 from reconciler.errors import KvError, ReconcilerError, Refused
 from reconciler.kinds.cluster_record import apply_cluster_records
-from reconciler.kv.protocol import Entry, KvStore
+from reconciler.kv.protocol import KvEntry, KvStore
 from reconciler.model.objects import CLUSTER_UNIT, ClusterRecord
 from reconciler.model.plan import Action, Operation
 
 _NETWORK_FOLDERS: Final = "network/"
 
 
-def cluster_entries(kv: KvStore, nodes_folder: str) -> Mapping[str, Entry]:
+def cluster_entries(kv: KvStore, nodes_folder: str) -> Mapping[str, KvEntry]:
     """Return all records that hosts share; not the claims that go with them."""
     folders = (nodes_folder, NETWORKS_FOLDER, _NETWORK_FOLDERS, REVISIONS_FOLDER)
     return {entry.key: entry for folder in folders for entry in kv.list(folder)}
 
 
-def texts(entries: Mapping[str, Entry]) -> Mapping[str, str]:
+def texts(entries: Mapping[str, KvEntry]) -> Mapping[str, str]:
     return {key: entry.value.decode(errors="replace") for key, entry in entries.items()}
 
 
@@ -67,7 +67,7 @@ def _carry_out(operations: Sequence[Operation], store: _LookedAt) -> None:
 class _LookedAt:
     """The store as it was listed once."""
 
-    def __init__(self, kv: KvStore, entries: Mapping[str, Entry]) -> None:
+    def __init__(self, kv: KvStore, entries: Mapping[str, KvEntry]) -> None:
         self.kv = kv
         self.outage = None
         self._entries = entries

@@ -10,7 +10,7 @@ from reconciler.cli.invoked import begin, enter_host
 from reconciler.cli.names import names_of
 from reconciler.cli.options import global_options
 from reconciler.errors import ExitCode
-from reconciler.status.read import Kind, name_of, read_documents, resolve, sandbox_key
+from reconciler.status.read import InspectedKind, name_of, read_documents, resolve, sandbox_key
 
 
 @click.command(name="exec", context_settings={"allow_interspersed_args": False})
@@ -29,7 +29,9 @@ def exec_(context: click.Context, *, attachment: str, command: tuple[str, ...]) 
     words = command[1:] if command[0] == "--" else command
     if not words:
         raise click.UsageError("there is no command to run", ctx=context)
-    document = resolve(read_documents(settings.status_dir, Kind.ATTACHMENT), Kind.ATTACHMENT, attachment)
+    document = resolve(
+        read_documents(settings.status_dir, InspectedKind.ATTACHMENT), InspectedKind.ATTACHMENT, attachment
+    )
     enter_host(settings)
     name = name_of(document)
     run_in_sandbox(

@@ -73,10 +73,10 @@ def _check_is_new(output: Path, joined: list[str]) -> None:
 
 def _joined(settings: Settings) -> list[str]:
     """Return the containers that this host's specs join already, by what these call them."""
-    from reconciler.status.read import Kind, read_documents, sandbox_key
+    from reconciler.status.read import InspectedKind, read_documents, sandbox_key
 
     try:
-        documents = read_documents(settings.status_dir, Kind.ATTACHMENT)
+        documents = read_documents(settings.status_dir, InspectedKind.ATTACHMENT)
     except ReconcilerError:  # no pass was here yet
         return []
     return [key.removeprefix(_CONTAINER) for key in map(sandbox_key, documents) if key.startswith(_CONTAINER)]

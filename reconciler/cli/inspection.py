@@ -12,11 +12,11 @@ from reconciler.cli.names import names_of
 from reconciler.cli.options import global_options
 from reconciler.cli.terminal import printable, show
 from reconciler.errors import ExitCode, ReconcilerError
-from reconciler.status.read import Document, Kind, read_documents, resolve
+from reconciler.status.read import Document, InspectedKind, read_documents, resolve
 from reconciler.status.shape import Shape, shaped
 
 
-def _group(kind: Kind) -> click.Group:
+def _group(kind: InspectedKind) -> click.Group:
     """Make the group with `ls` and `inspect` for one kind of document."""
 
     @click.group(name=str(kind), help=f"Show {kind}s as the last pass left them.")
@@ -70,7 +70,7 @@ def _group(kind: Kind) -> click.Group:
 
 
 def _found(
-    documents: Sequence[Document], kind: Kind, references: Sequence[str], missing: list[ReconcilerError]
+    documents: Sequence[Document], kind: InspectedKind, references: Sequence[str], missing: list[ReconcilerError]
 ) -> Iterator[Document]:
     """Yield those that there are; what is wrong with the others goes to `missing`."""
     for reference in references:
@@ -90,5 +90,5 @@ def _inspection(documents: Sequence[Document], template: str | None) -> str:
     return json_text(documents)
 
 
-network = _group(Kind.NETWORK)
-attachment = _group(Kind.ATTACHMENT)
+network = _group(InspectedKind.NETWORK)
+attachment = _group(InspectedKind.ATTACHMENT)

@@ -10,7 +10,7 @@ from reconciler.cli.table import table
 from reconciler.cli.terminal import printable
 from reconciler.errors import ReconcilerError
 from reconciler.model.identifiers import BUILTIN_NETWORKS
-from reconciler.status.read import Document, Kind, name_of
+from reconciler.status.read import Document, InspectedKind, name_of
 
 Filter = Callable[[Document, str], bool]
 
@@ -18,7 +18,7 @@ _SHORT_ID: Final = 12
 
 
 def listing(
-    kind: Kind, documents: Sequence[Document], *, is_quiet: bool, is_truncated: bool, template: str | None
+    kind: InspectedKind, documents: Sequence[Document], *, is_quiet: bool, is_truncated: bool, template: str | None
 ) -> str:
     """Return the whole output. template: see `cli.template`, over the columns by docker's names."""
     rows = [_COLUMNS[kind](document, is_truncated=is_truncated) for document in documents]
@@ -32,7 +32,7 @@ def listing(
     return table(tuple(heads.values()), [tuple(printable(row[name]) for name in heads) for row in rows])
 
 
-def selected(kind: Kind, documents: Sequence[Document], filters: Sequence[str]) -> list[Document]:
+def selected(kind: InspectedKind, documents: Sequence[Document], filters: Sequence[str]) -> list[Document]:
     """Keep what passes: the same key twice means either, `label` twice both, different keys all of them."""
     wanted: dict[str, list[str]] = {}
     for text in filters:
@@ -78,10 +78,10 @@ def _attachment_columns(document: Document, *, is_truncated: bool) -> dict[str, 
     }
 
 
-_COLUMNS: Final = {Kind.NETWORK: _network_columns, Kind.ATTACHMENT: _attachment_columns}
+_COLUMNS: Final = {InspectedKind.NETWORK: _network_columns, InspectedKind.ATTACHMENT: _attachment_columns}
 _HEADS: Final = {
-    Kind.NETWORK: {"ID": "NETWORK ID", "Name": "NAME", "Driver": "DRIVER", "Scope": "SCOPE"},
-    Kind.ATTACHMENT: {
+    InspectedKind.NETWORK: {"ID": "NETWORK ID", "Name": "NAME", "Driver": "DRIVER", "Scope": "SCOPE"},
+    InspectedKind.ATTACHMENT: {
         "ID": "ATTACHMENT ID",
         "Name": "NAME",
         "Networks": "NETWORKS",
@@ -144,8 +144,8 @@ def _matches(text: str, wanted: str) -> bool:
         raise ReconcilerError(f"invalid filter {printable(wanted)!r}: no regular expression: {error}") from error
 
 
-_FILTERS: Final[Mapping[Kind, Mapping[str, Filter]]] = {
-    Kind.NETWORK: {
+_FILTERS: Final[Mapping[InspectedKind, Mapping[str, Filter]]] = {
+    InspectedKind.NETWORK: {
         "dangling": _is_dangling,
         "driver": lambda document, wanted: document.get("Driver") == wanted,
         "id": _identified,
@@ -154,5 +154,5 @@ _FILTERS: Final[Mapping[Kind, Mapping[str, Filter]]] = {
         "scope": lambda document, wanted: document.get("Scope") == wanted,
         "type": _is_of_type,
     },
-    Kind.ATTACHMENT: {"id": _identified, "name": _named, "network": _is_on_network},
+    InspectedKind.ATTACHMENT: {"id": _identified, "name": _named, "network": _is_on_network},
 }

@@ -12,7 +12,7 @@ from reconciler.cli.review_words import BETWEEN, entry_title, field_line, flow_p
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Disruption
 from reconciler.model.wanted import Source
-from reconciler.review.conditions import Condition, matches
+from reconciler.review.conditions import FailCondition, matches
 from reconciler.review.values import HostReview, Review, SharedChange
 from reconciler.status.verdict import undecided
 
@@ -34,7 +34,7 @@ def checked_review(review: Review, conditions: Sequence[str] = ()) -> Checked:
 def review_findings(review: Review, conditions: Sequence[str] = ()) -> Iterator[Finding]:
     """Yield errors, then warnings, then notices. conditions: of which nothing shall be there."""
     yield from fault_findings(review.faults)
-    for match in matches(review, map(Condition, conditions)):
+    for match in matches(review, map(FailCondition, conditions)):
         lines = (line.removeprefix(match.condition).lstrip(" :") for line in match_lines(match))
         title = f"--fail-on {match.condition}"
         yield Finding(rule=Rule.UNWANTED, level=Level.ERROR, message="\n".join(lines), title=title)

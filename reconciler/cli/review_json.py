@@ -13,12 +13,12 @@ from reconciler.model.objects import Key
 from reconciler.model.wanted import Source
 from reconciler.review.values import (
     FieldChange,
-    Flow,
     FlowChanges,
     HostReview,
     Move,
     NameKnown,
     Review,
+    ReviewFlow,
     SharedChange,
     SharedNetwork,
 )
@@ -115,7 +115,7 @@ def _reach(flows: FlowChanges) -> dict[str, Json]:
     return {"gained": _flows(flows.gained), "lost": _flows(flows.lost), "altered": _flows(flows.altered)}
 
 
-def _flows(flows: Iterable[Flow]) -> list[Json]:
+def _flows(flows: Iterable[ReviewFlow]) -> list[Json]:
     return [
         {
             "from": list(flow.clients),

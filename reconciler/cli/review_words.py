@@ -18,13 +18,13 @@ from reconciler.model.words import some
 from reconciler.review.conditions import Match
 from reconciler.review.values import (
     FieldChange,
-    Flow,
     FlowChanges,
     HostReview,
     Move,
     NameKnown,
     NetworkPart,
     Review,
+    ReviewFlow,
     SharedChange,
     SharedNetwork,
 )
@@ -125,7 +125,7 @@ def drift_lines(operations: Iterable[Operation]) -> Iterator[str]:
         yield printable(f"{unit}: {some(found, _OBJECTS_SHOWN)}")
 
 
-def flow_lines(flows: Iterable[Flow]) -> Iterator[str]:
+def flow_lines(flows: Iterable[ReviewFlow]) -> Iterator[str]:
     for flow in flows:
         is_port = "/" in flow.what
         servers = names([f"{server}:{flow.what}" if is_port else server for server in flow.servers])

@@ -64,9 +64,9 @@ def dry_run(context: click.Context, orders: Orders, asked: Asked) -> ExitCode:
 def _has_unwanted(review: Review, conditions: Sequence[str]) -> bool:
     """Return whether there is something of these conditions, and tell all of it."""
     from reconciler.cli.review_words import match_lines
-    from reconciler.review.conditions import Condition, matches
+    from reconciler.review.conditions import FailCondition, matches
 
-    found = matches(review, map(Condition, conditions))
+    found = matches(review, map(FailCondition, conditions))
     for match in found:
         for line in match_lines(match):
             log.error("--fail-on %s", line)

@@ -16,7 +16,7 @@ from reconciler.cli.terminal import printable, show
 from reconciler.errors import ExitCode, ReconcilerError
 from reconciler.settings import Settings
 from reconciler.status.entry import READY_MESSAGE
-from reconciler.status.read import Kind, name_of, read_documents
+from reconciler.status.read import InspectedKind, name_of, read_documents
 from reconciler.status.write import read_summary
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _entries(summary: Fields, key: str) -> dict[str, Fields]:
 def _endpoints(settings: Settings) -> dict[str, int]:
     """Count what runs on each network, as `network inspect` lists it."""
     counts = {}
-    for document in read_documents(settings.status_dir, Kind.NETWORK):
+    for document in read_documents(settings.status_dir, InspectedKind.NETWORK):
         containers = document.get("Containers")
         counts[name_of(document)] = len(containers) if isinstance(containers, Mapping) else 0
     return counts

@@ -20,7 +20,7 @@ from reconciler.errors import ConfigError, ExitCode, ReconcilerError
 from reconciler.model.report import Report
 from reconciler.settings import Settings
 from reconciler.status.verdict import unsettled
-from reconciler.watch.listener import Listener
+from reconciler.watch.listener import PassListener
 
 if TYPE_CHECKING:
     from reconciler.backends import Backends
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from reconciler.watch.prober import Prober
 
 
-class PassLog(Listener):
+class PassLog(PassListener):
     """Logs passes that did something or left something undone; says the same thing only once."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ def watch(
     """
     from reconciler.backends import open_backends
     from reconciler.watch.journal import Journal
-    from reconciler.watch.notify import Notifier, ServiceListener
+    from reconciler.watch.notify import ServiceListener, ServiceNotifier
     from reconciler.watch.watcher import watch as keep_watching
 
     invoked = begin(context)
@@ -123,11 +123,11 @@ def watch(
         from reconciler.watch.git_source import git_specs_dir
 
         settings = replace(settings, specs_dir=git_specs_dir(settings.state_dir))
-    notifier = Notifier.from_environment()  # an abstract address leads nowhere from another network namespace
+    notifier = ServiceNotifier.from_environment()  # an abstract address leads nowhere from another network namespace
     enter_host(settings)
     with open_backends(settings) as backends, _metrics(metrics, settings) as figures:
         service = ServiceListener(notifier)
-        listeners: list[Listener] = [
+        listeners: list[PassListener] = [
             PassLog(),
             service,
             Journal(settings.state_dir),

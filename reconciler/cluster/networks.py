@@ -9,7 +9,7 @@ from operator import is_
 from msgspec.structs import replace
 
 from reconciler.cluster.question import RecordReading
-from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
+from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, NetworkMember
 from reconciler.model.desired import RemoteEndpoint
 from reconciler.model.objects import IPAddress, IPInterface
 from reconciler.model.subnets import is_reserved
@@ -42,7 +42,7 @@ class NetworkFolder:
         placed = [each.content for each in readings if each not in self._refused]
         network = declared and replace(
             declared,
-            members=tuple(each for each in placed if isinstance(each, Member)),
+            members=tuple(each for each in placed if isinstance(each, NetworkMember)),
             endpoints=tuple(each for each in placed if isinstance(each, ClusterEndpoint)),
             remote_endpoints=tuple(map(self._remotes.__getitem__, self._ids)),
         )

@@ -18,12 +18,12 @@ from reconciler.cluster.reading import (
     read_network,
 )
 from reconciler.cluster.records import network_folder
-from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
+from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, NetworkMember
 from reconciler.model.objects import ClusterRecord, Key, Seen
 from reconciler.records.document import Misfit
 from reconciler.records.fields import checked_name
 
-Content = Info | Member | GlobalNetwork | ClusterEndpoint | str | Misfit
+Content = Info | NetworkMember | GlobalNetwork | ClusterEndpoint | str | Misfit
 
 
 class ClusterQuestion(Struct, frozen=True, kw_only=True):

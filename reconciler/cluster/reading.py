@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from reconciler.cluster.declaration import declaration, declared_network
-from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, Member
+from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, NetworkMember
 from reconciler.model.desired import DesiredSubnet
 from reconciler.model.identifiers import BUILTIN_NETWORKS, GATEWAY_NETWORK, NAME_MAX, VNI_MAX
 from reconciler.model.objects import IPAddress, IPNetwork
@@ -69,8 +69,8 @@ def read_revision(text: str) -> tuple[str, bool]:
     return fields.matching("commit", _COMMIT), fields.flag("dirty")
 
 
-def read_member(host: str, text: str) -> Member:
-    return Member(host=checked_name(host), declaration=_fields(text).matching("declaration", _DIGEST))
+def read_member(host: str, text: str) -> NetworkMember:
+    return NetworkMember(host=checked_name(host), declaration=_fields(text).matching("declaration", _DIGEST))
 
 
 def read_network(name: str, text: str) -> GlobalNetwork:

@@ -20,7 +20,7 @@ _PATH_MAX: Final = 107
 """sun_path less the terminating zero (unix(7))."""
 
 
-class Address(Struct, frozen=True):
+class ListenAddress(Struct, frozen=True):
     """Where to listen: `unix` a path, or `host` (an IP address, as written) and `port`."""
 
     unix: Path | None = None
@@ -31,10 +31,10 @@ class Address(Struct, frozen=True):
         return f"unix:{self.unix}" if self.unix else f"{self.host} port {self.port}"
 
 
-def parse_address(text: str, setting: str) -> Address:
+def parse_address(text: str, setting: str) -> ListenAddress:
     """Read `unix:/PATH`, `ADDRESS:PORT` or `[ADDRESS]:PORT`. Raises ConfigError, which names the setting."""
     if text.startswith("unix:/") and "\0" not in text and len(os.fsencode(text)) - len("unix:") <= _PATH_MAX:
-        return Address(unix=Path(text.removeprefix("unix:")))
+        return ListenAddress(unix=Path(text.removeprefix("unix:")))
     host, _, port = text.rpartition(":")
     try:
         address = ipaddress.ip_address(host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host)
@@ -44,13 +44,13 @@ def parse_address(text: str, setting: str) -> Address:
     is_port = port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536
     if address is None or not is_port or is_bracketed != (address.version == 6):
         raise ConfigError(f"{setting}: expected unix:/PATH, 127.0.0.1:PORT or [::1]:PORT, not {text[:200]!r}")
-    return Address(host=str(address), port=int(port))
+    return ListenAddress(host=str(address), port=int(port))
 
 
-class Listener:
+class ListeningSocket:
     """A socket that listens and never waits. Raises ConfigError, which names the setting, when it cannot."""
 
-    def __init__(self, address: Address, setting: str) -> None:
+    def __init__(self, address: ListenAddress, setting: str) -> None:
         self._path = address.unix
         try:
             self.socket = _listening_unix(address.unix) if address.unix else _listening_tcp(address)
@@ -67,7 +67,7 @@ class Listener:
                     os.unlink(self._path)
 
 
-def _listening_tcp(address: Address) -> socket.socket:
+def _listening_tcp(address: ListenAddress) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -18,7 +18,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from reconciler.http.listening import Listener
+from reconciler.http.listening import ListeningSocket
 from reconciler.http.server_protocol import Refused, Request, Response, ServerProtocol
 
 log = logging.getLogger(__name__)
@@ -53,11 +53,11 @@ class _Client(Struct, eq=False):
     is_leaving: bool = False
 
 
-class Server:
+class HttpServer:
     """Readable (`fileno`) when there is something to do, which `serve` does. Closes the listener with itself."""
 
     def __init__(
-        self, listener: Listener, handler: Handler, limits: Limits, clock: Callable[[], float] = time.monotonic
+        self, listener: ListeningSocket, handler: Handler, limits: Limits, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._listener, self._handler, self._limits, self._clock = listener, handler, limits, clock
         self._selector = selectors.EpollSelector()

@@ -16,7 +16,7 @@ from reconciler.errors import kernel_error
 from reconciler.kernel.netlink import NETLINK_NETFILTER, RouteSocket
 from reconciler.kernel.rtnetlink import (
     NLM_F_DUMP,
-    Request,
+    NetlinkRequest,
     address_of,
     attribute,
     attributes,
@@ -54,7 +54,7 @@ class Direction(NamedTuple):
     destination_port: int
 
 
-class Flow(NamedTuple):
+class TrackedConnection(NamedTuple):
     """A tracked connection. protocol: "" for one without ports. handle: what names it to the kernel, in an nfgenmsg of `family`."""
 
     protocol: str
@@ -64,27 +64,27 @@ class Flow(NamedTuple):
     handle: bytes
 
 
-def forget_flows(is_stale: Callable[[Flow], bool]) -> int:
+def forget_flows(is_stale: Callable[[TrackedConnection], bool]) -> int:
     """Delete the connections that `is_stale` says are; give how many. Those gone meanwhile are fine. Raises KernelError."""
     with closing(RouteSocket(NETLINK_NETFILTER)) as connection:
-        flows: list[Flow] = []
+        flows: list[TrackedConnection] = []
         for family in (socket.AF_INET, socket.AF_INET6):
-            request = Request(_GET, NLM_F_DUMP, _NFGENMSG.pack(family, 0, 0))
+            request = NetlinkRequest(_GET, NLM_F_DUMP, _NFGENMSG.pack(family, 0, 0))
             flows += connection.dump(
                 request, lambda *span: flow if (flow := decode_flow(*span)) and is_stale(flow) else None
             )
         return _delete(connection, flows)
 
 
-def _delete(connection: RouteSocket, flows: Iterable[Flow]) -> int:
-    replies = connection.batch([Request(_DELETE, 0, _NFGENMSG.pack(f.family, 0, 0) + f.handle) for f in flows])
+def _delete(connection: RouteSocket, flows: Iterable[TrackedConnection]) -> int:
+    replies = connection.batch([NetlinkRequest(_DELETE, 0, _NFGENMSG.pack(f.family, 0, 0) + f.handle) for f in flows])
     for number, detail, _ in replies:
         if number not in (0, errno.ENOENT):
             raise kernel_error(number, "forget a tracked connection", detail)
     return sum(reply.errno == 0 for reply in replies)
 
 
-def decode_flow(buffer: bytes, start: int, end: int) -> Flow | None:
+def decode_flow(buffer: bytes, start: int, end: int) -> TrackedConnection | None:
     """Read one IPCTNL_MSG_CT_NEW; None for what is no connection of IPv4 or IPv6. Raises CodecError."""
     family = buffer[start]
     found = attributes(buffer, start + _NFGENMSG.size, end)
@@ -97,7 +97,7 @@ def decode_flow(buffer: bytes, start: int, end: int) -> Flow | None:
         for kind in (_ORIGINAL, _ID, _ZONE)
         if kind in found
     )
-    return Flow(_PROTOCOLS.get(number, ""), original, reply, family, handle)
+    return TrackedConnection(_PROTOCOLS.get(number, ""), original, reply, family, handle)
 
 
 def _direction(buffer: bytes, span: tuple[int, int], version: int) -> tuple[int, Direction]:

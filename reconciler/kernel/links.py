@@ -11,7 +11,7 @@ from reconciler.kernel.rtnetlink import (
     NLM_F_DUMP,
     NLM_F_EXCL,
     CodecError,
-    Request,
+    NetlinkRequest,
     attribute,
     attributes,
     mac_attribute,
@@ -124,20 +124,22 @@ class Link(NamedTuple):
         return self.group == ADOPTED_GROUP
 
 
-def dump_links() -> Request:
+def dump_links() -> NetlinkRequest:
     """Ask for every link, without its counters."""
-    return Request(_RTM_GETLINK, NLM_F_DUMP, IFINFO.pack(0, 0, 0, 0, 0) + _SKIP_STATS)
+    return NetlinkRequest(_RTM_GETLINK, NLM_F_DUMP, IFINFO.pack(0, 0, 0, 0, 0) + _SKIP_STATS)
 
 
-def get_link(ifname: str) -> Request:
-    return Request(_RTM_GETLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + text_attribute(IFLA_IFNAME, ifname) + _SKIP_STATS)
+def get_link(ifname: str) -> NetlinkRequest:
+    return NetlinkRequest(
+        _RTM_GETLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + text_attribute(IFLA_IFNAME, ifname) + _SKIP_STATS
+    )
 
 
-def get_link_at(ifindex: int) -> Request:
-    return Request(_RTM_GETLINK, 0, IFINFO.pack(0, 0, ifindex, 0, 0) + _SKIP_STATS)
+def get_link_at(ifindex: int) -> NetlinkRequest:
+    return NetlinkRequest(_RTM_GETLINK, 0, IFINFO.pack(0, 0, ifindex, 0, 0) + _SKIP_STATS)
 
 
-def get_loopback() -> Request:
+def get_loopback() -> NetlinkRequest:
     """Ask for `lo`, which has ifindex 1 in every namespace (LOOPBACK_IFINDEX in net/flow.h)."""
     return get_link_at(LOOPBACK_INDEX)
 
@@ -145,22 +147,24 @@ def get_loopback() -> Request:
 _SKIP_STATS: Final = u32_attribute(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
 
 
-def mark_loopback(alias: str) -> Request:
+def mark_loopback(alias: str) -> NetlinkRequest:
     """Put our group and `alias` on `lo`, and bring it up."""
     body = IFINFO.pack(0, 0, LOOPBACK_INDEX, IFF_UP, IFF_UP)
-    return Request(RTM_NEWLINK, 0, body + OUR_GROUP + text_attribute(IFLA_IFALIAS, alias))
+    return NetlinkRequest(RTM_NEWLINK, 0, body + OUR_GROUP + text_attribute(IFLA_IFALIAS, alias))
 
 
 OUR_GROUP: Final = u32_attribute(IFLA_GROUP, LINK_GROUP)
 
 
-def new_link(kind: bytes, attributes: bytes, data: bytes) -> Request:
+def new_link(kind: bytes, attributes: bytes, data: bytes) -> NetlinkRequest:
     """Make a link of a kind in our group, with these attributes and what its kind asks for."""
     info = nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, kind), nested(_IFLA_INFO_DATA, data))
-    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, IFINFO.pack(0, 0, 0, 0, 0) + attributes + OUR_GROUP + info)
+    return NetlinkRequest(
+        RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, IFINFO.pack(0, 0, 0, 0, 0) + attributes + OUR_GROUP + info
+    )
 
 
-class Change(NamedTuple):
+class LinkChange(NamedTuple):
     """What to change of a link; None: leave it. is_hairpin needs a link that is a port already.
 
     forgets_neighbours: along with is_hairpin, the bridge forgets which MACs it had seen there.
@@ -178,7 +182,7 @@ class Change(NamedTuple):
     group: int | None = None
 
 
-def change_link(link: int | str, change: Change) -> Request:
+def change_link(link: int | str, change: LinkChange) -> NetlinkRequest:
     """Change a link, given by index or name.
 
     promotes_secondaries: losing an IPv4 address then takes no other one of its subnet along.
@@ -199,10 +203,10 @@ def change_link(link: int | str, change: Change) -> Request:
         body += u32_attribute(IFLA_GROUP, change.group)
     if change.is_hairpin is not None:
         body += _PORT[change.is_hairpin, change.forgets_neighbours]
-    return Request(RTM_NEWLINK, 0, body + _af_spec(change))
+    return NetlinkRequest(RTM_NEWLINK, 0, body + _af_spec(change))
 
 
-def _af_spec(change: Change) -> bytes:
+def _af_spec(change: LinkChange) -> bytes:
     inet = _PROMOTE if change.promotes_secondaries else b""
     mode = change.address_generation
     inet6 = b"" if mode is None else nested(_AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, bytes((mode,))))
@@ -225,24 +229,24 @@ _PORT: Final = {
 }
 
 
-def doom_link(ifindex: int) -> Request:
+def doom_link(ifindex: int) -> NetlinkRequest:
     """Put a link where `delete_doomed` finds it. It stays recognisable as ours."""
-    return Request(RTM_NEWLINK, 0, IFINFO.pack(0, 0, ifindex, 0, 0) + u32_attribute(IFLA_GROUP, _DOOMED_GROUP))
+    return NetlinkRequest(RTM_NEWLINK, 0, IFINFO.pack(0, 0, ifindex, 0, 0) + u32_attribute(IFLA_GROUP, _DOOMED_GROUP))
 
 
-def spare_link(ifindex: int) -> Request:
+def spare_link(ifindex: int) -> NetlinkRequest:
     """Take a link back from where `doom_link` put it."""
-    return Request(RTM_NEWLINK, 0, IFINFO.pack(0, 0, ifindex, 0, 0) + OUR_GROUP)
+    return NetlinkRequest(RTM_NEWLINK, 0, IFINFO.pack(0, 0, ifindex, 0, 0) + OUR_GROUP)
 
 
-def delete_doomed() -> Request:
+def delete_doomed() -> NetlinkRequest:
     """Delete all doomed links together: one by one each waits for the whole machine (synchronize_net), 20 ms for a veth pair."""
-    return Request(_RTM_DELLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + u32_attribute(IFLA_GROUP, _DOOMED_GROUP))
+    return NetlinkRequest(_RTM_DELLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + u32_attribute(IFLA_GROUP, _DOOMED_GROUP))
 
 
-def get_nsid(fd: int) -> Request:
+def get_nsid(fd: int) -> NetlinkRequest:
     """Ask how the socket's namespace numbers the one behind `fd`."""
-    return Request(_RTM_GETNSID, 0, _RTGEN.pack(0) + u32_attribute(NETNSA_FD, fd))
+    return NetlinkRequest(_RTM_GETNSID, 0, _RTGEN.pack(0) + u32_attribute(NETNSA_FD, fd))
 
 
 def decode_link(buffer: bytes, start: int, end: int) -> Link:

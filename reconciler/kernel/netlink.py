@@ -17,7 +17,7 @@ from reconciler.kernel.rtnetlink import (
     NLMSG_DONE,
     NLMSG_ERROR,
     Message,
-    Request,
+    NetlinkRequest,
     messages,
     packed,
     refusal,
@@ -100,7 +100,7 @@ class RouteSocket:
     def close(self) -> None:
         self._socket.close()
 
-    def dump(self, request: Request, decode: Decode[T | None]) -> list[T]:
+    def dump(self, request: NetlinkRequest, decode: Decode[T | None]) -> list[T]:
         """Return everything that `request` asks for, decoded.
 
         Starts again when the kernel says that something changed meanwhile, or that answers were lost. Raises KernelError.
@@ -113,7 +113,7 @@ class RouteSocket:
             errno.EAGAIN, f"netlink dump {request.kind}", "it changed while it was read, again and again"
         )
 
-    def _dump_once(self, request: Request, decode: Decode[T | None]) -> list[T] | None:
+    def _dump_once(self, request: NetlinkRequest, decode: Decode[T | None]) -> list[T] | None:
         """Return None when the dump was cut or inconsistent."""
         self._sequence += 1
         sequence, is_interrupted = self._sequence, False
@@ -137,14 +137,14 @@ class RouteSocket:
                 if decoded is not None:
                     found.append(decoded)
 
-    def batch(self, requests: Sequence[Request]) -> list[NetlinkMessage]:
+    def batch(self, requests: Sequence[NetlinkRequest]) -> list[NetlinkMessage]:
         """Send requests, which the kernel carries out in order, each whether or not those before it succeeded.
 
         Gives one reply each, in the same order. Raises KernelError only when the socket itself fails.
         """
         return [reply for some in self._fitting(requests) for reply in self.batch_unbroken(some)]
 
-    def batch_unbroken(self, requests: Sequence[Request]) -> list[NetlinkMessage]:
+    def batch_unbroken(self, requests: Sequence[NetlinkRequest]) -> list[NetlinkMessage]:
         """As `batch`, in one datagram: once the kernel has it, nothing that happens to us stops it half way.
 
         For at most `UNBROKEN_MAX` small requests that are seldom refused. Only the last acknowledgement is asked for: errors come
@@ -172,7 +172,7 @@ class RouteSocket:
             for sequence in range(first, last + 1)
         ]
 
-    def request(self, request: Request) -> NetlinkMessage:
+    def request(self, request: NetlinkRequest) -> NetlinkMessage:
         return self.batch((request,))[0]
 
     def _send(self, datagram: bytes) -> None:
@@ -199,7 +199,7 @@ class RouteSocket:
                 errno.ENOBUFS, "receive from rtnetlink", "answers were lost; the next pass looks again"
             ) from cause
 
-    def _fitting(self, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    def _fitting(self, requests: Sequence[NetlinkRequest]) -> Iterator[Sequence[NetlinkRequest]]:
         """Cut into runs whose replies fit the receive buffer."""
         start, size = 0, 0
         for number, request in enumerate(requests):
@@ -211,7 +211,7 @@ class RouteSocket:
         if start < len(requests):
             yield requests[start:]
 
-    def _is_question(self, request: Request) -> bool:
+    def _is_question(self, request: NetlinkRequest) -> bool:
         """rtnetlink types come in fours: new, delete, get, set (RTM_BASE in linux/rtnetlink.h)."""
         return (self._protocol == socket.NETLINK_ROUTE and request.kind & 3 == 2) or request.kind in (
             GET_ELEMENT,

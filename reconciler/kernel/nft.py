@@ -29,7 +29,7 @@ from reconciler.errors import (
 from reconciler.kernel.netlink import GET_ELEMENT, GET_GENERATION, NETLINK_NETFILTER, RouteSocket
 from reconciler.kernel.rtnetlink import (
     Message,
-    Request,
+    NetlinkRequest,
     attribute,
     attributes,
     nested,
@@ -107,7 +107,7 @@ class Nft:
     def generation(self) -> int:
         """Return the number that each transaction of anybody raises by one. Raises KernelError."""
         with closing(RouteSocket(NETLINK_NETFILTER)) as asked:
-            reply = asked.request(Request(GET_GENERATION, 0, bytes(_NFGENMSG_SIZE)))
+            reply = asked.request(NetlinkRequest(GET_GENERATION, 0, bytes(_NFGENMSG_SIZE)))
         if reply.errno:
             raise kernel_error(reply.errno, "ask for the generation of nftables", reply.detail)
         (answer,) = reply.answers
@@ -179,11 +179,11 @@ class ListedElement(NamedTuple):
     comment: str
 
 
-def _get_element(table: str, family: str, set_name: str, key: bytes) -> Request:
+def _get_element(table: str, family: str, set_name: str, key: bytes) -> NetlinkRequest:
     element = nested(_NFTA_LIST_ELEM, nested(_NFTA_SET_ELEM_KEY, attribute(_NFTA_DATA_VALUE, key)))
     names = text_attribute(_NFTA_SET_ELEM_LIST_TABLE, table) + text_attribute(_NFTA_SET_ELEM_LIST_SET, set_name)
     head = bytes((_FAMILIES[family],)).ljust(_NFGENMSG_SIZE, b"\0")
-    return Request(GET_ELEMENT, 0, head + names + nested(_NFTA_SET_ELEM_LIST_ELEMENTS, element))
+    return NetlinkRequest(GET_ELEMENT, 0, head + names + nested(_NFTA_SET_ELEM_LIST_ELEMENTS, element))
 
 
 def _listed(answer: Message) -> ListedElement:

@@ -52,7 +52,7 @@ class Wake(Protocol):
     def is_set(self) -> bool: ...
 
 
-class Notifier:
+class PathNotifier:
     """Watches paths, and what is directly in those that are folders. A thread of Rust's begins here, in the caller's namespaces.
 
     is_partial: something could not be watched; refusal: why, "" when it is gone. Raises KernelError when nothing can be.

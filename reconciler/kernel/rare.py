@@ -26,7 +26,7 @@ from importlib.util import find_spec, module_from_spec
 from typing import Any, Final
 
 from reconciler.kernel.links import RTM_NEWLINK
-from reconciler.kernel.rtnetlink import NLM_F_CREATE, NLM_F_EXCL, Request
+from reconciler.kernel.rtnetlink import NLM_F_CREATE, NLM_F_EXCL, NetlinkRequest
 from reconciler.model.identifiers import LINK_GROUP
 
 
@@ -52,7 +52,7 @@ _HEADER_SIZE: Final = 16
 _Attribute = tuple[str, object]
 
 
-def new_rare_link(kind: str, *attributes: _Attribute, data: Sequence[_Attribute] = ()) -> Request:
+def new_rare_link(kind: str, *attributes: _Attribute, data: Sequence[_Attribute] = ()) -> NetlinkRequest:
     """Make a link of a kind in our group, with these attributes and what its kind asks for."""
     info: list[_Attribute] = [("IFLA_INFO_KIND", kind)]
     if data:
@@ -60,4 +60,4 @@ def new_rare_link(kind: str, *attributes: _Attribute, data: Sequence[_Attribute]
     message: Any = ifinfmsg()
     message["attrs"] = [*attributes, ("IFLA_GROUP", LINK_GROUP), ("IFLA_LINKINFO", {"attrs": info})]
     message.encode()
-    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, bytes(message.data[_HEADER_SIZE:]))
+    return NetlinkRequest(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, bytes(message.data[_HEADER_SIZE:]))

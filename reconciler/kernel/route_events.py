@@ -19,8 +19,8 @@ from reconciler.kernel.multicast import (
     received,
 )
 from reconciler.kernel.neighbours import EntryKey, entry_key
-from reconciler.kernel.route_filter import Kind, attach
-from reconciler.kernel.rtnetlink import CodecError, Request, attributes, s32, u32_attribute
+from reconciler.kernel.route_filter import MessageType, attach
+from reconciler.kernel.rtnetlink import CodecError, NetlinkRequest, attributes, s32, u32_attribute
 
 _GROUPS: Final = (1, 3, 5, 7, 9, 11, 28)
 """RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NSID of linux/rtnetlink.h."""
@@ -80,26 +80,28 @@ class RouteEvents:
             yield None if got is None else _route_event(*got)
 
 
-def new_nsid(fd: int) -> Request:
+def new_nsid(fd: int) -> NetlinkRequest:
     """Have the socket's namespace number that behind `fd`; refused with EEXIST where it has a number."""
-    return Request(Kind.NEW_NSID, 0, _RTGENMSG + u32_attribute(NETNSA_FD, fd) + u32_attribute(NETNSA_NSID, _ANY_NSID))
+    return NetlinkRequest(
+        MessageType.NEW_NSID, 0, _RTGENMSG + u32_attribute(NETNSA_FD, fd) + u32_attribute(NETNSA_NSID, _ANY_NSID)
+    )
 
 
 def _route_event(head: bytes, ancillary: Ancillary) -> RouteEvent | None:
     nsid = nsid_of(ancillary)
     length, kind = _HEADER.unpack_from(head)
-    if kind in (Kind.NEW_LINK, Kind.DELETE_LINK) and len(head) >= _IFINDEX_END:
+    if kind in (MessageType.NEW_LINK, MessageType.DELETE_LINK) and len(head) >= _IFINDEX_END:
         return RouteEvent(nsid, link=s32(head, (_IFINDEX_END - 4, _IFINDEX_END)))
-    if kind in (Kind.NEW_NEIGHBOUR, Kind.DELETE_NEIGHBOUR):
+    if kind in (MessageType.NEW_NEIGHBOUR, MessageType.DELETE_NEIGHBOUR):
         try:
             return RouteEvent(nsid, entry=entry_key(head, _HEADER_SIZE, min(length, len(head))))
         except CodecError:
             return RouteEvent(nsid)
-    if kind not in (Kind.NEW_NSID, Kind.DELETE_NSID) or nsid is not None:
+    if kind not in (MessageType.NEW_NSID, MessageType.DELETE_NSID) or nsid is not None:
         return RouteEvent(nsid)
     try:
         found = attributes(head, _HEADER_SIZE + len(_RTGENMSG), min(length, len(head)))
         number = s32(head, found.get(NETNSA_NSID))
     except CodecError:
         return None
-    return RouteEvent(None, gone=number) if kind == Kind.DELETE_NSID else RouteEvent(None, numbered=number)
+    return RouteEvent(None, gone=number) if kind == MessageType.DELETE_NSID else RouteEvent(None, numbered=number)

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from reconciler.model.identifiers import PROTOCOL
 
 
-class Kind(IntEnum):
+class MessageType(IntEnum):
     """RTM_* of linux/rtnetlink.h."""
 
     NEW_LINK = 16
@@ -83,16 +83,16 @@ _IFA_PROTO: Final = 11
 _NDA_PROTOCOL: Final = 12
 
 _BY_KIND: Final = {
-    Kind.NEW_LINK: "accept",
-    Kind.DELETE_LINK: "accept",
-    Kind.NEW_ADDRESS: "address",
-    Kind.DELETE_ADDRESS: "address",
-    Kind.NEW_ROUTE: "route",
-    Kind.DELETE_ROUTE: "route",
-    Kind.NEW_NEIGHBOUR: "neighbour",
-    Kind.DELETE_NEIGHBOUR: "neighbour",
-    Kind.NEW_NSID: "accept",
-    Kind.DELETE_NSID: "accept",
+    MessageType.NEW_LINK: "accept",
+    MessageType.DELETE_LINK: "accept",
+    MessageType.NEW_ADDRESS: "address",
+    MessageType.DELETE_ADDRESS: "address",
+    MessageType.NEW_ROUTE: "route",
+    MessageType.DELETE_ROUTE: "route",
+    MessageType.NEW_NEIGHBOUR: "neighbour",
+    MessageType.DELETE_NEIGHBOUR: "neighbour",
+    MessageType.NEW_NSID: "accept",
+    MessageType.DELETE_NSID: "accept",
 }
 
 _STEPS: Final = (

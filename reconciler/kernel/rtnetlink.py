@@ -49,7 +49,7 @@ class CodecError(ReconcilerError):
     """Bytes from the kernel that are not what its headers promise."""
 
 
-class Request(NamedTuple):
+class NetlinkRequest(NamedTuple):
     """A message to send, less the sequence number that the socket gives it. body: family header and attributes, padded."""
 
     kind: int
@@ -75,7 +75,7 @@ class Refusal(NamedTuple):
     detail: str
 
 
-def packed(request: Request, sequence: int, flags: int = 0) -> bytes:
+def packed(request: NetlinkRequest, sequence: int, flags: int = 0) -> bytes:
     """Return the whole message."""
     kind, own_flags, body = request
     return _HEADER.pack(16 + len(body), kind, own_flags | flags | NLM_F_REQUEST, sequence, 0) + body

@@ -13,7 +13,7 @@ from typing import Final
 
 from reconciler.errors import KernelError
 from reconciler.kernel.netlink import NETLINK_SOCK_DIAG, RouteSocket
-from reconciler.kernel.rtnetlink import NLM_F_DUMP, CodecError, Request, attributes, u8
+from reconciler.kernel.rtnetlink import NLM_F_DUMP, CodecError, NetlinkRequest, attributes, u8
 from reconciler.model.objects import IPAddress
 from reconciler.model.observed import BoundSocket
 
@@ -50,7 +50,7 @@ def bound_sockets() -> Iterator[BoundSocket]:
         for protocol, (number, states) in _PROTOCOLS.items():
             for family in (socket.AF_INET, socket.AF_INET6):
                 body = _REQUEST.pack(family, number, 0, states, bytes(48))
-                request = Request(_SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, body)
+                request = NetlinkRequest(_SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, body)
                 try:
                     found = with_diag.dump(request, partial(_decode, protocol))
                 except KernelError as error:

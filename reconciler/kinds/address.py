@@ -17,7 +17,7 @@ from reconciler.kernel.rtnetlink import (
     NLM_F_DUMP,
     NLM_F_EXCL,
     CodecError,
-    Request,
+    NetlinkRequest,
     attribute,
     attributes,
     u8,
@@ -72,23 +72,23 @@ class AddressEntry(NamedTuple):
         return kind((self.address, self.prefix_length))
 
 
-def dump_addresses() -> Request:
+def dump_addresses() -> NetlinkRequest:
     """Ask for every address of both families."""
-    return Request(_RTM_GETADDR, NLM_F_DUMP, _IFADDR.pack(0, 0, 0, 0, 0))
+    return NetlinkRequest(_RTM_GETADDR, NLM_F_DUMP, _IFADDR.pack(0, 0, 0, 0, 0))
 
 
-def new_address(ifindex: int, interface: IPInterface, protocol: int = PROTOCOL) -> Request:
+def new_address(ifindex: int, interface: IPInterface, protocol: int = PROTOCOL) -> NetlinkRequest:
     """Put our address on a link: IPv6 without duplicate detection, IPv4 with the subnet's broadcast address if it has one."""
     body = _header(ifindex, interface) + attribute(_IFA_PROTO, bytes((protocol,)))
     if interface.version == 6:
         body += u32_attribute(_IFA_FLAGS, _IFA_F_NODAD)
     elif interface.network.prefixlen < 31:
         body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
-    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body)
+    return NetlinkRequest(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body)
 
 
-def delete_address(ifindex: int, interface: IPInterface) -> Request:
-    return Request(_RTM_DELADDR, 0, _header(ifindex, interface))
+def delete_address(ifindex: int, interface: IPInterface) -> NetlinkRequest:
+    return NetlinkRequest(_RTM_DELADDR, 0, _header(ifindex, interface))
 
 
 def _header(ifindex: int, interface: IPInterface) -> bytes:

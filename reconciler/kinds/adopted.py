@@ -13,8 +13,8 @@ from reconciler.kernel.links import (
     ADOPTED_GROUP,
     IFLA_INET_CONF,
     IPV4_DEVCONF_PROMOTE_SECONDARIES,
-    Change,
     Link,
+    LinkChange,
 )
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.rtnetlink import FAMILIES, attributes, nested_attributes, s32
@@ -57,7 +57,7 @@ def adopt(bridge: AdoptedBridge, namespaces: Namespaces) -> Script:
     link = yield from needed_link(bridge.ns, bridge.ifname, what)
     if link.kind != "bridge" or link.is_ours:
         raise foreign(link, bridge.ns)
-    marks = Change(group=ADOPTED_GROUP, alias=bridge.mark, mac=link.mac, promotes_secondaries=True)
+    marks = LinkChange(group=ADOPTED_GROUP, alias=bridge.mark, mac=link.mac, promotes_secondaries=True)
     yield from change(bridge.ns, link.ifindex, marks, what)
     yield from _settle(link, bridge, namespaces, what)
 
@@ -68,7 +68,7 @@ def update(_: AdoptedBridge, bridge: AdoptedBridge, namespaces: Namespaces) -> S
     if not link.is_adopted:
         raise foreign(link, bridge.ns)
     if link.alias != bridge.mark:
-        yield from change(bridge.ns, link.ifindex, Change(alias=bridge.mark), what)
+        yield from change(bridge.ns, link.ifindex, LinkChange(alias=bridge.mark), what)
     yield from _settle(link, bridge, namespaces, what)
 
 
@@ -76,10 +76,10 @@ def _settle(link: Link, bridge: AdoptedBridge, namespaces: Namespaces, what: str
     """Change what is otherwise, and no more."""
     if ipv6_of(link).is_on != bridge.has_ipv6:
         _write(f"net/ipv6/conf/{link.ifname}/disable_ipv6", str(int(not bridge.has_ipv6)), bridge.ns, namespaces)
-    wanted = Change(
+    wanted = LinkChange(
         mtu=bridge.mtu if link.mtu != bridge.mtu else None, is_up=bridge.is_up if link.is_up != bridge.is_up else None
     )
-    if wanted != Change():
+    if wanted != LinkChange():
         yield from change(bridge.ns, link.ifindex, wanted, what)
 
 
@@ -91,7 +91,7 @@ def release(bridge: AdoptedBridge, namespaces: Namespaces) -> Script:
         return
     yield from _put_back(link, bridge, namespaces, what)
     found = bridge.found
-    marks = Change(group=found.group if found else 0, alias=found.alias if found else "")
+    marks = LinkChange(group=found.group if found else 0, alias=found.alias if found else "")
     yield from change(bridge.ns, link.ifindex, marks, what)
 
 
@@ -101,7 +101,7 @@ def _put_back(link: Link, bridge: AdoptedBridge, namespaces: Namespaces, what: s
     if found is None:
         return
     if link.mac != found.mac:
-        yield from change(bridge.ns, link.ifindex, Change(mac=found.mac), what)
+        yield from change(bridge.ns, link.ifindex, LinkChange(mac=found.mac), what)
     if not found.promotes_secondaries:
         _write(f"net/ipv4/conf/{link.ifname}/promote_secondaries", "0", bridge.ns, namespaces)
     as_found = AdoptedBridge(

@@ -8,9 +8,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from reconciler.kernel.links import ADDR_GEN_EUI64, ADDR_GEN_NONE, Change, Link
+from reconciler.kernel.links import ADDR_GEN_EUI64, ADDR_GEN_NONE, Link, LinkChange
 from reconciler.kernel.netns import Namespaces
-from reconciler.kernel.rtnetlink import Request
+from reconciler.kernel.rtnetlink import NetlinkRequest
 from reconciler.kernel.sysctl import write_sysctl
 from reconciler.kinds.ipv6 import ipv6_of, set_ipv6, set_parent_up
 from reconciler.kinds.links import change, foreign, needed_link, own_link
@@ -22,7 +22,7 @@ from reconciler.model.identifiers import NsRef, is_own_parent_name
 from reconciler.model.objects import Bridge, DeadEnd, Seen
 
 
-def new_bridge(ifname: str, mac: str = "") -> Request:
+def new_bridge(ifname: str, mac: str = "") -> NetlinkRequest:
     """Make a bridge that is down, in our group. mac "": the kernel chooses one.
 
     Its MTU is not set here: one given on creation counts as not chosen, and the bridge would follow its ports (br_mtu_auto_adjust).
@@ -80,7 +80,7 @@ def create_bridge(bridge: Bridge, namespaces: Namespaces) -> Script:
     what = f"create {bridge.describe()}"
     yield from _make(bridge, new_bridge(bridge.ifname, bridge.mac), what)
     set_ipv6(bridge.ns, bridge.ifname, namespaces, is_on=bridge.has_ipv6)
-    wanted = Change(
+    wanted = LinkChange(
         is_up=bridge.is_up,
         mac=bridge.mac,
         mtu=bridge.mtu,
@@ -94,7 +94,7 @@ def create_bridge(bridge: Bridge, namespaces: Namespaces) -> Script:
 def update_bridge(before: Bridge, after: Bridge, namespaces: Namespaces) -> Script:
     what = f"update {after.describe()}"
     link = yield from own_link(after.ns, after.ifname, what)
-    wanted = Change(
+    wanted = LinkChange(
         is_up=after.is_up if before.is_up != after.is_up else None,
         mac=after.mac if before.mac != after.mac else None,
         mtu=after.mtu if before.mtu != after.mtu else None,
@@ -127,7 +127,7 @@ def update_dead_end(_: DeadEnd, end: DeadEnd, namespaces: Namespaces) -> Script:
     yield from set_parent_up(end.ns, end.ifname, namespaces, what, has_ipv6=end.has_ipv6, mtu=end.mtu)
 
 
-def _make(bridge: Bridge | DeadEnd, request: Request, what: str) -> Script:
+def _make(bridge: Bridge | DeadEnd, request: NetlinkRequest, what: str) -> Script:
     """One of ours that is there already serves as well."""
     reply = yield Ask(bridge.ns, request)
     if reply.errno != errno.EEXIST:

@@ -28,7 +28,7 @@ from reconciler.kv.protocol import (
     TRANSACTION_KEYS_MAX,
     Check,
     Delete,
-    Entry,
+    KvEntry,
     KvStore,
     Put,
     Write,
@@ -277,17 +277,17 @@ def _network(path: str) -> str:
     return path.split("/")[1]
 
 
-def _record(entry: Entry) -> ClusterRecord:
+def _record(entry: KvEntry) -> ClusterRecord:
     return ClusterRecord(path=entry.key, value=entry.value.decode(errors="replace"))
 
 
-def _by(entry: Entry | None) -> str:
+def _by(entry: KvEntry | None) -> str:
     if entry is None or "/endpoints/" not in entry.key:
         return " by another host"
     return f" by host {_host(entry)}"
 
 
-def _whose(entry: Entry) -> str:
+def _whose(entry: KvEntry) -> str:
     """Return in words whose record it is."""
     match entry.key.split("/"):
         case ["networks", name]:
@@ -297,7 +297,7 @@ def _whose(entry: Entry) -> str:
     return entry.key
 
 
-def _host(entry: Entry) -> str:
+def _host(entry: KvEntry) -> str:
     host = endpoint_host(entry.value.decode(errors="replace"))
     return host if is_name(host) else "?"
 

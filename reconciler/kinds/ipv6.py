@@ -14,8 +14,8 @@ from reconciler.kernel.links import (
     DEVCONF_DISABLE_IPV6,
     IFLA_INET6_ADDR_GEN_MODE,
     IFLA_INET6_CONF,
-    Change,
     Link,
+    LinkChange,
 )
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.rtnetlink import FAMILIES, Span, attributes, nested_attributes, s32, u8
@@ -83,5 +83,5 @@ def set_parent_up(
     IPv6 is switched off before, as it has a carrier at once: the host shall neither be reached by it nor heed routers.
     """
     set_ipv6(ns, ifname, namespaces, is_on=has_ipv6)
-    yield from change(ns, ifname, Change(mtu=mtu, address_generation=ADDR_GEN_NONE), what)
-    yield from change(ns, ifname, Change(is_up=True), what)
+    yield from change(ns, ifname, LinkChange(mtu=mtu, address_generation=ADDR_GEN_NONE), what)
+    yield from change(ns, ifname, LinkChange(is_up=True), what)

@@ -13,7 +13,7 @@ from reconciler.incremental import By, Kept, Table
 from reconciler.ipam.promises import PromiseReader
 from reconciler.kinds.row import Row, SeenApart
 from reconciler.kinds.world import World
-from reconciler.kv.protocol import TRANSACTION_KEYS_MAX, Delete, Entry, KvStore, Put, Write
+from reconciler.kv.protocol import TRANSACTION_KEYS_MAX, Delete, KvEntry, KvStore, Put, Write
 from reconciler.model.objects import Key, KvRecord, Seen
 from reconciler.model.observed import keyed
 from reconciler.model.plan import Action, Operation, Outcome
@@ -27,13 +27,13 @@ class RecordReader:
     """Reads all records (path to text) again and again, those anew that changed; never raises."""
 
     def __init__(self) -> None:
-        self._ask, self._entries = Kept(), By[str, Entry](attrgetter("key"))
+        self._ask, self._entries = Kept(), By[str, KvEntry](attrgetter("key"))
         self._texts: Table[str, str] = Table()
         self._promises = PromiseReader()
         self._seen: Table[Key, Seen] = Table()
         self._last = Records()
 
-    def of(self, entries: Sequence[Entry]) -> Records:
+    def of(self, entries: Sequence[KvEntry]) -> Records:
         """Read them as a store gives them: one that stays is the very same."""
         gone, come = self._entries(entries)
         put = {path: entry.value.decode(errors="replace") for path, entry in come.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.kernel.links import Change
+from reconciler.kernel.links import LinkChange
 from reconciler.kernel.netns import Namespaces
 from reconciler.kinds.links import change
 from reconciler.kinds.row import SeenInView, Where, scripted
@@ -20,7 +20,7 @@ def observe(ns: NsRef, view: NamespaceView) -> Iterator[Seen]:
 
 def create(link: LinkUp, _: Namespaces) -> Script:
     """Bring a link of a sandbox up. One of ours from then on keeps its other addresses when it loses one."""
-    wanted = Change(is_up=True, promotes_secondaries=link.ifname != "lo")
+    wanted = LinkChange(is_up=True, promotes_secondaries=link.ifname != "lo")
     return change(link.ns, link.ifname, wanted, f"set {link.describe()}")
 
 

@@ -7,8 +7,8 @@ from collections.abc import Generator, Sequence
 
 from reconciler.errors import NameConflict, ReconcilerError, kernel_error, netlink_error
 from reconciler.kernel.links import (
-    Change,
     Link,
+    LinkChange,
     change_link,
     decode_link,
     delete_doomed,
@@ -49,7 +49,7 @@ def own_link(ns: NsRef, ifname: str, what: str) -> Generator[Ask, NetlinkMessage
     return link
 
 
-def change(ns: NsRef, link: int | str, wanted: Change, what: str) -> Script:
+def change(ns: NsRef, link: int | str, wanted: LinkChange, what: str) -> Script:
     """Change a link, given by index or name. On a kernel without IPv6 the wish about IPv6 addresses is fulfilled already."""
     reply = yield Ask(ns, change_link(link, wanted))
     if reply.errno == errno.EAFNOSUPPORT and wanted.address_generation is not None:

@@ -22,7 +22,7 @@ from reconciler.kernel.rtnetlink import (
     NLM_F_DUMP,
     NLM_F_REPLACE,
     CodecError,
-    Request,
+    NetlinkRequest,
     address_of,
     attribute,
     attributes,
@@ -66,50 +66,52 @@ class NeighbourEntry(NamedTuple):
     is_fdb: bool
 
 
-def dump_neighbours() -> Request:
+def dump_neighbours() -> NetlinkRequest:
     """Ask for the neighbours of all links, both families."""
-    return Request(_RTM_GETNEIGH, NLM_F_DUMP, NDMSG.pack(0, 0, 0, 0, 0))
+    return NetlinkRequest(_RTM_GETNEIGH, NLM_F_DUMP, NDMSG.pack(0, 0, 0, 0, 0))
 
 
-def dump_fdb() -> Request:
+def dump_fdb() -> NetlinkRequest:
     """Ask for the forwarding entries of all bridges and VXLAN devices."""
-    return Request(_RTM_GETNEIGH, NLM_F_DUMP, NDMSG.pack(AF_BRIDGE, 0, 0, 0, 0))
+    return NetlinkRequest(_RTM_GETNEIGH, NLM_F_DUMP, NDMSG.pack(AF_BRIDGE, 0, 0, 0, 0))
 
 
-def get_entry(key: EntryKey) -> Request:
+def get_entry(key: EntryKey) -> NetlinkRequest:
     """Ask for one; ENOENT when there is none."""
     family = AF_BRIDGE if key.is_fdb else FAMILIES[4 if len(key.place) == 4 else 6]
     head = NDMSG.pack(family, key.ifindex, 0, _NTF_SELF if key.is_fdb else 0, 0)
-    return Request(_RTM_GETNEIGH, 0, head + attribute(NDA_LLADDR if key.is_fdb else NDA_DST, key.place))
+    return NetlinkRequest(_RTM_GETNEIGH, 0, head + attribute(NDA_LLADDR if key.is_fdb else NDA_DST, key.place))
 
 
-def put_neighbour(ifindex: int, address: IPAddress, mac: str) -> Request:
+def put_neighbour(ifindex: int, address: IPAddress, mac: str) -> NetlinkRequest:
     """Set a neighbour entry, whatever was there before."""
     body = _neighbour(ifindex, address) + mac_attribute(NDA_LLADDR, mac) + _PROTOCOL
-    return Request(_RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body)
+    return NetlinkRequest(_RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body)
 
 
 _PROTOCOL: Final = attribute(_NDA_PROTOCOL, bytes((PROTOCOL,)))
 
 
-def delete_neighbour(ifindex: int, address: IPAddress) -> Request:
-    return Request(_RTM_DELNEIGH, 0, _neighbour(ifindex, address))
+def delete_neighbour(ifindex: int, address: IPAddress) -> NetlinkRequest:
+    return NetlinkRequest(_RTM_DELNEIGH, 0, _neighbour(ifindex, address))
 
 
-def put_fdb(ifindex: int, mac: str, vtep: IPAddress) -> Request:
+def put_fdb(ifindex: int, mac: str, vtep: IPAddress) -> NetlinkRequest:
     """Set a forwarding entry of a VXLAN device, whatever was there before, a learned one too (moby PR#53663)."""
     body = _fdb(ifindex, mac) + attribute(NDA_DST, vtep.packed)
-    return Request(_RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body)
+    return NetlinkRequest(_RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body)
 
 
-def delete_fdb(ifindex: int, mac: str) -> Request:
+def delete_fdb(ifindex: int, mac: str) -> NetlinkRequest:
     """Delete it from the bridge family's table, not the neighbours' (moby PR#50236), wherever it leads."""
-    return Request(_RTM_DELNEIGH, 0, _fdb(ifindex, mac))
+    return NetlinkRequest(_RTM_DELNEIGH, 0, _fdb(ifindex, mac))
 
 
-def forget_learned(ifindex: int, mac: str) -> Request:
+def forget_learned(ifindex: int, mac: str) -> NetlinkRequest:
     """Have the bridge that a device is a port of forget that it saw the MAC there."""
-    return Request(_RTM_DELNEIGH, 0, NDMSG.pack(AF_BRIDGE, ifindex, 0, _NTF_MASTER, 0) + mac_attribute(NDA_LLADDR, mac))
+    return NetlinkRequest(
+        _RTM_DELNEIGH, 0, NDMSG.pack(AF_BRIDGE, ifindex, 0, _NTF_MASTER, 0) + mac_attribute(NDA_LLADDR, mac)
+    )
 
 
 def _neighbour(ifindex: int, address: IPAddress) -> bytes:
@@ -259,7 +261,7 @@ def _indexes(ifnames: set[str], socket: RouteSocket) -> Mapping[str, int]:
     return {link.ifname: link.ifindex for link in links if link.is_ours}
 
 
-def _request(operation: Operation, indexes: Mapping[str, int]) -> Request:
+def _request(operation: Operation, indexes: Mapping[str, int]) -> NetlinkRequest:
     is_deletion = operation.action is Action.DELETE
     entry = _entry(operation)
     ifindex = indexes[entry.ifname]

@@ -23,7 +23,7 @@ from reconciler.kernel.links import (
     dump_links,
 )
 from reconciler.kernel.netns import Namespaces
-from reconciler.kernel.rtnetlink import Request, attribute, mac_attribute, text_attribute, u32_attribute
+from reconciler.kernel.rtnetlink import NetlinkRequest, attribute, mac_attribute, text_attribute, u32_attribute
 from reconciler.kinds.address import decode_address, dump_addresses
 from reconciler.kinds.links import foreign, found_link
 from reconciler.kinds.route import decode_route, dump_routes
@@ -38,7 +38,7 @@ _ANY_NAME: Final = "plugin%d"
 """What a link is called whose old name is another's by now; the kernel puts a number in."""
 
 
-def move_in(ifindex: int, ns_fd: int, ifname: str, alias: str, mac: str) -> Request:
+def move_in(ifindex: int, ns_fd: int, ifname: str, alias: str, mac: str) -> NetlinkRequest:
     """Move a link of a plugin into the namespace behind `ns_fd`, under another name, and mark it: all in one message.
 
     mac: "" leaves it. The kernel moves first (do_setlink in net/core/rtnetlink.c), down and without its addresses; where the name
@@ -47,12 +47,12 @@ def move_in(ifindex: int, ns_fd: int, ifname: str, alias: str, mac: str) -> Requ
     return _moved(ifindex, ns_fd, ifname, PLUGIN_GROUP, alias, mac_attribute(IFLA_ADDRESS, mac) if mac else b"")
 
 
-def move_back(ifindex: int, ns_fd: int, ifname: str) -> Request:
+def move_back(ifindex: int, ns_fd: int, ifname: str) -> NetlinkRequest:
     """Move such a link back, without our mark. ifname: one with %d is numbered."""
     return _moved(ifindex, ns_fd, ifname, _NO_GROUP, "")
 
 
-def _moved(ifindex: int, ns_fd: int, ifname: str, group: int, alias: str, more: bytes = b"") -> Request:
+def _moved(ifindex: int, ns_fd: int, ifname: str, group: int, alias: str, more: bytes = b"") -> NetlinkRequest:
     body = (
         IFINFO.pack(0, 0, ifindex, 0, IFF_UP)
         + u32_attribute(IFLA_NET_NS_FD, ns_fd)
@@ -61,7 +61,7 @@ def _moved(ifindex: int, ns_fd: int, ifname: str, group: int, alias: str, more: 
         + attribute(IFLA_IFALIAS, alias.encode())
         + more
     )
-    return Request(RTM_NEWLINK, 0, body)
+    return NetlinkRequest(RTM_NEWLINK, 0, body)
 
 
 def observe(ns: NsRef, view: NamespaceView) -> Iterator[Seen]:

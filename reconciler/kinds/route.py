@@ -19,7 +19,7 @@ from reconciler.kernel.rtnetlink import (
     NLM_F_EXCL,
     NLM_F_REPLACE,
     CodecError,
-    Request,
+    NetlinkRequest,
     Span,
     address_of,
     attribute,
@@ -92,15 +92,15 @@ class RouteEntry(NamedTuple):
         return address_of(self.gateway) if self.gateway else None
 
 
-def dump_routes() -> Request:
+def dump_routes() -> NetlinkRequest:
     """Ask for the main table, both families; needs a socket that has strict checking on, else all tables come."""
-    return Request(_RTM_GETROUTE, NLM_F_DUMP, _RTMSG.pack(0, 0, 0, 0, _RT_TABLE_MAIN, 0, 0, 0, 0))
+    return NetlinkRequest(_RTM_GETROUTE, NLM_F_DUMP, _RTMSG.pack(0, 0, 0, 0, _RT_TABLE_MAIN, 0, 0, 0, 0))
 
 
-def get_route(destination: IPAddress) -> Request:
+def get_route(destination: IPAddress) -> NetlinkRequest:
     """Ask which way packets to an address take."""
     fixed = _RTMSG.pack(FAMILIES[destination.version], destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
-    return Request(_RTM_GETROUTE, 0, fixed + attribute(_RTA_DST, destination.packed))
+    return NetlinkRequest(_RTM_GETROUTE, 0, fixed + attribute(_RTA_DST, destination.packed))
 
 
 def is_to_ourselves(buffer: bytes, start: int, end: int) -> bool:
@@ -112,16 +112,16 @@ def is_to_ourselves(buffer: bytes, start: int, end: int) -> bool:
 
 def new_route(
     destination: IPNetwork, gateway: IPAddress | None, ifindex: int, *, is_replacing: bool = False
-) -> Request:
+) -> NetlinkRequest:
     """Put our route into the main table. is_replacing: in place of the one with this destination, without a gap."""
     scope = _RT_SCOPE_UNIVERSE if gateway is not None or destination.version == 6 else _RT_SCOPE_LINK
     body = _route(destination, gateway, ifindex, scope)
-    return Request(RTM_NEWROUTE, NLM_F_CREATE | (NLM_F_REPLACE if is_replacing else NLM_F_EXCL), body)
+    return NetlinkRequest(RTM_NEWROUTE, NLM_F_CREATE | (NLM_F_REPLACE if is_replacing else NLM_F_EXCL), body)
 
 
-def delete_route(destination: IPNetwork, gateway: IPAddress | None, ifindex: int) -> Request:
+def delete_route(destination: IPNetwork, gateway: IPAddress | None, ifindex: int) -> NetlinkRequest:
     """Delete a route of ours that is exactly this one."""
-    return Request(_RTM_DELROUTE, 0, _route(destination, gateway, ifindex, _RT_SCOPE_NOWHERE))
+    return NetlinkRequest(_RTM_DELROUTE, 0, _route(destination, gateway, ifindex, _RT_SCOPE_NOWHERE))
 
 
 def _route(destination: IPNetwork, gateway: IPAddress | None, ifindex: int, scope: int) -> bytes:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from reconciler.errors import ReconcilerError, netlink_error
 from reconciler.kernel.netlink import NetlinkMessage
 from reconciler.kernel.netns import Namespaces
-from reconciler.kernel.rtnetlink import Request
+from reconciler.kernel.rtnetlink import NetlinkRequest
 from reconciler.model.identifiers import NsRef
 
 
@@ -21,7 +21,7 @@ class Ask(NamedTuple):
     """A request, and the namespace that it goes to."""
 
     ns: NsRef
-    request: Request
+    request: NetlinkRequest
 
 
 Script = Generator[Ask, NetlinkMessage, None]
@@ -67,7 +67,7 @@ def _step(
 
 
 def _sent(asks: Mapping[int, Ask], namespaces: Namespaces) -> dict[int, NetlinkMessage | ReconcilerError]:
-    by_ns: dict[NsRef, dict[Request, list[int]]] = {}
+    by_ns: dict[NsRef, dict[NetlinkRequest, list[int]]] = {}
     for number, ask in asks.items():
         by_ns.setdefault(ask.ns, {}).setdefault(ask.request, []).append(number)
     replies: dict[int, NetlinkMessage | ReconcilerError] = {}
@@ -78,7 +78,7 @@ def _sent(asks: Mapping[int, Ask], namespaces: Namespaces) -> dict[int, NetlinkM
 
 
 def _batch(
-    namespaces: Namespaces, ns: NsRef, requests: Sequence[Request]
+    namespaces: Namespaces, ns: NsRef, requests: Sequence[NetlinkRequest]
 ) -> Sequence[NetlinkMessage | ReconcilerError]:
     try:
         return namespaces.socket(ns).batch(requests)

@@ -15,13 +15,13 @@ from reconciler.kernel.links import (
     IFLA_MTU,
     IFLA_NET_NS_FD,
     NSID_NOT_ASSIGNED,
-    Change,
     Link,
+    LinkChange,
     new_link,
 )
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.rtnetlink import (
-    Request,
+    NetlinkRequest,
     attribute,
     attributes,
     mac_attribute,
@@ -52,7 +52,7 @@ _U16: Final = Struct("=H")
 Sublink = Macvlan | Ipvlan
 
 
-def new_sublink(link: Sublink, parent: int, ns_fd: int) -> Request:
+def new_sublink(link: Sublink, parent: int, ns_fd: int) -> NetlinkRequest:
     """Make it in our group, down: on the link `parent` of the socket's namespace, inside the namespace behind `ns_fd`.
 
     In mode passthru a macvlan takes its parent's MAC address whatever is said here (macvlan_common_newlink). The mode of an ipvlan
@@ -126,7 +126,7 @@ def create(link: Sublink, namespaces: Namespaces) -> Script:
         return
     check_on_parent(reply, link, parent, what)
     if isinstance(link, Macvlan) and link.mode == "passthru":
-        yield from change(link.ns, link.ifname, Change(mac=link.mac), what)
+        yield from change(link.ns, link.ifname, LinkChange(mac=link.mac), what)
 
 
 def update(_: Sublink, link: Sublink, __: Namespaces) -> Script:
@@ -136,7 +136,7 @@ def update(_: Sublink, link: Sublink, __: Namespaces) -> Script:
     mac = link.mac if isinstance(link, Macvlan) and link.mac != found.mac else None
     mtu = link.mtu if link.mtu != found.mtu else None
     if mac is not None or mtu is not None:
-        yield from change(link.ns, found.ifindex, Change(mac=mac, mtu=mtu), what)
+        yield from change(link.ns, found.ifindex, LinkChange(mac=mac, mtu=mtu), what)
 
 
 def _check_is_this(link: Sublink, parent: Link, what: str) -> Script:

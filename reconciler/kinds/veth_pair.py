@@ -16,12 +16,12 @@ from reconciler.kernel.links import (
     IFLA_MTU,
     IFLA_NET_NS_FD,
     OUR_GROUP,
-    Change,
     Link,
+    LinkChange,
     new_link,
 )
 from reconciler.kernel.netns import Namespaces
-from reconciler.kernel.rtnetlink import Request, attribute, mac_attribute, text_attribute, u32_attribute
+from reconciler.kernel.rtnetlink import NetlinkRequest, attribute, mac_attribute, text_attribute, u32_attribute
 from reconciler.kinds.links import change, foreign, found_link, needed_link, own_link
 from reconciler.kinds.row import SeenInLink, scripted
 from reconciler.kinds.scripts import Ask, Script, check
@@ -37,7 +37,7 @@ _ENDS_DIFFER: Final = 0
 _NO_PEER: Final = Peer(ns=UNKNOWN_NS, link=Link(0, "", "", False, "", 0, 0, 0, 0, -1, False, "", b""))
 
 
-def new_veth(ifname: str, master: int, mtu: int, peer_ns_fd: int, peer_ifname: str, peer_mac: str) -> Request:
+def new_veth(ifname: str, master: int, mtu: int, peer_ns_fd: int, peer_ifname: str, peer_mac: str) -> NetlinkRequest:
     """Make a veth pair in our group, near side a port of link `master` and down, the peer in the namespace behind `peer_ns_fd`.
 
     Neither end can come up in this message: the kernel opens the peer before the two are joined (ENOTCONN), and the near
@@ -84,7 +84,7 @@ def create(pair: VethPair, namespaces: Namespaces) -> Script:
         yield from _set_pair(pair, what)
         return
     check(reply, what)
-    wanted = Change(
+    wanted = LinkChange(
         is_up=pair.is_up,
         is_hairpin=True if pair.is_hairpin else None,
         address_generation=ADDR_GEN_NONE,
@@ -106,8 +106,8 @@ def _set_pair(pair: VethPair, what: str) -> Script:
     master = yield from needed_link(pair.ns, pair.master, what)
     is_renumbered = peer.mac != pair.peer_mac
     if is_renumbered or peer.mtu != pair.mtu:
-        yield from change(pair.peer_ns, peer.ifindex, Change(mtu=pair.mtu, mac=pair.peer_mac), what)
-    wanted = Change(
+        yield from change(pair.peer_ns, peer.ifindex, LinkChange(mtu=pair.mtu, mac=pair.peer_mac), what)
+    wanted = LinkChange(
         is_up=pair.is_up,
         mtu=pair.mtu if near.mtu != pair.mtu else None,
         master=master.ifindex if near.master != master.ifindex else None,
@@ -116,7 +116,7 @@ def _set_pair(pair: VethPair, what: str) -> Script:
     yield from change(pair.ns, near.ifindex, wanted, what)
     # Only a port has these settings, and a link is one from the message before this one on. The MAC of before may be another
     # endpoint's by now, even on another host: the bridge must not go on sending its frames here until it forgets by itself.
-    port = Change(is_hairpin=pair.is_hairpin, forgets_neighbours=is_renumbered)
+    port = LinkChange(is_hairpin=pair.is_hairpin, forgets_neighbours=is_renumbered)
     yield from change(pair.ns, near.ifindex, port, what)
 
 

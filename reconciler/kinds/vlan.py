@@ -9,7 +9,7 @@ from typing import Final
 from reconciler.errors import kernel_error
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, Link
 from reconciler.kernel.netns import Namespaces
-from reconciler.kernel.rtnetlink import Request, attributes, u16
+from reconciler.kernel.rtnetlink import NetlinkRequest, attributes, u16
 from reconciler.kinds.ipv6 import ipv6_of, set_parent_up
 from reconciler.kinds.links import check_on_parent, foreign, found_link, needed_link, own_link
 from reconciler.kinds.row import SeenInLink, scripted
@@ -21,7 +21,7 @@ from reconciler.model.objects import Seen, Vlan
 _IFLA_VLAN_ID: Final = 1
 
 
-def new_vlan(ifname: str, parent: int, vlan_id: int) -> Request:
+def new_vlan(ifname: str, parent: int, vlan_id: int) -> NetlinkRequest:
     """Make a VLAN link in our group, down, beside its parent and with its MTU."""
     from reconciler.kernel.rare import new_rare_link
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from reconciler.errors import kernel_error
-from reconciler.kernel.links import ADDR_GEN_NONE, Change, Link
+from reconciler.kernel.links import ADDR_GEN_NONE, Link, LinkChange
 from reconciler.kernel.netns import Namespaces
-from reconciler.kernel.rtnetlink import Request, address_of, attributes, port, raw, u8, u32
+from reconciler.kernel.rtnetlink import NetlinkRequest, address_of, attributes, port, raw, u8, u32
 from reconciler.kinds.links import change, foreign, found_link, needed_link, own_link
 from reconciler.kinds.row import SeenInLink, scripted
 from reconciler.kinds.scripts import Ask, Script, check
@@ -35,7 +35,7 @@ class VxlanData(NamedTuple):
     is_proxy: bool
 
 
-def new_vxlan(ifname: str, master: int, mtu: int, ns_fd: int, data: VxlanData) -> Request:
+def new_vxlan(ifname: str, master: int, mtu: int, ns_fd: int, data: VxlanData) -> NetlinkRequest:
     """Make a VXLAN device in our group in the namespace behind `ns_fd`, there a port of link `master`, and down.
 
     For a socket in the underlay: that is where the device's own socket opens and stays, so it never exists in the host's
@@ -99,7 +99,7 @@ def create(vxlan: Vxlan, namespaces: Namespaces) -> Script:
         yield from update(vxlan, vxlan, namespaces)
         return
     check(reply, what)
-    yield from change(vxlan.ns, vxlan.ifname, Change(is_up=vxlan.is_up, address_generation=ADDR_GEN_NONE), what)
+    yield from change(vxlan.ns, vxlan.ifname, LinkChange(is_up=vxlan.is_up, address_generation=ADDR_GEN_NONE), what)
 
 
 def update(_: Vxlan, vxlan: Vxlan, __: Namespaces) -> Script:
@@ -107,7 +107,7 @@ def update(_: Vxlan, vxlan: Vxlan, __: Namespaces) -> Script:
     what = f"update {vxlan.describe()}"
     link = yield from own_link(vxlan.ns, vxlan.ifname, what)
     master = yield from needed_link(vxlan.ns, vxlan.master, what)
-    wanted = Change(
+    wanted = LinkChange(
         is_up=vxlan.is_up,
         mtu=vxlan.mtu if link.mtu != vxlan.mtu else None,
         master=master.ifindex if link.master != master.ifindex else None,

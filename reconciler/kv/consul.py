@@ -32,10 +32,19 @@ from consul.base import (  # type: ignore[import-untyped, unused-ignore]  # the 
 
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.config import StoreConfig
-from reconciler.kv.fail_over import Cancellation, HttpClient, Request
+from reconciler.kv.fail_over import Cancellation, HttpClient, StoreRequest
 from reconciler.kv.polling import PollingWatch
-from reconciler.kv.protocol import MUST_NOT_EXIST, Batch, Entry, Put, Session, checked_key, checked_prefix, keys_sorted
-from reconciler.kv.steps import Step, StepStore, conflict
+from reconciler.kv.protocol import (
+    MUST_NOT_EXIST,
+    Batch,
+    KvEntry,
+    Put,
+    Session,
+    checked_key,
+    checked_prefix,
+    keys_sorted,
+)
+from reconciler.kv.steps import KeyStep, StepStore, conflict
 
 SESSION_TTL_S: Final = range(10, 86_401)
 """What Consul takes as a session's TTL; it ends one after once to twice that."""
@@ -55,13 +64,13 @@ class ConsulStore(StepStore):
         self._prefix = config.prefix
         self._consul = _Client(_Transport(self._http, self._token))
 
-    def get(self, key: str) -> Entry | None:
+    def get(self, key: str) -> KvEntry | None:
         path = self._path(checked_key(key))
         with _translated():
             _, found = self._consul.kv.get(path)
             return None if found is None else self._entry(found)
 
-    def list(self, prefix: str) -> tuple[Entry, ...]:
+    def list(self, prefix: str) -> tuple[KvEntry, ...]:
         return self._folder(self._consul, checked_prefix(prefix))[1]
 
     def put(self, key: str, value: bytes, session: Session | None = None) -> None:
@@ -69,12 +78,12 @@ class ConsulStore(StepStore):
         if session is not None:
             super().put(key, value, session)
             return
-        step = Step.put(key, value, None)
+        step = KeyStep.put(key, value, None)
         with _translated():
             _verdict(self._consul.kv.put(self._path(step.key), value))
 
     def compare_and_swap(self, key: str, value: bytes | None, version: int) -> None:
-        step = Step.swap(key, value, version)
+        step = KeyStep.swap(key, value, version)
         if value is None:
             self.carry_out((step,))
             return
@@ -87,7 +96,7 @@ class ConsulStore(StepStore):
 
     def confirm(self, timeout_s: float) -> None:
         """Read one key that is not there, as the leader has it whom the others have just confirmed."""
-        request = Request(
+        request = StoreRequest(
             method="GET",
             target=f"/v1/kv/{quote(self._path('nodes'))}?consistent",
             headers=_headers(self._token),
@@ -112,7 +121,7 @@ class ConsulStore(StepStore):
 
     def changed_folder(
         self, prefix: str, index: int, wait_s: float, cancellation: Cancellation
-    ) -> tuple[int, tuple[Entry, ...]]:
+    ) -> tuple[int, tuple[KvEntry, ...]]:
         """Return index and entries: at once for index 0, else when the folder's index passed it or `wait_s` is over."""
         if wait_s < _WAIT_MIN_S:
             index = 0  # Consul takes a wait of nothing for its default of 5 minutes
@@ -120,7 +129,7 @@ class ConsulStore(StepStore):
         waiting = _Client(_Transport(self._http, self._token, timeout_s=timeout_s, cancellation=cancellation))
         return self._folder(waiting, prefix, index=index, wait=f"{int(wait_s * 1000)}ms")
 
-    def _folder(self, client: _Client, prefix: str, **blocking: object) -> tuple[int, tuple[Entry, ...]]:
+    def _folder(self, client: _Client, prefix: str, **blocking: object) -> tuple[int, tuple[KvEntry, ...]]:
         with _translated():
             index, found = client.kv.get(self._path(prefix), recurse=True, **blocking)
             if not found and not blocking.get("index"):
@@ -132,11 +141,11 @@ class ConsulStore(StepStore):
     def _path(self, key: str) -> str:
         return self._prefix + key
 
-    def _entry(self, item: Mapping[str, Any]) -> Entry:
+    def _entry(self, item: Mapping[str, Any]) -> KvEntry:
         key = str(item["Key"]).removeprefix(self._prefix)
-        return Entry(key=key, value=item["Value"] or b"", version=int(item["ModifyIndex"]))
+        return KvEntry(key=key, value=item["Value"] or b"", version=int(item["ModifyIndex"]))
 
-    def carry_out(self, steps: Sequence[Step]) -> None:
+    def carry_out(self, steps: Sequence[KeyStep]) -> None:
         operations = [{"KV": operation} for step in steps for operation in self._operations(step)]
         if not operations:
             return
@@ -146,7 +155,7 @@ class ConsulStore(StepStore):
         except _Rejected as rejection:
             raise KvConflict(f"the transaction was not carried out: {rejection}") from rejection
 
-    def _operations(self, step: Step) -> Iterator[dict[str, object]]:
+    def _operations(self, step: KeyStep) -> Iterator[dict[str, object]]:
         key = {"Key": self._path(step.key)}
         if step.version == MUST_NOT_EXIST:
             yield {"Verb": "check-not-exists", **key}
@@ -305,7 +314,7 @@ class _Transport(HTTPClient):  # type: ignore[misc]  # the library has no types
         params: Sequence[tuple[str, object]] | None = None,
         data: str | bytes = "",
     ) -> Any:
-        request = Request(
+        request = StoreRequest(
             method=method,
             target=quote(path) + (f"?{urlencode(params)}" if params else ""),
             body=data.encode() if isinstance(data, str) else data,

@@ -20,12 +20,12 @@ from typing import Any, Final, cast
 
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.config import StoreConfig
-from reconciler.kv.fail_over import REPLY_BYTES_MAX, Cancellation, HttpClient, LineStream, Request, StoreResponse
+from reconciler.kv.fail_over import REPLY_BYTES_MAX, Cancellation, HttpClient, LineStream, StoreRequest, StoreResponse
 from reconciler.kv.polling import PollingWatch
 from reconciler.kv.protocol import (
     Batch,
     Delete,
-    Entry,
+    KvEntry,
     Put,
     Session,
     Write,
@@ -34,7 +34,7 @@ from reconciler.kv.protocol import (
     is_key,
     keys_sorted,
 )
-from reconciler.kv.steps import Step, StepStore, conflict, own_session
+from reconciler.kv.steps import KeyStep, StepStore, conflict, own_session
 from reconciler.records.document import Misfit, json_object
 
 SILENCE_MAX_S: Final = 20.0
@@ -59,13 +59,13 @@ class EtcdStore(StepStore):
         self._token = ""
         self._token_lock = threading.Lock()
 
-    def get(self, key: str) -> Entry | None:
+    def get(self, key: str) -> KvEntry | None:
         whole = self._encoded(checked_key(key))
         with _translated():
             found = self.call("kv/range", {"key": whole}, is_repeatable=True)
             return next((self.entry(item) for item in found.get("kvs", ())), None)
 
-    def list(self, prefix: str) -> tuple[Entry, ...]:
+    def list(self, prefix: str) -> tuple[KvEntry, ...]:
         return self.folder(checked_prefix(prefix))[1]
 
     def watch(self, prefix: str) -> EtcdWatch:
@@ -91,7 +91,7 @@ class EtcdStore(StepStore):
     def close(self) -> None:
         self._http.close()
 
-    def folder(self, prefix: str) -> tuple[int, tuple[Entry, ...]]:
+    def folder(self, prefix: str) -> tuple[int, tuple[KvEntry, ...]]:
         """Return the store's revision and all below the prefix at that revision, sorted by key."""
         with _translated():
             found = self.call("kv/range", self.range_of(prefix), is_repeatable=True)
@@ -121,8 +121,8 @@ class EtcdStore(StepStore):
             return {"key": _NUL, "range_end": _NUL}
         return {"key": _base64(whole), "range_end": _base64(whole[:-1] + chr(ord("/") + 1))}
 
-    def entry(self, item: Json) -> Entry:
-        return Entry(
+    def entry(self, item: Json) -> KvEntry:
+        return KvEntry(
             key=self.key_of(item),
             value=base64.b64decode(item.get("value", "")),
             version=int(item["mod_revision"]),
@@ -134,7 +134,7 @@ class EtcdStore(StepStore):
     def _encoded(self, key: str) -> str:
         return _base64(self._prefix + key)
 
-    def carry_out(self, steps: Sequence[Step]) -> None:
+    def carry_out(self, steps: Sequence[KeyStep]) -> None:
         compare = [
             {"key": self._encoded(step.key), "target": "MOD", "result": "EQUAL", "mod_revision": str(step.version)}
             for step in steps
@@ -284,8 +284,8 @@ class EtcdWatch(PollingWatch):
             self._stream = None
 
 
-def _request(method: str, message: Json, token: str, *, is_repeatable: bool) -> Request:
-    return Request(
+def _request(method: str, message: Json, token: str, *, is_repeatable: bool) -> StoreRequest:
+    return StoreRequest(
         method="POST",
         target=f"/v3/{method}",
         body=json.dumps(message).encode(),

@@ -34,7 +34,7 @@ A = TypeVar("A")
 _SERVER_TROUBLE: Final = frozenset({429, 500, 502, 503, 504})
 
 
-class Request(client_protocol.Request, frozen=True, kw_only=True):
+class StoreRequest(client_protocol.Request, frozen=True, kw_only=True):
     """is_repeatable: asking two servers, or twice, does no harm."""
 
     is_repeatable: bool
@@ -102,7 +102,7 @@ class HttpClient:
         self._is_closed = False
 
     def send(
-        self, request: Request, *, timeout_s: float | None = None, cancellation: Cancellation | None = None
+        self, request: StoreRequest, *, timeout_s: float | None = None, cancellation: Cancellation | None = None
     ) -> StoreResponse:
         """Return the answer of the first server that has one. Raises KvUnavailable after `timeout_s`.
 
@@ -124,7 +124,7 @@ class HttpClient:
                     raise failure.as_unavailable() from failure.__cause__
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def confirm(self, request: Request, timeout_s: float) -> StoreResponse:
+    def confirm(self, request: StoreRequest, timeout_s: float) -> StoreResponse:
         """Ask one server after the other, each for its share of `timeout_s`, until one answers. Raises KvUnavailable.
 
         Whoever waits elsewhere then, or since before a failure, is sent here: what those wait for may never come.
@@ -145,7 +145,7 @@ class HttpClient:
             self._is_shaken = True
         raise failure.as_unavailable() from failure.__cause__
 
-    def stream(self, request: Request, cancellation: Cancellation) -> LineStream:
+    def stream(self, request: StoreRequest, cancellation: Cancellation) -> LineStream:
         """Send a request whose answer goes on and on, one line per message. Raises KvUnavailable."""
         connection = self._new_connection()
         cancellation.hold(connection)
@@ -166,7 +166,7 @@ class HttpClient:
         for connection in idle:
             connection.discard()
 
-    def _exchange(self, request: Request, deadline: float, cancellation: Cancellation | None) -> StoreResponse:
+    def _exchange(self, request: StoreRequest, deadline: float, cancellation: Cancellation | None) -> StoreResponse:
         connection = self._take_connection()
         connection.deadline = deadline
         if cancellation is not None:
@@ -286,14 +286,14 @@ class _Connection(Connection):
         self.is_left = False
         self._files = files
 
-    def reply(self, request: Request) -> StoreResponse:
+    def reply(self, request: StoreRequest) -> StoreResponse:
         try:
             answer = self._asked(lambda: self.exchange(request, body_max=REPLY_BYTES_MAX))
         except AnswerTooLong as error:
             raise KvError(f"{self.endpoint}: {error}") from error
         return StoreResponse(answer.status, answer.headers, answer.body, server=self.endpoint)
 
-    def stream_head(self, request: Request) -> Head:
+    def stream_head(self, request: StoreRequest) -> Head:
         return self._asked(lambda: self.begin(request))
 
     def failed(self, reason: Exception | str, *, was_sent: bool) -> _Failed:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from reconciler.errors import KvError, KvUnavailable
 from reconciler.kv.backoff import Backoff
-from reconciler.kv.protocol import Batch, Entry
+from reconciler.kv.protocol import Batch, KvEntry
 
 
 class ServerLeft(KvUnavailable):
@@ -45,7 +45,7 @@ class PollingWatch(ABC):
         """Make the next batch a resync: whoever answers then may be a restored server, whose numbers are not those we know."""
         self._versions = None
 
-    def compared(self, entries: Sequence[Entry]) -> Batch | None:
+    def compared(self, entries: Sequence[KvEntry]) -> Batch | None:
         """Return what differs from what was told last, None if nothing does. entries: what is there now, sorted by key."""
         before, self._versions = self._versions, {entry.key: entry.version for entry in entries}
         if before is None:

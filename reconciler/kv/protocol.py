@@ -49,7 +49,7 @@ MUST_NOT_EXIST: Final = 0
 """The version of a key that is not there."""
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class KvEntry(Struct, frozen=True, kw_only=True):
     """One key as it was when read.
 
     version: greater after each change of the key, also over deletion and making anew, never the same twice; says
@@ -120,7 +120,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     """
 
     is_resync: bool
-    entries: tuple[Entry, ...]
+    entries: tuple[KvEntry, ...]
     deleted: tuple[str, ...] = ()
 
 
@@ -148,10 +148,10 @@ class KvStore(Protocol):
     `a/bc`. Writes are linearizable in all providers; a read may lag behind a write made through another server.
     """
 
-    def get(self, key: str) -> Entry | None:
+    def get(self, key: str) -> KvEntry | None:
         """Return the entry, or None."""
 
-    def list(self, prefix: str) -> tuple[Entry, ...]:
+    def list(self, prefix: str) -> tuple[KvEntry, ...]:
         """Return all entries below the folder, sorted by key.
 
         One moment's picture, but for ZooKeeper: there each key as it was when asked for, and the deadline counts from
@@ -205,7 +205,7 @@ def is_key(text: str) -> bool:
     )
 
 
-def keys_sorted(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+def keys_sorted(entries: Iterable[KvEntry]) -> tuple[KvEntry, ...]:
     """Return the entries whose names are keys, sorted by them."""
     return tuple(sorted((entry for entry in entries if is_key(entry.key)), key=lambda entry: entry.key))
 

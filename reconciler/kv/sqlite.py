@@ -19,7 +19,7 @@ from reconciler.kv.polling import PollingWatch
 from reconciler.kv.protocol import (
     CALL_TIMEOUT_S,
     Batch,
-    Entry,
+    KvEntry,
     Put,
     Session,
     Write,
@@ -28,7 +28,7 @@ from reconciler.kv.protocol import (
     is_key,
 )
 from reconciler.kv.sqlite_file import Damaged, Database, SqliteFile
-from reconciler.kv.steps import Step, StepStore, own_session
+from reconciler.kv.steps import KeyStep, StepStore, own_session
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class _Known(NamedTuple):
     """All entries at a mark of the file. is_lasting: none was bound to a session that may end."""
 
     mark: tuple[int, int, int]
-    entries: tuple[Entry, ...]
+    entries: tuple[KvEntry, ...]
     is_lasting: bool
 
 
@@ -83,17 +83,17 @@ class SqliteStore(StepStore):
         self._damaged: set[bytes] = set()
         self._known: _Known | None = None
 
-    def get(self, key: str) -> Entry | None:
+    def get(self, key: str) -> KvEntry | None:
         rows = self._select(f"key = :key AND {_IS_ALIVE}", {"key": checked_key(key)})
         return rows[0] if rows else None
 
-    def list(self, prefix: str) -> tuple[Entry, ...]:
+    def list(self, prefix: str) -> tuple[KvEntry, ...]:
         if not checked_prefix(prefix):
             return self._everything()
         after = prefix[:-1] + chr(ord("/") + 1)
         return self._select(f"key > :first AND key < :after AND {_IS_ALIVE}", {"first": prefix, "after": after})
 
-    def _everything(self) -> tuple[Entry, ...]:
+    def _everything(self) -> tuple[KvEntry, ...]:
         """Return all entries; as long as nobody else wrote and no session may end, only those are read that we wrote meanwhile."""
         known, mark = self._known, self.file.change_mark()
         if known is None or not known.is_lasting or known.mark[:2] != mark[:2]:
@@ -105,7 +105,7 @@ class SqliteStore(StepStore):
         self._known = _Known(mark, found, is_lasting=self.next_expiry_s() == float("inf"))
         return found
 
-    def _with_newer(self, known: tuple[Entry, ...]) -> tuple[Entry, ...] | None:
+    def _with_newer(self, known: tuple[KvEntry, ...]) -> tuple[KvEntry, ...] | None:
         """Return None when some went."""
         newest = max((entry.version for entry in known), default=0)
         newer = self._select(f"version > {newest} AND {_IS_ALIVE}", {})
@@ -148,23 +148,23 @@ class SqliteStore(StepStore):
         (first,) = self.file.run(lambda database: database.execute(sql, _moment()).fetchone())
         return float(first) if isinstance(first, (int, float)) else float("inf")
 
-    def _select(self, where: str, arguments: Mapping[str, str]) -> tuple[Entry, ...]:
+    def _select(self, where: str, arguments: Mapping[str, str]) -> tuple[KvEntry, ...]:
         sql = f"SELECT key, value, version, typeof(key) = 'text' FROM entry WHERE {where} ORDER BY key"
         rows = self.file.run(lambda database: database.execute(sql, {**arguments, **_moment()}).fetchall())
         return tuple(self._readable(rows))
 
-    def _readable(self, rows: Sequence[tuple[object, ...]]) -> Iterator[Entry]:
+    def _readable(self, rows: Sequence[tuple[object, ...]]) -> Iterator[KvEntry]:
         """Leave out the rows that nobody can have written so, which go with the next commit."""
         for key, value, version, is_text in rows:
             name = key.decode(errors="replace") if isinstance(key, bytes) else ""
             is_sound = is_text and is_key(name) and name.encode() == key
             if is_sound and isinstance(value, bytes) and isinstance(version, int):
-                yield Entry(key=name, value=value, version=version)
+                yield KvEntry(key=name, value=value, version=version)
             elif isinstance(key, bytes) and key not in self._damaged:
                 self._damaged.add(key)
                 log.warning("the store's row %s is damaged and left out", ascii(name[:80]))
 
-    def carry_out(self, steps: Sequence[Step]) -> None:
+    def carry_out(self, steps: Sequence[KeyStep]) -> None:
         self.commit(lambda database: _apply(database, steps))
 
 
@@ -215,7 +215,7 @@ class SqliteWatch(PollingWatch):
         super().begin_anew()
 
 
-def _apply(database: Database, steps: Sequence[Step]) -> None:
+def _apply(database: Database, steps: Sequence[KeyStep]) -> None:
     rows = {step.key: _row(database, step.key) for step in steps}
     for step in steps:
         step.check(rows[step.key][0])

@@ -31,7 +31,7 @@ def checked_value(key: str, value: bytes) -> bytes:
     return value
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class KeyStep(Struct, frozen=True, kw_only=True):
     """What a transaction does about one key.
 
     version: to be checked, None if it does not matter. write: None to check only.
@@ -42,16 +42,16 @@ class Step(Struct, frozen=True, kw_only=True):
     write: Write | None
 
     @classmethod
-    def put(cls, key: str, value: bytes, session: Session | None) -> Step:
+    def put(cls, key: str, value: bytes, session: Session | None) -> KeyStep:
         write = Put(key=key, value=checked_value(key, value), session=session)
         return cls(key=checked_key(key), version=None, write=write)
 
     @classmethod
-    def delete(cls, key: str) -> Step:
+    def delete(cls, key: str) -> KeyStep:
         return cls(key=checked_key(key), version=None, write=Delete(key=key))
 
     @classmethod
-    def swap(cls, key: str, value: bytes | None, version: int) -> Step:
+    def swap(cls, key: str, value: bytes | None, version: int) -> KeyStep:
         write = Delete(key=key) if value is None else Put(key=key, value=checked_value(key, value))
         return cls(key=checked_key(key), version=version, write=write)
 
@@ -69,7 +69,7 @@ def conflict(key: str) -> KvConflict:
     return KvConflict(f"{key} was changed by somebody else meanwhile")
 
 
-def checked_steps(checks: Sequence[Check], writes: Sequence[Write]) -> tuple[Step, ...]:
+def checked_steps(checks: Sequence[Check], writes: Sequence[Write]) -> tuple[KeyStep, ...]:
     """Bring a transaction into one step per key, sorted. Raises ValueError or KvError where it breaks the rules of `transact`."""
     versions = {check.key: check.version for check in checks}
     written = {write.key: write for write in writes}
@@ -83,7 +83,7 @@ def checked_steps(checks: Sequence[Check], writes: Sequence[Write]) -> tuple[Ste
     size = sum(len(write.value) for write in writes if isinstance(write, Put))
     if size > TRANSACTION_BYTES_MAX:
         raise KvError(f"a transaction of {size} bytes, a key-value store takes {TRANSACTION_BYTES_MAX}")
-    return tuple(Step(key=checked_key(key), version=versions.get(key), write=written.get(key)) for key in keys)
+    return tuple(KeyStep(key=checked_key(key), version=versions.get(key), write=written.get(key)) for key in keys)
 
 
 def own_session(session: Session | None, kind: type[S]) -> S | None:
@@ -97,17 +97,17 @@ class StepStore(ABC):
     """A store that writes in transactions only. See `reconciler.kv.protocol.KvStore`."""
 
     def put(self, key: str, value: bytes, session: Session | None = None) -> None:
-        self.carry_out((Step.put(key, value, session),))
+        self.carry_out((KeyStep.put(key, value, session),))
 
     def delete(self, key: str) -> None:
-        self.carry_out((Step.delete(key),))
+        self.carry_out((KeyStep.delete(key),))
 
     def compare_and_swap(self, key: str, value: bytes | None, version: int) -> None:
-        self.carry_out((Step.swap(key, value, version),))
+        self.carry_out((KeyStep.swap(key, value, version),))
 
     def transact(self, checks: Sequence[Check], writes: Sequence[Write]) -> None:
         self.carry_out(checked_steps(checks, writes))
 
     @abstractmethod
-    def carry_out(self, steps: Sequence[Step]) -> None:
+    def carry_out(self, steps: Sequence[KeyStep]) -> None:
         """Do all of it or nothing. Raises KvConflict when a version is another one."""

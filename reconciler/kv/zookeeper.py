@@ -19,8 +19,8 @@ from weakref import WeakSet
 from reconciler.errors import KvConflict, KvError
 from reconciler.kv.config import StoreConfig
 from reconciler.kv.polling import PollingWatch
-from reconciler.kv.protocol import MUST_NOT_EXIST, Batch, Delete, Entry, Put, checked_key, checked_prefix
-from reconciler.kv.steps import Step, StepStore, own_session
+from reconciler.kv.protocol import MUST_NOT_EXIST, Batch, Delete, KvEntry, Put, checked_key, checked_prefix
+from reconciler.kv.steps import KeyStep, StepStore, own_session
 from reconciler.kv.zookeeper_connection import Connection, Stat, Transaction
 from reconciler.kv.zookeeper_tree import Tree, entry_of, folder_path, leaf_path
 
@@ -38,12 +38,12 @@ class ZooKeeperStore(StepStore):
         self._made_folders: set[str] = set()
         self._sessions: WeakSet[ZooKeeperSession] = WeakSet()
 
-    def get(self, key: str) -> Entry | None:
+    def get(self, key: str) -> KvEntry | None:
         deadline = self._deadline()
         found = self._connection.found(self._connection.begin("get", deadline, self._leaf(checked_key(key))), deadline)
         return None if found is None else entry_of(key, found)
 
-    def list(self, prefix: str) -> tuple[Entry, ...]:
+    def list(self, prefix: str) -> tuple[KvEntry, ...]:
         tree = Tree(self._connection, self._config.timeout_s)
         return tree.read(self._folder(checked_prefix(prefix)), checked_prefix(prefix))
 
@@ -66,7 +66,7 @@ class ZooKeeperStore(StepStore):
             session.close()  # one that nobody ended would keep kazoo's threads for as long as the process runs
         self._connection.close(self._config.timeout_s)
 
-    def carry_out(self, steps: Sequence[Step]) -> None:
+    def carry_out(self, steps: Sequence[KeyStep]) -> None:
         deadline = self._deadline()
         session = own_session(next((step.session for step in steps if step.session), None), ZooKeeperSession)
         connection = self._connection if session is None else session.live_connection(deadline)
@@ -76,7 +76,7 @@ class ZooKeeperStore(StepStore):
                 return
         raise KvConflict(f"{steps[0].key}: too many others write there at the same time")
 
-    def _attempt(self, steps: Sequence[Step], connection: Connection, owner: int, deadline: float) -> bool:
+    def _attempt(self, steps: Sequence[KeyStep], connection: Connection, owner: int, deadline: float) -> bool:
         """Look, compare, write. Gives False when something moved between looking and writing."""
         needed = [step for step in steps if step.version is not None or isinstance(step.write, Put)]
         folders = sorted({self._parent(step.key) for step in needed})
@@ -195,7 +195,7 @@ class _Transaction:
         self._guarded: set[str] = set()
         self._touched: set[str] = set()
 
-    def add(self, step: Step, leaf: str, folder: str, stat: Stat | None) -> None:
+    def add(self, step: KeyStep, leaf: str, folder: str, stat: Stat | None) -> None:
         if stat is None:
             self._add_to_absent(step, leaf, folder)
         else:
@@ -211,7 +211,7 @@ class _Transaction:
                 self._request.check(folder, version)
         return not self._request.operations or connection.commit(self._request, deadline)
 
-    def _add_to_absent(self, step: Step, leaf: str, folder: str) -> None:
+    def _add_to_absent(self, step: KeyStep, leaf: str, folder: str) -> None:
         if isinstance(step.write, Put):
             self._request.create(leaf, step.write.value, ephemeral=step.write.session is not None)
             self._touched.add(folder)
@@ -219,7 +219,7 @@ class _Transaction:
             self._request.create(leaf, b"")
             self._request.delete(leaf)
 
-    def _add_to_present(self, step: Step, leaf: str, folder: str, stat: Stat) -> None:
+    def _add_to_present(self, step: KeyStep, leaf: str, folder: str, stat: Stat) -> None:
         version = -1
         if step.version is not None:
             version = stat.version

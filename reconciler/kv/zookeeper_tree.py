@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
-from reconciler.kv.protocol import Entry, is_key
+from reconciler.kv.protocol import KvEntry, is_key
 from reconciler.kv.zookeeper_connection import Connection, Stat
 
 
@@ -36,16 +36,16 @@ class Tree:
         self._timeout_s = timeout_s
         self._watch = {} if went_off is None else {"watch": lambda event: went_off(event.path)}
         self._keys: dict[str, str] = {}
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, KvEntry] = {}
 
-    def read(self, folder: str, prefix: str) -> tuple[Entry, ...]:
+    def read(self, folder: str, prefix: str) -> tuple[KvEntry, ...]:
         """Read all of it."""
         self._keys = {folder: prefix}
         self._entries = {}
         self._read_folders([folder])
         return self.entries()
 
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[KvEntry, ...]:
         return tuple(sorted(self._entries.values(), key=lambda entry: entry.key))
 
     def read_again(self, paths: set[str]) -> None:
@@ -96,9 +96,9 @@ class Tree:
         return time.monotonic() + self._timeout_s
 
 
-def entry_of(key: str, found: tuple[bytes, Stat]) -> Entry:
+def entry_of(key: str, found: tuple[bytes, Stat]) -> KvEntry:
     value, stat = found
-    return Entry(key=key, value=value, version=stat.mzxid)
+    return KvEntry(key=key, value=value, version=stat.mzxid)
 
 
 def _is_leaf(path: str) -> bool:

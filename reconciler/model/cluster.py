@@ -48,7 +48,7 @@ class ClusterEndpoint(Struct, frozen=True, kw_only=True):
     names: tuple[str, ...] = ()
 
 
-class Member(Struct, frozen=True, kw_only=True):
+class NetworkMember(Struct, frozen=True, kw_only=True):
     """A host that has to do with a global network. declaration: digest of what its specs say of it, "" if it only joined."""
 
     host: str
@@ -67,7 +67,7 @@ class GlobalNetwork(Struct, frozen=True, kw_only=True):
     created: str
     subnets: tuple[DesiredSubnet, ...]
     declaration: str
-    members: tuple[Member, ...] = ()
+    members: tuple[NetworkMember, ...] = ()
     endpoints: tuple[ClusterEndpoint, ...] = ()
     remote_endpoints: tuple[RemoteEndpoint, ...] = ()
 

@@ -24,7 +24,7 @@ from reconciler.cluster.state import StateDecoder
 from reconciler.errors import KvError
 from reconciler.incremental import Table
 from reconciler.kv.address import Discovery
-from reconciler.kv.protocol import MUST_NOT_EXIST, Batch, Entry, KvStore
+from reconciler.kv.protocol import MUST_NOT_EXIST, Batch, KvEntry, KvStore
 from reconciler.model.cluster import ClusterState
 
 _ALL_NETWORKS: Final = "network/"
@@ -40,7 +40,7 @@ class _Mirror:
     """
 
     def __init__(self) -> None:
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, KvEntry] = {}
         self.changed: set[str] = set()
         self.is_known = False
         self.is_watched = False
@@ -55,7 +55,7 @@ class _Mirror:
         self.told = []
         self.is_forgotten = False
 
-    def take_listing(self, entries: Iterable[Entry]) -> bool:
+    def take_listing(self, entries: Iterable[KvEntry]) -> bool:
         """Return whether anything is different. What a watch told meanwhile is newer where its version is."""
         listed = {entry.key: entry for entry in entries}
         for batch in self.told or ():
@@ -84,7 +84,7 @@ class _Mirror:
         self.is_forgotten |= is_older
         return self._take(newer, batch.deleted) or is_older
 
-    def _take(self, written: Mapping[str, Entry], gone: Iterable[str]) -> bool:
+    def _take(self, written: Mapping[str, KvEntry], gone: Iterable[str]) -> bool:
         changed = {key for key, entry in written.items() if self.entries.get(key) != entry}
         changed.update(key for key in gone if key in self.entries)
         is_different = bool(changed) or not self.is_known
@@ -96,7 +96,7 @@ class _Mirror:
         return is_different
 
 
-def _version(entries: Mapping[str, Entry], key: str) -> int:
+def _version(entries: Mapping[str, KvEntry], key: str) -> int:
     return entries[key].version if key in entries else MUST_NOT_EXIST
 
 
@@ -126,7 +126,7 @@ class ClusterStore:
         self._state = ClusterState(host=host, is_known=False)
         self._given = self._state
         self._folders: tuple[str, ...] = ()
-        self._looked_at: Table[str, Entry] = Table()
+        self._looked_at: Table[str, KvEntry] = Table()
         self._texts: Table[str, str] = Table()
         self._peopled: dict[str, int] = {}
 
@@ -280,7 +280,7 @@ class ClusterStore:
         with self._lock:
             self._generation += mirror.take_listing(entries)
 
-    def _one(self, key: str) -> tuple[Entry, ...]:
+    def _one(self, key: str) -> tuple[KvEntry, ...]:
         entry = self.kv.get(key)
         return () if entry is None else (entry,)
 
@@ -344,5 +344,5 @@ class ClusterStore:
         return self._given
 
 
-def _text(entry: Entry) -> str:
+def _text(entry: KvEntry) -> str:
     return entry.value.decode(errors="replace")

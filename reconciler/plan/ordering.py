@@ -9,10 +9,10 @@ inside out. Plugins are spoken to when all that is done: one that hangs delays n
 
 from __future__ import annotations
 
-from reconciler.model.kinds.base import Step
+from reconciler.model.kinds.base import PlanStep
 from reconciler.model.plan import Operation
 
 
-def step(operation: Operation) -> Step:
+def step(operation: Operation) -> PlanStep:
     """Return when an operation is carried out."""
     return operation.object.step(is_delete=operation.action.is_removal)

@@ -10,10 +10,10 @@ from msgspec import Struct
 from reconciler.model.desired import DesiredState
 from reconciler.model.objects import HOST_UNIT, Unit
 from reconciler.model.plan import Action, Disruption
-from reconciler.review.values import Flow, FlowChanges, HostReview, Review, SharedChange
+from reconciler.review.values import FlowChanges, HostReview, Review, ReviewFlow, SharedChange
 
 
-class Condition(StrEnum):
+class FailCondition(StrEnum):
     """In the words of `--fail-on`."""
 
     DELETE = "delete"
@@ -31,13 +31,13 @@ class Match(Struct, frozen=True, kw_only=True):
     host: whose it is, "" for several.
     """
 
-    condition: Condition
+    condition: FailCondition
     host: str = ""
     found: tuple[str, ...] = ()
-    flows: tuple[Flow, ...] = ()
+    flows: tuple[ReviewFlow, ...] = ()
 
 
-def matches(review: Review, conditions: Iterable[Condition]) -> tuple[Match, ...]:
+def matches(review: Review, conditions: Iterable[FailCondition]) -> tuple[Match, ...]:
     """Return all that is there of these conditions."""
     wanted = frozenset(conditions)
     found = (*_deleted(review), *(one for host in review.hosts for one in _on(host)), *_flows("", review.between))
@@ -47,11 +47,11 @@ def matches(review: Review, conditions: Iterable[Condition]) -> tuple[Match, ...
 def _deleted(review: Review) -> Iterator[Match]:
     """Yield entries that go, but for those that move; and of what a host has that no specs tell of any more."""
     gone = [str(change.unit) for change in review.changes if _goes(change)]
-    yield Match(condition=Condition.DELETE, found=tuple(gone))
+    yield Match(condition=FailCondition.DELETE, found=tuple(gone))
     known = {change.unit for change in review.changes}
     for host in review.hosts:
         left = _deleted_units(host) - _declared(host.report.desired) - known
-        yield Match(condition=Condition.DELETE, host=host.host, found=tuple(map(str, sorted(left))))
+        yield Match(condition=FailCondition.DELETE, host=host.host, found=tuple(map(str, sorted(left))))
 
 
 def _deleted_units(host: HostReview) -> set[Unit]:
@@ -71,16 +71,16 @@ def _goes(change: SharedChange) -> bool:
 
 
 def _on(host: HostReview) -> Iterator[Match]:
-    for condition, disruption in ((Condition.RECREATE, Disruption.RECREATE), (Condition.FLAP, Disruption.FLAP)):
+    for condition, disruption in ((FailCondition.RECREATE, Disruption.RECREATE), (FailCondition.FLAP, Disruption.FLAP)):
         hit = tuple(name for name, noticed in host.hit if noticed is disruption)
         yield Match(condition=condition, host=host.host, found=hit)
     drifted = tuple(sorted({str(operation.unit) for operation in host.drift}))
-    yield Match(condition=Condition.DRIFT, host=host.host, found=drifted)
+    yield Match(condition=FailCondition.DRIFT, host=host.host, found=drifted)
     yield from _flows(host.host, host.flows)
 
 
 def _flows(host: str, changes: FlowChanges) -> Iterator[Match]:
-    yield Match(condition=Condition.REACH_GAINED, host=host, flows=changes.gained)
-    yield Match(condition=Condition.REACH_LOST, host=host, flows=changes.lost)
+    yield Match(condition=FailCondition.REACH_GAINED, host=host, flows=changes.gained)
+    yield Match(condition=FailCondition.REACH_LOST, host=host, flows=changes.lost)
     exposed = tuple(flow for flow in changes.gained if flow.is_from_outside)
-    yield Match(condition=Condition.EXPOSED, host=host, flows=exposed)
+    yield Match(condition=FailCondition.EXPOSED, host=host, flows=exposed)

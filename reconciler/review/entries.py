@@ -20,7 +20,7 @@ _Place = tuple[str, str]
 """Section and key of an entry."""
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class DifferingEntry(Struct, frozen=True, kw_only=True):
     """One network or attachment whose text differs. was, is_there: before, and now."""
 
     place: _Place
@@ -30,7 +30,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     fields: tuple[FieldChange, ...]
 
 
-def differing_entries(before: Sequence[Document], after: Sequence[Document]) -> tuple[Entry, ...]:
+def differing_entries(before: Sequence[Document], after: Sequence[Document]) -> tuple[DifferingEntry, ...]:
     """Compare all that two versions of the specs say."""
     shared = {id(document) for document in before} & {id(document) for document in after}
     old = _entries(document for document in before if id(document) not in shared)
@@ -38,7 +38,7 @@ def differing_entries(before: Sequence[Document], after: Sequence[Document]) -> 
     return tuple(_differing(old, new))
 
 
-def entry_changes(entries: Iterable[Entry], had: WantedState, has: WantedState) -> tuple[EntryChange, ...]:
+def entry_changes(entries: Iterable[DifferingEntry], had: WantedState, has: WantedState) -> tuple[EntryChange, ...]:
     """Return what of that one host has. had, has: what it is to have by all entries."""
     return tuple(_changes(entries, _names(had), _names(has)))
 
@@ -89,17 +89,19 @@ def _names(wanted: WantedState) -> Collection[str]:
 
 def _differing(
     old: Mapping[_Place, tuple[Document, Tree]], new: Mapping[_Place, tuple[Document, Tree]]
-) -> Iterator[Entry]:
+) -> Iterator[DifferingEntry]:
     for place in sorted(old.keys() | new.keys()):
         before, after = old.get(place), new.get(place)
         fields = tuple(_field_changes(place, before, after))
         document = (after or old[place])[0]
         if fields or before is None or after is None:
             source = document.source(place, at_key=True)
-            yield Entry(place=place, source=source, was=before is not None, is_there=after is not None, fields=fields)
+            yield DifferingEntry(
+                place=place, source=source, was=before is not None, is_there=after is not None, fields=fields
+            )
 
 
-def _changes(entries: Iterable[Entry], had: Collection[str], has: Collection[str]) -> Iterator[EntryChange]:
+def _changes(entries: Iterable[DifferingEntry], had: Collection[str], has: Collection[str]) -> Iterator[EntryChange]:
     for entry in entries:
         section, key = entry.place
         is_network = section == "networks"

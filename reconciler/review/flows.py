@@ -16,7 +16,7 @@ from reconciler.reach.flows import reachability
 from reconciler.reach.reachability import ANY, Manner
 from reconciler.reach.values import Party, PartyKind
 from reconciler.reach.walk import Walk
-from reconciler.review.values import Flow, FlowChanges
+from reconciler.review.values import FlowChanges, ReviewFlow
 
 BETWEEN: Final = ""
 """Stands for the host of flows between hosts."""
@@ -62,14 +62,14 @@ class _Telling(Struct, frozen=True, dict=True):
 
     walk: Walk
 
-    def by_host(self, flows: Iterable[reach.Flow]) -> Mapping[str, tuple[Flow, ...]]:
+    def by_host(self, flows: Iterable[reach.Flow]) -> Mapping[str, tuple[ReviewFlow, ...]]:
         clients: defaultdict[_Way, list[Party]] = defaultdict(list)
         for flow, versions in _of_both_families(flows):
             hosts = {party.host for party in (*flow.clients, *flow.servers)}
             host = next(iter(hosts)) if len(hosts) == 1 else BETWEEN
             for (how, servers), some in self._alike(flow).items():
                 clients[_Way(host, servers, flow.service.what, how, versions)] += some
-        found: defaultdict[str, list[Flow]] = defaultdict(list)
+        found: defaultdict[str, list[ReviewFlow]] = defaultdict(list)
         for way, some in clients.items():
             found[way.host] += _told(way, some)
         return {host: tuple(sorted(each)) for host, each in found.items()}
@@ -138,13 +138,13 @@ def _of_both_families(flows: Iterable[reach.Flow]) -> Iterator[tuple[reach.Flow,
         yield found[0], tuple(sorted({flow.service.version for flow in found}))
 
 
-def _told(way: _Way, clients: Iterable[Party]) -> Iterator[Flow]:
+def _told(way: _Way, clients: Iterable[Party]) -> Iterator[ReviewFlow]:
     """Name who they are; nothing is said of one that is both, and nobody else."""
     from_, to = set(clients), set(way.servers)
     from_ -= to if len(to) == 1 else set()
     to -= from_ if len(from_) == 1 else set()
     if from_ and to:
-        yield Flow(
+        yield ReviewFlow(
             clients=_names(from_, is_between=way.host == BETWEEN),
             servers=_names(to, is_between=way.host == BETWEEN),
             what=way.what,

@@ -14,7 +14,7 @@ from reconciler.model.plan import Disruption, Operation
 from reconciler.model.wanted import SpecWarning
 from reconciler.reach.site import interface_of
 from reconciler.reach.walk import Walk
-from reconciler.review.entries import Entry, differing_entries, entry_changes, shared_changes
+from reconciler.review.entries import DifferingEntry, differing_entries, entry_changes, shared_changes
 from reconciler.review.names import names_of
 from reconciler.review.shared import shared_networks
 from reconciler.review.values import NO_CHANGES, EntryChange, FlowChanges, HostReview, Move, Planned, Review
@@ -52,7 +52,7 @@ def reviewed(
 
 
 def _changes(plans: Sequence[Planned]) -> Mapping[str, tuple[EntryChange, ...]]:
-    differing: dict[tuple[int, ...], tuple[Entry, ...]] = {}
+    differing: dict[tuple[int, ...], tuple[DifferingEntry, ...]] = {}
     changes: dict[str, tuple[EntryChange, ...]] = {}
     for planned in plans:
         old, new = planned.before, planned.after

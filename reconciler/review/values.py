@@ -67,7 +67,7 @@ class SharedChange(Struct, frozen=True, kw_only=True):
         return dict(self.hosts).get(action, ())
 
 
-class Flow(Struct, frozen=True, order=True, kw_only=True):
+class ReviewFlow(Struct, frozen=True, order=True, kw_only=True):
     """Each client reaches each server, but none itself. what: the port, "pings", or "" for all. versions: of IP, sorted.
 
     how: in a few words. count: of pairs. is_from_outside: whether one of the clients is outside.
@@ -85,9 +85,9 @@ class Flow(Struct, frozen=True, order=True, kw_only=True):
 class FlowChanges(Struct, frozen=True, kw_only=True):
     """altered: what goes on, but is seen in another manner."""
 
-    gained: tuple[Flow, ...] = ()
-    lost: tuple[Flow, ...] = ()
-    altered: tuple[Flow, ...] = ()
+    gained: tuple[ReviewFlow, ...] = ()
+    lost: tuple[ReviewFlow, ...] = ()
+    altered: tuple[ReviewFlow, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.gained or self.lost or self.altered)

@@ -37,7 +37,7 @@ DIGEST: Final = Rendered("\1")
 """Stand in documents for what is the latest pass's, so that an entry's text outlives it; no JSON text has these characters."""
 
 
-class Condition(Struct, frozen=True):
+class StatusCondition(Struct, frozen=True):
     type: str
     status: str
     reason: str
@@ -54,12 +54,12 @@ class Condition(Struct, frozen=True):
         }
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class StatusEntry(Struct, frozen=True, kw_only=True):
     """revision, digest: of the specs of its last pass. verified: digest of those with which it was last found as declared, "" if it
     never was. None: those of the latest pass. last_error: message and when it was first seen; it stays when all is well again.
     """
 
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[StatusCondition, ...] = ()
     revision: str | None = ""
     digest: str | None = ""
     verified: str | None = ""
@@ -81,7 +81,7 @@ class Entry(Struct, frozen=True, kw_only=True):
         }
         return {member: shown[member] for member in members}
 
-    def of_pass(self, revision: str, digest: str) -> Entry:
+    def of_pass(self, revision: str, digest: str) -> StatusEntry:
         """Return it once its pass is the latest no more."""
         return replace(
             self,
@@ -98,12 +98,12 @@ class Entry(Struct, frozen=True, kw_only=True):
 
     def next(
         self, issue: Unsettled | None, now: str, *, remark: str = "", repaired: int = 0, probed: Probed | None = None
-    ) -> Entry:
+    ) -> StatusEntry:
         """Return it after one more pass. remark: what to know of what is as declared. repaired: changes that put something back."""
         is_left = issue is LAST_GOOD
-        return Entry(
+        return StatusEntry(
             conditions=tuple(
-                Condition(kind, status, reason, message, self._since(kind, status) or now)
+                StatusCondition(kind, status, reason, message, self._since(kind, status) or now)
                 for kind, status, reason, message in (*_conditions(issue, remark), *_probed(probed))
             ),
             revision=self.revision if is_left else None,
@@ -144,11 +144,11 @@ def _probed(probed: Probed | None) -> Iterator[tuple[str, str, str, str]]:
         yield "Probed", _PROBED[probed.reason], probed.reason, probed.message
 
 
-def read_entry(document: Mapping[str, object]) -> Entry:
+def read_entry(document: Mapping[str, object]) -> StatusEntry:
     """Read an entry of a file, whatever that holds; the whole document tells of the host in the same words."""
     error = mapping_of(document, "lastError")
     message, time, count = error.get("message"), error.get("time"), document.get("driftRepaired")
-    return Entry(
+    return StatusEntry(
         conditions=tuple(
             _read_condition(each) for each in items_of(document, "conditions") if isinstance(each, Mapping)
         ),
@@ -160,6 +160,6 @@ def read_entry(document: Mapping[str, object]) -> Entry:
     )
 
 
-def _read_condition(document: Mapping[str, object]) -> Condition:
+def _read_condition(document: Mapping[str, object]) -> StatusCondition:
     members = ("type", "status", "reason", "message", "lastTransitionTime")
-    return Condition(*(text_of(document, member) for member in members))
+    return StatusCondition(*(text_of(document, member) for member in members))

@@ -18,7 +18,7 @@ Document = dict[str, Json]
 Documents = tuple[Document, ...]
 
 
-class Kind(StrEnum):
+class InspectedKind(StrEnum):
     """What is inspected; the plural is the name of its folder."""
 
     NETWORK = "network"
@@ -28,7 +28,7 @@ class Kind(StrEnum):
 _FULL_ID: Final = 64
 
 
-def read_documents(status_dir: Path, kind: Kind) -> Documents:
+def read_documents(status_dir: Path, kind: InspectedKind) -> Documents:
     """Return all documents of a kind in natural order of their names (`net2` before `net10`).
 
     Raises ReconcilerError when no pass has written any yet, or a file is none of ours.
@@ -56,7 +56,7 @@ def sandbox_key(document: Document) -> str:
     return ""
 
 
-def resolve(documents: Sequence[Document], kind: Kind, reference: str) -> Document:
+def resolve(documents: Sequence[Document], kind: InspectedKind, reference: str) -> Document:
     """Find a document as the engine does: by full id, then by full name, then by a prefix of the id that only one has.
 
     Raises ReconcilerError in the engine's words.

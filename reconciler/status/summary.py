@@ -20,7 +20,7 @@ from reconciler.model.report import Report
 from reconciler.model.words import some
 from reconciler.records.lenient import mapping_of, text_of
 from reconciler.sandbox.resolv_conf import uses_embedded_server
-from reconciler.status.entry import DIGEST, LAST_GOOD, REVISION, Entry, read_entry
+from reconciler.status.entry import DIGEST, LAST_GOOD, REVISION, StatusEntry, read_entry
 from reconciler.status.json_text import Json, Rendered, json_text, member_text, object_parts
 from reconciler.status.verdict import OTHERS_IN_FORCE, Unsettled, unsettled
 
@@ -31,7 +31,7 @@ _NETWORKS: Final = Rendered("\2")
 _ATTACHMENTS: Final = Rendered("\3")
 """Stand for the entries, which are put in last: each copy of megabytes counts."""
 
-_NONE: Final = Entry()
+_NONE: Final = StatusEntry()
 
 _SERVICES: Final = {NAMES_UNIT: "names", CLUSTER_UNIT: "cluster"}
 """Where the document tells of what is neither a network nor an attachment."""
@@ -107,7 +107,7 @@ class Summary:
         units = (_entry_unit(unit) for unit in _changed_units(report))
         return Counter(unit for unit in units if self._latest.settled(self._entry(unit)).was_verified(report.digest))
 
-    def _entry(self, unit: Unit) -> Entry:
+    def _entry(self, unit: Unit) -> StatusEntry:
         if unit == HOST_UNIT:
             return self._whole
         if unit in _SERVICES:
@@ -133,7 +133,7 @@ class _Latest(Struct, frozen=True):
     revision: str
     digest: str
 
-    def settled(self, entry: Entry) -> Entry:
+    def settled(self, entry: StatusEntry) -> StatusEntry:
         return entry.of_pass(self.revision, self.digest)
 
     def filled_in(self, text: str) -> str:
@@ -167,7 +167,7 @@ class _Pass(Struct, frozen=True, kw_only=True):
     remarks: Mapping[Unit, str]
     is_keeping: bool
 
-    def next(self, before: Entry, unit: Unit, issue: Unsettled | None) -> Entry:
+    def next(self, before: StatusEntry, unit: Unit, issue: Unsettled | None) -> StatusEntry:
         remark = self.remarks.get(unit, "")
         return self.before.settled(before).next(issue, self.now, remark=remark, repaired=self.repaired[unit])
 
@@ -181,7 +181,7 @@ class _Entries:
         self._texts: dict[str, str] = {}
         self._told: Mapping[str, _Circumstances] = {}
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> StatusEntry:
         return self._entries.get(name, _NONE)
 
     def update(self, declared: Set[str], issues: dict[str, Unsettled], of_pass: _Pass) -> None:

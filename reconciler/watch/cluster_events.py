@@ -10,7 +10,7 @@ from typing import Final
 from reconciler.errors import KvError, KvUnavailable
 from reconciler.kv.protocol import Batch, KvStore, Watch
 from reconciler.observe.cluster import ClusterStore
-from reconciler.watch.source import CLEAN, Bell, Dirty, Source, Watched
+from reconciler.watch.source import CLEAN, Bell, Dirty, EventSource, Watched
 
 _POLL_S: Final = 60.0
 _POLL_FAILING_S: Final = 1.0
@@ -29,7 +29,7 @@ _PULSE: Final = "pulse"
 """Stands among the folders whose watches fail; none can be called so."""
 
 
-class ClusterEvents(Source):
+class ClusterEvents(EventSource):
     """`fileno()` can be read from when the next look will show something new: other records, an outage, or its end."""
 
     def __init__(self, store: ClusterStore, kv: KvStore) -> None:

@@ -15,7 +15,7 @@ from reconciler.container_engine.events import ContainerEvent, EventStream
 from reconciler.errors import ContainerEngineError
 from reconciler.kv.backoff import Backoff
 from reconciler.model.containers import Container, ContainerAnswer, NoContainer
-from reconciler.watch.source import CLEAN, Bell, Dirty, Source, Watched
+from reconciler.watch.source import CLEAN, Bell, Dirty, EventSource, Watched
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _END_WAIT_S: Final = 5.0
 _NOT_YET: Final = NoContainer(reason="the container engine has not answered yet")
 
 
-class ContainerEvents(Source):
+class ContainerEvents(EventSource):
     """Knows of the containers that it was asked for, and can be read from when that has changed.
 
     Its methods are for the watcher's thread. The other one, `_run`, starts with the first container that is asked for and ends

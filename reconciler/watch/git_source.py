@@ -23,8 +23,8 @@ from reconciler.records.file import beginning
 from reconciler.settings import Settings
 from reconciler.spec.load import load_specs
 from reconciler.status.revision import COMMIT_FILE
-from reconciler.watch.listener import Listener
-from reconciler.watch.source import Bell, Dirty, Source
+from reconciler.watch.listener import PassListener
+from reconciler.watch.source import Bell, Dirty, EventSource
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def git_specs_dir(state_dir: Path) -> Path:
     return state_dir / _GIT / "specs"
 
 
-class GitSource(Source, Listener):
+class GitSource(EventSource, PassListener):
     """settings: with `git_specs_dir` as the folder of the specs. Raises KernelError where the state folder cannot be written.
 
     For who holds the lock of the host's watcher.

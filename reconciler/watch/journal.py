@@ -26,7 +26,7 @@ from reconciler.model.report import Report
 from reconciler.records.lenient import items_of, text_of
 from reconciler.status.verdict import unsettled
 from reconciler.watch.journal_reader import BEFORE, CURRENT
-from reconciler.watch.listener import Listener
+from reconciler.watch.listener import PassListener
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Reported(Struct, frozen=True, kw_only=True):
         return frozenset(Unit(network=network, attachment=attachment) for network, attachment, *_ in self.issues)
 
 
-class Journal(Listener):
+class Journal(PassListener):
     """Writes what passes did. Commands that make one pass call `record`.
 
     A journal that cannot be written is told in the log and never fails a pass.

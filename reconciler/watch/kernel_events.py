@@ -21,7 +21,7 @@ from reconciler.kernel.netlink import NetlinkMessage
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.route_events import RouteEvents, new_nsid
 from reconciler.model.identifiers import HOST, OVERLAY_PREFIX, NsRef
-from reconciler.watch.source import Dirty, Source, Watched
+from reconciler.watch.source import Dirty, EventSource, Watched
 
 _OPEN_MAX: Final = 256
 """Namespaces opened at once to ask for their numbers."""
@@ -37,7 +37,7 @@ class _Followed(Struct, frozen=True):
     nsid: int | None
 
 
-class KernelEvents(Source):
+class KernelEvents(EventSource):
     """Listens to the host's namespace and to sandboxes; `fileno()` is readable when something happened.
 
     Must be made by the thread and in the namespace of `namespaces`. Our own changes of links, addresses and routes are told like

@@ -6,7 +6,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.model.report import Report
 
 
-class Listener:
+class PassListener:
     """Is told what it does not override, too, and makes nothing of it. Must not take long and must not raise."""
 
     def passed(self, report: Report, elapsed_s: float, *, is_drift: bool) -> None:

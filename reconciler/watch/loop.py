@@ -17,9 +17,9 @@ from reconciler.errors import LockHeld, ReconcilerError, TrialPending
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.report import Report
 from reconciler.watch.agenda import Agenda
-from reconciler.watch.listener import Listener
+from reconciler.watch.listener import PassListener
 from reconciler.watch.noise import Noise
-from reconciler.watch.source import CLEAN, Dirty, Source, Watched
+from reconciler.watch.source import CLEAN, Dirty, EventSource, Watched
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Passed(Struct, frozen=True, kw_only=True):
     resumed_s: float | None = None
 
 
-class Host(Protocol):
+class WatchedHost(Protocol):
     """What the loop keeps converged."""
 
     @property
@@ -101,7 +101,7 @@ class Host(Protocol):
         """Return the sandboxes that were missing and are there now."""
 
 
-Wait = Callable[[float], Iterable[Source]]
+Wait = Callable[[float], Iterable[EventSource]]
 """Waits for news, so long at most, and returns the sources that have some."""
 
 
@@ -110,9 +110,9 @@ class Loop:
 
     def __init__(
         self,
-        host: Host,
-        sources: Sequence[Source],
-        listeners: Sequence[Listener],
+        host: WatchedHost,
+        sources: Sequence[EventSource],
+        listeners: Sequence[PassListener],
         wait: Wait,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -140,7 +140,7 @@ class Loop:
         self._agenda.add(Due.GLANCE, now_s + (_PRESENCE_POLL_S if self._host.is_sign_awaited else _HEARTBEAT_S))
         return 0.0 if self._armed else max(0.0, self._agenda.next_s() - now_s)
 
-    def _gather(self, ready: Iterable[Source]) -> Dirty:
+    def _gather(self, ready: Iterable[EventSource]) -> Dirty:
         """Collect what happened, until nothing more comes for a moment, and what is due."""
         dirty, self._armed = self._armed, CLEAN
         until_s = self._clock() + _SETTLE_MAX_S
@@ -240,7 +240,7 @@ class Loop:
 
 
 @contextmanager
-def waiting_for(sources: Iterable[Source]) -> Iterator[Wait]:
+def waiting_for(sources: Iterable[EventSource]) -> Iterator[Wait]:
     """Wait for any of them, in the kernel."""
     with selectors.DefaultSelector() as selector:
         for source in sources:

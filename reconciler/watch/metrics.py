@@ -32,7 +32,7 @@ from reconciler.model.plan import Outcome
 from reconciler.model.report import Report
 from reconciler.model.words import counted
 from reconciler.status.verdict import OTHERS_IN_FORCE, Unsettled, unsettled
-from reconciler.watch.listener import Listener
+from reconciler.watch.listener import PassListener
 
 _BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _STATES: Final = ("ready", "reconciling", "stalled", "suspended", "drifted")
@@ -51,7 +51,7 @@ class Health(Struct, frozen=True):
     reason: str
 
 
-class Metrics(Listener):
+class Metrics(PassListener):
     """Counts what the watcher does.
 
     quiet_max_s: with no pass for so long the watcher counts as stuck. clock, wall: monotonic time, and seconds since the epoch.

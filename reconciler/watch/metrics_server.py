@@ -8,13 +8,12 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from reconciler.http.listening import Address
-from reconciler.http.listening import Listener as ListeningSocket
-from reconciler.http.server import Limits, Server
+from reconciler.http.listening import ListenAddress, ListeningSocket
+from reconciler.http.server import HttpServer, Limits
 from reconciler.http.server_protocol import Request, Response
 from reconciler.settings import Settings
 from reconciler.watch.metrics import Metrics
-from reconciler.watch.source import CLEAN, Dirty, Source
+from reconciler.watch.source import CLEAN, Dirty, EventSource
 
 if TYPE_CHECKING:
     from reconciler.watch.live_page import LivePage
@@ -27,12 +26,12 @@ _FORGET_S: Final = 60.0
 _EACH: Final = (("Cache-Control", "no-store"), ("Connection", "close"))
 
 
-class ServedMetrics(Metrics, Source):
+class ServedMetrics(Metrics, EventSource):
     """Counts, and serves what it counted each time the watcher's loop turns. Raises ConfigError when it cannot listen."""
 
     def __init__(
         self,
-        address: Address,
+        address: ListenAddress,
         quiet_max_s: float,
         settings: Settings,
         clock: Callable[[], float] = time.monotonic,
@@ -41,7 +40,7 @@ class ServedMetrics(Metrics, Source):
         self._settings, self._looked_s = settings, 0.0
         self._page: LivePage | None = None
         self._is_local = bool(address.host) and ip_address(address.host).is_loopback
-        self._server = Server(ListeningSocket(address, SETTING), self.answer, LIMITS)
+        self._server = HttpServer(ListeningSocket(address, SETTING), self.answer, LIMITS)
 
     def fileno(self) -> int:
         return self._server.fileno()

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from reconciler.dns.launch import running_server, server_life
 from reconciler.errors import ResolverError
-from reconciler.watch.source import CLEAN, Dirty, Source, Watched
+from reconciler.watch.source import CLEAN, Dirty, EventSource, Watched
 
 log = logging.getLogger(__name__)
 
 
-class NamesEvents(Source):
+class NamesEvents(EventSource):
     """Can be read from once the server that is watched has ended. Its descriptor stays the same whichever server that is."""
 
     def __init__(self, run_dir: Path) -> None:

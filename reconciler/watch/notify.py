@@ -17,7 +17,7 @@ from reconciler.model.plan import Operation
 from reconciler.model.report import Report
 from reconciler.model.words import counted
 from reconciler.status.verdict import unsettled
-from reconciler.watch.listener import Listener
+from reconciler.watch.listener import PassListener
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _INTERVAL_S: Final = 5.0
 """At most so often is progress told within one pass."""
 
 
-class Notifier:
+class ServiceNotifier:
     """Sends the messages of sd_notify(3). Nothing here raises or waits.
 
     address: a path, or with a leading `@` an abstract one; "" for nobody. watchdog_s: the manager's deadline, 0 without one.
@@ -45,7 +45,7 @@ class Notifier:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Notifier:
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServiceNotifier:
         """Read NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. What is malformed, or another process's, counts as not set."""
         address = environment.get("NOTIFY_SOCKET", "")
         if address[:1] not in ("/", "@") or len(os.fsencode(address)) > _ADDRESS_MAX:
@@ -99,10 +99,10 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:_STATUS_MAX]
 
 
-class ServiceListener(Listener):
+class ServiceListener(PassListener):
     """Translates what the watcher does for the service manager. `progress` is for its passes."""
 
-    def __init__(self, notifier: Notifier) -> None:
+    def __init__(self, notifier: ServiceNotifier) -> None:
         self._notifier = notifier
         self._is_started = self._is_reloading = False
         self._said = ""

@@ -17,9 +17,9 @@ from msgspec import Struct, field
 from reconciler.errors import KernelError
 from reconciler.kernel.leases import has_writer
 from reconciler.kernel.mounts import MountEvents
-from reconciler.kernel.notifier import MODIFIED, Hint, Notifier
-from reconciler.watch.path_look import Inode, Look, look
-from reconciler.watch.source import Bell, Dirty, Source
+from reconciler.kernel.notifier import MODIFIED, Hint, PathNotifier
+from reconciler.watch.path_look import Inode, PathLook, look
+from reconciler.watch.source import Bell, Dirty, EventSource
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _ARMS_MAX: Final = 5
 _CLOSE_S: Final = 2.0
 
 
-class PathEvents(Source):
+class PathEvents(EventSource):
     """Waits for changes of what is read at paths, each with what they make dirty. Raises KernelError.
 
     One thread follows all of them. It begins here, so in the caller's namespaces, and whatever it begins stays in these.
@@ -53,7 +53,7 @@ class PathEvents(Source):
 
     def __init__(self, paths: Mapping[Path, Dirty]) -> None:
         self._roots = [_Root(os.path.abspath(path), dirty) for path, dirty in paths.items()]
-        self._notifier: Notifier | None = None
+        self._notifier: PathNotifier | None = None
         self._watched: dict[str, Inode] = {}
         self._is_refused = False
         for root in self._roots:
@@ -179,7 +179,7 @@ class PathEvents(Source):
         """Watch what the last look saw and look again, until that sees the same: what came in between is seen, or told of."""
         for _ in range(_ARMS_MAX):
             places = self._places()
-            notifier = Notifier(places)
+            notifier = PathNotifier(places)
             before, self._notifier, self._watched = self._notifier, notifier, places
             self._note(is_refused=notifier.is_partial, reason=notifier.refusal)
             if before is not None:
@@ -205,7 +205,7 @@ class _Root(Struct, eq=False):
 
     path: str
     dirty: Dirty
-    seen: Look = field(default_factory=Look)
+    seen: PathLook = field(default_factory=PathLook)
     changed: set[str] = field(default_factory=set)
     has_news: bool = False
     _unfinished: dict[str, Unfinished] = field(default_factory=dict)

@@ -46,7 +46,7 @@ _ALL: Final = ""
 Inode = tuple[int, int]
 
 
-class Look(Struct):
+class PathLook(Struct):
     """places: what has to be watched, by path. names: those that matter in it; a file has all. stamps: what each path was like.
 
     Watched is every folder that the path leads through, symbolic links resolved, for the entry that leads on, so that what it leads
@@ -85,12 +85,12 @@ class Look(Struct):
     def _names_of(self, inode: Inode | None) -> Collection[str]:
         return () if inode is None else self.names.get(inode, ())
 
-    def changed_since(self, earlier: Look) -> set[str]:
+    def changed_since(self, earlier: PathLook) -> set[str]:
         """Return the paths that are not as they were."""
         return {path for path, _ in self.stamps.items() ^ earlier.stamps.items()}
 
 
-def look(root: str) -> Look:
+def look(root: str) -> PathLook:
     """Look. What is watched before is seen or told of: nothing falls in between."""
     walk = _Walk()
     walk.follow(root)
@@ -99,7 +99,7 @@ def look(root: str) -> Look:
 
 class _Walk:
     def __init__(self) -> None:
-        self.found = Look()
+        self.found = PathLook()
         self._folders: set[Inode] = set()
         self._led: set[tuple[str, str]] = set()
 

@@ -12,7 +12,7 @@ from reconciler.cluster.records import info_path, info_record, life_path, life_v
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kv.address import Discovery
 from reconciler.kv.backoff import Backoff
-from reconciler.kv.protocol import MUST_NOT_EXIST, Check, Entry, KvStore, Put, Session
+from reconciler.kv.protocol import MUST_NOT_EXIST, Check, KvEntry, KvStore, Put, Session
 from reconciler.model.cluster import ClusterNode
 from reconciler.records.document import Misfit
 
@@ -107,7 +107,7 @@ class Presence:
             self._put(self._session, entry)
         self._is_established, self._complaint = True, ""
 
-    def _put(self, session: Session, entry: Entry | None) -> None:
+    def _put(self, session: Session, entry: KvEntry | None) -> None:
         """Write the sign, or take over one that an earlier process of ours left."""
         version = MUST_NOT_EXIST if entry is None else entry.version
         put = Put(key=self._path, value=life_value(self._instance).encode(), session=session)
@@ -146,7 +146,7 @@ class Presence:
         self._complaint = message
 
 
-def _other_instance(entry: Entry | None, mine: str) -> str:
+def _other_instance(entry: KvEntry | None, mine: str) -> str:
     """Return whose sign it is that stands, "" if it is ours or says nothing that can be read."""
     if entry is None:
         return ""

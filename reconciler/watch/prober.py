@@ -25,8 +25,8 @@ from reconciler.reach.site import Site
 from reconciler.reach.values import Party, PartyKind
 from reconciler.reach.walk import Walk
 from reconciler.status.verdict import OTHERS_IN_FORCE, unsettled
-from reconciler.watch.listener import Listener
-from reconciler.watch.source import Bell, Dirty, Source
+from reconciler.watch.listener import PassListener
+from reconciler.watch.source import Bell, Dirty, EventSource
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class _Round(Struct, frozen=True, kw_only=True):
     differing: Mapping[Probe, bool]
 
 
-class Prober(Source, Listener):
+class Prober(EventSource, PassListener):
     """begins, judged: called by passes, in the loop's thread. look: makes one round."""
 
     def __init__(self, host: str, interval_s: float, ask: Ask) -> None:

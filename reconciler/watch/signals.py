@@ -6,12 +6,12 @@ import signal
 import socket
 from typing import Final
 
-from reconciler.watch.source import CLEAN, Dirty, Source
+from reconciler.watch.source import CLEAN, Dirty, EventSource
 
 _HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Signals(Source):
+class Signals(EventSource):
     """Handles them from now on, and puts the handlers back in the end."""
 
     def __init__(self) -> None:

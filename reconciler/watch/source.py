@@ -59,7 +59,7 @@ class Watched(Struct, frozen=True, kw_only=True):
     networks: frozenset[str] = frozenset()
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """Is readable (`fileno`) when it has news."""
 
     def fileno(self) -> int: ...

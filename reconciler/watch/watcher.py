@@ -17,14 +17,14 @@ from reconciler.settings import Settings
 from reconciler.watch.cluster_events import ClusterEvents
 from reconciler.watch.container_events import ContainerEvents
 from reconciler.watch.kernel_events import KernelEvents
-from reconciler.watch.listener import Listener
+from reconciler.watch.listener import PassListener
 from reconciler.watch.loop import Loop, waiting_for
 from reconciler.watch.names_events import NamesEvents
 from reconciler.watch.passes import Passes
 from reconciler.watch.path_events import PathEvents
 from reconciler.watch.presence import Presence
 from reconciler.watch.signals import Signals
-from reconciler.watch.source import Dirty, Source
+from reconciler.watch.source import Dirty, EventSource
 
 if TYPE_CHECKING:
     from reconciler.watch.git_source import GitSource
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 def watch(
     settings: Settings,
     backends: Backends,
-    listeners: Sequence[Listener],
+    listeners: Sequence[PassListener],
     *,
-    servers: Sequence[Source] = (),
+    servers: Sequence[EventSource] = (),
     progress: Progress | None = None,
     open_repository: Callable[[], GitSource] | None = None,
     open_prober: Callable[[Backends], Prober] | None = None,
@@ -56,7 +56,7 @@ def watch(
         files = PathEvents({settings.specs_dir: specs, **dict.fromkeys(HOST_FILES, host_file)})
         stack.callback(files.close)
         kernel = stack.enter_context(closing(KernelEvents(backends.namespaces)))
-        sources: list[Source] = [containers, files, kernel, *given]
+        sources: list[EventSource] = [containers, files, kernel, *given]
         for make in (lambda: NamesEvents(settings.run_dir), Signals):
             sources.append(stack.enter_context(closing(make())))
         cluster, presence = backends.cluster, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.kv.protocol import Entry, Watch
+from reconciler.kv.protocol import KvEntry, Watch
 from tests.waiting import patient
 
 
@@ -11,7 +11,7 @@ class Follower:
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, KvEntry] = {}
         self.resyncs = 0
 
     def follow(self, timeout_s: float = 5.0) -> bool:

@@ -15,7 +15,7 @@ from reconciler.guard.guarded import guarded
 from reconciler.guard.orders import NO_ORDERS, Orders
 from reconciler.guard.recovery import recovered_pass
 from reconciler.kinds.kv_record import decode_records
-from reconciler.kv.protocol import Entry, KvStore
+from reconciler.kv.protocol import KvEntry, KvStore
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Key, KvRecord, Namespace, NameTables, Object, Seen, Unit
 from reconciler.model.observed import HostPorts, SandboxFact
@@ -78,10 +78,10 @@ class ScriptedHost:
     def objects(self) -> Mapping[Key, Object]:
         return {key: seen.object for key, seen in self.seen.items()}
 
-    def list(self, prefix: str) -> tuple[Entry, ...]:
+    def list(self, prefix: str) -> tuple[KvEntry, ...]:
         """Return the records of the host's own store."""
         found = (o for o in self.objects().values() if isinstance(o, KvRecord) and o.path.startswith(prefix))
-        return tuple(Entry(key=record.path, value=record.value.encode(), version=1) for record in found)
+        return tuple(KvEntry(key=record.path, value=record.value.encode(), version=1) for record in found)
 
     def _run(self, loaded: LoadedSpecs, orders: Orders) -> Report:
         allowed = guarded(loaded, self.settings, cast(KvStore, self), orders)

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 
-from reconciler.kernel.conntrack import Flow, forget_flows
+from reconciler.kernel.conntrack import TrackedConnection, forget_flows
 from reconciler.kernel.nft import Nft
 from reconciler.kernel.sockets import bound_sockets
 from reconciler.model.observed import BoundSocket
@@ -86,9 +86,9 @@ def test_only_stale_connections_are_forgotten(machine: Machine, host_ns: str, up
             with protocol(host_ns, host) as port:
                 assert machine.udp(uplink, host, port)
                 ports.append(port)
-        seen: list[Flow] = []
+        seen: list[TrackedConnection] = []
 
-        def is_stale(flow: Flow) -> bool:
+        def is_stale(flow: TrackedConnection) -> bool:
             seen.append(flow)
             return flow.original.destination_port == ports[0]
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from reconciler.cluster.records import info_record, left_path, life_path, life_value, member_record, network_record
 from reconciler.errors import KvUnavailable
 from reconciler.kv.address import discovery
-from reconciler.kv.protocol import Batch, Entry, KvStore
+from reconciler.kv.protocol import Batch, KvEntry, KvStore
 from reconciler.model.cluster import ClusterState
 from reconciler.observe.cluster import ClusterStore
 from tests.fakes.cluster import NOW, node, overlay, placed, texts
@@ -51,15 +51,15 @@ class Store:
     """What a server would say."""
 
     def __init__(self) -> None:
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, KvEntry] = {}
         self.is_down = False
 
-    def list(self, prefix: str) -> tuple[Entry, ...]:
+    def list(self, prefix: str) -> tuple[KvEntry, ...]:
         if self.is_down:
             raise NO_ANSWER
         return tuple(entry for key, entry in sorted(self.entries.items()) if key.startswith(prefix))
 
-    def get(self, key: str) -> Entry | None:
+    def get(self, key: str) -> KvEntry | None:
         return next((entry for entry in self.list("") if entry.key == key), None)
 
 
@@ -69,8 +69,8 @@ class ClusterNews(RuleBasedStateMachine):
         self.store = Store()
         self.kept = self.opened()
         self.version = 0
-        self.backup: dict[str, Entry] = {}
-        self.told: dict[str, dict[str, Entry] | None] = {}
+        self.backup: dict[str, KvEntry] = {}
+        self.told: dict[str, dict[str, KvEntry] | None] = {}
         self.followed: tuple[str, ...] = ("over",)
         self.now = NOW
 
@@ -158,7 +158,7 @@ class ClusterNews(RuleBasedStateMachine):
 
     def _write(self, path: str, text: str) -> None:
         self.version += 1
-        self.store.entries[path] = Entry(key=path, value=text.encode(), version=self.version)
+        self.store.entries[path] = KvEntry(key=path, value=text.encode(), version=self.version)
 
 
 def _plain(state: ClusterState) -> ClusterState:

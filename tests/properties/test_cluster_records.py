@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from reconciler.cluster.declaration import declaration, declared_network, differences
 from reconciler.cluster.records import claims, endpoint_record, info_record, member_record, network_record
-from reconciler.model.cluster import ClusterEndpoint, ClusterNode, ClusterState, GlobalNetwork, Member
+from reconciler.model.cluster import ClusterEndpoint, ClusterNode, ClusterState, GlobalNetwork, NetworkMember
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet
 from reconciler.model.objects import ClusterRecord
 from reconciler.model.wanted import SubnetWanted
@@ -121,7 +121,7 @@ def test_hosts_and_members_read_back_as_they_were_written(hosts: list[tuple[str,
 
     assert state.nodes == nodes
     assert state.networks["over"].members == tuple(
-        Member(host=name, declaration=digest) for name, digest in sorted(digests.items())
+        NetworkMember(host=name, declaration=digest) for name, digest in sorted(digests.items())
     )
 
 

@@ -25,7 +25,7 @@ from reconciler.flows import stale_flows
 from reconciler.incremental import Union
 from reconciler.kinds.kv_record import RecordReader, decode_records
 from reconciler.kv.address import discovery
-from reconciler.kv.protocol import Entry, KvStore
+from reconciler.kv.protocol import KvEntry, KvStore
 from reconciler.model.cluster import ALONE, ClusterPlace
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import ClusterRecord, Key, KvRecord, Seen, Sysctl, Unit, VethPair, seen_differ
@@ -147,7 +147,7 @@ class TwiceDeciding(ScriptedHost):
                 self.store.entries.pop(each.object.path, None)
                 if each.action is not Action.DELETE:
                     value = each.object.value.encode()
-                    self.store.entries[each.object.path] = Entry(key=each.object.path, value=value, version=1)
+                    self.store.entries[each.object.path] = KvEntry(key=each.object.path, value=value, version=1)
 
 
 def as_text(plan: Plan) -> list[str]:
@@ -265,7 +265,7 @@ class Life(RuleBasedStateMachine):
     def hear_of_the_cluster(self, records: list[tuple[str, str]], is_down: bool) -> None:
         self.host.is_in_cluster, self.host.store.is_down = True, is_down
         for path, text in records:
-            self.host.store.entries[path] = Entry(key=path, value=text.encode(), version=1)
+            self.host.store.entries[path] = KvEntry(key=path, value=text.encode(), version=1)
         self.happened("cluster news")
 
 

@@ -12,7 +12,7 @@ from reconciler.apply.flows import is_stale
 from reconciler.firewall.elements import endpoint_elements
 from reconciler.firewall.published import PublishedPorts
 from reconciler.flows import StaleFlows, stale_flows
-from reconciler.kernel.conntrack import Direction, Flow
+from reconciler.kernel.conntrack import Direction, TrackedConnection
 from reconciler.model.desired import PortBinding
 from reconciler.model.objects import Key, KvRecord, Object, Seen, Unit
 from tests.fakes.desired import endpoint, network
@@ -42,13 +42,13 @@ def record(ipv4: str | None, ipv6: str | None = None) -> KvRecord:
 
 def flow(
     original: tuple[str, int, str, int], reply: tuple[str, int, str, int] | None = None, protocol: str = "tcp"
-) -> Flow:
+) -> TrackedConnection:
     def direction(source: str, source_port: int, destination: str, destination_port: int) -> Direction:
         return Direction(ip_address(source), source_port, ip_address(destination), destination_port)
 
     there = direction(*original)
     back = direction(*reply) if reply else Direction(*there[2:], *there[:2])
-    return Flow(protocol, there, back, 2, b"")
+    return TrackedConnection(protocol, there, back, 2, b"")
 
 
 TRANSLATED = flow((CLIENT, 5000, HOST, 8080), (CONTAINER, 80, CLIENT, 5000))
@@ -93,7 +93,7 @@ def test_connections_to_a_port_that_changed_are_stale(after: list[PortBinding], 
     ],
     ids=["to the host itself", "to another sandbox", "by another port", "another protocol", "the sandbox's own"],
 )
-def test_other_connections_stay(other: Flow) -> None:
+def test_other_connections_stay(other: TrackedConnection) -> None:
     stale = stale_flows(seen(published(binding(8080, 80))), {})
 
     assert not is_stale(stale, frozenset())(other)

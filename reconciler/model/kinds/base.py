@@ -54,36 +54,36 @@ class Phase(IntEnum):
     WITHDRAW = 6
 
 
-class Step(NamedTuple):
+class PlanStep(NamedTuple):
     """When an operation is carried out. Operations of one step are independent of each other."""
 
     phase: Phase
     place: int
 
 
-INSIDE = Step(Phase.BUILD, 15)
+INSIDE = PlanStep(Phase.BUILD, 15)
 """Of the firewall in a namespace of ours: when that is there, and before its links are."""
 
 
 class Rank(NamedTuple):
     """When an object of a kind is made or changed, and when one goes."""
 
-    made: Step
-    gone: Step
+    made: PlanStep
+    gone: PlanStep
 
-    def step(self, *, is_delete: bool) -> Step:
+    def step(self, *, is_delete: bool) -> PlanStep:
         return self.gone if is_delete else self.made
 
 
 def inside_out(place: int) -> Rank:
     """Made upwards, removed downwards, before anything is made."""
-    return Rank(Step(Phase.BUILD, place), Step(Phase.REMOVE, -place))
+    return Rank(PlanStep(Phase.BUILD, place), PlanStep(Phase.REMOVE, -place))
 
 
-IN_ONE_TRANSACTION = Rank(Step(Phase.FIREWALL, 0), Step(Phase.FIREWALL, 0))
+IN_ONE_TRANSACTION = Rank(PlanStep(Phase.FIREWALL, 0), PlanStep(Phase.FIREWALL, 0))
 
 
-class Fields(NamedTuple):
+class FieldSet(NamedTuple):
     """Some fields of a kind. is_rest: all fields but these."""
 
     names: frozenset[str]
@@ -93,12 +93,12 @@ class Fields(NamedTuple):
         return not names <= self.names if self.is_rest else not names.isdisjoint(self.names)
 
 
-def these(*names: str) -> Fields:
-    return Fields(frozenset(names))
+def these(*names: str) -> FieldSet:
+    return FieldSet(frozenset(names))
 
 
-def all_but(*names: str) -> Fields:
-    return Fields(frozenset(names), is_rest=True)
+def all_but(*names: str) -> FieldSet:
+    return FieldSet(frozenset(names), is_rest=True)
 
 
 NO_FIELDS, ALL_FIELDS = these(), all_but()
@@ -130,7 +130,7 @@ class Traits(Struct, frozen=True, kw_only=True):
     """
 
     rank: Rank
-    immutable: Fields
+    immutable: FieldSet
     felt: Felt
     is_exclusive: bool
     is_endpoint_link: bool
@@ -144,7 +144,7 @@ class Traits(Struct, frozen=True, kw_only=True):
 
 
 def made_link(
-    place: int, link_kind: str, immutable: Fields, flap: Fields = NO_FIELDS, *, is_endpoint_link: bool
+    place: int, link_kind: str, immutable: FieldSet, flap: FieldSet = NO_FIELDS, *, is_endpoint_link: bool
 ) -> Traits:
     """Return the traits of a link that we make, of a kind of the kernel's. flap: fields whose change loses packets for a moment."""
     return Traits(
@@ -159,14 +159,14 @@ def made_link(
 
 
 def told_plugin(
-    place: int, immutable: Fields, felt: Felt = UNFELT, *, is_awaited: bool = False, is_news: bool = False
+    place: int, immutable: FieldSet, felt: Felt = UNFELT, *, is_awaited: bool = False, is_news: bool = False
 ) -> Traits:
     """Return the traits of what a plugin is told: nothing of it is on this host, and nobody there fights over it.
 
     place: made upwards, removed downwards (docs/design/docker.md#plugins), when all else is done: one that hangs delays nothing.
     """
     return Traits(
-        rank=Rank(Step(Phase.PUBLISH, 100 + place), Step(Phase.PUBLISH, 100 - place)),
+        rank=Rank(PlanStep(Phase.PUBLISH, 100 + place), PlanStep(Phase.PUBLISH, 100 - place)),
         immutable=immutable,
         felt=felt,
         is_exclusive=False,
@@ -181,7 +181,7 @@ def told_plugin(
 def kept_record(depth: int) -> Traits:
     """Return the traits of a record in a store: deeper ones speak of those above."""
     return Traits(
-        rank=Rank(Step(Phase.PROMISE, depth), Step(Phase.WITHDRAW, -depth)),
+        rank=Rank(PlanStep(Phase.PROMISE, depth), PlanStep(Phase.WITHDRAW, -depth)),
         immutable=NO_FIELDS,
         felt=UNFELT,
         is_exclusive=False,
@@ -216,7 +216,7 @@ OF_REMOTE_ENDPOINTS = Traits(
 """Of what a VXLAN device knows of endpoints on other hosts."""
 
 
-class Owners(Protocol):
+class OwnerLookup(Protocol):
     """Who has what, as far as it is known: see `plan.ownership`."""
 
     def of_host_link(self, ifname: str, /) -> Unit | None: ...
@@ -255,7 +255,7 @@ class Kind(Value, frozen=True, kw_only=True):
         """Return in a few words what this is, for plans and logs."""
         raise NotImplementedError
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         """Return the unit on whose behalf it exists, where it was observed; None when nothing tells."""
         raise NotImplementedError
 
@@ -275,7 +275,7 @@ class Kind(Value, frozen=True, kw_only=True):
         """Return what may go with it besides."""
         return ()
 
-    def step(self, *, is_delete: bool) -> Step:
+    def step(self, *, is_delete: bool) -> PlanStep:
         return self.traits.rank.step(is_delete=is_delete)
 
     def disruption_of_delete(self) -> Disruption:
@@ -319,7 +319,7 @@ class OfLink(Kind, frozen=True, kw_only=True):
     def key(self) -> Key:
         return (self.kind, self.ns, self.ifname)
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return owners.of_link(self.ns, self.ifname)
 
     def touches(self) -> tuple[NsRef, ...]:
@@ -347,7 +347,7 @@ class OnLink(Kind, frozen=True, kw_only=True):
     ns: NsRef
     ifname: str
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return owners.of_link(self.ns, self.ifname)
 
     def touches(self) -> tuple[NsRef, ...]:
@@ -365,7 +365,7 @@ class OfFirewall(Kind, frozen=True, kw_only=True):
 
     ns: NsRef
 
-    def step(self, *, is_delete: bool) -> Step:
+    def step(self, *, is_delete: bool) -> PlanStep:
         return self.traits.rank.step(is_delete=is_delete) if self.ns == HOST else INSIDE
 
     def touches(self) -> tuple[NsRef, ...]:

@@ -7,10 +7,10 @@ from typing import ClassVar
 from reconciler.model.kinds.base import (
     IsOwnLink,
     Kind,
-    Owners,
+    OwnerLookup,
     Phase,
+    PlanStep,
     Record,
-    Step,
     Traits,
     kept_record,
 )
@@ -37,12 +37,12 @@ class ClusterRecord(Record, frozen=True, kw_only=True):
     def describe(self) -> str:
         return f"cluster record {self.path}"
 
-    def step(self, *, is_delete: bool) -> Step:
+    def step(self, *, is_delete: bool) -> PlanStep:
         """Records deeper in the tree speak of those above: `networks/N` before `network/N/members/H`."""
         depth = self.path.count("/")
-        return Step(Phase.WITHDRAW, -depth) if is_delete else Step(Phase.PROMISE, depth)
+        return PlanStep(Phase.WITHDRAW, -depth) if is_delete else PlanStep(Phase.PROMISE, depth)
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return cluster_record_unit(self.path)
 
     def is_barred_by(self, found: Kind, is_own_link: IsOwnLink) -> bool:

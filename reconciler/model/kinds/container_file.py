@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
-from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, Kind, Owners, Traits, inside_out
+from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, Kind, OwnerLookup, Traits, inside_out
 from reconciler.model.units import Unit
 
 
@@ -38,5 +38,5 @@ class ContainerFile(Apart, frozen=True, kw_only=True):
     def describe(self) -> str:
         return f"file {self.name} in the container of {self.attachment}"
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return Unit(attachment=self.attachment)

@@ -10,9 +10,9 @@ from reconciler.model.kinds.base import (
     UNFELT,
     Key,
     OfFirewall,
-    Owners,
+    OwnerLookup,
     Phase,
-    Step,
+    PlanStep,
     Traits,
     in_firewall,
     where,
@@ -43,7 +43,7 @@ class FirewallRules(OfFirewall, frozen=True, kw_only=True):
     def describe(self) -> str:
         return f"nft table {self.family} {self.table} ({self.digest}){where(self.ns)}"
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return HOST_UNIT if self.ns == HOST else owners.of_namespace(self.ns)
 
 
@@ -70,10 +70,10 @@ class FirewallElement(OfFirewall, frozen=True, kw_only=True):
         value = f" : {self.value}" if self.value else ""
         return f"nft element {self.set_name} {{ {' . '.join(self.element)}{value} }}{where(self.ns)}"
 
-    def step(self, *, is_delete: bool) -> Step:
+    def step(self, *, is_delete: bool) -> PlanStep:
         if self.set_name.startswith(PUBLISHING_SETS):
-            return Step(Phase.UNPUBLISH, 0) if is_delete else Step(Phase.PUBLISH, 0)
+            return PlanStep(Phase.UNPUBLISH, 0) if is_delete else PlanStep(Phase.PUBLISH, 0)
         return OfFirewall.step(self, is_delete=is_delete)
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return self.unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from reconciler.model.kinds.base import Owners, Record, Traits, kept_record
+from reconciler.model.kinds.base import OwnerLookup, Record, Traits, kept_record
 from reconciler.model.units import HOST_UNIT, Unit
 
 
@@ -19,7 +19,7 @@ class KvRecord(Record, frozen=True, kw_only=True):
     def describe(self) -> str:
         return f"record {self.path}"
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return record_unit(self.path)
 
 

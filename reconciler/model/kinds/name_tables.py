@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, Kind, Owners, Traits, inside_out
+from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, Kind, OwnerLookup, Traits, inside_out
 from reconciler.model.units import NAMES_UNIT, Unit
 from reconciler.model.zone_rows import ZoneRows
 
@@ -34,5 +34,5 @@ class NameTables(Apart, frozen=True, kw_only=True):
     def describe(self) -> str:
         return "name tables of the embedded DNS server"
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return NAMES_UNIT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
-from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Key, Kind, Owners, Places, Traits, inside_out
+from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Key, Kind, OwnerLookup, Places, Traits, inside_out
 from reconciler.model.units import Unit
 
 
@@ -29,7 +29,7 @@ class Namespace(Kind, frozen=True, kw_only=True):
     def describe(self) -> str:
         return f"namespace {self.name}"
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return owners.of_namespace(self.ns)
 
     def owner_unknown(self) -> Unit:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import ClassVar
 
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.kinds.base import ALL_FIELDS, Apart, Disruption, Felt, Key, Owners, Traits, all_but, told_plugin
+from reconciler.model.kinds.base import (
+    ALL_FIELDS,
+    Apart,
+    Disruption,
+    Felt,
+    Key,
+    OwnerLookup,
+    Traits,
+    all_but,
+    told_plugin,
+)
 from reconciler.model.units import Unit, nodes_unit
 
 
@@ -18,7 +28,7 @@ class OfNetwork(Apart, frozen=True, kw_only=True):
     def key(self) -> Key:
         return (self.kind, self.network)
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return Unit(network=self.network)
 
 
@@ -31,7 +41,7 @@ class OfEndpoint(OfNetwork, frozen=True, kw_only=True):
     def key(self) -> Key:
         return (self.kind, self.network, self.attachment)
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return Unit(network=self.network, attachment=self.attachment)
 
 
@@ -149,7 +159,7 @@ class PluginNode(Apart, frozen=True, kw_only=True):
     def describe(self) -> str:
         return f"node {self.address} at plugin {self.driver}"
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return nodes_unit(self.driver)
 
     def touches(self) -> tuple[NsRef, ...]:

@@ -15,7 +15,7 @@ from reconciler.model.kinds.base import (
     OnLink,
     Phase,
     Places,
-    Step,
+    PlanStep,
     Traits,
     addresses_of,
     inside_out,
@@ -43,10 +43,10 @@ class Route(OnLink, frozen=True, kw_only=True):
         via = f" via {self.gateway}" if self.gateway else ""
         return f"route {self.destination}{via} dev {self.ifname}{where(self.ns)}"
 
-    def step(self, *, is_delete: bool) -> Step:
+    def step(self, *, is_delete: bool) -> PlanStep:
         """What leads to a gateway comes before what leads through it."""
         return (
-            Step(Phase.BUILD, 69)
+            PlanStep(Phase.BUILD, 69)
             if self.gateway is None and not is_delete
             else self.traits.rank.step(is_delete=is_delete)
         )

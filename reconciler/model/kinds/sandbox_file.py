@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, Owners, Traits, inside_out
+from reconciler.model.kinds.base import NO_FIELDS, UNFELT, Apart, Key, OwnerLookup, Traits, inside_out
 from reconciler.model.units import Unit
 
 
@@ -30,7 +30,7 @@ class SandboxFile(Apart, frozen=True, kw_only=True):
     def describe(self) -> str:
         return f"file {self.name} of {self.attachment}"
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return Unit(attachment=self.attachment)
 
     def found_as(self) -> str:

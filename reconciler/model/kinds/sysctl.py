@@ -10,10 +10,10 @@ from reconciler.model.kinds.base import (
     UNFELT,
     Key,
     Kind,
-    Owners,
+    OwnerLookup,
     Phase,
     Places,
-    Step,
+    PlanStep,
     Traits,
     inside_out,
     where,
@@ -45,10 +45,10 @@ class Sysctl(Kind, frozen=True, kw_only=True):
     def describe(self) -> str:
         return f"sysctl {self.name} = {self.value}{where(self.ns)}"
 
-    def step(self, *, is_delete: bool) -> Step:
+    def step(self, *, is_delete: bool) -> PlanStep:
         if self.ns != HOST:
             return self.traits.rank.step(is_delete=is_delete)
-        return Step(Phase.BUILD, 40 + self._turn())
+        return PlanStep(Phase.BUILD, 40 + self._turn())
 
     def _turn(self) -> int:
         """Have links heed routers whatever happens before the host begins to forward, and as before when all else is put back.
@@ -60,7 +60,7 @@ class Sysctl(Kind, frozen=True, kw_only=True):
             return -1 if self.value == "2" else 2
         return 0 if self.name in FORWARDING.values() else 1
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return HOST_UNIT
 
     def touches(self) -> tuple[NsRef, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
-from reconciler.model.kinds.base import OfLink, Owners, Places, Traits, made_link, these
+from reconciler.model.kinds.base import OfLink, OwnerLookup, Places, Traits, made_link, these
 from reconciler.model.units import Unit
 
 
@@ -35,7 +35,7 @@ class VethPair(OfLink, frozen=True, kw_only=True):
         peer = f"{self.peer_ifname} in {self.peer_ns}" if self.peer_ifname else "a peer out of sight"
         return f"veth {self.ifname} on {self.master} to {peer} (mtu {self.mtu})"
 
-    def owner(self, owners: Owners) -> Unit | None:
+    def owner(self, owners: OwnerLookup) -> Unit | None:
         return owners.of_host_link(self.ifname)
 
     def touches(self) -> tuple[NsRef, ...]:

@@ -18,7 +18,7 @@ from reconciler.cluster.global_networks import (
 )
 from reconciler.cluster.objects import standpoints
 from reconciler.errors import AddressesAwaited, KvUnavailable, NetworkDiffers, NetworkUndeclared, PlanError
-from reconciler.model.cluster import ALONE, ClusterNode, ClusterState, GlobalNetwork, Member
+from reconciler.model.cluster import ALONE, ClusterNode, ClusterState, GlobalNetwork, NetworkMember
 from reconciler.model.objects import CLUSTER_UNIT
 from reconciler.model.plugins import Scope
 from reconciler.model.wanted import NetworkWanted, OverlayOptions, SubnetWanted, WantedState
@@ -49,7 +49,7 @@ def known(wanted: NetworkWanted, **members: NetworkWanted | None) -> GlobalNetwo
         subnets=(),
         declaration=declaration(wanted),
         members=tuple(
-            Member(host=host, declaration="" if said is None else declaration_digest(declaration(said)))
+            NetworkMember(host=host, declaration="" if said is None else declaration_digest(declaration(said)))
             for host, said in sorted(members.items())
         ),
     )

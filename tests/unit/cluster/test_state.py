@@ -10,7 +10,7 @@ from reconciler.cluster.question import ClusterQuestion
 from reconciler.cluster.reading import RECORD_MAX
 from reconciler.cluster.records import info_record, life_path, life_value, member_record, network_record
 from reconciler.cluster.state import StateDecoder
-from reconciler.model.cluster import ClusterEndpoint, ClusterNode, Member
+from reconciler.model.cluster import ClusterEndpoint, ClusterNode, NetworkMember
 from tests.fakes.cluster import NOW, decoded, hex_id, node, ours, overlay, placed, stored, texts
 
 
@@ -36,7 +36,10 @@ def test_everything_reads_back() -> None:
         network.created,
         network.subnets,
     )
-    assert found.members == (Member(host="alpha", declaration="d" * 32), Member(host="beta", declaration=""))
+    assert found.members == (
+        NetworkMember(host="alpha", declaration="d" * 32),
+        NetworkMember(host="beta", declaration=""),
+    )
     assert found.endpoints[1] == ClusterEndpoint(
         network="over",
         name="web",

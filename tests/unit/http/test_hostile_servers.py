@@ -15,7 +15,7 @@ from reconciler.container_engine.exchange import ask
 from reconciler.errors import ContainerEngineError, KvError, KvUnavailable, PluginError, ReconcilerError
 from reconciler.kv.config import Endpoint, Provider, StoreConfig
 from reconciler.kv.etcd import EtcdStore
-from reconciler.kv.fail_over import Cancellation, HttpClient, Request
+from reconciler.kv.fail_over import Cancellation, HttpClient, StoreRequest
 from reconciler.plugin.client import Interface, Plugins
 from reconciler.plugin.messages import PluginReply
 from tests.waiting import patient, within
@@ -65,8 +65,8 @@ def ask_engine(path: Path, _: Endpoint, timeout_s: float) -> bytes:
     return found.body
 
 
-def stores_request() -> Request:
-    return Request(method="GET", target="/v1/kv", headers={"X-Consul-Token": SECRET}, is_repeatable=True)
+def stores_request() -> StoreRequest:
+    return StoreRequest(method="GET", target="/v1/kv", headers={"X-Consul-Token": SECRET}, is_repeatable=True)
 
 
 CALLERS: dict[str, tuple[Caller, type[ReconcilerError]]] = {

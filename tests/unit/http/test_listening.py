@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import ConfigError
-from reconciler.http.listening import Address, Listener, parse_address
+from reconciler.http.listening import ListenAddress, ListeningSocket, parse_address
 
 
 def test_unix_socket_is_for_its_group_and_goes_with_its_listener(tmp_path: Path) -> None:
     path = tmp_path / "run" / "test.sock"
 
-    listener = Listener(Address(unix=path), "test")
+    listener = ListeningSocket(ListenAddress(unix=path), "test")
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert stat.S_IMODE(path.parent.stat().st_mode) & 0o700 == 0o700
@@ -26,9 +26,9 @@ def test_unix_socket_is_for_its_group_and_goes_with_its_listener(tmp_path: Path)
 
 def test_socket_of_one_that_took_the_place_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "test.sock"
-    first = Listener(Address(unix=path), "test")
+    first = ListeningSocket(ListenAddress(unix=path), "test")
     os.unlink(path)
-    second = Listener(Address(unix=path), "test")
+    second = ListeningSocket(ListenAddress(unix=path), "test")
 
     first.close()
 
@@ -42,16 +42,16 @@ def test_socket_of_one_that_was_killed_is_replaced(tmp_path: Path) -> None:
     dead.bind(str(path))
     dead.close()
 
-    Listener(Address(unix=path), "test").close()
+    ListeningSocket(ListenAddress(unix=path), "test").close()
 
     assert not path.exists()
 
 
 def test_socket_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
-    listener = Listener(Address(unix=tmp_path / "test.sock"), "test")
+    listener = ListeningSocket(ListenAddress(unix=tmp_path / "test.sock"), "test")
 
     with pytest.raises(ConfigError, match=r"^test: cannot listen at unix:.*Address already in use"):
-        Listener(Address(unix=tmp_path / "test.sock"), "test")
+        ListeningSocket(ListenAddress(unix=tmp_path / "test.sock"), "test")
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.connect(str(tmp_path / "test.sock"))
@@ -63,7 +63,7 @@ def test_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
     path.write_text("data")
 
     with pytest.raises(ConfigError, match="something else than a socket"):
-        Listener(Address(unix=path), "test")
+        ListeningSocket(ListenAddress(unix=path), "test")
 
     assert path.read_text() == "data"
 
@@ -71,12 +71,12 @@ def test_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("unix:/run/x.sock", Address(unix=Path("/run/x.sock"))),
-        ("127.0.0.1:9199", Address(host="127.0.0.1", port=9199)),
-        ("[::1]:9199", Address(host="::1", port=9199)),
+        ("unix:/run/x.sock", ListenAddress(unix=Path("/run/x.sock"))),
+        ("127.0.0.1:9199", ListenAddress(host="127.0.0.1", port=9199)),
+        ("[::1]:9199", ListenAddress(host="::1", port=9199)),
     ],
 )
-def test_addresses_are_read(text: str, address: Address) -> None:
+def test_addresses_are_read(text: str, address: ListenAddress) -> None:
     assert parse_address(text, "test") == address
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.http.listening import Address, Listener
-from reconciler.http.server import Limits, Server
+from reconciler.http.listening import ListenAddress, ListeningSocket
+from reconciler.http.server import HttpServer, Limits
 from reconciler.http.server_protocol import Request, Response
 from tests.fakes.clock import Clock
 from tests.waiting import patient
@@ -34,10 +34,12 @@ class Served:
     page: bytes = b"as asked"
     clock: Clock = field(default_factory=Clock)
     asked: list[Request] = field(default_factory=list)
-    server: Server = field(init=False)
+    server: HttpServer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.server = Server(Listener(Address(unix=self.path), "test"), self.handle, LIMITS, self.clock)
+        self.server = HttpServer(
+            ListeningSocket(ListenAddress(unix=self.path), "test"), self.handle, LIMITS, self.clock
+        )
 
     def handle(self, request: Request) -> Response:
         self.asked.append(request)
@@ -271,7 +273,9 @@ def test_tcp_serves_too() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = Server(Listener(Address(host="127.0.0.1", port=port), "test"), lambda _: Response(HTTPStatus.OK), LIMITS)
+    server = HttpServer(
+        ListeningSocket(ListenAddress(host="127.0.0.1", port=port), "test"), lambda _: Response(HTTPStatus.OK), LIMITS
+    )
 
     with socket.create_connection(("127.0.0.1", port), timeout=patient(5)) as client:
         client.sendall(LAST)

@@ -17,7 +17,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from reconciler.kernel.links import (
     ADDR_GEN_EUI64,
     ADDR_GEN_NONE,
-    Change,
+    LinkChange,
     change_link,
     decode_link,
     decode_nsid,
@@ -28,7 +28,7 @@ from reconciler.kernel.links import (
     get_nsid,
     mark_loopback,
 )
-from reconciler.kernel.rtnetlink import Request, messages, packed
+from reconciler.kernel.rtnetlink import NetlinkRequest, messages, packed
 from reconciler.kinds.address import AddressEntry, decode_address, delete_address, dump_addresses, new_address
 from reconciler.kinds.ipv6 import Ipv6, ipv6_of
 from reconciler.kinds.route import RouteEntry, decode_route, delete_route, dump_routes, new_route
@@ -38,7 +38,7 @@ from reconciler.model.identifiers import LINK_GROUP, PROTOCOL
 from reconciler.model.objects import IPInterface
 
 
-def understood(request: Request, kind: type[nlmsg]) -> nlmsg:
+def understood(request: NetlinkRequest, kind: type[nlmsg]) -> nlmsg:
     """Let the other implementation read what we send."""
     found = kind(packed(request, 1))
     found.decode()
@@ -89,14 +89,14 @@ def test_veth_request_reads_as_meant() -> None:
     ("is_up", "flags", "mask"), [(None, 0, 0), (True, 1, 1), (False, 0, 1)], ids=["as it is", "up", "down"]
 )
 def test_change_touches_the_up_flag_only_if_asked(is_up: bool | None, flags: int, mask: int) -> None:
-    found = understood(change_link(9, Change(is_up=is_up)), ifinfmsg)
+    found = understood(change_link(9, LinkChange(is_up=is_up)), ifinfmsg)
 
     assert (found["index"], found["flags"], found["change"]) == (9, flags, mask)
     assert found["attrs"] == []
 
 
 def test_change_by_name_reads_as_meant() -> None:
-    wanted = Change(
+    wanted = LinkChange(
         mac="02:42:00:00:00:09",
         mtu=1280,
         master=4,
@@ -130,7 +130,7 @@ def test_deletion_is_by_a_group_that_marked_links_were_put_into() -> None:
 
 
 @pytest.mark.parametrize("request_", [dump_links(), get_link("eth0")], ids=["dump", "one"])
-def test_link_questions_leave_counters_out(request_: Request) -> None:
+def test_link_questions_leave_counters_out(request_: NetlinkRequest) -> None:
     assert understood(request_, ifinfmsg).get("ext_mask") == 8
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.kernel import notifier
-from reconciler.kernel.notifier import Notifier
+from reconciler.kernel.notifier import PathNotifier
 from tests.waiting import eventually
 
 
@@ -16,7 +16,7 @@ def test_a_queue_that_was_full_may_have_run_over_and_a_quiet_one_has_not(tmp_pat
     one, other = tmp_path / "one", tmp_path / "other"
     one.touch()
     other.touch()
-    watching = Notifier([str(tmp_path)])
+    watching = PathNotifier([str(tmp_path)])
     assert eventually(watching.may_have_lost), "nobody has looked yet"
     assert eventually(lambda: not watching.may_have_lost())
     list(tmp_path.iterdir())
@@ -35,7 +35,7 @@ def test_a_queue_that_was_full_may_have_run_over_and_a_quiet_one_has_not(tmp_pat
 
 def test_who_cannot_tell_may_always_have_lost_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifier, "_THREAD", "another")
-    watching = Notifier([str(tmp_path)])
+    watching = PathNotifier([str(tmp_path)])
 
     assert watching.may_have_lost()
     assert watching.may_have_lost()

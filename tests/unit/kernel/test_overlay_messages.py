@@ -14,7 +14,7 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from reconciler.kernel.links import Link
 from reconciler.kernel.neighbours import EntryKey, entry_key
-from reconciler.kernel.rtnetlink import CodecError, Request, attribute, messages, packed
+from reconciler.kernel.rtnetlink import CodecError, NetlinkRequest, attribute, messages, packed
 from reconciler.kinds.neighbours import (
     NeighbourDecoder,
     NeighbourEntry,
@@ -35,14 +35,14 @@ MAC = "02:42:0a:09:00:03"
 PERMANENT, SELF, BRIDGE = 0x80, 0x02, 7
 
 
-def understood(request: Request, kind: type[nlmsg]) -> nlmsg:
+def understood(request: NetlinkRequest, kind: type[nlmsg]) -> nlmsg:
     """Let the other implementation read what we send."""
     found = kind(packed(request, 1))
     found.decode()
     return found
 
 
-def decoded(request: Request) -> NeighbourEntry | None:
+def decoded(request: NetlinkRequest) -> NeighbourEntry | None:
     """Read a request as if the kernel had sent it."""
     (only,) = messages(packed(request, 1))
     return decode_neighbour(only.buffer, only.start, only.end)
@@ -134,7 +134,7 @@ def test_random_vxlan_data_raises_only_codec_error(raw: bytes) -> None:
         vxlan_data(Link(1, "l", "vxlan", False, "", 0, 0, 0, 0, -1, False, "", b"", raw))
 
 
-def aged(request: Request, seconds: int) -> Request:
+def aged(request: NetlinkRequest, seconds: int) -> NetlinkRequest:
     """Give a request as the kernel would tell of the entry: with probes and its age behind the addresses, then how it was made."""
     head = request.body.removesuffix(attribute(12, bytes((PROTOCOL,))))
     age = attribute(4, bytes(4)) + attribute(3, seconds.to_bytes(4, "little") * 4)
@@ -143,7 +143,7 @@ def aged(request: Request, seconds: int) -> Request:
 
 @pytest.mark.parametrize("address", ["10.9.0.3", "20.0.3.0", "fd09::3"])
 @pytest.mark.parametrize("put", [put_neighbour, put_fdb])
-def test_an_entry_that_only_grew_older_is_the_same_value(put: Callable[..., Request], address: str) -> None:
+def test_an_entry_that_only_grew_older_is_the_same_value(put: Callable[..., NetlinkRequest], address: str) -> None:
     arguments = (5, ip_address(address), MAC) if put is put_neighbour else (5, MAC, ip_address(address))
     first = NeighbourDecoder({})
     (young,), (old,) = (tuple(messages(packed(aged(put(*arguments), age), 1))) for age in (1, 196628))
@@ -166,7 +166,7 @@ def test_an_entry_that_only_grew_older_is_the_same_value(put: Callable[..., Requ
     ],
     ids=["vtep", "link", "mac", "kind"],
 )
-def test_an_entry_that_differs_is_read_anew(other: Request) -> None:
+def test_an_entry_that_differs_is_read_anew(other: NetlinkRequest) -> None:
     known = NeighbourDecoder({})
     (first,), (second,) = (
         tuple(messages(packed(aged(each, 1), 1))) for each in (put_fdb(5, MAC, ip_address("198.51.100.2")), other)

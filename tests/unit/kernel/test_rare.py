@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.kernel.links import Link, decode_link
-from reconciler.kernel.rtnetlink import Request, attributes, u32
+from reconciler.kernel.rtnetlink import NetlinkRequest, attributes, u32
 from reconciler.kinds.bridge import new_bridge
 from reconciler.kinds.vlan import new_vlan, vlan_id
 from reconciler.kinds.vxlan import VxlanData, new_vxlan, vxlan_data
@@ -22,7 +22,7 @@ PLAIN = Link(0, "", "", False, "", 0, LINK_GROUP, 0, 0, -1, False, "", b"")
 """What is in our group and down, and says nothing else."""
 
 
-def understood(request: Request) -> Link:
+def understood(request: NetlinkRequest) -> Link:
     """Read what we send as if the kernel had sent it."""
     assert (request.kind, request.flags) == (16, 0x600)  # RTM_NEWLINK: create, exclusive
     assert request.body[:HEADER] == bytes(HEADER)  # no link of before, no flags

@@ -16,8 +16,8 @@ from reconciler.kernel.rtnetlink import (
     NLMSG_ERROR,
     CodecError,
     Message,
+    NetlinkRequest,
     Refusal,
-    Request,
     attribute,
     attributes,
     messages,
@@ -56,7 +56,7 @@ def test_nested_attributes_are_found_below_their_parent() -> None:
 
 
 def test_several_messages_of_one_datagram_are_cut_apart() -> None:
-    datagram = packed(Request(16, 0, b"abcd"), 7) + packed(Request(20, 0, b""), 8)
+    datagram = packed(NetlinkRequest(16, 0, b"abcd"), 7) + packed(NetlinkRequest(20, 0, b""), 8)
 
     found = [(m.kind, m.sequence, m.buffer[m.start : m.end]) for m in messages(datagram)]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from reconciler.kernel.links import Link, decode_link
-from reconciler.kernel.rtnetlink import CodecError, Request, attribute, messages, packed
+from reconciler.kernel.rtnetlink import CodecError, NetlinkRequest, attribute, messages, packed
 from reconciler.kinds.sublinks import (
     UNKNOWN,
     ipvlan_mode,
@@ -27,7 +27,7 @@ MAC = "02:42:0a:09:00:03"
 SANDBOX = NsRef("netns:web")
 
 
-def understood(request: Request) -> Any:
+def understood(request: NetlinkRequest) -> Any:
     """Let the other implementation read what we send."""
     found = ifinfmsg(packed(request, 1))
     found.decode()

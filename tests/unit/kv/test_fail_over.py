@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.errors import KvUnavailable
 from reconciler.kv.config import Endpoint
-from reconciler.kv.fail_over import HttpClient, Request
+from reconciler.kv.fail_over import HttpClient, StoreRequest
 from tests.waiting import eventually, patient
 
 
@@ -33,7 +33,7 @@ def test_connection_that_was_in_use_when_the_client_was_closed_is_closed_after_i
                 return connection.recv(1000)
 
         after = pool.submit(serve)
-        reply = pool.submit(client.send, Request(method="GET", target="/", headers={}, is_repeatable=False))
+        reply = pool.submit(client.send, StoreRequest(method="GET", target="/", headers={}, is_repeatable=False))
         assert asked.wait(patient(10))
         client.close()
         closed.set()
@@ -79,8 +79,8 @@ def test_what_may_have_been_done_over_a_kept_connection_is_asked_again_only_if_t
         answering((OK,)) as (second, second_asked),
         closing(HttpClient([first, second], None, timeout_s=patient(10))) as client,
     ):
-        client.send(Request(method="GET", target="/1", is_repeatable=True))
-        request = Request(method="PUT", target="/2", body=b"x", is_repeatable=is_repeatable)
+        client.send(StoreRequest(method="GET", target="/1", is_repeatable=True))
+        request = StoreRequest(method="PUT", target="/2", body=b"x", is_repeatable=is_repeatable)
         if is_repeatable:
             assert client.send(request).server == second
         else:
@@ -93,10 +93,10 @@ def test_what_may_have_been_done_over_a_kept_connection_is_asked_again_only_if_t
 
 def test_connection_that_the_server_closed_meanwhile_is_not_used_again() -> None:
     with answering((OK,), (OK,)) as (server, asked), closing(HttpClient([server], None, patient(10))) as client:
-        client.send(Request(method="GET", target="/1", is_repeatable=True))
+        client.send(StoreRequest(method="GET", target="/1", is_repeatable=True))
         [kept] = client._idle
         assert eventually(lambda: not kept.is_fresh())
 
-        assert client.send(Request(method="PUT", target="/2", is_repeatable=False)).body == b"ok"
+        assert client.send(StoreRequest(method="PUT", target="/2", is_repeatable=False)).body == b"ok"
 
     assert asked == [b"GET /1", b"PUT /2"]

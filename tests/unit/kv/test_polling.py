@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import KvError, KvUnavailable
 from reconciler.kv.polling import PollingWatch, ServerLeft
-from reconciler.kv.protocol import Batch, Entry
+from reconciler.kv.protocol import Batch, KvEntry
 
 ALL = Batch(is_resync=True, entries=())
 
@@ -75,7 +75,7 @@ def test_whoever_applies_a_watchs_batches_has_what_is_there(pictures: list[dict[
     watch = Scripted([])
     known: dict[str, int] = {}
     for number, picture in enumerate(pictures):
-        entries = tuple(Entry(key=key, value=b"", version=picture[key]) for key in sorted(picture))
+        entries = tuple(KvEntry(key=key, value=b"", version=picture[key]) for key in sorted(picture))
         batch = watch.compared(entries)
         assert (batch is None) == (number > 0 and picture == known)
         if batch is not None:
@@ -85,7 +85,7 @@ def test_whoever_applies_a_watchs_batches_has_what_is_there(pictures: list[dict[
 
 
 def test_watch_that_begins_anew_tells_all() -> None:
-    entry = Entry(key="a", value=b"", version=1)
+    entry = KvEntry(key="a", value=b"", version=1)
     watch = Scripted([])
     watch.compared([entry])
 

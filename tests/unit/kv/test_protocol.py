@@ -17,7 +17,7 @@ from reconciler.kv.protocol import (
     checked_prefix,
     is_key,
 )
-from reconciler.kv.steps import Step, checked_steps
+from reconciler.kv.steps import KeyStep, checked_steps
 
 
 @given(st.text(max_size=500))
@@ -46,9 +46,9 @@ def test_transaction_becomes_one_step_per_key() -> None:
     steps = checked_steps([Check(key="c", version=3), Check(key="b", version=0)], [put, delete])
 
     assert steps == (
-        Step(key="a", version=None, write=delete),
-        Step(key="b", version=0, write=None),
-        Step(key="c", version=3, write=put),
+        KeyStep(key="a", version=None, write=delete),
+        KeyStep(key="b", version=0, write=None),
+        KeyStep(key="c", version=3, write=put),
     )
 
 
@@ -67,7 +67,7 @@ def test_transaction_counts_checked_and_written_keys() -> None:
     [(None, 7, False), (None, 0, False), (0, 0, False), (7, 7, False), (0, 7, True), (7, 0, True), (7, 8, True)],
 )
 def test_step_holds_a_key_to_its_expected_version(expected: int | None, present: int, is_lost: bool) -> None:
-    step = Step(key="a", version=expected, write=None)
+    step = KeyStep(key="a", version=expected, write=None)
 
     if is_lost:
         with pytest.raises(KvConflict, match="a was changed"):

@@ -24,7 +24,7 @@ from reconciler.guard.foresight import on_empty_host
 from reconciler.guard.last_good import LastGood, write_last_good
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.objects import KvRecord
-from reconciler.review.conditions import Condition
+from reconciler.review.conditions import FailCondition
 from reconciler.settings import Settings
 from reconciler.spec.files import SpecText
 from tests.unit.review.repository import AFTER, BEFORE, commit, git, make_repository
@@ -260,4 +260,4 @@ def test_what_somebody_does_not_want_to_see_is_listed_in_full_and_fails(run: Run
 
 
 def test_conditions_are_named_alike_everywhere() -> None:
-    assert tuple(Condition) == CONDITIONS
+    assert tuple(FailCondition) == CONDITIONS

@@ -9,14 +9,15 @@ from reconciler.model.objects import Unit
 from reconciler.model.plan import Action, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import Source
-from reconciler.review.values import FieldChange, Flow, FlowChanges, HostReview, Review, SharedChange
+from reconciler.review.values import FieldChange, FlowChanges, HostReview, Review, ReviewFlow, SharedChange
 from tests.fakes.desired import host_facts
 
 
 def host(name: str, flows: int) -> HostReview:
     report = Report(desired=DesiredState(host=host_facts(), networks=(), attachments=()), plan=Plan())
     gained = tuple(
-        Flow(clients=(f"a{i}",), servers=(f"b{i}",), what="80/tcp", how="linked", versions=(4,)) for i in range(flows)
+        ReviewFlow(clients=(f"a{i}",), servers=(f"b{i}",), what="80/tcp", how="linked", versions=(4,))
+        for i in range(flows)
     )
     return HostReview(host=name, report=report, flows=FlowChanges(gained=gained))
 

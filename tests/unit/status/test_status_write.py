@@ -17,7 +17,7 @@ from reconciler.model.plan import Plan
 from reconciler.model.report import Report
 from reconciler.settings import Settings
 from reconciler.status.files import Documents, StatusFiles
-from reconciler.status.read import Kind, read_documents, resolve
+from reconciler.status.read import InspectedKind, read_documents, resolve
 from reconciler.status.revision import parse_status, specs_revision
 from reconciler.status.summary import Revision
 from reconciler.status.tell import Status
@@ -159,10 +159,10 @@ def settings(folder: Path) -> Settings:
 def test_report_is_written_and_read_back(tmp_path: Path) -> None:
     assert Status(settings(tmp_path)).tell(converged(), Revision()) == Written(3, 0)
 
-    found = read_documents(tmp_path / "status", Kind.NETWORK)
+    found = read_documents(tmp_path / "status", InspectedKind.NETWORK)
 
     assert [document["Name"] for document in found] == ["front"]
-    assert list(found[0]["Containers"]) == [read_documents(tmp_path / "status", Kind.ATTACHMENT)[0]["Id"]]  # type: ignore[arg-type]
+    assert list(found[0]["Containers"]) == [read_documents(tmp_path / "status", InspectedKind.ATTACHMENT)[0]["Id"]]  # type: ignore[arg-type]
 
 
 def test_later_report_of_the_same_state_writes_nothing(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ FULL = "ab" * 32
 def test_reference_is_resolved_as_the_engine_does(reference: str, name: str) -> None:
     there = documents(("one", "cd" * 32), ("two", FULL), ("abab", "ef" * 32))
 
-    assert resolve(there, Kind.NETWORK, reference)["Name"] == name  # type: ignore[arg-type]
+    assert resolve(there, InspectedKind.NETWORK, reference)["Name"] == name  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_reference_that_fits_none_or_several_is_refused(reference: str, message:
     there = documents(("one", "ab" * 32), ("two", "ac" * 32))
 
     with pytest.raises(ReconcilerError, match=f"^{message}$"):
-        resolve(there, Kind.NETWORK, reference)  # type: ignore[arg-type]
+        resolve(there, InspectedKind.NETWORK, reference)  # type: ignore[arg-type]
 
 
 def test_documents_come_in_natural_order(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_documents_come_in_natural_order(tmp_path: Path) -> None:
         (tmp_path / "networks").mkdir(exist_ok=True)
         (tmp_path / f"networks/{name}.json").write_text(json.dumps([{"Name": name, "Id": "x"}]))
 
-    found = read_documents(tmp_path, Kind.NETWORK)
+    found = read_documents(tmp_path, InspectedKind.NETWORK)
 
     assert [document["Name"] for document in found] == ["9", "alpha", "net2", "net10"]
 
@@ -229,12 +229,12 @@ def test_file_that_is_none_of_ours_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "networks/front.json").write_text(text)
 
     with pytest.raises(ReconcilerError, match=r"front\.json"):
-        read_documents(tmp_path, Kind.NETWORK)
+        read_documents(tmp_path, InspectedKind.NETWORK)
 
 
 def test_missing_status_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(ReconcilerError, match=r"no status below .* yet"):
-        read_documents(tmp_path, Kind.NETWORK)
+        read_documents(tmp_path, InspectedKind.NETWORK)
 
 
 def git(folder: Path, *arguments: str) -> str:

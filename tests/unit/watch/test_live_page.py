@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import NameConflict
-from reconciler.http.listening import Address
+from reconciler.http.listening import ListenAddress
 from reconciler.http.server_protocol import Request, Response
 from reconciler.model.report import Report
 from reconciler.settings import Settings
@@ -28,7 +28,7 @@ from tests.waiting import until
 class Looked:
     """A watcher that passes are told to, and who looks at its page."""
 
-    def __init__(self, folder: Path, address: Address) -> None:
+    def __init__(self, folder: Path, address: ListenAddress) -> None:
         self.clock = Clock()
         self.settings = Settings(host="alpha", state_dir=folder / "state", status_dir=folder / "state" / "status")
         self.metrics = ServedMetrics(address, 600, self.settings, self.clock)
@@ -48,7 +48,7 @@ class Looked:
 
 @pytest.fixture
 def looked(tmp_path: Path) -> Iterator[Looked]:
-    found = Looked(tmp_path, Address(unix=tmp_path / "m"))
+    found = Looked(tmp_path, ListenAddress(unix=tmp_path / "m"))
     yield found
     found.metrics.close()
 
@@ -109,7 +109,7 @@ def test_the_page_is_kept_for_a_minute_after_a_look(looked: Looked) -> None:
 
 
 def test_it_is_read_only_and_for_who_means_this_machine(tmp_path: Path) -> None:
-    found = Looked(tmp_path, Address(host="127.0.0.1", port=0))
+    found = Looked(tmp_path, ListenAddress(host="127.0.0.1", port=0))
     try:
         assert found.get("/", method="POST").status is HTTPStatus.METHOD_NOT_ALLOWED
         assert found.get("/", host="evil.example:9199").status is HTTPStatus.MISDIRECTED_REQUEST

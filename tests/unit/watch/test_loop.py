@@ -12,9 +12,9 @@ from reconciler.errors import KernelError, LockHeld, ReconcilerError, TrialPendi
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.report import Report
 from reconciler.watch.agenda import NEVER_S
-from reconciler.watch.listener import Listener
+from reconciler.watch.listener import PassListener
 from reconciler.watch.loop import RESYNC_S, Loop, Passed
-from reconciler.watch.source import CLEAN, Dirty, Source, Watched
+from reconciler.watch.source import CLEAN, Dirty, EventSource, Watched
 from tests.fakes.reports import made, report
 
 WEB, DB = NsRef("netns:web"), NsRef("netns:db")
@@ -30,7 +30,7 @@ def in_ns(*namespaces: NsRef) -> Dirty:
 
 
 @dataclass
-class Script(Source):
+class Script(EventSource):
     """Has news at these times. armed: what arming tells, each time something else."""
 
     news: dict[float, Dirty] = field(default_factory=dict)
@@ -58,7 +58,7 @@ def passed(*, has_outcomes: bool = False, **others: object) -> Passed:
 
 
 @dataclass
-class Scripted(Listener):
+class Scripted(PassListener):
     """A host, what is told of it, and its clock. result: what each pass gives, or raises; takes_s: how long it takes."""
 
     news: dict[float, Dirty]
@@ -76,7 +76,7 @@ class Scripted(Listener):
         self.source, quiet = Script(self.news), Script()
         self.loop = Loop(self, [self.source, quiet], [self], self.wait, lambda: self.now_s)
 
-    def wait(self, timeout_s: float) -> Iterable[Source]:
+    def wait(self, timeout_s: float) -> Iterable[EventSource]:
         at_s = min(self.source.news, default=NEVER_S)
         if at_s > self.now_s + timeout_s:
             self.now_s += timeout_s

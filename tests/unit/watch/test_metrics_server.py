@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from reconciler.errors import ConfigError
-from reconciler.http.listening import Address
+from reconciler.http.listening import ListenAddress
 from reconciler.settings import Settings
 from reconciler.watch.metrics_server import LIMITS, ServedMetrics
 from tests.fakes.reports import report
@@ -55,7 +55,7 @@ def figures(page: bytes) -> list[bytes]:
 def served(tmp_path: Path) -> Iterator[Served]:
     path = tmp_path / "run" / "metrics.sock"
     settings = Settings(host="alpha", state_dir=tmp_path, status_dir=tmp_path / "status")
-    metrics = ServedMetrics(Address(unix=path), quiet_max_s=600, settings=settings)
+    metrics = ServedMetrics(ListenAddress(unix=path), quiet_max_s=600, settings=settings)
     yield Served(path, metrics)
     metrics.close()
 
@@ -120,7 +120,7 @@ def test_head_has_no_body(served: Served) -> None:
 
 def test_what_is_told_of_a_socket_names_the_setting(served: Served) -> None:
     with pytest.raises(ConfigError, match=r"^metrics: cannot listen at unix:"):
-        ServedMetrics(Address(unix=served.path), quiet_max_s=600, settings=Settings(host="alpha"))
+        ServedMetrics(ListenAddress(unix=served.path), quiet_max_s=600, settings=Settings(host="alpha"))
 
 
 def test_a_watcher_carries_what_renders_figures_or_the_page_only_for_who_looks(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from reconciler.errors import KvUnavailable, NameConflict, SpecError
 from reconciler.model.plan import Action, Operation
 from reconciler.watch import notify
-from reconciler.watch.notify import Notifier, ServiceListener, status_line
+from reconciler.watch.notify import ServiceListener, ServiceNotifier, status_line
 from tests.fakes.reports import FRONT, FRONT_BRIDGE, report
 
 CREATE = Operation(action=Action.CREATE, before=None, after=FRONT_BRIDGE, unit=FRONT)
@@ -50,14 +50,14 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]
 
 
 @pytest.fixture
-def notifier(manager: Manager) -> Iterator[Notifier]:
-    made = Notifier.from_environment({"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "60000000"})
+def notifier(manager: Manager) -> Iterator[ServiceNotifier]:
+    made = ServiceNotifier.from_environment({"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "60000000"})
     yield made
     made.close()
 
 
 def test_first_pass_completes_the_start_and_later_ones_only_change_the_status(
-    manager: Manager, notifier: Notifier
+    manager: Manager, notifier: ServiceNotifier
 ) -> None:
     listener = ServiceListener(notifier)
 
@@ -67,7 +67,7 @@ def test_first_pass_completes_the_start_and_later_ones_only_change_the_status(
     assert manager.told() == [{"STATUS": "2 networks, 1 attachments, all as declared"}]
 
 
-def test_the_same_status_is_told_once(manager: Manager, notifier: Notifier) -> None:
+def test_the_same_status_is_told_once(manager: Manager, notifier: ServiceNotifier) -> None:
     listener = ServiceListener(notifier)
     listener.passed(report(), 0.1, is_drift=False)
     manager.told()
@@ -77,7 +77,7 @@ def test_the_same_status_is_told_once(manager: Manager, notifier: Notifier) -> N
     assert manager.told() == []
 
 
-def test_start_is_not_complete_while_no_pass_is_possible(manager: Manager, notifier: Notifier) -> None:
+def test_start_is_not_complete_while_no_pass_is_possible(manager: Manager, notifier: ServiceNotifier) -> None:
     listener = ServiceListener(notifier)
 
     listener.failed(KvUnavailable("no store\nat all"))
@@ -87,7 +87,7 @@ def test_start_is_not_complete_while_no_pass_is_possible(manager: Manager, notif
 
 @pytest.mark.parametrize("is_possible", [True, False], ids=["pass", "no pass possible"])
 def test_reload_says_when_it_began_and_ends_with_the_pass_after_it(
-    manager: Manager, notifier: Notifier, is_possible: bool
+    manager: Manager, notifier: ServiceNotifier, is_possible: bool
 ) -> None:
     listener = ServiceListener(notifier)
     listener.passed(report(), 0.1, is_drift=False)
@@ -109,7 +109,7 @@ def test_reload_says_when_it_began_and_ends_with_the_pass_after_it(
 def test_watchdog_is_fed_at_half_its_time_however_often_the_loop_turns(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notifier = Notifier(manager.address, watchdog_s=20)
+    notifier = ServiceNotifier(manager.address, watchdog_s=20)
     listener = ServiceListener(notifier)
 
     for now in range(1000, 1025):
@@ -126,7 +126,7 @@ def test_watchdog_is_fed_at_half_its_time_however_often_the_loop_turns(
     ids=["none", "malformed", "of another process"],
 )
 def test_no_watchdog_without_one_of_ours(manager: Manager, environment: Mapping[str, str]) -> None:
-    notifier = Notifier.from_environment({"NOTIFY_SOCKET": manager.address, **environment})
+    notifier = ServiceNotifier.from_environment({"NOTIFY_SOCKET": manager.address, **environment})
 
     notifier.watchdog()
     notifier.close()
@@ -135,7 +135,7 @@ def test_no_watchdog_without_one_of_ours(manager: Manager, environment: Mapping[
 
 
 def test_a_long_start_asks_for_time_and_a_long_pass_later_only_feeds_the_watchdog(
-    manager: Manager, notifier: Notifier
+    manager: Manager, notifier: ServiceNotifier
 ) -> None:
     listener = ServiceListener(notifier)
 
@@ -155,7 +155,7 @@ def test_a_long_start_asks_for_time_and_a_long_pass_later_only_feeds_the_watchdo
     assert [list(message) for message in manager.told()] == [["STATUS"]]
 
 
-def test_stopping_is_told(manager: Manager, notifier: Notifier) -> None:
+def test_stopping_is_told(manager: Manager, notifier: ServiceNotifier) -> None:
     ServiceListener(notifier).stopping()
 
     assert manager.told() == [{"STOPPING": "1"}]
@@ -165,7 +165,7 @@ def test_stopping_is_told(manager: Manager, notifier: Notifier) -> None:
     "address", ["", "relative", "/nowhere/at/all", "/" + 200 * "x", "@" + 200 * "x"], ids=lambda text: text[:12]
 )
 def test_nobody_has_to_listen(address: str) -> None:
-    notifier = Notifier.from_environment({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1"})
+    notifier = ServiceNotifier.from_environment({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1"})
 
     notifier.ready("fine")
     notifier.watchdog()
@@ -182,7 +182,7 @@ def test_status_names_the_first_thing_in_the_way() -> None:
     assert "1 not as declared, the first: network front: docker0 is somebody else's" in line
 
 
-def test_status_cannot_smuggle_in_another_assignment(manager: Manager, notifier: Notifier) -> None:
+def test_status_cannot_smuggle_in_another_assignment(manager: Manager, notifier: ServiceNotifier) -> None:
     notifier.status("a\nMAINPID=1\nREADY=1")
 
     assert manager.told() == [{"STATUS": "a MAINPID=1 READY=1"}]

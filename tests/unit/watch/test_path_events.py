@@ -348,13 +348,13 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("soon")
 def test_what_nobody_told_of_is_seen(specs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when the kernel's queue ran over."""
-    own = notifier.Notifier.wait
+    own = notifier.PathNotifier.wait
 
-    def lose(self: notifier.Notifier, timeout_s: float, wake: notifier.Wake) -> set[notifier.Hint]:
+    def lose(self: notifier.PathNotifier, timeout_s: float, wake: notifier.Wake) -> set[notifier.Hint]:
         own(self, timeout_s, wake)
         return set()
 
-    monkeypatch.setattr(notifier.Notifier, "wait", lose)
+    monkeypatch.setattr(notifier.PathNotifier, "wait", lose)
     events = watching(specs)
 
     for save in (save_in_place, save_atomically):
@@ -368,17 +368,17 @@ def test_what_nobody_told_of_is_seen(specs: Path, monkeypatch: pytest.MonkeyPatc
 def test_quiet_files_are_not_looked_at(specs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(path_events, "LOOK_S", 0.01)
     did = list[str]()
-    own_look, own_ask = path_events.look, notifier.Notifier.may_have_lost
+    own_look, own_ask = path_events.look, notifier.PathNotifier.may_have_lost
 
-    def ask(self: notifier.Notifier) -> bool:
+    def ask(self: notifier.PathNotifier) -> bool:
         did.append("ask")
         return own_ask(self)
 
-    def count(root: str) -> path_look.Look:
+    def count(root: str) -> path_look.PathLook:
         did.append("look")
         return own_look(root)
 
-    monkeypatch.setattr(notifier.Notifier, "may_have_lost", ask)
+    monkeypatch.setattr(notifier.PathNotifier, "may_have_lost", ask)
     monkeypatch.setattr(path_events, "look", count)
     events = watching(specs)
 
