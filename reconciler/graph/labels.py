@@ -7,6 +7,7 @@ from typing import Final
 
 from reconciler.graph.topology import Attachment, Host, Mark, Network, Place
 from reconciler.model.drivers import DRIVER_TRAITS
+from reconciler.model.words import some
 
 SIGNS: Final = {
     Mark.SAME: " ",
@@ -30,6 +31,7 @@ DRIVER_COLOURS: Final = {
 
 PLUGIN_COLOUR: Final = "#a3590f"
 UNATTACHED: Final = "on no network"
+_HOSTS_SHOWN: Final = 6
 
 
 def driver_class(driver: str) -> str:
@@ -55,7 +57,7 @@ def network_words(network: Network) -> Iterator[str]:
             yield f"VNI {subnet.vni}"
     yield from network.traits
     if network.is_shared and network.hosts:
-        yield f"spans {', '.join(network.hosts)}"
+        yield f"spans {some(network.hosts, _HOSTS_SHOWN)}"
 
 
 def place_words(place: Place) -> Iterator[str]:
