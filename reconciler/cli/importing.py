@@ -36,6 +36,9 @@ SOURCES: Final = {
         "Print specs of a Compose project: its networks, and an attachment for each container of its services.",
     ),
     "docker": _Source("import_engines", "Print specs of Docker's networks and the containers on them."),
+    "kernel": _Source(
+        "import_kernel", "Print specs of the bridges that others made on this host: networks that adopt them."
+    ),
     "netavark": _Source("import_files", "Print specs of Podman's networks, as its JSON files have them."),
     "podman": _Source("import_engines", "Print specs of Podman's networks and the containers on them."),
     "quadlet": _Source("import_files", "Print specs of Podman's quadlet units: networks, containers and pods."),

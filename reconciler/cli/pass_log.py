@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from reconciler.cli.logs import log, operations_log
-from reconciler.cli.review_words import action_counts
 from reconciler.errors import KvConflict, SpecError
 from reconciler.model.plan import Action, Outcome
 from reconciler.model.report import Report
@@ -79,6 +78,12 @@ def summary_line(report: Report, issues: tuple[Unsettled, ...]) -> str:
     not_ready = f", {len(issues)} not as declared" if issues else ""
     faults = f", {counted(len(report.spec_faults), 'fault')} in the specs" if report.spec_faults else ""
     return (", ".join(counts) if done else "nothing to do") + not_ready + faults
+
+
+def action_counts(actions: Sequence[Action], words: Mapping[Action, str]) -> list[str]:
+    """Count what is done, in these words; bridges of others are spoken of where there are some."""
+    rare = (Action.ADOPT, Action.RELEASE)
+    return [f"{actions.count(a)} {word}" for a, word in words.items() if a not in rare or a in actions]
 
 
 def _log_outcome(outcome: Outcome, more: int = 0) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
 from msgspec.structs import replace
 
+from reconciler.cli.pass_log import action_counts
 from reconciler.cli.terminal import printable
 from reconciler.model.objects import AdoptedBridge, Unit
 from reconciler.model.plan import Action, Disruption, Operation
@@ -242,12 +243,6 @@ def _sum_of_pass(review: Review) -> str:
     drift = f" ({len(host.drift)} for drift)" if host.drift else ""
     flows = f"; {_counts_of(review)}" if host.flows or review.between else ""
     return f"Plan: {', '.join(action_counts(actions, _COUNTS))}{drift}{flows}"
-
-
-def action_counts(actions: Sequence[Action], words: Mapping[Action, str]) -> list[str]:
-    """Count what is done, in these words; bridges of others are spoken of where there are some."""
-    rare = (Action.ADOPT, Action.RELEASE)
-    return [f"{actions.count(a)} {word}" for a, word in words.items() if a not in rare or a in actions]
 
 
 def _counts_of(review: Review) -> str:

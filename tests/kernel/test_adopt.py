@@ -196,3 +196,60 @@ def test_a_lost_record_leaves_it_as_it_is_and_a_lost_state_folder_deletes_nothin
 
     left = bridge(machine, lan)
     assert (left["ports"], left["addresses"], left["group"]) == (["port0"], adopted["addresses"], "default")
+
+
+def test_an_import_of_the_kernel_plans_nothing_but_to_adopt_its_bridges(
+    reconcile: Reconcile, machine: Machine, lan: str, tmp_path: Path
+) -> None:
+    for name, number in (("a", 1), ("b", 2)):
+        machine.add_namespace(name)
+        machine.ip_batch(
+            lan,
+            *(FURTHER if number == 1 else ()),
+            f"link add q{number} up master quiet0 type veth peer name eth0 netns {name}",
+            f"link add link up0 name mac{number} netns {name} type macvlan mode private",
+        )
+        machine.ip_batch(
+            name,
+            f"address add 10.8.0.{number}/24 dev eth0",
+            "link set eth0 up",
+            f"address add 10.7.0.{number}/24 dev mac{number}",
+        )
+    machine.run(lan, "nft", "-f", "-", stdin=TRANSLATION)
+    folder = tmp_path / "imported"
+
+    done = reconcile.ok("import", "kernel", "--output", str(folder))
+
+    for told in (
+        "bridge empty0: not carried: the bridge: nobody has an address on it",
+        "nft chain ip theirs pre: not carried: the translation of tcp port 8080 to 10.9.0.77:80",
+        "take vm-eth0 out of aux_addresses, and declare {vm: {networks: {lan0: {ipv4_address: 10.9.0.77, interface_name: eth0}}}}",
+    ):
+        assert told in " ".join(done.stderr.split()), done.stderr
+    document = json.loads(reconcile("--dry-run", "--output", "json", specs=folder).stdout)
+    assert document["problems"] == []
+    on_host = [c for c in document["resource_changes"] if c["unit"]["network"] not in ("bridge", "")]
+    done_to = [(c["actions"], c["address"]) for c in on_host if c["kind"] not in ("KvRecord", "FirewallElement")]
+    assert done_to == [(["adopt"], f"AdoptedBridge/host/{name}") for name in ("lan0", "quiet0")]
+
+    before = bridge(machine, lan, "quiet0")
+    reconcile.ok(specs=folder)
+    assert "nothing to do" in reconcile("--dry-run", specs=folder).stdout
+    assert bridge(machine, lan, "quiet0")["addresses"] == before["addresses"]
+    assert machine.ping("a", "10.8.0.2")
+    assert "adopted it already" in " ".join(reconcile.ok("import", "kernel").stderr.split())
+    reconcile.ok("down", specs=folder)
+    assert bridge(machine, lan, "quiet0") == before
+
+
+FURTHER = (
+    "link add quiet0 up type bridge",
+    "link add empty0 type bridge",
+    "link add up0 type veth peer name up1",
+    "link add vx0 type vxlan id 7 dstport 4789 local 10.9.0.5",
+)
+TRANSLATION = """
+table ip theirs {
+  chain pre { type nat hook prerouting priority -90; tcp dport 8080 dnat to 10.9.0.77:80; }
+}
+"""
