@@ -19,10 +19,10 @@ from reconciler.review.questions import Found, across, asked
 _ANY: Final = "icmp"
 
 
-def answer(question: Question, walk: Walk, lines: Lines) -> Explanation:
-    """Ask in every way that there is, and tell what came of it."""
+def answer(question: Question, walk: Walk, lines: Lines, *, is_foreseen: bool = True) -> Explanation:
+    """Ask in every way that there is, and tell what came of it. is_foreseen: no host was looked at."""
     found = tuple(all_found(question, walk))
-    teller = Teller(walk=walk, lines=lines)
+    teller = Teller(walk=walk, lines=lines, is_foreseen=is_foreseen)
     reached = first_reached(question, walk, found)
     told = Explanation(client=_client(question), server=server_text(question), verdict=Verdict.YES)
     notes = tuple(hints(question, walk, lines))

@@ -49,7 +49,9 @@ def explain(specs: Declared, client: str, target: str, here: Here = NOT_HERE) ->
     return replace(told, notes=(*told.notes, *_unread(specs)))
 
 
-def _told(specs: Declared, client: str, meant: Target, typed: str) -> tuple[Question | None, Explanation]:
+def _told(
+    specs: Declared, client: str, meant: Target, typed: str, *, is_foreseen: bool = True
+) -> tuple[Question | None, Explanation]:
     try:
         asked = question(specs, client, meant)
     except LookupError as error:
@@ -60,7 +62,7 @@ def _told(specs: Declared, client: str, meant: Target, typed: str) -> tuple[Ques
             raise NobodyMeant(f"attachment {name!r} not found{similar(specs, name)}") from None
         reasons = tuple(dict.fromkeys((*reasons, *absences(specs, other))))
         return None, Explanation(client=client, server=typed, verdict=Verdict.NO, reasons=reasons)
-    return asked, answer(asked, specs.walk, Lines(specs.documents))
+    return asked, answer(asked, specs.walk, Lines(specs.documents), is_foreseen=is_foreseen)
 
 
 def _told_here(
@@ -70,7 +72,7 @@ def _told_here(
     from reconciler.explain.probing import probed
 
     present = look_at_host(specs, backends)
-    asked, told = _told(present.specs, client, meant, typed)
+    asked, told = _told(present.specs, client, meant, typed, is_foreseen=False)
     if asked is None:
         return None, told
     walk = present.specs.walk

@@ -30,10 +30,11 @@ _ABOUT = {
 
 
 class Teller(Struct, frozen=True, kw_only=True):
-    """Tells what came of packets."""
+    """Tells what came of packets. is_foreseen: no host was asked, so that what hosts choose together is not told as a fact."""
 
     walk: Walk
     lines: Lines
+    is_foreseen: bool = True
 
     def path(self, question: Question, found: Found) -> Iterator[Sentence]:
         """Yield the way of a packet, from who sends it to who answers."""
@@ -74,7 +75,8 @@ class Teller(Struct, frozen=True, kw_only=True):
         for network, holder in known_as(self.walk, client, question.name):
             endpoint = self._endpoint_at(holder, network, packet.address)
             if endpoint is not None:
-                text = f"{client} finds {question.name} as {packet.address}, by the names of {network}"
+                address = self._address(endpoint, packet.version)
+                text = f"{client} finds {question.name} as {address}, by the names of {network}"
                 source = self.lines.of(endpoint.unit)
                 yield Sentence(about=About.NAME, text=text, source=source)
                 return
@@ -97,8 +99,23 @@ class Teller(Struct, frozen=True, kw_only=True):
         endpoint = left_by(site, packet)
         interface = None if endpoint is None else interface_of(endpoint, packet.version)
         if endpoint is not None and interface is not None:
-            text = f"{client} sends by its interface {endpoint.ifname}, as {interface}"
+            address = self._address(endpoint, packet.version, is_whole=True)
+            text = f"{client} sends by its interface {endpoint.ifname}, as {address}"
             yield Sentence(about=About.INTERFACE, text=text, source=self.lines.of(endpoint.unit), unit=endpoint.unit)
+
+    def _address(self, endpoint: DesiredEndpoint, version: int, *, is_whole: bool = False) -> str:
+        """Return an address of an endpoint. is_whole: with the length of its prefix."""
+        interface = interface_of(endpoint, version)
+        assert interface is not None
+        network = next(
+            site.networks[endpoint.network] for site in self.walk.sites.values() if endpoint.network in site.networks
+        )
+        wanted = endpoint.wanted.ipv4_address if version == 4 else endpoint.wanted.ipv6_address
+        if self.is_foreseen and network.scope == "global" and wanted is None:
+            return (
+                f"an address of {network.name}" if not network.wanted.subnets else f"an address of {interface.network}"
+            )
+        return str(interface if is_whole else interface.ip)
 
     # --- what it goes through
 
@@ -109,8 +126,14 @@ class Teller(Struct, frozen=True, kw_only=True):
         client, server = found.packet.client, found.answer.server
         network = self.walk.sites[client.host].networks[step.unit.network]
         if network.wanted.traits.is_vxlan and server is not None and server.host != client.host:
-            return f"VXLAN {_vni(network, found)} to host {server.host}"
+            return f"VXLAN{self._vni(network, found.packet)} to host {server.host}"
         return medium(network)
+
+    def _vni(self, network: DesiredNetwork, packet: Packet) -> str:
+        """Return the number of a VXLAN, where it is declared or known."""
+        is_declared = network.wanted.overlay is not None and network.wanted.overlay.vnis
+        vnis = [subnet.vni for subnet in network.subnets if packet.address in subnet.subnet and subnet.vni is not None]
+        return f" {vnis[0]}" if vnis and (is_declared or not self.is_foreseen) else ""
 
     def _gateway(self, step: Step, packet: Packet) -> str:
         """Return the gateway of the default route."""
@@ -164,7 +187,8 @@ class Teller(Struct, frozen=True, kw_only=True):
         packet = found.packet
         assert packet is not None
         seen = found.answer.seen_as
-        as_whom = f"; it sees {seen}" if seen is not None and server != packet.client else ""
+        is_of_hosts = self.is_foreseen and server.host != packet.client.host
+        as_whom = f"; it sees {seen}" if seen is not None and server != packet.client and not is_of_hosts else ""
         if server.kind is not PartyKind.ATTACHMENT:
             who = "whoever is outside" if server.kind is PartyKind.OUTSIDE else "the host"
             yield Sentence(about=About.HOST, text=f"{who} gets it{as_whom}")
@@ -174,7 +198,8 @@ class Teller(Struct, frozen=True, kw_only=True):
             interface = interface_of(endpoint, packet.version)
             if interface is not None and self._is_taken_by(found, endpoint, interface.ip, server):
                 at = f"port {found.target or packet.port}/{packet.protocol} of " if packet.port else ""
-                text = f"{server} gets it at {at}{interface.ip}, its interface {endpoint.ifname}{as_whom}"
+                address = self._address(endpoint, packet.version)
+                text = f"{server} gets it at {at}{address}, its interface {endpoint.ifname}{as_whom}"
                 yield Sentence(
                     about=About.INTERFACE, text=text, source=self.lines.of(endpoint.unit), unit=endpoint.unit
                 )
@@ -236,12 +261,6 @@ def all_known_as(walk: Walk, name: str) -> Iterator[tuple[str, str, str]]:
     found = {one for site in walk.sites.values() for one in names_of(site.desired) if one.name == name.lower()}
     for known in sorted(found):
         yield known.network, known.attachment, known.only_to
-
-
-def _vni(network: DesiredNetwork, found: Found) -> str:
-    assert found.packet is not None
-    vnis = [subnet.vni for subnet in network.subnets if found.packet.address in subnet.subnet]
-    return str(vnis[0]) if vnis and vnis[0] is not None else "of the network"
 
 
 def _sets(binding: PortBinding) -> str:

@@ -244,8 +244,8 @@ def test_a_path_has_every_step_with_its_line(specs: Declared) -> None:
         "firewall: the firewall leads it to 172.30.1.10:80 (maps published_any4, set published4)",
         "interface: web gets it at port 80/tcp of 172.30.1.10, its interface eth0",
     ]
-    assert told[2][2].startswith("network: both are on shared: VXLAN ")
-    assert told[2][2].endswith(" to host beta")
+    assert told[2][2] == "network: both are on shared: VXLAN to host beta"
+    assert told[2][3].startswith("interface: there gets it at 10.4.0.11")
     assert [step.text for step in explain(specs, "host", "web").path][:2] == [
         "the host itself asks 172.30.1.10",
         "the host has an address on front",
@@ -254,6 +254,23 @@ def test_a_path_has_every_step_with_its_line(specs: Declared) -> None:
     assert "firewall: with an address of the host (set masquerade4)" in told[3]
     lines = [step.source.line for step in neighbours.path if step.source is not None]
     assert lines == [line("web:"), line("app:"), line("front:"), line("front:"), line("web:")]
+
+
+def test_what_hosts_choose_together_is_not_told_as_a_fact(tmp_path: Path) -> None:
+    specs = of(
+        tmp_path,
+        """\
+        networks: {wide: {driver: overlay, ipam: {config: [{subnet: 10.4.0.0/24}]}}}
+        attachments: {here: {hosts: [alpha], networks: [wide]}, there: {hosts: [beta], networks: [wide]}}
+        """,
+    )
+
+    assert [step.text for step in explain(specs, "here", "there").path] == [
+        "here finds there as an address of 10.4.0.0/24, by the names of wide",
+        "here sends by its interface eth0, as an address of 10.4.0.0/24",
+        "both are on wide: VXLAN to host beta",
+        "there gets it at an address of 10.4.0.0/24, its interface eth0",
+    ]
 
 
 def test_ports_of_the_host_lead_to_whom_they_are_published_for(specs: Declared) -> None:
