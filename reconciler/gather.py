@@ -52,9 +52,14 @@ def gather(wanted: WantedState, settings: Settings, backends: Backends) -> Facts
     )
 
 
+def recorded(backends: Backends) -> Records:
+    """Return what the host's own store says. Raises KvUnavailable."""
+    return backends.memory.records.of(backends.kv.list(""))
+
+
 def _records(backends: Backends) -> Records:
     """Read the host's own store. What is no good is told, and harms nothing else."""
-    records = backends.memory.records.of(backends.kv.list(""))
+    records = recorded(backends)
     for fault in records.faults:
         log.warning("%s", fault)
     return records

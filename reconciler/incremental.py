@@ -14,6 +14,7 @@ from collections.abc import (
     ItemsView,
     Iterable,
     Iterator,
+    KeysView,
     Mapping,
     Sequence,
     Set,
@@ -90,6 +91,9 @@ class Table(Mapping[K, V]):
         return all(self.get(key, _NOTHING) == other.get(key, _NOTHING) for key in keys)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def keys(self) -> KeysView[K]:
+        return self._all().keys()
 
     def items(self) -> ItemsView[K, V]:
         return self._all().items()
@@ -236,7 +240,7 @@ class Each(Generic[X, N, V]):
     def __init__(self, key: Callable[[N], X]) -> None:
         self._by = By(key)
         self._depends: tuple[Any, ...] | None = None
-        self._made: Table[X, V] = Table((), _is_other)
+        self._made: Table[X, V] = Table((), is_other)
 
     def __call__(
         self, now: Sequence[N], make: Callable[[N], V], depends: tuple[Any, ...] = (), again: Iterable[X] = ()
@@ -247,7 +251,7 @@ class Each(Generic[X, N, V]):
         if before == depends:
             come = {**come, **only(self._by.values, again)}
         else:
-            come, self._made = self._by.values, Table((), _is_other)
+            come, self._made = self._by.values, Table((), is_other)
         if come or gone:
             self._made = self._made.updated(
                 {key: make(value) for key, value in come.items()}, gone.keys() - come.keys()
@@ -256,7 +260,8 @@ class Each(Generic[X, N, V]):
         return self._made
 
 
-def _is_other(one: object, other: object) -> bool:
+def is_other(one: object, other: object) -> bool:
+    """Say so of equal values that are not the very same, for a table of what is costly to compare."""
     return one is not other
 
 

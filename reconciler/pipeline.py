@@ -24,7 +24,7 @@ from reconciler.decide import Decider, Decision, compared
 from reconciler.errors import PluginError, ReconcilerError
 from reconciler.facts import Facts
 from reconciler.flows import stale_flows
-from reconciler.gather import gather
+from reconciler.gather import gather, recorded
 from reconciler.guard.expected import unmet_expectations
 from reconciler.guard.guarded import anothers_host, applied_last, guarded, refuse_when_suspended
 from reconciler.guard.last_good import read_last_good
@@ -229,7 +229,7 @@ def _runner(
         error = anothers_host(host, loaded.wanted, there, backends.kv, orders) if loaded.folder else None
         if error is not None:
             raise error
-        allowed = guarded(loaded, there, backends.kv, orders, host)
+        allowed = guarded(loaded, there, backends.kv, orders, host, lambda: recorded(backends).promises)
         return _converge(allowed.wanted, allowed, there, backends, progress, blocked, approve)
 
     return run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -31,15 +31,21 @@ _UNMARKED = HostMarks()
 
 
 def guarded(
-    loaded: LoadedSpecs, settings: Settings, kv: KvStore, orders: Orders, host: HostMarks = _UNMARKED
+    loaded: LoadedSpecs,
+    settings: Settings,
+    kv: KvStore,
+    orders: Orders,
+    host: HostMarks = _UNMARKED,
+    promised: Callable[[], Promises] | None = None,
 ) -> LoadedSpecs:
     """Return the specs as this pass may apply them. Reads the state folder and writes nothing.
 
     What stays although it is no longer declared, or is suspended, is declared as it was when it was last verified, and so goes on
     being named, listed and (unless suspended) repaired. Where nobody remembers how it was, nothing at all is pruned.
     host: what the kernel knows, of which the store may have lost everything, or never heard as the host is taken over.
+    promised: what the store says, from who keeps what it read there.
     """
-    promises = _promises(kv, loaded.wanted)
+    promises = _promises(kv, loaded.wanted) if promised is None else promised()
     marked = {mark.network: _marked(mark) for mark in host.marks}
     if marked.keys() - promises.networks.keys():
         promises = replace(promises, networks={**marked, **promises.networks})

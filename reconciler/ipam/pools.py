@@ -198,7 +198,7 @@ class _PoolAssignment:
     def _leaving(self) -> PoolClaims:
         """Pools promised to networks that nobody declares any more, or that no longer use them."""
         claims = PoolClaims()
-        for name, promise in self._promises.items():
+        for name, promise in sorted(self._promises.items()):
             for pool, _ in promise.subnets:
                 claims.add(pool, name)
         return claims

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import NameConflict, kernel_error
-from reconciler.incremental import Table, Union
+from reconciler.incremental import Each, Table, Union
 from reconciler.kinds.row import Row, SeenApart, one_by_one
 from reconciler.kinds.world import World
 from reconciler.model.objects import Key, SandboxFile, Seen
@@ -38,10 +38,11 @@ class SandboxFiles:
     """The files there are, those of attachments that are gone too, and what is in the way of a link that is expected."""
 
     def __init__(self) -> None:
-        self._attachments: Sequence[AttachmentWanted] = ()
-        self._expected: Mapping[str, str] = {}
-        self._of: dict[tuple[str], Keyed] | None = None
+        self._each: Each[tuple[str], AttachmentWanted, Mapping[str, str]] = Each(lambda each: (each.name,))
+        self._links: Union[tuple[str], str, str] = Union()
+        self._expected: Table[str, str] = Table()
         self._all: Union[tuple[str], Key, Seen] = Union()
+        self._are_read = False
         self._touched: set[str] = set()
         self._names: set[str] = set()
 
@@ -51,28 +52,32 @@ class SandboxFiles:
         self._names.add(file.netns_name)
 
     def forget(self) -> None:
-        self._of = None
+        self._are_read = False
 
     def look(self, attachments: Sequence[AttachmentWanted], settings: Settings) -> Table[Key, Seen]:
         """Return them by key. Unless all are forgotten only those of attachments are read that came, went or were touched."""
-        if attachments is not self._attachments:
-            self._expect(attachments)
-        if self._of is None:
-            attached, named = _folders(settings.run_dir / "sandboxes"), _folders(settings.netns_etc_dir)
-            self._of = _by_attachment(_files(settings, self._expected, attached, named))
-        elif self._touched:
-            names = self._names | {name for name, owner in self._expected.items() if owner in self._touched}
-            found = _by_attachment(_files(settings, self._expected, sorted(self._touched), sorted(names - {""})))
-            self._of = self._of | {(name,): found.get((name,), {}) for name in self._touched}
+        self._expect(attachments)
+        touched, names = self._touched, self._names
         self._touched, self._names = set(), set()
-        return self._all(self._of)
+        if not self._are_read:
+            attached, named = _folders(settings.run_dir / "sandboxes"), _folders(settings.netns_etc_dir)
+            everything = self._all(_by_attachment(_files(settings, self._expected, attached, named)))
+            self._are_read = True
+            return everything
+        expected = self._expected.index(_attachment)
+        names |= {name for attachment in touched for name in expected.get(attachment, ())}
+        found = _by_attachment(_files(settings, self._expected, sorted(touched), sorted(names - {""})))
+        return self._all.updated({(name,): found.get((name,), {}) for name in touched}, ())
 
     def _expect(self, attachments: Sequence[AttachmentWanted]) -> None:
-        expected = _expected_links(attachments)
-        for name, attachment in expected.items() ^ self._expected.items():
+        before, self._expected = self._expected, self._links(self._each(attachments, _expected_link))
+        for name in self._expected.changed_since(before):
             self._names.add(name)
-            self._touched.add(attachment)
-        self._attachments, self._expected = attachments, expected
+            self._touched.update(table[name] for table in (before, self._expected) if name in table)
+
+
+def _attachment(_: str, attachment: str) -> tuple[str]:
+    return (attachment,)
 
 
 def _by_attachment(files: Iterable[tuple[str, Seen]]) -> dict[tuple[str], Keyed]:
@@ -99,13 +104,10 @@ def _files(
         yield attachment, Seen(file, is_ours=place not in foreign)
 
 
-def _expected_links(attachments: Iterable[AttachmentWanted]) -> Mapping[str, str]:
-    """Return the attachment for each named namespace."""
-    return {
-        attachment.sandbox.value: attachment.name
-        for attachment in attachments
-        if attachment.sandbox.kind is SandboxKind.NETNS and attachment.mode is not NetworkMode.HOST
-    }
+def _expected_link(attachment: AttachmentWanted) -> Mapping[str, str]:
+    """Return the attachment by the named namespace that is its sandbox."""
+    is_named = attachment.sandbox.kind is SandboxKind.NETNS and attachment.mode is not NetworkMode.HOST
+    return {attachment.sandbox.value: attachment.name} if is_named else {}
 
 
 def _contents(folder: Path, attachments: Iterable[str]) -> Iterator[tuple[_Place, str]]:

@@ -52,6 +52,15 @@ class NamespaceView(Struct, frozen=True, kw_only=True, dict=True):
         return tuple(link for link in self.foreign if link.kind == "bridge")
 
     @cached_property
+    def own_bridges(self) -> tuple[Link, ...]:
+        """Those that are ours or adopted, so that their marks count."""
+        return tuple(link for link in self.links if link.kind == "bridge" and (link.is_ours or link.is_adopted))
+
+    @cached_property
+    def has_own_pairs(self) -> bool:
+        return any(link.kind == "veth" and (link.is_ours or link.is_adopted) for link in self.links)
+
+    @cached_property
     def far_ends(self) -> Mapping[tuple[int, int], int]:
         """Return the near ends of our pairs to other namespaces, by this one's number for theirs, and the far end's index."""
         pairs = (link for link in self.links if link.kind == "veth" and link.is_ours)

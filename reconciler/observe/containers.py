@@ -14,7 +14,7 @@ from reconciler.kinds.container_file import content_of, observe
 from reconciler.model.containers import Container, ContainerAnswer, NoContainer
 from reconciler.model.identifiers import NsRef
 from reconciler.model.observed import Keyed, SandboxFact
-from reconciler.model.wanted import NetworkMode, SandboxKind, WantedState
+from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind, WantedState
 from reconciler.observe.memory import Memory
 
 _KIND: Final = f"{SandboxKind.CONTAINER}:"
@@ -27,8 +27,7 @@ def observe_containers(
 
     promised_sysctls: as `observe_host` takes them.
     """
-    sandboxes = [each.sandbox for each in wanted.attachments if each.mode is not NetworkMode.HOST]
-    names = {sandbox.value for sandbox in sandboxes if sandbox.kind is SandboxKind.CONTAINER}
+    names = set(memory.container_names(wanted.attachments, _container_of).index(_name))
     names.update(ns.removeprefix(_KIND) for ns, _ in promised_sysctls if ns.startswith(_KIND))
     known = {name: answer for name, answer in memory.containers.items() if name in names}
     unknown = sorted(names - known.keys())
@@ -36,6 +35,15 @@ def observe_containers(
         known.update((name, _with_files(found)) for name, found in containers.find(unknown).items())
     memory.containers = known
     return known
+
+
+def _container_of(attachment: AttachmentWanted) -> str:
+    is_one = attachment.mode is not NetworkMode.HOST and attachment.sandbox.kind is SandboxKind.CONTAINER
+    return attachment.sandbox.value if is_one else ""
+
+
+def _name(_: str, container: str) -> Iterable[str]:
+    return (container,) if container else ()
 
 
 def _with_files(found: ContainerAnswer) -> ContainerAnswer:

@@ -19,9 +19,6 @@ class HostMarks(Struct, frozen=True, kw_only=True):
 
 def host_marks(namespaces: Namespaces, memory: Memory) -> HostMarks:
     """Look at the links of the host. What was looked at stays in `memory` for the pass."""
-    links = [link for link in host_view(namespaces, memory).links if link.is_ours or link.is_adopted]
-    marks = (read_mark(link.alias) for link in links if link.kind == "bridge")
-    return HostMarks(
-        marks=tuple(mark for mark in marks if mark is not None),
-        has_members=any(link.kind == "veth" for link in links),
-    )
+    view = host_view(namespaces, memory)
+    marks = (read_mark(link.alias) for link in view.own_bridges)
+    return HostMarks(marks=tuple(mark for mark in marks if mark is not None), has_members=view.has_own_pairs)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from msgspec import Struct, field
 
-from reconciler.incremental import Made, Union
+from reconciler.incremental import Each, Made, Union
 from reconciler.kernel.neighbours import EntryKey
 from reconciler.kinds import sublinks
 from reconciler.kinds.firewall import FirewallView
@@ -19,7 +20,7 @@ from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Key, Object, SandboxFile, Seen
 from reconciler.model.observed import Keyed, Named, SandboxFact
 from reconciler.model.plan import Operation
-from reconciler.model.wanted import SandboxKind, WantedState
+from reconciler.model.wanted import AttachmentWanted, SandboxKind, WantedState
 from reconciler.observe.glimpse import Glimpse
 from reconciler.observe.host_objects import HostObjects
 from reconciler.observe.kept_sandboxes import KeptSandboxes
@@ -54,7 +55,8 @@ class Memory(Struct):
     container_files: those of theirs that hold our text. firewall: our tables on the host and in the namespaces of overlay networks;
     touched_elements: what was done to them since. name_server: the process of the name server that answered last, 0 when none did.
     at_plugins: what exists there. revision: commit and dirty flag of the specs, and what they wanted then; asked for in a cluster
-    only. records: reads what the host's own store holds. asked: says what attachments need of their sandboxes. kept, sublinks,
+    only. records: reads what the host's own store holds. asked: says what attachments need of their sandboxes,
+    container_names: which containers these are. all_asked, kept, sublinks,
     all_sublinks, host_objects, all_sandboxes, all_firewalls, seen: put together what was found.
     """
 
@@ -82,6 +84,8 @@ class Memory(Struct):
     revision: tuple[WantedState, tuple[str, bool]] | None = None
     records: RecordReader = field(default_factory=RecordReader)
     asked: AskedSettings = field(default_factory=AskedSettings)
+    all_asked: Union[tuple[int], NsRef, frozenset[str]] = field(default_factory=Union)
+    container_names: Each[str, AttachmentWanted, str] = field(default_factory=lambda: Each(attrgetter("name")))
     kept: KeptSandboxes = field(default_factory=KeptSandboxes)
     sublinks: Made[NsRef, Keyed] = field(default_factory=lambda: Made(sublinks.observe))
     all_sublinks: Union[tuple[NsRef], Key, Seen] = field(default_factory=Union)

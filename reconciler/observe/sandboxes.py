@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 
 from msgspec.structs import replace
 
 from reconciler.errors import PlanError, ReconcilerError, SandboxMissing
+from reconciler.incremental import changed_keys
 from reconciler.ipam.promises import NOTHING_PROMISED, Promises
 from reconciler.kernel.links import (
     NSID_NOT_ASSIGNED,
@@ -102,15 +103,14 @@ def look_into_sandboxes(
     Those of overlay networks are not looked for. What was found stands in `memory.kept`; gives the parts of it that are objects.
     """
     sandboxes, before = memory.sandboxes, memory.asked_before
-    asked = memory.asked(wanted.attachments, tuple(promises.sysctls))
-    if left := list(_left_behind(promises.sandboxes, asked, namespaces)):
-        asked = {**dict.fromkeys(left, frozenset[str]()), **asked}
-    memory.asked_before = asked
-    # What is told as soon as it changes, and asked for as before, need not be looked at.
-    known = (
-        {ns for ns, names in asked.items() if before.get(ns) is names} - memory.unsettled if memory.is_told else set()
-    )
-    for ns in asked.keys() - (known & sandboxes.keys()):
+    asked = memory.asked(wanted.attachments, promises.sysctls)
+    left = dict.fromkeys(_left_behind(promises.sandboxes, asked, namespaces), frozenset[str]())
+    memory.asked_before = asked = memory.all_asked({(0,): left, (1,): asked})
+    again: Set[NsRef] = asked.keys()
+    if memory.is_told:  # what is told as soon as it changes, and asked for as before, need not be looked at
+        new = changed_keys(before, asked) | memory.unsettled | (asked.keys() - sandboxes.keys())
+        again = {ns for ns in new if ns in asked}
+    for ns in again:
         glimpse = sandboxes.get(ns)
         if glimpse is None or not _is_current(glimpse, namespaces, ns, asked[ns], is_told=memory.is_told):
             sandboxes[ns] = glimpse = _look_into(namespaces, ns, asked[ns], nears)
@@ -119,12 +119,13 @@ def look_into_sandboxes(
         del sandboxes[ns]
         memory.unsettled.discard(ns)
     left_over = _look_for_ours(namespaces, nears, memory)
-    memory.kept.take(sandboxes, {NsRef(f"{NAMED}{name}"): found for (name, _), found in memory.others.items()})
+    others = {NsRef(f"{NAMED}{name}"): found for (name, _), found in memory.others.items()}
+    memory.kept.take(sandboxes, others, again)
     return {(0, "sandboxes"): memory.kept.seen, (0, "left over"): left_over, (1, "sublinks"): _all_sublinks(memory)}
 
 
 def _all_sublinks(memory: Memory) -> Keyed:
-    found = {ns: glimpse for ns, glimpse in memory.sandboxes.items() if glimpse.sublinks}
+    found = dict(memory.kept.with_sublinks())
     host = memory.host.by_index if found and memory.host is not None else {}
     inputs = {
         ns: (ns, each.sublinks, each.host_nsid, tuple(name_of(host, link.peer) for link in each.sublinks))
@@ -133,9 +134,8 @@ def _all_sublinks(memory: Memory) -> Keyed:
     return memory.all_sublinks({(ns,): made for ns, made in memory.sublinks(inputs).items()})
 
 
-def _left_behind(promised: Iterable[NsRef], asked: Iterable[NsRef], namespaces: Namespaces) -> Iterator[NsRef]:
+def _left_behind(promised: Iterable[NsRef], asked: Collection[NsRef], namespaces: Namespaces) -> Iterator[NsRef]:
     """Yield those of former attachments that are still there, but for what is looked into under another name anyway."""
-    asked = frozenset(asked)
     left = [ns for ns in promised if ns not in asked]
     inodes = {namespaces.present_inode(ns) for ns in asked} if left else set()
     return (ns for ns in left if namespaces.present_inode(ns) not in (0, *inodes))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from reconciler.drivers.sandbox_side import ENDPOINT_SYSCTLS
-from reconciler.incremental import Made
+from reconciler.incremental import Each, Table, changed_keys, indexed
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind
 from reconciler.sandbox.compile import sysctl_path
@@ -27,30 +28,41 @@ def sandbox_defaults() -> tuple[tuple[str, str], ...]:
 
 
 class AskedSettings:
-    """Says which settings to ask each sandbox for; the very same mapping as long as that stays."""
+    """Says which settings to ask each sandbox for."""
 
     def __init__(self) -> None:
-        self._of: Made[str, tuple[NsRef, frozenset[str]] | None] = Made(_asked_of)
-        self._last: tuple[Sequence[AttachmentWanted], Collection[tuple[NsRef, str]]] = ((), ())
-        self._asked: dict[NsRef, frozenset[str]] = {}
+        self._each: Each[str, AttachmentWanted, tuple[NsRef, frozenset[str]] | None] = Each(attrgetter("name"))
+        self._of: Table[str, tuple[NsRef, frozenset[str]] | None] = Table()
+        self._promised: Mapping[tuple[NsRef, str], object] = {}
+        self._asked: Table[NsRef, frozenset[str]] = Table()
 
     def __call__(
-        self, attachments: Sequence[AttachmentWanted], promised: Collection[tuple[NsRef, str]]
-    ) -> Mapping[NsRef, frozenset[str]]:
-        """promised: settings that were changed for us."""
-        if self._last[0] is not attachments or self._last[1] != promised:
-            self._last = (attachments, promised)
-            self._asked = {}
-            for found in self._of({attachment.name: (attachment,) for attachment in attachments}).values():
-                if found is not None:
-                    self._ask(*found)
-            for ns, name in promised:
-                if ns != HOST:
-                    self._ask(ns, frozenset((name,)))
+        self, attachments: Sequence[AttachmentWanted], promised: Mapping[tuple[NsRef, str], object]
+    ) -> Table[NsRef, frozenset[str]]:
+        """promised: settings that were changed for us, by namespace and name."""
+        before, self._of = self._of, self._each(attachments, _asked_of)
+        changed, tables = self._of.changed_since(before), (before, self._of)
+        touched = {found[0] for table in tables for name in changed if (found := table.get(name)) is not None}
+        touched |= {ns for ns, _ in changed_keys(self._promised, promised) if ns != HOST}
+        self._promised = promised
+        put = {ns: names for ns in touched if (names := self._names(ns)) is not None}
+        self._asked = self._asked.updated(put, touched - put.keys())
         return self._asked
 
-    def _ask(self, ns: NsRef, names: frozenset[str]) -> None:
-        self._asked[ns] = self._asked[ns] | names if ns in self._asked else names
+    def _names(self, ns: NsRef) -> frozenset[str] | None:
+        """Return what to ask a namespace for, None where nobody is interested."""
+        asking = [found for name in self._of.index(_sandbox).get(ns, ()) if (found := self._of[name]) is not None]
+        promised = indexed(self._promised, _namespace).get(ns, ())
+        names = frozenset[str]().union(*(names for _, names in asking), (name for _, name in promised))
+        return names if asking or promised else None
+
+
+def _sandbox(_: str, asked: tuple[NsRef, frozenset[str]] | None) -> tuple[NsRef, ...]:
+    return () if asked is None else (asked[0],)
+
+
+def _namespace(setting: tuple[NsRef, str], _: object) -> tuple[NsRef]:
+    return (setting[0],)
 
 
 def _asked_of(attachment: AttachmentWanted) -> tuple[NsRef, frozenset[str]] | None:

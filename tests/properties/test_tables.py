@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.incremental import Kept, Made, Table, Union, changed_keys
+from reconciler.incremental import By, Each, Kept, Made, Table, Union, changed_keys
 
 keys = st.integers(0, 5)
 entries = st.dictionaries(keys, st.integers(0, 3))
@@ -118,3 +120,64 @@ def test_a_function_is_asked_again_only_for_something_else() -> None:
     answers = [kept(double, "x"), kept(double, text="x"), kept(len, "x"), kept(double, text="x"), kept(double, "y")]
     assert answers == ["xx", "xx", 1, "xx", "yy"]
     assert asked == ["x", "x", "y"]
+
+
+class Named(NamedTuple):
+    name: str
+    value: int
+
+
+SEQUENCES = st.dictionaries(st.sampled_from("abcdefghij"), st.integers(0, 2)).map(
+    lambda found: tuple(Named(name, found[name]) for name in sorted(found))
+)
+
+
+@given(st.lists(st.tuples(SEQUENCES, st.integers(0, 1), st.sets(st.sampled_from("abc"))), max_size=8))
+def test_what_each_value_gives_is_made_again_only_where_something_is_otherwise(
+    looks: list[tuple[tuple[Named, ...], int, set[str]]],
+) -> None:
+    each: Each[str, Named, tuple[int, int]] = Each(attrgetter("name"))
+    by: By[str, Named] = By(attrgetter("name"))
+    before: dict[str, Named] = {}
+    for values, factor, again in looks:
+        made = each(values, lambda value, factor=factor: (value.value, factor), (factor,), again)
+        gone, come = by(values)
+        now = {value.name: value for value in values}
+
+        assert dict(made) == {name: (value.value, factor) for name, value in now.items()}
+        assert by.values == now
+        assert gone == {name: value for name, value in before.items() if now.get(name) != value}
+        assert come == {name: value for name, value in now.items() if before.get(name) != value}
+        same = each(values, lambda value: (value.value, -1), (factor,))
+        assert same is made
+        before = now
+
+
+def test_one_change_in_a_long_sequence_makes_one_value() -> None:
+    each: Each[str, Named, int] = Each(attrgetter("name"))
+    values = tuple(Named(f"{number:04}", number) for number in range(2000))
+    made = []
+
+    def make(value: Named) -> int:
+        made.append(value.name)
+        return value.value
+
+    each(values, make)
+    made.clear()
+    after = each((*values[:700], Named("0699x", 1), *values[701:]), make)
+
+    assert made == ["0699x"]
+    assert len(after) == 2000
+
+
+@given(
+    st.dictionaries(st.text("ab", max_size=2), st.integers(0, 2)),
+    st.dictionaries(st.text("ab", max_size=2), st.integers(0, 2)),
+)
+def test_versions_of_a_table_are_equal_when_their_entries_are(one: dict[str, int], other: dict[str, int]) -> None:
+    before = Table(one)
+    after = before.updated(other, one.keys() - other.keys())
+
+    assert (before == after) == (one == other)
+    assert after == Table(other)
+    assert before == Table(one)
