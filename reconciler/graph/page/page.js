@@ -457,7 +457,7 @@ async function askForDrawing() {
 function watcherSays(said, trouble) {
   const line = byId("watcher"), newest = said && said.events[0];
   line.hidden = false;
-  line.className = trouble || (said && !said.isWell) ? "bad" : "";
+  line.className = trouble || (said && !said.isWell) ? "bad" : said && said.host.state !== "ready" ? "warn" : "";
   line.replaceChildren(...[make("span", { class: "dot", "aria-hidden": "true" }, "● "), trouble || (said ? said.health : "being drawn…"),
     !trouble && newest ? make("span", { class: "newest" }, ` · ${clock(newest.time)} ${eventText(newest)}`) : null].filter(Boolean));
 }
@@ -465,10 +465,12 @@ const clock = (time) => { const at = new Date(time); return isNaN(at) ? time : a
 const since = (time) => { const at = new Date(time); return isNaN(at) ? "" : `since ${new Date() - at < 72e6 ? clock(time) : at.toLocaleDateString()}`; };
 const eventText = (event) => [event.event, event.units, event.message || event.error, event.count > 1 ? `and ${event.count - 1} more` : ""].filter(Boolean).join(" · ");
 
+const isSaid = (state) => !state.reason || state.reason.toLowerCase() === state.state; // the state says it
+
 function stateLine(state) {
   const parts = [make("span", { class: `state ${state.state}` }, state.state), make("span", { class: "soft" }, [since(state.since), state.repaired ? `drift repaired ${counted(state.repaired, "time")}` : ""].filter(Boolean).map((text) => ` · ${text}`).join(""))];
   const why = state.message || state.remark;
-  return why ? [...parts, make("p", { class: "why" }, state.reason ? `${state.reason}: ${why}` : why)] : parts;
+  return why ? [...parts, make("p", { class: "why" }, isSaid(state) ? why : `${state.reason}: ${why}`)] : parts;
 }
 
 function showLive() {
@@ -484,7 +486,7 @@ function showLive() {
     const state = one.elsewhere ? null : own(live.attachments, one.name);
     for (const button of chips[at]) {
       button.querySelector(".state")?.remove();
-      if (state && state.state !== "ready") button.append(make("span", { class: `state ${state.state}` }, `${state.state}: ${state.reason}`));
+      if (state && state.state !== "ready") button.append(make("span", { class: `state ${state.state}` }, isSaid(state) ? state.state : `${state.state}: ${state.reason}`));
     }
   });
   showMissing();
