@@ -37,7 +37,7 @@ from reconciler.kernel.lock import HostLock
 from reconciler.kinds.name_tables import serve_new_sandboxes
 from reconciler.kv.protocol import KvStore
 from reconciler.model.identifiers import NsRef
-from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, Key, Object, Seen, Unit, seen_differ
+from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, Key, KvRecord, Object, Seen, Unit, seen_differ
 from reconciler.model.plan import Operation, Outcome, Plan
 from reconciler.model.report import Report
 from reconciler.model.wanted import WantedState
@@ -365,7 +365,11 @@ def _undo(
     backends: Backends,
     wanted: WantedState,
 ) -> None:
-    """Bring the units that failed back to what they were: the same engine, towards what was seen before."""
+    """Bring the units that failed back to what they were: the same engine, towards what was seen before.
+
+    What a setting was before us stays written down: settings of others' namespaces are not put back here, nor is it known which of
+    them were set before something failed. Whoever finds that nobody needs one any more puts it back.
+    """
     blocked = Blocked(failed)
     now = look(wanted, settings, backends)
     there = now.decision.seen
@@ -374,7 +378,9 @@ def _undo(
     for view, is_failed in ((now, False), (before, True)):
         for key in changed:
             seen = view.decision.seen.get(key)
-            if seen is not None and seen.is_ours and blocked.covers(_whose(view, seen)) == is_failed:
+            if seen is None or not seen.is_ours:
+                continue
+            if blocked.covers(_whose(view, seen)) == is_failed or (not is_failed and _is_of_setting(seen)):
                 target[key] = replace(seen.object, unit=_whose(view, seen))
     differences = Differing()(only(target, changed), only(there, changed))
     plan = make_plan(target, there, now.decision.owners, Boundaries(), differences)
@@ -382,6 +388,10 @@ def _undo(
     for outcome in _apply(operations, settings, backends):
         if outcome.error is not None:
             log.error("undo failed: %s", outcome.failure())
+
+
+def _is_of_setting(seen: Seen) -> bool:
+    return isinstance(seen.object, KvRecord) and seen.object.is_of_setting
 
 
 def _whose(view: Look, seen: Seen) -> Unit:

@@ -16,6 +16,7 @@ from reconciler.errors import NameConflict, PlanError, ReconcilerError, SandboxM
 from reconciler.kernel.links import Link, decode_link, get_loopback, mark_loopback
 from reconciler.kernel.netlink import RouteSocket, out_of_the_way
 from reconciler.kernel.netns_mounts import (
+    come_back,
     enter,
     is_left_over,
     is_network_namespace,
@@ -255,7 +256,7 @@ class Namespaces:
         try:
             yield
         finally:
-            enter(self._host.fd, "return to the host's namespace")
+            come_back(self._host.fd)
 
     def _is_namespace(self, path: Path | str) -> bool:
         try:
@@ -288,7 +289,7 @@ class Namespaces:
             sandbox = _Sandbox(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
             sandbox.socket = RouteSocket()
         finally:
-            enter(self._host.fd, "return to the host's namespace")
+            come_back(self._host.fd)
         number, detail, _ = sandbox.socket.request(mark_loopback(self._mark))
         if number:
             sandbox.close()

@@ -6,12 +6,15 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import logging
 import os
 import stat
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import NameConflict, kernel_error, kernel_errors
+from reconciler.errors import KernelError, NameConflict, kernel_error, kernel_errors
+
+log = logging.getLogger(__name__)
 
 _CLONE_NEWNET: Final = 0x40000000
 _MS_BIND: Final = 0x1000
@@ -36,6 +39,18 @@ def is_network_namespace(fd: int) -> bool:
 def enter(fd: int, what: str) -> None:
     """Put the calling thread into an open namespace. Raises KernelError."""
     _call(what, "setns", fd, _CLONE_NEWNET)
+
+
+def come_back(fd: int) -> None:
+    """Put the calling thread back into the open namespace that it came from, or end the process.
+
+    Whatever a thread does that stays behind, it does in a stranger's namespace: forward packets there, say. The next pass goes on.
+    """
+    try:
+        enter(fd, "return to the host's namespace")
+    except KernelError as error:
+        log.critical("%s: this process ends, as whatever it did would be done in the wrong namespace", error)
+        os._exit(error.exit_code)
 
 
 def unshare() -> None:

@@ -60,15 +60,23 @@ def _own_mount() -> int | None:
 _tree = _Tree()
 
 
+_NOT_TO_BE_READ: Final = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EISDIR))
+
+
 def read_sysctl(name: str) -> str | None:
-    """Return the value, runs of white space as one blank; None when there is no such setting or it cannot be read."""
+    """Return the value, runs of white space as one blank; None when there is no such setting or nobody may read it.
+
+    Raises KernelError for what says nothing of the setting, such as no file descriptor left; ConfigError.
+    """
     try:
         fd = _tree.open(name, os.O_RDONLY)
-    except OSError:
-        return None
+    except OSError as cause:
+        if cause.errno in _NOT_TO_BE_READ:
+            return None
+        raise kernel_error(cause.errno or errno.EIO, f"read sysctl {name}") from cause
     try:
         return " ".join(os.read(fd, _VALUE_MAX).decode("ascii", "backslashreplace").split())
-    except OSError:
+    except OSError:  # the setting's own word: stable_secret gives EIO where none is set
         return None
     finally:
         os.close(fd)

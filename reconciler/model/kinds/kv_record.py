@@ -16,6 +16,11 @@ class KvRecord(Record, frozen=True, kw_only=True):
     path: str
     value: str
 
+    @property
+    def is_of_setting(self) -> bool:
+        """Whether it says what a setting was before us."""
+        return self.path.startswith("sysctl/")
+
     def describe(self) -> str:
         return f"record {self.path}"
 
@@ -27,7 +32,8 @@ def record_unit(path: str) -> Unit:
     """Return the unit that a promise belongs to, the host's when the path names none.
 
     Paths: `network/<name>`, `endpoint/<network>/<attachment>`, `ports/<attachment>`,
-    `sandbox/<attachment>/<namespace>`. Of adopted bridges (`adopted/<link>`) the record itself names the network.
+    `sandbox/<attachment>/<namespace>`, `sysctl/<namespace>/<name>`. Of adopted bridges (`adopted/<link>`) the record itself
+    names the network.
     """
     match path.split("/"):
         case ["network", network]:
