@@ -1,4 +1,4 @@
-"""Write docs/reference/faults.md from what `make faults` wrote down: what was injected, how often, and what was lost."""
+"""Write the table of faults from what `make faults` wrote down: what was injected, how often, and what was lost."""
 
 from __future__ import annotations
 

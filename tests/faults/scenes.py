@@ -141,7 +141,9 @@ class Host:
 
     @classmethod
     def of(cls, reconcile: Reconcile, machine: Machine, sandboxes: Sequence[str]) -> Host:
-        return cls(reconcile=reconcile, machine=machine, sandboxes=sandboxes, before=everything(machine, "H"))
+        return cls(
+            reconcile=reconcile, machine=machine, sandboxes=sandboxes, before=settled(lambda: everything(machine, "H"))
+        )
 
     def pass_over(self, specs: str, *arguments: str) -> Ran:
         self.reconcile.write(specs=specs)
@@ -181,7 +183,7 @@ class Host:
             assert done.exit_code == 0, done.text
 
         def judge(where: str) -> None:
-            same(everything(self.machine, "H"), self.before, where)
+            same(seen_soon(lambda: everything(self.machine, "H"), self.before), self.before, where)
             same((records(self.machine), leftovers(self.machine)), ({}, []), where)
 
         return Way(

@@ -1,6 +1,6 @@
 """Each call to the world outside fails once, in each way that it can; the next pass heals it, and nothing is lost or left over.
 
-The suite tries a part of the points; `make faults` tries all, and writes docs/reference/faults.md.
+The suite tries a part of the points; `make faults` tries all, and writes the table of faults (docs/reference).
 """
 
 from __future__ import annotations
@@ -44,6 +44,15 @@ attachments:
   two: {networks: {front: {mac_address: "02:42:00:00:00:77"}}}
   four: {networks: {front: {ipv4_address: 10.1.0.99}, side: {}}}
 """
+
+ADOPTING = """
+networks:
+  lan: {adopt: true, ipam: {config: [{subnet: 10.7.0.0/24, gateway: 10.7.0.254}]},
+        driver_opts: {com.docker.network.bridge.name: br-lan, com.docker.network.driver.mtu: "1400"}}
+attachments:
+  one: {networks: {lan: {}}}
+"""
+"""On a host where others have this bridge, with an address."""
 
 SANDBOXES = ("one", "two", "three", "four")
 
@@ -100,3 +109,22 @@ def test_change(host: Host, part: int) -> None:
 @parts(8)
 def test_way_down(host: Host, part: int) -> None:
     try_part("down", host.way_down(FIRST), part)
+
+
+@pytest.fixture
+def host_with_bridge(reconcile: Reconcile, machine: Machine, uplink: str) -> Host:
+    machine.detect_no_duplicates("H")
+    machine.ip_batch("H", "link add br-lan type bridge", "address add 10.7.0.1/24 dev br-lan", "link set br-lan up")
+    machine.add_veth("H", "port0", "outside", "lan0")
+    machine.ip_batch("H", "link set port0 master br-lan")
+    return Host.of(reconcile, machine, SANDBOXES)
+
+
+@parts(2)
+def test_bridge_adopted(host_with_bridge: Host, part: int) -> None:
+    try_part("bridge adopted", host_with_bridge.way_to(ADOPTING, ""), part)
+
+
+@parts(6)
+def test_bridge_given_back(host_with_bridge: Host, part: int) -> None:
+    try_part("bridge given back", host_with_bridge.way_down(ADOPTING), part)
