@@ -8,8 +8,9 @@ from typing import Final
 from msgspec.structs import replace
 
 from reconciler.explain.hints import hints
+from reconciler.explain.known import known_as
 from reconciler.explain.lines import Lines
-from reconciler.explain.path import Teller, known_as
+from reconciler.explain.path import Teller
 from reconciler.explain.values import About, Explanation, Question, Reason, Sentence, Verdict
 from reconciler.reach.stand_ins import OF_HOST
 from reconciler.reach.values import Packet, Party, PartyKind

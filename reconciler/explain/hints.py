@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reconciler.explain.known import all_known_as, known_as
 from reconciler.explain.lines import Lines
-from reconciler.explain.path import all_known_as, known_as
 from reconciler.explain.values import About, Question, Sentence
 from reconciler.model.desired import DesiredAttachment, PortBinding
 from reconciler.model.objects import Unit

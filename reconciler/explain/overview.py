@@ -9,9 +9,9 @@ from msgspec import Struct
 from reconciler.explain.absent import absences
 from reconciler.explain.declared import Declared
 from reconciler.explain.lines import Lines
-from reconciler.explain.path import medium
 from reconciler.explain.target import NobodyMeant, Target, question, similar
 from reconciler.explain.values import About, Reason, Sentence
+from reconciler.explain.ways import medium
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint
 from reconciler.model.words import before_port
 from reconciler.reach.site import Site, gateway_of, interface_of, way_out

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from reconciler.explain.known import known_as
 from reconciler.explain.lines import Lines
 from reconciler.explain.values import About, Question, Sentence
-from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, PortBinding
+from reconciler.explain.ways import left_by, medium, said, sets_of
+from reconciler.model.desired import DesiredEndpoint, DesiredNetwork
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress, Unit
 from reconciler.model.words import before_port
-from reconciler.reach.site import Site, gateway_of, interface_of, way_out
-from reconciler.reach.stand_ins import OF_HOST, OUTSIDE
+from reconciler.reach.site import gateway_of, interface_of, way_out
 from reconciler.reach.values import Packet, Party, PartyKind, Step, StepKind
 from reconciler.reach.walk import Walk
-from reconciler.review.names import names_of
 from reconciler.review.questions import Found, lined_steps
 
 _ABOUT = {
@@ -39,7 +39,8 @@ class Teller(Struct, frozen=True, kw_only=True):
     def path(self, question: Question, found: Found) -> Iterator[Sentence]:
         """Yield the way of a packet, from who sends it to who answers."""
         packet, server = found.packet, found.answer.server
-        assert packet is not None and server is not None  # noqa: PT018  # it arrived
+        assert packet is not None  # it arrived
+        assert server is not None
         yield from self._by_name(question, packet)
         yield from self._sent(packet)
         for sentence, step in self._steps(found):
@@ -165,7 +166,7 @@ class Teller(Struct, frozen=True, kw_only=True):
                 interface = interface_of(endpoint, binding.host_ip.version)
                 is_it = binding.target == found.target and binding.protocol == packet.protocol
                 if is_it and interface is not None and binding.host_ip.version == packet.version:
-                    text = f"the firewall leads it to {before_port(interface.ip)}:{binding.target} ({_sets(binding)})"
+                    text = f"the firewall leads it to {before_port(interface.ip)}:{binding.target} ({sets_of(binding)})"
                     yield Sentence(
                         about=About.FIREWALL, text=text, source=self.lines.of(endpoint.unit), unit=endpoint.unit
                     )
@@ -213,59 +214,3 @@ class Teller(Struct, frozen=True, kw_only=True):
         is_own = packet.address in self.walk.sites[server.host].addresses_of(server.name)
         ports = {(binding.target, binding.protocol) for binding in endpoint.ports}
         return not is_own and (found.target, packet.protocol) in ports
-
-
-def medium(network: DesiredNetwork) -> str:
-    """Return what joins the members of a network that are on one host."""
-    sublink = network.wanted.sublink
-    if sublink is not None:
-        return f"links of the driver {network.wanted.driver} on {sublink.parent or network.link_name}"
-    if network.wanted.traits.is_vxlan:
-        return "a bridge in the network's own namespace"
-    return f"bridge {network.link_name}" if network.link_name else f"driver {network.wanted.driver}"
-
-
-def said(packet: Packet) -> str:
-    """Return what a packet asks. Addresses that stand for what no spec names are told as that."""
-    if packet.address in OF_HOST.values():
-        name = "an address of the host"
-    elif packet.address in OUTSIDE.values():
-        name = "an address outside"
-    else:
-        return f"{before_port(packet.address)}:{packet.port}" if packet.port else str(packet.address)
-    return f"{name}, port {packet.port}/{packet.protocol}" if packet.port else name
-
-
-def left_by(site: Site, packet: Packet) -> DesiredEndpoint | None:
-    """Return the endpoint by which an attachment sends a packet."""
-    attachment = site.members[packet.client.name]
-    for endpoint in attachment.endpoints:
-        interface = interface_of(endpoint, packet.version)
-        if interface is not None and packet.address in interface.network:
-            return endpoint
-    return way_out(attachment, site.networks, packet.version)
-
-
-def known_as(walk: Walk, client: Party, name: str) -> Iterator[tuple[str, str]]:
-    """Yield the networks on which a client finds a name, each with the attachment that has it."""
-    own = walk.sites[client.host]
-    joined = {endpoint.network for endpoint in own.members[client.name].endpoints}
-    for network, attachment, only_to in all_known_as(walk, name):
-        is_near = attachment in own.members or own.networks[network].scope == "global" if network in joined else False
-        if is_near and only_to in ("", client.name):
-            yield network, attachment
-
-
-def all_known_as(walk: Walk, name: str) -> Iterator[tuple[str, str, str]]:
-    """Yield where a name is known: the network, the attachment that has it, and the one who alone knows it, or ""."""
-    found = {one for site in walk.sites.values() for one in names_of(site.desired) if one.name == name.lower()}
-    for known in sorted(found):
-        yield known.network, known.attachment, known.only_to
-
-
-def _sets(binding: PortBinding) -> str:
-    version = binding.host_ip.version
-    if not binding.host_port:
-        return f"set published_routed{version}"
-    by = "published_any" if binding.host_ip.is_unspecified else "published_host"
-    return f"maps {by}{version}, set published{version}"

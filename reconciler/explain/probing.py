@@ -10,8 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from reconciler.backends import Backends
-from reconciler.explain.path import left_by, said
 from reconciler.explain.values import About, Explanation, Sentence, Verdict
+from reconciler.explain.ways import left_by, said
 from reconciler.model.objects import IPAddress
 from reconciler.probe import answered
 from reconciler.reach.probing import Probe
