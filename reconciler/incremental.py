@@ -261,7 +261,7 @@ class Each(Generic[X, N, V]):
 
 
 def is_other(one: object, other: object) -> bool:
-    """Say so of equal values that are not the very same, for a table of what is costly to compare."""
+    """Return true for equal values that are not the very same, for a table of what is costly to compare."""
     return one is not other
 
 

@@ -10,16 +10,17 @@ import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.machine import Machine
 from tests.systemd_unit import assignments, confined
 from tests.waiting import exit_code_of, patient
-
-pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parent.parent.parent
 DEBIAN = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "network-reconciler" / "debian-12"
@@ -39,6 +40,24 @@ def built(folder: Path, *names: str) -> Mapping[str, str]:
     return {name: digest for digest, name in (line.split() for line in done.stdout.splitlines())}
 
 
+def test_the_locks_have_all_that_the_project_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = {
+        "service": [*project["dependencies"], *extras["consul"], *extras["zookeeper"]],
+        "dev": [*project["dependencies"], *extras["consul"], *extras["zookeeper"], *extras["dev"]],
+    }
+    for lock, requirements in asked.items():
+        pairs = re.findall(r"^([a-z0-9.-]+)==(\S+)", (ROOT / f".ci/locks/{lock}.txt").read_text(), re.MULTILINE)
+        locked = dict(pairs)
+        for requirement in map(Requirement, requirements):
+            if requirement.name != project["name"]:
+                assert locked.get(canonicalize_name(requirement.name), "0") in requirement.specifier, (
+                    f"{requirement}: run make lock"
+                )
+
+
+@pytest.mark.long
 def test_the_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
     first = built(tmp_path / "first", "wheel", "sdist")
     os.utime(ROOT / "README.md")
@@ -48,6 +67,7 @@ def test_the_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
     assert sorted(name.rsplit(".", 1)[1] for name in first) == ["gz", "whl"]
 
 
+@pytest.mark.long
 def test_the_bill_of_materials_names_each_locked_package_with_its_hashes(tmp_path: Path) -> None:
     built(tmp_path / "dist", "sbom")
     (path,) = (tmp_path / "dist").iterdir()
@@ -96,6 +116,7 @@ def inside(root: Path, *command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.kernel
 def test_the_debian_package_works_where_nothing_else_is(
     debian: Path, machine: Machine, host_ns: str, tmp_path: Path
