@@ -78,8 +78,9 @@ class Place(Struct, kw_only=True, dict=True):
 
     @property
     def built(self) -> frozenset[str]:
-        """Names of our bridges that are there."""
-        return frozenset(link.ifname for link in self.view.links if link.is_ours and link.kind == "bridge")
+        """Names of bridges that are there and ours, or adopted."""
+        ours = (link for link in self.view.links if link.is_ours or link.is_adopted)
+        return frozenset(link.ifname for link in ours if link.kind == "bridge")
 
     @property
     def uplink(self) -> str:

@@ -77,10 +77,19 @@ def _bridge(seen: SeenKernel, bridge: Link, name: str) -> ImportedNetwork | NotC
     options = {f"{_OPTION}.name": bridge.ifname}
     if not any(interface.version == 4 for interface in own):
         options[f"{_OPTION}.inhibit_ipv4"] = "true"
+    told += _unseen(where, ports, members)
     told += [_told_member(member, name) for member in members]
     body = {"adopt": True, "driver_opts": options, **_families(pools), "ipam": {"config": pools}}
     with_ports = f", with ports {', '.join(sorted(port.ifname for port in ports))}" if ports else ""
     return ImportedNetwork(name=name, body=body, source=where + with_ports, not_carried=tuple(told))
+
+
+def _unseen(where: str, ports: Sequence[Link], members: Sequence[_Member]) -> Iterator[NotCarried]:
+    known = {member.link.peer for member in members}
+    blind = sorted(port.ifname for port in ports if port.ifindex not in known)
+    if blind:
+        why = "which addresses they have there cannot be seen: say with `ip_range` what is free for members"
+        yield NotCarried(where=where, what=f"who is behind {', '.join(blind)}", why=why)
 
 
 def _families(pools: Sequence[Mapping[str, object]]) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from tests.kernel.test_pass_killed import Way, every_death
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
 from tests.pipeline.host_view import records
+from tests.waiting import eventually, exit_code_of, patient
 
 pytestmark = pytest.mark.kernel
 
@@ -114,6 +116,44 @@ def test_a_bridge_of_others_is_taken_over_without_a_flap_and_given_back_as_it_wa
         reconcile.ok("down")
     assert bridge(machine, lan) == before
     assert reconcile.ok("network", "ls", "-q").exit_code == 0
+
+
+def test_what_others_have_on_it_goes_on_through_the_host_and_among_themselves(
+    reconcile: Reconcile, machine: Machine, lan: str
+) -> None:
+    """From outside to them, unasked, and from them with their own address; while it is adopted and a watcher mends it."""
+    machine.add_namespace("far")
+    machine.run(lan, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    machine.ip_batch(
+        lan, "link add far0 type veth peer name eth0 netns far", "address add 10.3.0.1/24 dev far0", "link set far0 up"
+    )
+    machine.ip_batch("far", "address add 10.3.0.2/24 dev eth0", "link set eth0 up", "route add default via 10.3.0.1")
+    machine.ip_batch("vm", "route add default via 10.9.0.5", "address add fe80::77/64 dev eth0 nodad")
+    machine.ip_batch(lan, "address add fe80::5/64 dev lan0 nodad")
+    reconcile.write(all=SPECS.replace("lan0}", 'lan0, com.docker.network.bridge.enable_icc: "false"}'))
+
+    with no_packet_lost(machine, "far", "10.9.0.77"), no_packet_lost(machine, "vm", "10.3.0.2"):
+        watcher = reconcile.start("watch")
+        try:
+            assert eventually(lambda: bridge(machine, lan)["group"] not in ("default", None), 30)
+            assert machine.ping("web", "10.3.0.2")
+            with machine.tcp_server("far") as port, machine.tcp_server("vm") as other:
+                assert machine.tcp("vm", "10.3.0.2", port) == "10.9.0.77"
+                assert machine.tcp("web", "10.3.0.2", port) == "10.3.0.1"
+                assert machine.tcp("far", "10.9.0.77", other) == "10.3.0.2"
+            with machine.tcp_server(lan) as port:  # as a DHCP server's answer, or a name server's
+                (link,) = machine.ip_json("vm", "link", "show", "eth0")
+                with machine.inside("vm"), socket.socket(socket.AF_INET6) as client:
+                    client.settimeout(patient(10))
+                    client.connect(("fe80::5", port, 0, link["ifindex"]))
+            machine.run(lan, "ip", "link", "set", "lan0", "group", "default")
+            assert eventually(lambda: bridge(machine, lan)["group"] not in ("default", None), 30)
+        finally:
+            watcher.terminate()
+            assert exit_code_of(watcher) == 0
+        reconcile.ok("down")
+    assert bridge(machine, lan)["group"] == "default"
+    assert bridge(machine, lan)["ifalias"] == "uplink-of-vms"
 
 
 def test_killed_anywhere_the_next_pass_adopts_it_or_gives_it_back(
@@ -222,6 +262,7 @@ def test_an_import_of_the_kernel_plans_nothing_but_to_adopt_its_bridges(
 
     for told in (
         "bridge empty0: not carried: the bridge: nobody has an address on it",
+        "bridge quiet0: not carried: who is behind hidden0:",
         "nft chain ip theirs pre: not carried: the translation of tcp port 8080 to 10.9.0.77:80",
         "take vm-eth0 out of aux_addresses, and declare {vm: {networks: {lan0: {ipv4_address: 10.9.0.77, interface_name: eth0}}}}",
     ):
@@ -245,6 +286,7 @@ def test_an_import_of_the_kernel_plans_nothing_but_to_adopt_its_bridges(
 FURTHER = (
     "link add quiet0 up type bridge",
     "link add empty0 type bridge",
+    "link add hidden0 master quiet0 type veth peer name hidden1",
     "link add up0 type veth peer name up1",
     "link add vx0 type vxlan id 7 dstport 4789 local 10.9.0.5",
 )
