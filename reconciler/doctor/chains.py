@@ -18,7 +18,10 @@ from reconciler.firewall.ruleset import TABLE
 from reconciler.kernel.nft import Nft
 
 _HOOKS: Final = ("forward", "input")
-_FAMILIES: Final = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
+ON_BRIDGE: Final = "bridge"
+"""The family whose chains see what stays on a bridge, and the hook of theirs that matters here: of the bridge's own forwarding."""
+
+_FAMILIES: Final = {"ip": (4,), "ip6": (6,), "inet": (4, 6), ON_BRIDGE: (4, 6)}
 LEGACY: Final = {4: "iptables-legacy", 6: "ip6tables-legacy"}
 _COMPAT: Final = {"ip": "iptables-nft", "ip6": "ip6tables-nft"}
 _COMPAT_TABLE: Final = "filter"
@@ -52,12 +55,15 @@ def nft_chains(nft: Nft) -> Iterator[BaseChain]:
     """Yield the chains of others. Rules are listed chain by chain as a packet comes to them, so large sets are not."""
     for chain in nft.list_chains():
         if chain.get("hook") in _HOOKS and chain["family"] in _FAMILIES and chain["table"] != TABLE:
+            is_on_bridge = chain["family"] == ON_BRIDGE
+            if is_on_bridge and chain["hook"] != "forward":
+                continue
             compat = _compat(chain["family"], chain["table"])
             yield BaseChain(
                 family=chain["family"],
                 table=chain["table"],
                 name=chain["name"],
-                hook=chain["hook"],
+                hook=ON_BRIDGE if is_on_bridge else chain["hook"],
                 policy=chain.get("policy", "accept"),
                 program=_COMPAT[chain["family"]] if compat else "",
                 versions=_FAMILIES[chain["family"]],

@@ -11,9 +11,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from reconciler.doctor.chains import LEGACY, BaseChain, nft_chains, old_chains
+from reconciler.doctor.chains import LEGACY, ON_BRIDGE, BaseChain, nft_chains, old_chains
 from reconciler.doctor.finding import Finding, command, error, warning
-from reconciler.doctor.packets import Asked, packets
+from reconciler.doctor.packets import PORTS, Asked, packets
 from reconciler.doctor.place import Place
 from reconciler.doctor.rules import Fate, fate
 from reconciler.model.words import some
@@ -79,6 +79,8 @@ def _mend(chain: BaseChain, lost: Sequence[tuple[Asked, Fate]], links: Sequence[
     if chain.hook == "input":
         for port in dict.fromkeys(each.packet.dport for each, _ in lost):
             yield from _letting_in(chain, port, is_ufw=is_ufw)
+    elif chain.hook == ON_BRIDGE:
+        yield _accepting(chain, chain.name, (), f'iifname "{PORTS}"')
     elif chain.table == _FIREWALLD:
         for link in links:
             yield command("firewall-cmd", "--permanent", "--zone=trusted", f"--add-interface={link}")
@@ -115,7 +117,7 @@ def _accepting(chain: BaseChain, inner: str, legacy: Sequence[str], expression: 
     """Return the command that puts a rule in front of all others of a chain."""
     if chain.program:
         return command(chain.program, "-I", inner, *legacy, "-j", "ACCEPT")
-    return f"nft '{f'insert rule {chain.family} {chain.table} {inner} {expression} accept'}'"
+    return command("nft", f"insert rule {chain.family} {chain.table} {inner} {expression} accept")
 
 
 def read(place: Place) -> Firewall:

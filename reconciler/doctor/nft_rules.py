@@ -64,6 +64,8 @@ _NFT_FIELDS: Final = {
     ("meta", "iif"): "iifname",
     ("meta", "oifname"): "oifname",
     ("meta", "oif"): "oifname",
+    ("meta", "ibrname"): "bridge",
+    ("meta", "obrname"): "bridge",
     ("meta", "l4proto"): "protocol",
     ("meta", "nfproto"): "version",
     ("ct", "state"): "state",

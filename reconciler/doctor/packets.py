@@ -7,14 +7,20 @@ from ipaddress import ip_address
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from reconciler.doctor.chains import ON_BRIDGE
 from reconciler.doctor.place import Place
 from reconciler.doctor.rules import Packet
 from reconciler.kernel.sysctl import read_sysctl
 from reconciler.model.desired import DesiredNetwork, DesiredState, PortBinding
+from reconciler.model.identifiers import HOST
 
 _BRIDGED: Final = {4: "net/bridge/bridge-nf-call-iptables", 6: "net/bridge/bridge-nf-call-ip6tables"}
 _NETWORKS_MAX: Final = 500
+PORTS: Final = "rcv*"
+PORT: Final = "rcv0"
+"""Names of the ports of our bridges, all of them and one."""
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -35,7 +41,10 @@ def packets(place: Place) -> Iterator[Asked]:
     shown = {version for version, name in _BRIDGED.items() if read_sysctl(name) == "1"}
     for network in place.bridges[:_NETWORKS_MAX]:
         yield from _of_network(network, place.uplink, ports.get(network.name))
-        yield from _within(network, shown)
+    on_host = [each for each in place.networks if each.is_bridged and each.ns == HOST]
+    for network in on_host[:_NETWORKS_MAX]:
+        if network.wanted.bridge_options.is_icc_enabled:
+            yield from _within(network, shown)
     tunnels = desired.tunnels
     for peer in tunnels.peers[:1] if tunnels else ():
         for port in tunnels.own_ports if tunnels else ():
@@ -86,12 +95,18 @@ def _of_network(network: DesiredNetwork, uplink: str, port: PortBinding | None) 
 
 
 def _within(network: DesiredNetwork, shown: Collection[int]) -> Iterator[Asked]:
-    """Yield what goes from member to member, where br_netfilter shows it to the host's firewall. shown: which versions of IP."""
-    link = network.link_name
-    for pool in (subnet.subnet for subnet in network.subnets if subnet.subnet.version in shown):
+    """Yield what goes from member to member: on the bridge, and where br_netfilter shows it, at the host's hook too.
+
+    shown: which versions of IP it does so for.
+    """
+    link, means = network.link_name, "members do not reach each other"
+    for pool in (subnet.subnet for subnet in network.subnets):
         member, other = (pool[min(number, pool.num_addresses - 1)] for number in (2, 3))
         packet = Packet(version=pool.version, iifname=link, oifname=link, source=member, destination=other, dport=443)
-        yield Asked(hook="forward", link=link, means="members do not reach each other (br_netfilter)", packet=packet)
+        frame = replace(packet, iifname=PORT, oifname=PORT, bridge=link)
+        yield Asked(hook=ON_BRIDGE, link=link, means=means, packet=frame)
+        if pool.version in shown:
+            yield Asked(hook="forward", link=link, means=f"{means} (br_netfilter)", packet=packet)
 
 
 _FAR: Final = {4: "198.51.100.1", 6: "2001:db8:ffff::1"}

@@ -18,7 +18,10 @@ Networks = IPv4Network | IPv6Network
 
 
 class Packet(Struct, frozen=True, kw_only=True):
-    """What is asked about. Links are names, "" where any may be meant; dport 0: none. state: new or established."""
+    """What is asked about. Links are names, "" where any may be meant; dport 0: none. state: new or established.
+
+    bridge: on which it is seen, "" where it is not seen on one.
+    """
 
     version: int
     iifname: str
@@ -28,6 +31,7 @@ class Packet(Struct, frozen=True, kw_only=True):
     protocol: str = "tcp"
     dport: int = 0
     state: str = "new"
+    bridge: str = ""
 
 
 class Match(Struct, frozen=True, kw_only=True):
@@ -122,6 +126,8 @@ def _agrees(match: Match, packet: Packet) -> bool | None:
         case "iifname" | "oifname":
             name = packet.iifname if match.field == "iifname" else packet.oifname
             found = any(fnmatchcase(name, value) for value in match.values) if name else None
+        case "bridge":
+            found = any(fnmatchcase(packet.bridge, value) for value in match.values) if packet.bridge else None
         case "source" | "destination":
             address = packet.source if match.field == "source" else packet.destination
             found = _is_inside(address, match.values)

@@ -72,6 +72,10 @@ def test_what_others_did_to_a_host_is_named_and_taken_away_by_the_printed_comman
     mended(reconcile, machine, "firewall", "chain forward of table inet theirs", "reject")
     assert is_outside_reached()
 
+    machine.run("H", "nft", "-f", "-", stdin=FOREIGN_BRIDGE)
+    mended(reconcile, machine, "firewall", "table bridge theirs", "policy drop")
+    machine.run("H", "nft", "delete", "table", "bridge", "theirs")
+
     for program in ("iptables-legacy", "iptables-nft"):
         if shutil.which(program) is not None:
             machine.run(
@@ -87,6 +91,16 @@ def test_what_others_did_to_a_host_is_named_and_taken_away_by_the_printed_comman
     machine.run("H", "sysctl", "-w", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.second0.rp_filter=0")
     mended(reconcile, machine, "sysctls", "rp_filter is strict on uplink0")
 
+
+FOREIGN_BRIDGE = """
+table bridge theirs {
+  chain forward {
+    type filter hook forward priority 0; policy drop;
+    iifname "vnet*" accept
+    ether type arp accept
+  }
+}
+"""
 
 FOREIGN = """
 table inet theirs {
