@@ -7,6 +7,7 @@ from typing import Final
 
 from reconciler.cli.terminal import folded, printable
 from reconciler.explain.values import Explanation, Reason, Sentence, Verdict
+from reconciler.model.wanted import Source
 
 _VERBS: Final = {
     Verdict.YES: "yes: {client} reaches {server}",
@@ -32,7 +33,7 @@ def _lines(told: Explanation) -> Iterator[str]:
     if told.changes:
         yield from folded("what would make it a yes:", "")
     for change in told.changes:
-        yield from folded(printable(f"{change.text} ({change.source.file}:{change.source.line})"), "  ")
+        yield from folded(printable(f"{change.text}{_at(change.source)}"), "  ")
 
 
 def reason_lines(reason: Reason) -> Iterator[str]:
@@ -47,8 +48,13 @@ def _sentences(sentences: Iterable[Sentence], indent: str = "") -> Iterator[str]
 
 
 def sentence_lines(head: str, sentence: Sentence) -> Iterator[str]:
-    at = f" ({sentence.source.file}:{sentence.source.line})" if sentence.source is not None else ""
+    at = "" if sentence.source is None else _at(sentence.source)
     words = head.lstrip()
     yield from folded(printable(f"{words}{sentence.text}{at}"), f"  {' ' * (len(head) - len(words))}")
     for line in sentence.kernel or ():
         yield from folded(printable(f"on this host: {line}"), "      ")
+
+
+def _at(source: Source) -> str:
+    """Return a place. Of what a template gives the line is not always known."""
+    return f" ({source.file}:{source.line})" if source.line else f" ({source.file})"

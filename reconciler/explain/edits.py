@@ -11,7 +11,7 @@ from reconciler.explain.declared import Declared, decided
 from reconciler.explain.values import Change
 from reconciler.spec.document import Document, Path, Tree
 from reconciler.spec.files import SpecText
-from reconciler.spec.load import load_texts
+from reconciler.spec.load import LoadedSpecs, load_texts
 
 _REST = ("expect",)
 
@@ -32,15 +32,22 @@ class Edit(Struct, frozen=True, kw_only=True):
 
 def changed(specs: Declared, edits: Sequence[Edit], kept: Collection[str] | None = None) -> Declared:
     """Return what all hosts have by the specs with these edits. kept: attachments, without all others where it is not None."""
-    loads = {
-        host: load_texts(
-            [SpecText(document.file, json.dumps(_edited(document, edits, kept))) for document in loaded.documents],
+    texts: dict[int, SpecText] = {}
+    loads: dict[str, LoadedSpecs] = {}
+    first: LoadedSpecs | None = None
+    for host, loaded in specs.loads.items():
+        for document in loaded.documents:
+            if id(document) not in texts:  # hosts share what is no template
+                texts[id(document)] = SpecText(document.file, json.dumps(_edited(document, edits, kept)))
+        loads[host] = load_texts(
+            [texts[id(document)] for document in loaded.documents],
             host=host,
             digest="",
             is_bridge_enabled=specs.settings.is_bridge_enabled,
+            previous=first,
+            is_for_host_alone=first is not None,
         )
-        for host, loaded in specs.loads.items()
-    }
+        first = first or loads[host]
     return decided(specs.settings, loads)
 
 

@@ -127,12 +127,19 @@ def load_specs(
     return replace(_understood(folder, place, known), folder=os.path.abspath(specs_dir))
 
 
-def load_texts(texts: Sequence[SpecText], *, host: str, digest: str, is_bridge_enabled: bool = True) -> LoadedSpecs:
+def load_texts(
+    texts: Sequence[SpecText],
+    *,
+    host: str,
+    digest: str,
+    is_bridge_enabled: bool = True,
+    previous: LoadedSpecs | None = None,
+    is_for_host_alone: bool = False,
+) -> LoadedSpecs:
     """Understand files that were read before; otherwise as `load_specs`. digest: of the folder that they were."""
     folder = SpecFolder(texts=tuple(texts), faults=(), digest=digest)
-    return _understood(
-        folder, _Place(host=host, is_bridge_enabled=is_bridge_enabled, is_in_cluster=True), _NOTHING_KNOWN
-    )
+    place = _Place(host=host, is_bridge_enabled=is_bridge_enabled, is_in_cluster=True, is_alone=is_for_host_alone)
+    return _understood(folder, place, _NOTHING_KNOWN if previous is None else previous.known)
 
 
 class _Place(Struct, frozen=True, kw_only=True):
