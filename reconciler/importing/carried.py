@@ -18,7 +18,7 @@ from reconciler.spec.load import load_texts
 
 _FILE: Final = "import"
 _PLACE: Final = re.compile(rf"{_FILE}:([0-9]+):([0-9]+)")
-_ROUNDS_MAX: Final = 200
+_ROUNDS_MAX: Final = 50
 """Each leaves something out, and tells of up to a hundred faults."""
 _OPTIONS: Final = (("driver_opts",), ("labels",), ("ipam", "options"))
 _CLOSING: Final = frozenset(
@@ -41,7 +41,7 @@ def carried(imported: Imported, host: str) -> Imported:
         if not loaded.documents:
             raise ReconcilerError(f"what is there is more than specs can hold: {loaded.faults[0].message}")
         imported = _without(imported, loaded.documents[0], loaded.faults)
-    raise ReconcilerError(f"what is there has more than {_ROUNDS_MAX} faults: import a part of it")
+    raise ReconcilerError("what is there has more faults than can be left out one by one: import a part of it")
 
 
 def _text(imported: Imported) -> str:
@@ -56,8 +56,10 @@ def _without(imported: Imported, document: Document, faults: Sequence[SpecError]
     for fault in faults:
         path = places.get((fault.line, fault.column), ())
         if len(path) < 2:
-            raise ReconcilerError(f"what is there is more than specs can hold: {fault.message}")
+            continue  # how many more there are
         refused.setdefault(_left_out(path), _PLACE.sub(lambda match: _source(imported, places, match), fault.message))
+    if not refused:
+        raise ReconcilerError(f"what is there is more than specs can hold: {faults[0].message}")
     in_networks = {path: why for path, why in refused.items() if path[0] == "networks"}
     paths = in_networks | dict(_left_alone(imported, in_networks)) if in_networks else refused
     return replace(

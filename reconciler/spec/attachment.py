@@ -347,11 +347,15 @@ def _interface_faults(spec: AttachmentSpec) -> Iterator[Fault]:
 
 def _port_faults(spec: AttachmentSpec) -> Iterator[Fault]:
     """Bound what a few characters may ask for: a range is written shortly and becomes tens of thousands of entries."""
-    published = sum(port.target[1] - port.target[0] + 1 for port in map(port_wanted, spec.ports))
+    published = published_count(spec)
     exposed = sum(last - first + 1 for first, last, _ in spec.expose)
     for field, count in (("ports", published), ("expose", exposed)):
         if count > PORTS_MAX:
             yield (field,), f"{count} ports are more than one attachment may have: at most {PORTS_MAX}"
+
+
+def published_count(spec: AttachmentSpec) -> int:
+    return sum(port.target[1] - port.target[0] + 1 for port in map(port_wanted, spec.ports))
 
 
 def network_mode(spec: AttachmentSpec, networks: NetworkTable) -> NetworkMode:

@@ -27,7 +27,15 @@ from reconciler.model.wanted import (
     SandboxRef,
     Source,
 )
-from reconciler.spec.attachment import AttachmentSpec, NetworkTable, network_mode, port_wanted, sandbox_ref
+from reconciler.spec.attachment import (
+    PORTS_MAX,
+    AttachmentSpec,
+    NetworkTable,
+    network_mode,
+    port_wanted,
+    published_count,
+    sandbox_ref,
+)
 from reconciler.spec.bridge_options import PREFIX
 from reconciler.spec.declarations import Declared
 from reconciler.spec.document import Path
@@ -300,6 +308,8 @@ def _port_claims(spec: AttachmentSpec, networks: NetworkTable) -> Iterator[_Clai
     """Yield the host ports of IPv4 that are certain by the specs alone; the others are compared when all choices are made."""
     if not spec.ports or network_mode(spec, networks) is not NetworkMode.NETWORKS:
         return
+    if published_count(spec) > PORTS_MAX:
+        return  # which is a fault by itself
     joined = [networks.get(key) for key in spec.networks or ("bridge",)]
     if not all(network is not None and _is_translating(network) for network in joined):
         return

@@ -219,7 +219,9 @@ class Reader:
                 self._notes.left_out(entry.place, f"include {path}", why)
                 return EMPTY
         files = [_joined(setting.folder, path) for path in paths]
-        if files[0] in setting.within or len(setting.within) > _DEEP_MAX:
+        if len(setting.within) > _DEEP_MAX:
+            raise entry.place.fault(f"files include others more than {_DEEP_MAX} deep")
+        if files[0] in setting.within:
             chain = " includes ".join((*setting.within, files[0]))
             raise entry.place.fault(f"this goes round in a circle: {chain}")
         folder_node = entry.get("project_directory")
@@ -281,7 +283,9 @@ class Reader:
             file = _joined(setting.folder, path)
             tree, setting = self._base_file(file, other.place, setting)
             beside = self._entries_of(tree.get("services") or EMPTY, "services")
-        if (file, wanted) in origin.chain or len(origin.chain) > _DEEP_MAX:
+        if len(origin.chain) > _DEEP_MAX:
+            raise extends.place.fault(f"services extend others more than {_DEEP_MAX} deep")
+        if (file, wanted) in origin.chain:
             chain = " extends ".join(each for _, each in (*origin.chain, (file, wanted)))
             raise extends.place.fault(f"this goes round in a circle: {chain}")
         if wanted not in beside:

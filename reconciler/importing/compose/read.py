@@ -107,10 +107,13 @@ def _imported(project: str, model: Node, asked: Asked, notes: Notes) -> Imported
     networks = declared_networks(project, {"default": default, **sections}, notes)
     networks |= _named_by_mode(services, {network.name for network in networks.values()})
     names = spec_names(network.name for network in networks.values())
+    replicas = replicas_of(project, services, notes, is_long=asked.is_long)
+    if notes.faults:
+        return None
     known = Project(
         networks=networks,
         names=names,
-        replicas=replicas_of(project, services, notes, is_long=asked.is_long),
+        replicas=replicas,
         notes=notes,
         joined=set(),
         are_containers=asked.are_containers,

@@ -99,6 +99,15 @@ def test_an_entry_that_specs_refuse_as_a_whole_goes_alone() -> None:
     ]
 
 
+def test_any_number_of_faults_is_left_out() -> None:
+    ports = [f"{number}:80" for number in range(65536, 65836)]
+
+    kept = carried(Imported(attachments=(attachment("web", ports=[*ports, "80:80"]),)), "host")
+
+    assert kept.attachments[0].body == {"ports": ["80:80"]}
+    assert len(kept.all_not_carried()) == 300
+
+
 def test_what_is_in_the_way_is_named_by_where_it_came_from() -> None:
     imported = Imported(attachments=(attachment("web", ports=["8080:80"]), attachment("shop", ports=["8080:81"])))
 
