@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Interface, ip_address, ip_network
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,15 +11,17 @@ import pytest
 from msgspec.structs import replace
 
 from reconciler.errors import KvUnavailable, NameConflict, ReconcilerError, SandboxMissing
-from reconciler.explain.answer import answer
+from reconciler.explain.answer import all_found, answer, is_reached
 from reconciler.explain.declared import Declared, declared
 from reconciler.explain.lines import Lines
 from reconciler.explain.live import Present, beside_host
+from reconciler.explain.probing import probed
 from reconciler.explain.target import question, read_target
 from reconciler.explain.values import Explanation, Verdict
 from reconciler.model.desired import RemoteEndpoint
 from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, Object, Route, Unit
 from reconciler.model.plan import Action, Operation, Plan
+from reconciler.reach.probing import Probe
 from reconciler.settings import Settings
 
 SPECS = """\
@@ -118,3 +121,47 @@ def test_a_server_of_which_the_store_tells_nothing_is_not_reached(specs: Declare
     assert "the cluster's store tells this host nothing of there on beta" in because(stale)
     assert down.verdict is Verdict.YES
     assert any("KVUnavailable: consul does not answer" in note.text for note in down.notes)
+
+
+@pytest.mark.parametrize(
+    ("client", "target", "replies", "verdict", "said"),
+    [
+        ("web", "app", {"icmp": True}, Verdict.YES, ""),
+        ("web", "app", {"icmp": False}, Verdict.NO, "the host's own address beside web, 172.30.1.1, does not answer"),
+        (
+            "web",
+            "app:80",
+            {"icmp": True, "tcp": False},
+            Verdict.NO,
+            "both ends answer the host, and what passes between",
+        ),
+        ("here", "there:80", {"icmp": True, "tcp": False}, Verdict.NO, "is lost: on the way to there, or there"),
+        ("host", "web", {"icmp": False}, Verdict.NO, "what goes beyond the host is lost"),
+        ("web", "app", {}, Verdict.NO, "the sandbox of web is not there"),
+        ("web", "here", {"icmp": True}, Verdict.NO, "packets arrive though they should not"),
+        ("web", "app:53/udp", {"icmp": True}, Verdict.YES, "nobody here can be asked"),
+        ("outside", "web", {"icmp": True}, Verdict.NO, "nobody here can be asked"),
+    ],
+)
+def test_packets_name_the_part_of_the_way_that_fails(
+    specs: Declared,
+    monkeypatch: pytest.MonkeyPatch,
+    client: str,
+    target: str,
+    replies: dict[str, bool],
+    verdict: Verdict,
+    said: str,
+) -> None:
+    def answered(probes: Iterable[Probe], *_: object) -> dict[Probe, bool]:
+        return {each: replies[each.packet.protocol] for each in probes if each.packet.protocol in replies}
+
+    monkeypatch.setattr("reconciler.explain.probing.answered", answered)
+    asked = question(specs, client, read_target(target))
+    by_specs, found = answer(asked, specs.walk, Lines(specs.documents)), [*all_found(asked, specs.walk)]
+    found = [each for each in found if is_reached(asked, each)] or found
+
+    after = probed(by_specs, found, specs.walk, "alpha", cast("Any", None))
+
+    told = [because(after), *(note.text for note in (*after.notes, *after.probes))]
+    assert after.verdict is verdict, told
+    assert any(said in each for each in told), told
