@@ -29,9 +29,9 @@ def opened(monkeypatch: pytest.MonkeyPatch, folder: Path, before: SpecFolder) ->
     """Read the folder again; give the names of the files that were opened for it."""
     names, really_open = [], os.open
 
-    def counting(path: str, *args: int) -> int:
+    def counting(path: str, *args: int, **more: int | None) -> int:
         names.append(os.path.basename(path))
-        return really_open(path, *args)
+        return really_open(path, *args, **more)
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", counting)
