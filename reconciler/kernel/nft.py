@@ -108,6 +108,8 @@ class Nft:
         """Return the number that each transaction of anybody raises by one. Raises KernelError."""
         with closing(RouteSocket(NETLINK_NETFILTER)) as asked:
             reply = asked.request(NetlinkRequest(GET_GENERATION, 0, bytes(_NFGENMSG_SIZE)))
+        if reply.errno == errno.EPERM and is_privilege_missing():
+            raise _unprivileged()
         if reply.errno:
             raise kernel_error(reply.errno, "ask for the generation of nftables", reply.detail)
         (answer,) = reply.answers
@@ -310,11 +312,15 @@ def _objects(output: bytes) -> list[dict[str, Any]]:
     return objects
 
 
+def _unprivileged() -> PrivilegeError:
+    return PrivilegeError(errno.EPERM, "talk to nftables", "Operation not permitted; it takes CAP_NET_ADMIN")
+
+
 def _refusal(what: str, error: bytes) -> ReconcilerError:
     """Make one line of nft's message, which repeats the command and underlines what it means."""
     text = error.decode(errors="replace")
     if os.strerror(errno.EPERM) in text and is_privilege_missing():
-        return PrivilegeError(errno.EPERM, "talk to nftables", "Operation not permitted; it takes CAP_NET_ADMIN")
+        return _unprivileged()
     reasons = [line.partition("Error: ")[2] for line in text.splitlines() if "Error: " in line]
     said = "; ".join(dict.fromkeys(reasons[:_ERROR_LINES])) or text.strip()[:200] or "no reason given"
     return FirewallError(f"nftables refused {what}: {said}")
