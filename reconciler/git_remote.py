@@ -21,7 +21,8 @@ from msgspec import Struct
 
 from reconciler.errors import ConfigError, RepositoryUnreachable, RevisionRefused, RevisionUnreadable
 from reconciler.git_tree import Git, lay_out, short
-from reconciler.records.file import content
+from reconciler.records.file import content, make_folder
+from reconciler.settings import program_environment
 
 FETCH_S: Final = 120.0
 """How long one fetch may take."""
@@ -122,7 +123,7 @@ class Repository:
     def fetch(self) -> str:
         """Fetch what the ref is at now; return its commit."""
         if not (self._folder / "HEAD").exists():
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._folder, 0o700)
             self._ok("init", "--quiet", "--bare", "--template=", ".")
         try:
             self._fetch()
@@ -183,7 +184,7 @@ class Repository:
     def lay_out(self, commit: str, folder: Path) -> None:
         """Write the commit's spec files into a folder that is not there yet."""
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        make_folder(folder, 0o700)
         lay_out(Git(self._folder), commit, f"{self._remote.ref} ({short(commit)})", self._remote.path, folder)
 
     def tidy(self) -> None:
@@ -209,7 +210,7 @@ class Repository:
 
     def _await(self, command: tuple[str, ...], more: dict[str, str]) -> tuple[int, str, str]:
         """Return exit code, output, and the last line of what the program said."""
-        environment = {name: value for name, value in os.environ.items() if name not in _DROPPED}
+        environment = {name: value for name, value in program_environment({}).items() if name not in _DROPPED}
         environment |= {
             "GIT_ALLOW_PROTOCOL": self._remote.protocol,
             "GIT_DIR": ".",

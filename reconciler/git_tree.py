@@ -13,6 +13,8 @@ from typing import Final
 from msgspec import Struct
 
 from reconciler.errors import RevisionUnreadable
+from reconciler.records.file import make_folder
+from reconciler.settings import program_environment
 from reconciler.spec.document import BYTES_MAX
 from reconciler.spec.files import FILES_MAX, SPEC_LIKE
 
@@ -62,7 +64,7 @@ def lay_out(git: Git, commit: str, name: str, root: str, folder: Path) -> None:
     for path, blob in files:
         content = next(contents) if blob else bytes(BYTES_MAX + 1)
         file = folder.joinpath(*path.parts)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         file.write_bytes(content)
 
 
@@ -83,7 +85,7 @@ class Git(Struct, frozen=True):
             return subprocess.run(
                 (*_GIT, *arguments),
                 cwd=self.folder,
-                env={**os.environ, **_QUIET},
+                env=program_environment(_QUIET),
                 input=given,
                 capture_output=True,
                 timeout=_TIMEOUT_S,

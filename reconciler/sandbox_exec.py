@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -21,6 +21,7 @@ from reconciler.errors import ReconcilerError, SandboxMissing, kernel_error
 from reconciler.kernel.processes import namespace_of
 from reconciler.model.containers import NoContainer
 from reconciler.records.file import beginning, content
+from reconciler.settings import program_environment
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +68,7 @@ def run_in_sandbox(target: ExecTarget, command: Sequence[str]) -> NoReturn:
     for name in ("hosts", "resolv.conf"):
         _cover(target.files_dir / name, Path("/etc") / name)
     _show_devices_of_namespace()
-    os.environ.update(link_variables(target))
-    _become(command)
+    _become(command, program_environment(link_variables(target)))
 
 
 def link_variables(target: ExecTarget) -> dict[str, str]:
@@ -159,12 +159,12 @@ def _mount(source: str, target: Path, kind: str, flags: int) -> None:
         raise kernel_error(ctypes.get_errno(), f"mount {source or 'nothing new'} on {target}")
 
 
-def _become(command: Sequence[str]) -> NoReturn:
+def _become(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
         # Python ignores these two, and a command that it becomes would go on ignoring them.
         signal.signal(ignored, signal.SIG_DFL)
     try:
-        os.execvp(command[0], tuple(command))
+        os.execvpe(command[0], tuple(command), environment)
     except FileNotFoundError as error:
         log.error("%s: %s", command[0], error.strerror)
         raise SystemExit(NOT_FOUND) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,15 @@ from reconciler.model.objects import IPAddress
 from reconciler.model.subnets import is_unicast
 
 _ADVERTISED: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[a-zA-Z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?\Z")
+
+
+SECRET_VARIABLE: Final = "RECONCILE_KV_SECRET"
+"""Where the secret of the key-value store may stand instead of a file."""
+
+
+def program_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Return what a program that we start gets as its environment: ours without the secret, which is for us alone, and `more`."""
+    return {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE} | dict(more)
 
 
 class PruneLimit(Struct, frozen=True, kw_only=True):

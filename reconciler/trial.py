@@ -25,6 +25,7 @@ from reconciler.guard.recovery import confirm
 from reconciler.guard.trial_record import Trial, read_trial
 from reconciler.kernel.lock import PASS, HostLock, holder
 from reconciler.model.report import Report
+from reconciler.records.file import make_folder
 from reconciler.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def start_guardian(settings: Settings) -> None:
 
     Call before any backend is opened and any trial begins. What it has to say goes to <state-dir>/trial.log.
     """
-    settings.state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    make_folder(settings.state_dir)
     starter = os.pidfd_open(os.getpid())
     child = os.fork()
     if child:

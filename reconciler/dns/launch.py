@@ -15,7 +15,7 @@ from msgspec import Struct
 from reconciler import __version__
 from reconciler.dns import control
 from reconciler.errors import ResolverError
-from reconciler.records.file import content
+from reconciler.records.file import content, make_folder
 
 _START_TIMEOUT_S: Final = 20.0
 _STATUS_TIMEOUT_S: Final = 2.0
@@ -184,7 +184,7 @@ def _write(folder: Path, text: str) -> None:
     """Replace the file at once: a server that starts meanwhile reads the old zones or the new ones."""
     temporary = folder / _NEW_ZONES_FILE
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder, 0o700)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with open(fd, "w", encoding="utf-8") as file:
             file.write(text)

@@ -21,6 +21,7 @@ from reconciler.dns.privileges import drop_privileges
 from reconciler.dns.service import Service
 from reconciler.dns.succession import Inheritance
 from reconciler.errors import ExitCode, ReconcilerError, ResolverError
+from reconciler.records.file import make_folder
 
 _READY: Final = b"ready"
 _PREDECESSOR_S: Final = 5.0
@@ -108,7 +109,7 @@ def _detach(run_dir: Path, serve: Callable[[Callable[[bytes], None]], int]) -> i
 def _redirect_output(run_dir: Path) -> None:
     """Nothing to read, nothing shown; errors go to a file of the run folder, begun anew with each server."""
     folder = control.folder(run_dir)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder, 0o700)
     nothing = os.open(os.devnull, os.O_RDWR)
     try:
         flags = (

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from reconciler.dns import control
 from reconciler.errors import ResolverError
 from reconciler.model.identifiers import NsRef
+from reconciler.records.file import make_folder
 
 HAND_OVER: Final = "hand over"
 TAKEN: Final = "taken"
@@ -56,7 +57,7 @@ def begin(run_dir: Path) -> Inheritance | None:
     """Be the first server of this run folder; None when there is one already. Raises ResolverError."""
     folder = control.folder(run_dir)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder, 0o700)
         lock = os.open(folder / control.LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,6 +16,7 @@ from reconciler.doctor.place import Place
 from reconciler.doctor.rules import Rule
 from reconciler.firewall.ruleset import TABLE
 from reconciler.kernel.nft import Nft
+from reconciler.settings import program_environment
 
 _HOOKS: Final = ("forward", "input")
 ON_BRIDGE: Final = "bridge"
@@ -130,7 +131,14 @@ def _run(name: str, *arguments: str) -> str | None:
     if program is None:
         return None
     try:
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            [program, *arguments],
+            env=program_environment({}),
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

@@ -16,7 +16,7 @@ from typing import Final
 
 from reconciler.errors import kernel_error
 from reconciler.records.document import Misfit, json_object
-from reconciler.records.file import content
+from reconciler.records.file import content, make_folder
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def write_fields(path: Path, fields: Mapping[str, object]) -> None:
     """Replace the file, readable by its owner alone. Raises KernelError when the folder cannot be written."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_folder(path.parent)
         with suppress(FileNotFoundError):
             temporary.unlink()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -84,7 +84,7 @@ def remove(path: Path) -> None:
 def alone(state_dir: Path) -> Iterator[None]:
     """Let one process at a time read a file of the folder and write it changed. Raises KernelError."""
     try:
-        state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_folder(state_dir)
         folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise kernel_error(error.errno or errno.EIO, f"open {state_dir}") from error

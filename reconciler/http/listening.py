@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from reconciler.errors import ConfigError
+from reconciler.records.file import make_folder
 
 _BACKLOG: Final = 64
 _PATH_MAX: Final = 107
@@ -82,7 +83,7 @@ def _listening_unix(path: Path) -> socket.socket:
     """Take the place of a socket that nobody listens at any more; anything else there is in the way. For our user and group."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_folder(path.parent)
         _remove_dead(path)
         before = os.umask(0o117)
         try:

@@ -16,6 +16,7 @@ from typing import Final
 from reconciler.errors import ConfigError, ReconcilerError
 from reconciler.importing.text import head_text, section_text
 from reconciler.importing.values import Imported
+from reconciler.records.file import content
 
 _HEAD: Final = re.compile(r"# Written by `[^`\n]*`; SHA-256 of the rest: ([0-9a-f]{64})\n")
 _AT_FDCWD: Final = -100
@@ -94,7 +95,7 @@ def _is_as_written(entry: os.DirEntry[str]) -> bool:
     try:
         if not entry.is_file(follow_symlinks=False):
             return False
-        text = Path(entry.path).read_text()
+        text = content(entry.path).decode()
     except (OSError, UnicodeDecodeError):
         return False
     head = _HEAD.match(text)

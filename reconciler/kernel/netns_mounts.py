@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import KernelError, NameConflict, kernel_error, kernel_errors
+from reconciler.records.file import make_folder
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def prepare_folder(path: Path) -> None:
     """Make the folder a shared mount as ip-netns(8) does, so that namespaces show in every mount namespace."""
     folder = os.fsencode(path)
     with kernel_errors(f"make {path}"):
-        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_folder(path)
     if _libc.mount(b"", folder, b"none", _MS_SHARED | _MS_REC, None) == 0:
         return
     if ctypes.get_errno() != errno.EINVAL:

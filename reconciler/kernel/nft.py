@@ -37,6 +37,7 @@ from reconciler.kernel.rtnetlink import (
     raw,
     text_attribute,
 )
+from reconciler.settings import program_environment
 
 _LIBRARY: Final = "libnftables.so.1"
 _JSON: Final = 1 << 4
@@ -294,7 +295,7 @@ class _Command:
                 (self._path, *arguments),
                 input=script.encode(),
                 capture_output=True,
-                env={**os.environ, "LC_ALL": "C"},
+                env=program_environment({"LC_ALL": "C"}),
                 timeout=_COMMAND_TIMEOUT_S,
             )
         except subprocess.TimeoutExpired as cause:

@@ -23,7 +23,7 @@ from reconciler.model.objects import ContainerFile, Seen
 from reconciler.model.observed import Keyed, keyed
 from reconciler.model.plan import Operation
 from reconciler.records.document import Misfit, json_value
-from reconciler.records.file import content
+from reconciler.records.file import content, make_folder
 
 _FILE_MAX: Final = 1 << 20
 _NOTE_MAX: Final = 8 << 20
@@ -82,7 +82,7 @@ def write_note(run_dir: Path, attachment: str, name: str, note: Note) -> None:
     draft = folder / f".{name}.new"
     text = json.dumps({"path": note.path, "process": note.process, "before": note.before, "ours": note.ours})
     with kernel_errors(f"write {draft}"):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder, 0o700)
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600)
         with open(fd, "w", encoding="utf-8") as file:
             file.write(text)

@@ -21,6 +21,7 @@ from reconciler.model.objects import Key, SandboxFile, Seen
 from reconciler.model.observed import Keyed
 from reconciler.model.plan import Operation
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind
+from reconciler.records.file import make_folder
 from reconciler.sandbox.compile import ENVIRONMENT
 from reconciler.settings import Settings
 
@@ -262,7 +263,7 @@ def _remove_if_empty(folder: Path) -> None:
 @contextlib.contextmanager
 def _made_folder(parent: Path, name: str) -> Iterator[int]:
     """Open `parent`/`name`, made when it is not there. Raises OSError, as when it is a link or no folder."""
-    parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    make_folder(parent)
     above = os.open(parent, _FOLDER)
     try:
         with contextlib.suppress(FileExistsError):

@@ -16,6 +16,7 @@ from reconciler.errors import ConfigError
 from reconciler.kv.config import Endpoint, Provider, StoreConfig, TlsFiles
 from reconciler.kv.protocol import checked_prefix
 from reconciler.model.objects import IPAddress
+from reconciler.settings import SECRET_VARIABLE
 
 DEFAULT_PORTS: Final[Mapping[Provider, int]] = {Provider.CONSUL: 8500, Provider.ETCD: 2379, Provider.ZK: 2181}
 
@@ -29,9 +30,6 @@ OPTIONS: Final = (
     "discovery.ttl",
     "discovery.grace",
 )
-
-SECRET_VARIABLE: Final = "RECONCILE_KV_SECRET"
-"""Where the secret may stand instead of a file. Never in an option: command lines are seen by all users of a host."""
 
 _HEARTBEAT_S: Final = 20
 _HEARTBEATS_PER_TTL: Final = 3

@@ -21,6 +21,7 @@ from typing import Final, TypeVar
 from urllib.parse import quote
 
 from reconciler.errors import KvError, KvUnavailable, StateNewer
+from reconciler.records.file import make_folder
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ class SqliteFile:
         return self._empty()
 
     def _open_writing(self) -> Database:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         self._inode = _inode(self._path)

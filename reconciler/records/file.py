@@ -1,4 +1,4 @@
-"""Reading files in whose place anything may stand: never waits for a writer, never takes more than is sensible."""
+"""Files in whose place anything may stand, read without waiting for a writer and in bounds; folders that are made for ours."""
 
 from __future__ import annotations
 
@@ -38,3 +38,20 @@ def opened(path: Path | str, *, folder: int | None = None, flags: int = 0, buffe
     if stat.S_ISDIR(mode):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     raise OSError(errno.EINVAL, "expected a regular file", str(path))
+
+
+def make_folder(path: Path, mode: int = 0o755) -> None:
+    """Make a folder and those above it, whatever the umask for their owner alone to write. A repeat is harmless. Raises OSError.
+
+    mode: of the folder itself; those above it have 0755, where Path.mkdir(parents=True) gives them all that the umask lets through.
+    """
+    try:
+        path.mkdir(mode=mode)
+    except FileNotFoundError:
+        if path == path.parent:
+            raise
+        make_folder(path.parent)
+        make_folder(path, mode)
+    except OSError:
+        if not path.is_dir():
+            raise

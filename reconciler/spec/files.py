@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from msgspec import Struct, field
 
@@ -80,6 +81,7 @@ def read_folder(
     faults: list[SpecError] = []
     found: list[tuple[str, bool]] = []
     folder = os.fspath(specs_dir)
+    real = os.path.join(os.path.realpath(folder), "")
     try:
         found = [(path, True) for path in _variable_files(folder, host)]
         found += [(path, False) for path in sorted(_spec_files(folder, set(), 0), key=lambda path: path.split("/"))]
@@ -96,7 +98,7 @@ def read_folder(
                 read[path] = before
                 continue
             _check_name(path, is_variables=is_variables)
-            content, stamp = _read(path)
+            content, stamp = _read(path, folder, real)
             text = content.decode()
         except OSError as error:
             faults.append(_unreadable(path, error))
@@ -140,7 +142,7 @@ def is_plain(path: Path) -> bool:
 def read_plain(path: Path) -> str:
     """Read one spec file. Raises SpecError for what is no text of sensible size."""
     try:
-        return _read(os.fspath(path))[0].decode()
+        return _read(os.fspath(path))[0].decode()  # for who reads his own files, as himself
     except OSError as error:
         raise _unreadable(path, error) from error
     except UnicodeDecodeError as error:
@@ -217,15 +219,44 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _read(path: str) -> tuple[bytes, _Stamp | None]:
-    """Read a regular file of bounded size, with its stamp from before; never waits for a writer of a pipe."""
+def _read(path: str, folder: str = "", real: str = "") -> tuple[bytes, _Stamp | None]:
+    """Read a regular file of bounded size, with its stamp from before; never waits for a writer of a pipe.
+
+    folder: who else can write there leads to nothing outside of it but files of his own; real: the same without links, ending in /.
+    """
     with opened(path) as file:
+        if folder and not os.readlink(f"/proc/self/fd/{file.fileno()}").startswith(real):
+            _refuse_files_of_others(file, path, folder)
         status = os.fstat(file.fileno())
         content = file.read(BYTES_MAX + 1)
     if len(content) > BYTES_MAX:
         raise _Refused(f"the file is larger than {BYTES_MAX >> 20} MiB: split it")
     is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
     return content, _stamp(status) if is_settled else None
+
+
+def _refuse_files_of_others(file: BinaryIO, path: str, folder: str) -> None:
+    """Faults and names show what a file holds, and we may be the only one who can read it."""
+    strangers = set(_who_can_put_links(path, folder))
+    if strangers and os.fstat(file.fileno()).st_uid not in strangers:
+        raise _Refused(
+            "it leads out of the folder, to a file that is not of those who can put links there: "
+            "put a copy in its place, or keep others from writing to the folder"
+        )
+
+
+def _who_can_put_links(path: str, folder: str) -> Iterator[int]:
+    """Yield the users, other than root and ourselves, who can change the way from the folder to the file; -1: many."""
+    way = folder
+    for part in ("", *os.path.relpath(path, folder).split("/")):
+        way = os.path.join(way, part)
+        status = os.lstat(way)
+        if status.st_uid not in (0, os.geteuid()):
+            yield status.st_uid
+        elif stat.S_ISDIR(status.st_mode):
+            is_groups = bool(status.st_mode & stat.S_IWGRP) and status.st_gid not in (0, os.getegid())
+            if is_groups or status.st_mode & stat.S_IWOTH:
+                yield -1
 
 
 def _stamp(status: os.stat_result) -> _Stamp:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.records.file import content
+from reconciler.settings import program_environment
 from reconciler.status.summary import Revision
 
 COMMIT_FILE: Final = ".reconcile-commit"
@@ -43,7 +44,7 @@ def specs_revision(specs_dir: Path) -> Revision:
         process = subprocess.Popen(
             _GIT,
             cwd=specs_dir,
-            env={**os.environ, **_QUIET},
+            env=program_environment(_QUIET),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -16,7 +16,7 @@ from msgspec import Struct
 from reconciler.errors import KernelError, ReconcilerError, kernel_error
 from reconciler.model.identifiers import NAME_PATTERN, is_name
 from reconciler.records.document import Misfit, json_object
-from reconciler.records.file import BYTES_MAX, content
+from reconciler.records.file import BYTES_MAX, content, make_folder
 from reconciler.status.files import StatusFiles
 
 NETWORKS: Final = "networks"
@@ -109,7 +109,7 @@ class _Folder:
     def write(self, texts: Mapping[str, str], kept: Set[str] | None) -> Written:
         """kept: files that stay as they are although there is no text for them; None: nothing is removed."""
         if not self.path.is_dir():
-            self.path.mkdir(mode=0o755, parents=True)
+            make_folder(self.path)
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self._names = self._names if self.is_as_left() else None

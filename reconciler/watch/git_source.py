@@ -19,7 +19,7 @@ from reconciler.git_remote import Remote, Repository
 from reconciler.git_tree import short
 from reconciler.guard.expected import unmet_expectations
 from reconciler.guard.foresight import foreseen
-from reconciler.records.file import beginning
+from reconciler.records.file import beginning, make_folder
 from reconciler.settings import Settings
 from reconciler.spec.load import load_specs
 from reconciler.status.revision import COMMIT_FILE
@@ -196,7 +196,7 @@ class GitSource(EventSource, PassListener):
 
     def _forget_another(self) -> None:
         """What another repository, ref or folder gave is not what is asked for: nothing is known then before the first fetch."""
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._root, 0o700)
         mark, name = self._root / "source", hashlib.sha256(str(self._remote).encode()).hexdigest()
         if mark.exists() and beginning(mark, len(name) + 1) == name:
             return

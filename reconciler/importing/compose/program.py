@@ -7,6 +7,7 @@ import subprocess
 from typing import Final
 
 from reconciler.importing.compose.read import Asked
+from reconciler.settings import program_environment
 
 _TIMEOUT_S: Final = 60.0
 
@@ -32,6 +33,7 @@ def printed(asked: Asked) -> tuple[object, str]:
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ("docker", "compose", *arguments),
+        env=program_environment({}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ from reconciler.cli import checkout
 from reconciler.cli.invocation import invocation
 from reconciler.errors import ConfigError, KernelError, ReconcilerError, SandboxMissing
 from reconciler.observe import host_facts
-from reconciler.records.file import beginning, content, opened
+from reconciler.records.file import beginning, content, make_folder, opened
 from reconciler.sandbox_exec import ExecTarget, enter_network_namespace, namespace_path
 from reconciler.watch.journal_reader import EventFiles
 
@@ -30,6 +30,7 @@ BY_THEMSELVES = {
     "dns/privileges.py": "/proc",
     "spec/rendering.py": "/proc",
     "kv/address.py": "a secret may come by a pipe",
+    "graph/html.py": "files of this package",
 }
 
 
@@ -82,3 +83,26 @@ def test_files_that_people_can_replace_are_read_by_one_reader() -> None:
     found = {str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.py") if waiting.search(path.read_text())}
 
     assert found <= BY_THEMSELVES.keys()
+
+
+def test_folders_are_for_their_owner_to_write_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        make_folder(tmp_path / "state" / "git" / "commits", 0o700)
+        make_folder(tmp_path / "state" / "git", 0o755)
+    finally:
+        os.umask(before)
+
+    made = [tmp_path / name for name in ("state", "state/git", "state/git/commits")]
+    assert [oct(folder.stat().st_mode & 0o777) for folder in made] == ["0o755", "0o755", "0o700"]
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "file")
+
+
+def test_folders_above_are_made_by_nothing_else() -> None:
+    """An import writes where a person says, as that person's umask has it."""
+    making = re.compile(r"mkdir\([^)\n]*parents=True, |makedirs\(")
+    found = {str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.py") if making.search(path.read_text())}
+
+    assert found == {"importing/write.py"}

@@ -89,3 +89,44 @@ def test_who_doubts_the_times_has_every_file_read_again(tmp_path: Path, later: C
     assert [n.name for n in load_specs(tmp_path, host="alpha", previous=deceived).wanted.networks][:1] == ["a"]
     unread = load_specs(tmp_path, host="alpha", previous=deceived.unread())
     assert [n.name for n in unread.wanted.networks][:1] == ["b"]
+
+
+@pytest.fixture
+def led_outside(tmp_path: Path) -> tuple[Path, Path]:
+    """Return a folder of specs, and a file outside of it that is read there by a link."""
+    folder, file = tmp_path / "specs" / "team", tmp_path / "secret.yaml"
+    folder.mkdir(parents=True)
+    file.write_text("token: abc")
+    (folder / "a.yaml").symlink_to(file)
+    return folder.parent, file
+
+
+def test_who_can_put_a_link_there_has_no_file_read_that_is_anothers(led_outside: tuple[Path, Path]) -> None:
+    folder, _ = led_outside
+    assert [text.text for text in read_folder(folder, host="alpha").texts] == ["token: abc"]
+
+    (folder / "team").chmod(0o777)
+    (folder / "team" / "here.yaml").symlink_to("there.yaml")
+    (folder / "team" / "there.yaml").write_text("a: 1")
+    found = read_folder(folder, host="alpha")
+
+    assert [text.text for text in found.texts] == ["a: 1", "a: 1"]
+    assert [fault.file for fault in found.faults] == [str(folder / "team" / "a.yaml")]
+    assert "leads out of the folder" in found.faults[0].message
+    assert "abc" not in found.faults[0].message
+
+
+def test_a_link_leads_out_to_files_of_whoever_put_it(
+    led_outside: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = led_outside
+    link, stranger, really = folder / "team" / "a.yaml", 4321, (os.lstat, os.fstat)
+
+    def owned(status: os.stat_result, uid: int) -> os.stat_result:
+        times = {"st_mtime_ns": status.st_mtime_ns, "st_ctime_ns": status.st_ctime_ns}
+        return os.stat_result((*status[:4], uid, *status[5:10]), times)
+
+    monkeypatch.setattr(os, "lstat", lambda path: owned(really[0](path), stranger if path == str(link) else 0))
+    for owner, is_read in ((stranger, True), (0, False), (stranger + 1, False)):
+        monkeypatch.setattr(os, "fstat", lambda fd, owner=owner: owned(really[1](fd), owner))
+        assert bool(read_folder(folder, host="alpha").texts) is is_read
