@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,3 +221,28 @@ def test_the_architecture_says_what_each_package_holds() -> None:
     packages = {path.stem for path in (ROOT / "reconciler").iterdir() if not path.name.startswith(("_", "."))}
 
     assert packages - described == set()
+
+
+def test_every_claim_of_the_threat_model_has_tests_that_exist() -> None:
+    """And a module that is there."""
+    text = (ROOT / "docs" / "design" / "security.md").read_text()
+    claims = [
+        [cell.strip() for cell in line.split(" | ")]
+        for line in text.splitlines()
+        if re.match(r"\| (?!claim|---)", line)
+    ]
+    tests = [set(re.findall(r"`([\w/]+\.py)::(\w+)`", claim[-1])) for claim in claims]
+    defined = {
+        file: {
+            node.name
+            for node in ast.walk(ast.parse((ROOT / "tests" / file).read_text()))
+            if isinstance(node, ast.FunctionDef)
+        }
+        for file in {file for named in tests for file, _ in named}
+    }
+    kept_by = {module for claim in claims for module in re.findall(r"`([\w/]+(?:\.py|/))`", claim[1])}
+
+    assert len(claims) > 60
+    assert [claim[0] for claim, named in zip(claims, tests, strict=True) if len(claim) != 3 or not named] == []
+    assert [each for named in tests for each in named if each[1] not in defined[each[0]]] == []
+    assert {module for module in kept_by if not (ROOT / "reconciler" / module).exists()} == set()
