@@ -39,6 +39,7 @@ from reconciler.model.identifiers import FORWARDING, HOST, NsRef
 from reconciler.model.objects import (
     CLUSTER_UNIT,
     Address,
+    AdoptedBridge,
     Bridge,
     IPAddress,
     Key,
@@ -450,10 +451,19 @@ def _own_bridges(key: Key, found: Object) -> Iterator[NsRef]:
 
 
 def _outliving(objects: Table[Key, Object], sandboxes: Mapping[NsRef, SandboxFact]) -> Iterator[Sysctl]:
-    """Yield the settings that stay when we are gone: those in a namespace of ours go with it."""
+    """Yield the settings that stay when we are gone: those in a namespace of ours go with it, those of a link of ours too."""
     lasting = objects.index(_lasting)
     for ns in (HOST, *indexed(sandboxes, _of_others).get(True, ())):
         yield from (each for key in lasting.get(ns, ()) if isinstance(each := objects[key], Sysctl))
+    for _, _, ifname in objects.index(_adopted_bridges).get(HOST, ()):
+        opened = objects.get(Sysctl(ns=HOST, name=loopback_setting(ifname), value="1").key)
+        if isinstance(opened, Sysctl):
+            yield opened
+
+
+def _adopted_bridges(key: Key, found: Object) -> Iterator[NsRef]:
+    if isinstance(found, AdoptedBridge):
+        yield found.ns
 
 
 def _of_others(ns: NsRef, fact: SandboxFact) -> Iterator[bool]:

@@ -44,7 +44,7 @@ def observe_foreign(ns: NsRef, link: Link) -> Iterator[Seen]:
     """Yield any link that is not ours as a foreign bridge: so it gets in the way of one of ours; and what forwarding sets there."""
     yield Seen(_bridge(ns, link), is_ours=False)
     yield from link_sysctls(ns, link, FORWARDING_SYSCTLS)
-    if link.is_adopted:
+    if link.kind == "bridge":  # one that is adopted, or was
         yield from link_sysctls(ns, link)
 
 
