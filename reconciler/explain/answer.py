@@ -30,7 +30,8 @@ def answer(question: Question, walk: Walk, lines: Lines, *, is_foreseen: bool = 
     if reached is not None:
         path = tuple(teller.path(question, reached))
         notes = tuple(note for note in notes if note.about is not About.PORT)
-        return replace(told, path=path, notes=(*_only_ports(question, found, lines), *notes))
+        version = reached.packet.version if reached.packet is not None else 0
+        return replace(told, path=path, version=version, notes=(*_only_ports(question, found, lines), *notes))
     unknown = [each for each in found if not each.answer.is_known]
     verdict = Verdict.UNKNOWN if unknown else Verdict.NO
     because = tuple(_reasons(question, teller, unknown or found))

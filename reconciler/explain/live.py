@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -86,11 +86,11 @@ def _with_addresses(endpoint: DesiredEndpoint, told: Mapping[tuple[str, str], Re
 
 def beside_host(told: Explanation, question: Question, present: Present) -> Explanation:
     """Add to each step what this host has of it. What is lacking makes a yes a no."""
-    path = tuple(_seen(told.path, present))
+    path = tuple(_seen(told, present))
     if not told.path:
         return replace(told, path=path, notes=(*told.notes, *_troubles(question, told.reasons, present)))
     units = [sentence.unit for sentence in path if sentence.unit is not None]
-    reasons = (*_failed(units, present), *_lacking(path, present), *_not_told(question, present))
+    reasons = (*_failed(units, present), *_lacking(told, present), *_not_told(question, present))
     verdict = Verdict.NO if reasons else told.verdict
     notes = (*told.notes, *_of_cluster(question, present))
     return replace(told, path=path, reasons=(*reasons, *told.reasons), notes=notes, verdict=verdict)
@@ -99,18 +99,19 @@ def beside_host(told: Explanation, question: Question, present: Present) -> Expl
 # --- what a step has
 
 
-def _seen(path: Sequence[Sentence], present: Present) -> Iterator[Sentence]:
-    lacking = _by_sentence(path, present.view.plan.operations)
-    for index, sentence in enumerate(path):
+def _seen(told: Explanation, present: Present) -> Iterator[Sentence]:
+    lacking = _by_sentence(told, present.view.plan.operations)
+    for index, sentence in enumerate(told.path):
         wrong = tuple(f"{_WORDS[one.action]}: {one.object.describe()}" for one in lacking.get(index, ()))
         yield replace(sentence, kernel=wrong or tuple(_as_declared(sentence, present)))
 
 
-def _by_sentence(path: Sequence[Sentence], operations: Iterable[Operation]) -> dict[int, list[Operation]]:
+def _by_sentence(told: Explanation, operations: Iterable[Operation]) -> dict[int, list[Operation]]:
     """Return what is lacking by the number of the sentence that it belongs to: its own unit's, else one that needs that unit."""
+    path = told.path
     found: dict[int, list[Operation]] = {}
     for operation in sorted(operations, key=lambda one: one.object.kind == FirewallElement.kind):
-        if operation.is_news or not _is_needed(operation.object, path):
+        if operation.is_news or not _is_needed(operation.object, told):
             continue
         fitting = [i for i, one in enumerate(path) if one.unit == operation.unit]
         kinds = [i for i in fitting if operation.object.kind in _KINDS.get(path[i].about, ())]
@@ -121,14 +122,20 @@ def _by_sentence(path: Sequence[Sentence], operations: Iterable[Operation]) -> d
     return found
 
 
-def _is_needed(one: Object, path: Iterable[Sentence]) -> bool:
-    """Return whether packets of a path need it: of settings forwarding, routes and what publishes where they go that way."""
+def _is_needed(one: Object, told: Explanation) -> bool:
+    """Return whether packets of a path need it: what is of their family; routes, and what publishes, where they go that way."""
     if isinstance(one, Sysctl):
         return one.name.endswith(("forward", "forwarding"))
-    if isinstance(one, FirewallElement) and one.set_name.startswith(_PUBLISHED):
-        return any(sentence.about is About.PORT for sentence in path)
+    if isinstance(one, Address):
+        return one.interface.version == told.version
+    if isinstance(one, FirewallElement):
+        is_published = not one.set_name.startswith(_PUBLISHED) or any(each.about is About.PORT for each in told.path)
+        return is_published and one.set_name[-1] not in {"4", "6"} - {str(told.version)}
     if isinstance(one, Route):
-        return any(each.about is About.PORT or (each.about is About.ROUTE and _is_of_member(each)) for each in path)
+        is_used = any(
+            each.about is About.PORT or (each.about is About.ROUTE and _is_of_member(each)) for each in told.path
+        )
+        return is_used and one.destination.version == told.version
     return one.kind in _CARRYING
 
 
@@ -192,9 +199,9 @@ def _units_of(party: Party, present: Present) -> Iterator[Unit]:
         yield from (endpoint.unit, *endpoint.unit.parents())
 
 
-def _lacking(path: Sequence[Sentence], present: Present) -> Iterator[Reason]:
+def _lacking(told: Explanation, present: Present) -> Iterator[Reason]:
     """Yield the steps that this host lacks something of."""
-    lacking = _by_sentence(path, present.view.plan.operations)
+    path, lacking = told.path, _by_sentence(told, present.view.plan.operations)
     for index, operations in sorted(lacking.items()):
         missing = some([f"{one.object.describe()} ({_WORDS[one.action]})" for one in operations], _SHOWN)
         about = path[index].about

@@ -74,14 +74,16 @@ class Change(Struct, frozen=True, kw_only=True):
 class Explanation(Struct, frozen=True, kw_only=True):
     """client, server: as they are told. path: when the answer is yes. reasons: when it is not, all that differ.
 
-    changes: the shortest that makes it a yes, () where none is known. notes: what to know besides. probes: packets that were sent.
-    Where this host lacks something of a path that the specs bring about, the answer is no, with the path and the reasons.
+    version: of IP, of the path; 0 without one. changes: the shortest that makes it a yes, () where none is known. notes: what to
+    know besides. probes: packets that were sent. Where this host lacks something of a path that the specs bring about, the answer
+    is no, with the path and the reasons.
     """
 
     client: str
     server: str
     verdict: Verdict
     path: tuple[Sentence, ...] = ()
+    version: int = 0
     reasons: tuple[Reason, ...] = ()
     changes: tuple[Change, ...] = ()
     notes: tuple[Sentence, ...] = ()

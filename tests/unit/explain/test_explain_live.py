@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Interface, ip_address, ip_network
+from ipaddress import IPv4Interface, ip_address, ip_interface, ip_network
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from reconciler.explain.probing import probed
 from reconciler.explain.target import question, read_target
 from reconciler.explain.values import Explanation, Verdict
 from reconciler.model.desired import RemoteEndpoint
-from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, Object, Route, Unit
+from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, Address, Object, Route, Unit
 from reconciler.model.plan import Action, Operation, Plan
 from reconciler.reach.probing import Probe
 from reconciler.settings import Settings
@@ -106,6 +106,9 @@ def test_a_route_is_missed_by_those_who_leave_by_it(specs: Declared) -> None:
     one = specs.walk.sites["alpha"].members["web"].endpoints[0]
     destination, gateway = ip_network("0.0.0.0/0"), ip_address("172.30.1.1")
     route = Route(unit=one.unit, ns=one.ns, destination=destination, gateway=gateway, ifname="eth0")
+
+    address = Address(unit=one.unit, ns=one.ns, ifname="eth0", interface=ip_interface("fd00::2/64"))
+    assert told(specs, "web", "outside", lacking=(address,)).verdict is Verdict.YES  # of the other family
 
     out, near = (told(specs, "web", target, lacking=(route,)) for target in ("outside", "app"))
 
