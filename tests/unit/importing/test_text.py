@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.importing.text import head_text, section_text
@@ -35,6 +35,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(TEXTS, st.dictionaries(TEXTS, VALUES, max_size=4), max_size=3), TEXTS)
 def test_what_is_written_is_read_as_it_was(bodies: dict[str, dict[str, object]], source: str) -> None:
     told = (NotCarried(where=source, what=source, why=source),)
