@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from operator import attrgetter
 from typing import TypeVar
 
 from msgspec import Struct, field
 
 from reconciler.errors import AddressesAwaited, PlanError, PoolOverlap, ReconcilerError
-from reconciler.incremental import Kept, changed_keys
+from reconciler.incremental import Each, Kept, Table, changed_keys, indexed
 from reconciler.ipam.addresses import Chosen, Demand, chosen_addresses
 from reconciler.ipam.default_routes import ways_out
 from reconciler.ipam.elsewhere import Elsewhere, elsewhere
@@ -54,7 +55,7 @@ class _Given(Struct, frozen=True, kw_only=True):
     """What attachments are decided from. attachments: by name. networks, lost: those that can be had, and why others cannot."""
 
     wanted: WantedState
-    attachments: Mapping[str, AttachmentWanted]
+    attachments: Table[str, AttachmentWanted]
     host: HostFacts
     promises: Promises
     cluster: ClusterState
@@ -76,9 +77,10 @@ class Assigner:
 
     def __init__(self) -> None:
         self._ask = Kept()
+        self._attachments: Each[str, AttachmentWanted, AttachmentWanted] = Each(attrgetter("name"))
         self._standing = Standing()
         self._before: _Given | None = None
-        self._decided = _Decided()
+        self._decided, self._is_sorted = _Decided(), False
         self._open: frozenset[str] = frozenset()
         self._state: DesiredState | None = None
 
@@ -104,7 +106,7 @@ class Assigner:
         )
         given = _Given(
             wanted=wanted,
-            attachments={attachment.name: attachment for attachment in wanted.attachments},
+            attachments=self._attachments(wanted.attachments, _itself),
             host=host,
             promises=promises,
             cluster=cluster,
@@ -124,12 +126,13 @@ class Assigner:
         if before is None or before.host.name != given.host.name:
             self._standing.clear()
             return set(given.attachments)
-        again = {name for name, each in given.attachments.items() if before.attachments.get(name) is not each}
+        others = given.attachments.changed_since(before.attachments)
+        again = {name for name in others if name in given.attachments}
         again.update(_on(given.wanted, _changed_networks(before, given)))
         changed = changed_keys(before.promises.endpoints, given.promises.endpoints) | given.leases.endpoints.keys()
         changed |= changed_keys(before.promises.answers, given.promises.answers)
         maybe = self._open.union(attachment for _, attachment in changed) - again
-        for name in (*again, *maybe, *(before.attachments.keys() - given.attachments.keys())):
+        for name in (*again, *maybe, *others):
             self._standing.discard(name)
         for name in sorted(maybe & given.attachments.keys()):
             decided = self._decided.attachments.get(name)
@@ -158,9 +161,12 @@ class Assigner:
         )
         known = self._decided.attachments
         left_out = again - found.attachments.keys()
-        for name in [each for each in known if each in left_out or each not in given.attachments]:
+        gone, decided = known.keys() - given.attachments.keys(), _same_where_equal(known, found.attachments)
+        self._is_sorted &= not gone and known.keys().isdisjoint(left_out)
+        self._is_sorted &= all(known.get(name) is each for name, each in decided.items())
+        for name in gone | (left_out & known.keys()):
             del known[name]
-        known |= _same_where_equal(known, found.attachments)
+        known |= decided
         failures = {key: _same_error(self._decided.failures.get(key), new) for key, new in found.failures.items()}
         withdrawn = {key: _same_error(self._decided.withdrawn.get(key), new) for key, new in found.withdrawn.items()}
         self._decided = _Decided(attachments=known, failures=failures, withdrawn=withdrawn)
@@ -169,7 +175,13 @@ class Assigner:
     def _put_together(self, given: _Given) -> DesiredState:
         wanted, host, decided = given.wanted, given.host, self._decided
         networks = tuple(given.networks[name] for name in sorted(given.networks))
-        attachments = tuple(decided.attachments[name] for name in sorted(decided.attachments))
+        if self._is_sorted and self._state is not None:
+            attachments = self._state.attachments
+        else:
+            attachments, self._is_sorted = (
+                tuple(map(decided.attachments.__getitem__, sorted(decided.attachments))),
+                True,
+            )
         if self._state is not None:
             networks = self._state.networks if networks == self._state.networks else networks
             attachments = self._state.attachments if attachments == self._state.attachments else attachments
@@ -238,8 +250,17 @@ def _on(wanted: WantedState, networks: frozenset[str]) -> Iterator[str]:
             yield attachment.name
 
 
-def _promises_to(names: Container[str], promises: Promises) -> dict[EndpointKey, EndpointPromise]:
-    return {key: promise for key, promise in promises.endpoints.items() if key[1] in names} if names else {}
+def _promises_to(names: Set[str], promises: Promises) -> dict[EndpointKey, EndpointPromise]:
+    of = indexed(promises.endpoints, _attachment) if names else {}
+    return {key: promises.endpoints[key] for name in sorted(names) for key in sorted(of.get(name, ()))}
+
+
+def _attachment(key: EndpointKey, _: EndpointPromise) -> tuple[str]:
+    return (key[1],)
+
+
+def _itself(attachment: AttachmentWanted) -> AttachmentWanted:
+    return attachment
 
 
 def _asked(attachment: AttachmentWanted, leases: Leases) -> Iterator[EndpointWanted]:

@@ -24,7 +24,7 @@ def assign_links(desired: DesiredState) -> DesiredState:
     One whose link leads nowhere is left out and stands in `failures`, as is then who links to it; who is held is there to be linked
     to. `desired` itself comes back when nobody on the default bridge has a link.
     """
-    if not any(_has_legacy_links(attachment) for attachment in desired.attachments):
+    if not any(each.wanted.links and _has_legacy_links(each) for each in desired.attachments):
         return desired
     staying = {attachment.name: attachment for attachment in desired.held}
     present = {attachment.name: attachment for attachment in desired.attachments}

@@ -47,6 +47,8 @@ class KernelEvents(EventSource):
     def __init__(self, namespaces: Namespaces, *, buffer_bytes: int = BUFFER_BYTES) -> None:
         self._namespaces = namespaces
         self._watched: dict[NsRef, _Followed] = {}
+        self._told: dict[NsRef, int] = {}
+        self._overlays: set[NsRef] = set()
         self._by_nsid: dict[int | None, set[NsRef]] = {}
         self._unseen: set[NsRef] = set()
         with contextlib.ExitStack() as stack:
@@ -77,13 +79,14 @@ class KernelEvents(EventSource):
         Return those whose events may have been missed since the last look, and those that lead elsewhere by now.
         """
         refs = watched.namespaces
-        present = {ref: self._present(ref, inode) for ref, inode in refs.items() if ref != HOST}
+        # Where a name leads otherwise than the look saw, mounts tell, and `drain` looks.
+        others = [ref for ref, _ in refs.items() - self._told.items()]
+        present = {ref: self._namespaces.present_inode(ref) for ref in others if ref != HOST}
         if HOST in refs:
             present[HOST] = self._namespaces.inode(HOST)
-        for ref, followed in tuple(self._watched.items()):
-            if (
-                present.get(ref) != followed.inode or ref == HOST
-            ):  # somebody may have numbered the host itself meanwhile
+        for ref in (self._watched.keys() - refs.keys()) | (self._watched.keys() & present.keys()):
+            # Somebody may have numbered the host itself meanwhile.
+            if ref == HOST or present.get(ref) != self._watched[ref].inode:
                 self._forget(ref)
         new = [ref for ref in present if ref not in self._watched]
         self._unseen.update(ref for ref, inode in present.items() if ref != HOST and inode != refs[ref])
@@ -96,12 +99,6 @@ class KernelEvents(EventSource):
             is_firewall=self._firewall.follow(self._guarded()),
         )
 
-    def _present(self, ref: NsRef, seen: int) -> int:
-        """Return the inode behind a reference. Where a name leads otherwise than the look saw, mounts tell, and `drain` looks."""
-        followed = self._watched.get(ref)
-        is_told = followed is not None and followed.inode == seen and ref.startswith(_NAMED)
-        return seen if is_told else self._namespaces.present_inode(ref)
-
     @property
     def followed(self) -> Set[NsRef]:
         """The namespaces of which all that happens is told."""
@@ -109,7 +106,7 @@ class KernelEvents(EventSource):
 
     def _guarded(self) -> frozenset[int]:
         """Return the numbers of namespaces that tables of ours stand in, besides the host's."""
-        found = (seen.nsid for ref, seen in self._watched.items() if ref.startswith(_OVERLAY))
+        found = (self._watched[ref].nsid for ref in self._overlays)
         return frozenset(nsid for nsid in found if nsid is not None)
 
     def drain(self) -> Dirty:
@@ -151,11 +148,23 @@ class KernelEvents(EventSource):
         self._unseen.update(unnumbered)
         for ref, inode in inodes.items():
             if numbers[ref] is not None or inode == host_inode:
-                self._watched[ref] = _Followed(inode, numbers[ref])
+                self._follow(ref, _Followed(inode, numbers[ref]))
                 self._by_nsid.setdefault(numbers[ref], set()).add(ref)
                 self._by_nsid.setdefault(None, set()).update((ref,) if inode == host_inode else ())
             if ref != HOST:
                 self._namespaces.forget(ref)
+
+    def _follow(self, ref: NsRef, followed: _Followed) -> None:
+        self._watched[ref] = followed
+        if ref.startswith(_NAMED):
+            self._told[ref] = followed.inode
+        if ref.startswith(_OVERLAY):
+            self._overlays.add(ref)
+
+    def _unfollow(self, ref: NsRef) -> _Followed | None:
+        self._told.pop(ref, None)
+        self._overlays.discard(ref)
+        return self._watched.pop(ref, None)
 
     def _opened(self, refs: Iterable[NsRef]) -> dict[NsRef, int]:
         """Return the inodes of those that can be opened."""
@@ -175,29 +184,31 @@ class KernelEvents(EventSource):
         return {ref: _number(reply) for ref, reply in zip(refs, replies, strict=True)}
 
     def _forget(self, ref: NsRef) -> None:
-        for refs in (self._by_nsid.get(self._watched.pop(ref).nsid), self._by_nsid.get(None)):
+        followed = self._unfollow(ref)
+        assert followed is not None
+        for refs in (self._by_nsid.get(followed.nsid), self._by_nsid.get(None)):
             if refs:
                 refs.discard(ref)
 
     def _lost(self) -> set[NsRef]:
         """Anything may have changed, and numbers may be those of other namespaces by now: `watch` asks for them again."""
         found = set(self._watched)
-        self._watched.clear()
-        self._by_nsid.clear()
+        for known in (self._watched, self._told, self._overlays, self._by_nsid):
+            known.clear()
         return found
 
     def _gone(self, nsid: int) -> set[NsRef]:
         found = self._by_nsid.pop(nsid, set())
         for ref in found:
-            self._watched.pop(ref, None)
+            self._unfollow(ref)
         return found
 
     def _moved(self) -> set[NsRef]:
         """Return the names of namespaces that came, went or lead elsewhere, and watched references of other kinds that do."""
         before, self._names = self._names, self._names_now()
         found = {NsRef(f"{_NAMED}{name}") for name, _ in before.items() ^ self._names.items()}
-        for ref, watched in self._watched.items():
-            if not ref.startswith(_NAMED) and ref != HOST and self._namespaces.present_inode(ref) != watched.inode:
+        for ref in self._watched.keys() - self._told.keys() - {HOST}:
+            if self._namespaces.present_inode(ref) != self._watched[ref].inode:
                 found.add(ref)
         for ref in found & self._watched.keys():
             self._forget(ref)

@@ -144,8 +144,8 @@ class Passes:
             return False
         self._forget(self._kernel.drain())
         memory = self._backends.memory
-        looked = memory.sandboxes.keys() | {each.ns for each in memory.overlays.values() if each is not None}
-        for ns in looked - self._kernel.followed:
+        overlays, followed = {each.ns for each in memory.overlays.values() if each is not None}, self._kernel.followed
+        for ns in (memory.sandboxes.keys() - followed) | (overlays - followed):
             found = memory.sandboxes.get(ns)
             if found is None or found.fact.inode:
                 memory.forget((ns,))
