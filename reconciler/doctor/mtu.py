@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
 from reconciler.doctor.finding import Finding, command, error, warning
 from reconciler.doctor.place import Place
 from reconciler.ipam.networks import VXLAN_OVERHEAD
+from reconciler.model.words import some
 
+_NAMES_MAX = 5
 _SINGLE = 1280
 """The least that IPv6 takes (RFC 8200, section 5)."""
+
+
+Size = tuple[str, int]
+"""Of a network or link: name and MTU."""
 
 
 class Mtus(Struct, frozen=True, kw_only=True):
@@ -19,10 +25,10 @@ class Mtus(Struct, frozen=True, kw_only=True):
     links. version: of IP between hosts.
     """
 
-    bridged: tuple[tuple[str, int], ...] = ()
-    overlays: tuple[tuple[str, int], ...] = ()
-    uplink: tuple[str, int] | None = None
-    underlay: tuple[str, int] | None = None
+    bridged: tuple[Size, ...] = ()
+    overlays: tuple[Size, ...] = ()
+    uplink: Size | None = None
+    underlay: Size | None = None
     version: int = 4
 
 
@@ -31,34 +37,45 @@ def examine(place: Place) -> Iterator[Finding]:
 
 
 def judge(found: Mtus) -> Iterator[Finding]:
-    for name, mtu in found.overlays if found.underlay else ():
-        assert found.underlay is not None
-        ifname, has = found.underlay
-        needs = mtu + VXLAN_OVERHEAD[found.version]
-        if needs > has:
-            yield error(
-                f"packets of network {name} may have {mtu} bytes, {needs} between hosts, and {ifname} takes {has}",
-                "larger packets to other hosts are lost while small ones arrive: connections open and then hang. Where the "
-                f"network between the hosts does not carry {needs}, set `com.docker.network.driver.mtu: {has}` instead",
-                command("ip", "link", "set", "dev", ifname, "mtu", str(needs)),
-            )
-    for name, mtu in found.bridged if found.uplink else ():
-        assert found.uplink is not None
-        ifname, has = found.uplink
-        if mtu > has:
-            yield warning(
-                f"packets of network {name} may have {mtu} bytes, and {ifname}, which leads outside, takes {has}",
-                "larger ones are refused with a message that firewalls on the way often drop: connections open and then hang. "
-                f"Set `com.docker.network.driver.mtu: {has}`, unless the way outside carries more",
-                command("ip", "link", "set", "dev", ifname, "mtu", str(mtu)),
-            )
+    if found.underlay is not None:
+        yield from _between_hosts(found.overlays, *found.underlay, VXLAN_OVERHEAD[found.version])
+    if found.uplink is not None:
+        yield from _outside(found.bridged, *found.uplink)
     for ifname, has in dict.fromkeys(link for link in (found.uplink, found.underlay) if link is not None):
         if has < _SINGLE:
-            yield warning(
-                f"{ifname} takes packets of {has} bytes",
-                f"IPv6 needs {_SINGLE}",
-                command("ip", "link", "set", "dev", ifname, "mtu", str(_SINGLE)),
-            )
+            yield warning(f"{ifname} takes packets of {has} bytes", f"IPv6 needs {_SINGLE}", _sized(ifname, _SINGLE))
+
+
+def _between_hosts(overlays: Sequence[Size], ifname: str, has: int, overhead: int) -> Iterator[Finding]:
+    larger = [(name, mtu + overhead) for name, mtu in overlays if mtu + overhead > has]
+    if larger:
+        needs = max(mtu for _, mtu in larger)
+        yield error(
+            f"packets of {_networks(larger)} may have {needs} bytes between hosts, and {ifname} takes {has}",
+            "larger packets to other hosts are lost while small ones arrive: connections open and then hang. Where the "
+            f"network between the hosts does not carry {needs}, set `com.docker.network.driver.mtu: {has}` instead",
+            _sized(ifname, needs),
+        )
+
+
+def _outside(bridged: Sequence[Size], ifname: str, has: int) -> Iterator[Finding]:
+    larger = [(name, mtu) for name, mtu in bridged if mtu > has]
+    if larger:
+        needs = max(mtu for _, mtu in larger)
+        yield warning(
+            f"packets of {_networks(larger)} may have {needs} bytes, and {ifname}, which leads outside, takes {has}",
+            "larger ones are refused with a message that firewalls on the way often drop: connections open and then hang. "
+            f"Set `com.docker.network.driver.mtu: {has}`, unless the way outside carries more",
+            _sized(ifname, needs),
+        )
+
+
+def _networks(larger: Sequence[Size]) -> str:
+    return f"network{'s' * (len(larger) > 1)} {some([name for name, _ in larger], _NAMES_MAX)}"
+
+
+def _sized(ifname: str, mtu: int) -> str:
+    return command("ip", "link", "set", "dev", ifname, "mtu", str(mtu))
 
 
 def read(place: Place) -> Mtus:
