@@ -117,7 +117,7 @@ class Decider:
             failures=(*facts.failures, *_unusable(wanted, facts), *desired.failures, *shared.waiting(), *blocked),
             is_pruning=not wanted.has_faults,
             declared=declared_units(wanted) if wanted.has_faults else frozenset(),
-            told=(*desired.withdrawn, *shared.told(desired)),
+            remarks=(*desired.withdrawn, *shared.told(desired)),
             ended=frozenset(
                 (
                     *ended_endpoints(wanted, cluster, facts.records.promises.endpoints),
@@ -278,7 +278,7 @@ def otherwise(kept: Decision, anew: Decision, recorded: Container[str]) -> Itera
         yield from _told(name, {key for key in changed_keys(old, new) if "networks" not in name or key in recorded})
     for name in ("failures", "withdrawn", "remarks", "nodes", "tunnels"):
         yield from _told(name, {name} if str(getattr(kept.desired, name)) != str(getattr(anew.desired, name)) else ())
-    for name in ("failures", "told", "declared", "ended", "is_pruning"):
+    for name in ("failures", "remarks", "declared", "ended", "is_pruning"):
         both = (getattr(each.boundaries, name) for each in (kept, anew))
         yield from _told("boundaries", {name} if len({_text(one) for one in both}) > 1 else ())
     objects = anew.objects.changed_since(kept.objects)

@@ -49,7 +49,7 @@ def with_plugins(
     if not networks:
         return desired
     completion = _Completion(
-        networks=networks, facts=facts, told=frozenset(facts.told), sandboxes=sandboxes, leased=leased
+        networks=networks, facts=facts, told=frozenset(facts.calls), sandboxes=sandboxes, leased=leased
     )
     return replace(
         desired,
@@ -200,7 +200,7 @@ def plugin_nodes(
     incarnations: by plugin, what tells the one that runs from those before it, "" while none runs. The engine tells each driver
     that registers of all hosts: so one that was started anew is told again. That we were started anew repeats nothing.
     """
-    told = {each.key: each for each in facts.told if isinstance(each, PluginNode)}
+    told = {each.key: each for each in facts.calls if isinstance(each, PluginNode)}
     for driver in sorted(plugins):
         kept = (each for each in told.values() if each.driver == driver)
         for each in kept if nodes is None else (_node(driver, node) for node in nodes):

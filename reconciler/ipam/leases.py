@@ -76,7 +76,7 @@ class _Book:
         self.awaiting: set[Unit] = set()
         self.asked: list[PluginLease] = []
         self.pools: dict[str, list[PoolLease]] = {}
-        self._told: Mapping[Key, object] = {told.key: told for told in facts.told}
+        self._told: Mapping[Key, object] = {call.key: call for call in facts.calls}
         self._facts = facts
         self._incarnations = incarnations
         self._host = host

@@ -142,17 +142,17 @@ def decode_neighbour(buffer: bytes, start: int, end: int) -> NeighbourEntry | No
 class NeighbourDecoder:
     """`decode_neighbour` for one who dumps again: of thousands of entries few are new, the others are the same values as before.
 
-    known: what the last dump told, by what was in its messages. told: the same of this one.
+    known: what the last dump told, by what was in its messages. by_message: the same of this one.
     """
 
     def __init__(self, known: Mapping[bytes, NeighbourEntry | None]) -> None:
         self._known = known
-        self.told: dict[bytes, NeighbourEntry | None] = {}
+        self.by_message: dict[bytes, NeighbourEntry | None] = {}
 
     def __call__(self, buffer: bytes, start: int, end: int) -> NeighbourEntry | None:
         message = _without_age(buffer, start, end)
         entry = self._known[message] if message in self._known else decode_neighbour(buffer, start, end)
-        self.told[message] = entry
+        self.by_message[message] = entry
         return entry
 
 
@@ -174,14 +174,14 @@ class Entries:
 
     def __init__(self) -> None:
         self.seen: Table[Key, Seen] = Table()
-        self._told: Mapping[bytes, NeighbourEntry | None] = {}
+        self._by_message: Mapping[bytes, NeighbourEntry | None] = {}
         self._known: dict[int, tuple[NeighbourEntry, str, tuple[Key, Seen]]] = {}
 
     def read(self, ns: NsRef, socket: RouteSocket, devices: Devices) -> None:
         """Ask for all; what has not changed is neither read nor made into an object again."""
-        decode = NeighbourDecoder(self._told)
+        decode = NeighbourDecoder(self._by_message)
         entries = (*socket.dump(dump_neighbours(), decode), *socket.dump(dump_fdb(), decode))
-        self._told = decode.told
+        self._by_message = decode.by_message
         known, self._known = self._known, {}
         for entry in entries:
             ifname = devices.get(entry.ifindex)

@@ -20,24 +20,24 @@ from reconciler.model.plugins import PluginFacts
 
 def borne_out(facts: PluginFacts, seen: Mapping[Key, Seen]) -> PluginFacts:
     """Return the facts with those endpoints as not complete whose link is gone, as after a reboot."""
-    if not facts.told:
+    if not facts.calls:
         return facts
     links = {
         (found.object.ns, found.object.endpoint) for found in seen.values() if isinstance(found.object, PluginLink)
     }
 
-    def checked(told: PluginCall) -> PluginCall:
-        answer = facts.answers.get((told.network, told.attachment)) if isinstance(told, PluginEndpoint) else None
-        if not isinstance(told, PluginEndpoint) or answer is None or not answer.src_name:
-            return told
-        is_there = (told.ns, short_id(told.id)) in links or (Bridge.kind, HOST, answer.src_name) in seen
-        return replace(told, is_complete=told.is_complete and is_there)
+    def checked(call: PluginCall) -> PluginCall:
+        answer = facts.answers.get((call.network, call.attachment)) if isinstance(call, PluginEndpoint) else None
+        if not isinstance(call, PluginEndpoint) or answer is None or not answer.src_name:
+            return call
+        is_there = (call.ns, short_id(call.id)) in links or (Bridge.kind, HOST, answer.src_name) in seen
+        return replace(call, is_complete=call.is_complete and is_there)
 
-    return replace(facts, told=tuple(map(checked, facts.told)))
+    return replace(facts, calls=tuple(map(checked, facts.calls)))
 
 
 def seen_at_plugins(facts: PluginFacts) -> Iterator[Seen]:
-    return (Seen(told, is_ours=True) for told in facts.told)
+    return (Seen(call, is_ours=True) for call in facts.calls)
 
 
 def _tell(operations: Sequence[Operation], world: World) -> Sequence[Outcome]:

@@ -92,7 +92,7 @@ class PluginFacts(Struct, frozen=True, kw_only=True):
     pools, addresses: what IPAM plugins gave, by the key of what was asked for.
     """
 
-    told: tuple[PluginCall, ...] = ()
+    calls: tuple[PluginCall, ...] = ()
     answers: Mapping[tuple[str, str], JoinAnswer] = field(default_factory=dict)
     scopes: Mapping[tuple[str, str], Scope] = field(default_factory=dict)
     pools: Mapping[Key, PoolLease] = field(default_factory=dict)

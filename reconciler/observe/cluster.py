@@ -36,7 +36,7 @@ _CONTENDED_S: Final = 30.0
 class _Mirror:
     """One folder, or one key that nobody but us writes.
 
-    changed: keys that have something else than was looked at last. told: what a watch told while a listing was under way.
+    changed: keys that have something else than was looked at last. batches: what a watch told while a listing was under way.
     """
 
     def __init__(self) -> None:
@@ -45,26 +45,26 @@ class _Mirror:
         self.is_known = False
         self.is_watched = False
         self.is_forgotten = False
-        self.told: list[Batch] | None = None
+        self.batches: list[Batch] | None = None
 
     @property
     def needs_listing(self) -> bool:
         return not self.is_watched or self.is_forgotten
 
     def list_anew(self) -> None:
-        self.told = []
+        self.batches = []
         self.is_forgotten = False
 
     def take_listing(self, entries: Iterable[KvEntry]) -> bool:
         """Return whether anything is different. What a watch told meanwhile is newer where its version is."""
         listed = {entry.key: entry for entry in entries}
-        for batch in self.told or ():
+        for batch in self.batches or ():
             for key in batch.deleted:
                 listed.pop(key, None)
             for entry in batch.entries:
                 if entry.version > _version(listed, entry.key):
                     listed[entry.key] = entry
-        self.told = None
+        self.batches = None
         return self._take(listed, self.entries.keys() - listed.keys())
 
     def take_batch(self, batch: Batch) -> bool:
@@ -74,8 +74,8 @@ class _Mirror:
         backup: to know which, it is listed anew.
         """
         self.is_watched = True
-        if self.told is not None:
-            self.told.append(batch)
+        if self.batches is not None:
+            self.batches.append(batch)
         written = {entry.key: entry for entry in batch.entries}
         if batch.is_resync:
             return self._take(written, self.entries.keys() - written.keys())
@@ -275,7 +275,7 @@ class ClusterStore:
             entries = self.kv.list(folder) if folder.endswith("/") else self._one(folder)
         except KvError:
             with self._lock:
-                mirror.told, mirror.is_forgotten = None, True
+                mirror.batches, mirror.is_forgotten = None, True
             raise
         with self._lock:
             self._generation += mirror.take_listing(entries)

@@ -25,14 +25,14 @@ class Boundaries(Struct, frozen=True, kw_only=True):
     failures: units that could not be decided or looked at; nothing of theirs is touched.
     is_pruning: False when the specs could not all be read; then only what declared units no longer need may go.
     declared: every unit that the specs that could be read speak of, where it is not pruning.
-    told: what is in the way of units that are brought about all the same, as far as that goes.
+    remarks: what is in the way of units that are brought about all the same, as far as that goes.
     ended: endpoints that are not wanted any more and may go, whatever stands in the way of their network.
     """
 
     failures: Sequence[tuple[Unit, ReconcilerError]] = ()
     is_pruning: bool = True
     declared: frozenset[Unit] = frozenset()
-    told: Sequence[tuple[Unit, ReconcilerError]] = ()
+    remarks: Sequence[tuple[Unit, ReconcilerError]] = ()
     ended: frozenset[Unit] = frozenset()
 
 
@@ -54,7 +54,7 @@ def make_plan(
     blocked = Blocked(unit for unit, _ in problems)
     # Who awaits addresses is left alone but for being given them, or told where they come from.
     stopped = Blocked(unit for unit, error in problems if not isinstance(error, AddressesAwaited))
-    problems += boundaries.told
+    problems += boundaries.remarks
     may_go = _Pruning(owners=owners, blocked=blocked, boundaries=boundaries)
     free = _Free(wanted=wanted, blocked=blocked, stopped=stopped)
     barred = free.barred()

@@ -139,7 +139,7 @@ def decode_plugin_records(records: Mapping[str, str]) -> tuple[PluginFacts, tupl
     faults: list[tuple[str, str]] = []
     found = tuple(_decoded(records, faults))
     facts = PluginFacts(
-        told=tuple(record.told for record in found),
+        calls=tuple(record.told for record in found),
         answers={
             (told.network, told.attachment): record.answer
             for record in found

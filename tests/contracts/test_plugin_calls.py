@@ -193,7 +193,7 @@ def test_conversation_is_the_recorded_one(caller: Caller, plugin: ScriptedPlugin
 
     sent = [(method, body.decode()) for (method, _), (_, body) in zip(plugin.calls, plugin.requests, strict=True)]
     assert sent == [(exchange.method, exchange.body) for exchange in expected]
-    assert caller.facts().told == ()
+    assert caller.facts().calls == ()
 
 
 def test_answers_become_facts(caller: Caller, plugin: ScriptedPlugin) -> None:
@@ -204,7 +204,7 @@ def test_answers_become_facts(caller: Caller, plugin: ScriptedPlugin) -> None:
 
     facts = caller.facts()
 
-    assert facts.told == (replace(endpoint, inode=caller.namespaces.inode(NS)), told)
+    assert facts.calls == (replace(endpoint, inode=caller.namespaces.inode(NS)), told)
     answer = facts.answers["fabric", "web"]
     assert str(answer.gateway_ipv4) == "192.168.111.1"
     assert [(str(route.destination), str(route.next_hop)) for route in answer.routes] == [
@@ -290,7 +290,7 @@ def test_gateway_check_that_was_promised_must_work(caller: Caller, plugin: Scrip
 
     assert "GwAllocCheck answered 404" in str(caller.do(Action.CREATE, plugin_network(network())))
     assert "NetworkDriver.CreateNetwork" not in plugin.called()
-    assert caller.facts().told == ()
+    assert caller.facts().calls == ()
 
 
 @pytest.mark.parametrize(("scope", "space"), [("local", "LocalDefault"), ("global", "GlobalDefault")])
@@ -320,7 +320,7 @@ def test_endpoint_that_is_refused_is_taken_back(
 
     assert str(error) == f"plugin 'ciao': NetworkDriver.{failing}: no room"
     assert plugin.called()[first:] == [f"NetworkDriver.{method}" for method in (*ended, "Leave", "DeleteEndpoint")]
-    assert caller.facts().told == (told,)
+    assert caller.facts().calls == (told,)
 
 
 @pytest.mark.parametrize("method", ["ProgramExternalConnectivity", "RevokeExternalConnectivity"])
@@ -334,7 +334,7 @@ def test_plugin_without_a_notion_of_ports_is_fine(method: str, caller: Caller, p
     caller.delete(ports)
 
     assert f"NetworkDriver.{method}" in plugin.called()
-    assert ports not in caller.facts().told
+    assert ports not in caller.facts().calls
 
 
 def test_endpoint_of_another_sandbox_is_to_be_joined_anew(caller: Caller, plugin: ScriptedPlugin) -> None:
@@ -347,7 +347,7 @@ def test_endpoint_of_another_sandbox_is_to_be_joined_anew(caller: Caller, plugin
     (found,) = state.attachments[0].endpoints
     assert found.answer is None
     assert isinstance(found.told, PluginEndpoint)
-    assert found.told != next(each for each in caller.facts().told if isinstance(each, PluginEndpoint))
+    assert found.told != next(each for each in caller.facts().calls if isinstance(each, PluginEndpoint))
 
 
 def test_objects_without_an_answer_name_no_link_or_route(caller: Caller) -> None:
@@ -408,7 +408,7 @@ def test_plugin_that_does_not_want_to_know_of_a_host_has_been_told(
 
     caller.create(NODE)
 
-    assert caller.facts().told == (NODE,)
+    assert caller.facts().calls == (NODE,)
 
 
 def test_every_plugin_whose_networks_reach_over_hosts_is_told_of_them() -> None:
@@ -437,7 +437,7 @@ def test_hosts_are_told_again_to_a_plugin_that_was_started_anew_only() -> None:
     told = (replace(NODE, incarnation="1"), replace(NODE, driver="other"))
 
     def asked(incarnation: str, of: list[Node] | None = nodes) -> list[PluginNode]:
-        return list(plugin_nodes(["ciao"], of, PluginFacts(told=told), {"ciao": incarnation}))
+        return list(plugin_nodes(["ciao"], of, PluginFacts(calls=told), {"ciao": incarnation}))
 
     self = PluginNode(driver="ciao", address="192.0.2.8", bind_address="10.0.0.8", is_self=True)
     assert asked("1") == [replace(NODE, incarnation="1"), replace(self, incarnation="1")]

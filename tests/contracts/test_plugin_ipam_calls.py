@@ -155,7 +155,7 @@ def test_what_was_given_is_chosen_with_from_then_on(caller: Caller, plugin: Scri
     (subnet,) = third.networks["fabric"].subnets
     assert (str(subnet.subnet), str(subnet.gateway)) == ("192.168.111.0/24", "192.168.111.1")
     assert str(third.endpoints["fabric", "web"].ipv4_address) == "192.168.111.2"
-    assert third.asked == caller.facts().told[::-1]
+    assert third.asked == caller.facts().calls[::-1]
 
 
 def test_pool_asked_for_otherwise_is_asked_for_anew(caller: Caller, plugin: ScriptedPlugin) -> None:
@@ -198,7 +198,7 @@ def test_pool_is_given_back_when_its_gateway_cannot_be_had(caller: Caller, plugi
 
     assert str(error) == "plugin 'ciao': IpamDriver.RequestAddress: taken"
     assert plugin.calls[-1] == ("IpamDriver.ReleasePool", {"PoolID": POOL_ID})
-    assert caller.facts().told == ()
+    assert caller.facts().calls == ()
 
 
 def test_pool_is_given_back_by_the_next_pass_when_the_plugin_died_meanwhile(
@@ -207,7 +207,7 @@ def test_pool_is_given_back_by_the_next_pass_when_the_plugin_died_meanwhile(
     plugin.answers["IpamDriver.RequestAddress"] = raw(b"")
     pool = pool_of(caller.leased(wanted()))
     assert isinstance(caller.do(Action.CREATE, pool), PluginError)
-    (told,) = caller.facts().told
+    (told,) = caller.facts().calls
     assert not told.is_complete
     assert isinstance(told, PluginPool)
     assert must_be_made_anew(told, pool)
@@ -227,7 +227,7 @@ def test_plugin_started_anew_is_asked_again_only_where_it_requires_that(caller: 
         with plugin.serving(path):
             caller.create(pool_of(caller.leased(wanted())))
             before = pool_of(caller.leased(wanted()))
-            assert caller.facts().told == (before,)
+            assert caller.facts().calls == (before,)
         with ScriptedPlugin(answers=recorded_answers()).serving(path):
             after = pool_of(caller.leased(wanted()))
 
@@ -243,7 +243,7 @@ def test_pool_under_another_id_is_no_replay(caller: Caller, plugin: ScriptedPlug
     error = caller.do(Action.UPDATE, replace(pool, incarnation="new"), before=pool)
 
     assert "under another id than before" in str(error)
-    assert caller.facts().told == (pool,)
+    assert caller.facts().calls == (pool,)
 
 
 def test_lease_is_read_back_as_it_was_written(caller: Caller, plugin: ScriptedPlugin) -> None:

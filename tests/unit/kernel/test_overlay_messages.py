@@ -149,11 +149,11 @@ def test_an_entry_that_only_grew_older_is_the_same_value(put: Callable[..., Netl
     (young,), (old,) = (tuple(messages(packed(aged(put(*arguments), age), 1))) for age in (1, 196628))
 
     before = first(young.buffer, young.start, young.end)
-    second = NeighbourDecoder(first.told)
+    second = NeighbourDecoder(first.by_message)
 
     assert before == decoded(put(*arguments))
     assert second(old.buffer, old.start, old.end) is before
-    assert first.told == second.told
+    assert first.by_message == second.by_message
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_an_entry_that_differs_is_read_anew(other: NetlinkRequest) -> None:
     )
     known(first.buffer, first.start, first.end)
 
-    assert NeighbourDecoder(known.told)(second.buffer, second.start, second.end) == decoded(other)
+    assert NeighbourDecoder(known.by_message)(second.buffer, second.start, second.end) == decoded(other)
 
 
 def test_an_entry_by_another_port_is_not_taken_for_the_plain_one() -> None:
@@ -182,6 +182,6 @@ def test_an_entry_by_another_port_is_not_taken_for_the_plain_one() -> None:
     (first,) = messages(packed(aged(plain, 1), 1))
     known(first.buffer, first.start, first.end)
     (other,) = messages(packed(aged(plain._replace(body=plain.body + attribute(6, b"\x00\x09")), 1), 1))
-    again = NeighbourDecoder(known.told)
+    again = NeighbourDecoder(known.by_message)
 
     assert again(other.buffer, other.start, other.end) == NeighbourEntry(5, MAC, None, is_fdb=True)
