@@ -22,7 +22,6 @@ from reconciler.watch.journal_reader import EventFiles
 SOURCES = Path(reconciler.__file__).parent
 BY_THEMSELVES = {
     "comparison.py": "hosts-file may be what a shell made of <(...)",
-    "graph/html.py": "of the package itself",
     "guard/last_good.py": "/proc",
     "kernel/notifier.py": "/proc",
     "kernel/processes.py": "/proc",
