@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 Database = sqlite3.Connection
 
+_FORMAT_MAX: Final = 1000
+"""No version of us will write a higher one."""
+
 _ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 """What comes of a database: texts of one that is damaged need not be UTF-8."""
 
@@ -273,8 +276,8 @@ class SqliteFile:
         version = _pragma(database, "user_version")
         if version < 0:
             raise Damaged(f"its format is {version}")
-        if version > self._schema_version and not _is_of_ours(database):
-            raise Damaged(f"its format is {version}, and another program's")
+        if version > self._schema_version and not (version <= _FORMAT_MAX and _is_of_ours(database)):
+            raise Damaged(f"its format is {version}, and damaged or another program's")
         self._check_version(version)
         return version > 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -68,6 +69,13 @@ def shown(machine: Machine) -> dict[str, object]:
     return {path.stem: json.loads(path.read_text()) for path in (machine.status_dir / "networks").glob("*.json")}
 
 
+def is_all_but_done(reconcile: Reconcile) -> bool:
+    """Return whether at most the rules of our own firewall are planned: each version has its own, exchanged in one transaction."""
+    planned = reconcile.ok("--dry-run", "--objects").stdout
+    operations = re.findall(r"\b(?:create|update|delete|adopt|release) [a-z].*", planned)
+    return all(re.match(r"update nft table \w+ reconciler", operation) for operation in operations)
+
+
 def _repairs(machine: Machine) -> bool:
     """Return whether a link that is deleted comes back soon."""
     machine.run("alone", "ip", "link", "delete", "eth0", check=False)
@@ -82,13 +90,13 @@ def test_a_host_is_upgraded_and_downgraded_while_its_networks_stay_up(
     before = shown(machine)
     assert machine.ping("web", "db")
     with answering_all_along(machine, "web", "db"):
-        assert reconcile("--dry-run", "--detailed-exitcode").exit_code == 0
+        assert is_all_but_done(reconcile)
         reconcile.ok()
         assert shown(machine) == before
         reconcile.write(web=MORE)
         reconcile.ok()
         assert machine.ping("late", "web")
-        assert old("--dry-run", "--detailed-exitcode").exit_code == 0
+        assert is_all_but_done(old)
         reconcile.write(web=SPECS)
         old.ok()
         assert shown(machine) == before
