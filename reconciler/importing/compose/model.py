@@ -16,32 +16,13 @@ from reconciler.errors import SpecError
 from reconciler.importing.compose.dotenv import variables
 from reconciler.importing.compose.interpolation import BadVariable, filled
 from reconciler.importing.compose.merge import as_items, merged, settled
-from reconciler.importing.compose.tree import Node, Notes, Place, items, mapping, parsed, rewritten, text
+from reconciler.importing.compose.sections import entries_of, looked_at
+from reconciler.importing.compose.tree import Node, Notes, Place, items, parsed, text
 from reconciler.spec.document import shown
 
 READ_MAX: Final = 200
 """Files that one project may be of: an include that is included twice is read twice."""
 _DEEP_MAX: Final = 32
-
-SERVICE_KEYS: Final = frozenset(
-    (
-        *(
-            "container_name",
-            "deploy",
-            "dns",
-            "dns_opt",
-            "dns_search",
-            "domainname",
-            "expose",
-            "extends",
-            "external_links",
-        ),
-        *("extra_hosts", "hostname", "links", "mac_address", "network_mode", "networks", "ports", "profiles", "scale"),
-        "sysctls",
-    )
-)
-"""What of a service is looked at; of the rest, that it is there."""
-_DEPLOY_KEYS: Final = ("mode", "replicas")
 
 EMPTY: Final = Node({}, Place(""), Place(""))
 _REMOTE: Final = ("git://", "http://", "https://", "oci://", "ssh://", "git@", "github.com/")
@@ -113,7 +94,7 @@ class Reader:
         self._count += 1
         if self._count > READ_MAX:
             raise Place(file).fault(f"the project has more than {READ_MAX} files, or includes some again and again")
-        tree = self._filled(self._looked_at(self._tree(file, None)), setting)
+        tree = looked_at(self._tree(file, None), setting.environment, self._notes)
         tree = self._with_included(tree, replace(setting, within=(*setting.within, file)))
         services = tree.get("services")
         if services is None or not isinstance(services.value, Mapping):
@@ -138,53 +119,6 @@ class Reader:
             tree = None
         self._trees[file] = EMPTY if tree is None or tree.value is None else tree
         return self._trees[file]
-
-    def _looked_at(self, tree: Node) -> Node:
-        """Return the same without what lies inside what importing does not look at."""
-        sections = {}
-        for name, section in tree.entries.items():
-            if name == "services":
-                section = self._services_looked_at(section)
-            elif name not in ("name", "include", "networks"):
-                section = _unseen(section)
-            sections[name] = section
-        return replace(tree, value=sections)
-
-    def _services_looked_at(self, services: Node) -> Node:
-        found = {}
-        for name, service in self._entries_of(services, "services").items():
-            entries = self._entries_of(service, f"services.{name}")
-            found[name] = replace(
-                service, value={key: value if key in SERVICE_KEYS else _unseen(value) for key, value in entries.items()}
-            )
-            deploy = found[name].get("deploy")
-            if deploy is not None and isinstance(deploy.value, Mapping):
-                kept = {key: value for key, value in deploy.value.items() if key in _DEPLOY_KEYS}
-                found[name] = replace(found[name], value={**found[name].entries, "deploy": replace(deploy, value=kept)})
-        return replace(services, value=found)
-
-    def _entries_of(self, node: Node, what: str) -> Mapping[str, Node]:
-        try:
-            return mapping(node, what)
-        except SpecError as fault:
-            self._notes.faults.append(fault)
-            return {}
-
-    def _filled(self, tree: Node, setting: Setting) -> Node:
-        def change(node: Node) -> Node:
-            if not isinstance(node.value, str) or "$" not in node.value:
-                return node
-            try:
-                return replace(node, value=filled(node.value, setting.environment, lambda name: unset(node, name)))
-            except BadVariable as error:
-                self._notes.fault(node.place, str(error))
-                return node
-
-        def unset(node: Node, name: str) -> None:
-            why = "it is not set, so it is empty here, as Compose has it: set it in the environment or .env, or give a default"
-            self._notes.left_out(node.place, f"variable {name}", why)
-
-        return rewritten(tree, change)
 
     # ---- include
 
@@ -282,7 +216,7 @@ class Reader:
                 return None
             file = _joined(setting.folder, path)
             tree, setting = self._base_file(file, other.place, setting)
-            beside = self._entries_of(tree.get("services") or EMPTY, "services")
+            beside = entries_of(tree.get("services") or EMPTY, "services", self._notes)
         if len(origin.chain) > _DEEP_MAX:
             raise extends.place.fault(f"services extend others more than {_DEEP_MAX} deep")
         if (file, wanted) in origin.chain:
@@ -297,7 +231,7 @@ class Reader:
         key = (file, setting.folder, id(setting.environment))
         if key not in self._bases:
             inner = replace(setting, folder=posixpath.dirname(file))
-            self._bases[key] = (self._filled(self._looked_at(self._tree(file, place)), inner), inner)
+            self._bases[key] = (looked_at(self._tree(file, place), inner.environment, self._notes), inner)
         return self._bases[key]
 
 
@@ -307,10 +241,6 @@ class _From(Struct, frozen=True):
     file: str
     setting: Setting
     chain: tuple[tuple[str, str], ...]
-
-
-def _unseen(node: Node) -> Node:
-    return replace(node, value="")
 
 
 def _joined(folder: str, path: str) -> str:

@@ -10,10 +10,10 @@ from reconciler.errors import SpecError
 from reconciler.importing.compose.links import put_links
 from reconciler.importing.compose.memberships import put_networks
 from reconciler.importing.compose.merge import as_items, distinct, host_items
-from reconciler.importing.compose.model import SERVICE_KEYS
 from reconciler.importing.compose.parts import Parts, Project
 from reconciler.importing.compose.ports import port_texts
 from reconciler.importing.compose.replicas import Replica
+from reconciler.importing.compose.sections import SERVICE_KEYS
 from reconciler.importing.compose.tree import Node, items, mapping, pairs, text
 from reconciler.importing.names import renamed
 from reconciler.importing.values import ImportedAttachment
