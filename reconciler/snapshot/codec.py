@@ -26,6 +26,9 @@ _TYPE: Final = ""
 _SET: Final = "set"
 _MAP: Final = "map"
 _ADDRESSES: Final = (IPv4Interface, IPv6Interface, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
+_FORMER: Final = {("PluginFacts", "told"): "calls"}
+"""Fields of a type that had another name when snapshots in use were written."""
+
 _PLAIN: Final = frozenset((str, int, float, bool, type(None)))
 
 
@@ -67,7 +70,8 @@ def decoded(value: Any) -> Any:
         return frozenset(map(decoded, value["of"]))
     kind = _types()[name]
     if issubclass(kind, Struct):
-        return kind(**{field: decoded(each) for field, each in value.items() if field != _TYPE})
+        fields = {str(field): decoded(each) for field, each in value.items() if field != _TYPE}
+        return kind(**{_FORMER.get((name, field), field): each for field, each in fields.items()})
     if issubclass(kind, ReconcilerError):
         return _error(kind, value)
     return kind(value["is"])

@@ -84,7 +84,7 @@ def _check_bad_files(snapshot: Path, reconcile: Reconcile, capsys: pytest.Captur
     bad = snapshot.with_name("bad.json")
     for content, told in (
         (text[: len(text) // 2], "is no snapshot, or was cut off"),
-        (text.replace('"1 of ', '"0 of ', 1), "is a snapshot of version 0 of"),
+        (text.replace('"version": "', '"version": "0 of ', 1), "is a snapshot of version 0 of"),
         (text.replace("10.5.0.", "10.6.0."), "was edited by hand"),
         (json.dumps({"kind": "saved plan"}), "is no snapshot"),
     ):
