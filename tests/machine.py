@@ -23,6 +23,8 @@ from tests.waiting import Deadline, eventually, patient, until
 
 NETNS_DIR = Path("/run/netns")
 ETC_NETNS_DIR = Path("/etc/netns")
+STATE_FOLDER = Path("/var/lib/reconciler")
+_WAS_THERE = STATE_FOLDER.exists()
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
 _IFF_UP = 0x1
 _IFF_RUNNING = 0x40
@@ -215,6 +217,8 @@ class Machine:
         found += [f"nft {line}" for line in self.run("", "nft", "list", "tables").stdout.splitlines()]
         if Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() != "0":
             found.append("net.ipv4.ip_forward is on")
+        if STATE_FOLDER.exists() and not _WAS_THERE:
+            found.append(f"{STATE_FOLDER}, where a true host's state is")
         return found + [f"open file {target}" for target in _open_namespaces()]
 
 

@@ -171,6 +171,8 @@ def _changes(wanted: _Free, seen: Mapping[Key, Seen], keys: Iterable[Key], pruni
             removals.append(Operation(action=action, before=found.object, after=None, unit=unit))
     yield from (operation for operation in removals if not gone.takes_along(operation.object))
     again = dict(wanted.on(gone))
+    while gone.add_what_sits_on(again.values()):
+        again = dict(wanted.on(gone))
     for key, mine in {**after, **again}.items():
         if key in again or key not in seen:
             yield Operation(action=Action.CREATE, before=None, after=mine, unit=mine.unit)
@@ -209,6 +211,14 @@ class _Gone:
     def add(self, found: Object) -> None:
         self._surely.update(found.carries())
         self._maybe.update(found.may_carry())
+
+    def add_what_sits_on(self, found: Iterable[Object]) -> bool:
+        """Add where what goes along has something of its own; return whether that is more than before."""
+        before = len(self._maybe)
+        for each in found:
+            self._maybe.update(each.carries())
+            self._maybe.update(each.may_carry())
+        return len(self._maybe) > before
 
     def takes_along(self, found: Object) -> bool:
         """Return whether `found` surely goes with a link or a namespace that goes."""

@@ -17,7 +17,7 @@ HEAD = """\
 What the last `make faults` tried (tests/faults): each call that leaves the process on the ways between states of a host fails once,
 in each of the ways below, or the process is killed there. Of calls that differ in names and numbers alone the first, a middle and
 the last one do. Lost means: after the next pass, which must end with exit 0, the host, its records or what belongs to others was
-not as without the fault, or something was left over. The suite tries a twelfth of this in each run.
+not as without the fault, or something was left over. The suite tries one in twenty-four of this in each run.
 
 | call | what happens to it | tried | lost |
 | --- | --- | --- | --- |

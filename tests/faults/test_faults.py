@@ -17,7 +17,7 @@ from tests.machine import Machine
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long]
 
-PARTS = 12
+PARTS = 24
 """Parts that the points of a way are tried in, one by one; the suite tries one of them."""
 
 ALL = bool(os.environ.get("FAULTS"))
@@ -101,12 +101,12 @@ def test_first_pass(host: Host, part: int) -> None:
     try_part("first pass", host.way_to(FIRST, ""), part)
 
 
-@parts(4)
+@parts(5)
 def test_change(host: Host, part: int) -> None:
     try_part("change", host.way_to(SECOND, FIRST, arguments=["--allow-prune"]), part)
 
 
-@parts(8)
+@parts(11)
 def test_way_down(host: Host, part: int) -> None:
     try_part("down", host.way_down(FIRST), part)
 
@@ -120,11 +120,11 @@ def host_with_bridge(reconcile: Reconcile, machine: Machine, uplink: str) -> Hos
     return Host.of(reconcile, machine, SANDBOXES)
 
 
-@parts(2)
+@parts(17)
 def test_bridge_adopted(host_with_bridge: Host, part: int) -> None:
     try_part("bridge adopted", host_with_bridge.way_to(ADOPTING, ""), part)
 
 
-@parts(6)
+@parts(20)
 def test_bridge_given_back(host_with_bridge: Host, part: int) -> None:
     try_part("bridge given back", host_with_bridge.way_down(ADOPTING), part)

@@ -98,6 +98,7 @@ def engine_on(machine: Machine, host_ns: str) -> Iterator[Engine]:
     settings = Settings(
         host="alpha",
         state_dir=machine.state_dir,
+        status_dir=machine.status_dir,
         run_dir=machine.run_dir,
         netns_dir=machine.netns_dir,
         netns_etc_dir=machine.etc_netns_dir,

@@ -255,6 +255,7 @@ def _host(machine: Machine, name: str, vtep: IPAddress) -> Host:
     settings = Settings(
         host=name,
         state_dir=machine.state_dir / name,
+        status_dir=machine.state_dir / name / "status",
         run_dir=machine.run_dir,
         netns_dir=machine.netns_dir,
         netns_etc_dir=machine.etc_netns_dir,

@@ -82,6 +82,7 @@ def converge(machine: Machine, host_ns: str, uplink: str) -> Iterator[Pass]:
     settings = Settings(
         host="alpha",
         state_dir=machine.state_dir,
+        status_dir=machine.status_dir,
         run_dir=machine.run_dir,
         netns_dir=machine.netns_dir,
         netns_etc_dir=machine.etc_netns_dir,

@@ -23,7 +23,7 @@ Key = tuple[str, ...]
 """Kind first, then what tells objects of the kind apart. Plain strings, so that plans sort the same everywhere."""
 
 Place = tuple[str, ...]
-"""A namespace `(ns,)`, a link `(ns, ifname)`, or the addresses on one: `addresses_of`."""
+"""A namespace `(ns,)`, a link `(ns, ifname)`, the addresses on one (`addresses_of`) or the links above it (`upper_links_of`)."""
 
 Places = tuple[Place, ...]
 
@@ -340,6 +340,9 @@ class OnParent(OfLink, frozen=True, kw_only=True):
     def sandbox(self) -> NsRef:
         return self.ns
 
+    def sits_on(self) -> Places:
+        return (upper_links_of(self.parent),)
+
 
 class OnLink(Kind, frozen=True, kw_only=True):
     """The family of what a link has, and loses when it or its namespace goes."""
@@ -404,6 +407,11 @@ class Record(Apart, frozen=True, kw_only=True):
 
 def addresses_of(ns: NsRef, ifname: str) -> Place:
     return ns, ifname, "addresses"
+
+
+def upper_links_of(parent: str) -> Place:
+    """Return the place of links in any namespace that sit on a link of the host, and that the kernel deletes with it."""
+    return HOST, parent, "upper links"
 
 
 def where(ns: NsRef) -> str:

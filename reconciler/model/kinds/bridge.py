@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
-from reconciler.model.kinds.base import NO_FIELDS, OfLink, Traits, made_link, these, where
+from reconciler.model.kinds.base import NO_FIELDS, OfLink, Places, Traits, made_link, these, upper_links_of, where
 
 
 class Bridge(OfLink, frozen=True, kw_only=True):
@@ -47,6 +47,9 @@ class DeadEnd(OfLink, frozen=True, kw_only=True):
     has_carrier: bool = True
     has_ipv6: bool = False
     is_up: bool = True
+
+    def may_carry(self) -> Places:
+        return (upper_links_of(self.ifname),)
 
     def describe(self) -> str:
         return f"dead end {self.ifname} (mtu {self.mtu}){where(self.ns)}"

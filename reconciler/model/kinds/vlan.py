@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from reconciler.model.identifiers import NsRef
-from reconciler.model.kinds.base import OfLink, Traits, made_link, these, where
+from reconciler.model.kinds.base import OfLink, Places, Traits, made_link, these, upper_links_of, where
 
 
 class Vlan(OfLink, frozen=True, kw_only=True):
@@ -22,6 +22,9 @@ class Vlan(OfLink, frozen=True, kw_only=True):
     vlan_id: int
     has_ipv6: bool = False
     is_up: bool = True
+
+    def may_carry(self) -> Places:
+        return (upper_links_of(self.ifname),)
 
     def describe(self) -> str:
         return f"vlan {self.ifname} (id {self.vlan_id}) on {self.parent or '?'}{where(self.ns)}"
