@@ -322,6 +322,8 @@ class Union(Generic[P, K, V]):
 
     def updated(self, put: Mapping[P, Mapping[K, V]], drop: Iterable[P]) -> Table[K, V]:
         """Have these parts, and no longer those; the others stay."""
+        if not self._parts:
+            return self._begun_with(put)
         changed: set[K] = set()
         for name in drop:
             changed |= self._exchange(name, self._parts.pop(name), {})
@@ -331,6 +333,26 @@ class Union(Generic[P, K, V]):
         last = {key: max(givers) for key in changed if (givers := self._givers.get(key))}
         put_in = {key: self._parts[name][key] for key, name in last.items()}
         self._table = self._table.updated(put_in, changed - put_in.keys())
+        return self._table
+
+    def _begun_with(self, put: Mapping[P, Mapping[K, V]]) -> Table[K, V]:
+        """Have these parts after none. Most parts share no key with another."""
+        entries: dict[K, V] = {}
+        shared: set[K] = set()
+        for name, part in put.items():
+            if not entries.keys().isdisjoint(part):
+                shared.update(entries.keys() & part.keys())
+            entries.update(part)
+            self._givers.update(dict.fromkeys(part, (name,)))
+        givers: dict[K, list[P]] = {key: [] for key in shared}
+        for name, part in put.items() if shared else ():
+            for key in shared.intersection(part):
+                givers[key].append(name)
+        for key, names in givers.items():
+            self._givers[key] = tuple(names)
+            entries[key] = put[max(names)][key]
+        self._parts.update(put)
+        self._table = self._table.updated(entries, ())
         return self._table
 
     def _exchange(self, name: P, old: Mapping[K, V], new: Mapping[K, V]) -> Set[K]:
