@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 from reconciler.model.kinds.base import OwnerLookup, Record, Traits, kept_record
@@ -25,7 +26,7 @@ class KvRecord(Record, frozen=True, kw_only=True):
         return f"record {self.path}"
 
     def owner(self, owners: OwnerLookup) -> Unit | None:
-        return record_unit(self.path)
+        return _adopter(self.value) if self.path.startswith("adopted/") else record_unit(self.path)
 
 
 def record_unit(path: str) -> Unit:
@@ -43,3 +44,12 @@ def record_unit(path: str) -> Unit:
         case ["ports", attachment] | ["sandbox", attachment, _]:
             return Unit(attachment=attachment)
     return HOST_UNIT
+
+
+def _adopter(value: str) -> Unit:
+    """Return the network that took a bridge over: as long as it could not give it back, what is known of it stays."""
+    try:
+        network = json.loads(value)["network"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return HOST_UNIT
+    return Unit(network=network) if isinstance(network, str) else HOST_UNIT

@@ -14,7 +14,7 @@ from reconciler.ipam.promises import NOTHING_PROMISED, Promises, decode_promises
 from reconciler.model.adoption import Adopt, Adopted, BridgeFact, Found
 from reconciler.model.desired import DesiredNetwork, DesiredState, HostFacts
 from reconciler.model.identifiers import HOST
-from reconciler.model.objects import AdoptedBridge, Bridge, Seen, Unit
+from reconciler.model.objects import HOST_UNIT, AdoptedBridge, Bridge, Seen, Unit
 from reconciler.model.plan import Action, Disruption, Operation
 from reconciler.model.wanted import BridgeOptions, WantedState
 from reconciler.plan.make_plan import Boundaries, make_plan
@@ -153,6 +153,15 @@ def test_records_are_read_as_they_were_written_and_bad_ones_told() -> None:
         promises, faults = decode_promises({"adopted/br0": text})
         assert (promises.adopted, len(faults)) == ({}, 1)
     assert decode_promises(bad)[0].adopted == {}
+
+
+def test_a_record_goes_with_its_network_and_stays_when_that_could_not_give_the_bridge_back() -> None:
+    record = adoption_record(FOUND)
+    known = owners({}, {}, {})
+
+    assert record.owner(known) == Unit(network="lan")
+    for text in ("", "[]", "{}", '{"network": 1}', "[" * 9999):
+        assert replace(record, value=text).owner(known) == HOST_UNIT
 
 
 def seen(*, is_adopted: bool, mtu: int = 1450, is_up: bool = True) -> dict[tuple[str, ...], Seen]:
