@@ -20,7 +20,7 @@ help:
 	@echo 'make coverage   every test, with branch coverage of all processes'
 	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there; many hosts'
 	@echo 'make soak    ten minutes of edits, drift and kill -9 against one watcher'
-	@echo 'make faults  every fault of every call to the world outside, in some ten minutes; writes the table of faults (docs/reference)'
+	@echo 'make faults  every fault of every call to the world outside, in some ten minutes; writes docs/reference/faults.md'
 	@echo 'make dist    wheel, sdist, SBOM and Debian package of this commit, in build/dist; the same commit gives the same bytes'
 	@echo 'make lock    .ci/locks anew from pyproject.toml; make audit: what is known against the locked versions'
 	@echo 'make clean   remove what these made'

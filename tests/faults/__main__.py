@@ -1,4 +1,4 @@
-"""Write the table of faults from what `make faults` wrote down: what was injected, how often, and what was lost."""
+"""Write docs/reference/faults.md from what `make faults` wrote down: what was injected, how often, and what was lost."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ def main() -> None:
             codes.update(tally["codes"])
             lost += tally["lost"]
     assert not lost, f"{lost} points failed: mend them first"
-    rows = [
-        f"| {border} | {fault} | {injected[border, fault]} | 0 |\n" for border in FAULTS for fault in FAULTS[border]
-    ]
+    tried = [(border, fault) for border in FAULTS for fault in FAULTS[border] if injected[border, fault]]
+    rows = [f"| {border} | {fault} | {injected[border, fault]} | 0 |\n" for border, fault in tried]
+    unmet = ", ".join(sorted(FAULTS.keys() - {border for border, _ in tried})) or "none"
     ends = ", ".join(f"{'SIGKILL' if code == '-9' else code}: {count}" for code, count in sorted(codes.items()))
     total = f"| all | | {injected.total()} | {lost} |\n"
     PAGE.write_text(
         f"{HEAD}{''.join(rows)}{total}\nWays: {', '.join(ways)}. Exit codes of the passes with a fault: {ends}.\n"
+        f"Calls that are on none of these ways: {unmet}.\n"
     )
     print(f"{injected.total()} faults, {lost} lost: {PAGE}")
 

@@ -1,6 +1,6 @@
 """Each call to the world outside fails once, in each way that it can; the next pass heals it, and nothing is lost or left over.
 
-The suite tries a part of the points; `make faults` tries all, and writes the table of faults (docs/reference).
+The suite tries a part of the points; `make faults` tries all, and writes docs/reference/faults.md.
 """
 
 from __future__ import annotations
