@@ -50,6 +50,7 @@ class GitSource(EventSource, PassListener):
         self._repository = Repository(self._root / "repository", remote, keyring)
         self._bell, self._wake, self._is_closing = Bell(), threading.Event(), False
         self._problem: ReconcilerError | None = None
+        self._found: ReconcilerError | None = None
         self._judged: tuple[str, RevisionUnreadable | None] | None = None
         self._ready, self._lock = "", threading.Lock()
         try:
@@ -81,6 +82,7 @@ class GitSource(EventSource, PassListener):
         news = self._bell.drain()
         with self._lock:
             commit, self._ready = self._ready, ""
+            self._problem = self._found  # with the commit that it is about: no pass sees the one without the other
             if not commit or commit == self._current:
                 return news
             self._link(commit)
@@ -108,17 +110,18 @@ class GitSource(EventSource, PassListener):
             self._look()
 
     def _look(self) -> None:
-        before = self._problem
+        before, proved, problem = self._found, "", None
         try:
-            self._ready = self._proved()
-            self._problem = None
+            proved = self._proved()
         except ReconcilerError as error:
-            self._problem = error
+            problem = error
         except OSError as error:
-            self._problem = surroundings_error(error)
+            problem = surroundings_error(error)
+        with self._lock:
+            self._ready, self._found = proved or self._ready, problem
         if self._is_closing:
             return
-        if self._ready != self._current or str(before) != str(self._problem):
+        if self._ready != self._current or str(before) != str(problem):
             self._bell.ring(_NEWS)
 
     def _proved(self) -> str:

@@ -82,7 +82,10 @@ def test_the_commit_that_a_branch_is_at_is_in_force_and_what_is_bad_is_not(host:
     assert (source.commit, [*host.specs]) == (first, ["a.yaml"])
 
     commit(host.repository, {"specs/b.yaml": "networks: {b: {}}\n"})
-    host.again(source)
+    source.reloading()
+    select.select([source], [], [], patient(20))
+    assert isinstance(source.problem, RevisionRefused), "over with the commit in force, not before"
+    source.drain()
     assert (source.problem, source.commit, [*host.specs]) == (None, host.head, ["a.yaml", "b.yaml"])
 
     for left in ("shallow.lock", "objects/pack/tmp_pack_x"):
