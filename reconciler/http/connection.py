@@ -5,17 +5,20 @@ The deadline covers all of it, not each read: a server that sends or takes a byt
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from msgspec import Struct
 
-from reconciler.http.client_protocol import ClientProtocol, Head, Request, Response
+from reconciler.http.client_protocol import BadResponse, ClientProtocol, Head, Request, Response
 
 _PIECE: Final = 1 << 16
 
@@ -41,17 +44,18 @@ class Connection:
         self._socket: socket.socket | None = None
         self._protocol = ClientProtocol(origin.name)
         self._is_interrupted = False
+        self._closing = threading.Lock()
+        """Held to close or shut down: the number of a closed descriptor soon is another's."""
         self.deadline = 0.0
 
     def connect(self) -> socket.socket:
         """Raises OSError: nothing of a request was sent."""
-        if self._socket is None:
-            self._socket = plain = self._dial_unix() if self._origin.unix else self._dial()
-            if self._origin.tls is not None:
-                self._socket = self._secured(plain, self._origin.tls)
-        if self._is_interrupted:
-            raise OSError("closed")
-        return self._socket
+        with self._interruptible():
+            if self._socket is None:
+                self._open()
+            if self._is_interrupted or self._socket is None:
+                raise OSError("closed")
+            return self._socket
 
     def exchange(self, request: Request, *, body_max: int, is_last: bool = False) -> Response:
         """Ask, and give all of the answer. Raises OSError, BadResponse, AnswerTooLong. is_last: tell the server so."""
@@ -89,16 +93,27 @@ class Connection:
         return not poll.poll(0)
 
     def interrupt(self) -> None:
-        """End a wait in another thread. The descriptor stays until that thread discards it."""
+        """End a wait in another thread: it gets OSError "closed". The descriptor stays until that thread discards it."""
         self._is_interrupted = True
-        if self._socket is not None:
-            with suppress(OSError):
+        with self._closing, suppress(OSError):
+            if self._socket is not None:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def discard(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        with self._closing:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """What an interrupted wait runs into (an end, a broken pipe, a reset) depends on where it was: all are told alike."""
+        try:
+            yield
+        except (OSError, BadResponse):
+            if self._is_interrupted:
+                raise OSError("closed") from None
+            raise
 
     def _seconds_left(self) -> float:
         left_s = self.deadline - self._clock()
@@ -109,43 +124,68 @@ class Connection:
     def _send(self, data: bytes) -> None:
         """Not by sendall, which with TLS takes its timeout for each piece."""
         connected, rest = self.connect(), memoryview(data)
-        while rest:
-            connected.settimeout(self._seconds_left())
-            rest = rest[connected.send(rest) :]
+        with self._interruptible():
+            while rest:
+                connected.settimeout(self._seconds_left())
+                rest = rest[connected.send(rest) :]
 
     def _receive(self) -> None:
         connected = self.connect()
-        connected.settimeout(self._seconds_left())
-        self._protocol.receive(connected.recv(_PIECE))
+        with self._interruptible():
+            connected.settimeout(self._seconds_left())
+            self._protocol.receive(connected.recv(_PIECE))
 
-    def _dial_unix(self) -> socket.socket:
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def _open(self) -> None:
+        """Each socket is there for `interrupt` before anything is waited for."""
         try:
-            made.settimeout(self._seconds_left())
-            made.connect(self._origin.unix)
+            if self._origin.unix:
+                self._socket = made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                made.settimeout(self._seconds_left())
+                made.connect(self._origin.unix)
+            else:
+                self._dial()
+            if self._origin.tls is not None:
+                self._secure(self._origin.tls)
         except OSError:
-            made.close()
+            self.discard()
             raise
-        return made
 
-    def _dial(self) -> socket.socket:
+    def _dial(self) -> None:
         """Try one address after the other, each for its share of the time."""
         found = socket.getaddrinfo(self._origin.host, self._origin.port, type=socket.SOCK_STREAM)
         for left, (family, kind, number, _, address) in zip(range(len(found), 0, -1), found, strict=True):
-            made = socket.socket(family, kind, number)
+            self._socket = made = socket.socket(family, kind, number)
             try:
-                made.settimeout(self._seconds_left() / left)
-                made.connect(address)
+                self._reach(made, address, self._seconds_left() / left)
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:
-                made.close()
-                if left == 1:
+                self.discard()
+                if left == 1 or self._is_interrupted:
                     raise
             else:
-                return made
+                return
         raise OSError("the name has no address")
 
-    def _secured(self, plain: socket.socket, tls: ssl.SSLContext) -> socket.socket:
+    def _reach(self, made: socket.socket, address: tuple[object, ...], timeout_s: float) -> None:
+        """A shutdown ends an attempt that is under way, not one that will be: look for an interruption in between."""
+        made.setblocking(False)
+        number = made.connect_ex(address)
+        if number == errno.EINPROGRESS:
+            if self._is_interrupted:
+                raise OSError("closed")
+            poll = select.poll()
+            poll.register(made, select.POLLOUT)
+            if not poll.poll(timeout_s * 1000):
+                raise TimeoutError("no answer in time")
+            number = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise OSError(number, os.strerror(number))
+
+    def _secure(self, tls: ssl.SSLContext) -> None:
         """An end without a word of TLS is an error: what came before it may not be all."""
-        plain.settimeout(self._seconds_left())
-        return tls.wrap_socket(plain, server_hostname=self._origin.host, suppress_ragged_eofs=False)
+        assert self._socket is not None
+        self._socket.settimeout(self._seconds_left())
+        self._socket = secured = tls.wrap_socket(
+            self._socket, server_hostname=self._origin.host, suppress_ragged_eofs=False, do_handshake_on_connect=False
+        )
+        secured.do_handshake()

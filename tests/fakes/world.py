@@ -9,4 +9,5 @@ from reconciler.kinds.world import World
 
 def world(**fields: Any) -> World:
     """Give one with these; whoever asks for more fails."""
-    return World(**dict.fromkeys(World.__struct_fields__) | fields)
+    nothing: dict[str, Any] = dict.fromkeys(World.__struct_fields__)
+    return World(**nothing | fields)

@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -69,38 +70,107 @@ def test_deadline_that_has_passed_needs_no_server() -> None:
         connection.connect()
 
 
-def test_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as silent, served(lambda peer: (peer.recv(1000), peer.sendall(WHOLE))) as port:
+@contextmanager
+def silent_address() -> Iterator[tuple[str, int]]:
+    """Whoever connects here gets no answer at all: the queue is full from the second on."""
+    with socket.socket() as silent, ExitStack() as full:
         silent.bind(("127.0.0.1", 0))
         silent.listen(0)
-        full = [socket.socket() for _ in range(4)]
-        for each in full:  # the queue is full from the second on: whoever comes then gets no answer at all
+        for _ in range(4):
+            each = full.enter_context(socket.socket())
             each.setblocking(False)
             each.connect_ex(silent.getsockname())
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", at) for at in (silent.getsockname(), ("127.0.0.1", port))]
+        yield silent.getsockname()
+
+
+def test_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    with silent_address() as silent, served(lambda peer: (peer.recv(1000), peer.sendall(WHOLE))) as port:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", at) for at in (silent, ("127.0.0.1", port))]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
 
         with connection_to(port, 1.0, host="name.example") as connection:
             assert connection.exchange(GET, body_max=10).body == b"ok"
-        for each in full:
-            each.close()
 
 
-def test_exchange_is_ended_by_another_thread() -> None:
+def is_waiting(thread: int) -> bool:
+    """Say whether this thread of ours is in poll(2)."""
+    return "poll" in Path(f"/proc/self/task/{thread}/wchan").read_text()
+
+
+def interrupt_while_it_waits(connection: Connection, request: Request = GET) -> None:
+    """Asked from another thread; ended when that one sleeps in the kernel."""
+    number: SimpleQueue[int] = SimpleQueue()
+
+    def ask() -> None:
+        number.put(threading.get_native_id())
+        connection.exchange(request, body_max=10)
+
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(ask)
+        thread = number.get(timeout=patient(10))
+        assert eventually(lambda: is_waiting(thread))
+        connection.interrupt()
+        with within(5), pytest.raises(OSError, match=r"^closed$"):
+            asked.result()
+
+
+def test_wait_for_the_answer_is_ended_by_another_thread() -> None:
+    is_over = threading.Event()
+
+    with served(lambda _: is_over.wait(patient(10))) as port, connection_to(port) as connection:
+        interrupt_while_it_waits(connection)
+        is_over.set()
+
+
+def test_request_that_is_not_taken_is_ended_by_another_thread() -> None:
+    is_over = threading.Event()
+
+    with served(lambda _: is_over.wait(patient(10))) as port, connection_to(port) as connection:
+        interrupt_while_it_waits(connection, Request(method="PUT", target="/", body=bytes(64 << 20)))
+        is_over.set()
+
+
+def test_dial_is_ended_by_another_thread() -> None:
+    with silent_address() as (_, port), connection_to(port) as connection:
+        interrupt_while_it_waits(connection)
+
+
+def test_handshake_is_ended_by_another_thread() -> None:
     is_over = threading.Event()
 
     with (
         served(lambda _: is_over.wait(patient(10))) as port,
-        connection_to(port) as connection,
-        ThreadPoolExecutor() as pool,
+        connection_to(port, tls=ssl.create_default_context()) as connection,
     ):
-        waiting = pool.submit(connection.exchange, GET, body_max=10)
-        assert eventually(lambda: connection._socket is not None)
-        connection.interrupt()
-
-        with within(5), pytest.raises(Exception, match=r"hung up|closed"):
-            waiting.result()
+        interrupt_while_it_waits(connection)
         is_over.set()
+
+
+def test_interrupted_at_any_moment_an_exchange_ends_alike() -> None:
+    """A server that answers at once: whole, or closed. Never a broken pipe, a reset or an end too early."""
+    for _ in range(100):
+        with (
+            served(lambda peer: (peer.recv(1000), peer.sendall(WHOLE))) as port,
+            connection_to(port) as connection,
+            ThreadPoolExecutor() as pool,
+        ):
+            ended = pool.submit(connection.interrupt)
+            with suppress(Interrupted):
+                assert answered(connection) == b"ok"
+            ended.result()
+
+
+class Interrupted(Exception):
+    pass
+
+
+def answered(connection: Connection) -> bytes:
+    try:
+        return connection.exchange(GET, body_max=10).body
+    except OSError as error:
+        if str(error) == "closed":
+            raise Interrupted from error
+        raise
 
 
 def test_idle_connection_on_which_anything_came_is_not_fresh() -> None:
