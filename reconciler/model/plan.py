@@ -56,7 +56,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     @property
     def is_news(self) -> bool:
         """Return whether it passes on what was promised, or what hosts tell each other: no drift that is put right."""
-        return self.object.traits.is_news
+        return self.object.is_news_after(self.before)
 
     def namespaces(self) -> Iterator[NsRef]:
         """Yield the network namespaces in which it changes something, some more than once."""

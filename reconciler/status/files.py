@@ -18,19 +18,21 @@ from reconciler.model.report import Report
 from reconciler.plan.make_plan import Blocked
 from reconciler.status.attachment_document import HOST_SANDBOX, attachment_document
 from reconciler.status.json_text import Json, json_text
-from reconciler.status.network_document import Listed, listed_elsewhere, listed_here, network_document
+from reconciler.status.members import Members
+from reconciler.status.network_document import listed_elsewhere, listed_here, network_file
 from reconciler.status.summary import Revision, Summary
 from reconciler.status.verdict import unsettled
 
 
 class StatusFiles(Struct, frozen=True, kw_only=True):
-    """Texts by name (without `.json`). kept_*: files that stay as they are although there is no text for them.
+    """Texts by name (without `.json`), those of networks in pieces. kept_*: files that stay as they are although there is no text
+    for them.
 
     is_pruning: False when the specs could not all be read, then no file is removed.
     """
 
     summary: str
-    networks: Mapping[str, str]
+    networks: Mapping[str, tuple[bytes, ...]]
     attachments: Mapping[str, str]
     kept_networks: Set[str] = frozenset()
     kept_attachments: Set[str] = frozenset()
@@ -49,7 +51,6 @@ class Documents:
         self._netns_dir, self._host_sandbox, self._hostname = netns_dir, host_sandbox, ""
         self._attachments: By[str, DesiredAttachment] = By(attrgetter("name"))
         self._networks: Mapping[str, DesiredNetwork] = {}
-        self._elsewhere: dict[str, Mapping[str, tuple[RemoteEndpoint, Listed]]] = {}
 
     def files(self, report: Report, revision: Revision) -> StatusFiles:
         """Return the files for `report`, with the texts of those that may differ from the last."""
@@ -58,6 +59,9 @@ class Documents:
         gone, come = self._attachments(desired.attachments)
         touched = self._listing.update(report, gone, come, self._attachments.values)
         networks, self._networks = self._networks, {each.name: each for each in desired.networks}
+        for name, network in self._networks.items():
+            if networks.get(name) is not network:
+                self._listing.update_elsewhere(network)
         return StatusFiles(
             summary=self._summary.text(report, revision, self._attachments.values),
             networks=dict(self._network_texts(networks, touched)),
@@ -68,24 +72,15 @@ class Documents:
             is_pruning=not desired.has_faults,
         )
 
-    def _network_texts(self, before: Mapping[str, DesiredNetwork], touched: Set[str]) -> Iterator[tuple[str, str]]:
+    def _network_texts(
+        self, before: Mapping[str, DesiredNetwork], touched: Set[str]
+    ) -> Iterator[tuple[str, tuple[bytes, ...]]]:
         """touched: networks on which others are listed than before."""
         for name, network in self._networks.items():
             if name in touched or not _is_same(before.get(name), network):
-                listed = [*self._listing.of_network(name), *self._listed_elsewhere(network)]
-                yield name, json_text([network_document(network, listed)])
+                yield name, network_file(network, self._listing.members(name))
         for name in before.keys() - self._networks.keys():
-            self._elsewhere.pop(name, None)
-
-    def _listed_elsewhere(self, network: DesiredNetwork) -> Iterator[Listed]:
-        known, now = self._elsewhere.get(network.name, {}), {}
-        for endpoint in network.remote_endpoints:
-            found = known.get(endpoint.id)
-            if found is None or found[0] is not endpoint:
-                found = endpoint, listed_elsewhere(endpoint)
-            now[endpoint.id] = found
-            yield found[1]
-        self._elsewhere[network.name] = now
+            self._listing.forget_elsewhere(name)
 
     def _attachment_texts(
         self, come: Mapping[str, DesiredAttachment], networks: Mapping[str, DesiredNetwork], hostname: str
@@ -126,16 +121,33 @@ def _shown_of(networks: Mapping[str, DesiredNetwork], name: str) -> tuple[str, s
 
 
 class _Listing:
-    """Which attachments the networks list, held ones too; like the engine, inspect lists no endpoint that does not run."""
+    """Who is listed on the networks, held ones too; like the engine, inspect lists no endpoint that does not run."""
 
     def __init__(self) -> None:
         self._held: By[str, DesiredAttachment] = By(attrgetter("name"))
-        self._listed: dict[str, dict[str, Listed]] = {}
+        self._members: dict[str, Members] = {}
+        self._elsewhere: dict[str, By[str, RemoteEndpoint]] = {}
         self._absences = _Absences()
 
-    def of_network(self, name: str) -> Iterator[Listed]:
-        """Return those on a network, sorted by the attachment's id."""
-        return (listed for _, listed in sorted(self._listed.get(name, {}).items(), key=lambda item: item[0]))
+    def members(self, network: str) -> Members:
+        return self._members.setdefault(network, Members())
+
+    def update_elsewhere(self, network: DesiredNetwork) -> None:
+        """Take endpoints of other hosts."""
+        known = self._elsewhere.setdefault(network.name, By(attrgetter("id")))
+        gone, come = known(network.remote_endpoints)
+        members = self.members(network.name)
+        for id_ in gone.keys() - come.keys():
+            members.drop((True, id_))
+        for id_, endpoint in come.items():
+            members.put((True, id_), listed_elsewhere(endpoint))
+
+    def forget_elsewhere(self, network: str) -> None:
+        members = self.members(network)
+        for id_ in self._elsewhere.pop(network).values:
+            members.drop((True, id_))
+        if not members.pieces():
+            del self._members[network]
 
     def update(
         self,
@@ -161,17 +173,18 @@ class _Listing:
 
     def _drop(self, attachment: DesiredAttachment) -> Set[str]:
         for endpoint in attachment.endpoints:
-            self._listed.get(endpoint.network, {}).pop(attachment.id, None)
+            self.members(endpoint.network).drop((False, attachment.id))
         return {endpoint.network for endpoint in attachment.endpoints}
 
     def _place(self, attachment: DesiredAttachment, is_absent: _Judge) -> Iterator[str]:
+        place = (False, attachment.id)
         for endpoint in attachment.endpoints:
-            listed = self._listed.setdefault(endpoint.network, {})
+            members = self.members(endpoint.network)
             if is_absent(endpoint):
-                if listed.pop(attachment.id, None):
+                if members.drop(place):
                     yield endpoint.network
-            elif attachment.id not in listed:
-                listed[attachment.id] = listed_here(attachment, endpoint)
+            elif place not in members:
+                members.put(place, listed_here(attachment, endpoint))
                 yield endpoint.network
 
 

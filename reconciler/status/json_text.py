@@ -33,17 +33,12 @@ def json_text(value: Json) -> str:
 
 
 def member_text(name: str, value: Json, depth: int) -> str:
-    """Return one member of an object, for `rendered_object`, whose members are indented so many times."""
+    """Return one member of an object whose members are indented so many times, for `object_parts`."""
     return _harmless(f"{encode_basestring(name)}: {_text(value, chr(10) + depth * _INDENT)}")
 
 
-def rendered_object(members: Iterable[str], depth: int) -> Rendered:
-    """Return the object of members that `member_text` gave for the same depth."""
-    return Rendered("".join(object_parts(members, depth)))
-
-
 def object_parts(members: Iterable[str], depth: int) -> Iterator[str]:
-    """Yield the same piece by piece, as each copy of megabytes counts."""
+    """Yield the object of members that `member_text` gave for the same depth, piece by piece, as each copy of megabytes counts."""
     inner = "\n" + depth * _INDENT
     before = "{" + inner
     for member in members:

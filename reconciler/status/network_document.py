@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
-
-from msgspec import Struct
 
 from reconciler.model.desired import (
     DesiredAttachment,
@@ -18,26 +16,27 @@ from reconciler.model.identifiers import BUILTIN_NETWORKS
 from reconciler.model.objects import IPAddress, IPNetwork
 from reconciler.model.subnets import is_reserved
 from reconciler.model.wanted import BridgeOptions
-from reconciler.status.json_text import Json, member_text, rendered_object
+from reconciler.status.json_text import Json, Rendered, json_text, member_text
+from reconciler.status.members import LISTED_DEPTH, Listed, Members, Taken
 
 _UINT64_MAX: Final = (1 << 64) - 1
 """What the engine counts up to: the free addresses of a /64 and wider."""
 
 
-_LISTED_DEPTH: Final = 3
-"""Of the members of `Containers` in the array that is printed."""
+_MEMBERS: Final = Rendered("\2")
+"""Stands for the members of `Containers`, whose text there is already; no JSON text has this character."""
 
 
-class Listed(Struct, frozen=True):
-    """An endpoint as its network's document lists it. text: the member of `Containers`; ipv4, ipv6: its addresses as numbers."""
+def network_file(network: DesiredNetwork, members: Members) -> tuple[bytes, ...]:
+    """Return what `docker network inspect` prints, in pieces: the members are not copied for it."""
+    head, _, tail = json_text([_document(network, members)]).partition(_MEMBERS.text)
+    pieces = members.pieces()
+    if not pieces:
+        return (f"{head}{{}}{tail}".encode(),)
+    return (f"{head}{{".encode(), *pieces, f"\n{(LISTED_DEPTH - 1) * '    '}}}{tail}".encode())
 
-    text: str
-    ipv4: int | None
-    ipv6: int | None
 
-
-def network_document(network: DesiredNetwork, listed: Sequence[Listed]) -> dict[str, Json]:
-    """Return one item of the array that `docker network inspect` prints. listed: its endpoints, in the order shown."""
+def _document(network: DesiredNetwork, members: Members) -> dict[str, Json]:
     wanted = network.wanted
     return {
         "Name": network.name,
@@ -57,10 +56,10 @@ def network_document(network: DesiredNetwork, listed: Sequence[Listed]) -> dict[
         "Ingress": False,
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": False,
-        "Containers": rendered_object((each.text for each in listed), _LISTED_DEPTH),
+        "Containers": _MEMBERS,
         "Options": _options(network),
         "Labels": dict(wanted.labels),
-        "Status": {"IPAM": _pools_status(network, listed)},
+        "Status": {"IPAM": _pools_status(network, members)},
     }
 
 
@@ -120,7 +119,7 @@ def listed_elsewhere(endpoint: RemoteEndpoint) -> Listed:
 
 def _listed(key: str, name: str, endpoint: DesiredEndpoint | RemoteEndpoint) -> Listed:
     addresses = (None if interface is None else int(interface.ip) for interface in (endpoint.ipv4, endpoint.ipv6))
-    return Listed(member_text(key, _container(name, endpoint), _LISTED_DEPTH), *addresses)
+    return Listed(member_text(key, _container(name, endpoint), LISTED_DEPTH), *addresses)
 
 
 def _container(name: str, endpoint: DesiredEndpoint | RemoteEndpoint) -> dict[str, Json]:
@@ -133,25 +132,23 @@ def _container(name: str, endpoint: DesiredEndpoint | RemoteEndpoint) -> dict[st
     }
 
 
-def _pools_status(network: DesiredNetwork, listed: Sequence[Listed]) -> dict[str, Json]:
+def _pools_status(network: DesiredNetwork, members: Members) -> dict[str, Json]:
     """Return how full the pools are; a network without pools has nothing to say."""
-    pools: dict[str, Json] = {str(subnet.subnet): _usage(subnet, listed) for subnet in network.subnets}
+    taken = members.taken(pool for each in network.subnets for pool in (each.subnet, _range(each)))
+    pools: dict[str, Json] = {str(each.subnet): _usage(each, taken) for each in network.subnets}
     return {"Subnets": pools} if pools else {}
 
 
-def _usage(subnet: DesiredSubnet, listed: Iterable[Listed]) -> dict[str, Json]:
+def _range(subnet: DesiredSubnet) -> IPNetwork:
+    return subnet.ip_range or subnet.subnet
+
+
+def _usage(subnet: DesiredSubnet, taken: Mapping[IPNetwork, Taken]) -> dict[str, Json]:
     """Count as the engine does: what is reserved is in use, and what is left in the range can be chosen."""
-    pool = subnet.subnet
-    members = [each.ipv4 if pool.version == 4 else each.ipv6 for each in listed]
-    used = {*_inside(pool, members), *map(int, _reserved(subnet))}
-    choice = subnet.ip_range or pool
-    left = choice.num_addresses - len(_inside(choice, used))
-    return {"IPsInUse": len(used), "DynamicIPsAvailable": min(left, _UINT64_MAX)}
-
-
-def _inside(pool: IPNetwork, addresses: Iterable[int | None]) -> list[int]:
-    first, last = int(pool[0]), int(pool[-1])
-    return [address for address in addresses if address is not None and first <= address <= last]
+    in_pool, in_range = taken[subnet.subnet], taken[_range(subnet)]
+    reserved = {*map(int, _reserved(subnet))}
+    left = _range(subnet).num_addresses - in_range.with_others(filter(in_range.is_inside, reserved))
+    return {"IPsInUse": in_pool.with_others(reserved), "DynamicIPsAvailable": min(left, _UINT64_MAX)}
 
 
 def _reserved(subnet: DesiredSubnet) -> Iterator[IPAddress]:

@@ -63,6 +63,7 @@ class Status:
 
     def _from_nothing(self) -> Documents:
         settings = self._settings
+        self._folder.forget()
         host_sandbox = str(settings.host_netns or HOST_SANDBOX)
         previous = read_summary(settings.status_dir)
         return Documents(previous, netns_dir=settings.netns_dir, host_sandbox=host_sandbox)

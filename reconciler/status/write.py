@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,12 @@ _FEW: Final = 16
 """Up to so many files each is flushed by itself, more of them by one syncfs(2)."""
 
 
+_PIECES_MAX: Final = 1000
+"""Written at once; the kernel takes 1,024 (IOV_MAX)."""
+
+Pieces = tuple[bytes, ...]
+
+
 class Written(Struct, frozen=True):
     """What became of the files: both zero when nothing had changed."""
 
@@ -55,6 +61,10 @@ class StatusFolder:
         )
         self._summary = _Folder(status_dir)
 
+    def forget(self) -> None:
+        """Read files again before they count as telling what they were left with: somebody may have changed one in its place."""
+        self._networks.forget()
+
     def is_as_left(self) -> bool:
         """Return whether nobody else put a file in, or took one away, since the last time."""
         return all(folder.is_as_left() for folder in (self._networks, self._attachments, self._summary))
@@ -70,8 +80,8 @@ class StatusFolder:
         counts, errors = [], []
         for folder, texts, kept in (
             (self._networks, files.networks, kept_networks),
-            (self._attachments, files.attachments, kept_attachments),
-            (self._summary, {SUMMARY: files.summary}, None),
+            (self._attachments, _in_one_piece(files.attachments), kept_attachments),
+            (self._summary, _in_one_piece({SUMMARY: files.summary}), None),
         ):
             try:
                 with _errors(folder.path):
@@ -92,13 +102,19 @@ def read_summary(status_dir: Path) -> Mapping[str, object]:
 
 
 class _Folder:
-    """One folder of files. is_dated: they tell when what they are about was made."""
+    """One folder of files. is_dated: they tell when what they are about was made, in their first piece; such are remembered, as
+    they may be large.
+    """
 
     def __init__(self, path: Path, *, is_dated: bool = False) -> None:
         self.path = path
-        self._is_told = _is_told_but_for_date if is_dated else _is_told
+        self._is_dated = is_dated
         self._names: set[str] | None = None
         self._left: tuple[int, int, int] | None = None
+        self._texts: dict[str, Pieces] = {}
+
+    def forget(self) -> None:
+        self._texts.clear()
 
     def is_as_left(self) -> bool:
         try:
@@ -106,25 +122,43 @@ class _Folder:
         except OSError:
             return False
 
-    def write(self, texts: Mapping[str, str], kept: Set[str] | None) -> Written:
+    def write(self, texts: Mapping[str, Pieces], kept: Set[str] | None) -> Written:
         """kept: files that stay as they are although there is no text for them; None: nothing is removed."""
         if not self.path.is_dir():
             make_folder(self.path)
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self._names = self._names if self.is_as_left() else None
-            contents = {_checked(name): text.encode() for name, text in texts.items()}
-            changed = {name: text for name, text in contents.items() if not self._is_told(descriptor, name, text)}
+            if not self.is_as_left():
+                self._names = None
+                self._texts.clear()
+            changed = {
+                name: text for name, text in texts.items() if not self._is_told(descriptor, _checked(name), text)
+            }
             _replace(descriptor, changed)
-            stale = set() if kept is None else self._present(descriptor) - contents.keys() - kept
+            stale = set() if kept is None else self._present(descriptor) - texts.keys() - kept
             for name in stale:
                 os.unlink(name + _SUFFIX, dir_fd=descriptor)
-            if self._names is not None:
-                self._names = (self._names | contents.keys()) - stale
+            self._note(texts, changed, stale)
             self._left = _stamp(os.fstat(descriptor))
             return Written(len(changed), len(stale))
         finally:
             os.close(descriptor)
+
+    def _is_told(self, folder: int, name: str, wanted: Pieces) -> bool:
+        if not self._is_dated:
+            return _is_told(folder, name, wanted)
+        known = self._texts.pop(name, None)  # what is not noted afterwards is not known
+        if known is None:
+            return _is_told_but_for_date(folder, name, wanted)
+        return known[1:] == wanted[1:] and (known[0] == wanted[0] or _undated(known[0]) == _undated(wanted[0]))
+
+    def _note(self, texts: Mapping[str, Pieces], changed: Collection[str], stale: Set[str]) -> None:
+        if self._names is not None:
+            self._names = (self._names | texts.keys()) - stale
+        if self._is_dated:
+            self._texts.update(texts)
+            for name in stale:
+                self._texts.pop(name, None)
 
     def _present(self, descriptor: int) -> set[str]:
         if self._names is None:
@@ -144,26 +178,38 @@ def _checked(name: str) -> str:
     return name
 
 
-def _is_told(folder: int, name: str, wanted: bytes) -> bool:
+def _in_one_piece(texts: Mapping[str, str]) -> Mapping[str, Pieces]:
+    return {name: (text.encode(),) for name, text in texts.items()}
+
+
+def _is_told(folder: int, name: str, wanted: Pieces) -> bool:
     """Return whether a file tells this already."""
     try:
         size = os.stat(name + _SUFFIX, dir_fd=folder, follow_symlinks=False).st_size
-        return size == len(wanted) and content(name + _SUFFIX, folder=folder, flags=os.O_NOFOLLOW) == wanted
+        return size == sum(map(len, wanted)) and _content(folder, name) == b"".join(wanted)
     except OSError:
         return False
 
 
-def _is_told_but_for_date(folder: int, name: str, wanted: bytes) -> bool:
+def _is_told_but_for_date(folder: int, name: str, wanted: Pieces) -> bool:
     """The time of creation is that of the first file: of what could not be made, or was made before the store was lost, nobody
     remembers another."""
     try:
-        present = content(name + _SUFFIX, folder=folder, flags=os.O_NOFOLLOW)
+        present, text = _content(folder, name), b"".join(wanted)
     except OSError:
         return False
-    return present == wanted or _CREATED.sub(b"", present, 1) == _CREATED.sub(b"", wanted, 1)
+    return present == text or _undated(present) == _undated(text)
 
 
-def _replace(folder: int, contents: Mapping[str, bytes]) -> None:
+def _undated(text: bytes) -> bytes:
+    return _CREATED.sub(b"", text, 1)
+
+
+def _content(folder: int, name: str) -> bytes:
+    return content(name + _SUFFIX, folder=folder, flags=os.O_NOFOLLOW)
+
+
+def _replace(folder: int, contents: Mapping[str, Pieces]) -> None:
     """Write all temporary files, make them durable, then rename: a reader, or a crash, meets the old file or the new one."""
     try:
         _write_temporaries(folder, contents)
@@ -184,17 +230,30 @@ def _replace(folder: int, contents: Mapping[str, bytes]) -> None:
         raise failed
 
 
-def _write_temporaries(folder: int, contents: Mapping[str, bytes]) -> None:
+def _write_temporaries(folder: int, contents: Mapping[str, Pieces]) -> None:
     for name, text in contents.items():
         with suppress(FileNotFoundError):
             os.unlink(_temporary(name), dir_fd=folder)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(_temporary(name), flags, 0o644, dir_fd=folder), "wb", buffering=0) as file:
-            file.write(text)
+        file = os.open(_temporary(name), flags, 0o644, dir_fd=folder)
+        try:
+            _write_pieces(file, text)
             if len(contents) <= _FEW:
-                os.fsync(file.fileno())
+                os.fsync(file)
+        finally:
+            os.close(file)
     if len(contents) > _FEW:
         ctypes.CDLL(None, use_errno=True).syncfs(folder)
+
+
+def _write_pieces(file: int, pieces: Pieces) -> None:
+    """Write them without putting them together. The kernel may take less than all."""
+    for start in range(0, len(pieces), _PIECES_MAX):
+        some = pieces[start : start + _PIECES_MAX]
+        left = sum(map(len, some)) - os.writev(file, some)
+        rest = memoryview(b"".join(some))[-left:] if left else b""
+        while rest:
+            rest = rest[os.write(file, rest) :]
 
 
 def _temporary(name: str) -> str:

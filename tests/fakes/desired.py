@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_interface, ip_network
 
@@ -23,7 +24,8 @@ from reconciler.model.wanted import (
     SandboxRef,
 )
 from reconciler.status.json_text import Json
-from reconciler.status.network_document import listed_elsewhere, listed_here, network_document
+from reconciler.status.members import Members
+from reconciler.status.network_document import listed_elsewhere, listed_here, network_file
 
 
 def host_facts(
@@ -110,6 +112,12 @@ def attachment(
 
 def inspected(network: DesiredNetwork, attachments: Sequence[DesiredAttachment] = ()) -> dict[str, Json]:
     """Return what `network inspect` prints of a network with these attachments, on it or not."""
-    here = [(one, endpoint) for one in attachments for endpoint in one.endpoints if endpoint.network == network.name]
-    listed = [listed_here(*each) for each in sorted(here, key=lambda each: each[0].id)]
-    return network_document(network, [*listed, *map(listed_elsewhere, network.remote_endpoints)])
+    members = Members()
+    for one in attachments:
+        for endpoint in one.endpoints:
+            if endpoint.network == network.name:
+                members.put((False, one.id), listed_here(one, endpoint))
+    for remote in network.remote_endpoints:
+        members.put((True, remote.id), listed_elsewhere(remote))
+    shown: list[dict[str, Json]] = json.loads(b"".join(network_file(network, members)))
+    return shown[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
@@ -93,7 +94,8 @@ class Host:
             case "no network":
                 self._networks.pop(net, None)
             case "elsewhere" if net in self._networks:
-                more = tuple(_elsewhere(net, chance.randint(1, 3), pool) for _ in range(chance.choice((0, 1))))
+                numbers = sorted(chance.sample((1, 2, 3, 10, 12), chance.choice((0, 1, 2, 4))), key=str)
+                more = tuple(_elsewhere(net, number, pool) for number in numbers)
                 self._networks[net] = replace(self._networks[net], remote_endpoints=more)
             case "specs":
                 self._digest = chance.choice(("d1", "d2"))
@@ -102,7 +104,7 @@ class Host:
 def _elsewhere(net: str, number: int, pool: str) -> RemoteEndpoint:
     return RemoteEndpoint(
         network=net,
-        id=str(number) * 64,
+        id=(str(number) * 64)[:64],
         name=f"far{number}",
         host="beta",
         vtep=ip_address("192.0.2.1"),
@@ -114,6 +116,10 @@ def _elsewhere(net: str, number: int, pool: str) -> RemoteEndpoint:
 def _made(unit: Unit) -> Operation:
     link = Macvlan(unit=unit, ns=HOST, ifname="eth0", mac="02:42:00:00:00:01", mtu=1500, parent="up", mode="bridge")
     return Operation(action=Action.CREATE, before=None, after=link, unit=unit)
+
+
+def _whole(texts: Mapping[str, tuple[bytes, ...]]) -> dict[str, str]:
+    return {name: b"".join(pieces).decode() for name, pieces in texts.items()}
 
 
 class Shown:
@@ -128,7 +134,7 @@ class Shown:
         files = documents.files(report, Revision("c0ffee"))
         self.summary = files.summary
         for there, texts, kept in (
-            (self.networks, files.networks, files.kept_networks),
+            (self.networks, _whole(files.networks), files.kept_networks),
             (self.attachments, files.attachments, files.kept_attachments),
         ):
             there.update(texts)

@@ -289,6 +289,10 @@ class Kind(Value, frozen=True, kw_only=True):
         """Return whether an endpoint runs where it is found."""
         return self.traits.is_endpoint_link
 
+    def is_news_after(self, before: Kind | None) -> bool:
+        """Return whether making this of `before`, or of nothing, is no drift put right, but passes on what somebody said."""
+        return self.traits.is_news
+
     def sandbox(self) -> NsRef:
         """Return the sandbox whose processes lose something with it, the host's namespace for none."""
         return HOST

@@ -147,7 +147,8 @@ def listed(look: Looked, seen: Mapping[Key, Seen]) -> dict[str, str]:
     """Give the inspect documents of the networks."""
     links = frozenset(f.object.unit for f in seen.values() if isinstance(f.object, (VethPair, Macvlan)))
     report = Report(desired=look.desired, plan=look.plan, drift=look.plan, running=links)
-    return dict(Documents({}, netns_dir=Path("/run/netns")).files(report, Revision()).networks)
+    texts = Documents({}, netns_dir=Path("/run/netns")).files(report, Revision()).networks
+    return {name: b"".join(pieces).decode() for name, pieces in texts.items()}
 
 
 def without(*names: str) -> WantedState:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from reconciler.errors import ExitCode, ResolverError
 from reconciler.model.objects import NAMES_UNIT, NameTables, Unit
-from reconciler.model.plan import Outcome
+from reconciler.model.plan import Action, Operation, Outcome
 from reconciler.status.verdict import exit_code, unsettled
 from tests.unit.status.test_status_summary import READY, conditions, created, report, summary
 
@@ -42,6 +43,21 @@ def test_server_brought_back_counts_as_drift_repaired() -> None:
     found = summary(report(outcomes=(brought_back,)), before)
 
     assert (found["driftRepaired"], found["names"]["driftRepaired"]) == (1, 1)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("in_force", "repaired"),
+    [("ab" * 32, 0), ("another server runs (version 0)", 1)],
+    ids=["news", "no server of ours"],
+)
+def test_names_that_hosts_told_each_other_are_no_drift(in_force: str, repaired: int) -> None:
+    before = summary(report())
+    now = NameTables(unit=NAMES_UNIT, digest="cd" * 32, text="t")
+    told = Operation(action=Action.UPDATE, before=NameTables(digest=in_force), after=now, unit=NAMES_UNIT)
+
+    found = summary(report(outcomes=(Outcome(operation=told),)), before)
+
+    assert (found["driftRepaired"], found["names"]["driftRepaired"]) == (repaired, repaired)  # type: ignore[index]
 
 
 def test_attachment_that_cannot_be_served_is_ready_with_the_reason() -> None:

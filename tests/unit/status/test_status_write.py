@@ -27,7 +27,7 @@ from tests.fakes.desired import attachment, endpoint, host_facts, network
 
 def files(*networks: str, attachments: tuple[str, ...] = (), text: str = "[]\n") -> StatusFiles:
     return StatusFiles(
-        summary="{}\n", networks=dict.fromkeys(networks, text), attachments=dict.fromkeys(attachments, text)
+        summary="{}\n", networks=dict.fromkeys(networks, (text.encode(),)), attachments=dict.fromkeys(attachments, text)
     )
 
 
@@ -49,7 +49,7 @@ def test_only_the_file_that_differs_is_written(tmp_path: Path) -> None:
     StatusFolder(tmp_path).write(files("front", "back"))
     before = stamps(tmp_path)
 
-    changed = replace(files("front", "back"), networks={"front": "[]\n", "back": "[1]\n"})
+    changed = replace(files("front", "back"), networks={"front": (b"[]\n",), "back": (b"[1", b"]\n")})
     assert StatusFolder(tmp_path).write(changed) == Written(1, 0)
 
     after = stamps(tmp_path)
@@ -176,7 +176,7 @@ def test_attachment_whose_sandbox_failed_is_not_listed_on_its_network() -> None:
 
     found = Documents({}, netns_dir=Path("/run/netns")).files(converged(problem), Revision())
 
-    assert json.loads(found.networks["front"])[0]["Containers"] == {}
+    assert json.loads(b"".join(found.networks["front"]))[0]["Containers"] == {}
 
 
 def documents(*pairs: tuple[str, str]) -> list[dict[str, object]]:
