@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ from msgspec import Struct, field
 
 from reconciler.errors import ConfigError
 from reconciler.model.identifiers import instance_id, is_link_name
+from reconciler.model.ip import address_or_none
 from reconciler.model.objects import IPAddress
 from reconciler.model.subnets import is_unicast
 
@@ -57,10 +57,7 @@ def advertised(text: str) -> Advertised:
         raise ConfigError(
             f"cluster-advertise {text!r}: expected IP, IFACE, or one of them with :PORT; IPv6 in brackets"
         )
-    try:
-        address = ip_address(match["v6"] or match["name"])
-    except ValueError:
-        address = None
+    address = address_or_none(match["v6"] or match["name"])
     if address is None and (match["v6"] or not is_link_name(match["name"])):
         raise ConfigError(f"cluster-advertise {text!r}: neither an address nor the name of an interface")
     if address is not None and not _is_reachable(address):

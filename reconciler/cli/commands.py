@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import click
 
 
-class _Place(NamedTuple):
+class CommandPlace(NamedTuple):
     """module: of `reconciler.cli`. summary: the first sentence of the command's help. variable: what it is called in its module."""
 
     module: str
@@ -17,57 +18,57 @@ class _Place(NamedTuple):
 
 
 COMMANDS: Final = {
-    "apply": _Place(
+    "apply": CommandPlace(
         "passes", "Carry out a saved plan (`reconcile --dry-run --out PLAN`), exactly that or nothing.", "apply_"
     ),
-    "attachment": _Place("inspection", "Show attachments as the last pass left them."),
-    "completion": _Place("completion", "Print the completion script of a shell."),
-    "doctor": _Place(
+    "attachment": CommandPlace("inspection", "Show attachments as the last pass left them."),
+    "completion": CommandPlace("completion", "Print the completion script of a shell."),
+    "doctor": CommandPlace(
         "doctor",
         "Find what keeps networks from working on this host, why that matters, and the command that mends it.",
     ),
-    "down": _Place("passes", "Remove all that is ours from this host, and nothing else."),
-    "events": _Place(
+    "down": CommandPlace("passes", "Remove all that is ours from this host, and nothing else."),
+    "events": CommandPlace(
         "events",
         "Print what passes did and met, a JSON object per line: changes, repairs, failures, refusals, suspensions.",
     ),
-    "exec": _Place("execution", "Run a command in a sandbox, with its /etc/hosts and /etc/resolv.conf.", "exec_"),
-    "explain": _Place(
+    "exec": CommandPlace("execution", "Run a command in a sandbox, with its /etc/hosts and /etc/resolv.conf.", "exec_"),
+    "explain": CommandPlace(
         "explaining", "Explain why an attachment reaches another or does not, with the lines of the specs."
     ),
-    "fmt": _Place("formatting", "Put the keys of spec files in one order; comments, anchors and layout stay."),
-    "graph": _Place(
+    "fmt": CommandPlace("formatting", "Put the keys of spec files in one order; comments, anchors and layout stay."),
+    "graph": CommandPlace(
         "graph", "Draw hosts, networks, who is on them and what is published, or what a change does to them."
     ),
-    "import": _Place(
+    "import": CommandPlace(
         "importing",
         "Print specs of what is there already: of a container engine, of Compose files, of the kernel.",
         "import_",
     ),
-    "manual": _Place("completion", "Print the manual page: `reconcile manual | man -l -`."),
-    "network": _Place("inspection", "Show networks as the last pass left them."),
-    "node": _Place("nodes", "Show and remove the hosts of the cluster."),
-    "probe": _Place(
+    "manual": CommandPlace("completion", "Print the manual page: `reconcile manual | man -l -`."),
+    "network": CommandPlace("inspection", "Show networks as the last pass left them."),
+    "node": CommandPlace("nodes", "Show and remove the hosts of the cluster."),
+    "probe": CommandPlace(
         "probing",
         "Send pings and TCP between the sandboxes of this host, and say whether they arrive where the specs say.",
     ),
-    "resume": _Place("suspension", "End suspensions: those of these networks, or all."),
-    "retry": _Place("retry", "Let the watcher try these networks and attachments again at once."),
-    "schema": _Place("specs", "Print the JSON Schema of the specs (draft-07, for editors)."),
-    "snapshot": _Place(
+    "resume": CommandPlace("suspension", "End suspensions: those of these networks, or all."),
+    "retry": CommandPlace("retry", "Let the watcher try these networks and attachments again at once."),
+    "schema": CommandPlace("specs", "Print the JSON Schema of the specs (draft-07, for editors)."),
+    "snapshot": CommandPlace(
         "passes", "Print what this host has and promised, for `reconcile --dry-run --against snapshot:FILE` elsewhere."
     ),
-    "status": _Place("status", "Show the networks, and what else is not ready or worth knowing."),
-    "suspend": _Place(
+    "status": CommandPlace("status", "Show the networks, and what else is not ready or worth knowing."),
+    "suspend": CommandPlace(
         "suspension",
         "Let passes change nothing of these networks and the attachments on them; without names, nothing at all.",
     ),
-    "try": _Place(
+    "try": CommandPlace(
         "trial", "Apply the specs on trial: unless they are confirmed in time, the last good ones come back.", "try_"
     ),
-    "validate": _Place("specs", "Check the specs: no rights, no kernel and no store needed."),
-    "version": _Place("specs", "Print the version."),
-    "watch": _Place(
+    "validate": CommandPlace("specs", "Check the specs: no rights, no kernel and no store needed."),
+    "version": CommandPlace("specs", "Print the version."),
+    "watch": CommandPlace(
         "watching", "Stay, and keep this host as the specs declare until SIGTERM, which leaves the networks up."
     ),
 }
@@ -90,14 +91,16 @@ _MEANT: Final = {
 """What others call it."""
 
 
-class Commands(click.Group):
-    """Finds commands by name in `COMMANDS`."""
+class LazyGroup(click.Group):
+    """A group whose commands stand in `places` by name; a command's module is imported when it is called for."""
+
+    places: ClassVar[Mapping[str, CommandPlace]]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        return sorted(self.places)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        place = COMMANDS.get(cmd_name)
+        place = self.places.get(cmd_name)
         if place is None:
             return None
         command: click.Command = getattr(import_module(f"reconciler.cli.{place.module}"), place.variable or cmd_name)
@@ -105,14 +108,18 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands as click does, without importing them."""
-        limit = formatter.width - 6 - max(map(len, COMMANDS))
+        limit = formatter.width - 6 - max(map(len, self.places))
         with formatter.section("Commands"):
             formatter.write_dl(
                 [
-                    (name, click.Command(name, help=COMMANDS[name].summary).get_short_help_str(limit))
+                    (name, click.Command(name, help=self.places[name].summary).get_short_help_str(limit))
                     for name in self.list_commands(ctx)
                 ]
             )
+
+
+class Commands(LazyGroup):
+    places = COMMANDS
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
+from reconciler.cli.commands import CommandPlace, LazyGroup
 from reconciler.cli.invocation import Invocation
 from reconciler.cli.logs import log
 from reconciler.cli.options import global_options
@@ -22,41 +22,24 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
-class _Source(NamedTuple):
-    """module: of `reconciler.cli`, which has a command of the source's name. summary: the first sentence of its help."""
-
-    module: str
-    summary: str
-
-
 SOURCES: Final = {
-    "cni": _Source("import_files", "Print specs of CNI's networks: configurations and lists of them."),
-    "compose": _Source(
+    "cni": CommandPlace("import_files", "Print specs of CNI's networks: configurations and lists of them."),
+    "compose": CommandPlace(
         "import_compose",
         "Print specs of a Compose project: its networks, and an attachment for each container of its services.",
     ),
-    "docker": _Source("import_engines", "Print specs of Docker's networks and the containers on them."),
-    "kernel": _Source(
+    "docker": CommandPlace("import_engines", "Print specs of Docker's networks and the containers on them."),
+    "kernel": CommandPlace(
         "import_kernel", "Print specs of the bridges that others made on this host: networks that adopt them."
     ),
-    "netavark": _Source("import_files", "Print specs of Podman's networks, as its JSON files have them."),
-    "podman": _Source("import_engines", "Print specs of Podman's networks and the containers on them."),
-    "quadlet": _Source("import_files", "Print specs of Podman's quadlet units: networks, containers and pods."),
+    "netavark": CommandPlace("import_files", "Print specs of Podman's networks, as its JSON files have them."),
+    "podman": CommandPlace("import_engines", "Print specs of Podman's networks and the containers on them."),
+    "quadlet": CommandPlace("import_files", "Print specs of Podman's quadlet units: networks, containers and pods."),
 }
 
 
-class Sources(click.Group):
-    """Finds sources by name in `SOURCES`; a source's module is imported when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(SOURCES)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        source = SOURCES.get(cmd_name)
-        if source is None:
-            return None
-        command: click.Command = getattr(import_module(f"reconciler.cli.{source.module}"), cmd_name)
-        return command
+class Sources(LazyGroup):
+    places = SOURCES
 
 
 @click.command("import", cls=Sources)

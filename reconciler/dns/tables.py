@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Set
-from ipaddress import ip_address
 from operator import itemgetter
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from reconciler.dns.zones import (
 from reconciler.incremental import indexed
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import NsRef
+from reconciler.model.ip import address_or_none
 from reconciler.model.objects import HOST_UNIT, NAMES_UNIT, IPAddress, NameTables, Unit
 from reconciler.model.observed import SandboxFact
 from reconciler.model.zone_rows import ZoneRows
@@ -86,11 +86,7 @@ def _of_container(_: NsRef, fact: SandboxFact) -> Iterator[bool]:
 
 
 def _addresses(texts: Iterable[str]) -> Iterator[IPAddress]:
-    for text in texts:
-        try:
-            yield ip_address(text)
-        except ValueError:
-            continue
+    return (address for text in texts if (address := address_or_none(text)) is not None)
 
 
 class _Keep:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from reconciler.kernel.processes import command
+from reconciler.kernel.processes import command, pids
 from reconciler.records.file import content
 
 _TABLES: Final = ("udp", "tcp", "udp6", "tcp6")
@@ -24,15 +24,11 @@ Holder = tuple[int, str]
 
 def holders(namespace: int, ports: Collection[int]) -> Iterator[Holder]:
     """Yield those that have a socket at one of these ports and no connection there. namespace: its inode."""
-    inside = [pid for pid in _pids() if _namespace(pid) == namespace]
+    inside = [pid for pid in pids() if _namespace(pid) == namespace]
     sockets = _sockets(inside[0], ports) if inside and ports else frozenset()
     for pid in inside if sockets else ():
         if sockets & _descriptors(pid):
             yield pid, command(pid)
-
-
-def _pids() -> list[int]:
-    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def _namespace(pid: int) -> int:

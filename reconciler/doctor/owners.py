@@ -19,6 +19,7 @@ from reconciler.guard.guarded import anothers_host
 from reconciler.guard.orders import NO_ORDERS
 from reconciler.guard.suspension import EVERYTHING, suspensions
 from reconciler.guard.whose import anothers_state
+from reconciler.kernel.processes import pids
 from reconciler.observe.marks import host_marks
 from reconciler.records.file import content
 
@@ -85,14 +86,10 @@ def read(place: Place) -> Owners:
 def _watchers(place: Place) -> Iterator[Watcher]:
     """Yield those with our state folder; processes whose environment is hidden from us are passed over."""
     own = os.stat("/proc/thread-self/ns/net").st_ino
-    found = [watcher for pid in _pids() if (watcher := watcher_of(pid)) is not None]
+    found = [watcher for pid in pids() if (watcher := watcher_of(pid)) is not None]
     ours = os.path.realpath(place.settings.state_dir)
     mine = [each for each in found if os.path.realpath(each.state_dir or "/var/lib/reconciler") == ours]
     yield from sorted(mine, key=lambda each: (each.namespace != own, each.pid))
-
-
-def _pids() -> list[int]:
-    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def watcher_of(pid: int) -> Watcher | None:

@@ -13,6 +13,7 @@ from reconciler.doctor.finding import Finding, error, warning
 from reconciler.doctor.place import Place
 from reconciler.kernel.sockets import bound_sockets
 from reconciler.model.identifiers import EMBEDDED_SERVER
+from reconciler.model.ip import address_or_none
 from reconciler.model.objects import IPAddress
 from reconciler.records.file import beginning
 from reconciler.sandbox.resolv_conf import parse_resolv_conf
@@ -64,7 +65,7 @@ def _public(redirection: str) -> str:
 
 
 def _of_server(server: str, file: str, found: Resolver) -> Iterator[Finding]:
-    address = _address(server)
+    address = address_or_none(server.partition("%")[0])
     if address is None:
         return
     if str(address) == EMBEDDED_SERVER and not found.is_served:
@@ -80,13 +81,6 @@ def _of_server(server: str, file: str, found: Resolver) -> Iterator[Finding]:
             f"names that {name} does not know go round in a circle when it asks the name server in its sandbox: that asks the "
             f"host's servers, and so {name}; give it `dns:` of its own, and the host has no names while it is down",
         )
-
-
-def _address(text: str) -> IPAddress | None:
-    try:
-        return ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
 
 
 def read(place: Place) -> Resolver:

@@ -9,7 +9,6 @@ from reconciler.explain.declared import Declared
 from reconciler.explain.lines import Lines
 from reconciler.explain.values import About, Reason, Sentence
 from reconciler.model.expectation import Parties
-from reconciler.model.objects import Unit
 from reconciler.model.wanted import Source
 from reconciler.model.words import without
 from reconciler.review.parties import untold
@@ -88,10 +87,9 @@ def _failures(specs: Declared, name: str, lines: Lines) -> Iterator[Reason]:
                 told.add(text)
                 yield (
                     Sentence(
-                        about=About.SPECS, text=f"{unit} cannot be had: {text}", source=lines.of(_at(unit)), unit=unit
+                        about=About.SPECS,
+                        text=f"{unit} cannot be had: {text}",
+                        source=lines.of(unit.entry()),
+                        unit=unit,
                     ),
                 )
-
-
-def _at(unit: Unit) -> Unit:
-    return Unit(attachment=unit.attachment) if unit.attachment else unit

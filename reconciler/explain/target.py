@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from ipaddress import ip_address
 from typing import Final
 
 from msgspec import Struct
 
 from reconciler.explain.declared import Declared
 from reconciler.explain.values import Question
+from reconciler.model.ip import address_or_none
 from reconciler.model.objects import IPAddress
 from reconciler.reach.values import Party, PartyKind
 from reconciler.reach.walk import Walk
@@ -39,7 +39,7 @@ def read_target(text: str) -> Target:
     """Read `OTHER[:PORT[/udp]]`. Raises NobodyMeant."""
     bracketed = _BRACKETS.match(text)
     if bracketed is None and text.count(":") > 1:
-        address = _address(text)
+        address = address_or_none(text)
         if address is None:
             raise NobodyMeant(f"{text!r}: an IPv6 address before a port stands in brackets, as in [fd00::1]:80")
         return Target(name=text, address=address)
@@ -50,14 +50,9 @@ def read_target(text: str) -> Target:
     port = int(found["port"] or 0)
     if not name or port > 0xFFFF or (found["port"] and not port) or (bracketed and found["name"]):
         raise NobodyMeant(f"{text!r} is nobody: expected NAME, NAME:PORT or NAME:PORT/udp, as db:5432")
-    return Target(name=name, at=AskedPort(port, found["protocol"] or "tcp" if port else ""), address=_address(name))
-
-
-def _address(text: str) -> IPAddress | None:
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
+    return Target(
+        name=name, at=AskedPort(port, found["protocol"] or "tcp" if port else ""), address=address_or_none(name)
+    )
 
 
 def question(specs: Declared, client: str, target: Target) -> Question:

@@ -74,7 +74,7 @@ def any_host(settings: Settings) -> HostFacts:
 
 def _places(wanted: WantedState, unit: Unit, untold: Container[str]) -> Iterator[Source]:
     """Yield where a network or attachment is declared; built-in ones are nowhere. untold: attachments to leave out."""
-    at = wanted.sources.get(Unit(attachment=unit.attachment) if unit.attachment else unit)
+    at = wanted.sources.get(unit.entry())
     if at is not None and at.line and unit.attachment not in untold:
         yield at
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 import stat
@@ -14,6 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from reconciler.errors import ConfigError
+from reconciler.model.ip import address_or_none
 from reconciler.records.file import make_folder
 
 _BACKLOG: Final = 64
@@ -37,10 +37,7 @@ def parse_address(text: str, setting: str) -> ListenAddress:
     if text.startswith("unix:/") and "\0" not in text and len(os.fsencode(text)) - len("unix:") <= _PATH_MAX:
         return ListenAddress(unix=Path(text.removeprefix("unix:")))
     host, _, port = text.rpartition(":")
-    try:
-        address = ipaddress.ip_address(host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host)
-    except ValueError:
-        address = None
+    address = address_or_none(host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host)
     is_bracketed = host.startswith("[")
     is_port = port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536
     if address is None or not is_port or is_bracketed != (address.version == 6):

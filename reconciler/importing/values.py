@@ -24,8 +24,8 @@ class NotCarried(Struct, frozen=True, kw_only=True):
         return f"{self.where}: not carried: {self.what}: {self.why}"
 
 
-class ImportedNetwork(Struct, frozen=True, kw_only=True):
-    """body: what stands below the network in a spec file (docs/reference/specs.md), plain. source: one line, where it came from.
+class _ImportedEntry(Struct, frozen=True, kw_only=True):
+    """body: what stands below its name in a spec file (docs/reference/specs.md), plain. source: one line, where it came from.
 
     places: where parts of the body came from, by the way to them, where that is known better.
     """
@@ -37,14 +37,12 @@ class ImportedNetwork(Struct, frozen=True, kw_only=True):
     places: Mapping[Path, str] = field(default_factory=dict)
 
 
-class ImportedAttachment(Struct, frozen=True, kw_only=True):
-    """The same of an attachment."""
+class ImportedNetwork(_ImportedEntry, frozen=True, kw_only=True):
+    pass
 
-    name: str
-    body: Mapping[str, object]
-    source: str
-    not_carried: tuple[NotCarried, ...] = ()
-    places: Mapping[Path, str] = field(default_factory=dict)
+
+class ImportedAttachment(_ImportedEntry, frozen=True, kw_only=True):
+    pass
 
 
 class Imported(Struct, frozen=True, kw_only=True):

@@ -27,7 +27,6 @@ _FIRST_POOL: Final = int(IPv4Network("10.0.0.0/24").network_address)
 _POOLS: Final = 1 << 16
 """The engine's for global scope: 10.0.0.0/8 in pieces of 256 addresses (docs/design/docker.md#subnets)."""
 
-_ULA_PREFIX: Final = 48
 _ULA_TRIES: Final = 64
 _VNI_FIRST: Final = 256
 """The engine's lowest with a key-value store; lower ones are for `vxlanid_list`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,10 @@ def started_at(pid: str) -> str | None:
             return file.read(4096).rpartition(b")")[2].split()[_STARTED].decode("ascii", "replace")
     except (OSError, IndexError):
         return None
+
+
+def pids() -> list[int]:
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def command(pid: int) -> str:

@@ -23,6 +23,10 @@ class Unit(Struct, frozen=True, order=True):
             return needs
         return (*needs, Unit(network=self.network), Unit(attachment=self.attachment))
 
+    def entry(self) -> Unit:
+        """Return the unit of the entry of the specs that it stands under: an endpoint stands under its attachment."""
+        return Unit(attachment=self.attachment) if self.attachment else self
+
     def names(self) -> tuple[str, ...]:
         """Return how messages name it, or a part of it, in front."""
         return str(self), f"network {self.network}", f"attachment {self.attachment}"

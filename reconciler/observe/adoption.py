@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from pathlib import Path
+from collections.abc import Collection
 from typing import Final
 
 from reconciler.kernel.links import Link
-from reconciler.kernel.processes import command
+from reconciler.kernel.processes import command, pids
 from reconciler.kinds.address import AddressEntry
 from reconciler.kinds.adopted import promotes_secondaries
 from reconciler.kinds.ipv6 import ipv6_of
@@ -64,10 +63,5 @@ def _found(link: Link, addresses: Collection[AddressEntry], host: NamespaceView)
 def manager_of(ifname: str) -> str:
     """Return the running program whose bridges have such names, in words; "" for none."""
     programs = next((programs for names, programs in _MANAGERS if names.fullmatch(ifname)), ())
-    return next((f"{name} (process {pid})" for pid, name in _processes() if name in programs), "") if programs else ""
-
-
-def _processes() -> Iterator[tuple[int, str]]:
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            yield int(folder.name), command(int(folder.name)).strip()
+    running = ((command(pid), pid) for pid in (pids() if programs else ()))
+    return next((f"{name} (process {pid})" for name, pid in running if name in programs), "")

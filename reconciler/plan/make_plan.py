@@ -153,7 +153,7 @@ class _Pruning(Struct, frozen=True, kw_only=True):
 
     def _is_declared(self, unit: Unit) -> bool:
         """A declared attachment says completely which networks it is on; of an undeclared one nothing is known."""
-        whose = Unit(attachment=unit.attachment) if unit.attachment else unit
+        whose = unit.entry()
         return whose in self.boundaries.declared
 
 

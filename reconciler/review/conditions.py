@@ -57,7 +57,7 @@ def _deleted(review: Review) -> Iterator[Match]:
 def _deleted_units(host: HostReview) -> set[Unit]:
     """Return the networks and attachments of which something is deleted."""
     deleted = (one.unit for one in host.report.plan.operations if one.action.is_removal)
-    whole = (Unit(attachment=unit.attachment) if unit.attachment else Unit(network=unit.network) for unit in deleted)
+    whole = (unit.entry() for unit in deleted)
     return {unit for unit in whole if unit != HOST_UNIT and not unit.network.startswith("<")}
 
 

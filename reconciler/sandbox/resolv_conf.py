@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
 
 from msgspec import Struct
 
 from reconciler.model.desired import DesiredAttachment, HostFacts
 from reconciler.model.identifiers import BUILTIN_NETWORKS, EMBEDDED_SERVER
+from reconciler.model.ip import address_or_none
 from reconciler.model.objects import IPAddress
 from reconciler.model.wanted import NetworkMode
 
@@ -83,7 +84,7 @@ def resolv_conf_text(attachment: DesiredAttachment, host: HostFacts) -> str:
 
 def _reachable(attachment: DesiredAttachment, servers: tuple[str, ...]) -> tuple[str, ...]:
     has_ipv6 = any(endpoint.ipv6 for endpoint in attachment.endpoints)
-    kept = tuple(server for server in servers if _is_reachable(_address(server), has_ipv6=has_ipv6))
+    kept = tuple(server for server in servers if _is_reachable(address_or_none(server), has_ipv6=has_ipv6))
     return kept or FALLBACK_IPV4 + (FALLBACK_IPV6 if has_ipv6 else ())
 
 
@@ -92,13 +93,6 @@ def _is_reachable(server: IPAddress | None, *, has_ipv6: bool) -> bool:
     if isinstance(server, IPv6Address) and (server.is_link_local or not has_ipv6):
         return False
     return server is not None and not server.is_loopback
-
-
-def _address(text: str) -> IPAddress | None:
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
 
 
 def _text(servers: tuple[str, ...], search: tuple[str, ...], options: tuple[str, ...]) -> str:

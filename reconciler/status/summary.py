@@ -104,7 +104,7 @@ class Summary:
         is_rolled_back = any(isinstance(error, RolledBack) for _, error in report.drift.problems)
         if self._latest.digest != report.digest or is_rolled_back:
             return Counter()
-        units = (_entry_unit(unit) for unit in _changed_units(report))
+        units = (unit.entry() for unit in _changed_units(report))
         return Counter(unit for unit in units if self._latest.settled(self._entry(unit)).was_verified(report.digest))
 
     def _entry(self, unit: Unit) -> StatusEntry:
@@ -290,8 +290,3 @@ def _changed_units(report: Report) -> Iterator[Unit]:
     for outcome in report.outcomes:
         if outcome.error is None and not outcome.operation.is_news:
             yield outcome.operation.unit
-
-
-def _entry_unit(unit: Unit) -> Unit:
-    """An endpoint stands under its attachment."""
-    return Unit(attachment=unit.attachment) if unit.attachment else unit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import threading
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.graph.html import live_html, live_policy
 from reconciler.http.server_protocol import Request, Response
+from reconciler.model.ip import address_or_none
 from reconciler.model.report import Report
 from reconciler.settings import Settings
 from reconciler.watch.live_state import state_json
@@ -138,8 +138,4 @@ def _stamp(path: os.PathLike[str]) -> tuple[int, int, int]:
 def is_asked_for_itself(host: str, own_name: str) -> bool:
     """Return whether a Host header is of somebody who means this machine, not of a page that calls it its own (DNS rebinding)."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return name.lower() in ("localhost", own_name.lower())
-    return True
+    return address_or_none(name.strip("[]")) is not None or name.lower() in ("localhost", own_name.lower())

@@ -63,10 +63,6 @@ def _mappings(base: Node, over: Node, path: Path) -> Node:
     return replace(base, value=found)
 
 
-def _overriding(_base: Node, over: Node, _path: Path) -> Node:
-    return over
-
-
 def _pairs(base: Node, over: Node, path: Path) -> Node:
     """Merge what is a mapping, or a list of `key=value`."""
     return replace(base, value={**pairs(base, _words(path)), **pairs(over, _words(path))})

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 import pytest
 
-from reconciler.cli.commands import COMMANDS
+from reconciler.cli.commands import LazyGroup
+from reconciler.cli.importing import SOURCES, import_
 from reconciler.cli.root import reconcile
 from tests.test_layers import HOMES, LAYERS, PACKAGE, ROOT, place
 
@@ -28,6 +29,8 @@ SLOW = frozenset(HOMES) | {
     "ssl",
 }
 """What takes milliseconds to import, and not every command needs."""
+
+GROUPS = [group for group in (reconcile, import_) if isinstance(group, LazyGroup)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +95,19 @@ def test_command_imports_no_layer_and_no_slow_library_that_it_does_without(start
     assert found & SLOW <= start.slow
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_says_of_a_command_what_the_command_says_of_itself(name: str) -> None:
-    command = reconcile.get_command(click.Context(reconcile), name)
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in group.places])
+def test_help_says_of_a_command_what_the_command_says_of_itself(group: LazyGroup, name: str) -> None:
+    command = group.get_command(click.Context(group), name)
 
     assert command is not None
-    assert click.Command(name, help=COMMANDS[name].summary).get_short_help_str(999) == command.get_short_help_str(999)
+    said = click.Command(name, help=group.places[name].summary)
+    assert said.get_short_help_str(999) == command.get_short_help_str(999)
+
+
+def test_help_of_import_imports_no_source(tmp_path: Path) -> None:
+    found = _imported("from reconciler.cli import main; main(['import', '--help'])", tmp_path)
+
+    assert found.isdisjoint({f"reconciler.cli.{source.module}" for source in SOURCES.values()})
 
 
 def test_name_server_starts_without_the_model_of_a_host(tmp_path: Path) -> None:
