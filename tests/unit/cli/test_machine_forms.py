@@ -9,8 +9,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from jsonschema import Draft4Validator
-from xmlschema import XMLSchema
 
 from reconciler.cli.findings import Checked, Finding, Level, Rule
 from reconciler.cli.forms import for_machines
@@ -29,6 +27,7 @@ from reconciler.review.make_review import review_pass
 from reconciler.review.values import Planned
 from reconciler.spec.load import NOTHING
 from tests.fakes.desired import host_facts, network
+from tests.json_schema import json_schema
 from tests.unit.review.repository import AFTER, BEFORE, make_repository
 
 HERE = Path(__file__).parent
@@ -38,7 +37,7 @@ FRONT, WEB = Unit(network="front"), Unit(attachment="web")
 
 @pytest.fixture(scope="module")
 def check_sarif() -> Callable[[str], Any]:
-    validator = Draft4Validator(json.loads((HERE / "schemas" / "sarif-schema-2.1.0.json").read_text()))
+    validator = json_schema().Draft4Validator(json.loads((HERE / "schemas" / "sarif-schema-2.1.0.json").read_text()))
 
     def check(text: str) -> Any:
         """Give the run, which the schema allows."""
@@ -51,6 +50,8 @@ def check_sarif() -> Callable[[str], Any]:
 
 @pytest.fixture(scope="module")
 def check_junit() -> Callable[[str], dict[str, ElementTree.Element]]:
+    from xmlschema import XMLSchema  # takes a while: not while all workers collect
+
     schema = XMLSchema(HERE / "schemas" / "junit-10.xsd")
 
     def check(text: str) -> dict[str, ElementTree.Element]:

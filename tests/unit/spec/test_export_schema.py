@@ -1,18 +1,20 @@
 import json
 from pathlib import Path
+from typing import Any
 
-import jsonschema
 import pytest
 
 from reconciler.spec.document import parse_document
 from reconciler.spec.export_schema import FILE_NAME, schema, text
+from tests.json_schema import json_schema
 
 COMPOSE = (Path(__file__).parent / "compose.yaml").read_text()
 SCHEMAS = Path(__file__).parents[3] / "schemas"
 
 
-def validator() -> jsonschema.Draft7Validator:
-    return jsonschema.Draft7Validator(schema(), format_checker=jsonschema.Draft7Validator.FORMAT_CHECKER)
+def validator() -> Any:
+    draft_7 = json_schema().Draft7Validator
+    return draft_7(schema(), format_checker=draft_7.FORMAT_CHECKER)
 
 
 def data_of(typed: str) -> object:
@@ -27,7 +29,7 @@ def test_the_committed_schema_is_current() -> None:
 
 
 def test_the_schema_is_valid_draft_7_and_resolves() -> None:
-    jsonschema.Draft7Validator.check_schema(schema())
+    json_schema().Draft7Validator.check_schema(schema())
     references = {part.split('"')[1] for part in text().split('"$ref": ')[1:]}
     assert {reference.rpartition("/")[2] for reference in references} <= schema()["definitions"].keys()
     assert json.loads(text()) == schema()
