@@ -319,7 +319,7 @@ def _import_everything() -> None:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         if not name.endswith("__main__"):
             importlib.import_module(name.removesuffix(".__init__"))
-    for name in ("tests.pipeline.forked", "rich.console", "rich.table"):
+    for name in ("tests.pipeline.forked", "tests.faults.inject", "rich.console", "rich.table"):
         importlib.import_module(name)
 
 

@@ -16,8 +16,9 @@ HEAD = """\
 
 What the last `make faults` tried (tests/faults): each call that leaves the process on the ways between states of a host fails once,
 in each of the ways below, or the process is killed there. Of calls that differ in names and numbers alone the first, a middle and
-the last one do. Lost means: after the next pass, which must end with exit 0, the host, its records or what belongs to others was
-not as without the fault, or something was left over. The suite tries one in twenty-four of this in each run.
+the last one do, of the messages of a netlink batch likewise; of those to a store, a plugin or a container engine each. Lost means:
+after the next pass, which must end with exit 0, the host, its records or what belongs to others (what plugins keep, other hosts'
+records byte by byte) was not as without the fault, or something was left over. The suite tries a small part of this in each run.
 
 | call | what happens to it | tried | lost |
 | --- | --- | --- | --- |
@@ -25,16 +26,17 @@ not as without the fault, or something was left over. The suite tries one in twe
 
 
 def main() -> None:
-    """Sum up the parts of all ways; raises FileNotFoundError unless all are there."""
+    """Sum up the parts of all circles; raises FileNotFoundError unless all are there."""
     injected: Counter[tuple[str, str]] = Counter()
     codes: Counter[str] = Counter()
+    ways: dict[str, None] = {}
     lost = 0
-    ways = sorted({path.stem.rpartition("-")[0] for path in TALLIES.glob("*.json")})
-    for way in ways:
+    for name in sorted({path.stem.rpartition("-")[0] for path in TALLIES.glob("*.json")}):
         for part in range(PARTS):
-            tally = json.loads((TALLIES / f"{way}-{part}.json").read_text())
+            tally = json.loads((TALLIES / f"{name}-{part}.json").read_text())
             injected.update({(border, fault): count for border, fault, count in tally["injected"]})
             codes.update(tally["codes"])
+            ways |= dict.fromkeys(tally["ways"])
             lost += tally["lost"]
     assert not lost, f"{lost} points failed: mend them first"
     tried = [(border, fault) for border in FAULTS for fault in FAULTS[border] if injected[border, fault]]

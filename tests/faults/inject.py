@@ -1,115 +1,215 @@
 """Make one call of the command line to the world outside fail, or kill it there. A hook of `tests.fork_server`.
 
 A border is where calls leave us: netlink, nftables, the store, files, processes, namespaces, sockets, HTTP (stores, plugins,
-container engines). Each has its own faults, as the kernel, the library or a server brings them about; `FAULTS` says which.
+container engines), ZooKeeper. Each has its own faults, as the kernel, the library or a server brings them about: see `FAULTS`.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import resource
 import signal
+import socket
 import sqlite3
 import sys
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from reconciler.errors import kernel_error
+from reconciler.http import connection as http_connection
+from reconciler.http.client_protocol import BadResponse, Head, Response
 from reconciler.http.connection import Connection
+from reconciler.http.headers import Headers
 from reconciler.kernel import netns_mounts, nft
 from reconciler.kernel.netlink import NetlinkMessage, RouteSocket
 from reconciler.kv.sqlite_file import SqliteFile
+from tests.pipeline.forked import FILE_EVENTS, PROCESS_EVENTS, WRITING, is_database, is_in_vain
+
+MESSAGE_REFUSED: Final = "one message refused (ENOMEM)"
 
 FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "netlink change": ("killed", "not sent (ENOBUFS)", "one message refused (ENOMEM)", "carried out, answer lost"),
+    "netlink change": ("killed", "not sent (ENOBUFS)", MESSAGE_REFUSED, "carried out, answer lost"),
     "netlink question": ("no answer (ETIMEDOUT)",),
     "nft transaction": ("killed", "refused (ENOBUFS)", "carried out, answer lost"),
     "nft listing": ("refused (ENOBUFS)",),
-    "store commit": ("killed", "disk full", "locked", "carried out, answer lost"),
+    "store opened": ("killed", "EMFILE"),
+    "store commit": ("killed", "disk full", "locked", "EMFILE", "partial write", "carried out, answer lost"),
     "file opened to write": ("killed", "ENOSPC", "EROFS", "EMFILE", "partial write"),
     "file opened to read": ("EMFILE", "EIO"),
     "file renamed, made or removed": ("killed", "ENOSPC", "EROFS", "EIO"),
     "process started": ("killed", "EAGAIN"),
     "namespace or mount": ("killed", "ENOMEM"),
     "socket made": ("EMFILE",),
-    "HTTP exchange": ("killed", "refused", "cut before the answer", "no answer in time"),
+    "HTTP connection": ("refused", "no answer in time"),
+    "HTTP exchange": (
+        "killed",
+        "cut within the request",
+        "cut before the answer",
+        "cut within the answer",
+        "no answer in time",
+        "answered 500",
+        "malformed answer",
+        "byte by byte",
+    ),
+    "HTTP stream": ("cut before the answer", "answered 500", "cut after its head"),
+    "ZooKeeper call": (
+        "killed",
+        "connection lost before it",
+        "connection lost after it",
+        "no answer in time",
+        "session expired",
+    ),
 }
 
-_FILE_EVENTS: Final = frozenset(
-    {"os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.symlink", "os.link", "os.truncate"}
-)
-_IF_NEEDED: Final = frozenset({"os.mkdir", "os.rmdir", "os.remove"})
-_PROCESS_EVENTS: Final = frozenset({"os.fork", "os.posix_spawn", "subprocess.Popen"})
-_WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+SLOW: Final = frozenset({"byte by byte"})
+"""Faults that go unnoticed."""
+
 _PARTIAL_BYTES: Final = 16
 _NOT_OURS: Final = ("/build/coverage", ".pyc", "/site-packages/", "/lib/python")
 """What Python and the measuring of coverage read and write."""
+
+_NAMES: Final = re.compile(
+    r"br-[0-9a-f]{12}|rc[vp]\w+|(?<=conf/)\w+|(?<=sandboxes/)\w+|(?<=netns/)\w+|\b[0-9a-f]{12,64}\b|[0-9]+|/tmp/\S*/(?=[^/]+$)"
+)
+_OWN_FILES: Final = re.compile(r"\w+(?=\.json\b)|(?<![^ ])\w+$(?<!hosts)")
+_OF_RTNETLINK: Final = {16: "link", 20: "address", 24: "route", 28: "neighbour", 32: "rule", 80: "forwarding setting"}
+_VERBS: Final = ("new", "delete", "get", "set")
+
+
+def _message_name(kind: int) -> str:
+    """rtnetlink types come in fours."""
+    base = kind & ~3
+    return f"{_VERBS[kind & 3]} {_OF_RTNETLINK[base]}" if base in _OF_RTNETLINK else "other"
+
 
 _nft_reply: Any = nft._Reply
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that was made. what: in words, as far as it is known."""
+    """One call that was made. what: in words, as far as it is known. parts: the kind of each message of a batch."""
 
     border: str
     what: str
+    parts: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Return what it is but for names and numbers."""
+        return kind_of(self.border, self.what)
 
     @classmethod
     def parsed(cls, lines: str) -> Iterator[Call]:
-        return (cls(*line.split("\t")) for line in lines.splitlines())
+        """Give the calls of a log."""
+        for border, what, *parts in (line.split("\t") for line in lines.splitlines() if not line.startswith(_HIT)):
+            yield cls(border, what, tuple(parts))
 
 
-def inject(number: int, fault: str, log: int) -> None:
-    """Write down each call before it happens; bring the fault about at the one of that number, from 0."""
-    Injector(number, fault, log).install()
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Bring `fault` about at the call of this kind with that number, from 0. part: of its messages, where one is refused."""
+
+    kind: str = ""
+    number: int = 0
+    fault: str = ""
+    part: int = 0
+
+
+_HIT: Final = "!"
+
+
+def was_hit(log: str) -> bool:
+    """Say whether the fault of the order came about."""
+    return any(line.startswith(_HIT) for line in log.splitlines())
+
+
+def kind_of(border: str, what: str) -> str:
+    plain = _NAMES.sub("*", what)
+    return f"{border} {_OWN_FILES.sub('*', plain) if border.startswith('file') else plain}"
+
+
+def inject(order: Sequence[Any], log: int) -> None:
+    """Write down each call before it happens, and carry out the order. order: the fields of an `Order`."""
+    Injector(Order(*order), log).install()
+
+
+def inject_as_told(orders: str, log: int) -> None:
+    """As `inject`, in a process that stays: a file says what is ordered now. Whatever is new there begins to count anew."""
+    fd = os.open(orders, os.O_RDONLY | os.O_CLOEXEC)
+    Injector(Order(), log, lambda: os.pread(fd, 1 << 16, 0)).install()
 
 
 class Injector:
-    """calls: how many there were so far."""
+    """told: gives what is ordered now, as JSON; the first member is only there to tell one order from the next."""
 
-    def __init__(self, number: int, fault: str, log: int) -> None:
-        self._number, self._fault, self._log = number, fault, log
-        self._calls = 0
+    def __init__(self, order: Order, log: int, told: Callable[[], bytes] | None = None) -> None:
+        self._order, self._log, self._told = order, log, told
+        self._last_told = b""
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.RLock()
         self._is_limited = False
 
     def install(self) -> None:
-        """For a process that ends soon: there is no way back."""
+        """For a process that ends by itself or is killed: there is no way back."""
+        from kazoo.client import KazooClient  # type: ignore[import-untyped, unused-ignore]  # the library has no types
+
         sys.addaudithook(self._audit)
         _wrap(RouteSocket, "batch_unbroken", self._netlink)
         _wrap(RouteSocket, "dump", self._dump)
         _wrap(nft.Nft, "_use", self._nft)
         _wrap(SqliteFile, "commit", self._commit)
         _wrap(netns_mounts, "_call", self._namespace)
+        _wrap(Connection, "_dial", self._dial)
+        _wrap(Connection, "_dial_unix", self._dial)
         _wrap(Connection, "exchange", self._exchange)
+        _wrap(Connection, "begin", self._begin)
+        _wrap(KazooClient, "_call", self._zookeeper)
 
-    def _fault_at(self, border: str, what: object) -> str:
+    def _fault_at(self, border: str, what: object, parts: Sequence[object] = ()) -> str:
         """Return the fault of this call, "" for none. Never returns where it is death."""
-        if self._is_limited:
-            self._is_limited = False
-            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        number, self._calls = self._calls, self._calls + 1
-        os.write(self._log, f"{border}\t{' '.join(str(what).split())}\n".encode(errors="replace"))
-        if number != self._number:
+        text = " ".join(str(what).split())
+        with self._lock:
+            if self._is_limited:
+                self._is_limited = False
+                resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            if self._told is not None and (told := self._told()) != self._last_told:
+                self._last_told = told
+                self._order = Order(*json.loads(told)[1:])
+                self._counts.clear()
+            kind = kind_of(border, text)
+            number = self._counts[kind]
+            self._counts[kind] += 1
+            is_it = (kind, number) == (self._order.kind, self._order.number)
+            line = "\t".join((border, text, *map(str, parts)))
+            os.write(self._log, f"{line}\n{_HIT if is_it else ''}{chr(10) if is_it else ''}".encode(errors="replace"))
+        if not is_it:
             return ""
-        if self._fault == "killed":
+        if self._order.fault == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        return self._fault
+        return self._order.fault
+
+    # ---- the kernel
 
     def _netlink(self, original: Any, it: RouteSocket, requests: Sequence[Any]) -> list[NetlinkMessage]:
-        changes = [request.kind for request in requests if not it._is_question(request)]
+        kinds = [_message_name(request.kind) for request in requests]
+        changes = [kind for kind, request in zip(kinds, requests, strict=True) if not it._is_question(request)]
         if not changes:
-            if self._fault_at("netlink question", f"batch of {len(requests)}"):
+            if self._fault_at("netlink question", f"batch of {', '.join(sorted(set(kinds)))}"):
                 raise kernel_error(errno.ETIMEDOUT, "wait for rtnetlink")
             return list(original(it, requests))
-        match self._fault_at("netlink change", f"{len(changes)} of kinds {sorted(set(changes))}"):
+        match self._fault_at("netlink change", f"{len(changes)}: {', '.join(sorted(set(changes)))}", kinds):
             case "not sent (ENOBUFS)":
                 raise kernel_error(errno.ENOBUFS, "send to rtnetlink")
-            case "one message refused (ENOMEM)":
-                middle = len(requests) // 2
-                before, after = requests[:middle], requests[middle + 1 :]
+            case fault if fault == MESSAGE_REFUSED:
+                part = min(self._order.part, len(requests) - 1)
+                before, after = requests[:part], requests[part + 1 :]
                 refused = NetlinkMessage(errno.ENOMEM, "injected")
                 return [*(original(it, before) if before else ()), refused, *(original(it, after) if after else ())]
             case "carried out, answer lost":
@@ -120,7 +220,7 @@ class Injector:
         return list(original(it, requests))
 
     def _dump(self, original: Any, it: RouteSocket, request: Any, decode: Any) -> Any:
-        if self._fault_at("netlink question", f"dump {request.kind}"):
+        if self._fault_at("netlink question", f"dump {_message_name(request.kind)}"):
             raise kernel_error(errno.ETIMEDOUT, "wait for rtnetlink")
         return original(it, request, decode)
 
@@ -137,33 +237,97 @@ class Injector:
                 return refused
         return original(it, call)
 
-    def _commit(self, original: Any, it: SqliteFile, work: Callable[[Any], Any]) -> Any:
-        match self._fault_at("store commit", ""):
-            case "disk full":
-                return original(it, lambda database: (work(database), _raise(sqlite3.SQLITE_FULL)))
-            case "locked":
-                return original(it, lambda database: _raise(sqlite3.SQLITE_BUSY))
-            case "carried out, answer lost":
-                original(it, work)
-                raise it._in_our_words(_sqlite_error(sqlite3.SQLITE_IOERR))
-        return original(it, work)
-
     def _namespace(self, original: Any, what: str, function: str, *arguments: object) -> None:
         if self._fault_at("namespace or mount", function):
             raise kernel_error(errno.ENOMEM, what)
         original(what, function, *arguments)
 
-    def _exchange(self, original: Any, it: Connection, request: Any, **options: Any) -> Any:
-        match self._fault_at("HTTP exchange", request.target):
+    # ---- the embedded store
+
+    def _commit(self, original: Any, it: SqliteFile, work: Callable[[Any], Any]) -> Any:
+        match self._fault_at("store commit", ""):
+            case "disk full":
+                return original(it, lambda database: _raise(sqlite3.SQLITE_FULL, work(database)))
+            case "locked":
+                return original(it, lambda _: _raise(sqlite3.SQLITE_BUSY))
+            case "EMFILE":
+                with _limited(resource.RLIMIT_NOFILE, _lowest_free_descriptor()):
+                    return original(it, work)
+            case "partial write":
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                with _limited(resource.RLIMIT_FSIZE, _PARTIAL_BYTES):
+                    return original(it, work)
+            case "carried out, answer lost":
+                original(it, work)
+                raise it._in_our_words(_sqlite_error(sqlite3.SQLITE_IOERR))
+        return original(it, work)
+
+    # ---- HTTP
+
+    def _dial(self, original: Any, it: Connection) -> Any:
+        match self._fault_at("HTTP connection", it._origin.unix or it._origin.port):
             case "refused":
-                raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+                raise _os_error(errno.ECONNREFUSED)
             case "no answer in time":
-                raise TimeoutError("no answer in time")
+                raise TimeoutError("timed out")
+        return original(it)
+
+    def _exchange(self, original: Any, it: Connection, request: Any, **options: Any) -> Any:
+        fault = self._fault_at("HTTP exchange", f"{request.method} {request.target}")
+        if fault == "answered 500":
+            return Response(500, Headers(()), b'{"Err": "injected"}')
+        if fault == "cut within the request":
+            it._send = lambda data: _send_half(it, data)  # type: ignore[method-assign]
+        if fault == "byte by byte":
+            it._send = lambda data: _send_bytes(it, data)  # type: ignore[method-assign]
+            with _received_in_bytes():
+                return original(it, request, **options)
+        answer = original(it, request, **options)
+        match fault:
             case "cut before the answer":
-                original(it, request, **options)
                 it.discard()
-                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-        return original(it, request, **options)
+                raise _os_error(errno.ECONNRESET)
+            case "cut within the answer":
+                it.discard()
+                raise BadResponse("the connection was closed within the answer")
+            case "no answer in time":
+                it.discard()
+                raise TimeoutError("no answer in time")
+            case "malformed answer":
+                return Response(answer.status, answer.headers, b'{"')
+        return answer
+
+    def _begin(self, original: Any, it: Connection, request: Any) -> Any:
+        match self._fault_at("HTTP stream", request.target):
+            case "cut before the answer":
+                raise _os_error(errno.ECONNRESET)
+            case "answered 500":
+                return Head(500, Headers(()))
+            case "cut after its head":
+                head = original(it, request)
+                it.connect().shutdown(socket.SHUT_RDWR)
+                return head
+        return original(it, request)
+
+    # ---- ZooKeeper
+
+    def _zookeeper(self, original: Any, it: Any, request: Any, answer: Any) -> Any:
+        from kazoo import exceptions  # type: ignore[import-untyped, unused-ignore]
+
+        match self._fault_at("ZooKeeper call", f"{type(request).__name__} {getattr(request, 'path', '')}"):
+            case "connection lost before it":
+                answer.set_exception(exceptions.ConnectionLoss())
+                return False
+            case "session expired":
+                answer.set_exception(exceptions.SessionExpiredError())
+                return False
+            case "connection lost after it":
+                return original(it, request, _in_vain(it, answer, exceptions.ConnectionLoss()))
+            case "no answer in time":
+                return original(it, request, _in_vain(it, answer, exceptions.OperationTimeoutError()))
+        return original(it, request, answer)
+
+    # ---- files, processes, sockets
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         what = str(arguments[0]) if arguments else ""
@@ -171,15 +335,17 @@ class Injector:
             return
         if event == "open":
             flags = arguments[2]
-            if not isinstance(flags, int) or what == os.devnull or what.isdigit() or _is_database(what):
+            if not isinstance(flags, int) or what == os.devnull or what.isdigit() or is_database(what):
                 return
-            self._system_call("file opened to write" if flags & _WRITING else "file opened to read", what)
-        elif event in _FILE_EVENTS and not _is_in_vain(event, what):
+            self._system_call("file opened to write" if flags & WRITING else "file opened to read", what)
+        elif event in FILE_EVENTS and not is_in_vain(event, what):
             self._system_call("file renamed, made or removed", f"{event} {what}")
-        elif event in _PROCESS_EVENTS:
+        elif event in PROCESS_EVENTS:
             self._system_call("process started", f"{event} {what}")
         elif event == "socket.__new__":
             self._system_call("socket made", f"family {int(arguments[1])}")
+        elif event == "sqlite3.connect" and ":memory:" not in what and self._fault_at("store opened", what):
+            raise _sqlite_error(sqlite3.SQLITE_CANTOPEN)
 
     def _system_call(self, border: str, what: str) -> None:
         fault = self._fault_at(border, what)
@@ -188,8 +354,7 @@ class Injector:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (_PARTIAL_BYTES, resource.RLIM_INFINITY))
         elif fault:
-            number = getattr(errno, fault)
-            raise OSError(number, os.strerror(number), what)
+            raise _os_error(getattr(errno, fault), what)
 
 
 def _wrap(owner: Any, name: str, instead: Callable[..., Any]) -> None:
@@ -201,21 +366,61 @@ def _wrap(owner: Any, name: str, instead: Callable[..., Any]) -> None:
     setattr(owner, name, wrapped)
 
 
+def _os_error(number: int, *what: str) -> OSError:
+    return OSError(number, os.strerror(number), *what)
+
+
 def _sqlite_error(code: int) -> sqlite3.OperationalError:
     error = sqlite3.OperationalError("injected")
     error.sqlite_errorcode = code
     return error
 
 
-def _raise(code: int) -> None:
+def _raise(code: int, _: object = None) -> NoReturn:
     raise _sqlite_error(code)
 
 
-def _is_database(path: str) -> bool:
-    """SQLite itself writes; that the file is opened so that it may is no write."""
-    return path.endswith(".db") and os.path.exists(path)
+@contextmanager
+def _limited(what: int, most: int) -> Iterator[None]:
+    before = resource.getrlimit(what)
+    resource.setrlimit(what, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, before)
 
 
-def _is_in_vain(event: str, path: str) -> bool:
-    """Say whether the call asks for what is so already: a folder that is there, one to go that is not."""
-    return path.startswith("/") and os.path.lexists(path) == (event == "os.mkdir") and event in _IF_NEEDED
+def _lowest_free_descriptor() -> int:
+    free = os.dup(0)
+    os.close(free)
+    return free
+
+
+def _in_vain(client: Any, answer: Any, error: Exception) -> Any:
+    """Give what takes the answer of a call whose caller is told this error."""
+    taken = client.handler.async_result()
+    taken.rawlink(lambda _: answer.set_exception(error))
+    return taken
+
+
+def _send_half(it: Connection, data: bytes) -> None:
+    connected = it.connect()
+    connected.send(data[: len(data) // 2])
+    it.discard()
+    raise _os_error(errno.EPIPE)
+
+
+def _send_bytes(it: Connection, data: bytes) -> None:
+    connected = it.connect()
+    for number in range(len(data)):
+        connected.send(data[number : number + 1])
+
+
+@contextmanager
+def _received_in_bytes() -> Iterator[None]:
+    ours: Any = http_connection
+    before, ours._PIECE = ours._PIECE, 1
+    try:
+        yield
+    finally:
+        ours._PIECE = before

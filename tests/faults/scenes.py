@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from itertools import islice, zip_longest
 from typing import Any, Final
 
 from tests.command_line import Ran, Reconcile, run_command
 from tests.differences import differences
-from tests.faults.inject import FAULTS, Call
+from tests.faults.inject import FAULTS, MESSAGE_REFUSED, SLOW, Call, Order, was_hit
 from tests.fork_server import Hook
-from tests.machine import Machine
-from tests.pipeline.host_view import everything, records, seen_soon, settled, shape
+from tests.pipeline.host_view import everything, leftovers, records, seen_soon, settled, shape_and_records
 
 CODES: Final = frozenset({0, 1, 2, 3, 4, 65, 69, 75, 77, 78, -9})
 """Exit codes of docs/reference/exit-codes.md, and SIGKILL's."""
 
-_NAMES: Final = re.compile(
-    r"br-[0-9a-f]{12}|rc[vp]\w+|(?<=conf/)\w+|(?<=sandboxes/)\w+|(?<=netns/)\w+|[0-9]+|/tmp/\S*/(?=[^/]+$)"
-)
-_OWN_FILES: Final = re.compile(r"\w+(?=\.json\b)")
+EACH: Final = frozenset({"HTTP connection", "HTTP exchange", "HTTP stream", "ZooKeeper call"})
+"""Borders whose calls differ in what they say, which does not show: each is tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A fault of the call of that number on the way."""
+    """A fault of one call on the way: of its kind the one with that number."""
 
-    number: int
     call: Call
+    number: int
     fault: str
+    part: int = 0
+
+    @property
+    def order(self) -> Order:
+        return Order(self.call.kind, self.number, self.fault, self.part)
 
     def __str__(self) -> str:
-        return f"{self.call.border}, call {self.number} ({self.call.what}): {self.fault}"
+        return f"{self.call.kind}, call {self.number} ({self.call.what}): {self.fault} {self.part or ''}"
 
 
 @dataclass(slots=True)
@@ -48,70 +49,133 @@ class Tally:
 
     @property
     def total(self) -> int:
-        return sum(self.injected.values())
+        return self.injected.total()
 
-    def text(self, lost: int) -> str:
-        """Return it as JSON. lost: after how many the host was not as it shall be."""
+    def text(self, ways: Sequence[str], lost: int) -> str:
+        """Return it as JSON. ways: where. lost: after how many the host was not as it shall be."""
         injected = [[*what, count] for what, count in sorted(self.injected.items())]
-        return json.dumps({"injected": injected, "codes": dict(sorted(self.codes.items())), "lost": lost}, indent=1)
+        codes = dict(sorted(self.codes.items()))
+        return json.dumps({"ways": list(ways), "injected": injected, "codes": codes, "lost": lost}, indent=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """One way. prepare: bring the host to its start. run: go it with these hooks. heal: the pass that comes next.
+    """One way. begin: declare where it leads. run: go it with these hooks. heal: the pass that comes next.
 
-    judge: raise AssertionError unless all is as if nothing had happened.
+    judge: raise AssertionError unless all is as if nothing had happened; told where it was hit.
     """
 
-    prepare: Callable[[], object]
+    begin: Callable[[], object]
     run: Callable[[Sequence[Hook]], Ran]
     heal: Callable[[], Ran]
     judge: Callable[[str], object]
 
+    def arrive(self) -> None:
+        """Go it whole."""
+        self.begin()
+        done = self.heal()
+        assert done.exit_code == 0, done.text
 
-def run_with(reconcile: Reconcile, hooks: Sequence[Hook], *arguments: str) -> Ran:
-    return run_command([*reconcile.options(), *arguments], hooks=hooks, timeout_s=60)
+    def calls(self) -> list[Call]:
+        """Go it whole; give the calls on it."""
+        self.begin()
+        done, log = run_with_order(self, Order())
+        assert done.exit_code == 0, done.text
+        return list(Call.parsed(log))
+
+    def try_point(self, point: Point, tally: Tally) -> None:
+        """Bring one fault about; look whether it is told in our words, and whether the next pass heals it."""
+        self.begin()
+        done, log = run_with_order(self, point.order)
+        where = f"{point}\n{done.text}"
+        assert was_hit(log), f"not met: {where}"
+        assert done.exit_code in CODES, where
+        assert "Traceback" not in done.stderr, where
+        assert (point.fault == "killed") == (done.exit_code == -9), where
+        assert done.exit_code == 0 or point.fault not in SLOW, where
+        tally.injected[point.call.border, point.fault] += 1
+        tally.codes[done.exit_code] += 1
+        healed = self.heal()
+        assert healed.exit_code == 0, f"{where}\nthe next pass: {healed.text}"
+        self.judge(where)
 
 
-def calls_of(way: Way) -> list[Call]:
-    """Go the way whole, twice, so that what is made for good is there, and give the calls of the second time."""
-    for _ in range(2):
-        way.prepare()
-        with tempfile.TemporaryFile() as log:
-            done = way.run([Hook("tests.faults.inject:inject", (-1, ""), log.fileno())])
-            assert done.exit_code == 0, done.text
-            log.seek(0)
-            calls = list(Call.parsed(log.read().decode()))
-    return calls
-
-
-def points(calls: Sequence[Call]) -> Iterator[Point]:
-    """Give each fault of each call; of those that differ in names and numbers alone, of the first, a middle and the last one."""
-    alike: dict[str, list[int]] = {}
-    for number, call in enumerate(calls):
-        alike.setdefault(kind_of(call), []).append(number)
-    for numbers in alike.values():
-        for number in sorted({numbers[0], numbers[len(numbers) // 2], numbers[-1]}):
-            yield from (Point(number, calls[number], fault) for fault in FAULTS[calls[number].border])
-
-
-def kind_of(call: Call) -> str:
-    return f"{call.border} {_OWN_FILES.sub('*', _NAMES.sub('*', call.what))}"
-
-
-def try_point(way: Way, point: Point, tally: Tally) -> None:
-    """Bring one fault about; look whether it is told in our words, and whether the next pass heals it."""
-    way.prepare()
+def run_with_order(way: Way, order: Order) -> tuple[Ran, str]:
+    """Go the way; give also the log of the calls."""
     with tempfile.TemporaryFile() as log:
-        done = way.run([Hook("tests.faults.inject:inject", (point.number, point.fault), log.fileno())])
-    assert done.exit_code in CODES, f"{point}\n{done.text}"
-    assert "Traceback" not in done.stderr, f"{point}\n{done.text}"
-    assert (point.fault == "killed") == (done.exit_code == -9), f"{point}\n{done.text}"
-    tally.injected[point.call.border, point.fault] += 1
-    tally.codes[done.exit_code] += 1
-    healed = way.heal()
-    assert healed.exit_code == 0, f"{point}\n{done.text}\nthe next pass: {healed.text}"
-    way.judge(f"{point}\n{done.text}")
+        done = way.run([Hook("tests.faults.inject:inject", (astuple(order),), log.fileno())])
+        log.seek(0)
+        return done, log.read().decode()
+
+
+def points(calls: Sequence[Call], borders: Collection[str] = FAULTS, *, is_every: bool = False) -> Iterator[Point]:
+    """Give each fault of each call at these borders; of calls that differ in names and numbers alone, of the first, a middle and
+    the last one, unless all are asked for.
+    """
+    alike: dict[str, list[Call]] = defaultdict(list)
+    for call in calls:
+        if call.border in borders:
+            alike[call.kind].append(call)
+    for same_kind in alike.values():
+        whole = range(len(same_kind))
+        for number in whole if is_every or same_kind[0].border in EACH else telling(whole):
+            yield from _points_of(same_kind[number], number, is_every=is_every)
+
+
+def telling(numbers: Sequence[int]) -> list[int]:
+    return sorted({numbers[0], numbers[len(numbers) // 2], numbers[-1]})
+
+
+def _points_of(call: Call, number: int, *, is_every: bool) -> Iterator[Point]:
+    for fault in FAULTS[call.border]:
+        if fault != MESSAGE_REFUSED:
+            yield Point(call, number, fault)
+            continue
+        alike: dict[str, list[int]] = defaultdict(list)
+        for part, kind in enumerate(call.parts):
+            alike[kind].append(part)
+        for parts in alike.values():
+            yield from (Point(call, number, fault, part) for part in (parts if is_every else telling(parts)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circle:
+    """Ways that lead from one to the next and back again, so that none has to be prepared. borders: whose calls are to fail."""
+
+    ways: Mapping[str, Way]
+    borders: Collection[str] = tuple(FAULTS)
+
+    def plan(self, *, is_every: bool = False) -> list[list[Point]]:
+        """Go around twice, so that what is made for good is there, and give the points of each way."""
+        for way in self.ways.values():
+            way.arrive()
+        return [list(points(way.calls(), self.borders, is_every=is_every)) for way in self.ways.values()]
+
+    def try_all(self, plan: Sequence[Sequence[Point]], tally: Tally) -> list[str]:
+        """Try these points of each way; give what failed, and go on then: the others may tell what it is."""
+        failures = []
+        for turn in zip_longest(*plan):
+            for way, point in zip(self.ways.values(), turn, strict=True):
+                if point is None:
+                    way.arrive()
+                    continue
+                try:
+                    way.try_point(point, tally)
+                except AssertionError as error:
+                    failures.append(str(error))
+                    self._recover(way)
+        return failures
+
+    def _recover(self, way: Way) -> None:
+        """Go around until this way is at its end, from whatever state."""
+        ways = list(self.ways.values())
+        at = ways.index(way) + 1
+        for each in [*ways[at:], *ways[:at]]:
+            each.begin()
+            each.heal()
+
+    def part(self, plan: Sequence[Sequence[Point]], number: int, count: int) -> list[list[Point]]:
+        return [list(islice(each, number, None, count)) for each in plan]
 
 
 def same(seen: object, wanted: object, where: str) -> None:
@@ -119,76 +183,63 @@ def same(seen: object, wanted: object, where: str) -> None:
     assert not found, "\n".join([where, "seen != wanted:", *found])
 
 
-def look(machine: Machine, sandboxes: Sequence[str]) -> dict[str, Any]:
-    present = [name for name in sandboxes if name in machine.namespaces()]
-    return {"shape": shape(machine, "H", *present), "records": records(machine)}
-
-
-def leftovers(machine: Machine) -> list[str]:
-    """Name temporary files of any kind."""
-    folders = (machine.state_dir, machine.run_dir, machine.etc_netns_dir)
-    return [str(path) for folder in folders for path in folder.rglob("*") if path.name.endswith((".tmp", "-journal"))]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A host, and what it looks like without us and with each of the specs."""
+    """A host, and what it looks like without us. options: more global ones. beside: what others have of us: plugins, a store."""
 
     reconcile: Reconcile
-    machine: Machine
     sandboxes: Sequence[str]
-    before: dict[str, Any]
+    options: Sequence[str] = ()
+    beside: Callable[[], object] = dict
+    before: dict[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, reconcile: Reconcile, machine: Machine, sandboxes: Sequence[str]) -> Host:
-        return cls(
-            reconcile=reconcile, machine=machine, sandboxes=sandboxes, before=settled(lambda: everything(machine, "H"))
-        )
+    def __post_init__(self) -> None:
+        self.before.update(settled(self.everything))
 
-    def pass_over(self, specs: str, *arguments: str) -> Ran:
+    def everything(self) -> dict[str, Any]:
+        return {**everything(self.reconcile.machine, self.reconcile.host_ns), "beside": self.beside()}
+
+    def look(self) -> dict[str, Any]:
+        found = shape_and_records(self.reconcile.machine, self.sandboxes, self.reconcile.host_ns)
+        return {**found, "beside": self.beside()}
+
+    def run(self, *arguments: str, hooks: Sequence[Hook] = ()) -> Ran:
+        return run_command([*self.reconcile.options(), *self.options, *arguments], hooks=hooks, timeout_s=60)
+
+    def way_to(self, specs: str, *arguments: str) -> Way:
+        """Give the way to these specs, from wherever. Goes it, to see what the host looks like then."""
         self.reconcile.write(specs=specs)
-        return self.reconcile(*arguments)
-
-    def whole(self, specs: str) -> dict[str, Any]:
-        """Bring the host there; give what it looks like."""
-        done = self.pass_over(specs, "--allow-prune")
+        done = self.run(*arguments)
         assert done.exit_code == 0, done.text
-        return settled(lambda: look(self.machine, self.sandboxes))
-
-    def way_to(self, specs: str, start: str, *, arguments: Sequence[str] = ()) -> Way:
-        """Give the way from one specs to others; "" stands for a host without us."""
-        wanted = self.whole(specs)
-
-        def prepare() -> None:
-            done = self.pass_over(start, "--allow-prune") if start else self.reconcile("down")
-            assert done.exit_code == 0, done.text
-            self.reconcile.write(specs=specs)
+        wanted = settled(self.look)
 
         def judge(where: str) -> None:
-            same(seen_soon(lambda: look(self.machine, self.sandboxes), wanted), wanted, where)
-            same(leftovers(self.machine), [], where)
+            same(seen_soon(self.look, wanted), wanted, where)
+            same(leftovers(self.reconcile.machine), [], where)
 
         return Way(
-            prepare=prepare,
-            run=lambda hooks: run_with(self.reconcile, hooks, *arguments),
-            heal=lambda: self.reconcile(*arguments),
+            begin=lambda: self.reconcile.write(specs=specs),
+            run=lambda hooks: self.run(*arguments, hooks=hooks),
+            heal=lambda: self.run(*arguments),
             judge=judge,
         )
 
-    def way_down(self, start: str) -> Way:
-        """Give the way from specs to a host without us, of whom nothing is left there."""
-
-        def prepare() -> None:
-            done = self.pass_over(start, "--allow-prune")
-            assert done.exit_code == 0, done.text
+    def way_down(self) -> Way:
+        """Give the way to a host without us."""
+        machine = self.reconcile.machine
 
         def judge(where: str) -> None:
-            same(seen_soon(lambda: everything(self.machine, "H"), self.before), self.before, where)
-            same((records(self.machine), leftovers(self.machine)), ({}, []), where)
+            same(seen_soon(self.everything, self.before), self.before, where)
+            same((records(machine), leftovers(machine)), ({}, []), where)
 
         return Way(
-            prepare=prepare,
-            run=lambda hooks: run_with(self.reconcile, hooks, "down"),
-            heal=lambda: self.reconcile("down"),
+            begin=lambda: None,
+            run=lambda hooks: self.run("down", hooks=hooks),
+            heal=lambda: self.run("down"),
             judge=judge,
         )
+
+    def there_and_back(self, specs: str, names: tuple[str, str], borders: Collection[str] = tuple(FAULTS)) -> Circle:
+        """Give the ways to specs and down again, under these names."""
+        there, back = names
+        return Circle(ways={there: self.way_to(specs), back: self.way_down()}, borders=borders)

@@ -9,51 +9,15 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
-from typing import Any
 
 import pytest
 
 from tests.machine import Machine
 from tests.pipeline.forked import Forked, ForkedReconcile
-from tests.pipeline.host_view import everything, records, seen_soon, settled, shape
+from tests.pipeline.host_view import everything, leftovers, records, seen_soon, settled, shape_and_records
+from tests.pipeline.two_states import FIRST, SANDBOXES, SECOND
 
 pytestmark = pytest.mark.kernel
-
-FIRST = """
-networks:
-  front: {ipam: {config: [{subnet: 10.1.0.0/24}]}}
-  back: {internal: true, enable_ipv6: true, ipam: {config: [{subnet: 10.2.0.0/24}, {subnet: "fd00:2::/64"}]}}
-attachments:
-  one: {}
-  two: {networks: {front: {}, back: {}}}
-  three: {networks: {back: {}}}
-"""
-
-SECOND = """
-networks:
-  front: {ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.1.0.254}]}, labels: {new: "yes"},
-          driver_opts: {com.docker.network.driver.mtu: "1400"}}
-  side: {ipam: {config: [{subnet: 10.3.0.0/24}]}}
-  back: {internal: false, ipam: {config: [{subnet: 10.2.0.0/24}]}}
-attachments:
-  one: {networks: {side: {interface_name: lan0}}}
-  two: {networks: {front: {mac_address: "02:42:00:00:00:77"}}}
-  four: {networks: {front: {ipv4_address: 10.1.0.99}, side: {}}}
-"""
-
-SANDBOXES = ("one", "two", "three", "four")
-
-
-def look(machine: Machine) -> dict[str, Any]:
-    present = [name for name in SANDBOXES if name in machine.namespaces()]
-    return {"shape": shape(machine, "H", *present), "records": records(machine)}
-
-
-def leftovers(machine: Machine) -> list[str]:
-    """Name temporary files of any kind."""
-    folders = (machine.state_dir, machine.run_dir, machine.etc_netns_dir)
-    return [str(path) for folder in folders for path in folder.rglob("*") if path.name.endswith((".tmp", "-journal"))]
-
 
 CLOSELY = ("netlink", "Nft", "SqliteStore")
 """Kinds of writes before each of which a pass dies."""
@@ -158,12 +122,12 @@ def test_first_pass_and_down_killed_anywhere_are_completed_by_the_next(
     before = everything(machine, "H")
     forked.write(specs=FIRST)
     forked.ok()
-    whole = settled(lambda: look(machine))
+    whole = settled(lambda: shape_and_records(machine, SANDBOXES))
     forked.ok("down")
 
     def built(where: str) -> None:
         forked.ok()
-        assert seen_soon(lambda: look(machine), whole) == whole, where
+        assert seen_soon(lambda: shape_and_records(machine, SANDBOXES), whole) == whole, where
         assert leftovers(machine) == [], where
 
     def gone(where: str) -> None:
@@ -193,7 +157,7 @@ def test_change_killed_anywhere_is_completed_by_the_next(
     for specs in (SECOND, FIRST):
         forked.write(specs=specs)
         forked.ok("--allow-prune")
-        whole[specs] = settled(lambda: look(machine))
+        whole[specs] = settled(lambda: shape_and_records(machine, SANDBOXES))
 
     def change(specs: str, *arguments: str) -> Way:
         def run(number: int | None) -> Forked:
@@ -202,7 +166,7 @@ def test_change_killed_anywhere_is_completed_by_the_next(
 
         def changed(where: str) -> None:
             forked.ok(*arguments)
-            assert seen_soon(lambda: look(machine), whole[specs]) == whole[specs], where
+            assert seen_soon(lambda: shape_and_records(machine, SANDBOXES), whole[specs]) == whole[specs], where
             assert leftovers(machine) == [], where
 
         return Way(run=run, judge=changed, again=forked.ok, share=(1, 4))  # another quarter than the first pass'
@@ -213,11 +177,11 @@ def test_change_killed_anywhere_is_completed_by_the_next(
 def test_down_killed_anywhere_is_undone_by_a_pass(forked: ForkedReconcile, machine: Machine, uplink: str) -> None:
     forked.write(specs=FIRST)
     forked.ok()
-    whole = settled(lambda: look(machine))
+    whole = settled(lambda: shape_and_records(machine, SANDBOXES))
 
     def judge(where: str) -> None:
         forked.ok()
-        assert seen_soon(lambda: look(machine), whole) == whole, where
+        assert seen_soon(lambda: shape_and_records(machine, SANDBOXES), whole) == whole, where
 
     down = Way(run=lambda number: forked("down", die_before=number), judge=judge, share=(0, 5))
     assert each_death(down, forked.ok) > 5

@@ -24,15 +24,26 @@ from reconciler.plugin import client
 from tests.command_line import Ran, Reconcile, run_command
 from tests.fork_server import Hook
 
-_FILE_EVENTS: Final = frozenset(
-    {"os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.symlink", "os.link", "os.truncate", "os.chmod", "os.chown"}
+FILE_EVENTS: Final = frozenset(
+    {
+        "os.mkdir",
+        "os.rmdir",
+        "os.remove",
+        "os.rename",
+        "os.symlink",
+        "os.link",
+        "os.truncate",
+        "os.chmod",
+        "os.chown",
+        "os.utime",
+    }
 )
-_IF_NEEDED: Final = frozenset({"os.mkdir", "os.rmdir", "os.remove"})
-_PROCESS_EVENTS: Final = frozenset({"os.fork", "os.posix_spawn", "subprocess.Popen"})
+IF_NEEDED: Final = frozenset({"os.mkdir", "os.rmdir", "os.remove"})
+PROCESS_EVENTS: Final = frozenset({"os.fork", "os.posix_spawn", "subprocess.Popen"})
 _MEASURED: Final = "/build/coverage"
 """What `make coverage` writes is not the command's."""
 
-_WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _QUESTION: Final = 2
 """rtnetlink types come in fours: new, delete, get, set."""
 
@@ -133,21 +144,22 @@ def _audit(event: str, arguments: tuple[Any, ...], on_write: OnWrite) -> None:
         return
     if event == "open":
         path, _, flags = arguments
-        if isinstance(flags, int) and flags & _WRITING and path != os.devnull and not _is_database(path):
+        if isinstance(flags, int) and flags & WRITING and path != os.devnull and not is_database(str(path)):
             on_write(f"open {path}")
-    elif event in _FILE_EVENTS | _PROCESS_EVENTS and not _is_in_vain(event, arguments):
-        on_write(f"{event} {arguments[0] if arguments else ''}")
+    elif event in FILE_EVENTS | PROCESS_EVENTS:
+        what = str(arguments[0]) if arguments else ""
+        if not is_in_vain(event, what):
+            on_write(f"{event} {what}")
 
 
-def _is_database(path: object) -> bool:
+def is_database(path: str) -> bool:
     """SQLite itself writes; that the file is opened so that it may is no write."""
-    return str(path).endswith(".db") and os.path.exists(str(path))
+    return path.endswith(".db") and os.path.exists(path)
 
 
-def _is_in_vain(event: str, arguments: tuple[Any, ...]) -> bool:
+def is_in_vain(event: str, path: str) -> bool:
     """Say whether the call asks for what is so already: a folder that is there, one to go that is not."""
-    path = str(arguments[0]) if arguments else ""
-    return path.startswith("/") and os.path.lexists(path) == (event == "os.mkdir") and event in _IF_NEEDED
+    return path.startswith("/") and os.path.lexists(path) == (event == "os.mkdir") and event in IF_NEEDED
 
 
 @contextlib.contextmanager

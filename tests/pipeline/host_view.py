@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -166,6 +166,18 @@ def records(machine: Machine) -> dict[str, Any]:
     for record in found.values():
         record.pop("created", None)
     return found
+
+
+def shape_and_records(machine: Machine, sandboxes: Sequence[str], ns: str = "H") -> dict[str, Any]:
+    """Give the shape of a host and of those of the sandboxes that are there, and its records."""
+    present = [name for name in sandboxes if name in machine.namespaces()]
+    return {"shape": shape(machine, ns, *present), "records": records(machine)}
+
+
+def leftovers(machine: Machine) -> list[str]:
+    """Name temporary files of any kind."""
+    folders = (machine.state_dir, machine.run_dir, machine.etc_netns_dir)
+    return [str(path) for folder in folders for path in folder.rglob("*") if path.name.endswith((".tmp", "-journal"))]
 
 
 def indexes(machine: Machine, ns: str) -> dict[str, int]:
