@@ -24,6 +24,9 @@ from tests.waiting import Deadline, eventually, patient, until
 NETNS_DIR = Path("/run/netns")
 ETC_NETNS_DIR = Path("/etc/netns")
 STATE_FOLDER = Path("/var/lib/reconciler")
+BRIDGE_NETFILTER = Path("/proc/sys/net/bridge")
+"""Where br_netfilter is."""
+
 _WAS_THERE = STATE_FOLDER.exists()
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
 _IFF_UP = 0x1
@@ -47,6 +50,11 @@ class Machine:
     @property
     def status_dir(self) -> Path:
         return self.state_dir / "status"
+
+    def summary(self) -> dict[str, Any]:
+        """Give what the last pass said of all (docs/reference/files.md)."""
+        found: dict[str, Any] = json.loads((self.status_dir / "summary.json").read_text())
+        return found
 
     def path(self, ns: str) -> Path:
         return self.netns_dir / ns
@@ -116,6 +124,12 @@ class Machine:
         found = [json.loads(line) for line in listed.splitlines()]
         assert len(found) == len(commands), f"{commands}: {listed}"
         return found
+
+    def filter_bridged(self, ns: str, *, is_filtered: bool) -> None:
+        """Have the inet family see bridged packets too, or not; nothing where the kernel has no br_netfilter."""
+        if BRIDGE_NETFILTER.exists():
+            names = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
+            self.run(ns, "sysctl", "-qw", *(f"net.bridge.{name}={int(is_filtered)}" for name in names))
 
     def links(self, ns: str) -> list[str]:
         """Names of all links, sorted."""

@@ -12,6 +12,7 @@ import select
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from reconciler.errors import KvUnavailable
@@ -112,3 +113,11 @@ def within(deadline_s: float) -> Iterator[None]:
     yield
     assert not deadline.is_over, f"longer than {patient(deadline_s)} s"
     deadline.met()
+
+
+def has_ended(pid: int) -> bool:
+    """Say whether the process is over, its parent told of it or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True

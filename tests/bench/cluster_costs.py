@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from reconciler.kv.address import store_config
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from tests.bench.far_hosts import FarEndpoint, join, publish
-from tests.cluster import PREFIX, STORE, Cluster, cluster_of
+from tests.cluster import PREFIX, STORE, Cluster, cluster_of, opened_store
 from tests.machine import Machine
 from tests.private_namespaces import set_network_namespace
 from tests.underlay import SWITCH, UPLINK
@@ -65,18 +65,10 @@ def cpu_s(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
-@contextmanager
-def store_of(cluster: Cluster) -> Iterator[KvStore]:
-    """Open the cluster's store as a host on its switch; the calling thread stays there meanwhile."""
-    config = store_config(f"{cluster.server.provider}://{STORE}/{PREFIX}", {}, {})
-    with cluster.machine.inside(SWITCH), closing(open_store(config)) as store:
-        yield store
-
-
 def event_cost(machine: Machine, folder: Path, provider: str, endpoints: int, events: int) -> EventCost:
     """Let endpoints come one by one and go again, each when the one before has been served."""
     far = [FarEndpoint(network="net", number=number) for number in range(endpoints + events)]
-    with _watched(machine, folder, provider) as cluster, store_of(cluster) as store:
+    with _watched(machine, folder, provider) as cluster, opened_store(cluster) as store:
         join(store, "net")
         publish(store, far[:endpoints])
         _await(cluster, endpoints)
@@ -105,7 +97,7 @@ def store_cost(
 ) -> StoreCost:
     """Measure what the store has to do, without and with many who watch; a watcher of another network looks on."""
     far = [FarEndpoint(network="other", number=number) for number in range(endpoints + events)]
-    with _watched(machine, folder, provider) as cluster, store_of(cluster) as store:
+    with _watched(machine, folder, provider) as cluster, opened_store(cluster) as store:
         join(store, "other")
         time.sleep(_QUIET_S)
         server = _pids(cluster)[2]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
 
+import pytest
 from msgspec.structs import replace
 
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, network_elements
@@ -21,7 +22,7 @@ from reconciler.model.plan import Outcome, Plan
 from reconciler.plan.make_plan import Boundaries, make_plan
 from reconciler.plan.ownership import Owners
 from tests.fakes.desired import endpoint, host_facts
-from tests.machine import Machine
+from tests.machine import BRIDGE_NETFILTER, Machine
 
 OUTSIDE = {4: "192.0.2.2", 6: "2001:db8::2"}
 HOST = {4: "192.0.2.1", 6: "2001:db8::1"}
@@ -151,3 +152,10 @@ def converge(host: FirewallHost) -> None:
     """Apply what is wanted; nothing is left to do then."""
     assert [outcome.error for outcome in host.converge() if outcome.error] == []
     assert host.plan().operations == ()
+
+
+def filter_bridged(machine: Machine, *, is_filtered: bool) -> None:
+    """Have the inet family of H see bridged packets too, or not."""
+    if is_filtered and not BRIDGE_NETFILTER.exists():
+        pytest.skip("no br_netfilter in this kernel")
+    machine.filter_bridged("H", is_filtered=is_filtered)

@@ -31,7 +31,7 @@ from reconciler.model.zone_rows import ZoneRows
 from tests.fakes.zones import Zones, zone_rows
 from tests.kernel.dns_upstream import Behaviour, Upstream, garbage, lies, silence, truth
 from tests.machine import Machine
-from tests.waiting import eventually, patient, within
+from tests.waiting import eventually, has_ended, patient, within
 
 pytestmark = pytest.mark.kernel
 
@@ -120,13 +120,6 @@ class Resolver:
         return int(status.split("VmRSS:")[1].split()[0])
 
 
-def ended(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
 @pytest.fixture
 def resolver(machine: Machine) -> Iterator[Resolver]:
     for ns in ("a", "b"):
@@ -139,7 +132,7 @@ def resolver(machine: Machine) -> Iterator[Resolver]:
     finally:
         pid = made.pid if launch.running_server(made.run_dir) else 0
         launch.stop_server(made.run_dir)
-        assert not pid or eventually(lambda: ended(pid))
+        assert not pid or eventually(lambda: has_ended(pid))
 
 
 @contextlib.contextmanager
@@ -314,7 +307,7 @@ def test_second_start_finds_the_first(resolver: Resolver) -> None:
 def test_server_that_was_killed_is_followed_by_one_that_knows_its_zones(resolver: Resolver) -> None:
     pid = resolver.pid
     os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: ended(pid))
+    assert eventually(lambda: has_ended(pid))
 
     resolver.start()
 
@@ -336,7 +329,7 @@ def test_signal_ends_the_server(resolver: Resolver, number: signal.Signals) -> N
     pid = resolver.pid
     os.kill(pid, number)
 
-    assert eventually(lambda: ended(pid))
+    assert eventually(lambda: has_ended(pid))
     assert not launch.running_server(resolver.run_dir)
 
 
@@ -344,7 +337,7 @@ def test_server_whose_folder_was_taken_away_ends(resolver: Resolver) -> None:
     pid = resolver.pid
     shutil.rmtree(resolver.run_dir)
 
-    assert eventually(lambda: ended(pid))
+    assert eventually(lambda: has_ended(pid))
 
 
 def test_request_that_is_unknown_is_refused(resolver: Resolver) -> None:
@@ -433,7 +426,7 @@ def test_next_version_takes_over_without_losing_a_question(resolver: Resolver) -
     asking.start()
     folders = ("--run-dir", str(resolver.run_dir), "--netns-dir", str(resolver.machine.netns_dir))
     subprocess.run([sys.executable, "-c", NEXT_VERSION, "--detach", *folders], check=True, timeout=patient(20))
-    assert eventually(lambda: ended(old))
+    assert eventually(lambda: has_ended(old))
     count = len(replies)
     assert eventually(lambda: len(replies) > count + 10)
     is_over.set()

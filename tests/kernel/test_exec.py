@@ -134,7 +134,7 @@ def test_drift_is_counted_when_it_is_repaired(converged: Reconcile, machine: Mac
 
     converged.ok()
 
-    summary = json.loads((machine.status_dir / "summary.json").read_text())
+    summary = machine.summary()
     assert summary["attachments"]["web"]["driftRepaired"] >= 1
     assert summary["attachments"]["db"]["driftRepaired"] == 0
 

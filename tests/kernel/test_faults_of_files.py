@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -252,26 +251,21 @@ def test_a_watcher_repairs_and_comes_to_rest_whatever_becomes_of_its_files(
 ) -> None:
     with built.start("watch") as watcher:
         try:
-            assert eventually(lambda: "web" in summary(machine)["attachments"])
+            assert eventually(lambda: "web" in machine.summary()["attachments"])
             with contextlib.ExitStack() as faults:
                 for name in ("status/networks/lan.json", "suspensions.json", "retry.json", "verified.json", "state.db"):
                     faults.enter_context(in_place(state(name), folder, machine))
                 drift(machine)
                 assert eventually(lambda: is_repaired(machine))
-                assert eventually(lambda: "StatusNotWritten" in json.dumps(summary(machine)["conditions"]))
+                assert eventually(lambda: "StatusNotWritten" in json.dumps(machine.summary()["conditions"]))
             with read_only(state(""), machine):
                 drift(machine)
                 assert eventually(lambda: is_repaired(machine))
             with full(state("status"), machine):
                 drift(machine)
                 assert eventually(lambda: is_repaired(machine))
-            assert eventually(lambda: summary(machine)["conditions"][0]["status"] == "True")
+            assert eventually(lambda: machine.summary()["conditions"][0]["status"] == "True")
             assert watcher.poll() is None
         finally:
             watcher.send_signal(signal.SIGTERM)
     assert watcher.returncode == 0
-
-
-def summary(machine: Machine) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((machine.status_dir / "summary.json").read_text())
-    return found

@@ -9,19 +9,26 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 
 import pytest
 
 from reconciler.model.wanted import BridgeOptions, GatewayMode
 from tests.fakes.desired import network
-from tests.kernel.firewall_host import BLOCKED_S, HOST, OUTSIDE, FirewallHost, address, converge, firewall_host
+from tests.kernel.firewall_host import (
+    BLOCKED_S,
+    HOST,
+    OUTSIDE,
+    FirewallHost,
+    address,
+    converge,
+    filter_bridged,
+    firewall_host,
+)
 from tests.machine import Machine
 from tests.waiting import patient
 
 pytestmark = pytest.mark.kernel
 
-BRIDGE_NETFILTER = Path("/proc/sys/net/bridge")
 FILTERING = pytest.mark.parametrize("is_filtered", [False, True], ids=["bridged", "br_netfilter"])
 """Whether the inet family sees bridged packets too: so it is where something loaded br_netfilter, as Docker does."""
 
@@ -30,7 +37,7 @@ VERSIONS = pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
 
 @pytest.fixture
 def host(machine: Machine, host_ns: str, uplink: str) -> Iterator[FirewallHost]:
-    _filter_bridged(machine, is_filtered=False)
+    filter_bridged(machine, is_filtered=False)
     with firewall_host(machine, host_ns, uplink) as host:
         yield host
 
@@ -48,21 +55,13 @@ def add(
         host.attach(f"{name}{number}", name, *interfaces(net, 10 + number))
 
 
-def _filter_bridged(machine: Machine, *, is_filtered: bool) -> None:
-    if BRIDGE_NETFILTER.exists():
-        names = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
-        machine.run("H", "sysctl", "-qw", *(f"net.bridge.{name}={int(is_filtered)}" for name in names))
-    elif is_filtered:
-        pytest.skip("no br_netfilter in this kernel")
-
-
 @pytest.mark.quick
 @FILTERING
 @VERSIONS
 def test_networks_are_isolated_from_each_other_and_from_outside(
     host: FirewallHost, version: int, is_filtered: bool
 ) -> None:
-    _filter_bridged(host.machine, is_filtered=is_filtered)
+    filter_bridged(host.machine, is_filtered=is_filtered)
     add(host, "a", 1)
     add(host, "b", 2)
     stopped = [("a1", "b1", address(version, 2, 11)), ("outside", "a1", address(version, 1, 11))]
@@ -86,7 +85,7 @@ def test_networks_are_isolated_from_each_other_and_from_outside(
 def test_containers_cannot_reach_each_other_when_icc_is_off(
     host: FirewallHost, version: int, is_filtered: bool
 ) -> None:
-    _filter_bridged(host.machine, is_filtered=is_filtered)
+    filter_bridged(host.machine, is_filtered=is_filtered)
     add(host, "a", 1, options=BridgeOptions(is_icc_enabled=False))
     neighbour = ("a1", "a2", address(version, 1, 12))
     host.assert_reaches(neighbour)
@@ -118,7 +117,7 @@ def test_icc_off_holds_for_packets_sent_through_the_gateway(host: FirewallHost, 
 @FILTERING
 @VERSIONS
 def test_linked_containers_reach_exposed_ports_only(host: FirewallHost, version: int, is_filtered: bool) -> None:
-    _filter_bridged(host.machine, is_filtered=is_filtered)
+    filter_bridged(host.machine, is_filtered=is_filtered)
     add(host, "a", 1, options=BridgeOptions(is_icc_enabled=False))
     client, server = address(version, 1, 11), address(version, 1, 12)
     for protocol in ("tcp", "udp"):
@@ -140,7 +139,7 @@ def test_linked_containers_reach_exposed_ports_only(host: FirewallHost, version:
 def test_internal_network_is_cut_off_but_for_neighbours_and_host(
     host: FirewallHost, version: int, is_filtered: bool
 ) -> None:
-    _filter_bridged(host.machine, is_filtered=is_filtered)
+    filter_bridged(host.machine, is_filtered=is_filtered)
     add(host, "i", 1, is_internal=True)
     add(host, "b", 2)
     stopped = [
@@ -242,7 +241,7 @@ def test_outside_sees_the_source_address_chosen_for_the_network(host: FirewallHo
 @FILTERING
 @VERSIONS
 def test_neighbours_and_host_see_the_container_itself(host: FirewallHost, version: int, is_filtered: bool) -> None:
-    _filter_bridged(host.machine, is_filtered=is_filtered)
+    filter_bridged(host.machine, is_filtered=is_filtered)
     add(host, "a", 1)
 
     converge(host)
@@ -306,7 +305,7 @@ def test_nat_network_does_not_answer_pings_from_outside(host: FirewallHost, vers
 def test_published_port_is_reached_through_the_host_from_everywhere(
     host: FirewallHost, version: int, is_filtered: bool, is_icc_enabled: bool
 ) -> None:
-    _filter_bridged(host.machine, is_filtered=is_filtered)
+    filter_bridged(host.machine, is_filtered=is_filtered)
     add(host, "a", 1, options=BridgeOptions(is_icc_enabled=is_icc_enabled))
     add(host, "b", 2)
     target = address(version, 1, 11)
@@ -340,7 +339,7 @@ def test_published_port_is_reached_through_the_host_from_everywhere(
 def test_published_datagrams_are_answered_from_where_they_were_sent_to(
     host: FirewallHost, version: int, is_filtered: bool
 ) -> None:
-    _filter_bridged(host.machine, is_filtered=is_filtered)
+    filter_bridged(host.machine, is_filtered=is_filtered)
     add(host, "a", 1)
     target = address(version, 1, 11)
     _publish(host, version, target, "5300", "53", f"published_any{version}", "udp", "5300", protocol="udp")

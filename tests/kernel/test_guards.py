@@ -38,7 +38,7 @@ def problems(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def condition(machine: Machine, kind: str, name: str) -> dict[str, Any]:
-    summary = json.loads((machine.status_dir / "summary.json").read_text())
+    summary = machine.summary()
     found: dict[str, Any] = summary[kind][name]["conditions"][0]
     return found
 

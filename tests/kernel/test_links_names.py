@@ -7,8 +7,8 @@ import json
 import pytest
 
 from tests.command_line import Reconcile
-from tests.kernel.firewall_host import BLOCKED_S
-from tests.kernel.test_ports import FILTERING, filter_bridged
+from tests.kernel.firewall_host import BLOCKED_S, filter_bridged
+from tests.kernel.test_ports import FILTERING
 from tests.machine import Machine
 from tests.waiting import eventually
 

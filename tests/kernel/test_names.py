@@ -26,7 +26,7 @@ from tests.conftest import IN_CI
 from tests.kernel.dns_upstream import Upstream, truth
 from tests.machine import Machine
 from tests.pipeline.forked import ForkedReconcile
-from tests.waiting import eventually, within
+from tests.waiting import eventually, has_ended, within
 
 pytestmark = pytest.mark.kernel
 
@@ -135,10 +135,6 @@ def server(machine: Machine) -> RunningServer:
     running = launch.running_server(machine.run_dir)
     assert running is not None
     return running
-
-
-def summary(machine: Machine) -> Any:
-    return json.loads((machine.status_dir / "summary.json").read_text())
 
 
 def ready(entry: Any) -> tuple[str, str]:
@@ -290,7 +286,7 @@ def test_server_that_was_killed_is_missed_and_brought_back(scenario: ForkedRecon
 
     assert [change["kind"] for change in plan] == ["NameTables"]
     assert dig(machine, "container4", "container3") == ["172.19.0.2"]
-    assert summary(machine)["names"]["driftRepaired"] == 1
+    assert machine.summary()["names"]["driftRepaired"] == 1
     assert scenario.ok().writes == ()
 
 
@@ -298,16 +294,9 @@ def kill(pid: int) -> None:
     life = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(life, signal.SIGKILL)
-        assert eventually(lambda: ended(pid))
+        assert eventually(lambda: has_ended(pid))
     finally:
         os.close(life)
-
-
-def ended(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def test_watcher_is_told_when_the_server_ends(scenario: ForkedReconcile, machine: Machine) -> None:
@@ -362,9 +351,9 @@ def test_server_ends_when_nobody_needs_it(end: str, scenario: ForkedReconcile, m
         scenario.write(scenario="attachments: {container1: {}}")
         scenario.ok("--allow-prune")
 
-    assert ended(pid)
+    assert has_ended(pid)
     assert not (machine.run_dir / "dns").exists()
-    assert summary(machine)["names"] is None
+    assert machine.summary()["names"] is None
     assert scenario.ok(*(["down"] if end == "down" else [])).writes == ()
 
 
@@ -383,7 +372,7 @@ def test_failing_server_harms_no_network(forked: ForkedReconcile, machine: Machi
 
     failed = forked()
 
-    told = summary(machine)
+    told = machine.summary()
     assert failed.exit_code == ExitCode.FAILED
     assert "name service: start the embedded DNS server" in failed.stderr
     assert ready(told["names"])[0] == "False"
@@ -394,7 +383,7 @@ def test_failing_server_harms_no_network(forked: ForkedReconcile, machine: Machi
     assert machine.ping("container4", "172.19.0.2")
     (machine.run_dir / "dns").unlink()
     forked.ok()
-    assert ready(summary(machine)["names"]) == ("True", "as declared")
+    assert ready(machine.summary()["names"]) == ("True", "as declared")
     assert dig(machine, "container4", "container3") == ["172.19.0.2"]
 
 
@@ -406,7 +395,7 @@ def test_taken_port_is_told_on_that_attachment_alone(forked: ForkedReconcile, ma
 
     with other:
         done = forked.ok()
-        told = summary(machine)["attachments"]
+        told = machine.summary()["attachments"]
         taken = "listen at 127.0.0.11:53 in netns:container4: Address already in use; stop what listens there"
         assert ready(told["container4"]) == ("True", f"as declared, but it has no name service: {taken}")
         assert "attachment container4: it has no name service" in done.stderr
@@ -416,7 +405,7 @@ def test_taken_port_is_told_on_that_attachment_alone(forked: ForkedReconcile, ma
 
     assert eventually(lambda: dig(machine, "container4", "container3") == ["172.19.0.2"], deadline_s=10)
     forked.ok()
-    assert ready(summary(machine)["attachments"]["container4"]) == ("True", "as declared")
+    assert ready(machine.summary()["attachments"]["container4"]) == ("True", "as declared")
 
 
 @pytest.mark.parametrize(
@@ -449,7 +438,7 @@ def test_server_that_hangs_is_told_and_holds_up_nothing_for_long(scenario: Forke
             hung = scenario()
 
         assert hung.exit_code == ExitCode.FAILED
-        assert ready(summary(machine)["names"])[0] == "False"
+        assert ready(machine.summary()["names"])[0] == "False"
         assert machine.ping("late", "172.19.0.2")
     finally:
         signal.pidfd_send_signal(life, signal.SIGCONT)

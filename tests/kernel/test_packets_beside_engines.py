@@ -28,7 +28,6 @@ ENGINES: Final = ("28.5.2", "26.1.5", "20.10.24")
 NEWEST: Final = 2
 """How many of them have to agree."""
 
-BRIDGE_NETFILTER: Final = Path("/proc/sys/net/bridge")
 
 QUIET_S: Final = 0.5
 """How long to wait for what must not come, once all else is there."""
@@ -124,8 +123,7 @@ def prepare(machine: Machine, uplink: str) -> None:
         "H", *(f"address add {OTHER[family]}/{bits} dev uplink0" for family, bits in (("4", 24), ("6", 64)))
     )
     machine.ip_batch(uplink, *(f"route add {route} via {HOST[family]}" for family, route in ROUTES.items()))
-    if BRIDGE_NETFILTER.exists():
-        machine.run("H", "sysctl", "-qw", *(f"net.bridge.bridge-nf-call-ip{six}tables=1" for six in ("", "6")))
+    machine.filter_bridged("H", is_filtered=True)
 
 
 @pytest.mark.parametrize("scene", SCENES)

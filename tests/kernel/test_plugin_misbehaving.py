@@ -56,7 +56,7 @@ def make_link(machine: Machine, host_ns: str) -> None:
 
 
 def conditions(machine: Machine, kind: str, name: str) -> Mapping[str, Any]:
-    summary = json.loads((machine.status_dir / "summary.json").read_text())
+    summary = machine.summary()
     return {condition["type"]: condition for condition in summary[kind][name]["conditions"]}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +39,7 @@ def watcher(reconcile: Reconcile) -> Iterator[subprocess.Popen[bytes]]:
 
 def condition(machine: Machine, name: str) -> Any:
     try:
-        summary = json.loads((machine.status_dir / "summary.json").read_text())
+        summary = machine.summary()
     except FileNotFoundError:
         return None
     ready = next(each for each in summary["networks"][name]["conditions"] if each["type"] == "Ready")

@@ -6,13 +6,12 @@ import json
 import socket
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.command_line import Reconcile
-from tests.kernel.firewall_host import BLOCKED_S
+from tests.kernel.firewall_host import BLOCKED_S, filter_bridged
 from tests.machine import Machine
 from tests.waiting import eventually, patient
 
@@ -24,7 +23,6 @@ GATEWAY = {4: "172.30.1.1", 6: "fd30:1::1"}
 WEB = {4: "172.30.1.2", 6: "fd30:1::2"}
 VERSIONS = pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
 FILTERING = pytest.mark.parametrize("is_filtered", [False, True], ids=["bridged", "br_netfilter"])
-BRIDGE_NETFILTER = Path("/proc/sys/net/bridge")
 
 NETWORKS = """
 networks:
@@ -47,15 +45,6 @@ attachments:
 {more}"""
 
 
-def filter_bridged(machine: Machine, *, is_filtered: bool) -> None:
-    """Have the inet family see bridged packets too, or not."""
-    if BRIDGE_NETFILTER.exists():
-        names = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
-        machine.run("H", "sysctl", "-qw", *(f"net.bridge.{name}={int(is_filtered)}" for name in names))
-    elif is_filtered:
-        pytest.skip("no br_netfilter in this kernel")
-
-
 def shown_ports(machine: Machine, name: str = "web") -> dict[str, Any]:
     document = json.loads((machine.status_dir / "attachments" / f"{name}.json").read_text())
     found: dict[str, Any] = document[0]["NetworkSettings"]["Ports"]
@@ -63,8 +52,7 @@ def shown_ports(machine: Machine, name: str = "web") -> dict[str, Any]:
 
 
 def ready_message(machine: Machine, kind: str, name: str) -> str:
-    summary = json.loads((machine.status_dir / "summary.json").read_text())
-    return str(summary[kind][name]["conditions"][0]["message"])
+    return str(machine.summary()[kind][name]["conditions"][0]["message"])
 
 
 def seen_from(

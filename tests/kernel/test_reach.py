@@ -24,10 +24,10 @@ from reconciler.spec.load import load_specs
 from tests.command_line import Reconcile
 from tests.container_engines import packets
 from tests.container_engines.packets import SILENT, Cell
-from tests.machine import Machine
+from tests.kernel.packets_expected import answers_expected
+from tests.machine import BRIDGE_NETFILTER, Machine
 from tests.random_specs import HOST, PORTS, specs
 from tests.underlay import add_uplink
-from tests.waiting import Deadline
 
 pytestmark = pytest.mark.kernel
 
@@ -35,14 +35,9 @@ EXAMPLES: Final = max(1, settings().max_examples // 12)
 IS_THOROUGH: Final = EXAMPLES > 20
 """Then each run tries other specs; else the same: a model that is wrong somewhere is no reason that others' changes fail."""
 
-QUIET_S: Final = 0.5
-"""How long to wait for what must not come, once all else is there."""
-
 OUTSIDE: Final = {4: "192.0.2.2", 6: "2001:db8::2"}
 ROUTES: Final = ("172.16.0.0/12", "fd30::/16")
 """What `outside` knows to be behind the host, as a hostile neighbour would."""
-
-BRIDGE_NETFILTER: Final = Path("/proc/sys/net/bridge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,16 +122,7 @@ def ask_all(machine: Machine, scene: Scene, expected: Mapping[Cell, str]) -> dic
         packets.Party(name=name, namespace=machine.path(namespaces.get(name, name)), serves=serves.get(name, PORTS))
         for name in scene.parties
     ]
-    waited_for = [cell for cell, answer in expected.items() if answer != SILENT]
-    deadline = Deadline(10)
-
-    def is_enough(found: Mapping[Cell, str], passed_s: float) -> bool:
-        while waited_for and found[waited_for[-1]] != SILENT:
-            waited_for.pop()
-        return deadline.is_over or (not waited_for and passed_s > QUIET_S)
-
-    found = packets.answers(parties, scene.names, list(expected), is_enough)
-    return {cell: SILENT if answer == "unreachable" else answer for cell, answer in found.items()}
+    return answers_expected(parties, scene.names, expected)
 
 
 def fresh_host(machine: Machine, *, is_bridge_filtered: bool) -> None:
@@ -147,9 +133,7 @@ def fresh_host(machine: Machine, *, is_bridge_filtered: bool) -> None:
     outside = add_uplink(machine, "H")
     machine.detect_no_duplicates("H")
     machine.ip_batch(outside, *(f"route add {to} via {HOST[ip_network(to).version]}" for to in ROUTES))
-    if BRIDGE_NETFILTER.exists():
-        settings_ = (f"net.bridge.bridge-nf-call-ip{six}tables={int(is_bridge_filtered)}" for six in ("", "6"))
-        machine.run("H", "sysctl", "-qw", *settings_)
+    machine.filter_bridged("H", is_filtered=is_bridge_filtered)
 
 
 def test_packets_go_where_reach_says(reconcile: Reconcile, machine: Machine) -> None:

@@ -23,18 +23,16 @@ from reconciler.spec.load import load_specs
 from tests.cluster import STORE, Cluster, cluster_of
 from tests.container_engines import packets
 from tests.container_engines.packets import SILENT, Cell
+from tests.kernel.packets_expected import answers_expected
 from tests.machine import Machine
 from tests.random_specs import PORTS, across_hosts
 from tests.underlay import SWITCH, UPLINK
-from tests.waiting import Deadline
 
 pytestmark = pytest.mark.kernel
 
 EXAMPLES: Final = max(1, settings().max_examples // 30)
 IS_THOROUGH: Final = EXAMPLES > 20
 """Then each run tries other specs, see test_reach."""
-
-QUIET_S: Final = 0.5
 
 LANS: Final = {"eth0": "10.93.0"}
 """The parent of macvlan links, joined to a network that reaches both hosts. ipvlan is not tried: few kernels have it."""
@@ -146,16 +144,7 @@ def ask_all(cluster: Cluster, scene: Scene, expected: Mapping[Cell, str]) -> dic
         packets.Party(name=name, namespace=cluster.machine.path(name), serves=serves.get(name, PORTS))
         for name in (*scene.parties, *scene.others.values())
     ]
-    waited_for = [cell for cell, answer in expected.items() if answer != SILENT]
-    deadline = Deadline(10)
-
-    def is_enough(found: Mapping[Cell, str], passed_s: float) -> bool:
-        while waited_for and found[waited_for[-1]] != SILENT:
-            waited_for.pop()
-        return deadline.is_over or (not waited_for and passed_s > QUIET_S)
-
-    found = packets.answers(parties, scene.names, list(expected), is_enough)
-    return {cell: SILENT if answer == "unreachable" else answer for cell, answer in found.items()}
+    return answers_expected(parties, scene.names, expected)
 
 
 def add_lans(machine: Machine, hosts: Mapping[str, Any]) -> None:

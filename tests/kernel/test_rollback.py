@@ -10,7 +10,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -66,11 +65,6 @@ def address(machine: Machine, ns: str) -> str | None:
     return str(addresses[0]["addr_info"][0]["local"]) if addresses and addresses[0]["addr_info"] else None
 
 
-def summary(machine: Machine) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((machine.status_dir / "summary.json").read_text())
-    return found
-
-
 @contextmanager
 def trial(reconcile: Reconcile, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     process = reconcile.start("try", *arguments, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -117,11 +111,11 @@ def test_specs_that_cannot_be_verified_are_rolled_back_and_not_tried_again(
 
     assert first.exit_code == ExitCode.ROLLED_BACK, first.text
     assert is_good(machine, host_ns)
-    told = summary(machine)["conditions"][0]
+    told = machine.summary()["conditions"][0]
     assert told["reason"] == "RolledBack"
     assert "foreign0" in told["message"]
-    assert summary(machine)["networks"]["front"]["conditions"][0]["status"] == "True"
-    assert summary(machine)["driftRepaired"] == 0
+    assert machine.summary()["networks"]["front"]["conditions"][0]["status"] == "True"
+    assert machine.summary()["driftRepaired"] == 0
 
     for arguments in (("--rollback-on-failure",), ()):
         again = converged(*arguments)
@@ -222,7 +216,7 @@ def test_unconfirmed_specs_are_taken_back_in_time(converged: Reconcile, machine:
 
     assert done.exit_code == ExitCode.ROLLED_BACK, done.text
     assert is_good(machine, host_ns)
-    assert summary(machine)["conditions"][0]["reason"] == "RolledBack", (
+    assert machine.summary()["conditions"][0]["reason"] == "RolledBack", (
         "whoever waits for the end finds it in the status"
     )
     assert converged().exit_code == ExitCode.ROLLED_BACK
@@ -279,14 +273,14 @@ def test_watcher_waits_for_a_trial_of_a_copy_and_does_not_undo_what_was_confirme
 
         # What is confirmed is repaired, by the watcher of the folder that still says otherwise.
         assert eventually(lambda: "default" in machine.run("", "ip", "-n", "web", "route").stdout)
-        assert eventually(lambda: summary(machine)["conditions"][0]["reason"] == "Superseded")
-        assert str(copy) in summary(machine)["conditions"][0]["message"]
-        assert summary(machine)["networks"]["more"]["conditions"][0]["status"] == "True"
+        assert eventually(lambda: machine.summary()["conditions"][0]["reason"] == "Superseded")
+        assert str(copy) in machine.summary()["conditions"][0]["message"]
+        assert machine.summary()["networks"]["more"]["conditions"][0]["status"] == "True"
         assert address(machine, "web") == "10.8.0.10"
         assert "are superseded" in converged("--dry-run").stdout
 
         (converged.specs / "all.yaml").write_text(NEW)
-        assert eventually(lambda: summary(machine)["conditions"][0]["status"] == "True")
+        assert eventually(lambda: machine.summary()["conditions"][0]["status"] == "True")
         (converged.specs / "all.yaml").write_text(NEW.replace("10.8.", "10.9."))
         assert eventually(lambda: address(machine, "web") == "10.9.0.10")
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import tempfile
 
@@ -62,5 +61,5 @@ def torn_pass(number: int, command: tuple[str, ...], reconcile: Reconcile) -> Ra
 
 
 def drift(machine: Machine) -> int:
-    found = json.loads((machine.status_dir / "summary.json").read_text())
+    found = machine.summary()
     return sum(entry["driftRepaired"] for entry in (*found["networks"].values(), *found["attachments"].values()))

@@ -38,18 +38,14 @@ class Watched:
     def answers(self, address: str) -> bool:
         return self.machine.ping("H", address, deadline_s=0.3)
 
-    def summary(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.machine.status_dir / "summary.json").read_text())
-        return found
-
     def is_ready(self) -> bool:
         """Say whether the first pass is over and verified: until then nothing that is broken has drifted."""
         return (self.machine.status_dir / "summary.json").exists() and all(
-            each["conditions"][0]["status"] == "True" for each in self.summary()["attachments"].values()
+            each["conditions"][0]["status"] == "True" for each in self.machine.summary()["attachments"].values()
         )
 
     def network(self, name: str) -> dict[str, Any]:
-        entry: dict[str, Any] = self.summary()["networks"][name]
+        entry: dict[str, Any] = self.machine.summary()["networks"][name]
         return entry
 
     def save(self, name: str, text: str) -> None:
@@ -119,11 +115,11 @@ def test_bad_yaml_changes_nothing_says_where_and_is_applied_once_mended(watched:
 
     watched.save("db", "attachments:\n  db: {networks: [lan\n")
 
-    assert eventually(lambda: "db.yaml:" in json.dumps(watched.summary()["conditions"]), DEADLINE_S)
+    assert eventually(lambda: "db.yaml:" in json.dumps(watched.machine.summary()["conditions"]), DEADLINE_S)
     assert watched.machine.links("H") == links
     watched.save("db", DB)
     assert eventually(lambda: watched.answers("10.5.0.20"), DEADLINE_S)
-    assert eventually(lambda: "db.yaml:" not in json.dumps(watched.summary()["conditions"]), DEADLINE_S)
+    assert eventually(lambda: "db.yaml:" not in json.dumps(watched.machine.summary()["conditions"]), DEADLINE_S)
 
 
 def test_emptied_folder_stalls_and_prunes_nothing(watched: Watched) -> None:
@@ -138,12 +134,14 @@ def test_emptied_folder_stalls_and_prunes_nothing(watched: Watched) -> None:
 
 def test_folder_that_is_gone_keeps_what_runs_repaired_and_is_followed_when_it_comes_again(watched: Watched) -> None:
     gone = watched.reconcile.specs.rename(watched.reconcile.specs.with_name("gone"))
-    assert eventually(lambda: "cannot be looked through" in json.dumps(watched.summary()["conditions"]), DEADLINE_S)
+    assert eventually(
+        lambda: "cannot be looked through" in json.dumps(watched.machine.summary()["conditions"]), DEADLINE_S
+    )
     watched.ip("H", "link", "delete", "br-lan")
     assert eventually(lambda: watched.answers("10.5.0.10"), DEADLINE_S)
 
     gone.rename(watched.reconcile.specs)
-    assert eventually(lambda: "looked through" not in json.dumps(watched.summary()["conditions"]), DEADLINE_S)
+    assert eventually(lambda: "looked through" not in json.dumps(watched.machine.summary()["conditions"]), DEADLINE_S)
     watched.reconcile.write(lan=LAN, web=WEB, db=DB)
 
     assert eventually(lambda: watched.answers("10.5.0.20"), DEADLINE_S)
@@ -186,7 +184,7 @@ def test_what_others_broke_is_put_back_and_counted(watched: Watched, commands: l
 
 
 def _drift(watched: Watched) -> bool:
-    entries = [*watched.summary()["networks"].values(), *watched.summary()["attachments"].values()]
+    entries = [*watched.machine.summary()["networks"].values(), *watched.machine.summary()["attachments"].values()]
     return any(entry["driftRepaired"] > 0 for entry in entries)
 
 
