@@ -166,8 +166,7 @@ class Injector:
         _wrap(nft.Nft, "_use", self._nft)
         _wrap(SqliteFile, "commit", self._commit)
         _wrap(netns_mounts, "_call", self._namespace)
-        _wrap(Connection, "_dial", self._dial)
-        _wrap(Connection, "_dial_unix", self._dial)
+        _wrap(Connection, "_open", self._open)
         _wrap(Connection, "exchange", self._exchange)
         _wrap(Connection, "begin", self._begin)
         _wrap(KazooClient, "_call", self._zookeeper)
@@ -264,7 +263,7 @@ class Injector:
 
     # ---- HTTP
 
-    def _dial(self, original: Any, it: Connection) -> Any:
+    def _open(self, original: Any, it: Connection) -> Any:
         match self._fault_at("HTTP connection", it._origin.unix or it._origin.port):
             case "refused":
                 raise _os_error(errno.ECONNREFUSED)
