@@ -25,8 +25,10 @@ from reconciler.kernel.rtnetlink import (
     port,
     raw,
 )
+from reconciler.kernel.sysctl import read_sysctl
 from reconciler.model.objects import IPAddress
 
+_COUNT: Final = "net/netfilter/nf_conntrack_count"
 _CTNETLINK: Final = 1 << 8
 _GET: Final = _CTNETLINK | 1
 _DELETE: Final = _CTNETLINK | 2
@@ -65,14 +67,18 @@ class TrackedConnection(NamedTuple):
 
 
 def forget_flows(is_stale: Callable[[TrackedConnection], bool]) -> int:
-    """Delete the connections that `is_stale` says are; give how many. Those gone meanwhile are fine. Raises KernelError."""
+    """Delete the connections that `is_stale` says are; give how many. Those gone meanwhile are fine. Raises KernelError.
+
+    A dump walks the one table that all namespaces share, of 262,144 places: 10 ms, whatever is in it. So there is one for both
+    families, and none where nothing is tracked.
+    """
+    if read_sysctl(_COUNT) == "0":
+        return 0
     with closing(RouteSocket(NETLINK_NETFILTER)) as connection:
-        flows: list[TrackedConnection] = []
-        for family in (socket.AF_INET, socket.AF_INET6):
-            request = NetlinkRequest(_GET, NLM_F_DUMP, _NFGENMSG.pack(family, 0, 0))
-            flows += connection.dump(
-                request, lambda *span: flow if (flow := decode_flow(*span)) and is_stale(flow) else None
-            )
+        request = NetlinkRequest(_GET, NLM_F_DUMP, _NFGENMSG.pack(socket.AF_UNSPEC, 0, 0))
+        flows = connection.dump(
+            request, lambda *span: flow if (flow := decode_flow(*span)) and is_stale(flow) else None
+        )
         return _delete(connection, flows)
 
 

@@ -11,6 +11,7 @@ import pytest
 from reconciler.kernel.conntrack import TrackedConnection, forget_flows
 from reconciler.kernel.nft import Nft
 from reconciler.kernel.sockets import bound_sockets
+from reconciler.kernel.sysctl import read_sysctl
 from reconciler.model.observed import BoundSocket
 from reconciler.model.wanted import PortWanted, WantedState
 from reconciler.observe.ports import host_ports
@@ -101,6 +102,18 @@ def test_only_stale_connections_are_forgotten(machine: Machine, host_ns: str, up
         assert forget_flows(is_stale) == 0
         left = [flow for flow in seen if flow.original.destination_port == ports[1]]
         assert len(left) >= 2
+
+
+def test_where_nothing_is_tracked_the_table_of_all_namespaces_is_not_walked(
+    machine: Machine, host_ns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("10 ms for nothing")
+
+    with machine.inside(host_ns):
+        assert read_sysctl("net/netfilter/nf_conntrack_count") == "0"
+        monkeypatch.setattr("reconciler.kernel.conntrack.RouteSocket", refuse)
+        assert forget_flows(lambda _: True) == 0
 
 
 def test_many_connections_are_forgotten_at_once(machine: Machine, host_ns: str, uplink: str) -> None:
