@@ -47,7 +47,7 @@ def test_what_is_for_all_to_read_is_for_nobody_else_to_write_whatever_the_umask(
     _append(tmp_path / "state", [{"kind": "applied"}], 1 << 20)
     with _made_folder(tmp_path / "run" / "sandboxes", "web") as folder:
         _put(folder, "hosts", b"")
-        _replace(folder, {"web": b"{}"})
+        _replace(folder, {"web": (b"{}",)})
 
     found = modes(tmp_path)
     files = {mode for name, mode in found.items() if (tmp_path / name).is_file()}
