@@ -16,6 +16,12 @@ from tests.waiting import patient, within
 pytestmark = pytest.mark.apart
 
 
+@pytest.fixture(autouse=True)
+def _who_has_no_processor_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried here is mostly processor time: a second of it may take a minute of a loaded machine's."""
+    monkeypatch.setattr("reconciler.spec.rendering.WAIT_SECONDS_MAX", patient(250))
+
+
 def load(folder: Path, template: str, *, host: str = "alpha") -> LoadedSpecs:
     (folder / "a.yaml.j2").write_text(template)
     return load_specs(folder, host=host)
@@ -127,7 +133,7 @@ def test_a_place_that_cannot_be_told_is_given_in_the_rendered_text(tmp_path: Pat
 def test_templates_that_break_out_or_blow_up_are_faults_on_their_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str
 ) -> None:
-    monkeypatch.setattr("reconciler.spec.rendering.SECONDS_MAX", 1.5)
+    monkeypatch.setattr("reconciler.spec.rendering.SECONDS_MAX", 0.3)
     loaded = load(tmp_path, f"# first line\n{template}\n")
 
     assert loaded.faults
@@ -276,11 +282,11 @@ def test_a_child_that_waits_for_ever_costs_the_templates_from_there_on(
 
     children = in_the_child(monkeypatch, before=lambda: None, at_once=lambda: None)
     monkeypatch.setattr("reconciler.spec.templates.Renderer", Waits)
-    monkeypatch.setattr("reconciler.spec.rendering.WAIT_SECONDS_MAX", patient(1))
+    monkeypatch.setattr("reconciler.spec.rendering.WAIT_SECONDS_MAX", patient(4))
     for name in "abc":
         (tmp_path / f"{name}.yaml.j2").write_text(f"networks: {{{name}: {{}}}}")
 
-    with within(10):
+    with within(20):
         loaded = load_specs(tmp_path, host="h")
 
     assert [(Path(fault.file).name, fault.message.partition(" within")[0]) for fault in loaded.faults] == [
