@@ -283,11 +283,17 @@ def otherwise(kept: Decision, anew: Decision, recorded: Container[str]) -> Itera
         yield from _told("boundaries", {name} if len({_text(one) for one in both}) > 1 else ())
     objects = anew.objects.changed_since(kept.objects)
     young = {n.name for n in anew.desired.networks if n.name not in recorded}
-    yield from _told("objects", {key for key in objects if not any(f"network/{name}" in key[-1] for name in young)})
+    yield from _told("objects", {key for key in objects if not _is_of(key, young)})
     yield from _told("seen", anew.seen.changed_since(kept.seen))
     if not objects:
         yield from _told("differing", kept.differences.keys ^ anew.differences.keys)
         yield from _told("contested", kept.differences.contested ^ anew.differences.contested)
+
+
+def _is_of(key: Key, networks: Container[str]) -> bool:
+    """Return whether it is the key of a record of one of the networks: our own, or one in the cluster's store."""
+    folder, _, rest = key[-1].partition("/")
+    return folder in ("network", "networks") and rest.partition("/")[0] in networks
 
 
 def _told(what: str, keys: Collection[object]) -> Iterator[str]:

@@ -128,7 +128,7 @@ class ClusterStore:
         self._folders: tuple[str, ...] = ()
         self._looked_at: Table[str, KvEntry] = Table()
         self._texts: Table[str, str] = Table()
-        self._peopled: dict[str, int] = {}
+        self._cleared: dict[str, tuple[int, bool]] = {}
 
     @property
     def followed(self) -> frozenset[str]:
@@ -166,11 +166,11 @@ class ClusterStore:
             folders = (*folders, _ALL_NETWORKS, REVISIONS_FOLDER)
             outage = outage or self._read((_ALL_NETWORKS, REVISIONS_FOLDER))
         self._decode(folders, question, expired)
-        deserted = self._deserted(question) if outage is None else ()
-        if deserted:
-            folders = (*folders, *map(network_folder, deserted))
+        left = self._left_behind(question) if outage is None else ()
+        if left:
+            folders = (*folders, *map(network_folder, left))
             outage = self._read(folders)
-            self._decode(folders, replace(question, followed=question.followed.union(deserted)), expired)
+            self._decode(folders, replace(question, followed=question.followed.union(left)), expired)
         return self._answer(outage)
 
     def version(self, path: str) -> int:
@@ -193,10 +193,15 @@ class ClusterStore:
         self._outage = outage
 
     def follow(self, folder: str, batch: Batch) -> bool:
-        """Take in what a watch tells; say whether it is news. From now on the folder is not listed unless forgotten."""
+        """Take in what a watch tells; say whether it is news. From now on the folder is not listed unless forgotten.
+
+        One that begins anew may be told by a store that lost its data: then what nobody watches is read again too.
+        """
         with self._lock:
+            mirror = self._mirrors.setdefault(folder, _Mirror())
             is_news = self._failing.pop(folder, None) is not None
-            is_news |= self._mirrors.setdefault(folder, _Mirror()).take_batch(batch)
+            is_news |= batch.is_resync and mirror.is_watched and self._doubt_own()
+            is_news |= mirror.take_batch(batch)
             self._generation += is_news
             return is_news
 
@@ -213,8 +218,17 @@ class ClusterStore:
             return self._failing.pop(folder, None) is not None and not self._failing
 
     def doubt(self) -> None:
-        """Ask anew which networks have members."""
-        self._peopled.clear()
+        """Ask anew for networks with something left behind, and for the key that nobody but us writes."""
+        with self._lock:
+            self._doubt_own()
+
+    def _doubt_own(self) -> bool:
+        """Return whether there is something to be read again for it."""
+        self._cleared.clear()
+        own = [mirror for key, mirror in self._mirrors.items() if not key.endswith("/")]
+        for mirror in own:
+            mirror.is_forgotten = True
+        return bool(own)
 
     def unfollow(self, folder: str) -> bool:
         """Note that a folder is not watched any more; say whether that is the end of an outage, as nothing else fails."""
@@ -238,30 +252,32 @@ class ClusterStore:
                 return error
         return None
 
-    def _deserted(self, question: ClusterQuestion) -> tuple[str, ...]:
-        """Return the networks of others that have no members: whoever tidies up for the others removes them.
+    def _left_behind(self, question: ClusterQuestion) -> tuple[str, ...]:
+        """Return the networks that this host has nothing to do with, and has to remove something of.
 
-        That is asked once for each network, and again when its record has changed. An answer that fails is none.
+        That is what it had there itself, which came back with an old backup of the store; whoever tidies up for the others removes
+        networks without members. It is asked once for each network, and again when its record has changed. An answer that fails
+        is none.
         """
-        if not is_reaper(self._state.nodes, self._host):
-            return ()
+        is_tidying = is_reaper(self._state.nodes, self._host)
         found = []
         for name in sorted(self._state.networks.keys() - question.followed):
-            version = _version(self._looked_at, network_path(name))
-            if self._peopled.get(name) == version:
+            cleared = (_version(self._looked_at, network_path(name)), is_tidying)
+            if self._cleared.get(name) == cleared:
                 continue
+            own = f"{members_folder(name)}{self._host}"
             try:
-                is_deserted = not self.kv.list(members_folder(name))
+                members = self.kv.list(members_folder(name)) if is_tidying else self._one(own)
             except KvError:
                 break
-            if is_deserted:
+            if any(entry.key == own for entry in members) or (is_tidying and not members):
                 found.append(name)
             else:
-                self._peopled[name] = version
+                self._cleared[name] = cleared
         return tuple(found)
 
     def _is_due(self, folder: str) -> bool:
-        """A single key is our own: while we watch the others, it needs no looking after."""
+        """A single key is our own: while we watch the others, it needs no looking after, unless in doubt."""
         mirror = self._mirrors.setdefault(folder, _Mirror())
         if folder.endswith("/") or not mirror.is_known or mirror.is_forgotten:
             return mirror.needs_listing

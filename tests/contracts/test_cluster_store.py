@@ -340,6 +340,25 @@ def test_network_that_nobody_is_a_member_of_is_found_and_removed(hosts: list[Hos
     assert {"networks/elsewhere", "vnis/00000005"}.isdisjoint(held(alpha.kv))
 
 
+def test_what_an_old_backup_brought_back_of_a_network_that_was_left_is_found_and_removed(hosts: list[Host]) -> None:
+    """A host that asked for nothing of the network never looked there, and so was its member for ever: a drill found that."""
+    alpha, beta = hosts
+    for host in hosts:
+        host.write(info_record(node(host.name)))
+    alpha.write(network_record(overlay()), *(member_record("over", host.name, "") for host in hosts))
+    alpha.write(placed("web", "10.0.9.2/24", host="beta"))
+
+    seen = beta.store.look((), NOW).seen
+
+    mine = {key[1] for key, found in seen.items() if found.is_ours and key[1].startswith("network")}
+    assert mine == {"network/over/members/beta", "network/over/endpoints/web"}
+    records = [seen["ClusterRecord", path].object for path in sorted(mine)]
+    apply_cluster_records([operation(record, None) for record in records], beta.store)
+    assert not any(key[1].startswith("network/") for key in beta.store.look((), NOW).seen)
+    assert not any(entry.key.startswith("addresses/") for entry in beta.kv.list(""))
+    assert "over" in alpha.look().networks, "alpha is still its member"
+
+
 def test_what_a_watch_tells_is_not_listed_and_own_writes_are(hosts: list[Host]) -> None:
     alpha, beta = hosts
     watches = {folder: alpha.kv.watch(folder) for folder in alpha.store.folders(FOLLOWED)}

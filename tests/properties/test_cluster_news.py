@@ -149,7 +149,6 @@ class ClusterNews(RuleBasedStateMachine):
         for folder in tuple(self.told):
             self.watch(folder)
         self.kept.doubt()
-        self.kept.forget(["revisions/alpha"])  # nobody but the host itself writes it, and so nobody watches it
 
         kept, fresh = self.kept.look(self.followed, self.now), self.opened().look(self.followed, self.now)
 

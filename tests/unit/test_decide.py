@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from reconciler.errors import ExitCode, SandboxMissing
 from reconciler.guard.orders import Orders
 from reconciler.guard.suspension import Suspension, resume, suspend
 from reconciler.incremental import Made
+from reconciler.model.cluster import ClusterPlace, ClusterState
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Bridge, LinkUp, Object, Route, Seen, Unit, VethPair
 from reconciler.model.observed import BoundSocket, HostPorts
@@ -362,3 +363,23 @@ def test_what_was_kept_wrongly_is_told_as_a_bug_and_what_comes_from_nothing_hold
     assert dict(doubted.objects) == dict(after.objects) == dict(right.objects)
     assert [bug.partition(":")[0] for bug in doubted.bugs] == ["objects kept are not as from nothing"]
     assert (kept.bugs, after.bugs) == ((), ())
+
+
+def test_when_a_network_was_thought_of_first_is_no_bug(host: ScriptedHost) -> None:
+    """While the store is away nothing of it is written yet; whoever begins from nothing thinks of it now."""
+    host.write(net="networks: {over: {driver: overlay}}")
+    wanted, found = host.read()
+    facts = replace(
+        found,
+        cluster=ClusterState(host=found.host.name, seed="x"),
+        place=ClusterPlace(nodes_folder="nodes/", instance="i", is_watched=False, revision=("", False)),
+        host=replace(found.host, vtep=ip_address("198.51.100.1")),
+    )
+    decider = Decider()
+    decider(wanted, facts)
+    decider.doubt()
+
+    doubted = decider(wanted, replace(facts, host=replace(facts.host, now="2027-11-25T12:00:00.000000000Z")))
+
+    assert ("ClusterRecord", "networks/over") in doubted.objects
+    assert doubted.bugs == ()

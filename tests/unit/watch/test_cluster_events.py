@@ -15,6 +15,7 @@ from reconciler.errors import KvUnavailable
 from reconciler.kv.address import Discovery
 from reconciler.kv.protocol import Batch, KvStore
 from reconciler.kv.sqlite import open_sqlite
+from reconciler.model.objects import ClusterRecord
 from reconciler.observe.cluster import ClusterStore
 from reconciler.watch.cluster_events import ClusterEvents
 from reconciler.watch.source import Watched
@@ -48,6 +49,25 @@ def test_what_others_wrote_before_it_was_watched_is_told(kv: KvStore, store: Clu
 
         while "over" not in store.look(("over",), NOW).networks:
             assert is_told(events)
+
+
+def test_what_nobody_watches_is_read_again_when_the_store_may_have_lost_it(kv: KvStore, store: ClusterStore) -> None:
+    """A host's own revision was never put back into a store that had lost its data: a drill found that."""
+    path = "revisions/alpha"
+    key = (ClusterRecord.kind, path)
+    kv.put(path, b"{}")
+    for folder in store.folders(()):
+        store.follow(folder, Batch(is_resync=True, entries=()))
+    assert key in store.look((), NOW).seen
+
+    kv.delete(path)
+    assert key in store.look((), NOW).seen, "nobody but us writes it"
+
+    assert store.follow("nodes/", Batch(is_resync=True, entries=())), "that a store was lost shows nowhere else"
+    assert key not in store.look((), NOW).seen
+    kv.put(path, b"{}")
+    store.doubt()
+    assert key in store.look((), NOW).seen
 
 
 class Unreachable:
