@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retrie
 # Whoever sets it pays for compiling the same modules at each start of Python.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-overlay test test-quick lint check format reference coverage bench soak faults dist lock audit clean
+.PHONY: help demo demo-overlay test test-quick lint check format reference coverage bench soak faults drill dist lock audit clean
 
 help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
@@ -21,6 +21,8 @@ help:
 	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there; many hosts'
 	@echo 'make soak    ten minutes of edits, drift and kill -9 against one watcher'
 	@echo 'make faults  every fault of every call to the world outside, in some ten minutes; writes docs/reference/faults.md'
+	@echo 'make drill   partitions, lost hosts, killed and restored stores: histories drawn from seeds, for ten minutes; writes'
+	@echo '             docs/reference/drill.md; SEED=7 TIME=3600 STORE=etcd (consul, zookeeper, all)'
 	@echo 'make dist    wheel, sdist, SBOM and Debian package of this commit, in build/dist; the same commit gives the same bytes'
 	@echo 'make lock    .ci/locks anew from pyproject.toml; make audit: what is known against the locked versions'
 	@echo 'make clean   remove what these made'
@@ -78,6 +80,11 @@ faults: .venv/dev.stamp
 	rm -rf build/faults
 	FAULTS=all $(BIN)/python -m pytest -q tests/faults -n 4
 	@$(BIN)/python -m tests.faults
+
+drill: .venv/run.stamp
+	@.ci/install-tools setpriv:util-linux
+	@tests/kv_servers/install.sh
+	@$(BIN)/python -m tests.drill --page --store $(or $(STORE),all) --time $(or $(TIME),600) $(if $(SEED),--seed $(SEED))
 
 dist: .venv/dev.stamp
 	@$(BIN)/python .ci/dist.py build/dist

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -18,8 +18,7 @@ from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from reconciler.model.objects import IPAddress
 from tests.command_line import Ran, Reconcile
-from tests.kv_servers import servers
-from tests.kv_servers.servers import Server
+from tests.kv_servers.servers import STARTERS, Server
 from tests.machine import Machine
 from tests.underlay import SWITCH, UPLINK, hosts_on_switch
 from tests.waiting import eventually
@@ -28,11 +27,6 @@ STORE = "198.51.100.250"
 """Where the key-value server listens: an address of the switch itself."""
 
 PREFIX = "demo"
-STARTERS: dict[str, Callable[..., Server]] = {
-    "consul": servers.consul,
-    "etcd": servers.etcd,
-    "zk": servers.zookeeper,
-}
 SHORT_LIFE = {"discovery.heartbeat": "1", "discovery.ttl": "3"}
 """For tests of hosts that die. Consul takes 10 s at the least, see `short_life`."""
 
@@ -71,10 +65,10 @@ class ClusterHost:
         draft.write_text(text)
         draft.rename(self.reconcile.specs / "specs.yaml")
 
-    def watch(self) -> None:
-        """Start the watcher and wait for its first pass."""
+    def watch(self, **options: Any) -> None:
+        """Start the watcher. options: of `start_command`."""
         log = open(self.reconcile.machine.state_dir.parent / f"{self.name}.log", "ab")  # noqa: SIM115  # the child's
-        self.watcher = self.reconcile.start(*self.options, "watch", stdout=log, stderr=log)
+        self.watcher = self.reconcile.start(*self.options, "watch", stdout=log, stderr=log, **options)
         log.close()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -200,6 +194,14 @@ def _takes_writes(cluster: Cluster) -> bool:
     return True
 
 
+def cluster_options(provider: str, servers_: Sequence[str], store_options: Mapping[str, str]) -> list[str]:
+    """Give the options by which a host is in a cluster. servers_: addresses of the store's."""
+    options = ["--cluster-store", f"{provider}://{','.join(servers_)}/{PREFIX}", "--cluster-advertise", UPLINK]
+    for name, value in store_options.items():
+        options += ["--cluster-store-opt", f"{name}={value}"]
+    return options
+
+
 @contextmanager
 def cluster_of(
     machine: Machine, folder: Path, names: Sequence[str], provider: str, store_options: dict[str, str] | None = None
@@ -209,19 +211,28 @@ def cluster_of(
     machine.run("", "ip", "-n", SWITCH, "address", "add", f"{STORE}/24", "dev", "sw0")
     assert ip_address(STORE) not in addresses.values()
     server = STARTERS[provider](folder / "server", address=STORE)
-    options = ["--cluster-store", f"{provider}://{STORE}/{PREFIX}", "--cluster-advertise", UPLINK]
-    for name, value in (store_options or {}).items():
-        options += ["--cluster-store-opt", f"{name}={value}"]
+    options = cluster_options(provider, [STORE], store_options or {})
     cluster = Cluster(machine=machine, server=server)
     with ExitStack() as ending:
         ending.callback(server.stop)
         cluster.start_server()
+        cluster.hosts = ending.enter_context(cluster_hosts(machine, folder, addresses, options))
+        assert eventually(lambda: _takes_writes(cluster), 60)
+        yield cluster
+
+
+@contextmanager
+def cluster_hosts(
+    machine: Machine, folder: Path, addresses: Mapping[str, IPAddress], options: Sequence[str]
+) -> Iterator[dict[str, ClusterHost]]:
+    """Give hosts on a switch without specs, by name; in the end none has a watcher. options: of the cluster's store."""
+    hosts = {}
+    with ExitStack() as ending:
         for name, address in addresses.items():
             (folder / name).mkdir()
             own = replace(machine, state_dir=folder / name / "state", run_dir=machine.run_dir / name)
             made = Reconcile(machine=own, host_ns=name, specs=folder / name / "specs")
             host = ClusterHost(name=name, address=address, reconcile=made, options=("--host", name, *options))
             ending.callback(host.stop, signal.SIGKILL)
-            cluster.hosts[name] = host
-        assert eventually(lambda: _takes_writes(cluster), 60)
-        yield cluster
+            hosts[name] = host
+        yield hosts

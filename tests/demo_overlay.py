@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.cluster import STARTERS, Cluster, cluster_of
+from tests.cluster import Cluster, cluster_of
+from tests.kv_servers.servers import STARTERS
 from tests.machine import Machine
 from tests.stage import Stage, perform
 

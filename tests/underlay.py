@@ -32,6 +32,14 @@ def hosts_on_switch(
     return addresses
 
 
+def rejoin_switch(machine: Machine, name: str, number: int, address: str, mac: str) -> None:
+    """Join a namespace made anew as the host with that number. address: with prefix length; mac: of its interface."""
+    port = port_of(number)
+    machine.ip_batch(SWITCH, f"link add {port} master sw0 type veth peer {UPLINK} address {mac} netns {name}")
+    machine.raise_veth(name, UPLINK, SWITCH, port)
+    machine.ip_batch(name, f"address add {address} dev {UPLINK}")
+
+
 def port_of(number: int) -> str:
     """Name the switch's port of the host with that number, counted from 1."""
     return f"port{number}"

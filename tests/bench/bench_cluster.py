@@ -18,7 +18,8 @@ from typing import Final
 
 from tests.bench.cluster_costs import NETWORK, EventCost, StoreCost, cpu_s, event_cost, store_cost
 from tests.bench.echo import Echo
-from tests.cluster import STARTERS, Cluster, ClusterHost, cluster_of
+from tests.cluster import Cluster, ClusterHost, cluster_of
+from tests.kv_servers.servers import STARTERS
 from tests.machine import Machine
 from tests.private_namespaces import enter_private_machine
 from tests.waiting import eventually

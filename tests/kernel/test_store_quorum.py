@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from reconciler.observe.cluster import ClusterStore
 from reconciler.watch.cluster_events import ClusterEvents
 from reconciler.watch.source import Watched
 from tests.fakes.cluster import NOW, info_record, node
-from tests.kv_servers import servers
+from tests.kv_servers.ensemble import NODES, ensemble_of
 from tests.kv_servers.servers import Server
 from tests.machine import Machine
 from tests.underlay import hosts_on_switch
@@ -26,30 +25,15 @@ from tests.waiting import eventually, until
 
 pytestmark = pytest.mark.kernel
 
-NODES = ("s1", "s2", "s3")
 CLIENT = "client"
-STARTERS: dict[str, Callable[..., Server]] = {"consul": servers.consul, "etcd": servers.etcd}
 
 
-@pytest.fixture(params=STARTERS)
+@pytest.fixture(params=["consul", "etcd"])
 def quorum(request: pytest.FixtureRequest, machine: Machine, tmp_path: Path) -> Iterator[list[Server]]:
-    """Give three servers, each in a namespace of its own, that have elected one."""
-    found = hosts_on_switch(machine, (*NODES, CLIENT))
-    addresses = [str(found[name]) for name in NODES]
-    made = [
-        STARTERS[request.param](tmp_path / name, address=address, peers=addresses)
-        for name, address in zip(NODES, addresses, strict=True)
-    ]
-
-    def start(name: str, server: Server) -> None:
-        with machine.inside(name):
-            server.start()
-
-    with ThreadPoolExecutor(len(NODES)) as threads, ExitStack() as ending:  # they end with the thread that started them
-        for server in made:
-            ending.callback(server.stop)
-        list(threads.map(start, NODES, made))
-        yield made
+    """Give three servers, each in a namespace of its own, that are about to elect one."""
+    addresses = hosts_on_switch(machine, (*NODES, CLIENT))
+    with ensemble_of(machine, tmp_path, request.param, addresses) as ensemble:
+        yield list(ensemble.servers.values())
 
 
 def opened(servers_: list[Server]) -> KvStore:

@@ -12,10 +12,11 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
@@ -43,6 +44,23 @@ class Server:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Start it, and wait until it listens."""
+        self.launch()
+
+        def is_decided() -> bool:
+            assert self.process is not None
+            return _accepts(self.address, self.port) or self.process.poll() is not None
+
+        if (
+            not eventually(is_decided, START_DEADLINE_S, 0.05)
+            or self.process is None
+            or self.process.poll() is not None
+        ):
+            self.stop()
+            raise RuntimeError(f"{self.provider} did not start:\n{(self.folder / 'log').read_text()[-3000:]}")
+
+    def launch(self) -> None:
+        """Start it, and do not wait: it ends with the thread that does this."""
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", *self.command],  # it must not outlive killed tests
@@ -52,14 +70,6 @@ class Server:
                 stderr=log,
                 env={**os.environ, **self.environment},
             )
-
-        def is_decided() -> bool:
-            assert self.process is not None
-            return _accepts(self.address, self.port) or self.process.poll() is not None
-
-        if not eventually(is_decided, START_DEADLINE_S, 0.05) or self.process.poll() is not None:
-            self.stop()
-            raise RuntimeError(f"{self.provider} did not start:\n{(self.folder / 'log').read_text()[-3000:]}")
 
     def stop(self) -> None:
         """Kill -9: what a store was told to keep must outlast that."""
@@ -189,10 +199,15 @@ def etcd(
     return Server("etcd", port, command, folder, environment=unsupported, address=address)
 
 
-def zookeeper(folder: Path, *, tls: Tls | None = None, port: int = 2181, address: str = LOOPBACK) -> Server:
-    """A tick of 500 ms, so sessions may be 1 to 10 s."""
+def zookeeper(
+    folder: Path, *, tls: Tls | None = None, port: int = 2181, address: str = LOOPBACK, peers: Sequence[str] = ()
+) -> Server:
+    """One server, or that of several. peers: addresses of all. A tick of 500 ms, so sessions may be 1 to 10 s."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [f"dataDir={folder / 'data'}", "tickTime=500", "admin.enableServer=false"]
+    lines = [f"dataDir={folder / 'data'}", "tickTime=500", "admin.enableServer=false", *_zookeeper_peers(peers)]
+    if peers:
+        (folder / "data").mkdir(exist_ok=True)
+        (folder / "data" / "myid").write_text(str(peers.index(address) + 1))
     if tls:
         both = folder / "server.pem"
         both.write_text(tls.certificate.read_text() + tls.key.read_text())
@@ -203,13 +218,25 @@ def zookeeper(folder: Path, *, tls: Tls | None = None, port: int = 2181, address
         lines += [f"clientPort={port}", f"clientPortAddress={address}"]
     (folder / "zoo.cfg").write_text("\n".join(lines))
     # Netty in parts: the package's own class path forgets those that TLS needs.
-    names = ("zookeeper", "slf4j-simple", "netty-codec", "netty-resolver", "netty-transport-native-unix-common")
+    names = ["zookeeper", "slf4j-simple", "netty-codec", "netty-resolver", "netty-transport-native-unix-common"]
+    names += ["snappy-java", "metrics-core"] if peers else []
     jars = [JAVA_FOLDER / f"{name}.jar" for name in names]
     if not jars[0].exists() or shutil.which("java") is None:
         raise ServerMissing("zookeeper: run tests/kv_servers/install.sh")
     command = ["java", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", ":".join(map(str, jars))]
     command += ["org.apache.zookeeper.server.quorum.QuorumPeerMain", "zoo.cfg"]
     return Server("zk", port, command, folder, address=address)
+
+
+def _zookeeper_peers(peers: Sequence[str]) -> Iterator[str]:
+    if peers:
+        yield from ("initLimit=20", "syncLimit=6", "cnxTimeout=1000")
+    for number, peer in enumerate(peers, 1):
+        yield f"server.{number}={peer}:2888:3888"
+
+
+STARTERS: Final[Mapping[str, Callable[..., Server]]] = {"consul": consul, "etcd": etcd, "zk": zookeeper}
+"""By the word that `--cluster-store` has for each."""
 
 
 @contextmanager
