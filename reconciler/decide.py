@@ -20,11 +20,11 @@ from reconciler.facts import Facts
 from reconciler.firewall.published import PublishedPorts
 from reconciler.guard.obey import obeyed
 from reconciler.incremental import Kept, Later, Table, Union, changed_keys, indexed
-from reconciler.ipam.adopt import WantedEndpoints, adopted_promises, is_adoptable, published_promises
+from reconciler.ipam.adopt import PublishedPromises, WantedEndpoints, adopted_promises, is_adoptable
 from reconciler.ipam.adoption import given_back, kept_adoptions
 from reconciler.ipam.gateway_network import GatewayJoiner
 from reconciler.ipam.leases import Leases
-from reconciler.ipam.promises import Promises, merged
+from reconciler.ipam.promises import EndpointKey, EndpointPromise, Promises, merged
 from reconciler.model.cluster import ClusterPlace, ClusterState
 from reconciler.model.desired import DesiredState
 from reconciler.model.identifiers import HOST, NsRef
@@ -80,7 +80,7 @@ class Decider:
         self._is_doubted = False
         self._ask, self._choose, self._compiler = Kept(), Choices(), Compiler()
         self._join_gateway, self._published_ports = GatewayJoiner(), PublishedPorts()
-        self._endpoints = WantedEndpoints()
+        self._endpoints, self._published_promises = WantedEndpoints(), PublishedPromises()
         self._compiled: Union[PartName, Key, Object] = Union(objects_differ)
         self._all: Union[tuple[int], Key, Object] = Union(objects_differ)
         self._seen: Union[tuple[int], Key, Seen] = Union(seen_differ)
@@ -141,14 +141,15 @@ class Decider:
 
     def _in_cluster(self, wanted: WantedState, facts: Facts) -> tuple[WantedState, ClusterState]:
         """Hold what is wanted against what the cluster has."""
-        return self._ask(
+        wanted, judged = self._ask(
             with_global_networks,
             wanted,
-            facts.cluster,
+            self._ask(ClusterState.without_endpoints, facts.cluster),
             facts.records.plugins.scopes,
             instance=facts.place.instance if facts.place is not None else "",
             is_advertised=facts.host.vtep is not None,
         )
+        return wanted, self._ask(_refusing, facts.cluster, judged.refused)
 
     def _objects(
         self,
@@ -181,7 +182,8 @@ class Decider:
 
     def _promises(self, wanted: WantedState, facts: Facts, cluster: ClusterState) -> Promises:
         """Return what our own store promised, else what we published in the cluster's, else what the kernel still knows."""
-        promises = self._ask(_with_published, facts.records.promises, cluster)
+        published = self._ask(self._published_promises.__call__, cluster)
+        promises = self._ask(_with_published, facts.records.promises, published)
         missing = self._ask(self._endpoints.unpromised, wanted, facts.host.name, promises)
         if is_adoptable(missing, facts.seen):
             return merged(promises, adopted_promises(wanted, facts.host, facts.seen))
@@ -216,10 +218,13 @@ def _by_key(found: Iterable[_Any]) -> dict[Key, _Any]:
     return {each.key: each for each in found}
 
 
-def _with_published(kept: Promises, cluster: ClusterState) -> Promises:
+def _refusing(cluster: ClusterState, refused: Mapping[str, ReconcilerError]) -> ClusterState:
+    return replace(cluster, refused=refused) if refused else cluster
+
+
+def _with_published(kept: Promises, published: Mapping[EndpointKey, EndpointPromise]) -> Promises:
     """What this host published counts where its own store forgot it."""
-    published = published_promises(cluster)
-    return merged(kept, published) if published.endpoints else kept
+    return merged(kept, Promises(endpoints=published)) if published else kept
 
 
 def _still_to_be_told(cluster: ClusterState, facts: Facts) -> Iterator[KvRecord]:

@@ -80,7 +80,7 @@ def _host(wanted: WantedState, settings: Settings, backends: Backends, records: 
     except ReconcilerError as error:
         failures = ((HOST_UNIT, error),)
     parts[8, "firewall"] = memory.all_firewalls({named: view.seen for named, view in memory.firewall.items()})
-    names = observe_names(settings.run_dir)
+    names = observe_names(settings.run_dir, memory.zones)
     parts[9, "names"] = names.seen
     parts[10, "as typed"] = seen_as_typed(_settings(parts, records), records.readings)
     parts[11, "plugins"] = memory.at_plugins

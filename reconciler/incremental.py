@@ -7,6 +7,7 @@ nothing but what it is given; a new one gives the same.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import (
     Callable,
     Collection,
@@ -232,6 +233,40 @@ def _shared(one: Sequence[N], other: Sequence[N], step: int = 256) -> int:
             at += step
         step //= 4
     return at
+
+
+class Ordered(Generic[X, N]):
+    """Values in the order of their keys. One put in or taken out costs a look for its place."""
+
+    def __init__(self) -> None:
+        self._keys: list[Any] = []
+        self._values: list[N] = []
+        self._given: tuple[N, ...] | None = ()
+
+    def values(self) -> tuple[N, ...]:
+        """Return the very same as before where nothing was put in or taken out."""
+        if self._given is None:
+            self._given = tuple(self._values)
+        return self._given
+
+    def put(self, key: X, value: N) -> None:
+        at = bisect_left(self._keys, key)
+        if self._is_at(at, key):
+            self._values[at] = value
+        else:
+            self._keys.insert(at, key)
+            self._values.insert(at, value)
+        self._given = None
+
+    def drop(self, key: X) -> None:
+        """What is not there is fine."""
+        at = bisect_left(self._keys, key)
+        if self._is_at(at, key):
+            del self._keys[at], self._values[at]
+            self._given = None
+
+    def _is_at(self, at: int, key: X) -> bool:
+        return at < len(self._keys) and bool(self._keys[at] == key)
 
 
 class Each(Generic[X, N, V]):

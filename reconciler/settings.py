@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -69,7 +70,7 @@ def _is_reachable(address: IPAddress) -> bool:
     return is_unicast(address) and not (address.version == 6 and address.is_link_local)
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class Settings(Struct, frozen=True, kw_only=True, dict=True):
     """Field for field the global options of the command line (docs/reference/cli.md#global-options).
 
     container_engine: its socket; None: Docker's or Podman's usual one.
@@ -96,13 +97,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     plugin_root: Path = Path("/")
     plugin_timeout_s: float = 20.0
 
-    @property
+    @cached_property
     def instance(self) -> str:
         return instance_id(self.state_folder, self.host)
 
-    @property
+    @cached_property
     def state_folder(self) -> str:
-        """Where the state is, wherever symbolic links lead: it is the same under another name."""
+        """Where the state is, wherever symbolic links lead when this is first asked: it is the same under another name."""
         return str(self.state_dir.resolve())
 
     @property

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
-from operator import is_
+from operator import attrgetter, is_
 
 from msgspec.structs import replace
 
 from reconciler.cluster.question import RecordReading
+from reconciler.incremental import By, Ordered
 from reconciler.model.cluster import ClusterEndpoint, GlobalNetwork, NetworkMember
 from reconciler.model.desired import RemoteEndpoint
 from reconciler.model.objects import IPAddress, IPInterface
@@ -25,6 +25,7 @@ class NetworkFolder:
         self.network: GlobalNetwork | None = None
         self.faults: tuple[tuple[str, str], ...] = ()
         self._given: tuple[object, ...] = (None, None, None)
+        self._readings: By[str, RecordReading] = By(attrgetter("path"))
         self._remotes: dict[str, RemoteEndpoint] = {}
         self._forget()
 
@@ -35,16 +36,16 @@ class NetworkFolder:
         before, self._given = self._given, (declared, readings, vteps)
         if all(map(is_, before, self._given)):
             return False
+        gone, come = self._readings(readings)
         is_other = before[0] is not declared or before[2] is not vteps
-        if is_other or self._is_clashing or not self._is_brought_up_to_date(declared, readings, vteps):
+        if is_other or self._is_clashing or not self._is_brought_up_to_date(gone, come, declared, vteps):
             self._forget()
             self._place(readings, declared, vteps)
-        placed = [each.content for each in readings if each not in self._refused]
         network = declared and replace(
             declared,
-            members=tuple(each for each in placed if isinstance(each, NetworkMember)),
-            endpoints=tuple(each for each in placed if isinstance(each, ClusterEndpoint)),
-            remote_endpoints=tuple(map(self._remotes.__getitem__, self._ids)),
+            members=self._members.values(),
+            endpoints=self._endpoints.values(),
+            remote_endpoints=self._elsewhere.values(),
         )
         self.network = self.network if network == self.network else network
         self.faults = tuple((each.path, reason) for each, reason in self._refused.items())
@@ -52,19 +53,24 @@ class NetworkFolder:
 
     def _forget(self) -> None:
         self._former, self._remotes = self._remotes, {}
-        self._ids: list[str] = []
-        self._known: set[RecordReading] = set()
+        self._elsewhere: Ordered[str, RemoteEndpoint] = Ordered()
+        self._members: Ordered[str, NetworkMember] = Ordered()
+        self._endpoints: Ordered[str, ClusterEndpoint] = Ordered()
         self._refused: dict[RecordReading, str] = {}
         self._marks: set[str] = set()
         self._is_clashing = False
 
     def _is_brought_up_to_date(
-        self, declared: GlobalNetwork | None, readings: Sequence[RecordReading], vteps: Mapping[str, IPAddress]
+        self,
+        gone: Mapping[str, RecordReading],
+        come: Mapping[str, RecordReading],
+        declared: GlobalNetwork | None,
+        vteps: Mapping[str, IPAddress],
     ) -> bool:
         """Return False where one came that shares something with another: which of them was the first, all together say."""
-        for each in self._known.difference(readings):
+        for each in gone.values():
             self._take_out(each)
-        self._place([each for each in readings if each not in self._known], declared, vteps)
+        self._place([come[path] for path in sorted(come)], declared, vteps)
         return not self._is_clashing
 
     def _place(
@@ -72,7 +78,8 @@ class NetworkFolder:
     ) -> None:
         refusal = _refusal_of(declared)
         for each in readings:
-            self._known.add(each)
+            if isinstance(each.content, NetworkMember):
+                self._members.put(each.path, each.content)
             if not isinstance(each.content, ClusterEndpoint):
                 continue
             reason, vtep = refusal(each.content), vteps.get(each.content.host)
@@ -82,18 +89,24 @@ class NetworkFolder:
                 self._refused[each] = reason
                 continue
             self._marks |= each.marks
+            self._endpoints.put(each.path, each.content)
             if vtep is not None:
                 remote = _remote(each.content, vtep)
                 former = self._former.get(remote.id)
-                self._remotes[remote.id] = former if former is not None and former == remote else remote
-                insort(self._ids, remote.id)
+                self._remotes[remote.id] = remote if former is None or former != remote else former
+                self._elsewhere.put(remote.id, self._remotes[remote.id])
 
     def _take_out(self, reading: RecordReading) -> None:
-        self._known.discard(reading)
-        if self._refused.pop(reading, None) is None and isinstance(reading.content, ClusterEndpoint):
+        content = reading.content
+        if self._refused.pop(reading, None) is not None:
+            return
+        if isinstance(content, NetworkMember):
+            self._members.drop(reading.path)
+        if isinstance(content, ClusterEndpoint):
             self._marks -= reading.marks
-            if self._remotes.pop(reading.content.id, None) is not None:
-                self._ids.remove(reading.content.id)
+            self._endpoints.drop(reading.path)
+            if self._remotes.pop(content.id, None) is not None:
+                self._elsewhere.drop(content.id)
 
 
 def _remote(endpoint: ClusterEndpoint, vtep: IPAddress) -> RemoteEndpoint:

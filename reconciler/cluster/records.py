@@ -14,9 +14,10 @@ from msgspec.structs import replace
 
 from reconciler.cluster.aliveness import is_reaper
 from reconciler.cluster.declaration import declared_fields
+from reconciler.incremental import indexed
 from reconciler.model.cluster import ClusterNode, ClusterState
 from reconciler.model.desired import DesiredEndpoint, DesiredNetwork, DesiredSubnet
-from reconciler.model.objects import CLUSTER_UNIT, ClusterRecord, Unit
+from reconciler.model.objects import CLUSTER_UNIT, ClusterRecord, Key, Seen, Unit
 
 NODES_FOLDER: Final = "nodes/"
 """Where hosts are unless `kv.path` says otherwise."""
@@ -112,7 +113,8 @@ def node_records(
     if not is_reaper(state.nodes, state.host):
         return
     dead = {node.name: node.left or now for node in state.nodes.values() if not node.is_alive and node.name != me.name}
-    for host in sorted(_hosts_with_records(state) - state.nodes.keys()):
+    missed = indexed(state.seen, _missed).keys() - state.nodes.keys()
+    for host in sorted(missed & _hosts_with_records(state)) if missed else ():
         found = state.seen.get((ClusterRecord.kind, left_path(nodes_folder, host)))
         if found is not None and isinstance(found.object, ClusterRecord):
             yield replace(found.object, unit=CLUSTER_UNIT)
@@ -133,6 +135,13 @@ def life_value(instance: str) -> str:
 def revision_record(host: str, commit: str, is_dirty: bool) -> ClusterRecord:
     """Return which revision of its specs a host has in force."""
     return _record(CLUSTER_UNIT, f"{REVISIONS_FOLDER}{host}", {"commit": commit, "dirty": is_dirty})
+
+
+def _missed(key: Key, _seen: Seen) -> Iterator[str]:
+    """Yield the host that a record says is missed."""
+    *_, host, kind = ("", *key[-1].split("/"))
+    if kind == "left":
+        yield host
 
 
 def _hosts_with_records(state: ClusterState) -> frozenset[str]:

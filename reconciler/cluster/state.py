@@ -10,7 +10,7 @@ from reconciler.cluster.hosts import Hosts
 from reconciler.cluster.networks import NetworkFolder
 from reconciler.cluster.question import ClusterQuestion, RecordReading, read_record
 from reconciler.cluster.records import NETWORKS_FOLDER, network_folder, network_path
-from reconciler.incremental import Table, changed_keys
+from reconciler.incremental import Ordered, Table, changed_keys
 from reconciler.model.cluster import ClusterState, GlobalNetwork
 from reconciler.model.objects import ClusterRecord, Key, Seen
 from reconciler.records.document import Misfit
@@ -53,7 +53,7 @@ class StateDecoder:
     def __init__(self) -> None:
         self._records: Mapping[str, str] = Table()
         self._readings: Table[str, RecordReading] = Table()
-        self._folders: dict[str, Readings] = {}
+        self._folders: dict[str, Ordered[str, RecordReading]] = {}
         self._networks: dict[str, NetworkFolder] = {}
         self._hosts: Hosts | None = None
         self._view: tuple[object, ...] = ()
@@ -62,11 +62,11 @@ class StateDecoder:
     def __call__(self, records: Mapping[str, str], question: ClusterQuestion) -> ClusterState:
         changed = self._read(records, question)
         hosts = self._hosts = self._who_is_there(question)
-        declared, faults = _declared(self._folders.get(NETWORKS_FOLDER, ()))
+        declared, faults = _declared(self._readings_in(NETWORKS_FOLDER))
         below = {folder.split("/")[1] for folder in self._folders if folder.startswith("network/")}
         for name in sorted(declared.keys() | below):
             folder = self._networks.setdefault(name, NetworkFolder())
-            if folder.take(declared.get(name), self._folders.get(network_folder(name), ()), hosts.vteps):
+            if folder.take(declared.get(name), self._readings_in(network_folder(name)), hosts.vteps):
                 changed.add(network_path(name))
         for name in self._networks.keys() - declared.keys() - below:
             del self._networks[name]
@@ -95,22 +95,36 @@ class StateDecoder:
         return Hosts(question, readings).expired
 
     def _read(self, records: Mapping[str, str], question: ClusterQuestion) -> set[str]:
-        """Read what is new, and put it into the folders, each sorted; return the paths that have something else."""
+        """Read what is new, and put it into the folders; return the paths that have something else."""
         changed = set(changed_keys(self._records, records))
         self._records = records
         new = {path: read_record(path, records[path], question.nodes_folder) for path in changed if path in records}
-        touched = {each.folder for path in changed for each in (self._readings.get(path), new.get(path)) if each}
+        for path in changed:
+            if path in self._readings:
+                self._put(path, self._readings[path].folder, None)
+            if path in new:
+                self._put(path, new[path].folder, new[path])
         self._readings = self._readings.updated(new, changed)
-        paths = self._readings.index(_folder)
-        for folder in touched - paths.keys():
-            self._folders.pop(folder, None)
-        for folder in touched & paths.keys():
-            self._folders[folder] = tuple(map(self._readings.__getitem__, sorted(paths[folder])))
         return changed
+
+    def _put(self, path: str, name: str, reading: RecordReading | None) -> None:
+        if not name:
+            return
+        folder = self._folders.setdefault(name, Ordered())
+        if reading is not None:
+            folder.put(path, reading)
+            return
+        folder.drop(path)
+        if not folder.values():
+            del self._folders[name]
+
+    def _readings_in(self, folder: str) -> Readings:
+        """Return what stands in a folder, sorted by path."""
+        return self._folders[folder].values() if folder in self._folders else ()
 
     def _who_is_there(self, question: ClusterQuestion) -> Hosts:
         """A host that was missed is judged by the time that went by."""
-        readings, before = self._folders.get(question.nodes_folder, ()), self._hosts
+        readings, before = self._readings_in(question.nodes_folder), self._hosts
         is_same = before is not None and before.readings is readings and not before.has_missed
         return before if is_same and before is not None else Hosts(question, readings)
 
@@ -137,15 +151,10 @@ class StateDecoder:
             return hosts.is_mine(reading.host) if kind == "info" else hosts.is_reaper if kind == "left" else None
         if reading.folder == NETWORKS_FOLDER:
             name = reading.path.removeprefix(NETWORKS_FOLDER)
-            below = self._folders.get(network_folder(name), ())
+            below = self._readings_in(network_folder(name))
             is_known = name in question.followed and not hosts.is_impostor
             return is_known and not any(each.host not in ("", question.host) for each in below)
         return hosts.is_mine(reading.host) if reading.folder else None
-
-
-def _folder(_path: str, reading: RecordReading) -> Iterator[str]:
-    if reading.folder:
-        yield reading.folder
 
 
 def _misfit(_path: str, reading: RecordReading) -> Iterator[bool]:

@@ -18,7 +18,7 @@ from reconciler.dns.zones import (
     sandbox_row,
     servers_row,
 )
-from reconciler.incremental import By
+from reconciler.incremental import By, Ordered
 from reconciler.model.desired import (
     DesiredAttachment,
     DesiredEndpoint,
@@ -47,7 +47,7 @@ class RowCompiler:
         self._options: Sequence[str] = ()
         self._processes: Mapping[NsRef, NsRef] = {}
         self._here: dict[str, dict[str, str]] = {}
-        self._elsewhere: dict[str, Mapping[str, tuple[RemoteEndpoint, str]]] = {}
+        self._elsewhere: dict[str, _Elsewhere] = {}
         self._rows = ZoneRows()
 
     def __call__(
@@ -120,20 +120,31 @@ class RowCompiler:
             self._here.pop(name, None)
             self._elsewhere.pop(name, None)
             return None
-        known, now = self._elsewhere.get(name, {}), {}
-        for endpoint in self._networks[name].remote_endpoints:
-            found = known.get(endpoint.id)
-            now[endpoint.id] = (
-                (endpoint, _row_elsewhere(endpoint)) if found is None or found[0] is not endpoint else found
-            )
-        self._elsewhere[name] = now
-        return (*(here[attachment] for attachment in sorted(here)), *(row for _, row in now.values()))
+        elsewhere = self._elsewhere.setdefault(name, _Elsewhere())
+        return (*(here[each] for each in sorted(here)), *elsewhere.rows(self._networks[name].remote_endpoints))
 
     def _sandbox_row(self, attachment: DesiredAttachment) -> str | None:
         if not uses_embedded_server(attachment):
             return None
         zone = _sandbox(attachment, self._networks, self._options)
         return sandbox_row(replace(zone, ns=self._processes.get(zone.ns, zone.ns)))
+
+
+class _Elsewhere:
+    """The rows of one network's endpoints on other hosts, in the order of these."""
+
+    def __init__(self) -> None:
+        self._by: By[str, RemoteEndpoint] = By(attrgetter("id"))
+        self._rows: Ordered[str, str] = Ordered()
+
+    def rows(self, endpoints: Sequence[RemoteEndpoint]) -> tuple[str, ...]:
+        """endpoints: sorted by id."""
+        gone, come = self._by(endpoints)
+        for id_ in gone.keys() - come.keys():
+            self._rows.drop(id_)
+        for id_, endpoint in come.items():
+            self._rows.put(id_, _row_elsewhere(endpoint))
+        return self._rows.values()
 
 
 def _updated(

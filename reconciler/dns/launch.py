@@ -125,6 +125,15 @@ def published_zones(run_dir: Path) -> str:
         return ""
 
 
+def zones_stamp(run_dir: Path) -> tuple[int, ...] | None:
+    """Return what is another as soon as the published text is, None when there is none."""
+    try:
+        found = os.stat(control.folder(run_dir) / control.ZONES_FILE)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def stop_server(run_dir: Path) -> None:
     """End it, if it runs, and wait until it is gone; sandboxes have no name service from then on. Raises ResolverError."""
     running = running_server(run_dir)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from ipaddress import IPv4Interface, IPv6Interface
+from operator import attrgetter
 
 from msgspec import Struct
 
-from reconciler.incremental import Each, Table, Union, changed_keys, indexed
+from reconciler.incremental import By, Each, Table, Union, changed_keys, indexed
 from reconciler.ipam.link_names import link_name
 from reconciler.ipam.promises import EndpointKey, EndpointPromise, NetworkPromise, Promises, SubnetPromise
-from reconciler.model.cluster import ClusterState
+from reconciler.model.cluster import ClusterEndpoint, ClusterState
 from reconciler.model.desired import HostFacts
 from reconciler.model.identifiers import (
     HOST,
@@ -47,23 +48,42 @@ def adopted_promises(wanted: WantedState, host: HostFacts, seen: Mapping[Key, Se
     return Promises(networks={found.name: found for found in adopted if found is not None}, endpoints=endpoints)
 
 
-def published_promises(cluster: ClusterState) -> Promises:
-    """Read promises from this host's own endpoints in the cluster's store; interface names do not stand there."""
-    endpoints = {
-        (network.name, endpoint.name): EndpointPromise(
-            network=network.name,
-            attachment=endpoint.name,
-            id=endpoint.id,
-            link_name=veth_link_name(endpoint.id),
-            ipv4=endpoint.ipv4,
-            ipv6=endpoint.ipv6,
-            mac=endpoint.mac,
-        )
-        for network in cluster.networks.values()
-        for endpoint in network.endpoints
-        if endpoint.host == cluster.host
-    }
-    return Promises(endpoints=endpoints)
+class PublishedPromises:
+    """Promises from our own endpoints in the cluster's store, kept from look to look; interface names do not stand there."""
+
+    def __init__(self) -> None:
+        self._each: dict[str, By[str, ClusterEndpoint]] = {}
+        self._endpoints: Table[EndpointKey, EndpointPromise] = Table()
+        self._host = ""
+
+    def __call__(self, cluster: ClusterState) -> Mapping[EndpointKey, EndpointPromise]:
+        """Return the very same as before where nothing of ours is otherwise."""
+        if cluster.host != self._host:
+            self._each, self._endpoints, self._host = {}, Table(), cluster.host
+        put: dict[EndpointKey, EndpointPromise] = {}
+        drop: list[EndpointKey] = []
+        for name in self._each.keys() | cluster.networks.keys():
+            known = self._each.setdefault(name, By(attrgetter("name")))
+            network = cluster.networks.get(name)
+            gone, come = known(() if network is None else network.endpoints)
+            put |= {(name, each.name): _published(name, each) for each in come.values() if each.host == self._host}
+            drop += [(name, endpoint) for endpoint in gone]
+        for name in self._each.keys() - cluster.networks.keys():
+            del self._each[name]
+        self._endpoints = self._endpoints.updated(put, drop)
+        return self._endpoints
+
+
+def _published(network: str, endpoint: ClusterEndpoint) -> EndpointPromise:
+    return EndpointPromise(
+        network=network,
+        attachment=endpoint.name,
+        id=endpoint.id,
+        link_name=veth_link_name(endpoint.id),
+        ipv4=endpoint.ipv4,
+        ipv6=endpoint.ipv6,
+        mac=endpoint.mac,
+    )
 
 
 class Unpromised(Struct, frozen=True, kw_only=True):

@@ -7,12 +7,13 @@ from operator import attrgetter
 from typing import TypeVar
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from reconciler.errors import AddressesAwaited, PlanError, PoolOverlap, ReconcilerError
-from reconciler.incremental import Each, Kept, Table, changed_keys, indexed
+from reconciler.incremental import Each, Kept, Made, Table, changed_keys, indexed
 from reconciler.ipam.addresses import Chosen, Demand, chosen_addresses
 from reconciler.ipam.default_routes import ways_out
-from reconciler.ipam.elsewhere import Elsewhere, elsewhere
+from reconciler.ipam.elsewhere import Elsewhere, ElsewhereKnown
 from reconciler.ipam.ifnames import chosen_ifnames
 from reconciler.ipam.leases import NO_LEASES, Leases
 from reconciler.ipam.networks import Failures as NetworkFailures
@@ -22,8 +23,15 @@ from reconciler.ipam.promises import EndpointKey, EndpointPromise, NetworkPromis
 from reconciler.ipam.reach import reach_remarks
 from reconciler.ipam.standing import Standing, stands
 from reconciler.ipam.tunnels import tunnels
-from reconciler.model.cluster import ALONE, ClusterState
-from reconciler.model.desired import DesiredAttachment, DesiredEndpoint, DesiredNetwork, DesiredState, HostFacts
+from reconciler.model.cluster import ALONE, ClusterNode, ClusterState, GlobalNetwork
+from reconciler.model.desired import (
+    DesiredAttachment,
+    DesiredEndpoint,
+    DesiredNetwork,
+    DesiredState,
+    HostFacts,
+    RemoteEndpoint,
+)
 from reconciler.model.identifiers import HOST, NsRef, attachment_id, endpoint_id, veth_link_name
 from reconciler.model.objects import Unit
 from reconciler.model.plugins import Node
@@ -52,7 +60,10 @@ def assign(
 
 
 class _Given(Struct, frozen=True, kw_only=True):
-    """What attachments are decided from. attachments: by name. networks, lost: those that can be had, and why others cannot."""
+    """What attachments are decided from. attachments: by name. networks, lost: those that can be had, and why others cannot.
+
+    elsewhere: what endpoints of other hosts have, which `networks` say nothing of.
+    """
 
     wanted: WantedState
     attachments: Table[str, AttachmentWanted]
@@ -62,6 +73,7 @@ class _Given(Struct, frozen=True, kw_only=True):
     leases: Leases
     networks: Mapping[str, DesiredNetwork]
     lost: NetworkFailures
+    elsewhere: Elsewhere
 
 
 class _Decided(Struct, kw_only=True):
@@ -76,8 +88,9 @@ class Assigner:
     """`assign` for one who asks again. What stands is not decided again, and what is decided as before is the very same value."""
 
     def __init__(self) -> None:
-        self._ask = Kept()
+        self._ask, self._known_elsewhere = Kept(), ElsewhereKnown()
         self._attachments: Each[str, AttachmentWanted, AttachmentWanted] = Each(attrgetter("name"))
+        self._whole: Made[str, DesiredNetwork] = Made(_with_remote_endpoints)
         self._standing = Standing()
         self._before: _Given | None = None
         self._decided, self._is_sorted = _Decided(), False
@@ -99,7 +112,7 @@ class Assigner:
             _joined_sublinks(wanted),
             host,
             promises.networks,
-            cluster,
+            self._ask(ClusterState.without_endpoints, cluster),
             leases,
             wanted.has_faults,
             promises.adopted,
@@ -113,6 +126,7 @@ class Assigner:
             leases=leases,
             networks=_same_where_equal(before.networks if before is not None else {}, networks),
             lost={name: _same_error(before.lost.get(name) if before else None, error) for name, error in lost.items()},
+            elsewhere=self._ask(self._known_elsewhere.__call__, cluster),
         )
         self._decide(given, self._in_question(before, given))
         self._before = given
@@ -142,7 +156,26 @@ class Assigner:
                 or not self._standing.add(decided)
             ):
                 again.add(name)
-        return again
+        hit = {
+            name for name in self._hit_elsewhere(before, given) if name in given.attachments
+        }  # of those who stand by now
+        for name in hit:
+            self._standing.discard(name)
+        return again | hit
+
+    def _hit_elsewhere(self, before: _Given, given: _Given) -> Iterator[str]:
+        """Yield the names that endpoints came by or gave up elsewhere, and who stands on their addresses.
+
+        Who wants one and has it not does not stand, and so is asked anyway.
+        """
+        old, new = before.elsewhere, given.elsewhere
+        for network in old.endpoints.keys() | new.endpoints.keys():
+            yield from changed_keys(old.endpoints.get(network, {}), new.endpoints.get(network, {}))
+        for shelf in old.addresses.keys() | new.addresses.keys():
+            holders = self._standing.holders.get(shelf, {})
+            for address in changed_keys(old.addresses.get(shelf, {}), new.addresses.get(shelf, {})):
+                if address in holders:
+                    yield holders[address]
 
     def _decide(self, given: _Given, again: set[str]) -> None:
         """Decide for those that do not stand, and for whoever stands on something that they want."""
@@ -156,9 +189,7 @@ class Assigner:
                 self._standing.discard(name)
             more = _promises_to(new, given.promises)
             asking, again, promised = [*more.values()], again | new, {**promised, **more}
-        found = _choose_for(
-            given, sorted(again), promised, unread, others=self._ask(elsewhere, given.cluster), standing=self._standing
-        )
+        found = _choose_for(given, sorted(again), promised, unread, others=given.elsewhere, standing=self._standing)
         known = self._decided.attachments
         left_out = again - found.attachments.keys()
         gone, decided = known.keys() - given.attachments.keys(), _same_where_equal(known, found.attachments)
@@ -174,7 +205,9 @@ class Assigner:
 
     def _put_together(self, given: _Given) -> DesiredState:
         wanted, host, decided = given.wanted, given.host, self._decided
-        networks = tuple(given.networks[name] for name in sorted(given.networks))
+        known = given.cluster.networks
+        whole = self._whole({name: (each, _remote_endpoints(each, known)) for name, each in given.networks.items()})
+        networks = tuple(whole[name] for name in sorted(whole))
         if self._is_sorted and self._state is not None:
             attachments = self._state.attachments
         else:
@@ -185,6 +218,7 @@ class Assigner:
         if self._state is not None:
             networks = self._state.networks if networks == self._state.networks else networks
             attachments = self._state.attachments if attachments == self._state.attachments else attachments
+        joined = {*_joined(attachments, wanted, given.promises), *given.elsewhere.own}
         named: list[tuple[Unit, ReconcilerError]] = [(Unit(network=name), error) for name, error in given.lost.items()]
         named += _by_unit(decided.failures)
         return DesiredState(
@@ -193,10 +227,10 @@ class Assigner:
             attachments=attachments,
             failures=tuple(sorted(named, key=lambda failure: failure[0])),
             withdrawn=tuple(_by_unit(decided.withdrawn)),
-            nodes=_nodes(given.cluster),
-            tunnels=tunnels(host, wanted.networks, _joined(attachments, wanted, given.promises), given.cluster),
+            nodes=self._ask(_nodes, given.cluster.host, given.cluster.nodes, is_known=given.cluster.is_known),
+            tunnels=tunnels(host, wanted.networks, joined, given.cluster),
             has_faults=wanted.has_faults,
-            remarks=self._ask(_remarks, networks, given.promises.networks, host),
+            remarks=self._ask(_remarks, given.networks, given.promises.networks, host),
         )
 
 
@@ -232,15 +266,19 @@ def _joined_sublinks(wanted: WantedState) -> frozenset[str]:
 
 
 def _changed_networks(before: _Given, given: _Given) -> frozenset[str]:
-    """Return the networks that are not as they were, here or in the cluster."""
-    pairs = (
-        (before.networks, given.networks),
-        (before.cluster.networks, given.cluster.networks),
-        (before.lost, given.lost),
-    )
+    """Return the networks that are not as they were."""
+    pairs = ((before.networks, given.networks), (before.lost, given.lost))
     return frozenset(
         name for was, now in pairs for name in was.keys() | now.keys() if was.get(name, name) is not now.get(name, name)
     )
+
+
+def _remote_endpoints(network: DesiredNetwork, known: Mapping[str, GlobalNetwork]) -> tuple[RemoteEndpoint, ...]:
+    return known[network.name].remote_endpoints if network.wanted.is_shared and network.name in known else ()
+
+
+def _with_remote_endpoints(network: DesiredNetwork, remote: tuple[RemoteEndpoint, ...]) -> DesiredNetwork:
+    return replace(network, remote_endpoints=remote) if remote else network
 
 
 def _on(wanted: WantedState, networks: frozenset[str]) -> Iterator[str]:
@@ -278,10 +316,10 @@ def _same_error(before: ReconcilerError | None, now: ReconcilerError) -> Reconci
 
 
 def _remarks(
-    networks: Sequence[DesiredNetwork], promises: Mapping[str, NetworkPromise], host: HostFacts
+    networks: Mapping[str, DesiredNetwork], promises: Mapping[str, NetworkPromise], host: HostFacts
 ) -> tuple[tuple[Unit, str], ...]:
     pools = {name: frozenset(pool for pool, _ in promise.subnets) for name, promise in promises.items()}
-    return tuple(reach_remarks(networks, pools, host))
+    return tuple(reach_remarks([networks[name] for name in sorted(networks)], pools, host))
 
 
 def _joined(attachments: Sequence[DesiredAttachment], wanted: WantedState, promises: Promises) -> Iterator[str]:
@@ -293,15 +331,15 @@ def _joined(attachments: Sequence[DesiredAttachment], wanted: WantedState, promi
             yield network
 
 
-def _nodes(cluster: ClusterState) -> tuple[Node, ...] | None:
+def _nodes(host: str, known: Mapping[str, ClusterNode], *, is_known: bool) -> tuple[Node, ...] | None:
     """Return the hosts that are alive as plugins are told of them, None while the cluster's store never answered.
 
     This one is alive whatever its own sign of life says, which a watcher that was started anew has yet to give.
     """
-    if cluster.host != ALONE.host and not cluster.is_known:
+    if host != ALONE.host and not is_known:
         return None
-    alive = (node for _, node in sorted(cluster.nodes.items()) if node.is_alive or node.name == cluster.host)
-    nodes = (Node(address=str(node.address), is_self=node.name == cluster.host) for node in alive)
+    alive = (node for _, node in sorted(known.items()) if node.is_alive or node.name == host)
+    nodes = (Node(address=str(node.address), is_self=node.name == host) for node in alive)
     return tuple(sorted(nodes, key=lambda node: node.is_self))
 
 

@@ -45,7 +45,7 @@ def desired_networks(
     has_faults: bool,
     adopted: Mapping[str, Found],
 ) -> tuple[Mapping[str, DesiredNetwork], Failures]:
-    """Return the networks by name, and why some cannot be had; these keep what they were promised.
+    """Return the networks by name, without what other hosts have on them, and why some cannot be had; these keep what was promised.
 
     joined: names of those on links of the host that somebody is on. adopted: how bridges of others were found, by name.
     """
@@ -161,7 +161,7 @@ class _NetworkAssignment:
         return promise is not None and promise.link_name == device
 
     def _desired(self, network: NetworkWanted, subnets: tuple[DesiredSubnet, ...], link_name: str) -> DesiredNetwork:
-        id_, known = self._ids[network.name], self._known(network)
+        id_ = self._ids[network.name]
         adopted = self._adopted_by(network, link_name)
         return DesiredNetwork(
             wanted=network,
@@ -172,7 +172,6 @@ class _NetworkAssignment:
             mtu=_mtu(network, self._host, adopted),
             scope="global" if network.is_shared else "local",
             ns=overlay_ns(id_, self._host.instance) if network.traits.is_vxlan else HOST,
-            remote_endpoints=known.remote_endpoints if known is not None else (),
             adopted=adopted,
         )
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from operator import attrgetter
+from collections.abc import Iterable, Set
 
 from reconciler.model.cluster import ClusterState
 from reconciler.model.desired import HostFacts, Tunnels
@@ -11,11 +10,11 @@ from reconciler.model.wanted import NetworkWanted
 
 
 def tunnels(
-    host: HostFacts, networks: Iterable[NetworkWanted], joined: Iterable[str], cluster: ClusterState
+    host: HostFacts, networks: Iterable[NetworkWanted], joined: Set[str], cluster: ClusterState
 ) -> Tunnels | None:
     """Return what the firewall lets through; None where nothing of the cluster's VXLAN is known.
 
-    networks: that are declared or listed. joined: the names of those that have endpoints here, held ones too.
+    networks: that are declared or listed. joined: names of those that have endpoints here, held or published ones too.
     Hosts count dead or alive: one that lost the store goes on sending. A network that this host cannot have as its specs declare it
     counts too where it still has a part here.
     """
@@ -23,20 +22,12 @@ def tunnels(
     wanted |= {name: known.wanted for name, known in cluster.networks.items() if known.wanted.traits.is_vxlan}
     if host.vtep is None or not wanted:
         return None
-    here = {*joined, *_published(cluster)}
     peers = {node.address for node in cluster.nodes.values() if node.name != cluster.host} - {host.vtep}
     return Tunnels(
         local=host.vtep,
         peers=tuple(sorted(peers, key=lambda peer: (peer.version, int(peer)))),
         ports=_ports(wanted.values(), host),
-        own_ports=_ports((each for name, each in wanted.items() if name in here), host),
-    )
-
-
-def _published(cluster: ClusterState) -> Iterator[str]:
-    """Yield the networks on which the cluster has endpoints of this host."""
-    return (
-        name for name, known in cluster.networks.items() if cluster.host in map(attrgetter("host"), known.endpoints)
+        own_ports=_ports((each for name, each in wanted.items() if name in joined), host),
     )
 
 

@@ -18,8 +18,9 @@ from reconciler.dns.launch import (
     remove_folder,
     running_server,
     stop_server,
+    zones_stamp,
 )
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ReconcilerError, ResolverError
 from reconciler.kinds.row import Row, SeenApart, one_by_one
 from reconciler.kinds.world import World
 from reconciler.model.objects import LinkUp, Namespace, NameTables, Seen, VethPair
@@ -42,9 +43,27 @@ class NamesSeen(Struct, frozen=True, kw_only=True):
     server: int = 0
 
 
-def observe_names(run_dir: Path) -> NamesSeen:
-    """Ask the server. Where one ran that runs no more, or is not of this version and this host, the digest says so in words."""
-    running, zones = running_server(run_dir), published_zones(run_dir)
+class ZonesFile:
+    """The text that was published last, read again when its file is another."""
+
+    def __init__(self) -> None:
+        self._stamp: tuple[int, ...] | None = None
+        self._text = ""
+
+    def text(self, run_dir: Path) -> str:
+        stamp = zones_stamp(run_dir)
+        if stamp is None or stamp != self._stamp:
+            self._text = published_zones(run_dir)
+        self._stamp = stamp
+        return self._text
+
+
+def observe_names(run_dir: Path, file: ZonesFile | None = None) -> NamesSeen:
+    """Ask the server. Where one ran that runs no more, or is not of this version and this host, the digest says so in words.
+
+    file: of one who looks again.
+    """
+    running, zones = running_server(run_dir), (file or ZonesFile()).text(run_dir)
     if running is None:
         return NamesSeen(seen=_seen("no server runs") if zones else {}, zones=zones)
     digest = running.digest if is_current(running) else f"another server runs (version {running.version})"
@@ -64,18 +83,27 @@ class Published:
 
     def publish(self, tables: NameTables, in_force: NameTables | None, settings: Settings) -> None:
         """in_force: what the server says it has."""
-        changes, last, self._last = None, self._last, None  # who could not be told is told everything the next time
-        if last is not None and in_force is not None and in_force.digest == last.digest:
-            changes = zone_changes(last.rows, last.digest, tables.rows, tables.digest)
-        publish_zones(settings.run_dir, tables.text, changes)
+        last, self._last = self._last, None  # who could not be told is told everything the next time
+        if last is None or in_force is None or in_force.digest != last.digest or not _is_told(last, tables, settings):
+            ensure_server(settings.run_dir, settings.netns_dir)
+            publish_zones(settings.run_dir, tables.text)
         self._last = tables
+
+
+def _is_told(last: NameTables, tables: NameTables, settings: Settings) -> bool:
+    """Return whether the server, which was there a moment ago, was told what changed."""
+    changes = zone_changes(last.rows, last.digest, tables.rows, tables.digest)
+    try:
+        publish_zones(settings.run_dir, tables.text, changes)
+    except ResolverError:
+        return False
+    return True
 
 
 def _carry_out(operation: Operation, world: World) -> None:
     """Done once every sandbox that can be served is; which ones cannot be is told by the next look."""
     before, after, settings = operation.before, operation.after, world.settings
     if isinstance(after, NameTables):
-        ensure_server(settings.run_dir, settings.netns_dir)
         world.names.publish(after, before if isinstance(before, NameTables) else None, settings)
     else:
         stop_server(settings.run_dir)

@@ -7,6 +7,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from typing import ClassVar, Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.desired import DesiredSubnet, RemoteEndpoint
@@ -110,6 +111,13 @@ class ClusterState(Value, frozen=True, kw_only=True):
     faults: tuple[str, ...] = ()
     refused: Mapping[str, ReconcilerError] = field(default_factory=dict)
     seed: str = ""
+
+    def without_endpoints(self) -> ClusterState:
+        """Return it without what comes and goes all the time: hosts and networks as such stay."""
+        if self is ALONE:
+            return self
+        networks = {name: replace(one, endpoints=(), remote_endpoints=()) for name, one in self.networks.items()}
+        return replace(self, networks=networks, seen={}, faults=())
 
 
 ALONE: Final = ClusterState(host="", is_known=False)

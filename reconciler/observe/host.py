@@ -49,8 +49,8 @@ def observe_host(
     parts[4, "settings"] = keyed(host_sysctls(namespaces))
     parts[5, "files"] = memory.files.look(wanted.attachments, settings)
     bridges = bridges_of_others(host, adopting_bridges(wanted))
-    facts = Facts(host=host_facts(settings, host, now, named_parents(wanted), bridges), sandboxes=kept.facts)
-    return facts, parts
+    facts = host_facts(settings, host, now, named_parents(wanted), bridges, memory.ask)
+    return Facts(host=facts, sandboxes=kept.facts), parts
 
 
 _FEW_LINKS: Final = 128

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from reconciler.incremental import Kept
 from reconciler.kernel.sysctl import read_sysctl
 from reconciler.kv.address import store_addresses
 from reconciler.model.adoption import BridgeFact
@@ -35,27 +36,35 @@ _IPV6_OFF = "net/ipv6/conf/{}/disable_ipv6"
 _FILE_MAX = 1 << 20
 
 
+class OfView(NamedTuple):
+    """What follows from the host's own links, addresses and routes. The fields are those of `HostFacts`."""
+
+    uplink_mtu: int | None
+    underlay_mtu: int | None
+    routes: tuple[tuple[IPNetwork, str], ...]
+    needed: tuple[tuple[IPAddress, str], ...]
+    vtep: IPAddress | None
+    parents: tuple[ParentFact, ...] | None
+    uplinks: tuple[str, ...]
+
+
 def host_facts(
     settings: Settings,
     host: NamespaceView,
     now: str,
     parents: frozenset[str] | None = None,
     bridges: tuple[BridgeFact, ...] = (),
+    ask: Kept | None = None,
 ) -> HostFacts:
     """Return the facts. host: its own namespace; now: RFC 3339 with nanoseconds; parents: names of links to tell of, if there.
 
-    None: it was not looked for any. bridges: those of others that networks adopt.
+    None: it was not looked for any. bridges: those of others that networks adopt. ask: of one who looks again.
     """
-    foreign = {link.ifindex: link.ifname for link in host.foreign}
-    uplink = uplink_index(host.routes)
-    vtep, underlay = _vtep(settings, host)
     ipv6_off = {which: read_sysctl(_IPV6_OFF.format(which)) for which in ("all", "lo")}
     return HostFacts(
         name=settings.host,
         instance=settings.instance,
         hostname=os.uname().nodename,
-        uplink_mtu=next((link.mtu for link in host.links if link.ifindex == uplink), None),
-        routes=tuple(used_destinations(host.routes, foreign)),
         resolv_conf=_text(_RESOLV_CONF),
         resolved_conf=_text(_RESOLVED_CONF),
         hosts=_text(_HOSTS),
@@ -63,14 +72,25 @@ def host_facts(
         now=now,
         state=settings.state_folder,
         specs=settings.specs_folder,
-        needed=tuple(_needed(settings, host)),
-        vtep=vtep,
-        underlay_mtu=next((link.mtu for link in host.links if link.ifindex == underlay), None),
-        parents=None if parents is None else tuple(_parents(host, parents)),
         ipv6_off=next((which for which, is_off in ipv6_off.items() if is_off == "1"), ""),
         sandbox_sysctls=sandbox_defaults(),
-        uplinks=tuple(_uplinks(host)),
         bridges=bridges,
+        **(ask or Kept())(_of_view, settings, host, parents)._asdict(),
+    )
+
+
+def _of_view(settings: Settings, host: NamespaceView, parents: frozenset[str] | None) -> OfView:
+    foreign = {link.ifindex: link.ifname for link in host.foreign}
+    uplink = uplink_index(host.routes)
+    vtep, underlay = _vtep(settings, host)
+    return OfView(
+        uplink_mtu=next((link.mtu for link in host.links if link.ifindex == uplink), None),
+        underlay_mtu=next((link.mtu for link in host.links if link.ifindex == underlay), None),
+        routes=tuple(used_destinations(host.routes, foreign)),
+        needed=tuple(_needed(settings, host)),
+        vtep=vtep,
+        parents=None if parents is None else tuple(_parents(host, parents)),
+        uplinks=tuple(_uplinks(host)),
     )
 
 

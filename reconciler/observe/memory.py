@@ -7,11 +7,12 @@ from operator import attrgetter
 
 from msgspec import Struct, field
 
-from reconciler.incremental import Each, Made, Union
+from reconciler.incremental import Each, Kept, Made, Union
 from reconciler.kernel.neighbours import EntryKey
 from reconciler.kinds import sublinks
 from reconciler.kinds.firewall import FirewallView
 from reconciler.kinds.kv_record import RecordReader
+from reconciler.kinds.name_tables import ZonesFile
 from reconciler.kinds.neighbours import Entries
 from reconciler.kinds.sandbox_file import SandboxFiles
 from reconciler.kinds.view import NamespaceView, Peers
@@ -53,11 +54,11 @@ class Memory(Struct):
     in them. overlays: the same for namespaces with names of overlay networks, None for those of others. entries: those in there;
     stale_entries: which of them to ask for again. containers: what their engine said, by the name that the specs call each by.
     container_files: those of theirs that hold our text. firewall: our tables on the host and in the namespaces of overlay networks;
-    touched_elements: what was done to them since. name_server: the process of the name server that answered last, 0 when none did.
-    at_plugins: what exists there. revision: commit and dirty flag of the specs, and what they wanted then; asked for in a cluster
-    only. records: reads what the host's own store holds. asked: says what attachments need of their sandboxes,
-    container_names: which containers these are. all_asked, kept, sublinks,
-    all_sublinks, host_objects, all_sandboxes, all_firewalls, seen: put together what was found.
+    touched_elements: what was done to them since. name_server: the process of the name server that answered last, 0 when none did;
+    zones: what was published for it. at_plugins: what exists there. revision: commit and dirty flag of the specs, and what they
+    wanted then; asked for in a cluster only. records: reads what the host's own store holds. ask: what follows from what was seen
+    alone. asked: says what attachments need of their sandboxes, container_names: which containers these are. all_asked, kept,
+    sublinks, all_sublinks, host_objects, all_sandboxes, all_firewalls, seen: put together what was found.
     """
 
     news: Callable[[], bool] | None = None
@@ -80,9 +81,11 @@ class Memory(Struct):
     firewall: dict[Named, FirewallView] = field(default_factory=dict)
     touched_elements: list[Operation] = field(default_factory=list)
     name_server: int = 0
+    zones: ZonesFile = field(default_factory=ZonesFile)
     at_plugins: Keyed = field(default_factory=dict)
     revision: tuple[WantedState, tuple[str, bool]] | None = None
     records: RecordReader = field(default_factory=RecordReader)
+    ask: Kept = field(default_factory=Kept)
     asked: AskedSettings = field(default_factory=AskedSettings)
     all_asked: Union[tuple[int], NsRef, frozenset[str]] = field(default_factory=Union)
     container_names: Each[str, AttachmentWanted, str] = field(default_factory=lambda: Each(attrgetter("name")))

@@ -63,7 +63,7 @@ class Documents:
             if networks.get(name) is not network:
                 self._listing.update_elsewhere(network)
         return StatusFiles(
-            summary=self._summary.text(report, revision, self._attachments.values),
+            summary=self._summary.text(report, revision, self._attachments.values, is_same=not (gone or come)),
             networks=dict(self._network_texts(networks, touched)),
             attachments=dict(self._attachment_texts(come, networks, desired.host.hostname)),
             kept_networks=self._networks.keys()

@@ -81,7 +81,8 @@ class Members:
 
     def pieces(self) -> tuple[bytes, ...]:
         """Return the text of them all but for the brackets around it. A piece that is as before is the very same bytes."""
-        found = [self._piece(group) for group in sorted(self._groups)]
+        known = self._pieces
+        found = [known[group] if group in known else self._piece(group) for group in sorted(self._groups)]
         found[:1] = [each.removeprefix(b",") for each in found[:1]]
         return tuple(found)
 
@@ -100,11 +101,9 @@ class Members:
             taken.count(listed, by)
 
     def _piece(self, group: Place) -> bytes:
-        found = self._pieces.get(group)
-        if found is None:
-            members = self._groups[group]
-            found = "".join(f"{_BEFORE}{members[id_].text}" for id_ in sorted(members)).encode()
-            self._pieces[group] = found
+        members = self._groups[group]
+        found = "".join(f"{_BEFORE}{members[id_].text}" for id_ in sorted(members)).encode()
+        self._pieces[group] = found
         return found
 
 

@@ -7,7 +7,7 @@ the same bytes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
 from typing import Final, TypeVar
 
@@ -62,16 +62,58 @@ class Summary:
 
     def __init__(self, previous: Mapping[str, object]) -> None:
         """previous: the document before, whose times and counters go on; whatever it holds is survived."""
+        self._cause_before: tuple[object, ...] | None = None
+        self._text = ""
         self._latest = _Latest("", text_of(previous, "specDigest"))
         self._whole = read_entry(previous)
         self._services = {unit: read_entry(mapping_of(previous, name)) for unit, name in _SERVICES.items()}
         self._networks = _Entries(mapping_of(previous, "networks"), _network_unit)
         self._attachments = _Entries(mapping_of(previous, "attachments"), _attachment_unit)
 
-    def text(self, report: Report, revision: Revision, declared: Mapping[str, DesiredAttachment]) -> str:
-        """Return the text for `report`, which becomes the latest pass. declared: its attachments by name."""
-        issues = unsettled(report)
-        by_unit, of_pass = _by_unit(issues), self._pass(report)
+    def text(
+        self,
+        report: Report,
+        revision: Revision,
+        declared: Mapping[str, DesiredAttachment],
+        *,
+        is_same: bool = False,
+    ) -> str:
+        """Return the text for `report`, which becomes the latest pass. declared: its attachments by name.
+
+        is_same: they are those of the pass before.
+        """
+        issues, of_pass = unsettled(report), self._pass(report)
+        cause = self._cause(report, revision, issues)
+        if not is_same or self._cause_before != cause or of_pass.repaired:
+            self._text = self._made(report, revision, declared, issues, of_pass)
+        self._cause_before = cause
+        return self._text
+
+    def _cause(self, report: Report, revision: Revision, issues: Sequence[Unsettled]) -> tuple[object, ...]:
+        """Return all that the text depends on, but for attachments and what was put back. The pass before had what it has."""
+        desired = report.desired
+        return (
+            issues,
+            desired.remarks,
+            desired.has_faults,
+            desired.host.name,
+            {network.name for network in desired.networks if not network.wanted.is_listed},
+            [_has_service(unit, report) for unit in self._services],
+            revision,
+            report.digest,
+            report.probed,
+            [str(fault) for fault in report.spec_faults],
+        )
+
+    def _made(
+        self,
+        report: Report,
+        revision: Revision,
+        declared: Mapping[str, DesiredAttachment],
+        issues: Sequence[Unsettled],
+        of_pass: _Pass,
+    ) -> str:
+        by_unit = _by_unit(issues)
         whole, repaired = self._latest.settled(self._whole), of_pass.repaired.total()
         self._whole = whole.next(_whole_issue(report, issues), of_pass.now, repaired=repaired, probed=report.probed)
         for unit, before in self._services.items():

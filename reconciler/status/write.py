@@ -55,15 +55,14 @@ class StatusFolder:
     """The folder of one who writes it again and again. Files that are as they were left are neither read nor listed."""
 
     def __init__(self, status_dir: Path) -> None:
-        self._networks, self._attachments = (
-            _Folder(status_dir / NETWORKS, is_dated=True),
-            _Folder(status_dir / ATTACHMENTS),
-        )
-        self._summary = _Folder(status_dir)
+        self._networks = _Folder(status_dir / NETWORKS, is_remembered=True, is_dated=True)
+        self._attachments = _Folder(status_dir / ATTACHMENTS)
+        self._summary = _Folder(status_dir, is_remembered=True)
 
     def forget(self) -> None:
         """Read files again before they count as telling what they were left with: somebody may have changed one in its place."""
         self._networks.forget()
+        self._summary.forget()
 
     def is_as_left(self) -> bool:
         """Return whether nobody else put a file in, or took one away, since the last time."""
@@ -102,13 +101,13 @@ def read_summary(status_dir: Path) -> Mapping[str, object]:
 
 
 class _Folder:
-    """One folder of files. is_dated: they tell when what they are about was made, in their first piece; such are remembered, as
-    they may be large.
+    """One folder of files. is_dated: they tell when what they are about was made, in their first piece. is_remembered: they are
+    few and large, so what they were left with is known.
     """
 
-    def __init__(self, path: Path, *, is_dated: bool = False) -> None:
+    def __init__(self, path: Path, *, is_remembered: bool = False, is_dated: bool = False) -> None:
         self.path = path
-        self._is_dated = is_dated
+        self._is_remembered, self._is_dated = is_remembered, is_dated
         self._names: set[str] | None = None
         self._left: tuple[int, int, int] | None = None
         self._texts: dict[str, Pieces] = {}
@@ -124,6 +123,8 @@ class _Folder:
 
     def write(self, texts: Mapping[str, Pieces], kept: Set[str] | None) -> Written:
         """kept: files that stay as they are although there is no text for them; None: nothing is removed."""
+        if not texts and self._names is not None and (kept is None or self._names <= kept) and self.is_as_left():
+            return Written()
         if not self.path.is_dir():
             make_folder(self.path)
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -145,17 +146,16 @@ class _Folder:
             os.close(descriptor)
 
     def _is_told(self, folder: int, name: str, wanted: Pieces) -> bool:
-        if not self._is_dated:
-            return _is_told(folder, name, wanted)
         known = self._texts.pop(name, None)  # what is not noted afterwards is not known
         if known is None:
-            return _is_told_but_for_date(folder, name, wanted)
-        return known[1:] == wanted[1:] and (known[0] == wanted[0] or _undated(known[0]) == _undated(wanted[0]))
+            return (_is_told_but_for_date if self._is_dated else _is_told)(folder, name, wanted)
+        is_dated_otherwise = self._is_dated and _undated(known[0]) == _undated(wanted[0])
+        return known[1:] == wanted[1:] and (known[0] == wanted[0] or is_dated_otherwise)
 
     def _note(self, texts: Mapping[str, Pieces], changed: Collection[str], stale: Set[str]) -> None:
         if self._names is not None:
             self._names = (self._names | texts.keys()) - stale
-        if self._is_dated:
+        if self._is_remembered:
             self._texts.update(texts)
             for name in stale:
                 self._texts.pop(name, None)

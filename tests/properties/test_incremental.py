@@ -74,6 +74,7 @@ MORE = st.sampled_from(
         {"hostname": "other", "extra_hosts": ["gate:host-gateway"]},
         {"links": ["b:x"], "networks": {"bridge": {}}},
         {"networks": {"n1": {"ipv4_address": "10.9.0.7"}}},
+        {"networks": {"over": {"ipv4_address": "10.0.9.3"}}},
         {"network_mode": "none", "networks": None},
     )
 )
@@ -267,6 +268,13 @@ class Life(RuleBasedStateMachine):
         for path, text in records:
             self.host.store.entries[path] = KvEntry(key=path, value=text.encode(), version=1)
         self.happened("cluster news")
+
+    @rule(which=st.lists(PLACES, min_size=1, max_size=3))
+    def hear_that_records_of_the_cluster_went(self, which: list[int]) -> None:
+        paths = sorted(self.host.store.entries)
+        for place in which if paths else ():
+            self.host.store.entries.pop(paths[place % len(paths)], None)
+        self.happened("records that went")
 
 
 def test_what_is_kept_is_what_one_would_decide_from_nothing() -> None:
