@@ -15,8 +15,9 @@ from reconciler.drivers.registry import REMOTE, driver_of
 from reconciler.facts import Facts
 from reconciler.firewall.elements import endpoint_elements, firewall_rules, link_elements, network_elements
 from reconciler.firewall.sources import endpoint_sources, network_sources, overlay_sources
+from reconciler.firewall.transit import settings_before, transit_elements
 from reconciler.firewall.tunnels import tunnel_elements
-from reconciler.host_settings import overridden, still_heeding, switch_of
+from reconciler.host_settings import forced_links, forwarding_before, overridden, still_heeding, switch_of
 from reconciler.incremental import By, Each, Kept, Made, Table, Union, changed_keys, indexed
 from reconciler.ipam.adoption_record import adoption_record
 from reconciler.ipam.promises import (
@@ -43,12 +44,12 @@ from reconciler.model.objects import (
     Bridge,
     IPAddress,
     Key,
-    KvRecord,
     Neighbour,
     Object,
     Route,
     Seen,
     Sysctl,
+    Unit,
     objects_differ,
 )
 from reconciler.model.observed import SandboxFact
@@ -376,28 +377,67 @@ def _forwarding(versions: frozenset[int]) -> Iterator[Sysctl]:
 
 
 def remembered_settings(objects: Table[Key, Object], facts: Facts, desired: DesiredState) -> Iterator[Object]:
-    """Promise what a setting was before us, and want that value again once nobody needs ours.
+    """Promise what a setting was before us, and want that value again once nobody needs ours; and what comes of it for others.
 
     Settings of a single link go with the link, those in a namespace of ours go with it: neither is remembered. But a bridge that
     stays when its last port is withdrawn closes again to the host's loopback.
     """
     yield from _closed_loopbacks(objects, facts.seen)
+    promised: dict[_Setting, str] = {}
+    for found in _remembered(objects, _as_promised_here(facts), desired):
+        if isinstance(found, Sysctl):
+            yield found
+        else:
+            promise, unit = found
+            promised[promise.ns, promise.name] = promise.before
+            yield sysctl_record(promise, unit)
+    yield from _no_transit(promised, facts.seen, desired)
+
+
+_Setting = tuple[NsRef, str]
+_Remembered = Sysctl | tuple[SysctlPromise, Unit]
+
+
+def _as_promised_here(facts: Facts) -> Facts:
+    """Forget what the host's settings were before another boot: it has set them anew, and what is set now was so before us.
+
+    Where the records are lost, rules of ours tell that forwarding was off.
+    """
+    kept = {
+        setting: promise
+        for setting, promise in facts.records.promises.sysctls.items()
+        if promise.is_of(facts.host.place)
+    }
+    told = [
+        SysctlPromise(ns=HOST, name=name, before=before, place=facts.host.place)
+        for name, before in settings_before(facts.seen)
+        if (HOST, switch_of(name) or name) not in kept
+    ]
+    if not told and len(kept) == len(facts.records.promises.sysctls):
+        return facts
+    sysctls = {(promise.ns, promise.name): promise for promise in told} | kept
+    promises = replace(facts.records.promises, sysctls=sysctls)
+    return replace(facts, records=replace(facts.records, promises=promises))
+
+
+def _remembered(objects: Table[Key, Object], facts: Facts, desired: DesiredState) -> Iterator[_Remembered]:
     heeding = tuple(_still_heeding(objects, facts))
     yield from heeding
-    settings = tuple(_outliving(objects, facts.sandboxes))
-    for sysctl in (*settings, *heeding):
-        kept = facts.records.promises.sysctls.get((sysctl.ns, sysctl.name))
-        seen = facts.seen.get(sysctl.key)
-        if kept is not None:
-            yield sysctl_record(kept, sysctl.unit)
+    kept, place = facts.records.promises.sysctls, facts.host.place
+    for sysctl in (*_outliving(objects, facts.sandboxes), *heeding):
+        promise, seen = kept.get((sysctl.ns, sysctl.name)), facts.seen.get(sysctl.key)
+        if promise is not None:
+            yield promise, sysctl.unit
         elif seen is not None and isinstance(seen.object, Sysctl) and seen.object.value != sysctl.value:
-            yield from map(_promise, (seen.object, *overridden(sysctl, facts.seen)))
-    for (ns, name), promise in facts.records.promises.sysctls.items():
-        yield from _brought_back(Sysctl(ns=ns, name=name, value=promise.before), objects, facts, desired)
+            for present in (seen.object, *overridden(sysctl, facts.seen)):
+                yield _promise(present, place), present.unit
+    for promise in kept.values():
+        yield from _brought_back(promise, objects, facts, desired)
 
 
-def _promise(present: Sysctl) -> KvRecord:
-    return sysctl_record(SysctlPromise(ns=present.ns, name=present.name, before=present.value), present.unit)
+def _promise(present: Sysctl, place: str) -> SysctlPromise:
+    where = place if present.ns == HOST else ""
+    return SysctlPromise(ns=present.ns, name=present.name, before=present.value, place=where)
 
 
 def _still_heeding(objects: Mapping[Key, Object], facts: Facts) -> Iterator[Sysctl]:
@@ -408,23 +448,42 @@ def _still_heeding(objects: Mapping[Key, Object], facts: Facts) -> Iterator[Sysc
 
 
 def _brought_back(
-    before: Sysctl, objects: Mapping[Key, Object], facts: Facts, desired: DesiredState
-) -> Iterator[Object]:
+    promise: SysctlPromise, objects: Mapping[Key, Object], facts: Facts, desired: DesiredState
+) -> Iterator[_Remembered]:
     """Yield a setting as it was, unless ours is wanted. One that a switch overrides waits for it, remembered until it is back."""
+    before = Sysctl(ns=promise.ns, name=promise.name, value=promise.before)
     if before.key in objects:
         return
     if _may_be_needed(before.ns, desired):
-        yield _promise(before)
+        yield promise, before.unit
         return
     name = switch_of(before.name) if before.ns == HOST else None
     switch = None if name is None else Sysctl(ns=HOST, name=name, value="1")
     present = facts.seen.get(before.key)
     if switch is not None and (switch.key in objects or (HOST, switch.name) in facts.records.promises.sysctls):
-        yield _promise(before)
+        yield promise, before.unit
     elif present is not None:
         yield before
         if switch is not None and present.object != before:
-            yield _promise(before)
+            yield promise, before.unit
+
+
+def _no_transit(promised: Mapping[_Setting, str], seen: Mapping[Key, Seen], desired: DesiredState) -> Iterator[Object]:
+    """Yield what keeps the host from routing between links of others while it forwards for us alone.
+
+    promised: what settings were before us. Which links are a plugin's nobody knows, so that where it has a network all stays open.
+    """
+    networks = (*desired.networks, *desired.held_networks)
+    if desired.host.is_transit_open or any(network.wanted.traits.is_plugin for network in networks):
+        return
+    forwarding = {(version, ifname) for version, ifname in forwarding_before(promised)}
+    versions = [
+        v for v, switch in FORWARDING.items() if promised.get((HOST, switch)) == "0" and (v, "") not in forwarding
+    ]
+    if versions:
+        yield from firewall_rules()
+        by_link = sorted({*forwarding, *((6, ifname) for ifname in forced_links(seen))})
+        yield from transit_elements(versions, (each for each in by_link if each[0] in versions))
 
 
 def _may_be_needed(ns: NsRef, desired: DesiredState) -> bool:

@@ -77,6 +77,7 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     netns_dir, netns_etc_dir: where ip-netns(8) keeps named namespaces and the files it mounts for them.
     plugin_root: what the folders of plugins' sockets and specs are below (docs/design/docker.md#plugins). plugin_timeout_s: what
     one call to a plugin may take.
+    is_transit_open: what others have may be forwarded where it was not before us (docs/design/security.md).
     is_bridge_enabled: False with `--bridge none`, then the network `bridge` has no device and its attachments no network.
     """
 
@@ -96,6 +97,7 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     prune_limit: PruneLimit = PruneLimit()
     plugin_root: Path = Path("/")
     plugin_timeout_s: float = 20.0
+    is_transit_open: bool = False
 
     @cached_property
     def instance(self) -> str:

@@ -18,11 +18,11 @@ from reconciler.facts import Facts
 from reconciler.gather import gather
 from reconciler.guard.expected import unmet_expectations
 from reconciler.guard.guarded import guarded
-from reconciler.guard.last_good import place
 from reconciler.guard.orders import NO_ORDERS, Orders
 from reconciler.guard.recovery import instead
 from reconciler.guard.state_file import read_fields, write_fields
 from reconciler.kernel.netns import Namespaces
+from reconciler.kernel.place import place
 from reconciler.kinds.view import NamespaceView
 from reconciler.kv.protocol import TRANSACTION_BYTES_MAX, TRANSACTION_KEYS_MAX, KvStore, Put
 from reconciler.kv.sqlite import open_sqlite

@@ -86,6 +86,7 @@ def _settings(found: Mapping[str, Value]) -> Settings:
         run_dir=Path(str(found.get("run-dir", defaults.run_dir))),
         host_netns=None if netns is None else Path(str(netns)),
         is_bridge_enabled="bridge" not in found,
+        is_transit_open=bool(found.get("ip-forward-no-drop")),
         container_engine=_socket_path(str(found["container-engine"])) if "container-engine" in found else None,
         cluster_store=str(found.get("cluster-store", "")),
         cluster_advertise=str(found.get("cluster-advertise", "")),

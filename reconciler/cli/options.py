@@ -58,6 +58,10 @@ GLOBAL_OPTIONS: Final = (
     ),
     GlobalOption(name="bridge", metavar="none", choices=("none",), help="none: do without the network `bridge`"),
     GlobalOption(
+        name="ip-forward-no-drop",
+        help="Forward between links of others too, where nothing was forwarded before us",
+    ),
+    GlobalOption(
         name="prune-limit",
         metavar="N,P%",
         help="Refuse to remove N networks or more at once when that is more than P% of them [default: 3,50%]",

@@ -24,6 +24,7 @@ from reconciler.doctor import (
     state,
     store,
     sysctls,
+    transit,
 )
 from reconciler.doctor.finding import Finding, Severity, warning
 from reconciler.doctor.place import Place
@@ -52,6 +53,7 @@ CHECKS: Final = (
     Check("specs", specs.examine),
     Check("sysctls", sysctls.examine),
     Check("firewall", firewall.examine),
+    Check("transit", transit.examine),
     Check("managers", managers.examine),
     Check("pools", pools.examine),
     Check("mtu", mtu.examine),

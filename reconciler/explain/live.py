@@ -13,6 +13,7 @@ from reconciler.backends import Backends
 from reconciler.errors import ReconcilerError
 from reconciler.explain.declared import Declared
 from reconciler.explain.values import About, Explanation, Question, Reason, Sentence, Verdict
+from reconciler.firewall.transit import TRANSIT_SETS, is_dropping
 from reconciler.model.desired import DesiredEndpoint, DesiredState, RemoteEndpoint
 from reconciler.model.objects import CLUSTER_UNIT, HOST_UNIT, Address, FirewallElement, Object, Route, Sysctl, Unit
 from reconciler.model.plan import Action, Operation
@@ -88,7 +89,10 @@ def beside_host(told: Explanation, question: Question, present: Present) -> Expl
     """Add to each step what this host has of it. What is lacking makes a yes a no."""
     path = tuple(_seen(told, present))
     if not told.path:
-        return replace(told, path=path, notes=(*told.notes, *_troubles(question, told.reasons, present)))
+        reasons = (*told.reasons, *_in_transit(question, present))
+        return replace(
+            told, path=path, reasons=reasons, notes=(*told.notes, *_troubles(question, told.reasons, present))
+        )
     units = [sentence.unit for sentence in path if sentence.unit is not None]
     reasons = (*_failed(units, present), *_lacking(told, present), *_not_told(question, present))
     verdict = Verdict.NO if reasons else told.verdict
@@ -129,6 +133,8 @@ def _is_needed(one: Object, told: Explanation) -> bool:
     if isinstance(one, Address):
         return one.interface.version == told.version
     if isinstance(one, FirewallElement):
+        if one.set_name in TRANSIT_SETS:
+            return False
         is_published = not one.set_name.startswith(_PUBLISHED) or any(each.about is About.PORT for each in told.path)
         return is_published and one.set_name[-1] not in {"4", "6"} - {str(told.version)}
     if isinstance(one, Route):
@@ -181,6 +187,18 @@ def _trouble(unit: Unit, error: ReconcilerError) -> Sentence:
     advice = MEANINGS[reason].advice
     text = f"{unit} is left as it is on this host, {reason}: {without(str(error), *unit.names())}"
     return Sentence(about=About.HOST, text=f"{text}; {advice}" if advice else text, unit=unit)
+
+
+def _in_transit(question: Question, present: Present) -> Iterator[Reason]:
+    """Yield that nothing goes through this host to what is beyond other links of it, where it forwards for us alone."""
+    address, objects = question.address, present.view.decision.objects
+    is_outside = question.client.kind is PartyKind.OUTSIDE and question.client.host == present.host
+    if is_outside and address is not None and is_dropping(objects, address.version):
+        text = (
+            f"to what is of none of our networks this host forwards no IPv{address.version} packets: it forwarded none before us; "
+            "`--ip-forward-no-drop` lets them through"
+        )
+        yield (Sentence(about=About.FIREWALL, text=text, unit=HOST_UNIT),)
 
 
 def _troubles(question: Question, reasons: Iterable[Reason], present: Present) -> Iterator[Sentence]:

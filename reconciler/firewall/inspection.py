@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from reconciler.firewall.notation import NotationError, comment_unit, read_element
 from reconciler.firewall.ruleset import TABLE, ChainSpec, SetSpec, TableSpec, rule_comment
+from reconciler.firewall.transit import is_learned
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import FirewallElement, Unit
 
@@ -99,8 +100,9 @@ def _is_as_declared(spec: TableSpec, listed: Mapping[str, Any]) -> bool:
     return wanted is not None and (
         _joined(listed["type"]) == " . ".join(wanted.key)
         and _joined(listed.get("map", "")) == " . ".join(wanted.value)
-        and tuple(listed.get("flags", ())) == wanted.flags
-        and not listed.keys() & {"timeout", "size", "stmt"}
+        and tuple(listed.get("flags", wanted.flags if wanted.learned_max else ())) == wanted.flags
+        and listed.get("size", 0) == wanted.learned_max
+        and not listed.keys() & {"timeout", "stmt"}
     )
 
 
@@ -133,10 +135,13 @@ def _is_hooked(chain: ChainSpec, listed: Mapping[str, Any]) -> bool:
 def _read_elements(
     family: str, ns: NsRef, sets: Sequence[tuple[SetSpec, Mapping[str, Any]]], long_units: Mapping[str, Unit]
 ) -> tuple[tuple[FirewallElement, ...], bool]:
-    """Return the elements, and whether there are any that we could not have made."""
+    """Return the elements, and whether there are any that neither we could have made nor our rules."""
     elements, has_strangers = [], False
     for spec, listed in sets:
         for item in listed.get("elem", ()):
+            if spec.learned_max:
+                has_strangers |= not is_learned(spec, item)
+                continue
             try:
                 key, value, comment = read_element(spec, item)
             except NotationError:

@@ -4,8 +4,9 @@ What differs from host to host (bridges, subnets, pairs, ports) are elements of 
 them. So the packet path is as long for a thousand networks as for one, and a change of the specs is a change of elements.
 
 Order of the forward chain, and why (docs/design/docker.md#isolation): VXLAN of sandboxes to other hosts first, which is
-dropped whatever else may be; internal networks, as nothing crosses their border, established or not; then what does not enter one
-of our bridges, for which we have no opinion; then replies from outside, and both ways of what was translated; then new traffic to a
+dropped whatever else may be; internal networks, as nothing crosses their border, established or not; then what neither comes by a
+bridge of ours nor leaves by one, which ends where it was not forwarded before us; then what does not enter one of our bridges, for
+which we have no opinion; then replies from outside, and both ways of what was translated; then new traffic to a
 published port, before ICC, since publishing is to anybody, neighbours on the same bridge included; then links and ICC, for packets
 that hairpin through the host or that br_netfilter shows us; what may come in without having been translated; and the default deny,
 which isolates networks from each other too.
@@ -35,26 +36,28 @@ class SetSpec(Struct, frozen=True, kw_only=True):
     """A named set, or a map when `value` is given. key and value: nft data types of their parts.
 
     is_interval: address parts of the key are subnets, otherwise single addresses. An "integer" is an IPv6 address in a place of the
-    packet that nft has no name for.
+    packet that nft has no name for. learned_max: of a set whose elements the rules put in themselves, how many there may be.
     """
 
     name: str
     key: tuple[str, ...]
     value: tuple[str, ...] = ()
     is_interval: bool = False
+    learned_max: int = 0
 
     @property
     def flags(self) -> tuple[str, ...]:
-        return ("interval",) if self.is_interval else ()
+        return ("interval",) if self.is_interval else ("dynamic",) if self.learned_max else ()
 
     def text(self) -> str:
         kind = "map" if self.value else "set"
         value = f" : {' . '.join(self.value)}" if self.value else ""
-        flags = " flags interval;" if self.is_interval else ""
+        flags = "".join(f" flags {flag};" for flag in self.flags)
+        size = f" size {self.learned_max};" if self.learned_max else ""
         key = f"type {' . '.join(self.key)}"
         if "integer" in self.key:  # a type without a length: nft takes that from an expression
             key = f"typeof {' . '.join(_EXPRESSIONS[part] for part in self.key)}"
-        return f"{kind} {self.name} {{ {key}{value};{flags} }}"
+        return f"{kind} {self.name} {{ {key}{value};{flags}{size} }}"
 
 
 class ChainSpec(Struct, frozen=True, kw_only=True):
@@ -145,6 +148,7 @@ _FORWARD: Final = (
     "meta l4proto udp iifname @bridges jump tunnel_forward",
     "iifname @internal jump inside",
     "oifname @internal jump inside",
+    "iifname != @bridges oifname != @bridges meta nfproto @no_transit jump transit",
     "oifname != @bridges accept",
     "ct status dnat ct state established,related accept",
     "ct state established,related iifname != @bridges accept",
@@ -234,6 +238,20 @@ _TUNNEL_CHAINS: Final = (
 _TUNNEL_FORWARD: Final = ("ip daddr . udp dport @peers4 drop", "ip6 daddr . udp dport @peers6 drop")
 """For what sandboxes send to other hosts, where it would arrive with our own address, as masqueraded."""
 
+_TRANSIT: Final = (
+    "meta nfproto . iifname @transit_from accept",
+    # Forwarded by multicast routing, which asks no switch.
+    "ip daddr 224.0.0.0/4 accept",
+    "ip6 daddr ff00::/8 accept",
+    # What stays on a bridge is not forwarded; br_netfilter shows it here, with the bridge on both sides. Rules cannot compare the
+    # two, but a set can be asked for the pair after it was given the one side twice.
+    'meta iifkind "bridge" meta oifkind "bridge" add @same_bridge { iifname . iifname }',
+    "iifname . oifname @same_bridge accept",
+    "add @transit_dropped { meta nfproto . iifname . oifname }",
+    "drop",
+)
+"""For what is of no bridge of ours, where it was not forwarded before us: see `transit`."""
+
 _INET: Final = TableSpec(
     family="inet",
     sets=(
@@ -245,6 +263,10 @@ _INET: Final = TableSpec(
         SetSpec(name="trusted", key=("ifname", "ifname")),
         SetSpec(name="routed", key=("nf_proto", "ifname")),
         SetSpec(name="unprotected", key=("nf_proto", "ifname")),
+        SetSpec(name="no_transit", key=("nf_proto",)),
+        SetSpec(name="transit_from", key=("nf_proto", "ifname")),
+        SetSpec(name="same_bridge", key=("ifname", "ifname"), learned_max=65535),
+        SetSpec(name="transit_dropped", key=("nf_proto", "ifname", "ifname"), learned_max=1024),
         *_sets_of_version(4),
         *_sets_of_version(6),
         SetSpec(name="tunnel_ports", key=("inet_service",)),
@@ -255,6 +277,7 @@ _INET: Final = TableSpec(
         ChainSpec(name="inside", rules=("iifname . oifname vmap @icc", "drop")),
         ChainSpec(name="others", rules=_OTHERS),
         ChainSpec(name="tunnel_forward", rules=_TUNNEL_FORWARD),
+        ChainSpec(name="transit", rules=_TRANSIT),
         ChainSpec(name="forward", type="filter", hook="forward", priority=0, rules=_FORWARD),
         ChainSpec(name="sources", type="filter", hook="prerouting", priority=-300, rules=_SOURCES),
         # IPv6 makes every bridge reachable without an address of the network's; what answers there is the link itself.

@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from reconciler.errors import AnothersHost, Refused
 from reconciler.guard.keep import declared_again, missing
-from reconciler.guard.last_good import LastGood, place, read_last_good, read_verified
+from reconciler.guard.last_good import LastGood, read_last_good, read_verified
 from reconciler.guard.orders import Orders
 from reconciler.guard.prune import Refusals, refusals, unheeded
 from reconciler.guard.suspension import EVERYTHING, suspensions
 from reconciler.guard.whose import anothers_specs, anothers_state
 from reconciler.ipam.promises import NetworkPromise, Promises, decode_promises
+from reconciler.kernel.place import place
 from reconciler.kv.protocol import KvStore
 from reconciler.model.holds import Holds, OnDrift
 from reconciler.model.marks import Mark

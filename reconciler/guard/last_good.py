@@ -6,7 +6,6 @@ nothing to do need not read the other. <state-dir>/rolled-back.json names specs 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from reconciler.spec.files import SpecText
 from reconciler.spec.load import LoadedSpecs, load_texts
 
 Texts = tuple[SpecText, ...]
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class LastGood(Struct, frozen=True, kw_only=True):
@@ -90,15 +88,6 @@ class RejectedSpecs(Struct, frozen=True, kw_only=True):
     digest: str
     reason: str
     successor: str = ""
-
-
-def place() -> str:
-    """Return a name of this boot and our network namespace: elsewhere, or after a reboot, nothing is expected to be there."""
-    try:
-        boot = _BOOT_ID.read_text().strip()
-    except OSError:
-        boot = ""
-    return f"{boot}/{os.stat('/proc/thread-self/ns/net').st_ino}"
 
 
 def read_last_good(state_dir: Path) -> LastGood | None:

@@ -32,7 +32,6 @@ from reconciler.guard.last_good import (
     forget_rejected,
     forget_verified,
     has_last_good,
-    place,
     read_last_good,
     read_rejected,
     read_verified,
@@ -42,6 +41,7 @@ from reconciler.guard.last_good import (
 )
 from reconciler.guard.orders import Orders
 from reconciler.guard.trial_record import Trial, current_boot, forget_trial, read_trial, since_boot, write_trial
+from reconciler.kernel.place import place
 from reconciler.model.holds import OnDrift
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import HOST_UNIT, STATUS_UNIT, Unit

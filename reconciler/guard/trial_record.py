@@ -9,8 +9,9 @@ from pathlib import Path
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
-from reconciler.guard.last_good import Texts, fields_of, place, texts_from
+from reconciler.guard.last_good import Texts, fields_of, texts_from
 from reconciler.guard.state_file import read_fields, remove, write_fields
+from reconciler.kernel.place import place
 from reconciler.records.lenient import mapping_of, number_of, text_of, texts_of
 
 

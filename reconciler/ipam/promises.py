@@ -82,11 +82,19 @@ class EndpointPromise(Struct, frozen=True, kw_only=True):
 
 
 class SysctlPromise(Struct, frozen=True, kw_only=True):
-    """The value that a setting had before it was changed for us. name: path with slashes below /proc/sys."""
+    """The value that a setting had before it was changed for us. name: path with slashes below /proc/sys.
+
+    place: of a setting of the host, the boot and the namespace that it was changed in; "" where 0.1.0 did.
+    """
 
     ns: NsRef
     name: str
     before: str
+    place: str = ""
+
+    def is_of(self, place: str) -> bool:
+        """Return whether it is about settings as they are in a place: a reboot has set them anew."""
+        return self.ns != HOST or not self.place or not place or self.place == place
 
 
 class Promises(Struct, frozen=True, kw_only=True):
@@ -164,7 +172,8 @@ def endpoint_record(endpoint: DesiredEndpoint) -> KvRecord:
 def sysctl_record(promise: SysctlPromise, unit: Unit) -> KvRecord:
     """Return the record of a setting at `sysctl/<namespace, quoted as in a URL, or "host">/<name>`."""
     path = f"sysctl/{quote(promise.ns, safe='') or _HOST_SEGMENT}/{promise.name}"
-    return _record(unit, path, {"before": promise.before})
+    where = {"place": promise.place} if promise.place else {}
+    return _record(unit, path, {"before": promise.before, **where})
 
 
 def sandbox_record(attachment: str, ns: NsRef) -> KvRecord:
@@ -239,7 +248,8 @@ def _endpoint(network: str, attachment: str, fields: Fields) -> EndpointPromise:
 def _sysctl(ns: NsRef, name: str, fields: Fields) -> SysctlPromise:
     if not _SYSCTL.match(name):
         raise Misfit("not a setting below net/")
-    return SysctlPromise(ns=ns, name=name, before=fields.matching("before", _SYSCTL_VALUE))
+    place = fields.matching("place", _SYSCTL_VALUE) if fields.has("place") else ""
+    return SysctlPromise(ns=ns, name=name, before=fields.matching("before", _SYSCTL_VALUE), place=place)
 
 
 def _sandbox(attachment: str, ns: NsRef) -> tuple[NsRef, str]:

@@ -81,6 +81,7 @@ _RTGEN: Final = Struct("=Bxxx")
 DEVCONF_ACCEPT_RA: Final = 3
 DEVCONF_AUTOCONF: Final = 5
 DEVCONF_DISABLE_IPV6: Final = 26
+DEVCONF_FORCE_FORWARDING: Final = 59
 
 _STEADY: Final = ("macvlan", "ipvlan", "vlan", "vxlan")
 """Kinds whose data changes by our wish alone, unlike the timers of a bridge."""

@@ -9,6 +9,7 @@ from reconciler.errors import ConfigError, KvError, ReconcilerError
 from reconciler.kernel.links import (
     DEVCONF_ACCEPT_RA,
     DEVCONF_DISABLE_IPV6,
+    DEVCONF_FORCE_FORWARDING,
     IFLA_INET6_CONF,
     IFLA_INET_CONF,
     Link,
@@ -48,9 +49,10 @@ Places count from 0; linux/ip.h, unlike linux/ipv6.h, numbers them from 1.
 FORWARDING_SYSCTLS: Final = {
     "net/ipv4/conf/{}/forwarding": (_AF_INET, IFLA_INET_CONF, 0),
     "net/ipv6/conf/{}/forwarding": (_AF_INET6, IFLA_INET6_CONF, 0),
+    "net/ipv6/conf/{}/force_forwarding": (_AF_INET6, IFLA_INET6_CONF, DEVCONF_FORCE_FORWARDING),
     "net/ipv6/conf/{}/accept_ra": (_AF_INET6, IFLA_INET6_CONF, DEVCONF_ACCEPT_RA),
 }
-"""Those that forwarding has a say in."""
+"""Those that forwarding has a say in, or that have one in it."""
 
 
 def sysctl_values(link: Link, settings: Mapping[str, tuple[int, int, int]] = SYSCTLS) -> dict[str, str]:

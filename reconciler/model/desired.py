@@ -52,7 +52,8 @@ class HostFacts(Value, frozen=True, kw_only=True):
     ipv6_off: "all" or "lo" where the host's disable_ipv6 is set for these, else "".
     sandbox_sysctls: path and value of what namespaces made by us have unless an attachment asks otherwise.
     uplinks: links of others by which the host may learn its way out from router advertisements.
-    bridges: those of others that networks adopted or may adopt, sorted.
+    bridges: those of others that networks adopted or may adopt, sorted. place: this boot and its namespace, "" for no true host.
+    is_transit_open: what is forwarded for our networks may be so between links of others, too.
     """
 
     uncompared: ClassVar[frozenset[str]] = frozenset({"now"})
@@ -77,6 +78,8 @@ class HostFacts(Value, frozen=True, kw_only=True):
     sandbox_sysctls: tuple[tuple[str, str], ...] = ()
     uplinks: tuple[str, ...] = ()
     bridges: tuple[BridgeFact, ...] = ()
+    place: str = ""
+    is_transit_open: bool = False
 
 
 class Tunnels(Struct, frozen=True, kw_only=True):

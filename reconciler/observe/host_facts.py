@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.incremental import Kept
+from reconciler.kernel.place import place
 from reconciler.kernel.sysctl import read_sysctl
 from reconciler.kv.address import store_addresses
 from reconciler.model.adoption import BridgeFact
@@ -28,7 +29,7 @@ _HOSTS = Path("/etc/hosts")
 HOST_FILES = (_RESOLV_CONF, _RESOLVED_CONF, _HOSTS)
 """What sandboxes are given depends on these."""
 
-_OF_HARDWARE = ("", "bond", "team", "vlan")
+OF_HARDWARE = ("", "bond", "team", "vlan")
 """Kinds of links that lead out of this machine: cards, which have none, several in one, and parts of one."""
 
 _MACHINE_ID = Path("/etc/machine-id")
@@ -75,6 +76,8 @@ def host_facts(
         ipv6_off=next((which for which, is_off in ipv6_off.items() if is_off == "1"), ""),
         sandbox_sysctls=sandbox_defaults(),
         bridges=bridges,
+        place=place(),
+        is_transit_open=settings.is_transit_open,
         **(ask or Kept())(_of_view, settings, host, parents)._asdict(),
     )
 
@@ -137,7 +140,7 @@ def _uplinks(host: NamespaceView) -> Iterator[str]:
     """
     advertised = advertised_indexes(host.routes)
     for link in host.foreign:
-        is_of_hardware = link.kind in _OF_HARDWARE and not link.master and link.ifname != "lo"
+        is_of_hardware = link.kind in OF_HARDWARE and not link.master and link.ifname != "lo"
         if link.ifindex in advertised or is_of_hardware:
             yield link.ifname
 

@@ -80,6 +80,9 @@ def inside_out(place: int) -> Rank:
     return Rank(PlanStep(Phase.BUILD, place), PlanStep(Phase.REMOVE, -place))
 
 
+BEFORE_FIREWALL = PlanStep(Phase.FIREWALL, -1)
+"""Of what ends the forwarding of packets: the rules that judge these stand as long as any are."""
+
 IN_ONE_TRANSACTION = Rank(PlanStep(Phase.FIREWALL, 0), PlanStep(Phase.FIREWALL, 0))
 
 

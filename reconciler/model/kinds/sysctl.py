@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from reconciler.model.identifiers import FORWARDING, HOST, NsRef
 from reconciler.model.kinds.base import (
+    BEFORE_FIREWALL,
     NO_FIELDS,
     UNFELT,
     Key,
@@ -48,6 +49,8 @@ class Sysctl(Kind, frozen=True, kw_only=True):
     def step(self, *, is_delete: bool) -> PlanStep:
         if self.ns != HOST:
             return self.traits.rank.step(is_delete=is_delete)
+        if self.name in FORWARDING.values() and self.value == "0":
+            return BEFORE_FIREWALL
         return PlanStep(Phase.BUILD, 40 + self._turn())
 
     def _turn(self) -> int:

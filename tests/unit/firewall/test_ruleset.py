@@ -60,6 +60,9 @@ def _listed_set(spec: SetSpec) -> dict[str, Any]:
         body["map"] = " . ".join(spec.value)
     if spec.is_interval:
         body["flags"] = ["interval"]
+    if spec.learned_max:
+        body["size"] = spec.learned_max
+        body["elem"] = [{"concat": ["docker1"] * len(spec.key)}]
     if spec.name == "bridges":
         body["elem"] = [{"elem": {"val": "docker0", "comment": "bridge"}}]
     return {"map" if spec.value else "set": body}
@@ -97,6 +100,10 @@ DAMAGES: dict[str, Callable[[list[dict[str, Any]]], object]] = {
     "set with a timeout": lambda found: body_of(found, "set", "own4").update(timeout=60),
     "map of other values": lambda found: body_of(found, "map", "icc").update(map="mark"),
     "set without flags": lambda found: body_of(found, "set", "own4").pop("flags"),
+    "two bridges that are one": lambda found: body_of(found, "set", "same_bridge")["elem"].append(
+        {"concat": ["a", "b"]}
+    ),
+    "learned set of another size": lambda found: body_of(found, "set", "transit_dropped").update(size=1),
     "strange element": lambda found: body_of(found, "set", "bridges")["elem"].append("eth*"),
 }
 
