@@ -15,6 +15,7 @@ from reconciler.git_tree import laid_out
 from reconciler.guard.expected import documents_of, named_hosts, unmet_expectations
 from reconciler.guard.rehearsal import between
 from reconciler.reach.stand_ins import walk_of
+from reconciler.records.file import content_or_piped
 from reconciler.review.expectations import unmet
 from reconciler.review.make_review import reviewed
 from reconciler.review.values import Planned, Review
@@ -23,6 +24,7 @@ from reconciler.spec.fields import is_glob
 from reconciler.spec.load import LoadedSpecs, load_specs
 
 ALL: Final = "all"
+_HOSTS_MAX: Final = 1 << 20
 
 
 def compare_with_revision(settings: Settings, target: str, hosts: str = ALL, hosts_file: Path | None = None) -> Review:
@@ -107,7 +109,7 @@ def _listed(hosts_file: Path | None) -> Iterable[str]:
     if hosts_file is None:
         return ()
     try:
-        lines = hosts_file.read_text().splitlines()
+        lines = content_or_piped(hosts_file, bytes_max=_HOSTS_MAX).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"hosts-file {hosts_file} cannot be read: {error}") from error
     return (name for line in lines if (name := line.partition("#")[0].strip()))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.model.identifiers import NsRef
+from reconciler.records.file import beginning
 
 _STARTED: Final = 22 - 3
 """Position of `starttime` behind the command, which may hold anything but ends with the last parenthesis."""
@@ -15,8 +16,7 @@ _STARTED: Final = 22 - 3
 def started_at(pid: str) -> str | None:
     """Return when a process started, in clock ticks since boot; None when there is none. pid: digits."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read(4096).rpartition(b")")[2].split()[_STARTED].decode("ascii", "replace")
+        return beginning(f"/proc/{pid}/stat", 4096).rpartition(")")[2].split()[_STARTED]
     except (OSError, IndexError):
         return None
 
@@ -37,7 +37,7 @@ def command_line(pid: int) -> str:
 def _told_by(pid: int, file: str) -> str:
     """A process chooses what stands there; it shall not choose what a terminal does."""
     try:
-        text = Path(f"/proc/{pid}/{file}").read_bytes()[:200].decode(errors="replace")
+        text = beginning(f"/proc/{pid}/{file}", 200)
     except OSError:
         return "gone"
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.replace("\0", " ").split()))

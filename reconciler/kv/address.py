@@ -16,6 +16,7 @@ from reconciler.errors import ConfigError
 from reconciler.kv.config import Endpoint, Provider, StoreConfig, TlsFiles
 from reconciler.kv.protocol import checked_prefix
 from reconciler.model.objects import IPAddress
+from reconciler.records.file import content_or_piped
 from reconciler.settings import SECRET_VARIABLE
 
 DEFAULT_PORTS: Final[Mapping[Provider, int]] = {Provider.CONSUL: 8500, Provider.ETCD: 2379, Provider.ZK: 2181}
@@ -161,8 +162,7 @@ def _secret(provider: Provider, options: Mapping[str, str], environment: Mapping
 
 def _read_secret(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(_SECRET_BYTES_MAX).decode(errors="replace").strip()
+        return content_or_piped(path, bytes_max=_SECRET_BYTES_MAX).decode(errors="replace").strip()
     except OSError as error:
         raise ConfigError(f"kv.secretfile {path}: {error.strerror}") from error
 

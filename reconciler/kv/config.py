@@ -11,6 +11,7 @@ from msgspec import Struct
 from reconciler.errors import ConfigError
 from reconciler.kv.protocol import CALL_TIMEOUT_S
 from reconciler.model.values import Value
+from reconciler.records.file import PEM_MAX, checked
 
 if TYPE_CHECKING:
     import ssl
@@ -44,12 +45,13 @@ class TlsFiles(Struct, frozen=True, kw_only=True):
         import ssl
 
         try:
-            context = ssl.create_default_context(cafile=self.ca)
+            context = ssl.create_default_context(cafile=self.ca and checked(self.ca, bytes_max=PEM_MAX))
         except OSError as error:
             raise ConfigError(f"kv.cacertfile {self.ca}: {error}") from error
         if self.certificate is not None:
             try:
-                context.load_cert_chain(self.certificate, self.key)
+                key = self.key and checked(self.key, bytes_max=PEM_MAX)
+                context.load_cert_chain(checked(self.certificate, bytes_max=PEM_MAX), key)
             except OSError as error:
                 raise ConfigError(f"kv.certfile {self.certificate}, kv.keyfile {self.key}: {error}") from error
         return context

@@ -9,12 +9,11 @@ from typing import Final
 
 from reconciler.http.client_protocol import HungUp
 from reconciler.kv.config import TlsFiles
-from reconciler.records.file import beginning
+from reconciler.records.file import PEM_MAX, beginning
 
 _VALIDITY: Final = re.compile(rb"\x30.[\x17\x18].(\d{12,14})Z[\x17\x18].(\d{12,14})Z", re.DOTALL)
 """The two moments of a certificate (RFC 5280, section 4.1.2.5), as they lie in its DER form."""
 
-_PEM_MAX: Final = 1 << 20
 _TLS_FILES: Final = "kv.cacertfile, kv.certfile and kv.keyfile"
 
 _REFUSALS: Final = ("CERTIFICATE", "ACCESS_DENIED", "UNKNOWN_CA", "HANDSHAKE_FAILURE")
@@ -58,9 +57,7 @@ def _validity(files: TlsFiles) -> tuple[datetime | None, datetime | None]:
     """Return from when to when our certificate is valid, as far as that can be read."""
     assert files.certificate is not None
     try:
-        pem = re.search(
-            "-----BEGIN CERT.*?-----END CERTIFICATE-----", beginning(files.certificate, _PEM_MAX), re.DOTALL
-        )
+        pem = re.search("-----BEGIN CERT.*?-----END CERTIFICATE-----", beginning(files.certificate, PEM_MAX), re.DOTALL)
         found = _VALIDITY.search(ssl.PEM_cert_to_DER_cert(pem[0])) if pem else None
     except (OSError, ValueError):
         return None, None

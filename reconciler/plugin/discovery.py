@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from reconciler.errors import PluginError, PluginMissing
 from reconciler.model.identifiers import NAME_MAX, is_name
 from reconciler.plugin.messages import PluginSpec, TlsConfig, faults_of
-from reconciler.records.file import content
+from reconciler.records.file import PEM_MAX, checked, content
 
 _SOCKETS: Final = Path("run/docker/plugins")
 _SPECS: Final = (Path("etc/docker/plugins"), Path("usr/lib/docker/plugins"))
@@ -59,13 +59,16 @@ def find_plugin(name: str, root: Path) -> PluginLocation:
 
 def tls_context(tls: TlsConfig) -> ssl.SSLContext:
     """Make what a TLS connection is made with. Raises OSError for files that cannot be used (ssl.SSLError is one)."""
-    context = ssl.create_default_context(cafile=tls.ca_file or None)
+    ca, certificate, key = (
+        each and checked(each, bytes_max=PEM_MAX) for each in (tls.ca_file, tls.cert_file, tls.key_file)
+    )
+    context = ssl.create_default_context(cafile=ca or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if tls.is_insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if tls.cert_file:
-        context.load_cert_chain(tls.cert_file, tls.key_file or None)
+    if certificate:
+        context.load_cert_chain(certificate, key or None)
     return context
 
 

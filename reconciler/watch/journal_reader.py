@@ -77,7 +77,7 @@ class EventFiles:
 def latest_events(state_dir: Path, bytes_max: int) -> list[Event]:
     """Return the last events, so many bytes of them at most, in order. None where the file cannot be read."""
     try:
-        with open(state_dir / CURRENT, "rb") as file:
+        with opened(state_dir / CURRENT) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - bytes_max))
             lines = file.read(bytes_max).split(b"\n")
