@@ -97,6 +97,17 @@ def test_unit_has_no_mounts_of_its_own(unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
+def test_unit_leaves_what_passes_need_and_no_more(unit: str) -> None:
+    found = settings(unit)
+
+    (kept,) = [value for key, value in found if key == "CapabilityBoundingSet"]
+    needed = ("NET_ADMIN", "NET_BROADCAST", "SYS_ADMIN", "SYS_PTRACE", "NET_BIND_SERVICE", "LEASE")
+    assert set(kept.split()) == {f"CAP_{name}" for name in needed}
+    assert {("AmbientCapabilities", ""), ("NoNewPrivileges", "yes"), ("DevicePolicy", "closed")} <= {*found}
+    assert not [key for key, _ in found if key in ("DeviceAllow", "User", "SupplementaryGroups")]
+
+
+@pytest.mark.parametrize("unit", UNITS)
 def test_unit_starts_what_the_install_page_installs(unit: str) -> None:
     """And leaves every setting to config.yaml: an option in a unit would win over it."""
     page = FOLDER.parent.parent / "docs" / "operate" / "install.md"

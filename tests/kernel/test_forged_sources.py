@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,48 @@ def test_between_networks(host: FirewallHost, version: int, is_validated: bool) 
 
 
 @VERSIONS
+@pytest.mark.parametrize("is_translated", [True, False], ids=["published", "routed"])
+def test_nobody_answers_a_neighbour_for_what_was_forged_in_its_name(
+    host: FirewallHost, version: int, is_translated: bool
+) -> None:
+    """Who may send as anybody has no port of another network tell a third one what it did not ask for."""
+    add(host, "a", 1, BridgeOptions(is_source_validated=False))
+    add(host, "b", 2, members=1)
+    add(host, "c", 3, members=1)
+    victim, server = address(version, 2, 11), address(version, 3, 11)
+    asked, at = (HOST[version], 8080) if is_translated else (server, FOREIGN_PORT)
+    forged = packet("tcp", victim, asked, (OWN_PORT, at), b"")
+    answer = b"".join(ip_address(each).packed for each in (asked, victim)) + at.to_bytes(2) + OWN_PORT.to_bytes(2)
+    set_rp_filter(host.machine, 0)
+    name = "published" if is_translated else "published_routed"
+    host.publish(f"{name}{version}", server, "tcp", str(FOREIGN_PORT))
+    if is_translated:
+        host.publish(f"published_any{version}", "tcp", str(at), value=f"{server} . {FOREIGN_PORT}")
+    converge(host)
+
+    def is_answered() -> bool:
+        with host.machine.tcp_server("c1", port=FOREIGN_PORT), arrivals(host.machine, "b1", "eth0") as wait:
+            send(host.machine, "a1", "eth0", frame(mac_of(host, "a1"), gateway_mac(host, "a"), forged))
+            return any(answer in _without_options(each, version) for each in wait(BLOCKED_S))
+
+    assert not is_answered()
+    for rule in ("ct status dnat jump others", "jump others"):
+        _delete_rule(host.machine, rule)
+    assert eventually(is_answered), "nothing but these rules stopped it"
+
+
+def _without_options(content: bytes, version: int) -> bytes:
+    """Return addresses and what follows the header: IPv4's stand at its end, IPv6's too."""
+    return content[14 + (12 if version == 4 else 8) :]
+
+
+def _delete_rule(machine: Machine, text: str) -> None:
+    listed = machine.run("H", "nft", "-a", "list", "chain", "inet", "reconciler", "forward").stdout
+    handle = next(line.rpartition(" ")[2] for line in listed.splitlines() if f"@any_source {text}" in line)
+    machine.run("H", "nft", "delete", "rule", "inet", "reconciler", "forward", "handle", handle)
+
+
+@VERSIONS
 @pytest.mark.parametrize("is_masqueraded", [True, False], ids=["masqueraded", "as-it-is"])
 def test_from_outside_to_unpublished_ports(host: FirewallHost, version: int, is_masqueraded: bool) -> None:
     add(host, "a", 1, BridgeOptions(is_masquerade_enabled=is_masqueraded))
@@ -161,6 +204,7 @@ def test_nobody_tells_neighbours_what_is_not_his_to_tell(host: FirewallHost) -> 
     own, gateway = mac_of(host, "a1"), gateway_mac(host, "a")
     own6, own_local = address(6, 1, 11), str(link_local(own))
     fellow6, fellow_local, gateway_local = address(6, 1, 12), link_local(mac_of(host, "a2")), link_local(gateway)
+    below_tags = packet("udp", address(4, 1, 12), address(4, 1, 13), (1, 2), b"forged")
     converge(host)
 
     fine = {
@@ -194,17 +238,13 @@ def test_nobody_tells_neighbours_what_is_not_his_to_tell(host: FirewallHost) -> 
         "datagram as the gateway's fe80::": frame(
             own, EVERYBODY, packet("udp", str(gateway_local), "ff02::1", (1, 2), b"forged")
         ),
-        "packet below two tags": frame(
-            own,
-            frames.BROADCAST,
-            b"\0\0\x81\0\0\0\x08\0" + packet("udp", address(4, 1, 12), address(4, 1, 13), (1, 2), b"forged"),
-            0x8100,
-        ),
+        "packet below two tags": frame(own, frames.BROADCAST, b"\0\0\x81\0\0\0\x08\0" + below_tags, 0x8100),
     }
+    known_by = {**fine, **forged, "packet below two tags": below_tags}  # the tags come off on the way
     with arrivals(host.machine, "a3", "eth0") as wait:
         send(host.machine, "a1", "eth0", *forged.values(), *fine.values())
         got = [each.ljust(60, b"\0") for each in wait(BLOCKED_S)]
-    arrived = {name for name, sent in (fine | forged).items() if any(sent in each for each in got)}
+    arrived = {name for name, sent in known_by.items() if any(sent in each for each in got)}
     assert arrived == fine.keys()
 
 
@@ -323,11 +363,13 @@ def test_no_service_of_the_host_is_reached_by_its_link_local_address(host: Firew
     add(host, "a", 1)
     target, fellow = link_local(gateway_mac(host, "a")), _link_local_of(host.machine, "a2")
     with host.machine.tcp_server("H") as port, host.machine.tcp_server("a2") as other:
-        assert eventually(lambda: _is_reached(host.machine, str(target), port))
+        for source in ("", address(6, 1, 11)):
+            assert eventually(lambda: _is_reached(host.machine, str(target), port, source))  # noqa: B023  # called at once
 
         converge(host)
 
         assert not _is_reached(host.machine, str(target), port)
+        assert not _is_reached(host.machine, str(target), port, address(6, 1, 11))
         assert _is_reached(host.machine, fellow, other)
         assert host.machine.tcp("a1", address(6, 1, 1), port) == address(6, 1, 11)
     assert host.machine.ping("a1", f"{target}%eth0")
@@ -341,10 +383,11 @@ def _link_local_of(machine: Machine, ns: str) -> str:
     )
 
 
-def _is_reached(machine: Machine, target: str, port: int) -> bool:
-    """Say whether a1 can connect to a link-local address on its link."""
+def _is_reached(machine: Machine, target: str, port: int, source: str = "") -> bool:
+    """Say whether a1 can connect to a link-local address on its link. source: by which address."""
     with machine.inside("a1"):
         client, index = socket.socket(socket.AF_INET6), socket.if_nametoindex("eth0")
     with client:
         client.settimeout(BLOCKED_S)
+        client.bind((source or "::", 0))
         return client.connect_ex((target, port, 0, index)) == 0

@@ -54,7 +54,7 @@ def test_lock_names_its_holder(machine: Machine, host_ns: str) -> None:
     with holder(machine, host_ns) as child, machine.inside(host_ns), pytest.raises(LockHeld) as caught:
         HostLock().__enter__()
 
-    assert f"process {child.pid}" in str(caught.value)
+    assert f"process {child.pid} of user {os.getuid()} (" in str(caught.value)
     assert "HostLock" in str(caught.value)
     assert caught.value.exit_code is ExitCode.LOCKED
 

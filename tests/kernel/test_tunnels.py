@@ -50,6 +50,7 @@ def arriving(cluster: Cluster, vni: int, target: str) -> set[str]:
         ("fiend", "198.51.100.2", "from a bridge to the uplink"),
         ("fiend", "10.7.7.1", "from a bridge to its gateway"),
         (SWITCH, "198.51.100.2", "from outside"),
+        ("stray", "198.51.100.2", "as a member's host by another link"),
     )
     machine, found = cluster.machine, set()
     with machine.inside("two"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
@@ -65,6 +66,14 @@ def arriving(cluster: Cluster, vni: int, target: str) -> set[str]:
     return found
 
 
+def _add_stray(machine: Machine) -> None:
+    """Add somebody on another link of beta who goes by alpha's address; beta takes what comes, whichever way the answer goes."""
+    machine.add_namespace("stray")
+    machine.add_veth("beta", "stray0", "stray", "eth0")
+    machine.ip_batch("stray", "address add 198.51.100.1/24 dev eth0")
+    machine.run("beta", "sysctl", "-qw", *(f"net.ipv4.conf.{link}.rp_filter=0" for link in ("all", "stray0")))
+
+
 def test_frames_are_taken_from_the_clusters_hosts_alone(machine: Machine, tmp_path: Path) -> None:
     with cluster_of(machine, tmp_path, ("alpha", "beta"), "etcd") as cluster:
         cluster.declare(SPECS)
@@ -76,6 +85,7 @@ def test_frames_are_taken_from_the_clusters_hosts_alone(machine: Machine, tmp_pa
         vni = json.loads(entry.value)["subnets"][0]["vni"]
         target = cluster["beta"].endpoints("net")["two"]
         assert cluster.ping("one", target)
+        _add_stray(machine)
 
         assert arriving(cluster, vni, target) == {"a member"}
 
@@ -83,6 +93,7 @@ def test_frames_are_taken_from_the_clusters_hosts_alone(machine: Machine, tmp_pa
             for chain in ("input", "tunnel_forward"):
                 machine.run(host, "nft", "flush", "chain", "inet", "reconciler", chain)
         everybody = {"masqueraded", "from a bridge to the uplink", "from a bridge to its gateway", "from outside"}
+        everybody.add("as a member's host by another link")
         assert arriving(cluster, vni, target) == {*everybody, "a member"}
         for host in ("alpha", "beta"):
             cluster[host].ok()

@@ -49,6 +49,28 @@ def test_the_files_of_a_commit_are_laid_out_and_the_checkout_is_left_alone(repos
     assert (repository / "specs/a.yaml").read_text() == "edited\n"
 
 
+def test_no_program_that_a_repository_names_is_run(repository: Path, tmp_path: Path) -> None:
+    """As its configuration may name them, of a clone that somebody else prepared: hooks, filters, a monitor of files, a pager."""
+    trap, marker = repository / "trap", tmp_path / "sprung"
+    trap.write_text(f"#!/bin/sh\ntouch {marker}\ncat\n")
+    trap.chmod(0o755)
+    commit(repository, {".gitattributes": "*.yaml filter=evil diff=evil merge=evil\n"})
+    for key in (
+        *("core.fsmonitor", "core.pager", "core.editor", "core.sshCommand", "core.askPass", "diff.external"),
+        *("filter.evil.smudge", "filter.evil.clean", "filter.evil.process", "diff.evil.textconv", "credential.helper"),
+    ):
+        git(repository, "config", key, str(trap))
+    for hook in ("post-checkout", "post-index-change", "reference-transaction", "fsmonitor-watchman"):
+        (repository / ".git" / "hooks").mkdir(exist_ok=True)
+        (repository / ".git" / "hooks" / hook).symlink_to(trap)
+    git(repository, "status")
+    assert marker.exists(), "the traps work"
+    marker.unlink()
+
+    assert "a.yaml" in laid("HEAD", repository / "specs")
+    assert not marker.exists()
+
+
 @pytest.mark.parametrize("revision", ["nope", "--help", "-h", "HEAD~9", "main^{tree}", "0" * 40])
 def test_a_revision_that_is_none_is_refused(repository: Path, revision: str) -> None:
     assert "name a commit, tag or branch" in refusal(revision, repository / "specs")

@@ -74,6 +74,26 @@ def test_a_place_that_cannot_be_told_is_given_in_the_rendered_text(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ ().__class__.__mro__[1].__subclasses__() }}", "'__class__' of 'tuple' object is unsafe"),
+        ("{{ range.__init__.__globals__ }}", "'__init__' of 'function' object is unsafe"),
+        ("{{ '' | attr('__class__') }}", "'__class__' of 'str' object is unsafe"),
+        ("{{ '{0.__class__}'.format(1) }}", "'format' of 'str' object is unsafe"),
+        ("{{ self._TemplateReference__context }}", "object is unsafe"),
+        ("{{ lipsum.__globals__ }}", "'lipsum' is undefined"),
+        ("{% include '/etc/passwd' %}", "no loader"),
+        ("{% import '/etc/passwd' as x %}", "no loader"),
+    ],
+)
+def test_templates_reach_nothing_but_their_variables(tmp_path: Path, template: str, said: str) -> None:
+    """What they give could be no specs anyway: the fault must be that they asked."""
+    (fault,) = load(tmp_path, f"# first line\n{template}\n").faults
+
+    assert said in fault.message
+
+
+@pytest.mark.parametrize(
     "template",
     [
         pytest.param("{{ ().__class__.__mro__[1].__subclasses__() }}", id="classes"),
