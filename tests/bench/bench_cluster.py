@@ -149,12 +149,14 @@ def report_storm(provider: str, found: Storm) -> bool:
 
 def report_costs(provider: str, events: Sequence[EventCost], store: StoreCost) -> None:
     print(
-        f"{provider:<8} one endpoint comes or goes elsewhere; CPU of watcher, name server and store, read from the store"
+        f"{provider:<8} one endpoint comes or goes elsewhere; CPU of watcher (what a quiet one takes is left out), name server and "
+        "store, read from the store"
     )
     for each in events:
         print(
-            f"{'':<8} {each.endpoints:5} on the network: comes {each.come_ms:6.1f} ms, goes {each.go_ms:6.1f} ms, names "
-            f"{each.names_ms:5.1f} ms, store {each.store_ms:5.2f} ms, {each.read_bytes:9.0f} bytes"
+            f"{'':<8} {each.endpoints:5} on the network: comes {each.come_ms:6.1f} ms, goes {each.go_ms:6.1f} ms, "
+            f"quiet {each.quiet_ms:4.1f} ms/s, names {each.names_ms:5.1f} ms, store {each.store_ms:5.2f} ms, "
+            f"{each.read_bytes:9.0f} bytes"
         )
     most = max(events, key=lambda each: each.endpoints)
     print(

@@ -28,16 +28,22 @@ _QUIET_S = 0.4
 """Between two events, so that each is served by itself and what it leads to is over."""
 
 
+_QUIET_SAMPLE_S = 2.0
+"""So long it is measured what a watcher takes while nothing happens: it looks whether files changed and the store is there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventCost:
     """Of one endpoint that comes or goes elsewhere, where `endpoints` are on the network: CPU in ms, bytes from the store.
 
-    come_ms, go_ms: of the watcher. names_ms: of the name server. store_ms: of the store, with this one watcher.
+    come_ms, go_ms: of the watcher, without what it takes in the same time while nothing happens: quiet_ms, a second. names_ms: of
+    the name server. store_ms: of the store, with this one watcher.
     """
 
     endpoints: int
     come_ms: float
     go_ms: float
+    quiet_ms: float
     names_ms: float
     read_bytes: float
     store_ms: float
@@ -73,19 +79,21 @@ def event_cost(machine: Machine, folder: Path, provider: str, endpoints: int, ev
         publish(store, far[:endpoints])
         _await(cluster, endpoints)
         own, names, server = _pids(cluster)
-        before = cpu_s(own), cpu_s(names), cpu_s(server), _read_bytes(cluster)
+        quiet = _spent(own, lambda: time.sleep(_QUIET_SAMPLE_S)) / (_QUIET_SAMPLE_S + _QUIET_S)
+        began, before = time.monotonic(), (cpu_s(own), cpu_s(names), cpu_s(server), _read_bytes(cluster))
         for count, endpoint in enumerate(far[endpoints:], endpoints + 1):
             store.transact((), endpoint.come())
             _await(cluster, count)
-        middle = cpu_s(own)
+        turned, middle = time.monotonic(), cpu_s(own)
         for count, endpoint in reversed(tuple(enumerate(far[endpoints:], endpoints))):
             store.transact((), endpoint.go())
             _await(cluster, count)
-        after = cpu_s(own), cpu_s(names), cpu_s(server), _read_bytes(cluster)
+        after, ended = (cpu_s(own), cpu_s(names), cpu_s(server), _read_bytes(cluster)), time.monotonic()
     return EventCost(
         endpoints=endpoints,
-        come_ms=(middle - before[0]) / events * 1e3,
-        go_ms=(after[0] - middle) / events * 1e3,
+        come_ms=(middle - before[0] - quiet * (turned - began)) / events * 1e3,
+        go_ms=(after[0] - middle - quiet * (ended - turned)) / events * 1e3,
+        quiet_ms=quiet * 1e3,
         names_ms=(after[1] - before[1]) / events / 2 * 1e3,
         read_bytes=(after[3] - before[3]) / events / 2,
         store_ms=(after[2] - before[2]) / events / 2 * 1e3,

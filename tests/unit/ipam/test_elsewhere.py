@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -74,6 +74,7 @@ def shown(state: DesiredState) -> Sequence[object]:
     return state.networks, state.attachments, errors, state.tunnels, state.nodes, state.remarks
 
 
+@settings(max_examples=40)
 @given(STEPS)
 def test_who_decided_before_decides_as_one_who_begins(steps: list[tuple[str, int | None, bool]]) -> None:
     hosts, assigner, promises = Hosts(), Assigner(), Promises()
