@@ -20,7 +20,7 @@ help:
 	@echo 'make coverage   every test, with branch coverage of all processes'
 	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there; many hosts'
 	@echo 'make soak    ten minutes of edits, drift and kill -9 against one watcher'
-	@echo 'make faults  every fault of every call to the world outside, in some ten minutes; writes docs/reference/faults.md'
+	@echo 'make faults  every fault of every call to the world outside, and every death, in some fifteen minutes; writes docs/reference/faults.md'
 	@echo 'make drill   partitions, lost hosts, killed and restored stores: histories drawn from seeds, for ten minutes; writes'
 	@echo '             docs/reference/drill.md; SEED=7 TIME=3600 STORE=etcd (consul, zookeeper, all)'
 	@echo 'make dist    wheel, sdist, SBOM and Debian package of this commit, in build/dist; the same commit gives the same bytes'
@@ -78,7 +78,7 @@ soak: .venv/run.stamp
 
 faults: .venv/dev.stamp
 	rm -rf build/faults
-	FAULTS=all $(BIN)/python -m pytest -q tests/faults -n 4
+	FAULTS=all $(BIN)/python -m pytest -q tests/faults tests/kernel -k 'test_faults or killed_anywhere' -n 4
 	@$(BIN)/python -m tests.faults
 
 drill: .venv/run.stamp
