@@ -230,7 +230,8 @@ def cluster_hosts(
     with ExitStack() as ending:
         for name, address in addresses.items():
             (folder / name).mkdir()
-            own = replace(machine, state_dir=folder / name / "state", run_dir=machine.run_dir / name)
+            (machine.state_dir / name).mkdir(parents=True)
+            own = replace(machine, state_dir=machine.state_dir / name / "state", run_dir=machine.run_dir / name)
             made = Reconcile(machine=own, host_ns=name, specs=folder / name / "specs")
             host = ClusterHost(name=name, address=address, reconcile=made, options=("--host", name, *options))
             ending.callback(host.stop, signal.SIGKILL)

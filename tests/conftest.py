@@ -14,6 +14,7 @@ import gc
 import os
 import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
@@ -35,7 +36,10 @@ TOOLS = ("ip", "nft", "ping")
 IN_CI = bool(os.environ.get("CI"))
 
 # How long an example takes is the machine's business. "quick" is of `make test-quick`, "thorough" for who changes what is tried so.
-settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Each run draws others, so 60 a run rather than the 100 of Hypothesis'.
+settings.register_profile(
+    "tests", settings(), max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("tests")
 settings.register_profile("quick", settings(), max_examples=15)
 settings.register_profile("thorough", settings(), max_examples=2000)
@@ -197,15 +201,16 @@ def _log_as_before() -> Iterator[None]:
 
 
 @pytest.fixture
-def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
-    """A clean private machine."""
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A clean private machine. Its state is in memory: a pass waits for the disk fifteen times, and the disk for all workers."""
     if request.node.get_closest_marker("kernel") is None:
         pytest.fail("a test that uses `machine` needs @pytest.mark.kernel", pytrace=False)
-    made = Machine(state_dir=tmp_path / "state")
-    yield made
-    made.clean()
-    leaks = made.leaks()
-    assert not leaks, f"left on the machine: {leaks}"
+    with tempfile.TemporaryDirectory(dir="/run") as memory:
+        made = Machine(state_dir=Path(memory) / "state")
+        yield made
+        made.clean()
+        leaks = made.leaks()
+        assert not leaks, f"left on the machine: {leaks}"
 
 
 @pytest.fixture
