@@ -60,7 +60,7 @@ def read_all(path: Path, *, read_only: bool) -> Sequence[str]:
     return tuple(texts)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=90, deadline=None)
 @given(content=damaged(), journal=st.one_of(st.none(), st.binary(max_size=600)))
 def test_a_damaged_file_is_read_and_written_all_the_same(content: bytes, journal: bytes | None) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:

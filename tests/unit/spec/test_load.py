@@ -446,7 +446,7 @@ def typed(tree: object) -> str:
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=200, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=100, deadline=None
 )
 @given(networks=st.dictionaries(WORDS, TREES, max_size=4), attachments=st.dictionaries(WORDS, TREES, max_size=4))
 def test_any_tree_of_known_words_gives_nothing_but_faults(
@@ -461,7 +461,7 @@ def test_any_tree_of_known_words_gives_nothing_but_faults(
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=100, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60, deadline=None
 )
 @given(content=st.binary(max_size=200), name=st.sampled_from(["a.yaml", "a.yaml.j2", "vars.yaml"]))
 def test_any_bytes_give_nothing_but_faults(tmp_path: Path, content: bytes, name: str) -> None:
