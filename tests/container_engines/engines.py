@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import ClassVar
 
@@ -180,7 +180,10 @@ class Docker(ContainerEngine):
         return {**super().environment, "DOCKER_CONFIG": str(self.folder)}
 
     def is_up(self) -> bool:
-        return self.cli("version", check=False).returncode == 0
+        try:
+            return self.ask("GET", "/_ping") == b"OK"
+        except (AssertionError, OSError, HTTPException):
+            return False
 
     def kill(self) -> None:
         """With the daemon behind it: its id would be taken for one that runs where orphans are reaped slowly."""
