@@ -30,46 +30,25 @@ def inspected(reconcile: Reconcile, *networks: str) -> dict[str, dict[str, objec
     return {document["Name"]: document for document in documents}
 
 
-@pytest.mark.parametrize("network", ["bridge", "none", "host"])
-def test_network_is_inspected_as_the_engine_printed_it(applied: Reconcile, network: str) -> None:
-    document, recorded = inspected(applied, network)[network], golden(network)
+def test_networks_are_inspected_as_the_engine_printed_them(applied: Reconcile, machine: Machine) -> None:
+    names = ["bridge", "isolated_nw", "none", "host"]
+    found = inspected(applied, *names)
 
-    assert without_ids(document) == without_ids(recorded)
-    assert keys(document) == keys(recorded)
+    assert list(found) == names, "in the order asked for"
+    for network in ("bridge", "none", "host"):
+        assert without_ids(found[network]) == without_ids(golden(network))
+        assert keys(found[network]) == keys(golden(network))
+    assert without_ids({**found["isolated_nw"], "Containers": {}}) == without_ids(golden("isolated_nw")), (
+        "but for members"
+    )
+    assert list(found["isolated_nw"]) == list(golden("isolated_nw"))
+    assert re.fullmatch(r"[0-9a-f]{64}", str(found["bridge"]["Id"]))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", str(found["bridge"]["Created"]))
 
-
-def test_user_defined_network_is_inspected_as_the_engine_printed_it_when_empty(applied: Reconcile) -> None:
-    document, recorded = inspected(applied, "isolated_nw")["isolated_nw"], golden("isolated_nw")
-
-    assert without_ids({**document, "Containers": {}}) == without_ids(recorded)
-    assert list(document) == list(recorded)
-
-
-def test_several_networks_are_inspected_in_the_order_asked_for(applied: Reconcile) -> None:
-    assert list(inspected(applied, "bridge", "isolated_nw", "none", "host")) == [
-        "bridge",
-        "isolated_nw",
-        "none",
-        "host",
-    ]
-
-
-def test_ids_and_times_have_the_engines_form(applied: Reconcile) -> None:
-    document = inspected(applied, "bridge")["bridge"]
-
-    assert re.fullmatch(r"[0-9a-f]{64}", str(document["Id"]))
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", str(document["Created"]))
-
-
-def test_inspect_prints_what_the_status_file_holds(applied: Reconcile, machine: Machine) -> None:
     printed = applied.ok("network", "inspect", "isolated_nw").stdout
-
     assert (machine.status_dir / "networks" / "isolated_nw.json").read_text() == printed
 
-
-def test_network_ls_prints_the_engines_table(applied: Reconcile) -> None:
     lines = applied.ok("network", "ls").stdout.splitlines()
-
     assert lines[0] == "NETWORK ID     NAME          DRIVER    SCOPE"
     assert [re.sub(r"^[0-9a-f]{12}", "<id>", line) for line in lines[1:]] == [
         "<id>   bridge        bridge    local",
@@ -80,24 +59,29 @@ def test_network_ls_prints_the_engines_table(applied: Reconcile) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("sandbox", "target", "answers"),
-    [
-        ("container1", "172.17.0.3", True),
-        ("container2", "172.17.0.2", True),
-        ("container1", "192.0.2.2", True),
-        ("container1", "172.19.0.2", False),
-        ("container1", "172.20.0.2", False),
-        ("container3", "172.17.0.2", False),
-        ("container3", "172.19.0.3", True),
-        ("container3", "172.20.0.3", True),
-        ("container3", "192.0.2.2", True),
-        ("H", "172.17.0.2", True),
-        ("H", "172.20.0.2", True),
-    ],
+REACHED = (
+    ("container1", "172.17.0.3", True),
+    ("container2", "172.17.0.2", True),
+    ("container1", "192.0.2.2", True),
+    ("container1", "172.19.0.2", False),
+    ("container1", "172.20.0.2", False),
+    ("container3", "172.17.0.2", False),
+    ("container3", "172.19.0.3", True),
+    ("container3", "172.20.0.3", True),
+    ("container3", "192.0.2.2", True),
+    ("H", "172.17.0.2", True),
+    ("H", "172.20.0.2", True),
 )
-def test_who_reaches_whom(applied: Reconcile, machine: Machine, sandbox: str, target: str, answers: bool) -> None:
-    assert machine.ping(sandbox, target, deadline_s=5 if answers else 1) == answers
+"""Who sends to where, and whether it is answered."""
+
+
+def test_who_reaches_whom(applied: Reconcile, machine: Machine) -> None:
+    found = [
+        (sandbox, target, machine.ping(sandbox, target, deadline_s=5 if answers else 1))
+        for sandbox, target, answers in REACHED
+    ]
+
+    assert found == list(REACHED)
 
 
 def test_sandbox_on_two_networks_looks_as_the_engines_did(applied: Reconcile, machine: Machine) -> None:
