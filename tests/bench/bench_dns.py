@@ -58,7 +58,7 @@ class Figures:
     p99_ms: float
 
 
-def measure(places: Sequence[Place], folder: Path, seconds: int = SECONDS) -> list[Figures]:
+def measure(places: Sequence[Place], folder: Path, seconds: float = SECONDS) -> list[Figures]:
     """Ask in all places, taking turns, so that a busy machine is busy for all."""
     rates = [[_rate(_ask(place, folder, seconds, "-q", "200")) for place in places] for _ in range(ROUNDS)]
     latencies = [_latencies_ms(_ask(place, folder, seconds, "-Q", str(P99_RATE), "-v")) for place in places]
@@ -68,7 +68,7 @@ def measure(places: Sequence[Place], folder: Path, seconds: int = SECONDS) -> li
     ]
 
 
-def _ask(place: Place, folder: Path, seconds: int, *options: str) -> str:
+def _ask(place: Place, folder: Path, seconds: float, *options: str) -> str:
     questions = folder / "questions"
     questions.write_text("".join(f"{name} A\n" for name in place.names))
     command = ("dnsperf", "-s", "127.0.0.11", "-d", str(questions), "-l", str(seconds), "-c", "4", *options)
