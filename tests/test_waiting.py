@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,14 @@ def test_late_answer_is_told_and_none_at_all_is_not(monkeypatch: pytest.MonkeyPa
 
     told = [waiting.narrow.pop() for _ in tuple(waiting.narrow)]  # else this run would tell of it
     assert told == [(waiting.patient(6) + 1, waiting.patient(10))]
+
+    def answer_late(answers: Iterator[bool]) -> bool:
+        pass_time(waiting.patient(11))
+        return next(answers)
+
+    for wait in (waiting.eventually, waiting.until):
+        assert wait(partial(answer_late, iter([False, True])), 10), "asked once more when the deadline has passed"
+        waiting.narrow.pop()
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])

@@ -61,12 +61,17 @@ class Deadline:
 
 
 def eventually(condition: Callable[[], object], deadline_s: float = 10.0, every_s: float = 0.02) -> bool:
-    """Poll until `condition()` is true; False when the deadline passes first."""
+    """Poll until `condition()` is true; False when the deadline passes first.
+
+    It is asked once more after that: who had no processor meanwhile has seen nothing of the end.
+    """
     deadline = Deadline(deadline_s)
+    is_last = deadline.is_over
     while not condition():
-        if deadline.is_over:
+        if is_last:
             return False
         time.sleep(every_s)
+        is_last = deadline.is_over
     deadline.met()
     return True
 
@@ -74,10 +79,11 @@ def eventually(condition: Callable[[], object], deadline_s: float = 10.0, every_
 def until(ask: Callable[[], T], deadline_s: float = 10.0, every_s: float = 0.05) -> T:
     """Give the first true answer, or fail; a store that cannot be reached yet counts as not true.
 
-    Asks less often than `eventually`, as each question costs the server something too.
+    Asks less often than `eventually`, as each question costs the server something too, and once more in the end too.
     """
     deadline = Deadline(deadline_s)
     while True:
+        is_last = deadline.is_over
         try:
             answer: T | None = ask()
         except KvUnavailable:
@@ -85,7 +91,7 @@ def until(ask: Callable[[], T], deadline_s: float = 10.0, every_s: float = 0.05)
         if answer:
             deadline.met()
             return answer
-        assert not deadline.is_over, f"not true within {patient(deadline_s)} s"
+        assert not is_last, f"not true within {patient(deadline_s)} s"
         time.sleep(every_s)
 
 
