@@ -24,7 +24,7 @@ from tests.contracts import short_sessions
 from tests.fork_server import ForkedPopen
 from tests.kv_servers import servers
 from tests.kv_servers.servers import Server, ServerMissing
-from tests.waiting import until
+from tests.waiting import patient, until
 
 CONTRACTS, OUTAGES = ([pytest.mark.kernel, pytest.mark.servers(name)] for name in ("contracts", "outages"))
 """Marks of modules that share servers: one set of these for all where nothing befalls a server, one for the others. A test that
@@ -33,8 +33,8 @@ is not tried with each provider in turn names its own: `servers("contracts", "zk
 
 _BACKENDS = ("backend", "clustered", "over_http")
 
-SESSION_TTL_S = 2
-"""A short life, for any provider."""
+SESSION_TTL_S = round(patient(3))
+"""A short life, for any provider, but longer than a process waits for its turn on a loaded machine: who lives tells in time."""
 
 STARTERS: dict[str, Callable[[Path], Server]] = {
     "consul": servers.consul,

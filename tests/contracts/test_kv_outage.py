@@ -20,7 +20,7 @@ from reconciler.kv.protocol import MUST_NOT_EXIST, Check, KvStore, Put
 from reconciler.kv.registry import open_store
 from tests.contracts.conftest import OUTAGES, Backend
 from tests.contracts.follower import Follower
-from tests.waiting import PATIENCE, Deadline, until, within
+from tests.waiting import PATIENCE, Deadline, patient, until, within
 
 pytestmark = OUTAGES
 
@@ -283,7 +283,7 @@ def test_watch_at_a_server_that_stands_still_goes_on_at_another(over_http: Backe
 
         store.confirm(3.0)
 
-        polling.join(10)
+        polling.join(patient(20))
         assert polled == [True]
         assert follower.values() == {"after": b"1"}
         assert follower.resyncs == 2
@@ -387,6 +387,6 @@ def listener(serve: Callable[[socket.socket], object]) -> Iterator[int]:
         thread.start()
         yield listening.getsockname()[1]
         listening.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+    thread.join(patient(5))
     for peer in peers:
         peer.close()

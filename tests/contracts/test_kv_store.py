@@ -474,7 +474,7 @@ def test_closing_a_watch_ends_the_poll_of_another_thread(store: KvStore) -> None
 
 def test_keys_of_a_session_vanish_when_it_is_closed_and_others_stay(backend: Backend, area: str) -> None:
     store = backend.open(area)
-    session = store.session(SESSION_TTL_S)
+    session = store.session(10)
     store.put("nodes/a", b"alive", session)
     store.transact([Check(key="nodes/b", version=MUST_NOT_EXIST)], [Put(key="nodes/b", value=b"x", session=session)])
     store.put("nodes/b", b"y", session)
@@ -497,7 +497,7 @@ def test_keys_of_a_session_vanish_when_it_is_closed_and_others_stay(backend: Bac
 
 def test_key_goes_over_to_the_session_that_writes_it_last(backend: Backend, area: str) -> None:
     store = backend.open(area)
-    old, new = store.session(SESSION_TTL_S), store.session(SESSION_TTL_S)
+    old, new = store.session(10), store.session(10)
     store.put("nodes/a", b"plain")
     store.put("nodes/a", b"old", old)
 

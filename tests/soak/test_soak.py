@@ -21,4 +21,4 @@ def test_thirty_seconds_of_edits_drift_and_kills_end_converged(machine: Machine,
         raise
     finally:
         soak.close()
-    assert len(actions) > 30
+    assert len(actions) > 5
