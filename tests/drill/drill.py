@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+from reconciler.errors import KvError
 from tests.drill import invariants
 from tests.drill.history import History, Step
 from tests.drill.scene import DrillFailed, Scene, end_ping, scene_of, start_ping
@@ -17,6 +19,7 @@ from tests.waiting import Deadline, eventually
 SETTLE_S = 120.0
 """After which all must be as declared: some lives of a sign of life, elections and waits before one asks again."""
 
+_TOLD_MAX, _SERVER_TOLD_MAX = 60_000, 10_000
 _EVERY_S = 0.3
 _LOST_MAX = 1
 """The last ping may be on its way when it is ended."""
@@ -28,10 +31,19 @@ def play(machine: Machine, folder: Path, history: History, log: Callable[[str], 
         try:
             _play(scene, log)
         except BaseException:
-            for state in scene.hosts.values():
-                log(f"--- {state.name}\n{state.host.log_text()[-60000:]}")
+            _tell(scene, log)
             raise
         return dict(scene.done)
+
+
+def _tell(scene: Scene, log: Callable[[str], None]) -> None:
+    """Say what the watchers said, and what the store has."""
+    for state in scene.hosts.values():
+        log(f"--- {state.name}\n{state.host.log_text()[-_TOLD_MAX:]}")
+    for name, server in scene.ensemble.servers.items():
+        log(f"--- {name}\n{server.log_text()[-_SERVER_TOLD_MAX:]}")
+    with contextlib.suppress(KvError):
+        log("\n".join(("--- the store", *(f"{key} {value}" for key, value in scene.stored().items()))))
 
 
 def _play(scene: Scene, log: Callable[[str], None]) -> None:

@@ -113,6 +113,7 @@ class _Drawing:
             self._clock: 2,
             self._watcher_fault: 4,
             self._host_loss: 3,
+            self._race: 3,
         }
 
     def episodes(self, count: int) -> Iterator[Step]:
@@ -151,6 +152,16 @@ class _Drawing:
                 yield Step("attach", (host, f"c-{host}", "net", CONTESTED))
             case _ if len(self._attached) < 4:
                 yield self._attach(self._dice.choice([name for name in NAMES if name not in self._attached]))
+
+    def _race(self) -> Iterator[Step]:
+        """Have hosts that were frozen meanwhile find each other's wishes, or not, at one moment."""
+        racing = self._dice.sample([host for host in self._hosts if host != self._lost], 2)
+        yield from (Step("pause", (host,)) for host in racing)
+        for host in racing:
+            yield Step("attach", (host, f"c-{host}", "net", CONTESTED))
+            yield Step("attach", (host, f"r-{host}", "net,auto"))
+            yield Step(self._dice.choice(("declare", "undeclare")), (host, "auto"))
+        yield from (Step("watch", (host,)) for host in racing)
 
     def _attach(self, name: str) -> Step:
         self._attached[name] = host = self._host()

@@ -26,7 +26,7 @@ from tests.fork_server import Hook
 from tests.kv_servers.ensemble import NODES, Ensemble, ensemble_of
 from tests.machine import Machine
 from tests.underlay import SWITCH, UPLINK, hosts_on_switch, port_of, rejoin_switch
-from tests.waiting import exit_code_of, until
+from tests.waiting import eventually, until
 
 GRACE_S: Final = 86_400
 _UNDERLAY_LENGTH: Final = 24
@@ -367,11 +367,17 @@ def end_ping(state: HostState) -> tuple[int, int]:
     ping, state.ping = state.ping, None
     if ping is None:
         return 0, 0
-    ping.send_signal(signal.SIGINT)
     assert ping.stdout is not None
+
+    def has_ended() -> bool:
+        """One that has only begun may not heed the first signal."""
+        ping.send_signal(signal.SIGINT)
+        return ping.poll() is not None
+
+    assert eventually(has_ended, every_s=0.05)
     said = ping.stdout.read().decode()
     ping.stdout.close()
-    if exit_code_of(ping) == -signal.SIGINT:
+    if ping.returncode == -signal.SIGINT:
         return 0, 0  # it had not even begun
     found = re.search(r"(\d+) packets transmitted, (\d+) received", said)
     assert found is not None, said
