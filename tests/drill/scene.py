@@ -339,6 +339,13 @@ class Scene:
         return is_done
 
     def begin(self) -> None:
+        """Have all hosts be watched, once each store node answers."""
+        with self.machine.inside(SWITCH):
+            for address in self.ensemble.addresses:
+                with closing(
+                    open_store(store_config(f"{self.history.provider}://{address}/{PREFIX}", {}, {}))
+                ) as store:
+                    until(lambda: not store.list(""), 60)  # called at once
         for state in self.hosts.values():
             state.declared = {f"{state.name}-{number}": Attachment(("net",)) for number in (0, 1)}
             state.write_specs()

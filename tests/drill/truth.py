@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import secrets
 import socket
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from reconciler.model.identifiers import OVERLAY_PREFIX, instance_id
@@ -91,9 +93,21 @@ def overlays(machine: Machine, host: ClusterHost) -> dict[str, str]:
 
 def vni_in(machine: Machine, ns: str) -> int:
     """Give the VNI of a part of a network, 0 where there is none (yet)."""
-    done = machine.run("", "ip", "-n", ns, "-details", "-oneline", "link", "show", "type", "vxlan", check=False).stdout
+    try:
+        with machine.inside(ns):
+            return _vni(machine, ns, os.stat("/proc/thread-self/ns/net").st_ino, socket.if_nametoindex("vxlan0"))
+    except OSError:
+        return 0
+
+
+@lru_cache(100)
+def _vni(machine: Machine, ns: str, inode: int, ifindex: int) -> int:
+    """A link has one VNI for as long as it is there. inode: of the namespace."""
+    done = machine.run("", "ip", "-n", ns, "-details", "-oneline", "link", "show", "vxlan0", check=False).stdout
     words = done.split()
-    return int(words[words.index("id") + 1]) if "id" in words else 0
+    if "id" not in words:
+        raise OSError(f"{ns} has no vxlan0 any more")
+    return int(words[words.index("id") + 1])
 
 
 def entries_in(machine: Machine, ns: str) -> Entries:
