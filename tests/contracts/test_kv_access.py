@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import socket
 import ssl
 import subprocess
@@ -301,7 +302,10 @@ CALLS: list[Callable[[KvStore], object]] = [
 
 
 @pytest.mark.parametrize("environment", ["", "token-from-the-environment"], ids=["own", "library-finds-another"])
-def test_consul_token_goes_into_a_header_and_never_into_a_url(monkeypatch, environment: str, opened) -> None:
+def test_consul_token_goes_into_a_header_and_never_into_a_url_or_log(
+    monkeypatch, environment: str, opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     if environment:
         monkeypatch.setenv("CONSUL_HTTP_TOKEN", environment)
     heads: list[bytes] = []
@@ -324,6 +328,7 @@ def test_consul_token_goes_into_a_header_and_never_into_a_url(monkeypatch, envir
             with pytest.raises(KvUnavailable) as caught:
                 call(store)
             assert TOKEN not in str(caught.value)
+        assert TOKEN not in caplog.text
         listening.shutdown(socket.SHUT_RDWR)
     thread.join()
 

@@ -345,6 +345,36 @@ def test_request_that_is_unknown_is_refused(resolver: Resolver) -> None:
         control.ask(resolver.run_dir, "dance")
 
 
+def test_orders_of_other_users_are_not_taken_although_they_reach_the_socket(resolver: Resolver) -> None:
+    place = control.folder(resolver.run_dir) / control.SOCKET_FILE
+    for path in (*place.parents[:2], place):
+        path.chmod(0o777)
+    order = control.encode({"do": "stop"})
+
+    def answered(uid: int) -> bool:
+        """Tell whether a process of this user gets an answer."""
+        child = os.fork()
+        if not child:
+            code = 2
+            try:
+                os.setuid(uid)
+                with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+                    asking.connect(str(place))
+                    asking.settimeout(patient(5))
+                    with contextlib.suppress(BrokenPipeError):
+                        asking.send(order if uid else control.encode({"do": "status"}))
+                    code = int(not asking.recv(control.MESSAGE_MAX))
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert code in (0, 1), "could not ask"
+        return code == 0
+
+    pid = resolver.pid
+    assert (answered(0), answered(65534)) == (True, False)
+    assert resolver.pid == pid
+
+
 def test_server_that_is_absent_is_one_clear_error(machine: Machine) -> None:
     with pytest.raises(ResolverError, match=r"embedded DNS server in .*: status: No such file"):
         control.ask(machine.run_dir, "status")

@@ -361,15 +361,17 @@ def test_a_port_of_ours_without_elements_sends_nothing_and_one_of_others_is_free
 
 def test_no_service_of_the_host_is_reached_by_its_link_local_address(host: FirewallHost) -> None:
     add(host, "a", 1)
-    target, fellow = link_local(gateway_mac(host, "a")), _link_local_of(host.machine, "a2")
+    target, own, fellow = (
+        link_local(gateway_mac(host, "a")),
+        *(_link_local_of(host.machine, name) for name in ("a1", "a2")),
+    )
     with host.machine.tcp_server("H") as port, host.machine.tcp_server("a2") as other:
-        for source in ("", address(6, 1, 11)):
-            assert eventually(lambda: _is_reached(host.machine, str(target), port, source))  # noqa: B023  # called at once
+        ways = [(str(target), own), (str(target), address(6, 1, 11)), (address(6, 1, 1), own)]
+        assert eventually(lambda: all(_is_reached(host.machine, to, port, source) for to, source in ways))
 
         converge(host)
 
-        assert not _is_reached(host.machine, str(target), port)
-        assert not _is_reached(host.machine, str(target), port, address(6, 1, 11))
+        assert not [way for way in ways if _is_reached(host.machine, way[0], port, way[1])]
         assert _is_reached(host.machine, fellow, other)
         assert host.machine.tcp("a1", address(6, 1, 1), port) == address(6, 1, 11)
     assert host.machine.ping("a1", f"{target}%eth0")
@@ -383,11 +385,11 @@ def _link_local_of(machine: Machine, ns: str) -> str:
     )
 
 
-def _is_reached(machine: Machine, target: str, port: int, source: str = "") -> bool:
-    """Say whether a1 can connect to a link-local address on its link. source: by which address."""
+def _is_reached(machine: Machine, target: str, port: int, source: str = "::") -> bool:
+    """Say whether a1 can connect to an address on its link. source: by which of its own, "::" for any."""
     with machine.inside("a1"):
         client, index = socket.socket(socket.AF_INET6), socket.if_nametoindex("eth0")
     with client:
         client.settimeout(BLOCKED_S)
-        client.bind((source or "::", 0))
+        client.bind((source, 0, 0, index))
         return client.connect_ex((target, port, 0, index)) == 0

@@ -15,6 +15,15 @@ from reconciler.status.verdict import unsettled
 from tests.fakes.reports import FRONT, FRONT_BRIDGE, made, report
 
 
+def test_what_libraries_log_is_not_shown_however_much_is_asked_for() -> None:
+    """kazoo logs what it sends, secrets too."""
+    configure_logs(9, "text")
+
+    assert logging.getLogger("reconciler.kv").isEnabledFor(logging.DEBUG)
+    assert not logging.getLogger("kazoo.client").isEnabledFor(logging.DEBUG)
+    assert not logging.getLogger("consul").isEnabledFor(logging.DEBUG)
+
+
 def test_what_other_hosts_were_first_at_is_told_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     lost = [
         made(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.firewall.notation import (
     COMMENT_MAX,
+    VALUE_SEPARATOR,
     NotationError,
     comment_unit,
     digested,
@@ -104,15 +106,39 @@ def test_element_that_is_not_ours_is_not_read(spec: SetSpec, listed: Any) -> Non
         read_element(spec, listed)
 
 
-@given(parts=st.lists(st.text(max_size=20), min_size=3, max_size=3))
-def test_written_parts_never_leave_their_place(parts: list[str]) -> None:
+SETS = [spec for table in TABLES.values() for spec in table.sets]
+STRANGE = st.text(max_size=20) | st.text(' {};,:"\\\n.*/#@$', min_size=1, max_size=4)
+
+
+@given(spec=st.sampled_from(SETS), data=st.data())
+def test_written_parts_never_leave_their_place(spec: SetSpec, data: st.DataObject) -> None:
+    """Of no set: a link's name stands between quotes, all else is without any."""
+    key, value = (
+        [data.draw(STRANGE | st.sampled_from(FITTING[part])) for part in parts] for parts in (spec.key, spec.value)
+    )
     try:
-        text = key_text(INET["published4"], element("published4", *parts))
+        text = element_text(spec, element(spec.name, *key, value=VALUE_SEPARATOR.join(value)))
     except NotationError:
         return
 
-    assert len(text.split(" ")) == 5
-    assert not set(text) & set('{};,"\n\\')
+    parts = re.split(r" (?:\.|:) ", text.partition(" comment ")[0])
+    assert len(parts) == len(spec.key) + len(spec.value)
+    for part, kind in zip(parts, (*spec.key, *spec.value), strict=True):
+        assert re.fullmatch(r'"[^"\s\\*{};]{1,15}"' if kind == "ifname" else r"[0-9a-fx./:]+|[a-z0-9]+", part), part
+
+
+FITTING = {
+    "ifname": ["eth0"],
+    "ether_addr": ["02:42:ac:11:00:02"],
+    "ipv4_addr": ["10.0.0.1", "10.0.0.0/8"],
+    "ipv6_addr": ["fd00::1", "fd00::/8"],
+    "integer": ["fd00::1"],
+    "inet_proto": ["tcp"],
+    "inet_service": ["80"],
+    "nf_proto": ["ipv4"],
+    "verdict": ["drop"],
+}
+"""So that what is drawn is now and then wrong in one part alone."""
 
 
 @given(unit=UNITS)

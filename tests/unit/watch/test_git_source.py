@@ -162,6 +162,36 @@ def test_only_what_is_signed_by_somebody_known_is_in_force(
     assert host.source(keyring, ref="v1:specs").commit == host.head
 
 
+def test_who_answers_in_the_servers_place_leaves_the_last_good_commit_in_force(
+    host: Host,
+    tmp_path: Path,
+    signers: Callable[[str], tuple[Path, tuple[str, ...]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether he has another repository, of nobody's or of his own signature, or keeps silent."""
+    keyring, sign = signers("known")
+    _, forge = signers("unknown")
+    git(host.repository, *sign, "commit", "--quiet", "--allow-empty", "-S", "-m", "signed")
+    source, good = host.source(keyring), host.head
+    assert source.commit == good
+    host.repository.rename(tmp_path / "away")
+    make_repository(host.repository, {"specs/a.yaml": "networks: {evil: {}}\n"})
+
+    for more in ((), forge):
+        git(host.repository, *more, "commit", "--quiet", "--allow-empty", *(["-S"] if more else []), "-m", "evil")
+        host.again(source)
+        assert isinstance(source.problem, RevisionRefused)
+        assert (source.commit, host.specs) == (good, {"a.yaml": "networks: {a: {}}\n"})
+
+    monkeypatch.setattr("reconciler.git_remote.FETCH_S", patient(0.5))
+    head = host.repository / ".git" / "HEAD"
+    head.unlink()
+    os.mkfifo(head)
+    host.again(source)
+    assert isinstance(source.problem, RepositoryUnreachable)
+    assert (source.commit, host.specs) == (good, {"a.yaml": "networks: {a: {}}\n"})
+
+
 def test_openpgp_keys_are_a_keyring_too(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "g"
     home.mkdir(mode=0o700)
