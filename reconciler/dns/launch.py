@@ -165,10 +165,12 @@ def server_life(pid: int) -> int | None:
 
 
 def remove_folder(run_dir: Path) -> None:
-    """Remove what servers left behind. For when none runs. Raises ResolverError."""
+    """Remove what servers left behind. For when none runs. The zones go last: by them whoever comes next, were we killed, knows
+    that one ran here. Raises ResolverError.
+    """
     folder = control.folder(run_dir)
     try:
-        for name in (control.ZONES_FILE, _NEW_ZONES_FILE, control.SOCKET_FILE, control.LOG_FILE, control.LOCK_FILE):
+        for name in (_NEW_ZONES_FILE, control.SOCKET_FILE, control.LOG_FILE, control.LOCK_FILE, control.ZONES_FILE):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
     except FileNotFoundError:

@@ -174,6 +174,7 @@ def _understood(folder: SpecFolder, place: _Place, known: _Known) -> LoadedSpecs
         of_networks,
         known.networks,
         places,
+        is_complete=is_complete,
         is_all_there=is_all_there,
         is_bridge_enabled=place.is_bridge_enabled,
     )
@@ -249,16 +250,17 @@ def _networks(
     before: _Networks,
     places: Mapping[Unit, Source],
     *,
+    is_complete: bool,
     is_all_there: bool,
     is_bridge_enabled: bool,
 ) -> tuple[_Networks, Sequence[SpecError]]:
     """Return all networks, and what is wrong with them. Where equal, they are the very values of before."""
     specs = tuple(entry.spec for entry in entries)
-    setting = (is_all_there, is_bridge_enabled, *(entry.key for entry in entries))
+    setting = (is_complete, is_all_there, is_bridge_enabled, *(entry.key for entry in entries))
     if not before.is_told and before.setting == setting and all(map(operator.is_, specs, before.specs)):
         return replace(before, table=NetworkTable(before.table, places)), ()
     faults: list[SpecError] = []
-    table = _made_networks(entries, faults, places, is_all_there=is_all_there)
+    table = _made_networks(entries, faults, places, is_complete=is_complete, is_all_there=is_all_there)
     for key, network in table.items():
         if network is not None and network == before.table.get(key):
             table[key] = before.table[key]
@@ -273,11 +275,13 @@ def _made_networks(
     faults: list[SpecError],
     places: Mapping[Unit, Source],
     *,
+    is_complete: bool,
     is_all_there: bool,
 ) -> NetworkTable:
     """Return every network by key, the built-in ones too; None for those with a fault. is_all_there: no other host declares any.
 
-    host and none are there whatever is said of them: nothing of them is made, so nothing can be left as it runs.
+    host and none are there whatever is said of them: nothing of them is made, so nothing can be left as it runs. What could not
+    be read, where not is_complete, may say how `bridge` is to be: nobody has said then that it is as it is by default.
     """
     builtin = builtin_networks()
     table = NetworkTable(builtin, places)
@@ -287,6 +291,8 @@ def _made_networks(
         table[entry.key] = builtin[entry.key] if network is None and entry.key in ("host", "none") else network
     default = builtin["bridge"].bridge
     is_default_ours = "bridge" in {entry.key for entry in made}
+    if not is_complete and not is_default_ours:
+        table["bridge"] = None
     links = {default.link_name: "bridge"} if default is not None and default.link_name and not is_default_ours else {}
     for conflicts in (twice_declared(made, "network"), network_conflicts(made, links)):
         faults += conflicts.faults

@@ -365,6 +365,19 @@ def test_down_takes_away_what_a_killed_server_left(scenario: ForkedReconcile, ma
     assert not (machine.run_dir / "dns").exists()
 
 
+def test_what_a_killed_way_down_left_of_the_server_goes_with_the_next(
+    scenario: ForkedReconcile, machine: Machine
+) -> None:
+    """The first that goes is the server, then its files, one by one."""
+    deaths = 0
+    while scenario("down", die_before=deaths).was_killed and deaths < 7:
+        scenario.ok("down")
+        assert not (machine.run_dir / "dns").exists() or not list((machine.run_dir / "dns").iterdir()), deaths
+        scenario.ok()
+        deaths += 1
+    assert deaths == 7
+
+
 def test_failing_server_harms_no_network(forked: ForkedReconcile, machine: Machine) -> None:
     forked.write(scenario=SCENARIO)
     machine.run_dir.mkdir()

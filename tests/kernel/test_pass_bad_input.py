@@ -44,6 +44,23 @@ def test_bad_spec_beside_good_ones_is_named_and_the_good_ones_are_applied(
     assert (again.exit_code, again.writes) == (ExitCode.BAD_SPECS, ())
 
 
+def test_default_bridge_stays_closed_when_the_file_that_says_so_cannot_be_read(
+    forked: ForkedReconcile, machine: Machine, host_ns: str
+) -> None:
+    closed = 'networks: {bridge: {driver_opts: {com.docker.network.bridge.enable_icc: "false"}}}\n'
+    members = "attachments: {a: {}, b: {}}\n"
+    forked.write(bridge=closed, members=members)
+    forked.ok()
+    before = settled(lambda: everything(machine, host_ns))
+
+    forked.write(bridge=closed + "networks: [", members=members)
+
+    assert forked().exit_code == ExitCode.BAD_SPECS
+
+    assert settled(lambda: everything(machine, host_ns)) == before
+    assert not machine.ping("a", "172.17.0.3", deadline_s=1)
+
+
 @pytest.mark.parametrize("fault", ["cannot be read", "its new port is taken", "its network is gone"])
 def test_a_fault_of_one_attachment_takes_nothing_from_what_runs(
     fault: str, forked: ForkedReconcile, machine: Machine, host_ns: str, uplink: str

@@ -315,10 +315,24 @@ def test_what_hangs_on_a_faulty_network_is_left_out_without_a_second_fault(load)
 
 
 def test_nothing_is_called_undeclared_while_a_file_cannot_be_read(load) -> None:
-    loaded = load("attachments: {on: {networks: [n]}, off: {}}", b="networks: {n: [")
+    loaded = load("networks: {m: }\nattachments: {on: {networks: [n]}, off: {networks: [m]}}", b="networks: {n: [")
 
     assert [fault.file.endswith("b.yaml") for fault in loaded.faults] == [True]
     assert [attachment.name for attachment in loaded.wanted.attachments] == ["off"]
+
+
+def test_default_bridge_is_as_by_default_only_when_nothing_can_say_otherwise(load) -> None:
+    """A file that cannot be read may say `enable_icc: "false"`, and whoever is on it stays as it runs."""
+    declared = 'networks: {bridge: {driver_opts: {com.docker.network.bridge.enable_icc: "false"}}}\n'
+    attachment = "attachments: {a: {}}"
+
+    def left(*texts: str) -> tuple[set[str], set[str]]:
+        wanted = load(*texts).wanted
+        return {each.name for each in wanted.networks}, {each.name for each in wanted.attachments}
+
+    assert left(attachment) == ({"bridge", "host", "none"}, {"a"})
+    assert left(declared + attachment) == ({"bridge", "host", "none"}, {"a"})
+    assert left(declared + attachment + "\nattachments: [") == ({"host", "none"}, set())
 
 
 def test_files_of_all_folders_are_merged_and_others_passed_over(tmp_path: Path) -> None:
