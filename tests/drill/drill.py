@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from reconciler.errors import KvError
 from tests.drill import invariants
 from tests.drill.history import History, Step
-from tests.drill.scene import DrillFailed, Scene, end_ping, scene_of, start_ping
+from tests.drill.scene import DrillFailed, HostState, Scene, end_ping, scene_of, start_ping
 from tests.drill.truth import endpoints_in
 from tests.machine import Machine
 from tests.waiting import Deadline, eventually
@@ -88,20 +88,26 @@ def settle(scene: Scene, *, is_last: bool = False) -> None:
     Raises DrillFailed saying what is not.
     """
     scene.mend()
+    asked = scene.up if is_last else scene.up[scene.done["settle"] % len(scene.up) :][:1]
     deadline = Deadline(SETTLE_S)
-    while next(invariants.wrongs(scene), ""):
+    while next(_wrongs(scene, asked), ""):
         if deadline.is_over:
-            raise DrillFailed(f"not settled: {' | '.join(islice(invariants.wrongs(scene), 20))}")
+            raise DrillFailed(f"not settled: {' | '.join(islice(_wrongs(scene, asked), 20))}")
         _look(scene)
         time.sleep(_EVERY_S)
     deadline.met()
-    invariants.see_settled(scene, scene.up if is_last else scene.up[scene.done["settle"] % len(scene.up) :][:1])
+    invariants.see_logs(scene)
     _see_pings(scene)
     scene.is_strict = True
     for state in scene.up:
         state.is_missed_when_dead = True
         state.once = dict(state.attachments()) | (state.once if scene.has_backup else {})
     scene.done["settle"] += 1
+
+
+def _wrongs(scene: Scene, asked: Iterable[HostState]) -> Iterator[str]:
+    yield from invariants.wrongs(scene)
+    yield from invariants.undone(asked)
 
 
 def _see_pings(scene: Scene) -> None:
