@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -230,6 +231,7 @@ def cluster_hosts(
     with ExitStack() as ending:
         for name, address in addresses.items():
             (folder / name).mkdir()
+            shutil.rmtree(machine.state_dir / name, ignore_errors=True)  # of another cluster, by a drill
             (machine.state_dir / name).mkdir(parents=True)
             own = replace(machine, state_dir=machine.state_dir / name / "state", run_dir=machine.run_dir / name)
             made = Reconcile(machine=own, host_ns=name, specs=folder / name / "specs")

@@ -13,8 +13,9 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,18 @@ class Machine:
         """
         size = () if size_bytes is None else ("-M", "do", "-s", str(size_bytes))
         command = ("ping", "-n", "-q", "-c", "1", "-W", "1", *size, target)
-        return eventually(lambda: self.run(ns, *command, check=False).returncode == 0, deadline_s - 1)
+        if _is_name(target):  # which leads to an address by the files of /etc/netns
+            return eventually(lambda: self.run(ns, *command, check=False).returncode == 0, deadline_s - 1)
+        return eventually(lambda: self._answers(ns, command), deadline_s - 1)
+
+    def _answers(self, ns: str, command: Sequence[str]) -> bool:
+        """Run it in the network namespace alone, without mounts of its own: half of what `ip netns exec` costs."""
+        with (
+            contextlib.suppress(FileNotFoundError),
+            self.inside(ns),
+        ):  # who waits for an answer may wait for the sandbox too
+            return subprocess.run(command, capture_output=True, timeout=patient(30), check=False).returncode == 0
+        return False
 
     @contextlib.contextmanager
     def tcp_server(self, ns: str, address: str = "::", port: int = 0) -> Iterator[int]:
@@ -244,6 +256,14 @@ class Machine:
         if STATE_FOLDER.exists() and not _WAS_THERE:
             found.append(f"{STATE_FOLDER}, where a true host's state is")
         return found + [f"open file {target}" for target in _open_namespaces()]
+
+
+def _is_name(target: str) -> bool:
+    try:
+        ip_address(target.partition("%")[0])
+    except ValueError:
+        return True
+    return False
 
 
 def _make_namespace(path: Path) -> None:
