@@ -103,6 +103,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_turn)
 
 
+@pytest.hookimpl(specname="pytest_collection_modifyitems", trylast=True)  # after xdist
+def pytest_name_groups(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have xdist know of groups. It names them in the id of a test, where pytest 9.2 does not look any more. Without, it knows of
+    none, and says so nowhere: each worker starts all servers and engines, and makes what a module shares.
+    """
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        names = sorted({mark.args[0] for mark in item.iter_markers("xdist_group")})
+        suffix = f"@{'_'.join(names)}"
+        if names and not item.nodeid.endswith(suffix):
+            item._id = type(item._id).parse(item.nodeid + suffix)
+
+
 def _shares_something(item: pytest.Item) -> bool:
     fixtures: dict[str, Sequence[pytest.FixtureDef[Any]]] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
     return any(each[-1].scope == "module" for each in fixtures.values())
