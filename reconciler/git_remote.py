@@ -31,7 +31,7 @@ _FILE_MAX: Final = 1 << 21
 """In blocks of 512 bytes, as ulimit counts: the largest file that git may write, 1 GiB."""
 
 _URL: Final = re.compile(r"(?P<scheme>https|http|ssh|git|file)://(?P<rest>[^\s#]+)\Z")
-_SCP: Final = re.compile(r"(?:[\w.-]+@)?[\w.-]+:(?!:)[^\s#]+\Z")
+_SCP: Final = re.compile(r"(?:\w[\w.-]*@)?\w[\w.-]*:(?!:)[^\s#]+\Z")
 _REF: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w./-]*\Z")
 _HELD: Final = "refs/reconcile/fetched"
 _OPENPGP: Final = (b"-----BEGIN PGP", b"\x99", b"\x98", b"\xc6")
@@ -101,6 +101,8 @@ def _protocol(address: str) -> str:
         if "::" not in address and "://" not in address and _SCP.match(address):
             return "ssh"
         raise ConfigError(f"git: {expected}")  # what else was typed may hold anything
+    if match["rest"].partition("/")[0].rpartition("@")[2].startswith("-"):
+        raise ConfigError(f"git: {expected}")  # what programs could take for an option
     if match["scheme"] in ("https", "http") and "@" in match["rest"].partition("/")[0]:
         text = "git: the address holds a name or password, which others can see: use git's credential.helper"
         raise ConfigError(text)

@@ -24,7 +24,7 @@ from reconciler.guard.state_file import read_fields, write_fields
 from reconciler.kernel.netns import Namespaces
 from reconciler.kernel.place import place
 from reconciler.kinds.view import NamespaceView
-from reconciler.kv.protocol import TRANSACTION_BYTES_MAX, TRANSACTION_KEYS_MAX, KvStore, Put
+from reconciler.kv.protocol import TRANSACTION_BYTES_MAX, TRANSACTION_KEYS_MAX, KvStore, Put, is_key
 from reconciler.kv.sqlite import open_sqlite
 from reconciler.model.identifiers import HOST, OVERLAY_PREFIX, NsRef
 from reconciler.model.marks import Mark, read_mark
@@ -43,6 +43,7 @@ from reconciler.review.values import Planned
 from reconciler.settings import PruneLimit, Settings
 from reconciler.snapshot.codec import decoded, encoded
 from reconciler.snapshot.replay import facts_for
+from reconciler.snapshot.typed import is_typed
 from reconciler.snapshot.values import KIND, STATE_FILES, Outside, Snapshot
 from reconciler.status.revision import specs_revision
 
@@ -127,12 +128,12 @@ def read_snapshot(file: str) -> Snapshot:
     """Raises FileUnreadable."""
     try:
         fields = unsealed(file, content(file, bytes_max=LENGTH_MAX), KIND, _READ)
-        found = decoded(fields["snapshot"])
+        found: Snapshot = decoded(fields["snapshot"])
     except OSError as error:
         raise FileUnreadable(f"{file} cannot be read: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise FileUnreadable(f"{file} is no snapshot that this program wrote: make it again") from error
-    if not isinstance(found, Snapshot):
+    if not is_typed(found, Snapshot) or any(key != seen.object.key for key, seen in found.facts.seen.items()):
         raise FileUnreadable(f"{file} is no snapshot: make it again")
     firewall = {key: seen for key, seen in found.facts.seen.items() if key[0] in _FIREWALL}
     return replace(found, facts=replace(found.facts, firewall=firewall))
@@ -186,7 +187,9 @@ def _state_of(snapshot: Snapshot) -> Iterator[tuple[Path, KvStore]]:
 def _batches(records: Mapping[str, str]) -> Iterator[list[Put]]:
     batch, size = list[Put](), 0
     for key, text in records.items():
-        value = text.encode()
+        value = text.encode(errors="replace")
+        if not is_key(key):
+            continue
         if len(batch) == TRANSACTION_KEYS_MAX or (batch and size + len(value) > TRANSACTION_BYTES_MAX):
             yield batch
             batch, size = [], 0

@@ -183,7 +183,7 @@ def _typed(option: GlobalOption, value: object) -> Value:
         return tuple(map(str, value))
     if option.metavar is None and isinstance(value, int):
         return int(value)
-    if option.metavar is not None and isinstance(value, str) and value:
+    if option.metavar is not None and not option.is_repeated and isinstance(value, str) and value:
         return value
     expected = "a list of K=V" if option.is_repeated else "a number" if option.metavar is None else "text"
     raise ConfigError(f"{option.name} takes {expected}, not {value!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from reconciler.cli.forms import CONDITIONS, GIT, METAVAR, Against, Conditions, 
 from reconciler.cli.logs import configure_logs, log
 from reconciler.cli.options import global_options
 from reconciler.cli.streams import keep_streams_usable
+from reconciler.cli.terminal import printable
 from reconciler.errors import ExitCode, PrivilegeError, ReconcilerError, surroundings_error
 
 _INTERRUPTED: Final = 130
@@ -189,6 +191,13 @@ def _refuse_options_of_a_pass(context: click.Context) -> None:
             raise click.UsageError(f"{flag} belongs to a pass and cannot stand before `{context.invoked_subcommand}`")
 
 
+def _show(error: click.ClickException) -> None:
+    """As click does, but that what was typed controls no terminal: it may have come out of a file or a script."""
+    text = io.StringIO()
+    error.show(text)
+    click.echo(printable(text.getvalue(), keep="\n"), err=True, nl=False)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give the exit code. A bug is no error of the tree and surfaces with its traceback."""
     keep_streams_usable()
@@ -200,10 +209,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = reconcile.main(args=arguments, prog_name="reconcile", standalone_mode=False)
     except click.UsageError as error:
-        error.show()
+        _show(error)
         return ExitCode.USAGE
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return ExitCode.FAILED
     except click.Abort:
         log.warning("interrupted; the next pass goes on from here")

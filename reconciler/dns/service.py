@@ -29,7 +29,7 @@ from reconciler.errors import ReconcilerError, ResolverError
 from reconciler.kernel.netns import Namespaces
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.records.file import beginning
-from reconciler.records.lenient import items_of
+from reconciler.records.lenient import items_of, text_of
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ _TICKS_PER_ROUND: Final = 20
 _LAST_WORDS_S: Final = 13.0
 """For questions under way when another server took over: three servers' time and a little."""
 
+_SHOWN_MAX: Final = 80
 _ZONES_SIZE_MAX: Final = 64 << 20
 
 
@@ -209,10 +210,10 @@ class Service:
     def _reply(self, connection: socket.socket) -> Document:
         try:
             message = control.decode(connection.recv(control.MESSAGE_MAX))
-            request = message.get("do")
+            request = text_of(message, "do")
             if request not in self._requests:
-                raise ResolverError(f"{request!r} is none of {', '.join(self._requests)}")
-            return self._requests[str(request)](connection, message)
+                raise ResolverError(f"{request[:_SHOWN_MAX]!r} is none of {', '.join(self._requests)}")
+            return self._requests[request](connection, message)
         except ReconcilerError as error:
             return {"error": str(error)}
 

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from reconciler.doctor.rules import Match, Rule
+from reconciler.firewall.notation import as_listed
 
 
 def nft_rules(listing: Iterable[Mapping[str, Any]]) -> tuple[Rule, ...]:
-    """Read the rules of a chain as `nft -j` lists them (libnftables-json(5))."""
-    return tuple(rule for listed in listing for rule in _of_nft(listed.get("expr") or ()))
+    """Read the rules of a chain as `nft -j` lists them (libnftables-json(5)). Raises FirewallError for what are none."""
+    with as_listed("the rules of a chain"):
+        return tuple(rule for listed in listing for rule in _of_nft(listed.get("expr") or ()))
 
 
 def _of_nft(expressions: Iterable[Mapping[str, Any]]) -> Iterator[Rule]:

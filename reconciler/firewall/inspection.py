@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from reconciler.firewall.notation import NotationError, comment_unit, read_element
+from reconciler.firewall.notation import NotationError, as_listed, comment_unit, read_element
 from reconciler.firewall.ruleset import TABLE, ChainSpec, SetSpec, TableSpec, rule_comment
 from reconciler.firewall.transit import is_learned
 from reconciler.model.identifiers import HOST, NsRef
@@ -39,9 +39,13 @@ class TableState(Struct, frozen=True, kw_only=True):
 def inspect_table(spec: TableSpec, listing: Listing, long_units: Mapping[str, Unit], ns: NsRef = HOST) -> TableState:
     """Return what became of our table. `long_units` is of `notation.digested`, `ns` is where the table was found.
 
-    Ours is a table with a rule or a set that we made, or an empty one.
+    Ours is a table with a rule or a set that we made, or an empty one. Raises FirewallError for what is no listing.
     """
-    found = _Listed(listing)
+    with as_listed(f"table {spec.family} {TABLE}"):
+        return _state(spec, _Listed(listing), long_units, ns)
+
+
+def _state(spec: TableSpec, found: _Listed, long_units: Mapping[str, Unit], ns: NsRef) -> TableState:
     sound = [(spec.sets_by_name[s["name"]], s) for s in found.sets if _is_as_declared(spec, s)]
     text_digests = {match[1] for rule in found.rules if (match := _RULE_COMMENT.match(rule.get("comment", "")))}
     if not (text_digests or sound or found.is_empty):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from ipaddress import IPv6Address
 from typing import Any, Final
 
@@ -25,6 +26,15 @@ VALUE_SEPARATOR: Final = " . "
 
 class NotationError(FirewallError):
     """A part is not what its data type asks for. Of those listed: not made by us."""
+
+
+@contextmanager
+def as_listed(what: str) -> Iterator[None]:
+    """Raise FirewallError for what the body makes of a listing that has another form than nft's JSON (libnftables-json(5))."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as cause:
+        raise FirewallError(f"nft lists {what} in a form that is not known ({type(cause).__name__})") from cause
 
 
 # A link name of the kernel's, less what nft reads as an end of string or a wildcard; addresses are checked by nft itself.

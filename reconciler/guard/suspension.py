@@ -19,6 +19,8 @@ from reconciler.records.lenient import mapping_of, number_of, text_of
 EVERYTHING: Final = ""
 """Stands for all networks; no network can be called so."""
 
+_LAST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+
 
 class Suspension(Struct, frozen=True, kw_only=True):
     """network: its name, or EVERYTHING. since, until: seconds since the epoch; until 0: for good."""
@@ -47,7 +49,8 @@ class Suspension(Struct, frozen=True, kw_only=True):
 
 
 def moment(time: float) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return it in words; what no calendar has is its last or first moment."""
+    return datetime.fromtimestamp(min(max(time, 0.0), _LAST), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def suspensions(state_dir: Path, now: float) -> tuple[Suspension, ...]:

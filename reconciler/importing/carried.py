@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -15,6 +15,8 @@ from reconciler.importing.values import Imported, ImportedAttachment, ImportedNe
 from reconciler.spec.document import Document, Path, Tree
 from reconciler.spec.files import SpecText
 from reconciler.spec.load import load_texts
+
+E = TypeVar("E", ImportedNetwork, ImportedAttachment)
 
 _FILE: Final = "import"
 _PLACE: Final = re.compile(rf"{_FILE}:([0-9]+):([0-9]+)")
@@ -34,6 +36,7 @@ _WHOLE: Final = ("sandbox", "network_mode", "hosts")
 
 def carried(imported: Imported, host: str) -> Imported:
     """Return what specs take of it. Raises ReconcilerError when it is more than specs can hold."""
+    imported = _named_once(imported)
     for _ in range(_ROUNDS_MAX):
         loaded = load_texts([SpecText(_FILE, _text(imported))], host=host, digest="")
         if not loaded.faults:
@@ -42,6 +45,28 @@ def carried(imported: Imported, host: str) -> Imported:
             raise ReconcilerError(f"what is there is more than specs can hold: {loaded.faults[0].message}")
         imported = _without(imported, loaded.documents[0], loaded.faults)
     raise ReconcilerError("what is there has more faults than can be left out one by one: import a part of it")
+
+
+def _named_once(imported: Imported) -> Imported:
+    """Leave out what has the name of another: specs would be none with both."""
+    networks, of_networks = _first(imported.networks)
+    attachments, of_attachments = _first(imported.attachments)
+    told = (*of_networks, *of_attachments)
+    if not told:
+        return imported
+    not_carried = (*imported.not_carried, *told)
+    return replace(imported, networks=networks, attachments=attachments, not_carried=not_carried)
+
+
+def _first(entries: tuple[E, ...]) -> tuple[tuple[E, ...], list[NotCarried]]:
+    found: dict[str, E] = {}
+    told: list[NotCarried] = []
+    for entry in entries:
+        first = found.setdefault(entry.name, entry)
+        if first is not entry:
+            why = f"its name is taken by {first.source}: give it another"
+            told.append(NotCarried(where=entry.source, what=entry.name, why=why))
+    return tuple(found.values()), told
 
 
 def _text(imported: Imported) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from reconciler.errors import ReconcilerError
+from reconciler.firewall.notation import as_listed
 from reconciler.firewall.ruleset import TABLE
 from reconciler.importing.kernel import SeenKernel, SeenSandbox
 from reconciler.kernel.links import NSID_NOT_ASSIGNED, decode_nsid, get_nsid
@@ -62,7 +63,9 @@ def _translations(nft: Nft) -> Iterator[tuple[str, str]]:
         for chain in listed:
             place = (str(chain.get("family")), str(chain.get("table")), str(chain.get("name")))
             for rule in nft.list_chain(*place):
-                yield from ((f"nft chain {' '.join(place)}", text) for text in _texts(rule))
+                with as_listed(f"chain {' '.join(place)}"):
+                    texts = tuple(_texts(rule))
+                yield from ((f"nft chain {' '.join(place)}", text) for text in texts)
     except ReconcilerError:
         return
 

@@ -16,6 +16,7 @@ from reconciler.errors import kernel_error
 from reconciler.kernel.netlink import NETLINK_NETFILTER, RouteSocket
 from reconciler.kernel.rtnetlink import (
     NLM_F_DUMP,
+    CodecError,
     NetlinkRequest,
     address_of,
     attribute,
@@ -92,6 +93,8 @@ def _delete(connection: RouteSocket, flows: Iterable[TrackedConnection]) -> int:
 
 def decode_flow(buffer: bytes, start: int, end: int) -> TrackedConnection | None:
     """Read one IPCTNL_MSG_CT_NEW; None for what is no connection of IPv4 or IPv6. Raises CodecError."""
+    if end - start < _NFGENMSG.size:
+        raise CodecError(f"netlink: a connection in {end - start} bytes")
     family = buffer[start]
     found = attributes(buffer, start + _NFGENMSG.size, end)
     if family not in (socket.AF_INET, socket.AF_INET6) or not {_ORIGINAL, _REPLY} <= found.keys():

@@ -66,6 +66,14 @@ _SBIN: Final = "/usr/sbin:/sbin"
 _ERROR_LINES: Final = 3
 
 
+_NAMES: Final = {
+    "table": ("family", "name"),
+    **dict.fromkeys(("chain", "set", "map"), ("family", "table", "name")),
+    "rule": ("family", "table", "chain"),
+}
+"""What names a thing that is listed, by its kind."""
+
+
 class _Reply(Struct, frozen=True):
     is_done: bool
     output: bytes
@@ -113,7 +121,9 @@ class Nft:
             raise _unprivileged()
         if reply.errno:
             raise kernel_error(reply.errno, "ask for the generation of nftables", reply.detail)
-        (answer,) = reply.answers
+        if not reply.answers:
+            raise kernel_error(errno.EIO, "ask for the generation of nftables", "no answer")
+        answer = reply.answers[0]
         found = attributes(answer.buffer, answer.start + _NFGENMSG_SIZE, answer.end)
         return int.from_bytes(raw(answer.buffer, found.get(_NFTA_GEN_ID)))
 
@@ -308,9 +318,18 @@ class _Command:
 def _objects(output: bytes) -> list[dict[str, Any]]:
     try:
         objects: list[dict[str, Any]] = json.loads(output)["nftables"]
-    except (ValueError, LookupError, TypeError) as cause:
+        for item in objects:
+            _check_names(item)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as cause:
         raise FirewallError(f"nft gave a listing that is not its JSON: {output[:80]!r}") from cause
     return objects
+
+
+def _check_names(item: dict[str, Any]) -> None:
+    """Whoever reads a listing takes for granted that what it names has a name. Raises what the wrong kind of value leads to."""
+    for kind, found in item.items():
+        if not isinstance(found, dict) or not all(isinstance(found[name], str) for name in _NAMES.get(kind, ())):
+            raise TypeError(kind)
 
 
 def _unprivileged() -> PrivilegeError:

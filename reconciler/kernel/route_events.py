@@ -89,6 +89,8 @@ def new_nsid(fd: int) -> NetlinkRequest:
 
 def _route_event(head: bytes, ancillary: Ancillary) -> RouteEvent | None:
     nsid = nsid_of(ancillary)
+    if len(head) < _HEADER_SIZE:
+        return None
     length, kind = _HEADER.unpack_from(head)
     if kind in (MessageType.NEW_LINK, MessageType.DELETE_LINK) and len(head) >= _IFINDEX_END:
         return RouteEvent(nsid, link=s32(head, (_IFINDEX_END - 4, _IFINDEX_END)))

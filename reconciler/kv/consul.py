@@ -45,6 +45,7 @@ from reconciler.kv.protocol import (
     keys_sorted,
 )
 from reconciler.kv.steps import KeyStep, StepStore, conflict
+from reconciler.records.faults import shown
 
 SESSION_TTL_S: Final = range(10, 86_401)
 """What Consul takes as a session's TTL; it ends one after once to twice that."""
@@ -270,8 +271,10 @@ def _translated() -> Iterator[None]:
     except ConsulException as error:
         text = next((text for kind_, text in _REFUSED if isinstance(error, kind_)), "Consul failed")
         raise KvError(f"{text}: {error}") from error
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise KvUnavailable(f"the server's answer is not Consul's: {type(error).__name__} {error}") from error
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise KvUnavailable(
+            f"the server's answer is not Consul's: {type(error).__name__} {shown(str(error))}"
+        ) from error
 
 
 class _Client:

@@ -36,6 +36,7 @@ from reconciler.kv.protocol import (
 )
 from reconciler.kv.steps import KeyStep, StepStore, conflict, own_session
 from reconciler.records.document import Misfit, json_object
+from reconciler.records.faults import shown
 
 SILENCE_MAX_S: Final = 20.0
 """After so long without a word a watch is opened anew, from where it was: a stream can go dead (etcd issue 8980)."""
@@ -330,8 +331,8 @@ def _translated() -> Iterator[None]:
     """Translate what decoding makes of answers that are not etcd's."""
     try:
         yield
-    except (Misfit, LookupError, TypeError, AttributeError, ValueError) as error:
-        raise KvUnavailable(f"the server's answer is not etcd's: {type(error).__name__} {error}") from error
+    except (Misfit, LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        raise KvUnavailable(f"the server's answer is not etcd's: {type(error).__name__} {shown(str(error))}") from error
 
 
 def _lease(session: Session | None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Final, NoReturn
 
@@ -23,7 +24,7 @@ def json_object(text: str | bytes | bytearray, length_max: int) -> Mapping[str, 
 
 
 def json_value(text: str | bytes | bytearray, length_max: int) -> object:
-    """Return the value that a JSON text stands for (RFC 8259, so no NaN). Raises Misfit."""
+    """Return the value that a JSON text stands for (RFC 8259, so no NaN, nor a number too large for one). Raises Misfit."""
     if len(text) > length_max:
         raise Misfit(f"longer than {length_max} {'characters' if isinstance(text, str) else 'bytes'}")
     try:
@@ -40,7 +41,13 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
+def _finite(text: str) -> float:
+    """Python reads 1e999 as infinity, which no whole number can be made of, and which would be no JSON when written."""
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse)
 
 
 def _is_deeper(value: object, depth: int) -> bool:

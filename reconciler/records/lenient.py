@@ -12,9 +12,12 @@ def text_of(fields: Mapping[str, object], key: str) -> str:
 
 
 def number_of(fields: Mapping[str, object], key: str) -> float:
-    """Return a number; 0 for anything else."""
+    """Return a number; 0 for anything else, also for a whole one with more digits than numbers of machines have."""
     value = fields.get(key)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0.0
+    try:
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0.0
+    except OverflowError:
+        return 0.0
 
 
 def items_of(fields: Mapping[str, object], key: str) -> list[object]:

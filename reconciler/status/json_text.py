@@ -11,7 +11,7 @@ from msgspec import Struct
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | Rendered | None"
 
-_HARMFUL: Final = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_HARMFUL: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """DEL and C1 controls, line separators, marks that turn the writing direction, halves of surrogate pairs."""
 
 _INDENT: Final = "    "

@@ -102,6 +102,7 @@ def test_bridge_none_switches_the_default_bridge_off(config: Path) -> None:
         ("log-format: xml\n", r"log-format is one of text, json, not 'xml'"),
         ("bridge: docker0\n", r"bridge is one of none, not 'docker0'"),
         ("host: ../../etc\n", r"'../../etc' is no host name"),
+        ("cluster-store-opt: a=b\n", "cluster-store-opt takes a list of K=V, not 'a=b'"),
         ("cluster-store-opt: [token]\n", r"a store option is K=V"),
         ("container-engine: tcp://192.0.2.1:2375\n", r"container-engine is unix:// and the path of a socket"),
         ("container-engine: unix://run/docker.sock\n", r"container-engine is unix:// and the path of a socket"),

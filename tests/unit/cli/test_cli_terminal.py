@@ -10,8 +10,10 @@ import pytest
 
 from reconciler.cli.logs import configure_logs
 from reconciler.cli.progress import progress_bar
+from reconciler.cli.root import main
 from reconciler.cli.table import table
 from reconciler.cli.terminal import has_colours, printable
+from reconciler.errors import ExitCode
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import LinkUp
 from reconciler.model.plan import Action, Operation
@@ -149,3 +151,11 @@ def test_control_characters_are_shown_as_escapes(text: str, expected: str) -> No
 
 def test_table_has_the_head_alone_when_there_are_no_rows() -> None:
     assert table(("NETWORK ID", "NAME"), []) == "NETWORK ID   NAME\n"
+
+
+def test_what_was_typed_wrongly_controls_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["version", "\x1b]0;x\x07", "\x9b"])
+
+    assert code == ExitCode.USAGE
+    assert "\\x1b]0;x\\x07 \\x9b" in (said := capsys.readouterr().err)
+    assert all(line.isprintable() for line in said.split("\n"))

@@ -141,3 +141,12 @@ def test_examples_are_in_that_form() -> None:
 
     assert len(files) > 10
     assert [path.name for path in files if formatted(path.name, path.read_text())[0] != path.read_text()] == []
+
+
+@pytest.mark.parametrize("text", ["\r", "a: b\r", "networks:\r\r\n  a: {}\r"])
+def test_a_carriage_return_at_the_end_of_a_line_goes_at_once(text: str) -> None:
+    """It went a step each time, so that `fmt --check` found the file that `fmt` had written."""
+    found, faults = formatted("a.yaml", text, "s.json")
+
+    assert not faults
+    assert formatted("a.yaml", found, "s.json") == (found, [])

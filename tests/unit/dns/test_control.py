@@ -7,12 +7,14 @@ import socket
 import struct
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from reconciler.dns import control
 from reconciler.dns.launch import run_server  # sessions with kernel tests put a fork in its place later
+from reconciler.dns.service import Service
 
 
 class Peer:
@@ -51,3 +53,16 @@ def test_the_server_is_started_without_the_folder_that_one_stands_in(
 
     assert run_server((), 60) == 0
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("request_", [[], {}, 7, None, "x" * 1000])
+def test_a_request_that_is_none_is_refused_in_a_few_words(request_: object) -> None:
+    """A list in its place ended the server."""
+    server = Service.__new__(Service)
+    server._requests = {}
+    line = SimpleNamespace(recv=lambda _: control.encode({"do": request_}))
+
+    reply = server._reply(cast(socket.socket, line))
+
+    assert str(reply["error"]).endswith("is none of ")
+    assert len(str(reply["error"])) < 200

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.errors import FirewallError
 from reconciler.firewall.inspection import DAMAGED, inspect_table
 from reconciler.firewall.ruleset import TABLE, TABLES, SetSpec, TableSpec, rules
 
@@ -149,3 +150,25 @@ def test_text_of_another_version_is_known_by_its_digest() -> None:
 )
 def test_table_is_ours_by_its_marks(found: list[dict[str, Any]], is_ours: bool) -> None:
     assert inspect_table(INET, found, {}).is_ours is is_ours
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"set": {"name": []}},
+        {"set": {}},
+        {"chain": {}},
+        {"rule": {"chain": "none"}},
+        {"rule": []},
+        {"set": {"name": "bridges", "elem": 7}},
+    ],
+    ids=repr,
+)
+def test_a_listing_of_another_form_is_an_error_of_ours(item: dict[str, Any]) -> None:
+    found = [each for each in listing(INET) if each.get("set", {}).get("name") != "bridges"]
+    if "elem" in item.get("set", {}):
+        (bridges,) = (each for each in listing(INET) if each.get("set", {}).get("name") == "bridges")
+        item = {"set": {**bridges["set"], "elem": 7}}
+
+    with pytest.raises(FirewallError, match="nft lists table inet reconciler in a form that is not known"):
+        inspect_table(INET, [*found, item], {})

@@ -6,7 +6,7 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
-from reconciler.guard.suspension import Suspension, next_end, resume, suspend, suspended_at
+from reconciler.guard.suspension import Suspension, next_end, resume, suspend, suspended_at, suspensions
 
 
 def suspension(network: str, until: float) -> Suspension:
@@ -36,3 +36,14 @@ def test_two_changes_within_one_step_of_the_file_systems_clock_differ(tmp_path: 
         marks.append(suspended_at(tmp_path))
 
     assert all(before != after for before, after in pairwise(marks))
+
+
+def test_a_moment_that_no_calendar_has_is_the_last_one(tmp_path: Path) -> None:
+    """A file that says so ended each pass."""
+    (tmp_path / "suspensions.json").write_text(
+        '{"suspensions": {"front": {"actor": "me", "since": -9e99, "until": 1e300}}}'
+    )
+
+    (found,) = suspensions(tmp_path, 100.0)
+
+    assert "since 1970-01-01T00:00:00Z until 9999-12-31T23:59:59Z" in str(found.error())

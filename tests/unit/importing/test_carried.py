@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.errors import ReconcilerError
 from reconciler.importing.carried import carried
@@ -122,3 +123,13 @@ def test_more_than_specs_can_hold_is_an_error() -> None:
 
     with pytest.raises(ReconcilerError, match="more than specs can hold"):
         carried(Imported(attachments=(many,)), "host")
+
+
+def test_what_has_the_name_of_another_is_left_out_and_named() -> None:
+    """A source that names two things alike gave specs with a key twice, which do not load."""
+    second = replace(attachment("web"), source="container web of a liar")
+
+    imported = carried(Imported(networks=(network("a"), network("a")), attachments=(attachment("web"), second)), "host")
+
+    assert [each.name for each in (*imported.networks, *imported.attachments)] == ["a", "web"]
+    assert told(imported) == ["network a: a", "container web of a liar: web"]

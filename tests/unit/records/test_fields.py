@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.records.document import DEPTH_MAX, Misfit, json_object, json_value
 from reconciler.records.fields import Fields
+from reconciler.records.lenient import number_of
 
 SECRET = "s3cret"
 
@@ -27,11 +28,24 @@ def nested(depth: int) -> str:
         (b"\xff\xfe{\x00}\x00", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("1" * 10_000, "not JSON"),
+        ('{"a": 1e999}', "not JSON"),
         (nested(DEPTH_MAX + 1), "levels deep"),
         (" " * 20_001, "longer than 20000 characters"),
         (b" " * 20_001, "longer than 20000 bytes"),
     ],
-    ids=["empty", "cut", "NaN", "infinity", "UTF-16", "endless", "huge number", "deep", "long", "long bytes"],
+    ids=[
+        "empty",
+        "cut",
+        "NaN",
+        "infinity",
+        "UTF-16",
+        "endless",
+        "huge number",
+        "too large a number",
+        "deep",
+        "long",
+        "long bytes",
+    ],
 )
 def test_text_that_is_no_bounded_json_is_refused(text: str | bytes, reason: str) -> None:
     with pytest.raises(Misfit, match=reason):
@@ -110,3 +124,8 @@ def test_members_that_fit_are_read_as_what_they_are() -> None:
     assert fields.pool("pool") == ip_network("10.0.0.0/24")
     assert [row.number("vni", 7) for row in fields.objects("rows", 1)] == [7]
     assert [fields.mapping("aux", 1).address(name) for name in fields.mapping("aux", 1)] == [ip_address("10.0.0.9")]
+
+
+def test_number_with_more_digits_than_machines_have_is_none() -> None:
+    assert number_of({"a": 10**400}, "a") == 0
+    assert number_of({"a": 10**300}, "a") == 1e300

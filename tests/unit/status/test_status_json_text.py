@@ -25,7 +25,9 @@ def test_text_is_that_of_the_standard_library(tree: object) -> None:
     assert json_text(tree) == json.dumps(tree, indent=4, ensure_ascii=False) + "\n"  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("character", ["\x1b", "\x7f", "\x9b", "\u202e", "\u2028", "\ud800"], ids=ascii)
+@pytest.mark.parametrize(
+    "character", ["\x1b", "\x7f", "\x9b", "\u061c", "\u200f", "\u202e", "\u2028", "\ud800"], ids=ascii
+)
 def test_character_that_could_harm_a_terminal_is_escaped(character: str) -> None:
     text = json_text({"label": f"a{character}b"})
 
