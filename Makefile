@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retrie
 # Whoever sets it pays for compiling the same modules at each start of Python.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-overlay test test-quick lint check format reference coverage bench soak faults drill dist lock audit clean
+.PHONY: help demo demo-overlay test test-quick lint check format reference coverage bench soak faults drill fuzz dist lock audit clean
 
 help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
@@ -23,6 +23,7 @@ help:
 	@echo 'make faults  every fault of every call to the world outside, and every death, in some fifteen minutes; writes docs/reference/faults.md'
 	@echo 'make drill   partitions, lost hosts, killed and restored stores: histories drawn from seeds, for ten minutes; writes'
 	@echo '             docs/reference/drill.md; SEED=7 TIME=3600 STORE=etcd (consul, zookeeper, all)'
+	@echo 'make fuzz TIME=600   every border where bytes of others come in, for so many seconds; TARGET=NAME for one of them'
 	@echo 'make dist    wheel, sdist, SBOM and Debian package of this commit, in build/dist; the same commit gives the same bytes'
 	@echo 'make lock    .ci/locks anew from pyproject.toml; make audit: what is known against the locked versions'
 	@echo 'make clean   remove what these made'
@@ -86,6 +87,12 @@ drill: .venv/run.stamp
 	@tests/kv_servers/install.sh
 	@$(BIN)/python -m tests.drill --page --store $(or $(STORE),all) --time $(or $(TIME),600) $(if $(SEED),--seed $(SEED))
 
+# Findings are files below build/fuzz/findings, which `python -m tests.fuzz --replay TARGET FILE` plays again.
+fuzz: .venv/fuzz.stamp
+	rm -rf build/fuzz/findings
+	@$(BIN)/python -m tests.fuzz --time $(or $(TIME),600) $(if $(TARGET),--target '$(TARGET)')
+	@$(if $(TARGET),,$(BIN)/python -m tests.fuzz --table)
+
 dist: .venv/dev.stamp
 	@$(BIN)/python .ci/dist.py build/dist
 
@@ -93,7 +100,7 @@ lock: build/tools.stamp
 	@.ci/lock --upgrade
 
 audit: build/tools.stamp
-	@for lock in service dev build tools; do \
+	@for lock in service dev fuzz build tools; do \
 		build/tools/bin/pip-audit --require-hashes --disable-pip --strict --requirement .ci/locks/$$lock.txt || exit 1; done
 
 clean:
@@ -123,6 +130,10 @@ clean:
 	@$(BIN)/python -m pytest -q --collect-only tests/kernel tests/contracts >/dev/null & \
 		$(BIN)/python -m pytest -q --collect-only --ignore=tests/kernel --ignore=tests/contracts >/dev/null; wait
 	@touch $@ .venv/run.stamp
+
+.venv/fuzz.stamp: .venv/dev.stamp .ci/locks/fuzz.txt
+	$(PIP) --require-hashes -r .ci/locks/fuzz.txt
+	@touch $@
 
 build/tools.stamp: .ci/locks/tools.txt
 	@$(PYTHON) -m venv build/tools
