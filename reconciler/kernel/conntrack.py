@@ -116,8 +116,8 @@ def _direction(buffer: bytes, span: tuple[int, int], version: int) -> tuple[int,
     ports = nested_attributes(buffer, parts.get(_TUPLE_PROTO))
     number = buffer[ports[_PROTO_NUMBER][0]] if _PROTO_NUMBER in ports else 0
     return number, Direction(
-        address_of(raw(buffer, addresses[_IP_SOURCE[version]])),
+        address_of(raw(buffer, addresses.get(_IP_SOURCE[version]))),
         port(buffer, ports.get(_PROTO_SOURCE_PORT)),
-        address_of(raw(buffer, addresses[_IP_DESTINATION[version]])),
+        address_of(raw(buffer, addresses.get(_IP_DESTINATION[version]))),
         port(buffer, ports.get(_PROTO_DESTINATION_PORT)),
     )

@@ -28,6 +28,9 @@ NLM_F_CREATE: Final = 0x400
 _NLM_F_CAPPED: Final = 0x100
 _NLM_F_ACK_TLVS: Final = 0x200
 _NLMSGERR_ATTR_MSG: Final = 1
+_ERRNO_MAX: Final = 4095
+"""MAX_ERRNO of linux/err.h."""
+
 _NLA_TYPE_MASK: Final = 0x3FFF
 _NLA_F_NESTED: Final = 0x8000
 
@@ -181,6 +184,8 @@ def refusal(message: Message) -> Refusal:
     if end - start < 4:
         raise CodecError("netlink: an error message without its number")
     errno = -_S32.unpack_from(buffer, start)[0]
+    if errno > _ERRNO_MAX:
+        raise CodecError(f"netlink: an error of number {errno}")
     if not message.flags & _NLM_F_ACK_TLVS:
         return Refusal(errno, "")
     offset = start + 4

@@ -42,6 +42,7 @@ def _answer_seeds() -> Iterator[bytes]:
         yield head + b"HTTP/1.0 404 Not Found\r\nContent-Type: text/plain\r\n\r\n404 page not found\n"
         yield head + b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
     yield b"\x05HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcdeHTTP/1.1 200 OK\r\n\r\n"
+    yield b"\x04HTTP/1.1 200 OK\r\n\r\n" + b"x" * 3000
 
 
 def _run_answer(data: bytes) -> None:
@@ -91,6 +92,12 @@ def _request_seeds() -> Iterator[bytes]:
         )
     yield b"\x05HEAD /healthz HTTP/1.0\r\n\r\n"
     yield b"\x05POST /drawing.json HTTP/1.1\r\nHost: alpha\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"
+    yield b"\x05GET / HTTP/1.1\r\nHost: a\r\nCookie: " + b"x" * 4500 + b"\r\n\r\n"
+    yield (
+        b"\x05POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1200\r\n"
+        + b"x" * 0x1200
+        + b"\r\n0\r\n\r\n"
+    )
     yield b"\x05CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"
     yield b"\x05GET /drawing.json?x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
 
@@ -123,7 +130,7 @@ def _run_request(data: bytes) -> None:
                 protocol.go_ahead()
                 break
             assert len(request.body) <= LIMITS.body_max
-            assert len(request.target) <= LIMITS.head_max
+            assert len(request.target) + sum(map(len, request.headers.values())) <= LIMITS.head_max
             _check_answer(protocol.answered(_served().answer(request)), request.method)
             if protocol.is_over:
                 return
@@ -183,6 +190,7 @@ TARGETS: Final = (
         _run_request,
         _request_seeds,
         words=_WORDS,
+        length_max=8192,
     ),
     Target(
         "http hosts",

@@ -223,7 +223,7 @@ def _check_passed_on(reply: bytes, *, is_stream: bool) -> None:
 def _run_stream(data: bytes) -> None:
     """Take what a client of TCP sends, in pieces: as many replies as whole questions, or it is hung up on."""
     size = 1 + (data[0] if data else 0)
-    line: Any = _Line([data[at : at + size] for at in range(0, len(data), size)] + [b""])
+    line: Any = _Line([data[at : at + size] for at in range(0, len(data), size)] + [b""] * (size % 2))
     reactor: Any = _Reactor()
     limits = StreamLimits(reactor)
     questions: list[bytes] = []
@@ -244,6 +244,7 @@ def _run_stream(data: bytes) -> None:
         stream._on_ready(1)
         assert len(stream._in) <= 4098
     assert limits.total == len(group.streams) == (not line.is_closed)
+    assert line.is_closed or int.from_bytes(stream._in[:2], "big") <= 4096
     replies, at = 0, 0
     while at < len(line.sent):
         at += 2 + int.from_bytes(line.sent[at : at + 2], "big")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +14,7 @@ from reconciler.errors import FirewallError, KernelError
 from reconciler.kernel import nft, route_events
 from reconciler.kernel.conntrack import decode_flow
 from reconciler.kernel.nft import Nft
-from reconciler.kernel.rtnetlink import CodecError
+from reconciler.kernel.rtnetlink import NLMSG_ERROR, CodecError, Message, nested, refusal
 
 
 def test_an_event_shorter_than_its_header_may_concern_anything() -> None:
@@ -22,6 +24,22 @@ def test_an_event_shorter_than_its_header_may_concern_anything() -> None:
 def test_a_connection_shorter_than_its_header_is_refused() -> None:
     with pytest.raises(CodecError):
         decode_flow(b"", 0, 0)
+
+
+def test_a_connection_without_addresses_is_refused() -> None:
+    directions = nested(1, nested(1), nested(2)) + nested(2, nested(1), nested(2))
+    buffer = bytes([socket.AF_INET, 0, 0, 0]) + directions
+
+    with pytest.raises(CodecError, match="an address of 0 bytes"):
+        decode_flow(buffer, 0, len(buffer))
+
+
+def test_an_error_that_has_no_number_of_one_is_refused() -> None:
+    """It was too large a number to be named."""
+    buffer = (1 << 31).to_bytes(4, sys.byteorder) + bytes(16)
+
+    with pytest.raises(CodecError, match="an error of number 2147483648"):
+        refusal(Message(NLMSG_ERROR, 0, 1, buffer, 0, len(buffer)))
 
 
 def listed(output: bytes) -> Nft:
