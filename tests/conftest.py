@@ -128,12 +128,16 @@ def _is_of_properties(item: pytest.Item) -> bool:
 
 
 def _turn(item: pytest.Item) -> tuple[int, int]:
-    """Return when it is its turn. Workers get what comes in no order of subjects: tests of one subject all wait, or all compute."""
+    """Return when it is its turn. Workers get what comes in no order of subjects: tests of one subject all wait, or all compute.
+
+    Kernel tests that share something, as servers or an engine, are one long row on one worker, so they are begun first too.
+    """
     group = item.get_closest_marker("xdist_group")
     mixed = crc32((group.args[0] if group else item.nodeid).encode()) if hasattr(item.config, "workerinput") else 0
-    if item.get_closest_marker("long") or _is_of_properties(item):
+    is_kernel = item.get_closest_marker("kernel") is not None
+    if (group and is_kernel) or item.get_closest_marker("long") or _is_of_properties(item):
         return 0, mixed
-    return 1 if item.get_closest_marker("kernel") else 2, mixed
+    return 1 if is_kernel else 2, mixed
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
