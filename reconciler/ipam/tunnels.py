@@ -12,12 +12,16 @@ from reconciler.model.wanted import NetworkWanted
 def tunnels(
     host: HostFacts, networks: Iterable[NetworkWanted], joined: Set[str], cluster: ClusterState
 ) -> Tunnels | None:
-    """Return what the firewall lets through; None where nothing of the cluster's VXLAN is known.
+    """Return what the firewall lets through; None where nothing of the cluster's VXLAN is known, or this host leaves the cluster.
 
     networks: that are declared or listed. joined: names of those that have endpoints here, held or published ones too.
     Hosts count dead or alive: one that lost the store goes on sending. A network that this host cannot have as its specs declare it
     counts too where it still has a part here.
     """
+    networks = tuple(networks)
+    here = {*joined, *_published(cluster)}
+    if not here and all(network.is_listed for network in networks):
+        return None
     wanted = {network.name: network for network in networks if network.traits.is_vxlan}
     wanted |= {name: known.wanted for name, known in cluster.networks.items() if known.wanted.traits.is_vxlan}
     if host.vtep is None or not wanted:

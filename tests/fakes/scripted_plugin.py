@@ -117,7 +117,7 @@ class ScriptedPlugin:
         elif isinstance(answer, _Behaviour):
             answer(connection, self._is_over)
         else:
-            http(200, json.dumps(answer(arguments)).encode())(connection, self._is_over)  # type: ignore[call-arg, arg-type]
+            http(200, json.dumps(answer(arguments)).encode())(connection, self._is_over)  # type: ignore[call-arg]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def drip() -> _Behaviour:
 def flood(size_bytes: int) -> _Behaviour:
     """Answer with that many bytes, for as long as the caller takes them."""
 
-    def act(connection: socket.socket, _: threading.Event) -> None:
+    def act(connection: socket.socket, is_over: threading.Event) -> None:
         connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {size_bytes}\r\n\r\n".encode())
         for _ in range(size_bytes // 65536):
             connection.sendall(b" " * 65536)

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.faults.inject import FAULTS
-from tests.faults.test_faults import PARTS, TALLIES
+from tests.faults.trying import PARTS, TALLIES
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "faults.md"
 

@@ -58,19 +58,28 @@ FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
         "malformed answer",
         "byte by byte",
     ),
+    "HTTP question": (
+        "cut before the answer",
+        "no answer in time",
+        "answered 500",
+        "malformed answer",
+        "byte by byte",
+    ),
     "HTTP stream": ("cut before the answer", "answered 500", "cut after its head"),
-    "ZooKeeper call": (
+    "ZooKeeper change": (
         "killed",
         "connection lost before it",
         "connection lost after it",
         "no answer in time",
         "session expired",
     ),
+    "ZooKeeper question": ("connection lost before it", "session expired"),
 }
 
 SLOW: Final = frozenset({"byte by byte"})
 """Faults that go unnoticed."""
 
+_ZOOKEEPER_QUESTIONS: Final = frozenset({"Exists", "GetChildren", "GetChildren2", "GetData", "Sync"})
 _PARTIAL_BYTES: Final = 16
 _NOT_OURS: Final = ("/build/coverage", ".pyc", "/site-packages/", "/lib/python")
 """What Python and the measuring of coverage read and write."""
@@ -272,7 +281,9 @@ class Injector:
         return original(it)
 
     def _exchange(self, original: Any, it: Connection, request: Any, **options: Any) -> Any:
-        fault = self._fault_at("HTTP exchange", f"{request.method} {request.target}")
+        is_question = request.method == "GET" or request.target.endswith("/kv/range")
+        border = "HTTP question" if is_question else "HTTP exchange"
+        fault = self._fault_at(border, f"{request.method} {request.target}")
         if fault == "answered 500":
             return Response(500, Headers(()), b'{"Err": "injected"}')
         if fault == "cut within the request":
@@ -313,7 +324,9 @@ class Injector:
     def _zookeeper(self, original: Any, it: Any, request: Any, answer: Any) -> Any:
         from kazoo import exceptions  # type: ignore[import-untyped, unused-ignore]
 
-        match self._fault_at("ZooKeeper call", f"{type(request).__name__} {getattr(request, 'path', '')}"):
+        name = type(request).__name__
+        border = "ZooKeeper question" if name in _ZOOKEEPER_QUESTIONS else "ZooKeeper change"
+        match self._fault_at(border, f"{name} {getattr(request, 'path', '')}"):
             case "connection lost before it":
                 answer.set_exception(exceptions.ConnectionLoss())
                 return False

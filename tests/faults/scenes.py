@@ -19,7 +19,7 @@ from tests.pipeline.host_view import everything, leftovers, records, seen_soon, 
 CODES: Final = frozenset({0, 1, 2, 3, 4, 65, 69, 75, 77, 78, -9})
 """Exit codes of docs/reference/exit-codes.md, and SIGKILL's."""
 
-EACH: Final = frozenset({"HTTP connection", "HTTP exchange", "HTTP stream", "ZooKeeper call"})
+EACH: Final = frozenset(border for border in FAULTS if border.startswith(("HTTP", "ZooKeeper")))
 """Borders whose calls differ in what they say, which does not show: each is tried."""
 
 
@@ -174,9 +174,6 @@ class Circle:
             each.begin()
             each.heal()
 
-    def part(self, plan: Sequence[Sequence[Point]], number: int, count: int) -> list[list[Point]]:
-        return [list(islice(each, number, None, count)) for each in plan]
-
 
 def same(seen: object, wanted: object, where: str) -> None:
     found = [f"{place or 'all'}: {a!r:.300} != {b!r:.300}" for place, a, b in islice(differences(seen, wanted), 20)]
@@ -185,12 +182,17 @@ def same(seen: object, wanted: object, where: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A host, and what it looks like without us. options: more global ones. beside: what others have of us: plugins, a store."""
+    """A host, and what it looks like without us.
+
+    options: more global ones. beside: what others have of us: plugins, a store. without_chance: takes a look and leaves out what is
+    another one each time.
+    """
 
     reconcile: Reconcile
     sandboxes: Sequence[str]
     options: Sequence[str] = ()
     beside: Callable[[], object] = dict
+    without_chance: Callable[[dict[str, Any]], dict[str, Any]] = dict
     before: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -201,7 +203,7 @@ class Host:
 
     def look(self) -> dict[str, Any]:
         found = shape_and_records(self.reconcile.machine, self.sandboxes, self.reconcile.host_ns)
-        return {**found, "beside": self.beside()}
+        return self.without_chance({**found, "beside": self.beside()})
 
     def run(self, *arguments: str, hooks: Sequence[Hook] = ()) -> Ran:
         return run_command([*self.reconcile.options(), *self.options, *arguments], hooks=hooks, timeout_s=60)

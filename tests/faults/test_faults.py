@@ -5,28 +5,17 @@ The suite tries a part of the points; `make faults` tries all, and writes docs/r
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
 from tests.command_line import Reconcile
 from tests.faults.scenes import Circle, Host, Point, Tally
+from tests.faults.trying import parts, try_part
 from tests.machine import Machine
 from tests.pipeline.two_states import FIRST, SANDBOXES, SECOND
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long]
-
-MODE = os.environ.get("FAULTS", "")
-"""Empty in the suite; "all", or "every": then also of calls that are alike each one."""
-
-PARTS = 12
-"""Parts that the points of a circle are tried in where all are."""
-
-SHARE = 60
-"""The suite tries one point of so many of each way."""
-
-TALLIES = Path(__file__).parent.parent.parent / "build" / "faults"
 
 ADOPTING = """
 networks:
@@ -36,23 +25,6 @@ attachments:
   one: {networks: {lan: {}}}
 """
 """On a host where others have this bridge, with an address."""
-
-
-def parts(first: int) -> pytest.MarkDecorator:
-    """first: the one that the suite tries."""
-    return pytest.mark.parametrize("part", range(PARTS) if MODE else (first,))
-
-
-def try_part(name: str, circle: Circle, part: int) -> None:
-    """Try a part of the points, and write down what came of it."""
-    tally = Tally()
-    plan = circle.plan(is_every=MODE == "every")
-    failures = circle.try_all(circle.part(plan, part, PARTS if MODE else SHARE), tally)
-    if MODE:
-        TALLIES.mkdir(parents=True, exist_ok=True)
-        (TALLIES / f"{name}-{part}.json").write_text(tally.text(list(circle.ways), len(failures)))
-    assert not failures, "\n\n".join(failures)
-    assert tally.total >= len(circle.ways)
 
 
 @pytest.fixture
@@ -85,18 +57,14 @@ def test_bridge_adopted_and_given_back(host_with_bridge: Host, part: int) -> Non
     try_part("bridge", host_with_bridge.there_and_back(ADOPTING, ("bridge adopted", "bridge given back")), part)
 
 
-def try_those(circle: Circle, border: str, what: str, *faults: str) -> None:
-    """Try these faults of all calls that say `what`, on each way."""
-
-    def is_meant(point: Point) -> bool:
-        return point.call.border == border and what in point.call.what and point.fault in faults
-
-    plan = [[point for point in each if is_meant(point)] for each in circle.plan(is_every=True)]
-    assert all(plan)
-    assert circle.try_all(plan, Tally()) == []
-
-
 def test_a_setting_that_cannot_be_read_is_not_taken_for_absent(host: Host) -> None:
     """It was set, read back in vain, and what it was before us forgotten; the way down did not put it back."""
     circle = host.there_and_back(FIRST, ("first pass", "down"))
-    try_those(circle, "file opened to read", "net/ipv4/ip_forward", "EMFILE", "EIO")
+
+    def of_forwarding(points: Sequence[Point], fault: str) -> list[Point]:
+        return [each for each in points if "net/ipv4/ip_forward" in each.call.what and each.fault == fault]
+
+    there, back = circle.plan(is_every=True)
+    plan = [of_forwarding(there, "EMFILE"), of_forwarding(back, "EIO")]
+    assert all(plan)
+    assert circle.try_all(plan, Tally()) == []

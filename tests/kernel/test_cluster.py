@@ -129,6 +129,7 @@ def test_two_hosts_share_a_network_by_single_passes(make_cluster: MakeCluster) -
     assert cluster.ping("one", "10.0.9.3")
 
     alpha.ok("down")
+    assert cluster.machine.run("alpha", "nft", "list", "tables").stdout == ""
     beta.ok()
     assert beta.endpoints("net") == {"new": "10.0.9.3"}
     beta.ok("down")

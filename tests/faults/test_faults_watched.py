@@ -1,0 +1,28 @@
+"""As test_faults, of a watcher: what it remembers stays true whatever call fails, and its next pass heals the host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import Reconcile
+from tests.faults.scenes import Host, Tally
+from tests.faults.trying import parts, share_of, write_tally
+from tests.faults.watched import Round, watching
+from tests.machine import Machine
+from tests.pipeline.two_states import FIRST, SANDBOXES, SECOND
+
+pytestmark = [pytest.mark.kernel, pytest.mark.long]
+
+
+@parts(6)
+def test_watcher(reconcile: Reconcile, machine: Machine, uplink: str, tmp_path: Path, part: int) -> None:
+    host = Host(reconcile=reconcile, sandboxes=SANDBOXES)
+    reconcile.write(specs=FIRST)
+    reconcile.ok()
+    tally = Tally()
+    with watching(host, tmp_path, "--prune-limit", "9,100%") as watcher:
+        tour = Round.of(watcher, {"change watched": SECOND, "change back watched": FIRST})
+        failures = tour.try_all(share_of(part), tally)
+    write_tally("watched", part, tour.stops, tally, failures)
