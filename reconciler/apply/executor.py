@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import groupby
 
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.world import Handler
-from reconciler.model.kinds.base import Kind
-from reconciler.model.objects import Unit
+from reconciler.model.kinds.base import Kind, Phase
+from reconciler.model.objects import Key, Unit
 from reconciler.model.plan import Operation, Outcome
 from reconciler.plan.make_plan import Blocked
 from reconciler.plan.ordering import step
@@ -22,13 +22,17 @@ def carry_out(
 ) -> tuple[Outcome, ...]:
     """Apply the operations in their order and say what became of each.
 
-    Once an operation fails, what else its unit or a unit that needs it would do is skipped, naming the cause.
+    Once an operation fails, what else its unit or a unit that needs it would do is skipped, naming the cause. A network that goes
+    is not forgotten, neither here nor by its plugins and the cluster, before its endpoints are: what is left of one is found by it.
     """
     failed: dict[Unit, ReconcilerError] = {}
+    left: dict[str, ReconcilerError] = {}
+    again = frozenset(operation.object.key for operation in operations if not operation.action.is_removal)
     outcomes: list[Outcome] = []
     for batch in _batches(operations, handlers):
-        for outcome in _carry_out_batch(batch, handlers, failed):
+        for outcome in _carry_out_batch(batch, handlers, failed, left, again):
             outcomes.append(outcome)
+            _note_left(outcome, left)
             if outcome.error is not None and not outcome.skipped:
                 failed.setdefault(outcome.operation.unit, outcome.error)
             if progress is not None:
@@ -53,16 +57,41 @@ def _batches(operations: Sequence[Operation], handlers: Mapping[type[Kind], Hand
         yield list(batch)
 
 
+def _note_left(outcome: Outcome, left: dict[str, ReconcilerError]) -> None:
+    """left: networks of which an endpoint should have gone, and why it has not."""
+    unit = outcome.operation.unit
+    if outcome.error is not None and outcome.operation.action.is_removal and unit.network and unit.attachment:
+        left.setdefault(unit.network, outcome.error)
+
+
 def _carry_out_batch(
-    batch: Sequence[Operation], handlers: Mapping[type[Kind], Handler], failed: Mapping[Unit, ReconcilerError]
+    batch: Sequence[Operation],
+    handlers: Mapping[type[Kind], Handler],
+    failed: Mapping[Unit, ReconcilerError],
+    left: Mapping[str, ReconcilerError],
+    again: Set[Key],
 ) -> Iterator[Outcome]:
+    """left: grows by each outcome that is given. again: what is made anew."""
     blocked = Blocked(failed)
-    runnable = [operation for operation in batch if not blocked.covers(operation.unit)]
+    free = []
     for operation in batch:
         if blocked.covers(operation.unit):
             yield Outcome(operation=operation, error=_cause(operation.unit, failed), skipped=True)
+        else:
+            free.append(operation)
+    runnable = []
+    for operation in free:
+        if operation.unit.network in left and _is_forgetting(operation) and operation.object.key not in again:
+            yield Outcome(operation=operation, error=left[operation.unit.network], skipped=True)
+        else:
+            runnable.append(operation)
     if runnable:
         yield from handlers[type(batch[0].object)](runnable)
+
+
+def _is_forgetting(operation: Operation) -> bool:
+    """Return whether a network's own part goes of what is not on this host's kernel: promises, plugins', the cluster's."""
+    return operation.action.is_removal and not operation.unit.attachment and step(operation).phase >= Phase.PUBLISH
 
 
 def _cause(unit: Unit, failed: Mapping[Unit, ReconcilerError]) -> ReconcilerError:

@@ -19,8 +19,7 @@ def tunnels(
     counts too where it still has a part here.
     """
     networks = tuple(networks)
-    here = {*joined, *_published(cluster)}
-    if not here and all(network.is_listed for network in networks):
+    if not joined and all(network.is_listed for network in networks):
         return None
     wanted = {network.name: network for network in networks if network.traits.is_vxlan}
     wanted |= {name: known.wanted for name, known in cluster.networks.items() if known.wanted.traits.is_vxlan}

@@ -23,7 +23,7 @@ from reconciler.model.objects import ContainerFile, Seen
 from reconciler.model.observed import Keyed, keyed
 from reconciler.model.plan import Operation
 from reconciler.records.document import Misfit, json_value
-from reconciler.records.file import content, make_folder
+from reconciler.records.file import content, make_folder, write_all
 
 _FILE_MAX: Final = 1 << 20
 _NOTE_MAX: Final = 8 << 20
@@ -42,7 +42,12 @@ class Note(Struct, frozen=True, kw_only=True):
     ours: tuple[str, ...]
 
     def is_ours(self, content: str) -> bool:
-        return content.startswith(self.ours)
+        """Return whether it is our text, or was being put back: what was before, and the rest of our text behind it."""
+        found, before = content.encode(), self.before.encode()
+        pairs = zip(found, before, strict=False)
+        put_back = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(found), len(before)))
+        is_half_way = put_back > 0 and any(found[put_back:] == each.encode()[put_back:] for each in self.ours)
+        return is_half_way or content.startswith(self.ours)
 
 
 def content_of(path: str) -> str | None:
@@ -60,7 +65,7 @@ def overwrite(path: str, content: str) -> None:
             if not _is_plain(fd):
                 raise NameConflict(f"{path} is no plain file of the engine; it is left as it is")
             data = content.encode()
-            os.pwrite(fd, data, 0)
+            write_all(fd, data)
             os.ftruncate(fd, len(data))
         finally:
             os.close(fd)

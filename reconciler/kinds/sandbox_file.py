@@ -21,7 +21,7 @@ from reconciler.model.objects import Key, SandboxFile, Seen
 from reconciler.model.observed import Keyed
 from reconciler.model.plan import Operation
 from reconciler.model.wanted import AttachmentWanted, NetworkMode, SandboxKind
-from reconciler.records.file import make_folder
+from reconciler.records.file import make_folder, write_all
 from reconciler.sandbox.compile import ENVIRONMENT
 from reconciler.settings import Settings
 
@@ -208,7 +208,7 @@ def _put(folder: int, name: str, content: bytes) -> None:
     """
     fd = os.open(name, _WRITE, 0o644, dir_fd=folder)
     try:
-        os.pwrite(fd, content, 0)
+        write_all(fd, content)
         os.ftruncate(fd, len(content))
         os.fchmod(fd, 0o644)
     finally:

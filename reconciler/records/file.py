@@ -95,6 +95,13 @@ def opened(path: Path | str, *, folder: int | None = None, flags: int = 0, buffe
     raise OSError(errno.EINVAL, "expected a regular file", str(path))
 
 
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write from the beginning of the file. Raises OSError, also where the disk takes a part only."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], done)
+
+
 def make_folder(path: Path, mode: int = 0o755) -> None:
     """Make a folder and those above it, whatever the umask for their owner alone to write. A repeat is harmless. Raises OSError.
 

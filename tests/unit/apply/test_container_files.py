@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from msgspec.structs import replace
@@ -89,6 +91,42 @@ def test_what_the_engine_wrote_is_remembered_over_our_own_changes(settings: Sett
     apply(settings, hosts, None)
 
     assert Path(hosts.path).read_text() == ENGINES
+
+
+def test_file_that_could_not_be_cut_when_it_was_given_back_is_given_back_by_the_next_pass(
+    settings: Settings, hosts: ContainerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = replace(hosts, content=OURS * 2)
+    apply(settings, None, longer)
+    with monkeypatch.context() as full:
+        full.setattr(os, "ftruncate", lambda *_: _disk_is_full())
+        assert isinstance(apply(settings, longer, None), KernelError)
+    assert Path(hosts.path).read_text() == ENGINES + (OURS * 2)[len(ENGINES) :]
+
+    apply(settings, longer, None)
+
+    assert Path(hosts.path).read_text() == ENGINES
+    assert seen(settings) == []
+
+
+def test_disk_that_takes_a_part_only_is_told(
+    settings: Settings, hosts: ContainerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.pwrite
+
+    def part(descriptor: int, data: bytes, offset: int) -> int:
+        return write(descriptor, data[:5], offset) if offset < 10 else _disk_is_full()
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", part)
+        assert isinstance(apply(settings, None, hosts), KernelError)
+
+    assert apply(settings, None, hosts) is None
+    assert Path(hosts.path).read_text() == OURS
+
+
+def _disk_is_full() -> NoReturn:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_what_the_engine_wrote_at_the_next_start_is_given_back_then(tmp_path: Path, settings: Settings) -> None:

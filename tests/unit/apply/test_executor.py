@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from reconciler.apply.executor import carry_out, failures
 from reconciler.errors import KernelError
 from reconciler.model.identifiers import HOST, NsRef
-from reconciler.model.objects import Bridge, LinkUp, Namespace, Object, Unit
+from reconciler.model.objects import Bridge, ClusterRecord, KvRecord, LinkUp, Namespace, Object, Unit
 from reconciler.model.plan import Action, Operation, Outcome
 
 REFUSED = KernelError(16, "create bridge br-a")
@@ -65,6 +65,41 @@ def test_a_failed_sandbox_skips_all_endpoints_of_its_attachment() -> None:
     carry_out(operations, kernel.handlers())
 
     assert kernel.done == [link("a", "db")]
+
+
+def delete(found: Object) -> Operation:
+    return Operation(action=Action.DELETE, before=found, after=None, unit=found.unit)
+
+
+def record(path: str, network: str, attachment: str = "") -> KvRecord:
+    return KvRecord(unit=Unit(network=network, attachment=attachment), path=path, value="{}")
+
+
+def member(network: str) -> ClusterRecord:
+    return ClusterRecord(unit=Unit(network=network), path=f"network/{network}/members/alpha", value="{}")
+
+
+def test_a_network_is_not_forgotten_before_its_endpoints_are() -> None:
+    """What was left of them was found by nobody: in the cluster's store, at its plugins."""
+    veth = delete(link("b", "web").object)
+    endpoints = [delete(record("endpoint/a/web", "a", "web")), delete(record("endpoint/a/db", "a", "db"))]
+    networks = [delete(member("a")), delete(record("network/a", "a")), delete(record("network/c", "c"))]
+    recorder = Recorder(veth)
+    handlers = dict.fromkeys((LinkUp, KvRecord, ClusterRecord), recorder)
+
+    outcomes = carry_out([veth, *endpoints, *networks], handlers)
+
+    assert recorder.done == [endpoints[1], networks[2]]
+    assert [o.operation for o in outcomes if o.skipped] == [endpoints[0], networks[0], networks[1]]
+
+
+def test_what_is_made_anew_waits_for_no_endpoint() -> None:
+    veth, before = delete(link("a", "web").object), record("network/a", "a")
+    recorder = Recorder(veth)
+
+    carry_out([veth, delete(before), create(before)], dict.fromkeys((LinkUp, KvRecord), recorder))
+
+    assert recorder.done == [delete(before), create(before)]
 
 
 def test_failures_name_the_units_that_failed_by_themselves() -> None:
