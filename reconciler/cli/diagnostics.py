@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from reconciler.cli.findings import Finding, Level
+from reconciler.cli.findings import Level, SpecFinding
 from reconciler.cli.terminal import printable
 from reconciler.errors import SpecError
 from reconciler.model.wanted import Source, SpecWarning
@@ -41,7 +41,7 @@ def validation(faults: Sequence[SpecError], warnings: Sequence[SpecWarning]) -> 
     }
 
 
-def workflow_commands(findings: Iterable[Finding], sum_line: str = "") -> str:
+def workflow_commands(findings: Iterable[SpecFinding], sum_line: str = "") -> str:
     """Return one workflow command per line, as many of each level as GitHub takes; the last says how many more there are.
 
     sum_line: a notice at the end, which counts too.
@@ -55,7 +55,7 @@ def workflow_commands(findings: Iterable[Finding], sum_line: str = "") -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _annotation(finding: Finding) -> str:
+def _annotation(finding: SpecFinding) -> str:
     at = finding.place or Source("", 0, 0)
     return annotation(finding.level, finding.message, file=at.file, line=at.line, column=at.column, title=finding.title)
 

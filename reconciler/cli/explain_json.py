@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.explain.values import Change, Explanation, Sentence
+from reconciler.explain.values import Explanation, Sentence, SpecEdit
 from reconciler.model.wanted import Source
 from reconciler.status.json_text import Json, json_text
 
@@ -37,7 +37,7 @@ def sentences_json(sentences: Iterable[Sentence]) -> list[Json]:
     ]
 
 
-def _change(change: Change) -> Json:
+def _change(change: SpecEdit) -> Json:
     return {"text": change.text, "source": _source(change.source)}
 
 

@@ -22,7 +22,7 @@ class Level(StrEnum):
     NOTICE = "notice"
 
 
-class Rule(StrEnum):
+class FindingRule(StrEnum):
     """What kind of finding it is. The names are for machines that remember what was dismissed: they stay."""
 
     FAULT = "spec-fault"
@@ -37,25 +37,25 @@ class Rule(StrEnum):
 
 
 RULES: Final = {
-    Rule.FAULT: "The specs have a fault: what it is about is left as it runs.",
-    Rule.EXPECTATION: "The specs do not bring about what they expect of who reaches whom.",
-    Rule.UNWANTED: "The change brings what `--fail-on` names.",
-    Rule.PROBLEM: "A host cannot have what the specs declare, or a guard refuses it.",
-    Rule.WARNING: "The specs say something that hardly is meant.",
-    Rule.REMARK: "What is declared comes to nothing on a host.",
-    Rule.DISRUPTION: "The change costs traffic.",
-    Rule.EFFECT: "The change hits somebody, or changes who reaches whom, on a host or between hosts.",
-    Rule.CHANGE: "An entry of the specs changes.",
+    FindingRule.FAULT: "The specs have a fault: what it is about is left as it runs.",
+    FindingRule.EXPECTATION: "The specs do not bring about what they expect of who reaches whom.",
+    FindingRule.UNWANTED: "The change brings what `--fail-on` names.",
+    FindingRule.PROBLEM: "A host cannot have what the specs declare, or a guard refuses it.",
+    FindingRule.WARNING: "The specs say something that hardly is meant.",
+    FindingRule.REMARK: "What is declared comes to nothing on a host.",
+    FindingRule.DISRUPTION: "The change costs traffic.",
+    FindingRule.EFFECT: "The change hits somebody, or changes who reaches whom, on a host or between hosts.",
+    FindingRule.CHANGE: "An entry of the specs changes.",
 }
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class SpecFinding(Struct, frozen=True, kw_only=True):
     """place: None where no line is to blame. because: lines elsewhere that are why. title: a few words above the message.
 
     host: whose it is, "" for all.
     """
 
-    rule: Rule
+    rule: FindingRule
     level: Level
     message: str
     title: str = ""
@@ -71,24 +71,24 @@ class Checked(Struct, frozen=True, kw_only=True):
     """
 
     what: str
-    findings: tuple[Finding, ...]
+    findings: tuple[SpecFinding, ...]
     files: tuple[str, ...] = ()
     expectations: tuple[Expectation, ...] = ()
     hosts: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
 
 
-def fault_findings(faults: Iterable[SpecError]) -> Iterator[Finding]:
+def fault_findings(faults: Iterable[SpecError]) -> Iterator[SpecFinding]:
     """Yield the faults sorted by place."""
     for fault in sorted(faults, key=lambda one: (one.file, one.line, one.column, one.message)):
-        rule, because = Rule.FAULT, tuple[Source, ...]()
+        rule, because = FindingRule.FAULT, tuple[Source, ...]()
         if isinstance(fault, ExpectationUnmet):
-            rule, because = Rule.EXPECTATION, tuple(in_checkout(Source(*at)) for at in fault.because)
+            rule, because = FindingRule.EXPECTATION, tuple(in_checkout(Source(*at)) for at in fault.because)
         place = in_checkout(Source(fault.file, fault.line, fault.column))
-        yield Finding(rule=rule, level=Level.ERROR, message=fault.message, place=place, because=because)
+        yield SpecFinding(rule=rule, level=Level.ERROR, message=fault.message, place=place, because=because)
 
 
-def warning_findings(warnings: Iterable[SpecWarning]) -> Iterator[Finding]:
+def warning_findings(warnings: Iterable[SpecWarning]) -> Iterator[SpecFinding]:
     for warning in sorted(warnings):
         place = in_checkout(warning.source)
-        yield Finding(rule=Rule.WARNING, level=Level.WARNING, message=warning.message, place=place)
+        yield SpecFinding(rule=FindingRule.WARNING, level=Level.WARNING, message=warning.message, place=place)

@@ -7,12 +7,12 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from reconciler.cli.checkout import in_checkout
-from reconciler.cli.findings import Checked, Finding, Level, Rule
+from reconciler.cli.findings import Checked, FindingRule, Level, SpecFinding
 from reconciler.cli.terminal import printable
 from reconciler.model.expectation import Expectation
 from reconciler.model.wanted import Source
 
-_OF_FILES: Final = frozenset((Rule.FAULT, Rule.WARNING, Rule.CHANGE))
+_OF_FILES: Final = frozenset((FindingRule.FAULT, FindingRule.WARNING, FindingRule.CHANGE))
 
 
 def junit(checked: Checked) -> str:
@@ -38,7 +38,7 @@ def _suite(top: Element, name: str, cases: Iterable[Element]) -> None:
 
 def _of_files(checked: Checked) -> Iterable[Element]:
     """A file that could not be read is one too; what is said of no line is said of no file."""
-    by_file: dict[str, list[Finding]] = {in_checkout(Source(file, 0, 0)).file: [] for file in checked.files}
+    by_file: dict[str, list[SpecFinding]] = {in_checkout(Source(file, 0, 0)).file: [] for file in checked.files}
     for finding in checked.findings:
         if finding.rule in _OF_FILES and finding.place is not None:
             by_file.setdefault(finding.place.file, []).append(finding)
@@ -47,8 +47,8 @@ def _of_files(checked: Checked) -> Iterable[Element]:
 
 def _of_expectations(checked: Checked) -> Iterable[Element]:
     """With faults in the specs nobody knows, and none is checked."""
-    is_unknown = any(finding.rule is Rule.FAULT for finding in checked.findings)
-    unmet = {finding.place: finding for finding in checked.findings if finding.rule is Rule.EXPECTATION}
+    is_unknown = any(finding.rule is FindingRule.FAULT for finding in checked.findings)
+    unmet = {finding.place: finding for finding in checked.findings if finding.rule is FindingRule.EXPECTATION}
     for expectation in checked.expectations:
         place = in_checkout(expectation.source)
         found = [unmet[place]] if place in unmet else []
@@ -66,12 +66,12 @@ def _of_hosts(checked: Checked) -> Iterable[Element]:
 
 
 def _of_conditions(checked: Checked) -> Iterable[Element]:
-    unwanted = [finding for finding in checked.findings if finding.rule is Rule.UNWANTED]
+    unwanted = [finding for finding in checked.findings if finding.rule is FindingRule.UNWANTED]
     for condition in checked.conditions:
         yield _case("fail-on", condition, [finding for finding in unwanted if finding.title.split()[-1] == condition])
 
 
-def _case(classname: str, name: str, findings: Sequence[Finding]) -> Element:
+def _case(classname: str, name: str, findings: Sequence[SpecFinding]) -> Element:
     """Errors make it fail, all in one failure, as readers show the first one alone; the rest is output."""
     case = Element("testcase", classname=printable(classname), name=printable(name))
     errors = [finding for finding in findings if finding.level is Level.ERROR]
@@ -85,7 +85,7 @@ def _case(classname: str, name: str, findings: Sequence[Finding]) -> Element:
     return case
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: SpecFinding) -> str:
     at = finding.place
     title = f"{finding.title}: " if finding.title else ""
     said = f"{finding.level}: {title}{finding.message}"

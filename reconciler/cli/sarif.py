@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from reconciler import __version__
 from reconciler.cli.checkout import in_checkout
-from reconciler.cli.findings import RULES, Checked, Finding, Level, Rule
+from reconciler.cli.findings import RULES, Checked, FindingRule, Level, SpecFinding
 from reconciler.cli.terminal import printable
 from reconciler.model.wanted import Source
 from reconciler.status.json_text import Json, json_text
@@ -24,7 +24,7 @@ _RULE_ORDER: Final = tuple(RULES)
 
 def sarif(checked: Checked, specs_dir: str) -> str:
     """Return one log with one run. What is about no line stands at the first that changes, else at specs_dir."""
-    changed = (finding.place for finding in checked.findings if finding.rule is Rule.CHANGE and finding.place)
+    changed = (finding.place for finding in checked.findings if finding.rule is FindingRule.CHANGE and finding.place)
     fallback = next((place for place in changed if place.line), in_checkout(Source(specs_dir, 0, 0)))
     results: list[Json] = [_result(finding, fallback) for finding in _bounded(checked.findings)]
     run: dict[str, Json] = {
@@ -37,21 +37,21 @@ def sarif(checked: Checked, specs_dir: str) -> str:
     return json_text({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
-def _rule(rule: Rule) -> Json:
+def _rule(rule: FindingRule) -> Json:
     return {"id": str(rule), "shortDescription": {"text": RULES[rule]}}
 
 
-def _bounded(findings: Sequence[Finding]) -> Iterable[Finding]:
+def _bounded(findings: Sequence[SpecFinding]) -> Iterable[SpecFinding]:
     """Leave out the least, and say how many."""
     worst_first = sorted(findings, key=lambda finding: tuple(Level).index(finding.level))
     if len(findings) <= RESULTS_MAX:
         return worst_first
     left = len(findings) - RESULTS_MAX + 1
-    more = Finding(rule=Rule.CHANGE, level=Level.NOTICE, message=f"{left} more results were left out")
+    more = SpecFinding(rule=FindingRule.CHANGE, level=Level.NOTICE, message=f"{left} more results were left out")
     return (*worst_first[: RESULTS_MAX - 1], more)
 
 
-def _result(finding: Finding, fallback: Source) -> Json:
+def _result(finding: SpecFinding, fallback: Source) -> Json:
     text = f"{finding.title}: {finding.message}" if finding.title else finding.message
     result: dict[str, Json] = {
         "ruleId": str(finding.rule),

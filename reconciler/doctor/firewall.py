@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from reconciler.doctor.chains import LEGACY, ON_BRIDGE, BaseChain, nft_chains, old_chains
 from reconciler.doctor.finding import Finding, command, error, warning
-from reconciler.doctor.packets import PORTS, Asked, packets
+from reconciler.doctor.packets import PORTS, NeededPacket, packets
 from reconciler.doctor.place import Place
 from reconciler.doctor.rules import Fate, fate
 from reconciler.model.words import some
@@ -28,7 +28,7 @@ class Firewall(Struct, frozen=True, kw_only=True):
     """unread: old tables that are there, and no program to list them."""
 
     chains: tuple[BaseChain, ...] = ()
-    asked: tuple[Asked, ...] = ()
+    asked: tuple[NeededPacket, ...] = ()
     unread: tuple[str, ...] = ()
 
 
@@ -51,7 +51,7 @@ def judge(firewall: Firewall) -> Iterator[Finding]:
         )
 
 
-def _fate(asked: Asked, chain: BaseChain) -> Fate | None:
+def _fate(asked: NeededPacket, chain: BaseChain) -> Fate | None:
     """Return what becomes of a packet that is lost there; None when it gets through, or does not pass."""
     if chain.hook != asked.hook or asked.packet.version not in chain.versions:
         return None
@@ -59,7 +59,7 @@ def _fate(asked: Asked, chain: BaseChain) -> Fate | None:
     return found if found.is_dropped else None
 
 
-def _finding(chain: BaseChain, lost: Sequence[tuple[Asked, Fate]], *, is_sure: bool) -> Finding:
+def _finding(chain: BaseChain, lost: Sequence[tuple[NeededPacket, Fate]], *, is_sure: bool) -> Finding:
     links = tuple(dict.fromkeys(each.link for each, _ in lost))
     means = dict.fromkeys(each.means for each, _ in lost)
     by = dict.fromkeys(found.rule or f"policy {chain.policy}" for _, found in lost)
@@ -72,7 +72,7 @@ def _finding(chain: BaseChain, lost: Sequence[tuple[Asked, Fate]], *, is_sure: b
     )
 
 
-def _mend(chain: BaseChain, lost: Sequence[tuple[Asked, Fate]], links: Sequence[str]) -> Iterator[str]:
+def _mend(chain: BaseChain, lost: Sequence[tuple[NeededPacket, Fate]], links: Sequence[str]) -> Iterator[str]:
     """Yield the commands that let these through, in the way of whose chain it is."""
     passed = {name for _, found in lost for name in found.chains}
     is_ufw = any(name.startswith(_UFW) for name in passed)

@@ -31,7 +31,7 @@ _WATCHES: Final = ("fs/inotify/max_user_watches", "user/max_inotify_watches")
 _INSTANCES: Final = ("fs/inotify/max_user_instances", "user/max_inotify_instances")
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class KernelLimits(Struct, frozen=True, kw_only=True):
     """folders: to be watched. watched: how many could be. has_instance: an inotify instance could be had.
 
     watches, instances: the lowest limit, and the setting that says so. connections: how many there are and may be.
@@ -53,7 +53,7 @@ def examine(place: Place) -> Iterator[Finding]:
     return judge(read(place))
 
 
-def judge(limits: Limits) -> Iterator[Finding]:
+def judge(limits: KernelLimits) -> Iterator[Finding]:
     if not limits.has_instance:
         name, value = limits.instances
         yield error(
@@ -99,12 +99,12 @@ def _dotted(name: str) -> str:
     return name.replace("/", ".")
 
 
-def read(place: Place) -> Limits:
+def read(place: Place) -> KernelLimits:
     folders = _folders(place.settings.specs_dir)
     watched = _watched(folders)
     count, most = (_number(read_sysctl(name)) for name in _CONNECTIONS)
     desired = None if place.decision is None else place.decision.desired
-    return Limits(
+    return KernelLimits(
         folders=len(folders) + _OF_OTHERS,
         watched=0 if watched is None else watched,
         has_instance=watched is not None,

@@ -35,7 +35,7 @@ class Watcher(Struct, frozen=True, kw_only=True):
     state_dir: str = ""
 
 
-class Owners(Struct, frozen=True, kw_only=True):
+class HostOwners(Struct, frozen=True, kw_only=True):
     """anothers: why a pass from these folders would change nothing. watchers: with this state folder, ours first if it runs.
 
     suspended: what, and until somebody resumes it: names of networks, EVERYTHING.
@@ -50,7 +50,7 @@ def examine(place: Place) -> Iterator[Finding]:
     return judge(read(place), base(typed()))
 
 
-def judge(found: Owners, program: list[str]) -> Iterator[Finding]:
+def judge(found: HostOwners, program: list[str]) -> Iterator[Finding]:
     if found.anothers:
         yield error(found.anothers, "a pass from here changes nothing (exit 3)", command(*program, "--take-over"))
     if len(found.watchers) > 1:
@@ -70,13 +70,13 @@ def judge(found: Owners, program: list[str]) -> Iterator[Finding]:
         )
 
 
-def read(place: Place) -> Owners:
+def read(place: Place) -> HostOwners:
     marks = host_marks(place.backends.namespaces, place.backends.memory)
     refusal = anothers_state(marks.marks, place.settings, NO_ORDERS)
     if refusal is None and place.specs.folder:
         refusal = anothers_host(marks, place.specs.wanted, place.settings, place.backends.kv, NO_ORDERS)
     suspended = suspensions(place.settings.state_dir, time.time())
-    return Owners(
+    return HostOwners(
         anothers="" if refusal is None else str(refusal),
         watchers=tuple(_watchers(place)),
         suspended=tuple(sorted(each.network for each in suspended)),

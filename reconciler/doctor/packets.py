@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from reconciler.doctor.chains import ON_BRIDGE
 from reconciler.doctor.place import Place
-from reconciler.doctor.rules import Packet
+from reconciler.doctor.rules import HookPacket
 from reconciler.kernel.sysctl import read_sysctl
 from reconciler.model.desired import DesiredNetwork, DesiredState, PortBinding
 from reconciler.model.identifiers import HOST
@@ -23,16 +23,16 @@ PORT: Final = "rcv0"
 """Names of the ports of our bridges, all of them and one."""
 
 
-class Asked(Struct, frozen=True, kw_only=True):
+class NeededPacket(Struct, frozen=True, kw_only=True):
     """A packet that has to get through. link: what a rule for it would name. means: what is lost, in words."""
 
     hook: str
     link: str
     means: str
-    packet: Packet
+    packet: HookPacket
 
 
-def packets(place: Place) -> Iterator[Asked]:
+def packets(place: Place) -> Iterator[NeededPacket]:
     """Yield the packets that must get through: out of each network, back, to its published ports, between hosts."""
     if place.decision is None:
         return
@@ -48,11 +48,11 @@ def packets(place: Place) -> Iterator[Asked]:
     tunnels = desired.tunnels
     for peer in tunnels.peers[:1] if tunnels else ():
         for port in tunnels.own_ports if tunnels else ():
-            yield Asked(
+            yield NeededPacket(
                 hook="input",
                 link="VXLAN",
                 means="nothing comes in from other hosts of overlay networks",
-                packet=Packet(
+                packet=HookPacket(
                     version=peer.version,
                     iifname=place.underlay,
                     oifname="",
@@ -70,19 +70,19 @@ def _ports(desired: DesiredState) -> dict[str, PortBinding]:
     return {endpoint.network: endpoint.ports[0] for endpoint in endpoints if endpoint.ports}
 
 
-def _of_network(network: DesiredNetwork, uplink: str, port: PortBinding | None) -> Iterator[Asked]:
+def _of_network(network: DesiredNetwork, uplink: str, port: PortBinding | None) -> Iterator[NeededPacket]:
     link = network.link_name
     for subnet in network.subnets:
         pool = subnet.subnet
         member, far = pool[min(2, pool.num_addresses - 1)], ip_address(_FAR[pool.version])
-        out = Packet(version=pool.version, iifname=link, oifname=uplink, source=member, destination=far, dport=443)
-        back = Packet(
+        out = HookPacket(version=pool.version, iifname=link, oifname=uplink, source=member, destination=far, dport=443)
+        back = HookPacket(
             version=pool.version, iifname=uplink, oifname=link, source=far, destination=member, state="established"
         )
-        yield Asked(hook="forward", link=link, means="members reach nobody outside", packet=out)
-        yield Asked(hook="forward", link=link, means="what is answered does not come back", packet=back)
+        yield NeededPacket(hook="forward", link=link, means="members reach nobody outside", packet=out)
+        yield NeededPacket(hook="forward", link=link, means="what is answered does not come back", packet=back)
         if port is not None:
-            come = Packet(
+            come = HookPacket(
                 version=pool.version,
                 iifname=uplink,
                 oifname=link,
@@ -91,10 +91,10 @@ def _of_network(network: DesiredNetwork, uplink: str, port: PortBinding | None) 
                 protocol=port.protocol,
                 dport=port.target,
             )
-            yield Asked(hook="forward", link=link, means="published ports are not reached", packet=come)
+            yield NeededPacket(hook="forward", link=link, means="published ports are not reached", packet=come)
 
 
-def _within(network: DesiredNetwork, shown: Collection[int]) -> Iterator[Asked]:
+def _within(network: DesiredNetwork, shown: Collection[int]) -> Iterator[NeededPacket]:
     """Yield what goes from member to member: on the bridge, and where br_netfilter shows it, at the host's hook too.
 
     shown: which versions of IP it does so for.
@@ -102,11 +102,13 @@ def _within(network: DesiredNetwork, shown: Collection[int]) -> Iterator[Asked]:
     link, means = network.link_name, "members do not reach each other"
     for pool in (subnet.subnet for subnet in network.subnets):
         member, other = (pool[min(number, pool.num_addresses - 1)] for number in (2, 3))
-        packet = Packet(version=pool.version, iifname=link, oifname=link, source=member, destination=other, dport=443)
+        packet = HookPacket(
+            version=pool.version, iifname=link, oifname=link, source=member, destination=other, dport=443
+        )
         frame = replace(packet, iifname=PORT, oifname=PORT, bridge=link)
-        yield Asked(hook=ON_BRIDGE, link=link, means=means, packet=frame)
+        yield NeededPacket(hook=ON_BRIDGE, link=link, means=means, packet=frame)
         if pool.version in shown:
-            yield Asked(hook="forward", link=link, means=f"{means} (br_netfilter)", packet=packet)
+            yield NeededPacket(hook="forward", link=link, means=f"{means} (br_netfilter)", packet=packet)
 
 
 _FAR: Final = {4: "198.51.100.1", 6: "2001:db8:ffff::1"}

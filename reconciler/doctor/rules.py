@@ -17,7 +17,7 @@ _STEPS_MAX: Final = 20_000
 Networks = IPv4Network | IPv6Network
 
 
-class Packet(Struct, frozen=True, kw_only=True):
+class HookPacket(Struct, frozen=True, kw_only=True):
     """What is asked about. Links are names, "" where any may be meant; dport 0: none. state: new or established.
 
     bridge: on which it is seen, "" where it is not seen on one.
@@ -64,7 +64,7 @@ class Fate(Struct, frozen=True, kw_only=True):
 
 
 class _Walk:
-    def __init__(self, packet: Packet, rules_of: Callable[[str], Sequence[Rule]]) -> None:
+    def __init__(self, packet: HookPacket, rules_of: Callable[[str], Sequence[Rule]]) -> None:
         self.packet = packet
         self.rules_of = rules_of
         self.may_be_accepted = False
@@ -99,7 +99,7 @@ class _Walk:
         return verdict, text
 
 
-def fate(packet: Packet, chain: str, policy: str, rules_of: Callable[[str], Sequence[Rule]]) -> Fate:
+def fate(packet: HookPacket, chain: str, policy: str, rules_of: Callable[[str], Sequence[Rule]]) -> Fate:
     """Return what becomes of a packet in a base chain. rules_of: gives a chain's rules.
 
     A rule that cannot be read in full decides nothing: whether it drops is not assumed, whether it accepts makes a drop unsure.
@@ -115,13 +115,13 @@ def fate(packet: Packet, chain: str, policy: str, rules_of: Callable[[str], Sequ
     )
 
 
-def _holds(rule: Rule, packet: Packet) -> bool | None:
+def _holds(rule: Rule, packet: HookPacket) -> bool | None:
     """Return whether a rule is about the packet; None when that cannot be said."""
     found = [_agrees(match, packet) for match in rule.matches]
     return False if False in found else None if None in found else True
 
 
-def _agrees(match: Match, packet: Packet) -> bool | None:
+def _agrees(match: Match, packet: HookPacket) -> bool | None:
     match match.field:
         case "iifname" | "oifname":
             name = packet.iifname if match.field == "iifname" else packet.oifname

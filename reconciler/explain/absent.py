@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.errors import SpecError
-from reconciler.explain.declared import Declared
+from reconciler.explain.declared import DeclaredHosts
 from reconciler.explain.lines import Lines
 from reconciler.explain.values import About, Reason, Sentence
 from reconciler.model.expectation import Parties
@@ -17,7 +17,7 @@ from reconciler.spec.document import Document
 _FAULTS_SHOWN = 5
 
 
-def absences(specs: Declared, name: str) -> Iterator[Reason]:
+def absences(specs: DeclaredHosts, name: str) -> Iterator[Reason]:
     """Yield why an attachment that the specs declare cannot be asked about; nothing when they do not speak of it."""
     lines = Lines(specs.documents)
     own = _faults_of(specs, name)
@@ -37,13 +37,13 @@ def absences(specs: Declared, name: str) -> Iterator[Reason]:
         yield (Sentence(about=About.SPECS, text=f"{one.name} cannot be asked about: {one.reason}", source=one.source),)
 
 
-def _is_declared(specs: Declared, name: str) -> bool:
+def _is_declared(specs: DeclaredHosts, name: str) -> bool:
     """Return whether the specs speak of it; what a file says that cannot be read, nobody knows."""
     is_complete = len(specs.documents) >= len(specs.loads[specs.settings.host].files)
     return not is_complete or any(key == name for doc in specs.documents for key, _ in doc.entries("attachments"))
 
 
-def _faults_of(specs: Declared, name: str) -> tuple[SpecError, ...]:
+def _faults_of(specs: DeclaredHosts, name: str) -> tuple[SpecError, ...]:
     """Return the faults that stand in the entry of an attachment, or of a network that it joins."""
     networks = {network for document in specs.documents for network in _joined(document, name)}
     places = [*_entries(specs.documents, "attachments", {name}), *_entries(specs.documents, "networks", networks)]
@@ -74,7 +74,7 @@ def _joined(document: Document, name: str) -> Iterator[str]:
         yield from (each for each in (networks if isinstance(networks, dict | list) else ()) if isinstance(each, str))
 
 
-def _failures(specs: Declared, name: str, lines: Lines) -> Iterator[Reason]:
+def _failures(specs: DeclaredHosts, name: str, lines: Lines) -> Iterator[Reason]:
     """Yield what no host can have of it, or of a network that it is on."""
     told: set[str] = set()
     for host, state in specs.states.items():

@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from reconciler.explain.edits import Edit, at
-from reconciler.explain.target import HOST, OUTSIDE, Target
+from reconciler.explain.target import HOST, OUTSIDE, TypedTarget
 from reconciler.spec.document import Document, Tree
 
 _DEFAULT: Final = "bridge"
@@ -32,7 +32,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     documents: tuple[Document, ...]
     client: str
     server: str
-    target: Target
+    target: TypedTarget
     absent: frozenset[str] = frozenset()
 
 

@@ -19,7 +19,7 @@ from reconciler.spec.document import Document
 from reconciler.spec.load import LoadedSpecs, load_specs
 
 
-class Declared(Struct, frozen=True, kw_only=True, dict=True):
+class DeclaredHosts(Struct, frozen=True, kw_only=True, dict=True):
     """loads, states: by host."""
 
     settings: Settings
@@ -39,7 +39,7 @@ class Declared(Struct, frozen=True, kw_only=True, dict=True):
         return tuple({str(fault): fault for loaded in self.loads.values() for fault in loaded.faults}.values())
 
 
-def declared(settings: Settings) -> Declared:
+def declared(settings: Settings) -> DeclaredHosts:
     """Read the specs for this host and all that they name. Raises SpecError when the folder cannot be looked through."""
     loaded = _load(settings, settings.host, None)
     if not loaded.is_listed:
@@ -58,7 +58,7 @@ def _load(settings: Settings, host: str, previous: LoadedSpecs | None) -> Loaded
     )
 
 
-def decided(settings: Settings, loads: Mapping[str, LoadedSpecs]) -> Declared:
+def decided(settings: Settings, loads: Mapping[str, LoadedSpecs]) -> DeclaredHosts:
     """Make all choices as on hosts where there is nothing."""
     states = {host: on_any_host(loaded.wanted, replace(settings, host=host)) for host, loaded in loads.items()}
-    return Declared(settings=settings, loads=loads, states=states)
+    return DeclaredHosts(settings=settings, loads=loads, states=states)

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from msgspec import Struct
 
-from reconciler.explain.declared import Declared, decided
-from reconciler.explain.values import Change
+from reconciler.explain.declared import DeclaredHosts, decided
+from reconciler.explain.values import SpecEdit
 from reconciler.spec.document import Document, Path, Tree
 from reconciler.spec.files import SpecText
 from reconciler.spec.load import LoadedSpecs, load_texts
@@ -22,15 +22,15 @@ class Edit(Struct, frozen=True, kw_only=True):
     path: Path
     value: Tree
 
-    def change(self, documents: Sequence[Document]) -> Change:
+    def change(self, documents: Sequence[Document]) -> SpecEdit:
         """Return how a person reads it."""
         document = next(each for each in documents if _entry(each, self.path) is not None)
         before = _at(document.data, self.path)
         where = ".".join(str(step) for step in self.path if not isinstance(step, int))
-        return Change(text=f"{where}: {_words(before, self.value)}", source=document.source(self.path, at_key=True))
+        return SpecEdit(text=f"{where}: {_words(before, self.value)}", source=document.source(self.path, at_key=True))
 
 
-def changed(specs: Declared, edits: Sequence[Edit], kept: Collection[str] | None = None) -> Declared:
+def changed(specs: DeclaredHosts, edits: Sequence[Edit], kept: Collection[str] | None = None) -> DeclaredHosts:
     """Return what all hosts have by the specs with these edits. kept: attachments, without all others where it is not None."""
     texts: dict[int, SpecText] = {}
     loads: dict[str, LoadedSpecs] = {}

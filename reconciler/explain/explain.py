@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from reconciler.backends import Backends
 from reconciler.explain.absent import absences
 from reconciler.explain.answer import all_found, answer, is_reached
-from reconciler.explain.declared import Declared
+from reconciler.explain.declared import DeclaredHosts
 from reconciler.explain.host_words import last_words
 from reconciler.explain.lines import Lines
 from reconciler.explain.suggest import changes
-from reconciler.explain.target import NobodyMeant, Target, question, read_target, similar
+from reconciler.explain.target import NobodyMeant, TypedTarget, question, read_target, similar
 from reconciler.explain.values import About, Explanation, Question, Sentence, Verdict
 from reconciler.model.wanted import Source
 
@@ -35,7 +35,7 @@ NOT_HERE: Final = Here(summary={})
 """The specs alone are asked."""
 
 
-def explain(specs: Declared, client: str, target: str, here: Here = NOT_HERE) -> Explanation:
+def explain(specs: DeclaredHosts, client: str, target: str, here: Here = NOT_HERE) -> Explanation:
     """Return whether one reaches another, and why, and what would let it. Raises NobodyMeant for who is nobody."""
     meant = read_target(target)
     if here.backends is None:
@@ -50,7 +50,7 @@ def explain(specs: Declared, client: str, target: str, here: Here = NOT_HERE) ->
 
 
 def _told(
-    specs: Declared, client: str, meant: Target, typed: str, *, is_foreseen: bool = True
+    specs: DeclaredHosts, client: str, meant: TypedTarget, typed: str, *, is_foreseen: bool = True
 ) -> tuple[Question | None, Explanation]:
     try:
         asked = question(specs, client, meant)
@@ -66,7 +66,7 @@ def _told(
 
 
 def _told_here(
-    specs: Declared, client: str, meant: Target, typed: str, backends: Backends, *, is_probing: bool
+    specs: DeclaredHosts, client: str, meant: TypedTarget, typed: str, backends: Backends, *, is_probing: bool
 ) -> tuple[Question | None, Explanation]:
     from reconciler.explain.live import beside_host, look_at_host
     from reconciler.explain.probing import probed
@@ -83,7 +83,7 @@ def _told_here(
     return asked, beside_host(told, asked, present)
 
 
-def _unread(specs: Declared) -> Iterator[Sentence]:
+def _unread(specs: DeclaredHosts) -> Iterator[Sentence]:
     """Yield that something may be missing here that the specs declare."""
     for fault in specs.faults[:1]:
         more = f", the first of {len(specs.faults)}" if len(specs.faults) > 1 else ""

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from reconciler import pipeline
 from reconciler.backends import Backends
 from reconciler.errors import ReconcilerError
-from reconciler.explain.declared import Declared
+from reconciler.explain.declared import DeclaredHosts
 from reconciler.explain.values import About, Explanation, Question, Reason, Sentence, Verdict
 from reconciler.firewall.transit import TRANSIT_SETS, is_dropping
 from reconciler.model.desired import DesiredEndpoint, DesiredState, RemoteEndpoint
@@ -42,7 +42,7 @@ _PUBLISHED: Final = "published"
 class Present(Struct, frozen=True, kw_only=True):
     """specs: with the choices of this host as it is. view: what was looked at, decided, and is lacking."""
 
-    specs: Declared
+    specs: DeclaredHosts
     view: pipeline.Look
 
     @property
@@ -50,7 +50,7 @@ class Present(Struct, frozen=True, kw_only=True):
         return self.specs.settings.host
 
 
-def look_at_host(specs: Declared, backends: Backends) -> Present:
+def look_at_host(specs: DeclaredHosts, backends: Backends) -> Present:
     """Look at this host as a pass does."""
     settings = specs.settings
     loaded = pipeline.load(settings)

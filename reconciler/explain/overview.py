@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from reconciler.explain.absent import absences
-from reconciler.explain.declared import Declared
+from reconciler.explain.declared import DeclaredHosts
 from reconciler.explain.lines import Lines
-from reconciler.explain.target import NobodyMeant, Target, question, similar
+from reconciler.explain.target import NobodyMeant, TypedTarget, question, similar
 from reconciler.explain.values import About, Reason, Sentence
 from reconciler.explain.ways import medium
 from reconciler.model.desired import DesiredAttachment, DesiredEndpoint
@@ -35,10 +35,10 @@ class Overview(Struct, frozen=True, kw_only=True):
     reasons: tuple[Reason, ...] = ()
 
 
-def overview(specs: Declared, name: str) -> Overview:
+def overview(specs: DeclaredHosts, name: str) -> Overview:
     """Return what there is to say of an attachment. Raises NobodyMeant when the specs do not speak of it."""
     try:
-        client = question(specs, name, Target(name="outside")).client
+        client = question(specs, name, TypedTarget(name="outside")).client
     except LookupError:
         reasons = tuple(absences(specs, name))
         if not reasons:

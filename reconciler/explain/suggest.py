@@ -8,10 +8,10 @@ from typing import Final
 
 from reconciler.explain.answer import all_found, first_reached
 from reconciler.explain.candidates import Asked, candidates
-from reconciler.explain.declared import Declared
+from reconciler.explain.declared import DeclaredHosts
 from reconciler.explain.edits import Edit, at, changed
-from reconciler.explain.target import NobodyMeant, Target, question
-from reconciler.explain.values import Change
+from reconciler.explain.target import NobodyMeant, TypedTarget, question
+from reconciler.explain.values import SpecEdit
 from reconciler.reach.values import PartyKind
 
 _TOGETHER_MAX: Final = 10
@@ -20,19 +20,19 @@ _CHECKED_MAX: Final = 4
 """Changes that are tried on all specs: those that did well among the few attachments that have a part in it."""
 
 
-def changes(specs: Declared, client: str, target: Target) -> tuple[Change, ...]:
+def changes(specs: DeclaredHosts, client: str, target: TypedTarget) -> tuple[SpecEdit, ...]:
     """Return the shortest change that makes it a yes; () where none is known."""
     found = _shortest(specs, client, target)
     return () if found is None else tuple(edit.change(specs.documents) for edit in found[0])
 
 
-def changed_by(specs: Declared, client: str, target: Target) -> Declared | None:
+def changed_by(specs: DeclaredHosts, client: str, target: TypedTarget) -> DeclaredHosts | None:
     """Return what all hosts have after that change, None where none is known."""
     found = _shortest(specs, client, target)
     return None if found is None else found[1]
 
 
-def _shortest(specs: Declared, client: str, target: Target) -> tuple[tuple[Edit, ...], Declared] | None:
+def _shortest(specs: DeclaredHosts, client: str, target: TypedTarget) -> tuple[tuple[Edit, ...], DeclaredHosts] | None:
     server = _server(specs, client, target)
     there = {name for site in specs.walk.sites.values() for name in site.members}
     asked = Asked(
@@ -60,7 +60,7 @@ def _shortest_first(single: Sequence[Edit]) -> Iterator[tuple[Edit, ...]]:
     yield from (pair for pair in combinations(single[:_TOGETHER_MAX], 2) if pair[0].path != pair[1].path)
 
 
-def _server(specs: Declared, client: str, target: Target) -> str:
+def _server(specs: DeclaredHosts, client: str, target: TypedTarget) -> str:
     """Return the attachment that is meant, whether any host has it or not."""
     if any(at([document], ("attachments", target.name)) is not None for document in specs.documents):
         return target.name
@@ -77,18 +77,18 @@ def _server(specs: Declared, client: str, target: Target) -> str:
     return found.name if found.kind is PartyKind.ATTACHMENT else ""
 
 
-def _linked(specs: Declared, name: str) -> Iterator[str]:
+def _linked(specs: DeclaredHosts, name: str) -> Iterator[str]:
     links = at(specs.documents, ("attachments", name, "links")) if name else None
     yield from (str(link).partition(":")[0] for link in (links if isinstance(links, list) else ()))
 
 
-def _has_all(specs: Declared, before: Declared) -> bool:
+def _has_all(specs: DeclaredHosts, before: DeclaredHosts) -> bool:
     """Return whether nobody is left out for an edit, as one whose port another takes."""
     there, was = ({name for site in each.walk.sites.values() for name in site.members} for each in (specs, before))
     return was <= there and len(specs.faults) <= len(before.faults)
 
 
-def _is_reached(specs: Declared, client: str, target: Target) -> bool:
+def _is_reached(specs: DeclaredHosts, client: str, target: TypedTarget) -> bool:
     try:
         asked = question(specs, client, target)
     except (LookupError, NobodyMeant):

@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from reconciler.explain.declared import Declared
+from reconciler.explain.declared import DeclaredHosts
 from reconciler.explain.values import Question
 from reconciler.model.ip import address_or_none
 from reconciler.model.objects import IPAddress
@@ -27,7 +27,7 @@ class NobodyMeant(ValueError):
     """What was typed is nobody who can be asked about."""
 
 
-class Target(Struct, frozen=True, kw_only=True):
+class TypedTarget(Struct, frozen=True, kw_only=True):
     """name: as typed. address: when it is one."""
 
     name: str
@@ -35,14 +35,14 @@ class Target(Struct, frozen=True, kw_only=True):
     address: IPAddress | None = None
 
 
-def read_target(text: str) -> Target:
+def read_target(text: str) -> TypedTarget:
     """Read `OTHER[:PORT[/udp]]`. Raises NobodyMeant."""
     bracketed = _BRACKETS.match(text)
     if bracketed is None and text.count(":") > 1:
         address = address_or_none(text)
         if address is None:
             raise NobodyMeant(f"{text!r}: an IPv6 address before a port stands in brackets, as in [fd00::1]:80")
-        return Target(name=text, address=address)
+        return TypedTarget(name=text, address=address)
     name = bracketed["address"] if bracketed else text
     found = _PORT.match(bracketed["rest"] if bracketed else text)
     assert found is not None
@@ -50,12 +50,12 @@ def read_target(text: str) -> Target:
     port = int(found["port"] or 0)
     if not name or port > 0xFFFF or (found["port"] and not port) or (bracketed and found["name"]):
         raise NobodyMeant(f"{text!r} is nobody: expected NAME, NAME:PORT or NAME:PORT/udp, as db:5432")
-    return Target(
+    return TypedTarget(
         name=name, at=AskedPort(port, found["protocol"] or "tcp" if port else ""), address=address_or_none(name)
     )
 
 
-def question(specs: Declared, client: str, target: Target) -> Question:
+def question(specs: DeclaredHosts, client: str, target: TypedTarget) -> Question:
     """Find the parties. Raises LookupError with who is not there, on any host."""
     walk, host = specs.walk, specs.settings.host
     servers = tuple(_servers(specs.walk, target, client))
@@ -96,7 +96,7 @@ def _called(walk: Walk, name: str) -> list[Party]:
     return [site.party(site.members[name]) for site in walk.sites.values() if name in site.members]
 
 
-def _servers(walk: Walk, target: Target, client: str) -> Iterator[Party]:
+def _servers(walk: Walk, target: TypedTarget, client: str) -> Iterator[Party]:
     if target.name in (OUTSIDE, HOST):
         yield from _hosts(walk, target.name)
         return
@@ -114,7 +114,7 @@ def _answering(walk: Walk, name: str, client: str) -> Iterator[Party]:
             yield site.party(site.members[one.attachment])
 
 
-def similar(specs: Declared, name: str) -> str:
+def similar(specs: DeclaredHosts, name: str) -> str:
     """Return a hint at what was meant, "" for none."""
     known = {name for site in specs.walk.sites.values() for name in site.members}
     near = get_close_matches(name, known, n=1)

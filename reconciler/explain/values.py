@@ -64,7 +64,7 @@ Reason = tuple[Sentence, ...]
 """The last one says why; those before lead there."""
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class SpecEdit(Struct, frozen=True, kw_only=True):
     """An edit of the specs. source: where."""
 
     text: str
@@ -85,6 +85,6 @@ class Explanation(Struct, frozen=True, kw_only=True):
     path: tuple[Sentence, ...] = ()
     version: int = 0
     reasons: tuple[Reason, ...] = ()
-    changes: tuple[Change, ...] = ()
+    changes: tuple[SpecEdit, ...] = ()
     notes: tuple[Sentence, ...] = ()
     probes: tuple[Sentence, ...] = ()

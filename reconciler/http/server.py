@@ -19,11 +19,11 @@ from typing import Final
 from msgspec import Struct, field
 
 from reconciler.http.listening import ListeningSocket
-from reconciler.http.server_protocol import Refused, Request, Response, ServerProtocol
+from reconciler.http.server_protocol import BadRequest, ServedRequest, ServedResponse, ServerProtocol
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[Request], Response]
+Handler = Callable[[ServedRequest], ServedResponse]
 """Answers at once: while it thinks, nobody else is served."""
 
 _CHUNK: Final = 1 << 16
@@ -31,7 +31,7 @@ _OUT_OF: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _CLOSE: Final = ("Connection", "close")
 
 
-class Limits(Struct, frozen=True):
+class ClientLimits(Struct, frozen=True):
     """What clients may cost. timeout_s: of one exchange, and of a connection without any.
 
     head_max, body_max: bytes of a request; answers 431 and 413 to more.
@@ -57,7 +57,11 @@ class HttpServer:
     """Readable (`fileno`) when there is something to do, which `serve` does. Closes the listener with itself."""
 
     def __init__(
-        self, listener: ListeningSocket, handler: Handler, limits: Limits, clock: Callable[[], float] = time.monotonic
+        self,
+        listener: ListeningSocket,
+        handler: Handler,
+        limits: ClientLimits,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._listener, self._handler, self._limits, self._clock = listener, handler, limits, clock
         self._selector = selectors.EpollSelector()
@@ -131,9 +135,9 @@ class HttpServer:
         """Answer the next request, if all of it came."""
         try:
             request = client.protocol.next_request()
-        except Refused as refusal:
+        except BadRequest as refusal:
             client.is_leaving = True
-            self._send(client, client.protocol.answered(Response.of(refusal.status, _CLOSE)))
+            self._send(client, client.protocol.answered(ServedResponse.of(refusal.status, _CLOSE)))
             return
         if request is not None:
             self._send(client, self._answered(client.protocol, request))
@@ -142,12 +146,12 @@ class HttpServer:
         else:
             self._selector.modify(client.socket, selectors.EVENT_READ)
 
-    def _answered(self, protocol: ServerProtocol, request: Request) -> bytes:
+    def _answered(self, protocol: ServerProtocol, request: ServedRequest) -> bytes:
         try:
             return protocol.answered(self._handler(request))
         except Exception:  # one page that fails must not end what else the process does
             log.exception("%s %s", request.method, request.path)
-            return protocol.answered(Response.of(HTTPStatus.INTERNAL_SERVER_ERROR, _CLOSE))
+            return protocol.answered(ServedResponse.of(HTTPStatus.INTERNAL_SERVER_ERROR, _CLOSE))
 
     def _send(self, client: _Client, data: bytes) -> None:
         client.unsent = memoryview(data)

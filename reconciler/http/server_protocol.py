@@ -20,7 +20,7 @@ _TEXT: Final = "text/plain; charset=utf-8"
 _WITHOUT_BODY: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
-class Request(Struct, frozen=True):
+class ServedRequest(Struct, frozen=True):
     """What a client wants. target: as sent, path and query. headers: by name in any case, several of one name joined by commas."""
 
     method: str
@@ -33,7 +33,7 @@ class Request(Struct, frozen=True):
         return self.target.partition("?")[0]
 
 
-class Response(Struct, frozen=True):
+class ServedResponse(Struct, frozen=True):
     """An answer. Its length and date are added; `Connection: close` among the headers ends the connection after it."""
 
     status: HTTPStatus
@@ -42,12 +42,12 @@ class Response(Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
     @staticmethod
-    def of(status: HTTPStatus, *headers: tuple[str, str]) -> Response:
+    def of(status: HTTPStatus, *headers: tuple[str, str]) -> ServedResponse:
         """Return no more than the status does."""
-        return Response(status, f"{status.value} {status.phrase}\n".encode(), headers=headers)
+        return ServedResponse(status, f"{status.value} {status.phrase}\n".encode(), headers=headers)
 
 
-class Refused(Exception):
+class BadRequest(Exception):
     """The request, or what came in place of one, is none that can be served. Nothing more can be read from the client."""
 
     def __init__(self, status: HTTPStatus) -> None:
@@ -77,12 +77,12 @@ class ServerProtocol:
     def receive(self, data: bytes) -> None:
         self._connection.receive_data(data)
 
-    def next_request(self) -> Request | None:
+    def next_request(self) -> ServedRequest | None:
         """Return the next request once all of it came. Raises Refused."""
         try:
             return self._read()
         except h11.RemoteProtocolError as error:
-            raise Refused(HTTPStatus(error.error_status_hint)) from error
+            raise BadRequest(HTTPStatus(error.error_status_hint)) from error
 
     def go_ahead(self) -> bytes:
         """Return what a client waits for before it sends its body; nothing when it does not."""
@@ -90,7 +90,7 @@ class ServerProtocol:
             return b""
         return self._connection.send(h11.InformationalResponse(status_code=HTTPStatus.CONTINUE, headers=[]))
 
-    def answered(self, response: Response) -> bytes:
+    def answered(self, response: ServedResponse) -> bytes:
         """Return the bytes of an answer to the last request; to HEAD without its body."""
         is_head = self._head is not None and self._head.method == b"HEAD"
         headers = [("Date", formatdate(usegmt=True)), *response.headers]
@@ -104,7 +104,7 @@ class ServerProtocol:
             self._connection.start_next_cycle()
         return data
 
-    def _read(self) -> Request | None:
+    def _read(self) -> ServedRequest | None:
         while True:
             match self._connection.next_event():
                 case h11.Request() as head:
@@ -113,7 +113,7 @@ class ServerProtocol:
                 case h11.Data(data=data):
                     self._body += data
                     if len(self._body) > self._body_max:
-                        raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+                        raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
                 case h11.EndOfMessage():
                     return self._whole()
                 case _:
@@ -123,17 +123,17 @@ class ServerProtocol:
         """h11 measures what is incomplete only; what came at once is measured here."""
         size = len(head.target) + sum(len(name) + len(value) + len(": \r\n") for name, value in head.headers)
         if size > self._head_max:
-            raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            raise BadRequest(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         if not head.http_version.startswith(b"1."):
-            raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+            raise BadRequest(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
         if head.method == b"CONNECT":
-            raise Refused(HTTPStatus.NOT_IMPLEMENTED)
+            raise BadRequest(HTTPStatus.NOT_IMPLEMENTED)
         length = dict(head.headers).get(b"content-length", b"0")  # h11 lets one such header through, with few digits
         if int(length) > self._body_max:
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
-    def _whole(self) -> Request:
+    def _whole(self) -> ServedRequest:
         assert self._head is not None
         headers = Headers(self._head.headers)
         target = self._head.target.decode("latin-1")
-        return Request(self._head.method.decode(), target, headers, bytes(self._body))
+        return ServedRequest(self._head.method.decode(), target, headers, bytes(self._body))

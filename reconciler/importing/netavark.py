@@ -30,14 +30,14 @@ _NOT_CARRIED: Final = {
 _SAID_ELSEWHERE: Final = frozenset(("mtu", _MTU, "isolate", "parent", "mode"))
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class NetworkJson(Struct, frozen=True, kw_only=True):
     """A network's JSON, and where it stands: a file, or "" for the engine."""
 
     document: Document
     file: str = ""
 
 
-def read_netavark(sources: Sequence[Source], *, parent: str = "") -> Imported:
+def read_netavark(sources: Sequence[NetworkJson], *, parent: str = "") -> Imported:
     """parent: the link of the host's default route, "" where it is not known."""
     found, told = _read(sources, parent)
     return Imported(networks=tuple(found.values()), not_carried=tuple(told))
@@ -46,7 +46,7 @@ def read_netavark(sources: Sequence[Source], *, parent: str = "") -> Imported:
 def read_netavark_files(source: SourceFiles, *, parent: str = "") -> Imported:
     """Read files that hold one network each, or a list of them."""
     objects, told = json_objects(source.files)
-    found = read_netavark([Source(document=document, file=file) for file, document in objects], parent=parent)
+    found = read_netavark([NetworkJson(document=document, file=file) for file, document in objects], parent=parent)
     return Imported(networks=found.networks, not_carried=(*source.not_carried, *told, *found.not_carried))
 
 
@@ -56,7 +56,7 @@ def network_names(documents: Sequence[Document]) -> Mapping[str, str]:
     return {text_of(each, key): names[text_of(each, "name")] for each in documents for key in ("name", "id")}
 
 
-def _read(sources: Sequence[Source], parent: str) -> tuple[dict[str, ImportedNetwork], list[NotCarried]]:
+def _read(sources: Sequence[NetworkJson], parent: str) -> tuple[dict[str, ImportedNetwork], list[NotCarried]]:
     names = network_names([each.document for each in sources])
     found: dict[str, ImportedNetwork] = {}
     told: list[NotCarried] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.importing.engine import read_containers
-from reconciler.importing.netavark import Source, network_names, read_netavark
+from reconciler.importing.netavark import NetworkJson, network_names, read_netavark
 from reconciler.importing.values import Imported
 
 Document = Mapping[str, object]
@@ -20,7 +20,7 @@ def read_podman(
     parent: str = "",
 ) -> Imported:
     """networks: as its own API has them, containers as Docker's. joined, parent: as elsewhere."""
-    found = read_netavark([Source(document=each) for each in networks], parent=parent)
+    found = read_netavark([NetworkJson(document=each) for each in networks], parent=parent)
     members = read_containers(containers, network_names(networks), with_stopped=with_stopped, joined=joined)
     return Imported(
         networks=found.networks,

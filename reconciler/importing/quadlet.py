@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from reconciler.importing.names import renamed, spec_names
 from reconciler.importing.netavark import imported_network, open_networks
 from reconciler.importing.quadlet_members import Member, Networks, read_member
-from reconciler.importing.quadlet_networks import Declared, network_document
+from reconciler.importing.quadlet_networks import DeclaredNetwork, network_document
 from reconciler.importing.source_files import SourceFile, SourceFiles
-from reconciler.importing.unit_files import Unit, UnitFault, drop_in_folders, parse_unit
+from reconciler.importing.unit_files import UnitFault, UnitFile, drop_in_folders, parse_unit
 from reconciler.importing.values import Imported, ImportedAttachment, ImportedNetwork, NotCarried
 from reconciler.model.words import counted
 from reconciler.records.lenient import mapping_of, text_of
@@ -26,7 +26,7 @@ _DEFAULT_DOCUMENT: Final = {"name": _DEFAULT, "subnets": [{"subnet": "10.88.0.0/
 
 
 class _Found(Struct, frozen=True, kw_only=True):
-    unit: Unit
+    unit: UnitFile
     file: str
 
 
@@ -74,7 +74,7 @@ def _units(files: Sequence[SourceFile], told: list[NotCarried]) -> Iterator[_Fou
 
 def _whole(
     file: SourceFile, name: str, kind: str, drop_ins: Mapping[str, Mapping[str, SourceFile]]
-) -> Unit | NotCarried:
+) -> UnitFile | NotCarried:
     """Return a unit with its drop-ins, or what is wrong."""
     reading = file
     try:
@@ -113,7 +113,7 @@ def _networks(
 ) -> tuple[Networks, dict[str, ImportedNetwork]]:
     declared = [network_document(each.unit, each.file, host) for each in units]
     told += [each for each in declared if isinstance(each, NotCarried)]
-    good = [each for each in declared if isinstance(each, Declared)]
+    good = [each for each in declared if isinstance(each, DeclaredNetwork)]
     names = spec_names(text_of(each.document, "name") for each in good)
     read: dict[str, ImportedNetwork] = {}
     by_reference: dict[str, str] = {_DEFAULT: _DEFAULT}

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from reconciler.importing.quadlet_networks import specifiers
-from reconciler.importing.unit_files import Unit, expanded
+from reconciler.importing.unit_files import UnitFile, expanded
 from reconciler.importing.values import ImportedAttachment, NotCarried
 
 _DEFAULT_NETWORKS: Final = ("bridge", "private")
@@ -43,7 +43,7 @@ class Networks(Struct, frozen=True):
 
 
 class Member(Struct, frozen=True, kw_only=True):
-    unit: Unit
+    unit: UnitFile
     file: str
     host: str
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from reconciler.importing.unit_files import Unit, expanded
+from reconciler.importing.unit_files import UnitFile, expanded
 from reconciler.importing.values import NotCarried
 
 _SECTION: Final = "Network"
@@ -37,7 +37,7 @@ _TOLD: Final = {
 }
 
 
-class Declared(Struct, frozen=True, kw_only=True):
+class DeclaredNetwork(Struct, frozen=True, kw_only=True):
     """document: as `importing.netavark` reads it. unit: its name, by which containers refer to it."""
 
     document: Mapping[str, object]
@@ -46,7 +46,7 @@ class Declared(Struct, frozen=True, kw_only=True):
     not_carried: tuple[NotCarried, ...] = ()
 
 
-def specifiers(unit: Unit, section: str, suffix: str, host: str) -> Mapping[str, str]:
+def specifiers(unit: UnitFile, section: str, suffix: str, host: str) -> Mapping[str, str]:
     """Return what systemd's specifiers stand for in the service of a unit. suffix: of the service's name."""
     stem = unit.name.rpartition(".")[0]
     service = unit.last(section, "ServiceName") or f"{stem}{suffix}"
@@ -56,7 +56,7 @@ def specifiers(unit: Unit, section: str, suffix: str, host: str) -> Mapping[str,
     return {**known, "j": last, "J": last, **({"H": host, "l": host.partition(".")[0]} if host else {})}
 
 
-def network_document(unit: Unit, file: str, host: str) -> Declared | NotCarried:
+def network_document(unit: UnitFile, file: str, host: str) -> DeclaredNetwork | NotCarried:
     """Return what the unit declares, or why it cannot be had."""
     try:
         return _declared(unit, file, specifiers(unit, _SECTION, "-network", host))
@@ -66,7 +66,7 @@ def network_document(unit: Unit, file: str, host: str) -> Declared | NotCarried:
         )
 
 
-def _declared(unit: Unit, file: str, known: Mapping[str, str]) -> Declared:
+def _declared(unit: UnitFile, file: str, known: Mapping[str, str]) -> DeclaredNetwork:
     def last(key: str) -> str:
         return expanded(unit.last(_SECTION, key), known)
 
@@ -75,7 +75,7 @@ def _declared(unit: Unit, file: str, known: Mapping[str, str]) -> Declared:
 
     stem = unit.name.rpartition(".")[0]
     name = last("NetworkName") or f"systemd-{stem}"
-    return Declared(
+    return DeclaredNetwork(
         document={
             "name": name,
             "driver": last("Driver") or "bridge",
@@ -120,6 +120,6 @@ def _lease_range(text: str) -> Mapping[str, str]:
     return {"start_ip": str(block[0]), "end_ip": str(block[-1])}
 
 
-def _pairs(unit: Unit, key: str, known: Mapping[str, str]) -> Mapping[str, str]:
+def _pairs(unit: UnitFile, key: str, known: Mapping[str, str]) -> Mapping[str, str]:
     words = (expanded(word, known) for word in unit.words(_SECTION, key))
     return {name: value for name, _, value in (word.partition("=") for word in words)}

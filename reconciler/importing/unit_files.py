@@ -32,14 +32,14 @@ class _Setting(NamedTuple):
     value: str
 
 
-class Unit(Struct, frozen=True, kw_only=True):
+class UnitFile(Struct, frozen=True, kw_only=True):
     """name: of the file. settings: in the order in which they count."""
 
     name: str
     settings: tuple[_Setting, ...]
 
-    def with_drop_in(self, text: str) -> Unit:
-        return Unit(name=self.name, settings=(*self.settings, *_settings(text)))
+    def with_drop_in(self, text: str) -> UnitFile:
+        return UnitFile(name=self.name, settings=(*self.settings, *_settings(text)))
 
     def has_section(self, section: str) -> bool:
         return any(setting.section == section for setting in self.settings)
@@ -69,9 +69,9 @@ class Unit(Struct, frozen=True, kw_only=True):
         return list(dict.fromkeys(setting.key for setting in self.settings if setting.section == section))
 
 
-def parse_unit(name: str, text: str) -> Unit:
+def parse_unit(name: str, text: str) -> UnitFile:
     """Raises UnitFault."""
-    return Unit(name=name, settings=tuple(_settings(text)))
+    return UnitFile(name=name, settings=tuple(_settings(text)))
 
 
 def _settings(text: str) -> Iterator[_Setting]:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from reconciler.model.identifiers import HOST
 from reconciler.model.objects import IPAddress, IPInterface, IPNetwork
-from reconciler.reach.places import Clients, Member, ReachPlace, Server, Some, WayOut
+from reconciler.reach.places import Clients, HostWay, Member, ReachPlace, Server, Some
 from reconciler.reach.reachability import Bits
 from reconciler.reach.site import Site, gateway_of, interface_of, way_out
 from reconciler.reach.values import Party, PartyKind
@@ -92,7 +92,7 @@ class Members(Struct, frozen=True, kw_only=True, dict=True):
         found: dict[tuple[ReachPlace, IPAddress | None], Bits] = defaultdict(int)
         for member, gateway in members:
             found[member.place, gateway] |= member.bit
-        return Some((WayOut(*way), self._kind(*way), bits) for way, bits in found.items())
+        return Some((HostWay(*way), self._kind(*way), bits) for way, bits in found.items())
 
     def _kind(self, place: ReachPlace, gateway: IPAddress | None) -> int:
         """Number what answers to those depend on who come by a gateway."""

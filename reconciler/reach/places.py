@@ -21,7 +21,7 @@ class ReachPlace(Struct, frozen=True, eq=False):
     gateway: IPAddress | None
 
 
-class WayOut(Struct, frozen=True, eq=False):
+class HostWay(Struct, frozen=True, eq=False):
     """By which gateway of a place some come to the host."""
 
     place: ReachPlace
@@ -71,18 +71,18 @@ class Server(Struct, frozen=True, kw_only=True):
 class Some:
     """Clients by their way to the host, arranged by network and by kind."""
 
-    def __init__(self, ways: Iterable[tuple[WayOut, int, Bits]]) -> None:
-        self.bits: dict[WayOut, Bits] = {}
-        self.kinds: dict[WayOut, int] = {}
-        self.of_network: dict[str, list[WayOut]] = defaultdict(list)
-        self.of_kind: dict[int, list[WayOut]] = defaultdict(list)
+    def __init__(self, ways: Iterable[tuple[HostWay, int, Bits]]) -> None:
+        self.bits: dict[HostWay, Bits] = {}
+        self.kinds: dict[HostWay, int] = {}
+        self.of_network: dict[str, list[HostWay]] = defaultdict(list)
+        self.of_kind: dict[int, list[HostWay]] = defaultdict(list)
         for way, kind, bits in ways:
             self.bits[way], self.kinds[way] = bits, kind
             self.of_network[way.place.network].append(way)
             self.of_kind[kind].append(way)
         self.bits_of_kind = {kind: self.union(found) for kind, found in self.of_kind.items()}
 
-    def union(self, ways: Iterable[WayOut]) -> Bits:
+    def union(self, ways: Iterable[HostWay]) -> Bits:
         found: Bits = 0
         for way in ways:
             found |= self.bits[way]

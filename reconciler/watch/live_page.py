@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from reconciler.graph.html import live_html, live_policy
-from reconciler.http.server_protocol import Request, Response
+from reconciler.http.server_protocol import ServedRequest, ServedResponse
 from reconciler.model.ip import address_or_none
 from reconciler.model.report import Report
 from reconciler.settings import Settings
@@ -44,27 +44,27 @@ class LivePage:
         self._stamp: object = None
         self._state = b""
 
-    def answer(self, request: Request, report: Report | None, health: Health) -> Response:
+    def answer(self, request: ServedRequest, report: Report | None, health: Health) -> ServedResponse:
         """Answer a request for one of `PATHS`."""
         if request.path == "/":
             policy = ("Content-Security-Policy", live_policy())
-            return Response(
+            return ServedResponse(
                 HTTPStatus.OK, self._page, "text/html; charset=utf-8", (("Cache-Control", "no-cache"), policy, *_SAFE)
             )
         if report is not None:
             self._draw(report)
         if request.path == "/drawing.json":
             if not self._drawing or self._thread is not None:
-                return Response(HTTPStatus.ACCEPTED, b"null", _JSON, (("Cache-Control", "no-store"), *_SAFE))
+                return ServedResponse(HTTPStatus.ACCEPTED, b"null", _JSON, (("Cache-Control", "no-store"), *_SAFE))
             return self._tagged(request, self._drawing)
         return self._tagged(request, self._state_now(health))
 
-    def _tagged(self, request: Request, body: bytes) -> Response:
+    def _tagged(self, request: ServedRequest, body: bytes) -> ServedResponse:
         tag = _tag(body)
         headers = (("ETag", tag), ("Cache-Control", "no-cache"), *_SAFE)
         if request.headers.get("if-none-match") == tag:
-            return Response(HTTPStatus.NOT_MODIFIED, headers=headers)
-        return Response(HTTPStatus.OK, body, _JSON, headers)
+            return ServedResponse(HTTPStatus.NOT_MODIFIED, headers=headers)
+        return ServedResponse(HTTPStatus.OK, body, _JSON, headers)
 
     # --- states
 

@@ -9,8 +9,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from reconciler.http.listening import ListenAddress, ListeningSocket
-from reconciler.http.server import HttpServer, Limits
-from reconciler.http.server_protocol import Request, Response
+from reconciler.http.server import ClientLimits, HttpServer
+from reconciler.http.server_protocol import ServedRequest, ServedResponse
 from reconciler.settings import Settings
 from reconciler.watch.metrics import Metrics
 from reconciler.watch.source import CLEAN, Dirty, EventSource
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reconciler.watch.live_page import LivePage
 
 SETTING: Final = "metrics"
-LIMITS: Final = Limits()
+LIMITS: Final = ClientLimits()
 _FORGET_S: Final = 60.0
 """How long the page is kept after somebody looked at it."""
 
@@ -55,20 +55,20 @@ class ServedMetrics(Metrics, EventSource):
         if self._page is not None and self._clock() - self._looked_s > _FORGET_S:
             self._page = None
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: ServedRequest) -> ServedResponse:
         """Answer who asks for figures, health or the page."""
         return _told(self, request) if request.path in ("/metrics", "/healthz") else self._show(request)
 
-    def _show(self, request: Request) -> Response:
+    def _show(self, request: ServedRequest) -> ServedResponse:
         """Answer who looks at the page. What makes it is imported, and kept, as long as somebody does."""
         from reconciler.watch.live_page import PATHS, LivePage, is_asked_for_itself
 
         if request.path not in PATHS:
-            return Response.of(HTTPStatus.NOT_FOUND, *_EACH)
+            return ServedResponse.of(HTTPStatus.NOT_FOUND, *_EACH)
         if request.method not in ("GET", "HEAD"):
-            return Response.of(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"), *_EACH)
+            return ServedResponse.of(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"), *_EACH)
         if self._is_local and not is_asked_for_itself(request.headers.get("host", ""), self._settings.host):
-            return Response.of(HTTPStatus.MISDIRECTED_REQUEST, *_EACH)
+            return ServedResponse.of(HTTPStatus.MISDIRECTED_REQUEST, *_EACH)
         self._looked_s = self._clock()
         if self._page is None:
             self._page = LivePage(self._settings)
@@ -78,13 +78,13 @@ class ServedMetrics(Metrics, EventSource):
         self._server.close()
 
 
-def _told(metrics: Metrics, request: Request) -> Response:
+def _told(metrics: Metrics, request: ServedRequest) -> ServedResponse:
     """Return the answer to a scraper or a health probe."""
     if request.method not in ("GET", "HEAD"):
-        return Response.of(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"), *_EACH)
+        return ServedResponse.of(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"), *_EACH)
     if request.path == "/metrics":
         content_type, page = metrics.page(request.headers.get("accept", ""))
-        return Response(HTTPStatus.OK, page, content_type, _EACH)
+        return ServedResponse(HTTPStatus.OK, page, content_type, _EACH)
     health = metrics.health()
     status = HTTPStatus.OK if health.is_well else HTTPStatus.SERVICE_UNAVAILABLE
-    return Response(status, f"{health.reason}\n".encode(errors="replace"), headers=_EACH)
+    return ServedResponse(status, f"{health.reason}\n".encode(errors="replace"), headers=_EACH)

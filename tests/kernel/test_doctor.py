@@ -18,7 +18,7 @@ import pytest
 
 import reconciler.doctor.limits as of_limits
 from reconciler.doctor.finding import Finding
-from reconciler.doctor.limits import Limits
+from reconciler.doctor.limits import KernelLimits
 from tests.command_line import Reconcile
 from tests.machine import Machine
 from tests.private_namespaces import CLONE_NEWUSER, unshare
@@ -173,7 +173,7 @@ def test_few_inotify_instances_are_named_and_raised_by_the_printed_command(tmp_p
     def judged() -> list[Finding]:
         watched = of_limits._watched([str(tmp_path)])
         instances = of_limits._lowest(Path("/"), of_limits._INSTANCES)
-        limits = Limits(folders=1, watched=watched or 0, has_instance=watched is not None, instances=instances)
+        limits = KernelLimits(folders=1, watched=watched or 0, has_instance=watched is not None, instances=instances)
         return [*of_limits.judge(limits)]
 
     def in_child() -> int:

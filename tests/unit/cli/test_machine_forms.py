@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reconciler.cli.findings import Checked, Finding, Level, Rule
+from reconciler.cli.findings import Checked, FindingRule, Level, SpecFinding
 from reconciler.cli.forms import for_machines
 from reconciler.cli.review_findings import checked_review
 from reconciler.cli.root import main
@@ -208,8 +208,8 @@ def test_names_of_files_may_be_anything(
     expectation = Expectation(
         source=at, client=Parties(source=at, name="<a>"), server=Parties(source=at, network="b\x00"), is_reached=True
     )
-    finding = Finding(rule=Rule.FAULT, level=Level.ERROR, message="x\x00<y>", place=at)
-    beside = Finding(rule=Rule.FAULT, level=Level.ERROR, message="m", place=Source("/etc/a b.yaml", 0, 0))
+    finding = SpecFinding(rule=FindingRule.FAULT, level=Level.ERROR, message="x\x00<y>", place=at)
+    beside = SpecFinding(rule=FindingRule.FAULT, level=Level.ERROR, message="m", place=Source("/etc/a b.yaml", 0, 0))
     checked = Checked(what="validate", findings=(finding, beside), files=(file,), expectations=(expectation,))
 
     (_, _, uri, *_), (_, _, other, *_) = places(check_sarif(for_machines("sarif", checked, "specs")))
@@ -219,8 +219,10 @@ def test_names_of_files_may_be_anything(
 
 
 def test_results_stay_within_what_is_shown_and_the_least_are_left_out(check_sarif: Callable[[str], Any]) -> None:
-    changes = [Finding(rule=Rule.CHANGE, level=Level.NOTICE, message=str(number)) for number in range(RESULTS_MAX)]
-    fault = Finding(rule=Rule.FAULT, level=Level.ERROR, message="bad")
+    changes = [
+        SpecFinding(rule=FindingRule.CHANGE, level=Level.NOTICE, message=str(number)) for number in range(RESULTS_MAX)
+    ]
+    fault = SpecFinding(rule=FindingRule.FAULT, level=Level.ERROR, message="bad")
     checked = Checked(what="review", findings=(*changes, fault))
 
     results = json.loads(for_machines("sarif", checked, "specs"))["runs"][0]["results"]

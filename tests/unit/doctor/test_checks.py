@@ -32,17 +32,17 @@ from reconciler.doctor.chains import legacy_base_chains
 from reconciler.doctor.finding import Finding, Severity, written
 from reconciler.doctor.firewall import Firewall
 from reconciler.doctor.kernel import Kernel, needed_kinds
-from reconciler.doctor.limits import Limits
+from reconciler.doctor.limits import KernelLimits
 from reconciler.doctor.managers import Managers, unmanaged
 from reconciler.doctor.mtu import Mtus
 from reconciler.doctor.names import Unserved
-from reconciler.doctor.owners import Owners, Watcher, watcher_of
-from reconciler.doctor.packets import Asked
+from reconciler.doctor.owners import HostOwners, Watcher, watcher_of
+from reconciler.doctor.packets import NeededPacket
 from reconciler.doctor.pools import Pools, planned
 from reconciler.doctor.registry import CHECKS
 from reconciler.doctor.resolver import Resolver
 from reconciler.doctor.rights import Rights
-from reconciler.doctor.rules import Packet
+from reconciler.doctor.rules import HookPacket
 from reconciler.doctor.services import Services, plugin_names
 from reconciler.doctor.specs import Specs
 from reconciler.doctor.state import Folder, State
@@ -168,8 +168,8 @@ def test_strict_filtering_matters_where_there_are_two_ways_in() -> None:
 
 
 def test_old_chains_that_drop_are_mended_in_their_own_way() -> None:
-    packet = Packet(version=4, iifname="br-web", oifname="eth0")
-    asked = (Asked(hook="forward", link="br-web", means="members reach nobody outside", packet=packet),)
+    packet = HookPacket(version=4, iifname="br-web", oifname="eth0")
+    asked = (NeededPacket(hook="forward", link="br-web", means="members reach nobody outside", packet=packet),)
     plain = tuple(legacy_base_chains("-P FORWARD DROP\n-P INPUT DROP\n-P OUTPUT ACCEPT", 4))
     docker = tuple(legacy_base_chains("-P FORWARD DROP\n-A FORWARD -j DOCKER-USER", 4))
     ufw = tuple(legacy_base_chains("-P FORWARD DROP\n-A FORWARD -j ufw-before-forward", 4))
@@ -190,8 +190,8 @@ def test_old_chains_that_drop_are_mended_in_their_own_way() -> None:
 
 
 def test_what_lets_no_vxlan_in_is_mended_for_its_port() -> None:
-    packet = Packet(version=4, iifname="eth0", oifname="", protocol="udp", dport=4789)
-    asked = (Asked(hook="input", link="VXLAN", means="nothing comes in", packet=packet),)
+    packet = HookPacket(version=4, iifname="eth0", oifname="", protocol="udp", dport=4789)
+    asked = (NeededPacket(hook="input", link="VXLAN", means="nothing comes in", packet=packet),)
     rules = "-P INPUT DROP\n-A INPUT -i lo -j ACCEPT\n-A INPUT -m state --state ESTABLISHED -j ACCEPT"
 
     (found,) = of_firewall.judge(Firewall(chains=tuple(legacy_base_chains(rules, 4)), asked=asked))
@@ -330,7 +330,7 @@ def test_who_has_port_53_is_named() -> None:
 
 
 def test_limits_are_told_of_before_they_are_met() -> None:
-    enough = Limits(folders=9, watched=9, neighbours=1024, members=10)
+    enough = KernelLimits(folders=9, watched=9, neighbours=1024, members=10)
 
     assert [*of_limits.judge(enough)] == []
     (few,) = of_limits.judge(replace(enough, watched=3, watches=("user/max_inotify_watches", 3)))
@@ -371,10 +371,12 @@ def test_folders_are_read_as_they_are(tmp_path: Path) -> None:
 
 def test_others_who_run_this_host_are_told_of() -> None:
     watchers = (Watcher(pid=1, namespace=5), Watcher(pid=2, namespace=6))
-    found = [*of_owners.judge(Owners(anothers="run with others", watchers=watchers, suspended=("web",)), ["reconcile"])]
+    found = [
+        *of_owners.judge(HostOwners(anothers="run with others", watchers=watchers, suspended=("web",)), ["reconcile"])
+    ]
 
     assert [each.mend for each in found] == [("reconcile --take-over",), ("kill 2",), ("reconcile resume web",)]
-    assert [*of_owners.judge(Owners(watchers=watchers[:1]), ["reconcile"])] == []
+    assert [*of_owners.judge(HostOwners(watchers=watchers[:1]), ["reconcile"])] == []
     assert watcher_of(os.getpid()) is None
 
 

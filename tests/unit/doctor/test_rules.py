@@ -9,9 +9,9 @@ import pytest
 
 from reconciler.doctor.iptables_rules import iptables_chains
 from reconciler.doctor.nft_rules import nft_rules
-from reconciler.doctor.rules import Fate, Packet, Rule, fate
+from reconciler.doctor.rules import Fate, HookPacket, Rule, fate
 
-OUT = Packet(
+OUT = HookPacket(
     version=4,
     iifname="br-web",
     oifname="eth0",
@@ -19,12 +19,12 @@ OUT = Packet(
     destination=ip_address("198.51.100.1"),
     dport=443,
 )
-BACK = Packet(
+BACK = HookPacket(
     version=4, iifname="eth0", oifname="br-web", source=OUT.destination, destination=OUT.source, state="established"
 )
 
 
-def in_legacy(text: str, packet: Packet = OUT) -> Fate:
+def in_legacy(text: str, packet: HookPacket = OUT) -> Fate:
     policies, rules = iptables_chains(text)
     return fate(packet, "FORWARD", policies["FORWARD"], lambda chain: rules.get(chain, ()))
 
@@ -81,7 +81,7 @@ def matching(left: object, right: object, op: str = "==") -> dict[str, object]:
     return {"match": {"op": op, "left": left, "right": right}}
 
 
-def in_nft(*rules: list[dict[str, object]], packet: Packet = OUT) -> Fate:
+def in_nft(*rules: list[dict[str, object]], packet: HookPacket = OUT) -> Fate:
     listing = json.loads(json.dumps([{"expr": rule} for rule in rules]))
     found: tuple[Rule, ...] = nft_rules(listing)
     return fate(packet, "forward", "drop", lambda chain: found if chain == "forward" else ())

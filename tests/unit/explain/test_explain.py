@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.cli.root import main
 from reconciler.errors import ExitCode
-from reconciler.explain.declared import Declared, declared
+from reconciler.explain.declared import DeclaredHosts, declared
 from reconciler.explain.explain import explain
 from reconciler.explain.target import NobodyMeant, read_target
 from reconciler.explain.values import Explanation, Verdict
@@ -57,13 +57,13 @@ attachments:
 """
 
 
-def of(folder: Path, specs: str) -> Declared:
+def of(folder: Path, specs: str) -> DeclaredHosts:
     (folder / "s.yaml").write_text(dedent(specs))
     return declared(Settings(host="alpha", specs_dir=folder))
 
 
 @pytest.fixture(scope="module")
-def specs(tmp_path_factory: pytest.TempPathFactory) -> Declared:
+def specs(tmp_path_factory: pytest.TempPathFactory) -> DeclaredHosts:
     return of(tmp_path_factory.mktemp("specs"), SPECS)
 
 
@@ -108,7 +108,7 @@ def line(text: str, specs: str = SPECS) -> int:
     ],
 )
 def test_what_the_specs_keep_apart_is_told_with_its_line(
-    specs: Declared, client: str, target: str, cause: str, at: str
+    specs: DeclaredHosts, client: str, target: str, cause: str, at: str
 ) -> None:
     told = explain(specs, client, target)
 
@@ -200,7 +200,7 @@ def test_who_is_on_no_host_is_told_of_by_what_is_wrong_with_it(
     ],
 )
 def test_the_shortest_change_that_makes_it_a_yes_was_tried(
-    specs: Declared, client: str, target: str, change: str
+    specs: DeclaredHosts, client: str, target: str, change: str
 ) -> None:
     told = explain(specs, client, target)
 
@@ -224,7 +224,7 @@ def test_what_a_plugin_or_another_declares_is_not_known(tmp_path: Path) -> None:
     assert [explain(specs, *pair).verdict for pair in (("p1", "p2"), ("e", "outside"))] == [Verdict.UNKNOWN] * 2
 
 
-def test_a_path_has_every_step_with_its_line(specs: Declared) -> None:
+def test_a_path_has_every_step_with_its_line(specs: DeclaredHosts) -> None:
     neighbours, published = explain(specs, "app", "web:80"), explain(specs, "outside", "web:80")
     far, out = explain(specs, "here", "there"), explain(specs, "app", "outside")
 
@@ -273,19 +273,19 @@ def test_what_hosts_choose_together_is_not_told_as_a_fact(tmp_path: Path) -> Non
     ]
 
 
-def test_ports_of_the_host_lead_to_whom_they_are_published_for(specs: Declared) -> None:
+def test_ports_of_the_host_lead_to_whom_they_are_published_for(specs: DeclaredHosts) -> None:
     told = explain(specs, "outside", "host:8080")
 
     assert "published: 0.0.0.0:8080/tcp leads to web" in [step.text for step in told.path]
 
 
-def test_one_who_publishes_is_reached_there_alone(specs: Declared) -> None:
+def test_one_who_publishes_is_reached_there_alone(specs: DeclaredHosts) -> None:
     told = explain(specs, "outside", "web")
 
     assert [note.text for note in told.notes] == ["only what is published arrives: 80/tcp"]
 
 
-def test_the_default_network_has_no_names(specs: Declared) -> None:
+def test_the_default_network_has_no_names(specs: DeclaredHosts) -> None:
     told = explain(specs, "plain", "other")
 
     assert told.verdict is Verdict.YES
@@ -295,7 +295,7 @@ def test_the_default_network_has_no_names(specs: Declared) -> None:
 
 
 @pytest.mark.parametrize("text", ["", ":80", "db:0", "db:70000", "fd00::1:80:x", "[fd00::1", "db:80/http"])
-def test_who_is_nobody_is_refused(specs: Declared, text: str) -> None:
+def test_who_is_nobody_is_refused(specs: DeclaredHosts, text: str) -> None:
     with pytest.raises(NobodyMeant):
         explain(specs, "web", text)
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from reconciler.errors import KvUnavailable, NameConflict, ReconcilerError, SandboxMissing
 from reconciler.explain.answer import all_found, answer, is_reached
-from reconciler.explain.declared import Declared, declared
+from reconciler.explain.declared import DeclaredHosts, declared
 from reconciler.explain.lines import Lines
 from reconciler.explain.live import Present, beside_host
 from reconciler.explain.probing import probed
@@ -46,14 +46,14 @@ REMOTE = RemoteEndpoint(
 
 
 @pytest.fixture(scope="module")
-def specs(tmp_path_factory: pytest.TempPathFactory) -> Declared:
+def specs(tmp_path_factory: pytest.TempPathFactory) -> DeclaredHosts:
     folder = tmp_path_factory.mktemp("specs")
     (folder / "s.yaml").write_text(SPECS)
     return declared(Settings(host="alpha", specs_dir=folder))
 
 
 def told(
-    specs: Declared,
+    specs: DeclaredHosts,
     client: str,
     target: str,
     *,
@@ -76,7 +76,7 @@ def because(told: Explanation) -> str:
     return "; ".join(why.text for *_, why in told.reasons)
 
 
-def test_nothing_is_in_the_way(specs: Declared) -> None:
+def test_nothing_is_in_the_way(specs: DeclaredHosts) -> None:
     for pair in (("web", "app"), ("web", "outside"), ("here", "there")):
         assert told(specs, *pair).verdict is Verdict.YES
 
@@ -91,7 +91,7 @@ def test_nothing_is_in_the_way(specs: Declared) -> None:
     ],
 )
 def test_what_a_pass_leaves_alone_makes_it_a_no_for_those_who_need_it(
-    specs: Declared, unit: Unit, error: ReconcilerError, cause: str
+    specs: DeclaredHosts, unit: Unit, error: ReconcilerError, cause: str
 ) -> None:
     broken = told(specs, "web", "app", problems=((unit, error),))
     other = told(specs, "web", "app", problems=((Unit(network="wide"), error), (Unit(attachment="here"), error)))
@@ -102,7 +102,7 @@ def test_what_a_pass_leaves_alone_makes_it_a_no_for_those_who_need_it(
     assert other.verdict is Verdict.YES
 
 
-def test_a_route_is_missed_by_those_who_leave_by_it(specs: Declared) -> None:
+def test_a_route_is_missed_by_those_who_leave_by_it(specs: DeclaredHosts) -> None:
     one = specs.walk.sites["alpha"].members["web"].endpoints[0]
     destination, gateway = ip_network("0.0.0.0/0"), ip_address("172.30.1.1")
     route = Route(unit=one.unit, ns=one.ns, destination=destination, gateway=gateway, ifname="eth0")
@@ -116,7 +116,7 @@ def test_a_route_is_missed_by_those_who_leave_by_it(specs: Declared) -> None:
     assert "this host is not as declared: route " in because(out)
 
 
-def test_a_server_of_which_the_store_tells_nothing_is_not_reached(specs: Declared) -> None:
+def test_a_server_of_which_the_store_tells_nothing_is_not_reached(specs: DeclaredHosts) -> None:
     stale = told(specs, "here", "there", remote=())
     down = told(specs, "here", "there", problems=((CLUSTER_UNIT, KvUnavailable("consul does not answer")),))
 
@@ -147,7 +147,7 @@ def test_a_server_of_which_the_store_tells_nothing_is_not_reached(specs: Declare
     ],
 )
 def test_packets_name_the_part_of_the_way_that_fails(
-    specs: Declared,
+    specs: DeclaredHosts,
     monkeypatch: pytest.MonkeyPatch,
     client: str,
     target: str,

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from reconciler.http.listening import ListenAddress, ListeningSocket
-from reconciler.http.server import HttpServer, Limits
-from reconciler.http.server_protocol import Request, Response
+from reconciler.http.server import ClientLimits, HttpServer
+from reconciler.http.server_protocol import ServedRequest, ServedResponse
 from tests.fakes.clock import Clock
 from tests.waiting import patient
 
-LIMITS = Limits(clients=16, head_max=1000, body_max=2000, timeout_s=5.0)
+LIMITS = ClientLimits(clients=16, head_max=1000, body_max=2000, timeout_s=5.0)
 GET = b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -33,7 +33,7 @@ class Served:
     path: Path
     page: bytes = b"as asked"
     clock: Clock = field(default_factory=Clock)
-    asked: list[Request] = field(default_factory=list)
+    asked: list[ServedRequest] = field(default_factory=list)
     server: HttpServer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,13 +41,13 @@ class Served:
             ListeningSocket(ListenAddress(unix=self.path), "test"), self.handle, LIMITS, self.clock
         )
 
-    def handle(self, request: Request) -> Response:
+    def handle(self, request: ServedRequest) -> ServedResponse:
         self.asked.append(request)
         if request.path == "/broken":
             raise ValueError("a bug")
         if request.path == "/split":
-            return Response(HTTPStatus.OK, headers=(("Location", "a\r\nSet-Cookie: b"),))
-        return Response(HTTPStatus.OK, self.page)
+            return ServedResponse(HTTPStatus.OK, headers=(("Location", "a\r\nSet-Cookie: b"),))
+        return ServedResponse(HTTPStatus.OK, self.page)
 
     def connect(self) -> socket.socket:
         client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -274,7 +274,9 @@ def test_tcp_serves_too() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = HttpServer(
-        ListeningSocket(ListenAddress(host="127.0.0.1", port=port), "test"), lambda _: Response(HTTPStatus.OK), LIMITS
+        ListeningSocket(ListenAddress(host="127.0.0.1", port=port), "test"),
+        lambda _: ServedResponse(HTTPStatus.OK),
+        LIMITS,
     )
 
     with socket.create_connection(("127.0.0.1", port), timeout=patient(5)) as client:

@@ -8,24 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.http.server_protocol import Refused, Request, Response, ServerProtocol
+from reconciler.http.server_protocol import BadRequest, ServedRequest, ServedResponse, ServerProtocol
 
 HEAD_MAX, BODY_MAX = 300, 40
 HOST = b"Host: x\r\n"
 
 
-def talk(*pieces: bytes) -> tuple[list[Request | HTTPStatus], bytes, bool]:
+def talk(*pieces: bytes) -> tuple[list[ServedRequest | HTTPStatus], bytes, bool]:
     """Give what came of `pieces`, what was answered, and whether the connection is over. The answer to each request is its body."""
-    protocol, found, sent = ServerProtocol(HEAD_MAX, BODY_MAX), list[Request | HTTPStatus](), b""
+    protocol, found, sent = ServerProtocol(HEAD_MAX, BODY_MAX), list[ServedRequest | HTTPStatus](), b""
     for piece in pieces:
         protocol.receive(piece)
         try:
             while not protocol.is_over and (request := protocol.next_request()):
                 found.append(request)
-                sent += protocol.answered(Response(HTTPStatus.OK, request.body))
-        except Refused as refusal:
+                sent += protocol.answered(ServedResponse(HTTPStatus.OK, request.body))
+        except BadRequest as refusal:
             found.append(refusal.status)
-            return found, sent + protocol.answered(Response.of(refusal.status)), protocol.is_over
+            return found, sent + protocol.answered(ServedResponse.of(refusal.status)), protocol.is_over
     return found, sent, protocol.is_over
 
 
@@ -70,7 +70,7 @@ REQUESTS = {
 def test_requests_are_read(sent: bytes, requests: list[tuple[str, str, bytes]], is_over: bool, is_split: bool) -> None:
     found, _, was_over = talk(*([sent[i : i + 1] for i in range(len(sent))] if is_split else [sent]))
 
-    assert [(r.method, r.target, r.body) for r in found if isinstance(r, Request)] == requests
+    assert [(r.method, r.target, r.body) for r in found if isinstance(r, ServedRequest)] == requests
     assert len(found) == len(requests)
     assert was_over == is_over
 
@@ -115,26 +115,26 @@ def test_what_is_no_request_is_refused_and_ends_the_connection(sent: bytes, stat
 def test_headers_have_lower_case_names_and_several_of_one_name_are_one() -> None:
     [request], _, _ = talk(b"GET / HTTP/1.1\r\nHOST: x\r\nAccept: a\r\nACCEPT: \xe9;q=1\r\n\r\n")
 
-    assert isinstance(request, Request)
+    assert isinstance(request, ServedRequest)
     assert request.headers == {"host": "x", "accept": "a, \xe9;q=1"}
 
 
 def test_path_is_the_target_without_its_query() -> None:
-    assert (Request("GET", "/a?b?c").path, Request("GET", "/a").path) == ("/a", "/a")
+    assert (ServedRequest("GET", "/a?b?c").path, ServedRequest("GET", "/a").path) == ("/a", "/a")
 
 
 @pytest.mark.parametrize(
     ("method", "response", "has_length", "body"),
     [
-        ("GET", Response(HTTPStatus.OK, b"data"), True, b"data"),
-        ("HEAD", Response(HTTPStatus.OK, b"data"), True, b""),
-        ("POST", Response(HTTPStatus.NO_CONTENT), False, b""),
-        ("GET", Response(HTTPStatus.NOT_MODIFIED, headers=(("ETag", '"1"'),)), False, b""),
-        ("GET", Response.of(HTTPStatus.NOT_FOUND), True, b"404 Not Found\n"),
+        ("GET", ServedResponse(HTTPStatus.OK, b"data"), True, b"data"),
+        ("HEAD", ServedResponse(HTTPStatus.OK, b"data"), True, b""),
+        ("POST", ServedResponse(HTTPStatus.NO_CONTENT), False, b""),
+        ("GET", ServedResponse(HTTPStatus.NOT_MODIFIED, headers=(("ETag", '"1"'),)), False, b""),
+        ("GET", ServedResponse.of(HTTPStatus.NOT_FOUND), True, b"404 Not Found\n"),
     ],
     ids=["GET", "HEAD", "no content", "not modified", "status alone"],
 )
-def test_body_goes_where_one_may_be(method: str, response: Response, has_length: bool, body: bytes) -> None:
+def test_body_goes_where_one_may_be(method: str, response: ServedResponse, has_length: bool, body: bytes) -> None:
     protocol = ServerProtocol(HEAD_MAX, BODY_MAX)
     protocol.receive(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     protocol.next_request()

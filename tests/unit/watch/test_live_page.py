@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.errors import NameConflict
 from reconciler.http.listening import ListenAddress
-from reconciler.http.server_protocol import Request, Response
+from reconciler.http.server_protocol import ServedRequest, ServedResponse
 from reconciler.model.report import Report
 from reconciler.settings import Settings
 from reconciler.status.tell import Status
@@ -38,10 +38,10 @@ class Looked:
         Journal(self.settings.state_dir).record(found)
         self.metrics.passed(found, 0.1, is_drift=False)
 
-    def get(self, path: str, *, method: str = "GET", **headers: str) -> Response:
-        return self.metrics.answer(Request(method, path, {"host": "localhost:1", **headers}))
+    def get(self, path: str, *, method: str = "GET", **headers: str) -> ServedResponse:
+        return self.metrics.answer(ServedRequest(method, path, {"host": "localhost:1", **headers}))
 
-    def drawn(self) -> Response:
+    def drawn(self) -> ServedResponse:
         """Give the drawing when nobody draws any more: its tag is told a moment before."""
         found = until(lambda: answer if (answer := self.get("/drawing.json")).status is HTTPStatus.OK else None)
         assert found is not None
