@@ -9,18 +9,18 @@ from reconciler.model.wanted import Source
 from reconciler.status.json_text import Json, json_text
 
 
-def explanation_json(told: Explanation) -> str:
+def explanation_json(explanation: Explanation) -> str:
     return json_text(
         {
             "version": "1.0",
-            "from": told.client,
-            "to": told.server,
-            "answer": str(told.verdict),
-            "path": sentences_json(told.path),
-            "reasons": [sentences_json(reason) for reason in told.reasons],
-            "changes": [_change(change) for change in told.changes],
-            "notes": sentences_json(told.notes),
-            "probes": sentences_json(told.probes),
+            "from": explanation.client,
+            "to": explanation.server,
+            "answer": str(explanation.verdict),
+            "path": sentences_json(explanation.path),
+            "reasons": [sentences_json(reason) for reason in explanation.reasons],
+            "changes": [_change(change) for change in explanation.changes],
+            "notes": sentences_json(explanation.notes),
+            "probes": sentences_json(explanation.probes),
         }
     )
 

@@ -11,36 +11,36 @@ from reconciler.explain.overview import Overview
 from reconciler.status.json_text import json_text
 
 
-def overview_text(told: Overview) -> str:
-    return "".join(f"{line}\n" for line in _lines(told))
+def overview_text(overview: Overview) -> str:
+    return "".join(f"{line}\n" for line in _lines(overview))
 
 
-def _lines(told: Overview) -> Iterator[str]:
-    where = f" on host {told.host}" if told.host else ", on no host that the specs name"
-    yield from folded(printable(f"{told.attachment}{where}"), "")
-    for sentence in told.about:
+def _lines(overview: Overview) -> Iterator[str]:
+    where = f" on host {overview.host}" if overview.host else ", on no host that the specs name"
+    yield from folded(printable(f"{overview.attachment}{where}"), "")
+    for sentence in overview.about:
         yield from sentence_lines(f"{sentence.about}: ", sentence)
-    for reason in told.reasons:
+    for reason in overview.reasons:
         yield from reason_lines(reason)
     for word, names in (
-        ("reaches", told.reached),
-        ("does not reach", told.not_reached),
-        ("not known whether it reaches", told.not_known),
+        ("reaches", overview.reached),
+        ("does not reach", overview.not_reached),
+        ("not known whether it reaches", overview.not_known),
     ):
         if names:
             yield from folded(printable(f"{word}: {', '.join(names)}"), "  ")
 
 
-def overview_json(told: Overview) -> str:
+def overview_json(overview: Overview) -> str:
     return json_text(
         {
             "version": "1.0",
-            "attachment": told.attachment,
-            "host": told.host or None,
-            "about": sentences_json(told.about),
-            "reaches": [*told.reached],
-            "doesNotReach": [*told.not_reached],
-            "notKnown": [*told.not_known],
-            "reasons": [sentences_json(reason) for reason in told.reasons],
+            "attachment": overview.attachment,
+            "host": overview.host or None,
+            "about": sentences_json(overview.about),
+            "reaches": [*overview.reached],
+            "doesNotReach": [*overview.not_reached],
+            "notKnown": [*overview.not_known],
+            "reasons": [sentences_json(reason) for reason in overview.reasons],
         }
     )

@@ -11,66 +11,66 @@ from reconciler.model.words import counted
 from reconciler.status.json_text import json_text
 
 
-def word_text(told: WordMeaning) -> str:
-    return "".join(f"{line}\n" for line in _word_lines(told))
+def word_text(meaning: WordMeaning) -> str:
+    return "".join(f"{line}\n" for line in _word_lines(meaning))
 
 
-def _word_lines(told: WordMeaning) -> Iterator[str]:
-    yield from folded(f"{told.word} ({told.kind}): {told.says}", "")
-    if told.reason:
-        yield from folded(f"its reason in the status: {told.reason}", "  ")
-    if told.advice:
-        yield from folded(f"what to do: {told.advice}", "  ")
-    if told.tried_again:
-        yield from folded(f"tried again: {told.tried_again}", "  ")
-    for name, says in told.errors:
+def _word_lines(meaning: WordMeaning) -> Iterator[str]:
+    yield from folded(f"{meaning.word} ({meaning.kind}): {meaning.says}", "")
+    if meaning.reason:
+        yield from folded(f"its reason in the status: {meaning.reason}", "  ")
+    if meaning.advice:
+        yield from folded(f"what to do: {meaning.advice}", "  ")
+    if meaning.tried_again:
+        yield from folded(f"tried again: {meaning.tried_again}", "  ")
+    for name, says in meaning.errors:
         yield from folded(f"{name}: {says}", "  ")
-    for said in told.now:
+    for said in meaning.now:
         yield from folded(printable(f"now {said.who}, since {said.since}: {said.message}"), "  ")
-    if not told.now:
+    if not meaning.now:
         yield "  the last pass said it of nothing here"
 
 
-def word_json(told: WordMeaning) -> str:
+def word_json(meaning: WordMeaning) -> str:
     return json_text(
         {
             "version": "1.0",
-            "word": told.word,
-            "kind": told.kind,
-            "says": told.says,
-            "advice": told.advice,
-            "reason": told.reason or None,
-            "triedAgain": told.tried_again or None,
-            "exitCodes": [*told.exit_codes],
-            "errors": [{"name": name, "says": says} for name, says in told.errors],
-            "now": [{"who": one.who, "message": one.message, "since": one.since} for one in told.now],
+            "word": meaning.word,
+            "kind": meaning.kind,
+            "says": meaning.says,
+            "advice": meaning.advice,
+            "reason": meaning.reason or None,
+            "triedAgain": meaning.tried_again or None,
+            "exitCodes": [*meaning.exit_codes],
+            "errors": [{"name": name, "says": says} for name, says in meaning.errors],
+            "now": [{"who": one.who, "message": one.message, "since": one.since} for one in meaning.now],
         }
     )
 
 
-def drift_text(told: Drift) -> str:
-    return "".join(f"{line}\n" for line in _drift_lines(told))
+def drift_text(drift: Drift) -> str:
+    return "".join(f"{line}\n" for line in _drift_lines(drift))
 
 
-def _drift_lines(told: Drift) -> Iterator[str]:
-    yield from folded(printable(f"network {told.network}: {counted(told.repaired, 'change')} put something back"), "")
-    for one in told.repairs:
+def _drift_lines(drift: Drift) -> Iterator[str]:
+    yield from folded(printable(f"network {drift.network}: {counted(drift.repaired, 'change')} put something back"), "")
+    for one in drift.repairs:
         whose = f"{one.attachment}: " if one.attachment else ""
         left = "left as it is: " if one.event == "drifted" else ""
         yield from folded(printable(f"{one.time} {whose}{left}{one.message}"), "  ")
-    if not told.repairs:
+    if not drift.repairs:
         yield "  no event of this host tells of drift there"
 
 
-def drift_json(told: Drift) -> str:
+def drift_json(drift: Drift) -> str:
     return json_text(
         {
             "version": "1.0",
-            "network": told.network,
-            "repaired": told.repaired,
+            "network": drift.network,
+            "repaired": drift.repaired,
             "events": [
                 {"time": one.time, "event": one.event, "attachment": one.attachment or None, "message": one.message}
-                for one in told.repairs
+                for one in drift.repairs
             ],
         }
     )

@@ -16,23 +16,23 @@ _VERBS: Final = {
 }
 
 
-def explanation_text(told: Explanation) -> str:
-    return "".join(f"{line}\n" for line in _lines(told))
+def explanation_text(explanation: Explanation) -> str:
+    return "".join(f"{line}\n" for line in _lines(explanation))
 
 
-def _lines(told: Explanation) -> Iterator[str]:
-    verdict = _VERBS[told.verdict].format(client=told.client, server=told.server)
+def _lines(explanation: Explanation) -> Iterator[str]:
+    verdict = _VERBS[explanation.verdict].format(client=explanation.client, server=explanation.server)
     yield from folded(printable(verdict), "")
-    yield from _sentences(told.path)
-    for reason in told.reasons:
+    yield from _sentences(explanation.path)
+    for reason in explanation.reasons:
         yield from reason_lines(reason)
-    for probe in told.probes:
+    for probe in explanation.probes:
         yield from sentence_lines("sent: ", probe)
-    for note in told.notes:
+    for note in explanation.notes:
         yield from sentence_lines("note: ", note)
-    if told.changes:
+    if explanation.changes:
         yield from folded("what would make it a yes:", "")
-    for change in told.changes:
+    for change in explanation.changes:
         yield from folded(printable(f"{change.text}{_at(change.source)}"), "  ")
 
 

@@ -84,20 +84,20 @@ def _explain_reach(
             enter_host(settings)
             with open_backends(settings, read_only=True) as backends:
                 here = Here(summary=summary, backends=backends, is_probing=is_probing)
-                told = explained(declared(settings), client, target, here)
+                explanation = explained(declared(settings), client, target, here)
         else:
-            told = explained(declared(settings), client, target, Here(summary=summary))
+            explanation = explained(declared(settings), client, target, Here(summary=summary))
     except NobodyMeant as error:
         raise click.UsageError(str(error)) from error
     if is_json:
         from reconciler.cli.explain_json import explanation_json
 
-        show(explanation_json(told))
+        show(explanation_json(explanation))
     else:
         from reconciler.cli.explain_text import explanation_text
 
-        show(explanation_text(told))
-    return ExitCode.OK if told.verdict is Verdict.YES else ExitCode.UNREACHED
+        show(explanation_text(explanation))
+    return ExitCode.OK if explanation.verdict is Verdict.YES else ExitCode.UNREACHED
 
 
 def _explain_word(settings: Settings, text: str, *, is_json: bool) -> ExitCode:
@@ -109,8 +109,8 @@ def _explain_word(settings: Settings, text: str, *, is_json: bool) -> ExitCode:
     word = find_word(text)
     if word is None:
         return _explain_attachment(settings, text, is_json=is_json)
-    told = word_meaning(word, read_summary(settings.status_dir))
-    show(word_json(told) if is_json else word_text(told))
+    meaning = word_meaning(word, read_summary(settings.status_dir))
+    show(word_json(meaning) if is_json else word_text(meaning))
     return ExitCode.OK
 
 
@@ -122,15 +122,15 @@ def _explain_attachment(settings: Settings, name: str, *, is_json: bool) -> Exit
     from reconciler.explain.target import NobodyMeant
 
     try:
-        told = overview(declared(settings), name)
+        found = overview(declared(settings), name)
     except (NobodyMeant, SpecError) as error:
         near = similar_word(name)
         if isinstance(error, SpecError) and not near:
             raise
         hint = f" Did you mean the word of the status `{near}`?" if near else ""
         raise click.UsageError(f"{error}.{hint}") from error
-    show(overview_json(told) if is_json else overview_text(told))
-    return ExitCode.UNREACHED if told.reasons else ExitCode.OK
+    show(overview_json(found) if is_json else overview_text(found))
+    return ExitCode.UNREACHED if found.reasons else ExitCode.OK
 
 
 def _explain_drift(settings: Settings, network: str, *, is_json: bool) -> ExitCode:
@@ -143,10 +143,10 @@ def _explain_drift(settings: Settings, network: str, *, is_json: bool) -> ExitCo
 
     files = EventFiles(settings.state_dir)
     try:
-        told = drift_of(network, read_summary(settings.status_dir), chain(files.earlier(), files.new()))
+        drift = drift_of(network, read_summary(settings.status_dir), chain(files.earlier(), files.new()))
     finally:
         files.close()
-    if not told.is_known:
+    if not drift.is_known:
         raise ConfigError(f"network {network!r}: neither the last pass nor an event of this host tells of it")
-    show(drift_json(told) if is_json else drift_text(told))
+    show(drift_json(drift) if is_json else drift_text(drift))
     return ExitCode.OK

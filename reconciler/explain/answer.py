@@ -25,17 +25,17 @@ def answer(question: Question, walk: Walk, lines: Lines, *, is_foreseen: bool = 
     found = tuple(all_found(question, walk))
     teller = Teller(walk=walk, lines=lines, is_foreseen=is_foreseen)
     reached = first_reached(question, walk, found)
-    told = Explanation(client=_client(question), server=server_text(question), verdict=Verdict.YES)
+    explanation = Explanation(client=_client(question), server=server_text(question), verdict=Verdict.YES)
     notes = tuple(hints(question, walk, lines))
     if reached is not None:
         path = tuple(teller.path(question, reached))
         notes = tuple(note for note in notes if note.about is not About.PORT)
         version = reached.packet.version if reached.packet is not None else 0
-        return replace(told, path=path, version=version, notes=(*_only_ports(question, found, lines), *notes))
+        return replace(explanation, path=path, version=version, notes=(*_only_ports(question, found, lines), *notes))
     unknown = [each for each in found if not each.answer.is_known]
     verdict = Verdict.UNKNOWN if unknown else Verdict.NO
     because = tuple(_reasons(question, teller, unknown or found))
-    return replace(told, verdict=verdict, reasons=(*((note,) for note in notes), *because))
+    return replace(explanation, verdict=verdict, reasons=(*((note,) for note in notes), *because))
 
 
 def all_found(question: Question, walk: Walk) -> Iterator[Found]:

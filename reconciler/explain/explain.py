@@ -39,14 +39,14 @@ def explain(specs: DeclaredHosts, client: str, target: str, here: Here = NOT_HER
     """Return whether one reaches another, and why, and what would let it. Raises NobodyMeant for who is nobody."""
     meant = read_target(target)
     if here.backends is None:
-        asked, told = _told(specs, client, meant, target)
-        words = tuple(last_words(told, asked, here.summary, specs.settings.host)) if asked is not None else ()
-        told = replace(told, notes=(*told.notes, *words))
+        asked, explanation = _told(specs, client, meant, target)
+        words = tuple(last_words(explanation, asked, here.summary, specs.settings.host)) if asked is not None else ()
+        explanation = replace(explanation, notes=(*explanation.notes, *words))
     else:
-        asked, told = _told_here(specs, client, meant, target, here.backends, is_probing=here.is_probing)
-    if told.verdict is Verdict.NO and not told.path:  # else the specs are fine, and the host is not
-        told = replace(told, changes=changes(specs, client, meant))
-    return replace(told, notes=(*told.notes, *_unread(specs)))
+        asked, explanation = _told_here(specs, client, meant, target, here.backends, is_probing=here.is_probing)
+    if explanation.verdict is Verdict.NO and not explanation.path:  # else the specs are fine, and the host is not
+        explanation = replace(explanation, changes=changes(specs, client, meant))
+    return replace(explanation, notes=(*explanation.notes, *_unread(specs)))
 
 
 def _told(
@@ -72,15 +72,15 @@ def _told_here(
     from reconciler.explain.probing import probed
 
     present = look_at_host(specs, backends)
-    asked, told = _told(present.specs, client, meant, typed, is_foreseen=False)
+    asked, explanation = _told(present.specs, client, meant, typed, is_foreseen=False)
     if asked is None:
-        return None, told
+        return None, explanation
     walk = present.specs.walk
     found = [*all_found(asked, walk)]
     reached = [each for each in found if is_reached(asked, each)]
     if is_probing:
-        told = probed(told, reached or found, walk, present.host, backends)
-    return asked, beside_host(told, asked, present)
+        explanation = probed(explanation, reached or found, walk, present.host, backends)
+    return asked, beside_host(explanation, asked, present)
 
 
 def _unread(specs: DeclaredHosts) -> Iterator[Sentence]:

@@ -9,11 +9,13 @@ from reconciler.model.objects import Unit
 from reconciler.records.lenient import items_of, mapping_of, text_of
 
 
-def last_words(told: Explanation, question: Question, summary: Mapping[str, object], host: str) -> Iterator[Sentence]:
+def last_words(
+    explanation: Explanation, question: Question, summary: Mapping[str, object], host: str
+) -> Iterator[Sentence]:
     """Yield what was in the way of them. summary: of the last pass on this host, {} without one."""
     if text_of(summary, "host") != host:
         return
-    units = [sentence.unit for sentence in told.path if sentence.unit is not None]
+    units = [sentence.unit for sentence in explanation.path if sentence.unit is not None]
     units += [
         Unit(attachment=one.name) for one in (question.client, *question.servers) if one.name and one.host == host
     ]

@@ -66,56 +66,59 @@ def look_at_host(specs: DeclaredHosts, backends: Backends) -> Present:
 def _as_told(other: DesiredState, here: DesiredState) -> DesiredState:
     """Return what another host has, with what this one is told of it: its addresses on networks that both share."""
     shared = {network.name: network for network in here.networks if network.scope == "global"}
-    told = {
+    remotes = {
         (remote.name, remote.network): remote
         for network in shared.values()
         for remote in network.remote_endpoints
         if remote.host == other.host.name
     }
     attachments = tuple(
-        replace(one, endpoints=tuple(_with_addresses(endpoint, told) for endpoint in one.endpoints))
+        replace(one, endpoints=tuple(_with_addresses(endpoint, remotes) for endpoint in one.endpoints))
         for one in other.attachments
     )
     networks = tuple(shared.get(network.name, network) for network in other.networks)
     return replace(other, attachments=attachments, networks=networks)
 
 
-def _with_addresses(endpoint: DesiredEndpoint, told: Mapping[tuple[str, str], RemoteEndpoint]) -> DesiredEndpoint:
-    remote = told.get((endpoint.attachment, endpoint.network))
+def _with_addresses(endpoint: DesiredEndpoint, remotes: Mapping[tuple[str, str], RemoteEndpoint]) -> DesiredEndpoint:
+    remote = remotes.get((endpoint.attachment, endpoint.network))
     return endpoint if remote is None else replace(endpoint, ipv4=remote.ipv4, ipv6=remote.ipv6)
 
 
-def beside_host(told: Explanation, question: Question, present: Present) -> Explanation:
+def beside_host(explanation: Explanation, question: Question, present: Present) -> Explanation:
     """Add to each step what this host has of it. What is lacking makes a yes a no."""
-    path = tuple(_seen(told, present))
-    if not told.path:
-        reasons = (*told.reasons, *_in_transit(question, present))
+    path = tuple(_seen(explanation, present))
+    if not explanation.path:
+        reasons = (*explanation.reasons, *_in_transit(question, present))
         return replace(
-            told, path=path, reasons=reasons, notes=(*told.notes, *_troubles(question, told.reasons, present))
+            explanation,
+            path=path,
+            reasons=reasons,
+            notes=(*explanation.notes, *_troubles(question, explanation.reasons, present)),
         )
     units = [sentence.unit for sentence in path if sentence.unit is not None]
-    reasons = (*_failed(units, present), *_lacking(told, present), *_not_told(question, present))
-    verdict = Verdict.NO if reasons else told.verdict
-    notes = (*told.notes, *_of_cluster(question, present))
-    return replace(told, path=path, reasons=(*reasons, *told.reasons), notes=notes, verdict=verdict)
+    reasons = (*_failed(units, present), *_lacking(explanation, present), *_not_told(question, present))
+    verdict = Verdict.NO if reasons else explanation.verdict
+    notes = (*explanation.notes, *_of_cluster(question, present))
+    return replace(explanation, path=path, reasons=(*reasons, *explanation.reasons), notes=notes, verdict=verdict)
 
 
 # --- what a step has
 
 
-def _seen(told: Explanation, present: Present) -> Iterator[Sentence]:
-    lacking = _by_sentence(told, present.view.plan.operations)
-    for index, sentence in enumerate(told.path):
+def _seen(explanation: Explanation, present: Present) -> Iterator[Sentence]:
+    lacking = _by_sentence(explanation, present.view.plan.operations)
+    for index, sentence in enumerate(explanation.path):
         wrong = tuple(f"{_WORDS[one.action]}: {one.object.describe()}" for one in lacking.get(index, ()))
         yield replace(sentence, kernel=wrong or tuple(_as_declared(sentence, present)))
 
 
-def _by_sentence(told: Explanation, operations: Iterable[Operation]) -> dict[int, list[Operation]]:
+def _by_sentence(explanation: Explanation, operations: Iterable[Operation]) -> dict[int, list[Operation]]:
     """Return what is lacking by the number of the sentence that it belongs to: its own unit's, else one that needs that unit."""
-    path = told.path
+    path = explanation.path
     found: dict[int, list[Operation]] = {}
     for operation in sorted(operations, key=lambda one: one.object.kind == FirewallElement.kind):
-        if operation.is_news or not _is_needed(operation.object, told):
+        if operation.is_news or not _is_needed(operation.object, explanation):
             continue
         fitting = [i for i, one in enumerate(path) if one.unit == operation.unit]
         kinds = [i for i in fitting if operation.object.kind in _KINDS.get(path[i].about, ())]
@@ -126,22 +129,24 @@ def _by_sentence(told: Explanation, operations: Iterable[Operation]) -> dict[int
     return found
 
 
-def _is_needed(one: Object, told: Explanation) -> bool:
+def _is_needed(one: Object, explanation: Explanation) -> bool:
     """Return whether packets of a path need it: what is of their family; routes, and what publishes, where they go that way."""
     if isinstance(one, Sysctl):
         return one.name.endswith(("forward", "forwarding"))
     if isinstance(one, Address):
-        return one.interface.version == told.version
+        return one.interface.version == explanation.version
     if isinstance(one, FirewallElement):
         if one.set_name in TRANSIT_SETS:
             return False
-        is_published = not one.set_name.startswith(_PUBLISHED) or any(each.about is About.PORT for each in told.path)
-        return is_published and one.set_name[-1] not in {"4", "6"} - {str(told.version)}
+        is_published = not one.set_name.startswith(_PUBLISHED) or any(
+            each.about is About.PORT for each in explanation.path
+        )
+        return is_published and one.set_name[-1] not in {"4", "6"} - {str(explanation.version)}
     if isinstance(one, Route):
         is_used = any(
-            each.about is About.PORT or (each.about is About.ROUTE and _is_of_member(each)) for each in told.path
+            each.about is About.PORT or (each.about is About.ROUTE and _is_of_member(each)) for each in explanation.path
         )
-        return is_used and one.destination.version == told.version
+        return is_used and one.destination.version == explanation.version
     return one.kind in _CARRYING
 
 
@@ -153,9 +158,9 @@ def _as_declared(sentence: Sentence, present: Present) -> Iterator[str]:
     """Yield the objects of a sentence, which this host has as they are declared."""
     kinds = _KINDS.get(sentence.about, frozenset())
     objects = [one for one in present.view.decision.objects.values() if one.unit == sentence.unit and one.kind in kinds]
-    told = sorted(one.describe() for one in objects if _is_named(one, sentence))
-    if sentence.unit is not None and told:
-        yield f"as declared: {some(told, _SHOWN)}"
+    described = sorted(one.describe() for one in objects if _is_named(one, sentence))
+    if sentence.unit is not None and described:
+        yield f"as declared: {some(described, _SHOWN)}"
 
 
 def _is_named(one: Object, sentence: Sentence) -> bool:
@@ -217,9 +222,9 @@ def _units_of(party: Party, present: Present) -> Iterator[Unit]:
         yield from (endpoint.unit, *endpoint.unit.parents())
 
 
-def _lacking(told: Explanation, present: Present) -> Iterator[Reason]:
+def _lacking(explanation: Explanation, present: Present) -> Iterator[Reason]:
     """Yield the steps that this host lacks something of."""
-    path, lacking = told.path, _by_sentence(told, present.view.plan.operations)
+    path, lacking = explanation.path, _by_sentence(explanation, present.view.plan.operations)
     for index, operations in sorted(lacking.items()):
         missing = some([f"{one.object.describe()} ({_WORDS[one.action]})" for one in operations], _SHOWN)
         about = path[index].about

@@ -33,18 +33,18 @@ class _Part(Struct, frozen=True, kw_only=True):
     shows: str
 
 
-def probed(told: Explanation, found: Sequence[Found], walk: Walk, host: str, backends: Backends) -> Explanation:
+def probed(explanation: Explanation, found: Sequence[Found], walk: Walk, host: str, backends: Backends) -> Explanation:
     """Send the packet of the answer and of the parts of its way. found: what arrives by the specs, else all that was asked."""
     chosen = next(((one, packet) for one in found if (packet := _sendable(one, walk, host)) is not None), None)
     if chosen is None:
         text = "nobody here can be asked: packets are sent from this host, as pings and TCP, and not from or to the outside"
-        return replace(told, probes=(Sentence(about=About.HOST, text=text),))
+        return replace(explanation, probes=(Sentence(about=About.HOST, text=text),))
     one, packet = chosen
     whole = _Part(packet=packet, server=one.answer.server or one.server, shows="")
     parts = (*_parts(one, packet, walk), whole)
     probes = {part: Probe(packet=part.packet, server=part.server, answer=one.answer) for part in parts}
     replies = answered(dict.fromkeys(probes.values()), walk, backends)
-    return _judged(told, whole, {part: replies.get(probe) for part, probe in probes.items()})
+    return _judged(explanation, whole, {part: replies.get(probe) for part, probe in probes.items()})
 
 
 def _sendable(one: Found, walk: Walk, host: str) -> Packet | None:
@@ -103,22 +103,24 @@ def _ping(client: Party, address: IPAddress) -> Packet:
     return Packet(client=client, address=address, protocol="icmp")
 
 
-def _judged(told: Explanation, whole: _Part, replies: Mapping[_Part, bool | None]) -> Explanation:
+def _judged(explanation: Explanation, whole: _Part, replies: Mapping[_Part, bool | None]) -> Explanation:
     """Add what the replies show, None where a sandbox is not there to send."""
     probes = tuple(_sentence(part, is_answered) for part, is_answered in replies.items())
-    arrives, is_expected = replies[whole], told.verdict is Verdict.YES
+    arrives, is_expected = replies[whole], explanation.verdict is Verdict.YES
     if arrives is None:
         text = f"the sandbox of {whole.packet.client} is not there: nothing can be sent from it"
         why = Sentence(about=About.INTERFACE, text=text)
     elif arrives == is_expected:
-        return replace(told, probes=probes)
+        return replace(explanation, probes=probes)
     elif arrives:
         text = "packets arrive though they should not: somebody else lets them through, or this host is not as declared"
-        return replace(told, probes=probes, notes=(*told.notes, Sentence(about=About.FIREWALL, text=text)))
+        return replace(
+            explanation, probes=probes, notes=(*explanation.notes, Sentence(about=About.FIREWALL, text=text))
+        )
     else:
         why = _failure(whole, replies)
-    verdict = Verdict.NO if is_expected else told.verdict
-    return replace(told, verdict=verdict, probes=probes, reasons=(*told.reasons, (why,)))
+    verdict = Verdict.NO if is_expected else explanation.verdict
+    return replace(explanation, verdict=verdict, probes=probes, reasons=(*explanation.reasons, (why,)))
 
 
 def _failure(whole: _Part, replies: Mapping[_Part, bool | None]) -> Sentence:

@@ -171,10 +171,12 @@ def _gone(imported: Imported, refused: dict[Path, str]) -> Iterator[NotCarried]:
 
 def _trimmed(entry: Any, paths: Sequence[Path], refused: dict[Path, str]) -> Any:
     body = deepcopy(dict(entry.body))
-    told = [NotCarried(where=_where(entry, path[2:]), what=_what(body, path[2:]), why=refused[path]) for path in paths]
+    not_carried = [
+        NotCarried(where=_where(entry, path[2:]), what=_what(body, path[2:]), why=refused[path]) for path in paths
+    ]
     for path in sorted(paths, key=_order, reverse=True):
         _remove(body, path[2:])
-    return replace(entry, body=body, not_carried=(*entry.not_carried, *told))
+    return replace(entry, body=body, not_carried=(*entry.not_carried, *not_carried))
 
 
 def _where(entry: ImportedNetwork | ImportedAttachment, path: Path) -> str:

@@ -44,24 +44,24 @@ _OF_BRIDGES: Final = {
 
 def read_cni(source: SourceFiles, *, parent: str = "") -> Imported:
     """parent: the link of the host's default route, "" where it is not known."""
-    objects, told = json_objects(source.files)
-    told = [*source.not_carried, *told]
+    objects, not_carried = json_objects(source.files)
+    not_carried = [*source.not_carried, *not_carried]
     names = spec_names(text_of(document, "name") for _, document in objects)
     found: dict[str, ImportedNetwork] = {}
     for file, document in objects:
         name = text_of(document, "name")
         where = f"network {name} ({file})"
         if not name:
-            told.append(NotCarried(where=file, what="the network", why="it has no name: write `name`"))
+            not_carried.append(NotCarried(where=file, what="the network", why="it has no name: write `name`"))
         elif names[name] in found:
-            told.append(
+            not_carried.append(
                 NotCarried(where=where, what="the network", why=f"the first counts: {found[names[name]].source}")
             )
         elif isinstance(network := _network(document, names[name], where, parent), NotCarried):
-            told.append(network)
+            not_carried.append(network)
         else:
             found[names[name]] = network
-    return Imported(networks=tuple(found.values()), not_carried=tuple(told))
+    return Imported(networks=tuple(found.values()), not_carried=tuple(not_carried))
 
 
 def _network(document: Document, name: str, where: str, parent: str) -> ImportedNetwork | NotCarried:
@@ -71,11 +71,15 @@ def _network(document: Document, name: str, where: str, parent: str) -> Imported
     if why:
         return NotCarried(where=where, what="the network", why=why)
     kind = text_of(maker, "type")
-    told: list[NotCarried] = [*renamed(where, text_of(document, "name"), name)]
-    pools = [*_pools(mapping_of(maker, "ipam"), where, told)]
+    not_carried: list[NotCarried] = [*renamed(where, text_of(document, "name"), name)]
+    pools = [*_pools(mapping_of(maker, "ipam"), where, not_carried)]
     body: dict[str, object] = {"driver": kind} if kind != "bridge" else {}
     chained = [each for each in plugins if each is not maker]
-    options = dict(_sublink(maker, parent, where, told) if kind in _SUBLINKS else _bridge(maker, chained, where, told))
+    options = dict(
+        _sublink(maker, parent, where, not_carried)
+        if kind in _SUBLINKS
+        else _bridge(maker, chained, where, not_carried)
+    )
     if isinstance(maker.get("mtu"), int) and maker["mtu"]:
         options["com.docker.network.driver.mtu"] = str(maker["mtu"])
     if options:
@@ -83,12 +87,12 @@ def _network(document: Document, name: str, where: str, parent: str) -> Imported
     if kind == "bridge" and not _has_default_route(maker):
         body["internal"] = True
     body |= families(pools)
-    body["ipam"] = {"config": pool_entries(pools, where, told)}
+    body["ipam"] = {"config": pool_entries(pools, where, not_carried)}
     labels = texts_of(mapping_of(document, "args"), "podman_labels")
     if labels:
         body["labels"] = dict(labels)
-    told += _told(document, maker, chained, where)
-    return ImportedNetwork(name=name, body=body, source=f"{where}, {kind} plugin", not_carried=tuple(told))
+    not_carried += _told(document, maker, chained, where)
+    return ImportedNetwork(name=name, body=body, source=f"{where}, {kind} plugin", not_carried=tuple(not_carried))
 
 
 def _refusal(maker: Document, parent: str) -> str:
@@ -106,10 +110,10 @@ def _refusal(maker: Document, parent: str) -> str:
     return ""
 
 
-def _pools(ipam: Document, where: str, told: list[NotCarried]) -> Iterator[Pool]:
+def _pools(ipam: Document, where: str, not_carried: list[NotCarried]) -> Iterator[Pool]:
     """Yield the subnets: of host-local in both of its forms; of static what the given addresses are in."""
     if text_of(ipam, "type") == "static":
-        yield from _static_pools(ipam, where, told)
+        yield from _static_pools(ipam, where, not_carried)
         return
     ranges = [each for group in items_of(ipam, "ranges") if isinstance(group, list) for each in group]
     for each in [ipam, *ranges] if text_of(ipam, "subnet") else ranges:
@@ -122,13 +126,13 @@ def _pools(ipam: Document, where: str, told: list[NotCarried]) -> Iterator[Pool]
             )
 
 
-def _static_pools(ipam: Document, where: str, told: list[NotCarried]) -> Iterator[Pool]:
+def _static_pools(ipam: Document, where: str, not_carried: list[NotCarried]) -> Iterator[Pool]:
     for each in items_of(ipam, "addresses"):
         if not isinstance(each, Mapping):
             continue
         address = text_of(each, "address")
         why = "write it as ipv4_address or ipv6_address of the attachment that has it"
-        told.append(NotCarried(where=where, what=f"address {address}", why=why))
+        not_carried.append(NotCarried(where=where, what=f"address {address}", why=why))
         try:
             subnet = str(ip_interface(address).network)
         except ValueError:
@@ -152,7 +156,7 @@ def _next_hop(ipam: Document, subnet: str) -> str:
 
 
 def _bridge(
-    maker: Document, chained: Sequence[Document], where: str, told: list[NotCarried]
+    maker: Document, chained: Sequence[Document], where: str, not_carried: list[NotCarried]
 ) -> Iterator[tuple[str, str]]:
     has_address = maker.get("isGateway") is True or maker.get("isDefaultGateway") is True
     yield f"{_BRIDGE}.name", text_of(maker, "bridge") or "cni0"
@@ -163,12 +167,12 @@ def _bridge(
     policies = {text_of(each, "ingressPolicy") for each in chained if text_of(each, "type") == "firewall"}
     if "isolated" in policies or maker.get("portIsolation") is True:
         yield f"{_BRIDGE}.enable_icc", "false"
-    told += [NotCarried(where=where, what=key, why=why) for key, why in _OF_BRIDGES.items() if maker.get(key)]
+    not_carried += [NotCarried(where=where, what=key, why=why) for key, why in _OF_BRIDGES.items() if maker.get(key)]
 
 
-def _sublink(maker: Document, parent: str, where: str, told: list[NotCarried]) -> Iterator[tuple[str, str]]:
+def _sublink(maker: Document, parent: str, where: str, not_carried: list[NotCarried]) -> Iterator[tuple[str, str]]:
     if not text_of(maker, "master"):
-        told.append(default_parent_used(where, parent))
+        not_carried.append(default_parent_used(where, parent))
     yield "parent", text_of(maker, "master") or parent
     if text_of(maker, "mode"):
         yield _SUBLINKS[text_of(maker, "type")], text_of(maker, "mode")

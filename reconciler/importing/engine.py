@@ -31,14 +31,17 @@ def read_docker(
     read = [read_network(each, names[text_of(each, "Id")]) for each in networks]
     known = {**names, **{text_of(each, "Name"): names[text_of(each, "Id")] for each in reversed(networks)}}
     found = read_containers(containers, known, with_stopped=with_stopped, joined=joined)
-    told = [*(each for each in read if isinstance(each, NotCarried)), *_moving(networks, containers, found.attachments)]
+    not_carried = [
+        *(each for each in read if isinstance(each, NotCarried)),
+        *_moving(networks, containers, found.attachments),
+    ]
     if not any(text_of(each, "Name") == _BRIDGE for each in networks):
         why = "run `reconcile` with --bridge none where there shall be none here either"
-        told.append(NotCarried(where="the engine", what="that it has no network bridge", why=why))
+        not_carried.append(NotCarried(where="the engine", what="that it has no network bridge", why=why))
     return Imported(
         networks=tuple(each for each in read if isinstance(each, ImportedNetwork)),
         attachments=found.attachments,
-        not_carried=(*told, *found.not_carried),
+        not_carried=(*not_carried, *found.not_carried),
     )
 
 
@@ -83,21 +86,21 @@ def read_containers(
     """networks: what they are called in the specs, by the names and ids that the engine gives them."""
     wanted = [each for each in containers if with_stopped or not is_stopped(each)]
     ours = frozenset(joined)
-    told = [*_left_out(containers, with_stopped=with_stopped)]
+    not_carried = [*_left_out(containers, with_stopped=with_stopped)]
     names = spec_names(container_name(each) for each in wanted)
     targets = {alias: names[container_name(each)] for each in wanted for alias in _called(each)}
     known = Known(networks=networks, attachments=targets)
     attachments = []
     for each in sorted(wanted, key=container_name):
         if is_without_network(each) and ours.intersection(_called(each)):
-            told.append(_joined(container_name(each)))
+            not_carried.append(_joined(container_name(each)))
             continue
         read = read_container(each, names[container_name(each)], known)
         if isinstance(read, NotCarried):
-            told.append(read)
+            not_carried.append(read)
         else:
             attachments.append(read)
-    return Imported(attachments=tuple(attachments), not_carried=(*told, *_to_do(attachments, wanted)))
+    return Imported(attachments=tuple(attachments), not_carried=(*not_carried, *_to_do(attachments, wanted)))
 
 
 def container_name(document: Document) -> str:

@@ -38,14 +38,14 @@ def read_container(document: Document, name: str, known: Known) -> ImportedAttac
     why = _refusal(document, mode, known)
     if why:
         return NotCarried(where=where, what="the container", why=why)
-    told: list[NotCarried] = []
-    body = dict(_body(document, before, mode, known, told))
+    not_carried: list[NotCarried] = []
+    body = dict(_body(document, before, mode, known, not_carried))
     status = text_of(mapping_of(document, "State"), "Status")
     return ImportedAttachment(
         name=name,
         body=body,
         source=f"container {before}{status and f', {status}'}",
-        not_carried=(*renamed(where, before, name), *told),
+        not_carried=(*renamed(where, before, name), *not_carried),
     )
 
 
@@ -66,7 +66,7 @@ def _endpoints(document: Document) -> Mapping[str, Document]:
 
 
 def _body(
-    document: Document, before: str, mode: str, known: Known, told: list[NotCarried]
+    document: Document, before: str, mode: str, known: Known, not_carried: list[NotCarried]
 ) -> Iterator[tuple[str, object]]:
     if mode == _HOST:
         yield "network_mode", _HOST
@@ -82,7 +82,7 @@ def _body(
         if links:
             yield "links", links
     yield from _resolver(document)
-    sysctls = _sysctls(document, f"container {before}", told)
+    sysctls = _sysctls(document, f"container {before}", not_carried)
     if sysctls:
         yield "sysctls", sysctls
 
@@ -188,8 +188,10 @@ def _resolver(document: Document) -> Iterator[tuple[str, object]]:
             yield key, texts
 
 
-def _sysctls(document: Document, where: str, told: list[NotCarried]) -> Mapping[str, str]:
+def _sysctls(document: Document, where: str, not_carried: list[NotCarried]) -> Mapping[str, str]:
     given = texts_of(mapping_of(document, "HostConfig"), "Sysctls")
     ours = {name: value for name, value in given.items() if name.startswith("net.")}
-    told += [NotCarried(where=where, what=f"sysctl {name}", why=_KEPT_BY_ENGINE) for name in given if name not in ours]
+    not_carried += [
+        NotCarried(where=where, what=f"sysctl {name}", why=_KEPT_BY_ENGINE) for name in given if name not in ours
+    ]
     return ours

@@ -51,12 +51,14 @@ def read_engine(
         raise ContainerEngineError(
             f"{socket}: the engine has {len(ids)} containers, more than {_CONTAINERS_MAX}: remove what is old"
         )
-    containers, told = _described(socket, ids, timeout_s + _TIMEOUT_EACH_S * len(ids))
+    containers, not_carried = _described(socket, ids, timeout_s + _TIMEOUT_EACH_S * len(ids))
     if is_podman:
         found = read_podman(networks, containers, with_stopped=with_stopped, joined=joined, parent=parent)
     else:
         found = read_docker(networks, containers, with_stopped=with_stopped, joined=joined)
-    return Imported(networks=found.networks, attachments=found.attachments, not_carried=(*found.not_carried, *told))
+    return Imported(
+        networks=found.networks, attachments=found.attachments, not_carried=(*found.not_carried, *not_carried)
+    )
 
 
 def _is_podman(version: Document) -> bool:
@@ -101,7 +103,7 @@ def _list(socket: Path, target: str, reply: Response) -> list[Document]:
 
 def _described(socket: Path, ids: Sequence[str], timeout_s: float) -> tuple[list[Document], list[NotCarried]]:
     """Return what is said of each container, and of which nothing is. One that went since it was listed is not told of."""
-    found, told = [], []
+    found, not_carried = [], []
     targets = [inspect_target(each) for each in ids]
     replies = _asked(socket, targets, timeout_s, ANSWER_BYTES_MAX)
     for container_id, (target, reply) in zip(ids, replies, strict=True):
@@ -112,5 +114,5 @@ def _described(socket: Path, ids: Sequence[str], timeout_s: float) -> tuple[list
         try:
             found.append(_object(socket, target, _whole(socket, target, reply)))
         except ContainerEngineError as error:
-            told.append(NotCarried(where=f"container {container_id[:12]}", what="the container", why=str(error)))
-    return found, told
+            not_carried.append(NotCarried(where=f"container {container_id[:12]}", what="the container", why=str(error)))
+    return found, not_carried

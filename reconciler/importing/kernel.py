@@ -69,19 +69,19 @@ def _bridge(seen: SeenKernel, bridge: Link, name: str) -> ImportedNetwork | NotC
     where, ports = f"bridge {bridge.ifname}", [link for link in seen.host.foreign if link.master == bridge.ifindex]
     own = _addresses(seen.host, bridge)
     members = [member for port in ports for member in _far_ends(seen, port)]
-    told: list[NotCarried] = [*renamed(where, bridge.ifname, name)]
-    pools = list(_pools(own or _of_members(members), own, members, where, told))
+    not_carried: list[NotCarried] = [*renamed(where, bridge.ifname, name)]
+    pools = list(_pools(own or _of_members(members), own, members, where, not_carried))
     if not pools:
         why = "nobody has an address on it: declare it by hand with a subnet, `adopt: true` and its name"
         return NotCarried(where=where, what="the bridge", why=why)
     options = {f"{_OPTION}.name": bridge.ifname}
     if not any(interface.version == 4 for interface in own):
         options[f"{_OPTION}.inhibit_ipv4"] = "true"
-    told += _unseen(where, ports, members)
-    told += [_told_member(member, name) for member in members]
+    not_carried += _unseen(where, ports, members)
+    not_carried += [_told_member(member, name) for member in members]
     body = {"adopt": True, "driver_opts": options, **_families(pools), "ipam": {"config": pools}}
     with_ports = f", with ports {', '.join(sorted(port.ifname for port in ports))}" if ports else ""
-    return ImportedNetwork(name=name, body=body, source=where + with_ports, not_carried=tuple(told))
+    return ImportedNetwork(name=name, body=body, source=where + with_ports, not_carried=tuple(not_carried))
 
 
 def _unseen(where: str, ports: Sequence[Link], members: Sequence[_Member]) -> Iterator[NotCarried]:
@@ -103,7 +103,7 @@ def _pools(
     own: Sequence[IPInterface],
     members: Sequence[_Member],
     where: str,
-    told: list[NotCarried],
+    not_carried: list[NotCarried],
 ) -> Iterator[dict[str, object]]:
     """Yield the first subnet of each family, with what others have in it kept from members. own: of the bridge itself."""
     versions: set[int] = set()
@@ -111,7 +111,7 @@ def _pools(
         if interface.version in versions:
             if interface in own:
                 why = "a network has one subnet of each family: the address stays, as nothing of it is changed"
-                told.append(NotCarried(where=where, what=f"address {interface}", why=why))
+                not_carried.append(NotCarried(where=where, what=f"address {interface}", why=why))
             continue
         versions.add(interface.version)
         network = interface.network
@@ -196,14 +196,14 @@ def _mode(link: Link) -> str:
 def _on_parent(group: _Group, members: Sequence[_Member], name: str) -> ImportedNetwork:
     driver, parent, mode = group
     where = f"{driver} links on {parent}"
-    told: list[NotCarried] = []
-    pools = list(_pools(_of_members(members), (), members, where, told))
+    not_carried: list[NotCarried] = []
+    pools = list(_pools(_of_members(members), (), members, where, not_carried))
     options = {"parent": parent, f"{driver}_mode": mode.partition(":")[0]}
     if driver == "ipvlan":
         options["ipvlan_flag"] = mode.partition(":")[2]
-    told += [_told_member(member, name) for member in members]
+    not_carried += [_told_member(member, name) for member in members]
     body = {"driver": driver, "driver_opts": options, **_families(pools), "ipam": {"config": pools}}
-    return ImportedNetwork(name=name, body=body, source=where, not_carried=tuple(told))
+    return ImportedNetwork(name=name, body=body, source=where, not_carried=tuple(not_carried))
 
 
 def _not_carried(seen: SeenKernel) -> Iterator[NotCarried]:

@@ -39,15 +39,15 @@ class NetworkJson(Struct, frozen=True, kw_only=True):
 
 def read_netavark(sources: Sequence[NetworkJson], *, parent: str = "") -> Imported:
     """parent: the link of the host's default route, "" where it is not known."""
-    found, told = _read(sources, parent)
-    return Imported(networks=tuple(found.values()), not_carried=tuple(told))
+    found, not_carried = _read(sources, parent)
+    return Imported(networks=tuple(found.values()), not_carried=tuple(not_carried))
 
 
 def read_netavark_files(source: SourceFiles, *, parent: str = "") -> Imported:
     """Read files that hold one network each, or a list of them."""
-    objects, told = json_objects(source.files)
+    objects, not_carried = json_objects(source.files)
     found = read_netavark([NetworkJson(document=document, file=file) for file, document in objects], parent=parent)
-    return Imported(networks=found.networks, not_carried=(*source.not_carried, *told, *found.not_carried))
+    return Imported(networks=found.networks, not_carried=(*source.not_carried, *not_carried, *found.not_carried))
 
 
 def network_names(documents: Sequence[Document]) -> Mapping[str, str]:
@@ -59,26 +59,26 @@ def network_names(documents: Sequence[Document]) -> Mapping[str, str]:
 def _read(sources: Sequence[NetworkJson], parent: str) -> tuple[dict[str, ImportedNetwork], list[NotCarried]]:
     names = network_names([each.document for each in sources])
     found: dict[str, ImportedNetwork] = {}
-    told: list[NotCarried] = []
+    not_carried: list[NotCarried] = []
     taken: list[Document] = []
     for source in sources:
         name = text_of(source.document, "name")
         where = f"network {name}" + (f" ({source.file})" if source.file else "")
         if not name:
-            told.append(
+            not_carried.append(
                 NotCarried(where=source.file or "the engine", what="a network", why="it has no name: write one")
             )
         elif names[name] in found:
-            told.append(
+            not_carried.append(
                 NotCarried(where=where, what="the network", why=f"it is there twice: {found[names[name]].source}")
             )
         elif isinstance(network := imported_network(source.document, names[name], where, parent), NotCarried):
-            told.append(network)
+            not_carried.append(network)
         else:
             found[names[name]] = network
             taken.append(source.document)
-    told += open_networks(taken)
-    return found, told
+    not_carried += open_networks(taken)
+    return found, not_carried
 
 
 def imported_network(document: Document, name: str, where: str, parent: str) -> ImportedNetwork | NotCarried:
@@ -86,9 +86,11 @@ def imported_network(document: Document, name: str, where: str, parent: str) -> 
     why = _refusal(document, parent)
     if why:
         return NotCarried(where=where, what="the network", why=why)
-    told: list[NotCarried] = [*renamed(where, text_of(document, "name"), name)]
-    body = dict(_body(document, parent, where, told))
-    return ImportedNetwork(name=name, body=body, source=f"{where}, {_driver(document)} driver", not_carried=tuple(told))
+    not_carried: list[NotCarried] = [*renamed(where, text_of(document, "name"), name)]
+    body = dict(_body(document, parent, where, not_carried))
+    return ImportedNetwork(
+        name=name, body=body, source=f"{where}, {_driver(document)} driver", not_carried=tuple(not_carried)
+    )
 
 
 def _driver(document: Document) -> str:
@@ -110,23 +112,23 @@ def _refusal(document: Document, parent: str) -> str:
     return ""
 
 
-def _body(document: Document, parent: str, where: str, told: list[NotCarried]) -> Iterator[tuple[str, object]]:
+def _body(document: Document, parent: str, where: str, not_carried: list[NotCarried]) -> Iterator[tuple[str, object]]:
     driver = _driver(document)
     pools = [_pool(each) for each in items_of(document, "subnets") if isinstance(each, Mapping)]
     if driver != "bridge":
         yield "driver", driver
-    options = dict(_options(document, parent, where, told))
+    options = dict(_options(document, parent, where, not_carried))
     if options:
         yield "driver_opts", options
     if document.get("internal") is True:
         yield "internal", True
     yield from families(pools, is_ipv6=document.get("ipv6_enabled") is True)
     if pools:
-        yield "ipam", {"config": pool_entries(pools, where, told)}
+        yield "ipam", {"config": pool_entries(pools, where, not_carried)}
     labels = texts_of(document, "labels")
     if labels:
         yield "labels", dict(labels)
-    told += _told(document, where)
+    not_carried += _told(document, where)
 
 
 def _pool(subnet: Mapping[str, object]) -> Pool:
@@ -139,13 +141,13 @@ def _pool(subnet: Mapping[str, object]) -> Pool:
     )
 
 
-def _options(document: Document, parent: str, where: str, told: list[NotCarried]) -> Iterator[tuple[str, str]]:
+def _options(document: Document, parent: str, where: str, not_carried: list[NotCarried]) -> Iterator[tuple[str, str]]:
     driver, options = _driver(document), texts_of(document, "options")
     link = text_of(document, "network_interface")
     if driver in _SUBLINKS:
         named = options.get("parent") or link
         if not named:
-            told.append(default_parent_used(where, parent))
+            not_carried.append(default_parent_used(where, parent))
         yield "parent", named or parent
         if options.get("mode"):
             yield _SUBLINKS[driver], options["mode"]

@@ -26,7 +26,7 @@ class Pool(Struct, frozen=True, kw_only=True):
     last: str = ""
 
 
-def pool_entries(pools: Iterable[Pool], where: str, told: list[NotCarried]) -> list[Mapping[str, object]]:
+def pool_entries(pools: Iterable[Pool], where: str, not_carried: list[NotCarried]) -> list[Mapping[str, object]]:
     """Return the first pool of each family as specs say it. What is no subnet is left as it is, for the loader to refuse."""
     found: list[Mapping[str, object]] = []
     versions: set[int] = set()
@@ -34,10 +34,10 @@ def pool_entries(pools: Iterable[Pool], where: str, told: list[NotCarried]) -> l
         subnet = _network(pool.subnet)
         version = subnet.version if subnet is not None else 0
         if version in versions:
-            told.append(NotCarried(where=where, what=f"subnet {pool.subnet}", why=_ONE_OF_EACH))
+            not_carried.append(NotCarried(where=where, what=f"subnet {pool.subnet}", why=_ONE_OF_EACH))
             continue
         versions.add(version)
-        found.append(dict(_entry(pool, subnet, where, told)))
+        found.append(dict(_entry(pool, subnet, where, not_carried)))
     return found
 
 
@@ -50,9 +50,11 @@ def families(pools: Iterable[Pool], *, is_ipv6: bool = False) -> Iterator[tuple[
             yield "enable_ipv4", False
 
 
-def _entry(pool: Pool, subnet: IPNetwork | None, where: str, told: list[NotCarried]) -> Iterator[tuple[str, object]]:
+def _entry(
+    pool: Pool, subnet: IPNetwork | None, where: str, not_carried: list[NotCarried]
+) -> Iterator[tuple[str, object]]:
     yield "subnet", pool.subnet if subnet is None else str(subnet)
-    block, reserved = (None, []) if subnet is None else _ip_range(pool, subnet, where, told)
+    block, reserved = (None, []) if subnet is None else _ip_range(pool, subnet, where, not_carried)
     if block is not None:
         yield "ip_range", str(block)
     if pool.gateway:
@@ -62,7 +64,7 @@ def _entry(pool: Pool, subnet: IPNetwork | None, where: str, told: list[NotCarri
 
 
 def _ip_range(
-    pool: Pool, subnet: IPNetwork, where: str, told: list[NotCarried]
+    pool: Pool, subnet: IPNetwork, where: str, not_carried: list[NotCarried]
 ) -> tuple[IPNetwork | None, list[IPAddress]]:
     """Return a block for what is given out from one address to another, and what of the block is not: or the largest within it.
 
@@ -74,7 +76,7 @@ def _ip_range(
     first, last = _address(pool.first, low, subnet), _address(pool.last, high, subnet)
     if first is None or last is None or int(first) > int(last):
         given = f"{pool.first or 'the first'}-{pool.last or 'the last'}"
-        told.append(NotCarried(where=where, what=f"addresses {given}", why=f"they are no part of {subnet}"))
+        not_carried.append(NotCarried(where=where, what=f"addresses {given}", why=f"they are no part of {subnet}"))
         return None, []
     gateway = _address(pool.gateway, low, subnet) if pool.gateway else subnet[1] if subnet.num_addresses > 2 else None
     for block in (_around(int(first), int(last), subnet), subnet):
@@ -84,7 +86,7 @@ def _ip_range(
     blocks: list[IPNetwork] = [*summarize_address_range(first, last)]
     within = max(blocks, key=lambda each: each.num_addresses)
     why = f"a range is a block here: {within} is the largest within it"
-    told.append(NotCarried(where=where, what=f"addresses {first}-{last}", why=why))
+    not_carried.append(NotCarried(where=where, what=f"addresses {first}-{last}", why=why))
     return within, []
 
 

@@ -32,29 +32,29 @@ class _Found(Struct, frozen=True, kw_only=True):
 
 def read_quadlet(source: SourceFiles, *, parent: str = "", host: str = "") -> Imported:
     """parent: the link of the host's default route, "" where it is not known. host: what this host is called."""
-    told = [*source.not_carried]
-    units = [*_units(source.files, told)]
+    not_carried = [*source.not_carried]
+    units = [*_units(source.files, not_carried)]
     declaring = [each for each in units if each.unit.name.endswith(".network")]
-    networks, read = _networks(declaring, parent, host, told)
+    networks, read = _networks(declaring, parent, host, not_carried)
     members = [Member(unit=each.unit, file=each.file, host=host) for each in units if each not in declaring]
-    attachments = _attachments(members, networks, told)
+    attachments = _attachments(members, networks, not_carried)
     if _DEFAULT not in read and any(_DEFAULT in mapping_of(each.body, "networks") for each in attachments):
         default = imported_network(_DEFAULT_DOCUMENT, _DEFAULT, "Podman's network of those that name none", parent)
         assert isinstance(default, ImportedNetwork)
         read = {_DEFAULT: default, **read}
     return Imported(
-        networks=tuple(read.values()), attachments=tuple(attachments), not_carried=(*told, *_to_do(attachments))
+        networks=tuple(read.values()), attachments=tuple(attachments), not_carried=(*not_carried, *_to_do(attachments))
     )
 
 
-def _units(files: Sequence[SourceFile], told: list[NotCarried]) -> Iterator[_Found]:
+def _units(files: Sequence[SourceFile], not_carried: list[NotCarried]) -> Iterator[_Found]:
     """Yield the units with their drop-ins; what is wrong of one is told, and the rest goes on."""
     drop_ins = _drop_ins(files)
     for file in files:
         name = file.name.rpartition("/")[2]
         kind = f".{name.rpartition('.')[2]}"
         if kind == ".kube":
-            told.append(
+            not_carried.append(
                 NotCarried(
                     where=file.name, what="the unit", why="Kubernetes' YAML is not read: declare its pods by hand"
                 )
@@ -63,11 +63,11 @@ def _units(files: Sequence[SourceFile], told: list[NotCarried]) -> Iterator[_Fou
             continue
         if name.rpartition(".")[0].endswith("@"):
             why = "it is a template: import it under the name of each instance, as web@one.container"
-            told.append(NotCarried(where=file.name, what="the unit", why=why))
+            not_carried.append(NotCarried(where=file.name, what="the unit", why=why))
             continue
         unit = _whole(file, name, kind, drop_ins)
         if isinstance(unit, NotCarried):
-            told.append(unit)
+            not_carried.append(unit)
         else:
             yield _Found(unit=unit, file=file.name)
 
@@ -109,10 +109,10 @@ def _drop_ins_of(name: str, drop_ins: Mapping[str, Mapping[str, SourceFile]]) ->
 
 
 def _networks(
-    units: Sequence[_Found], parent: str, host: str, told: list[NotCarried]
+    units: Sequence[_Found], parent: str, host: str, not_carried: list[NotCarried]
 ) -> tuple[Networks, dict[str, ImportedNetwork]]:
     declared = [network_document(each.unit, each.file, host) for each in units]
-    told += [each for each in declared if isinstance(each, NotCarried)]
+    not_carried += [each for each in declared if isinstance(each, NotCarried)]
     good = [each for each in declared if isinstance(each, DeclaredNetwork)]
     names = spec_names(text_of(each.document, "name") for each in good)
     read: dict[str, ImportedNetwork] = {}
@@ -121,28 +121,32 @@ def _networks(
         name = names[text_of(each.document, "name")]
         where = f"network {text_of(each.document, 'name')} ({each.file})"
         if name in read:
-            told.append(NotCarried(where=where, what="the network", why=f"it is there twice: {read[name].source}"))
+            not_carried.append(
+                NotCarried(where=where, what="the network", why=f"it is there twice: {read[name].source}")
+            )
             continue
         found = imported_network(each.document, name, where, parent)
         if isinstance(found, NotCarried):
-            told.append(found)
+            not_carried.append(found)
             continue
         read[name] = replace(found, not_carried=(*found.not_carried, *each.not_carried))
         by_reference |= {each.unit: name, text_of(each.document, "name"): name}
-    told += open_networks([each.document for each in good if by_reference.get(each.unit) is not None])
+    not_carried += open_networks([each.document for each in good if by_reference.get(each.unit) is not None])
     return Networks(by_reference=by_reference), read
 
 
-def _attachments(members: Sequence[Member], networks: Networks, told: list[NotCarried]) -> list[ImportedAttachment]:
+def _attachments(
+    members: Sequence[Member], networks: Networks, not_carried: list[NotCarried]
+) -> list[ImportedAttachment]:
     read = [read_member(each, networks) for each in members]
-    told += [each for each in read if isinstance(each, NotCarried)]
+    not_carried += [each for each in read if isinstance(each, NotCarried)]
     good = [each for each in read if isinstance(each, ImportedAttachment)]
     names = spec_names(each.name for each in good)
     found: dict[str, ImportedAttachment] = {}
     for each in good:
         name = names[each.name]
         if name in found:
-            told.append(
+            not_carried.append(
                 NotCarried(where=each.source, what="the container", why=f"it is there twice: {found[name].source}")
             )
         else:

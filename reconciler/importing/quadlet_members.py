@@ -66,7 +66,7 @@ class _Reading(Struct, kw_only=True):
     member: Member
     meanings: Mapping[str, str]
     where: str
-    told: list[NotCarried]
+    not_carried: list[NotCarried]
     missing: str = ""
     """Why it is not on the last network that it named and cannot be on."""
 
@@ -80,7 +80,7 @@ class _Reading(Struct, kw_only=True):
         return self._known(self.member.unit.words(self.member.section, key, is_unescaped=is_unescaped), key)
 
     def tell(self, what: str, why: str) -> None:
-        self.told.append(NotCarried(where=self.where, what=what, why=why))
+        self.not_carried.append(NotCarried(where=self.where, what=what, why=why))
 
     def _known(self, values: list[str], key: str) -> list[str]:
         found = []
@@ -95,11 +95,11 @@ class _Reading(Struct, kw_only=True):
 def read_member(member: Member, networks: Networks) -> ImportedAttachment | NotCarried:
     """Return the attachment of a container or pod, or why it has none. Its name is Podman's."""
     reading = _Reading(
-        member=member, meanings=member.meanings, where=f"{member.section.lower()} ({member.file})", told=[]
+        member=member, meanings=member.meanings, where=f"{member.section.lower()} ({member.file})", not_carried=[]
     )
     name = _name(reading)
     if not name:
-        return reading.told[0]
+        return reading.not_carried[0]
     reading.where = f"{member.section.lower()} {name} ({member.file})"
     pod, joined = reading.last("Pod"), reading.values("Network")
     why = _refusal(pod, joined)
@@ -108,7 +108,7 @@ def read_member(member: Member, networks: Networks) -> ImportedAttachment | NotC
     body = dict(_body(reading, name, joined, networks))
     if "networks" in body and not body["networks"]:
         return NotCarried(where=reading.where, what=f"the {member.section.lower()}", why=reading.missing)
-    return ImportedAttachment(name=name, body=body, source=reading.where, not_carried=tuple(reading.told))
+    return ImportedAttachment(name=name, body=body, source=reading.where, not_carried=tuple(reading.not_carried))
 
 
 def _name(reading: _Reading) -> str:

@@ -40,20 +40,20 @@ def read_files(paths: Sequence[Path], suffixes: tuple[str, ...], *, is_deep: boo
     Raises FileUnreadable when a path is not there, or there is none of these files at all.
     """
     files: list[SourceFile] = []
-    told: list[NotCarried] = []
+    not_carried: list[NotCarried] = []
     for name, path in _found(paths, suffixes, is_deep=is_deep):
         try:
             files.append(SourceFile(name=name, text=content(path, bytes_max=_BYTES_MAX).decode()))
         except OSError as error:
-            told.append(NotCarried(where=name, what="the file", why=f"it cannot be read: {error.strerror}"))
+            not_carried.append(NotCarried(where=name, what="the file", why=f"it cannot be read: {error.strerror}"))
         except UnicodeDecodeError:
-            told.append(NotCarried(where=name, what="the file", why="it is not UTF-8: save it in that encoding"))
-    if not files and not told:
+            not_carried.append(NotCarried(where=name, what="the file", why="it is not UTF-8: save it in that encoding"))
+    if not files and not not_carried:
         shown = ", ".join(map(str, paths))
         raise FileUnreadable(
             f"{shown}: there is no file {' or '.join(f'*{suffix}' for suffix in suffixes)}: {_MISSING}"
         )
-    return SourceFiles(files=tuple(files), not_carried=tuple(told))
+    return SourceFiles(files=tuple(files), not_carried=tuple(not_carried))
 
 
 def _found(paths: Sequence[Path], suffixes: tuple[str, ...], *, is_deep: bool) -> Iterator[tuple[str, Path]]:
@@ -84,18 +84,20 @@ def _listed(folder: Path, suffixes: tuple[str, ...], depth: int) -> Iterator[Pat
 def json_objects(files: Sequence[SourceFile]) -> tuple[list[tuple[str, Mapping[str, object]]], list[NotCarried]]:
     """Return the objects in JSON files, each file one or a list of them, with the file's name; and of the rest why not."""
     found: list[tuple[str, Mapping[str, object]]] = []
-    told: list[NotCarried] = []
+    not_carried: list[NotCarried] = []
     for file in files:
         try:
             value = json_value(file.text, _BYTES_MAX)
         except Misfit as misfit:
-            told.append(NotCarried(where=f"{file.name}{_place(file.text)}", what="the file", why=f"it is {misfit}"))
+            not_carried.append(
+                NotCarried(where=f"{file.name}{_place(file.text)}", what="the file", why=f"it is {misfit}")
+            )
             continue
         values = value if isinstance(value, list) else [value]
         found += [(file.name, each) for each in values if isinstance(each, dict)]
         if not values or not all(isinstance(each, dict) for each in values):
-            told.append(NotCarried(where=file.name, what="the file", why="it is no JSON object"))
-    return found, told
+            not_carried.append(NotCarried(where=file.name, what="the file", why="it is no JSON object"))
+    return found, not_carried
 
 
 def _place(text: str) -> str:

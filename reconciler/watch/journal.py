@@ -102,14 +102,14 @@ class Journal(PassListener):
 
     def record(self, report: Report) -> None:
         """Write what the pass did and what changed of what is in the way."""
-        told = self._remembered()
-        revision = report.revision or told.revision
-        probed = _probed(report) or told.probed
+        last = self._remembered()
+        revision = report.revision or last.revision
+        probed = _probed(report) or last.probed
         now = Reported(digest=report.digest, revision=revision, issues=frozenset(_issues(report)), probed=probed)
-        is_same = bool(report.digest) and told.digest == report.digest and not report.spec_faults
-        operations = _operations(report, told if is_same else None, now.units())
-        events = [*_revisions(told, now), *operations, *_changes(told, now), *_probings(told, now)]
-        self._write(events, told, now)
+        is_same = bool(report.digest) and last.digest == report.digest and not report.spec_faults
+        operations = _operations(report, last if is_same else None, now.units())
+        events = [*_revisions(last, now), *operations, *_changes(last, now), *_probings(last, now)]
+        self._write(events, last, now)
 
     def passed(self, report: Report, elapsed_s: float, *, is_drift: bool) -> None:
         """As `record`, which tells drift by what was told before: also the first pass after a restart may repair some."""
@@ -117,15 +117,15 @@ class Journal(PassListener):
 
     def failed(self, error: ReconcilerError) -> None:
         """Write that no pass was possible, once until one is."""
-        told = self._remembered()
-        others = {issue for issue in told.issues if issue[2] != _NO_PASS}
+        last = self._remembered()
+        others = {issue for issue in last.issues if issue[2] != _NO_PASS}
         now = Reported(
-            digest=told.digest,
-            revision=told.revision,
+            digest=last.digest,
+            revision=last.revision,
             issues=frozenset({*others, ("", "", _NO_PASS, _short(str(error)))}),
-            probed=told.probed,
+            probed=last.probed,
         )
-        self._write(list(_changes(told, now)), told, now)
+        self._write(list(_changes(last, now)), last, now)
 
     def _remembered(self) -> Reported:
         """Read again each time: passes of other processes tell as well."""
@@ -135,11 +135,11 @@ class Journal(PassListener):
             self._complain(error)
             return self._told or Reported()
 
-    def _write(self, events: list[Fields], told: Reported, now: Reported) -> None:
+    def _write(self, events: list[Fields], last: Reported, now: Reported) -> None:
         try:
             if events:
                 _append(self._state_dir, events, self._file_max)
-            if now != told:
+            if now != last:
                 fields = {
                     "digest": now.digest,
                     "revision": now.revision,
@@ -158,18 +158,18 @@ class Journal(PassListener):
         self._is_broken = True
 
 
-def _operations(report: Report, told: Reported | None, unsettled_units: frozenset[Unit]) -> Iterator[Fields]:
+def _operations(report: Report, last: Reported | None, unsettled_units: frozenset[Unit]) -> Iterator[Fields]:
     """Yield what was done, and what failed but was mended within the pass.
 
-    What a unit did that failed was undone; why it failed is among what is in the way. told: present when the specs are those of the
+    What a unit did that failed was undone; why it failed is among what is in the way. last: present when the specs are those of the
     pass before, so that changes of what was settled then are repairs.
     """
-    before = told.units() if told else frozenset()
+    before = last.units() if last else frozenset()
     undone = {outcome.operation.unit for outcome in report.outcomes if outcome.error is not None} & unsettled_units
     for outcome in report.outcomes:
         unit = outcome.operation.unit
         if not outcome.skipped and unit not in undone:
-            yield _operation(outcome, is_repair=told is not None and before.isdisjoint((unit, *unit.parents())))
+            yield _operation(outcome, is_repair=last is not None and before.isdisjoint((unit, *unit.parents())))
 
 
 def _operation(outcome: Outcome, *, is_repair: bool) -> Fields:
@@ -186,8 +186,8 @@ def _operation(outcome: Outcome, *, is_repair: bool) -> Fields:
     return {"event": What.REPAIRED if is_repair else What.APPLIED, **fields}
 
 
-def _revisions(told: Reported, now: Reported) -> Iterator[Fields]:
-    if now.revision != told.revision:
+def _revisions(last: Reported, now: Reported) -> Iterator[Fields]:
+    if now.revision != last.revision:
         yield {"event": What.REVISION, "revision": now.revision, "message": f"specs are at {now.revision}"}
 
 
@@ -197,8 +197,8 @@ def _probed(report: Report) -> tuple[str, str] | None:
     return None if found is None or found.reason == "NotAsked" else (found.reason, _short(found.message))
 
 
-def _probings(told: Reported, now: Reported) -> Iterator[Fields]:
-    if now.probed != told.probed:
+def _probings(last: Reported, now: Reported) -> Iterator[Fields]:
+    if now.probed != last.probed:
         yield {"event": What.PROBED, "reason": now.probed[0], "message": now.probed[1]}
 
 
@@ -216,13 +216,13 @@ def _issues(report: Report) -> Iterator[Issue]:
                 yield unit.network, unit.attachment, _NOT_DONE, _short(outcome.failure())
 
 
-def _changes(told: Reported, now: Reported) -> Iterator[Fields]:
+def _changes(last: Reported, now: Reported) -> Iterator[Fields]:
     """What is new of what is in the way, and what is over; another message about the same is new and ends nothing."""
-    for network, attachment, reason, message in sorted(now.issues - told.issues):
+    for network, attachment, reason, message in sorted(now.issues - last.issues):
         event = _BY_REASON.get(reason, What.FAILED)
         yield {"event": event, **_whose(network, attachment), "reason": reason, "message": message}
     left = {issue[:3] for issue in now.issues}
-    for network, attachment, reason in sorted({issue[:3] for issue in told.issues} - left):
+    for network, attachment, reason in sorted({issue[:3] for issue in last.issues} - left):
         unit = Unit(network=network, attachment=attachment)
         message = f"{unit}: no longer {reason}"
         yield {"event": What.SETTLED, **_whose(network, attachment), "reason": reason, "message": message}

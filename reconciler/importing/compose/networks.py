@@ -64,7 +64,7 @@ def _network(project: str, key: str, node: Node) -> Network:
 def imported_network(network: Network, name: str, notes: Notes) -> ImportedNetwork:
     """Return it in the words of specs. name: what it is called there."""
     where = str(network.node.key)
-    told = list(renamed(where, network.name, name))
+    not_carried = list(renamed(where, network.name, name))
     places: dict[Path, str] = {}
     if network.is_external:
         why = (
@@ -75,7 +75,7 @@ def imported_network(network: Network, name: str, notes: Notes) -> ImportedNetwo
             name=name,
             body={},
             source=f"{where}, network {network.key}",
-            not_carried=(*told, NotCarried(where=where, what="external", why=why)),
+            not_carried=(*not_carried, NotCarried(where=where, what="external", why=why)),
         )
     body: dict[str, object] = {}
     for key, node in sorted(network.node.entries.items(), key=lambda item: _order(item[0])):
@@ -83,10 +83,10 @@ def imported_network(network: Network, name: str, notes: Notes) -> ImportedNetwo
             continue
         if key not in _KEYS:
             why = "specs have nothing like it, and neither has any Compose that we know: look at how it is spelt"
-            told.append(NotCarried(where=str(node.key), what=key, why=why))
+            not_carried.append(NotCarried(where=str(node.key), what=key, why=why))
             continue
         try:
-            value = _value(key, node, f"networks.{network.key}.{key}", told)
+            value = _value(key, node, f"networks.{network.key}.{key}", not_carried)
         except SpecError as fault:
             notes.faults.append(fault)
             continue
@@ -97,7 +97,7 @@ def imported_network(network: Network, name: str, notes: Notes) -> ImportedNetwo
         name=name,
         body=body,
         source=f"{where}, network {network.key}",
-        not_carried=tuple(told),
+        not_carried=tuple(not_carried),
         places=places,
     )
 
@@ -109,7 +109,7 @@ def boolean(node: Node, what: str) -> bool:
     return found
 
 
-def _value(key: str, node: Node, what: str, told: list[NotCarried]) -> object:
+def _value(key: str, node: Node, what: str, not_carried: list[NotCarried]) -> object:
     match key:
         case "driver":
             driver = text(node, what)
@@ -119,21 +119,21 @@ def _value(key: str, node: Node, what: str, told: list[NotCarried]) -> object:
         case "labels":
             return {name: text(value, what) for name, value in pairs(node, what).items()}
         case "ipam":
-            return _ipam(node, what, told)
+            return _ipam(node, what, not_carried)
     return boolean(node, what)
 
 
-def _ipam(node: Node, what: str, told: list[NotCarried]) -> dict[str, object]:
+def _ipam(node: Node, what: str, not_carried: list[NotCarried]) -> dict[str, object]:
     entries, found = mapping(node, what), {}
     driver = text(entries["driver"], f"{what}.driver") if "driver" in entries else ""
     if driver not in ("", "default"):
         found["driver"] = driver
-    pools = [*_pools(items(entries.get("config"), f"{what}.config"), f"{what}.config", told)]
+    pools = [*_pools(items(entries.get("config"), f"{what}.config"), f"{what}.config", not_carried)]
     options = {name: text(value, what) for name, value in pairs(entries.get("options"), f"{what}.options").items()}
     return {**found, **({"config": pools} if pools else {}), **({"options": options} if options else {})}
 
 
-def _pools(nodes: tuple[Node, ...], what: str, told: list[NotCarried]) -> Iterator[dict[str, object]]:
+def _pools(nodes: tuple[Node, ...], what: str, not_carried: list[NotCarried]) -> Iterator[dict[str, object]]:
     """Yield the pools that specs can have: each with a subnet, one of an address family."""
     families: set[bool] = set()
     for node in nodes:
@@ -150,9 +150,9 @@ def _pools(nodes: tuple[Node, ...], what: str, told: list[NotCarried]) -> Iterat
         subnet = str(pool.get("subnet", ""))
         if not subnet:
             why = "a pool without a subnet says nothing that holds by itself: the next free subnet is taken"
-            told.append(NotCarried(where=str(node.place), what=", ".join(pool) or "an empty pool", why=why))
+            not_carried.append(NotCarried(where=str(node.place), what=", ".join(pool) or "an empty pool", why=why))
         elif (":" in subnet) in families:
-            told.append(
+            not_carried.append(
                 NotCarried(
                     where=str(node.place), what=f"subnet {subnet}", why="a network has one of each address family"
                 )

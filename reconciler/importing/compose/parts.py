@@ -32,7 +32,7 @@ class Parts(Struct, frozen=True):
 
     body: dict[str, object] = field(default_factory=dict)
     places: dict[Path, str] = field(default_factory=dict)
-    told: list[NotCarried] = field(default_factory=list)
+    not_carried: list[NotCarried] = field(default_factory=list)
 
     def put(self, path: Path, value: object, node: Node) -> None:
         if path and len(path) == 1:
@@ -40,4 +40,4 @@ class Parts(Struct, frozen=True):
         self.places[path] = str(node.place)
 
     def left_out(self, node: Node, what: str, why: str) -> None:
-        self.told.append(NotCarried(where=str(node.key), what=what, why=why))
+        self.not_carried.append(NotCarried(where=str(node.key), what=what, why=why))

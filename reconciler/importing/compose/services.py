@@ -77,9 +77,11 @@ def attachments(service: str, node: Node, project: Project) -> Iterator[Imported
         return
     for replica in project.replicas[service]:
         parts = Parts(
-            body=dict(common.body), places=dict(common.places), told=list(common.told) if replica.number == 1 else []
+            body=dict(common.body),
+            places=dict(common.places),
+            not_carried=list(common.not_carried) if replica.number == 1 else [],
         )
-        parts.told.extend(renamed(str(node.key), replica.wanted, replica.name))
+        parts.not_carried.extend(renamed(str(node.key), replica.wanted, replica.name))
         try:
             put_networks(replica, node, mode, parts, project)
             _put_ports(replica, node, parts)
@@ -94,7 +96,7 @@ def attachments(service: str, node: Node, project: Project) -> Iterator[Imported
             name=replica.name,
             body=_ordered(parts.body),
             source=f"{node.key}, service {service}{of}",
-            not_carried=tuple(parts.told),
+            not_carried=tuple(parts.not_carried),
             places=parts.places,
         )
 
