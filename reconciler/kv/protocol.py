@@ -145,7 +145,7 @@ class KvStore(Protocol):
 
     Keys are paths: `/` between segments, none at either end, no empty, `.` or `..` segment, printable characters,
     `KEY_BYTES_MAX`. A prefix is a folder: "" for everything, else it ends with `/`, so that `a/b/` never means
-    `a/bc`. Writes are linearizable in all providers; a read may lag behind a write made through another server.
+    `a/bc`. Writes are linearizable in all providers; `get` may lag behind a write made through another server, `list` does not.
     """
 
     def get(self, key: str) -> KvEntry | None:

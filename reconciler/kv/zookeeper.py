@@ -44,6 +44,7 @@ class ZooKeeperStore(StepStore):
         return None if found is None else entry_of(key, found)
 
     def list(self, prefix: str) -> tuple[KvEntry, ...]:
+        self._catch_up(self._deadline())
         tree = Tree(self._connection, self._config.timeout_s)
         return tree.read(self._folder(checked_prefix(prefix)), checked_prefix(prefix))
 
@@ -53,7 +54,10 @@ class ZooKeeperStore(StepStore):
 
     def confirm(self, timeout_s: float) -> None:
         """Have the server catch up with the leader. One that lost it hangs up by itself, which is when kazoo looks for another."""
-        deadline = time.monotonic() + timeout_s
+        self._catch_up(time.monotonic() + timeout_s)
+
+    def _catch_up(self, deadline: float) -> None:
+        """Have what is read next be no older than now: after a fail-over the server may not even have what we wrote ourselves."""
         self._connection.answer(self._connection.begin("sync", deadline, "/"), deadline)
 
     def session(self, ttl_s: float) -> ZooKeeperSession:

@@ -31,7 +31,8 @@ HEAD: Final = """\
 # Drill
 
 What the last `make drill` did (tests/drill): hosts that share networks by a store of three servers, and histories of what may
-befall both, each drawn from a seed. All along no two live endpoints had one address or MAC, and a network had one VNI everywhere;
+befall both, each drawn from a seed. All along no two live endpoints had one address or MAC, and a network had one VNI everywhere
+(with ZooKeeper, whose reads may lag, that is looked at when all was mended);
 each host's own sandboxes never stopped to reach one another. Whenever all was mended: what was declared was there, and nothing
 else; each network had one id, VNI and subnet; names were answered with the right addresses or not at all; forwarding tables and
 neighbours were just those of the endpoints elsewhere; all hosts reached one another; the store's records were those of what was
