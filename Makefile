@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retrie
 # Whoever sets it pays for compiling the same modules at each start of Python.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-overlay test test-quick lint check format reference coverage bench soak faults drill fuzz dist lock audit clean
+.PHONY: help demo demo-overlay test test-quick lint check format reference coverage bench soak faults model drill fuzz dist lock audit clean
 
 help:
 	@echo 'make demo    play the walk-through of specs/ in private namespaces'
@@ -21,6 +21,7 @@ help:
 	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there; many hosts'
 	@echo 'make soak    ten minutes of edits, drift and kill -9 against one watcher'
 	@echo 'make faults  every fault of every call to the world outside, and every death, in some fifteen minutes; writes docs/reference/faults.md'
+	@echo 'make model   lives of a host drawn at random, STEPS=2000 SEED=now; writes docs/reference/model.md'
 	@echo 'make drill   partitions, lost hosts, killed and restored stores: histories drawn from seeds, for ten minutes; writes'
 	@echo '             docs/reference/drill.md; SEED=7 TIME=3600 STORE=etcd (consul, zookeeper, all)'
 	@echo 'make fuzz TIME=600   every border where bytes of others come in, for so many seconds; TARGET=NAME for one of them'
@@ -81,6 +82,9 @@ faults: .venv/dev.stamp
 	rm -rf build/faults
 	FAULTS=all $(BIN)/python -m pytest -q tests/faults tests/kernel -k 'test_faults or killed_anywhere' -n 4
 	@$(BIN)/python -m tests.faults
+
+model: .venv/dev.stamp
+	@$(BIN)/python -m tests.model $(or $(STEPS),2000) $(or $(SEED),$$(date +%s))
 
 drill: .venv/run.stamp
 	@.ci/install-tools setpriv:util-linux

@@ -32,7 +32,7 @@ def to_rows(found: Mapping[Cell, str]) -> dict[str, dict[str, str]]:
 
 def from_rows(rows: Mapping[str, Mapping[str, str]], kinds: Callable[[str], Sequence[str]]) -> dict[Cell, str]:
     """Read what to_rows gave; kinds: those that an address was asked."""
-    found = {}
+    found: dict[Cell, str] = {}
     for client, same in rows.items():
         for row, targets in same.items():
             for target in targets.split():

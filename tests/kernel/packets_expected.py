@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tests.container_engines import packets
-from tests.container_engines.packets import SILENT, Cell
+from tests.container_engines.packet_matrix import SILENT, Cell
 from tests.waiting import Deadline
 
 QUIET_S: Final = 0.5

@@ -52,7 +52,7 @@ def namespace(machine: Machine, ns: str) -> dict[str, Any]:
     )
     (routes6,) = machine.ip_jsons(ns, "route show table all", options=("-6",))
     return {
-        "links": [_plain_link(link) for link in addresses],
+        "links": [plain_link(link) for link in addresses],
         "routes": routes,
         "routes6": routes6,
         "neighbours": neighbours,
@@ -61,14 +61,14 @@ def namespace(machine: Machine, ns: str) -> dict[str, Any]:
     }
 
 
-def _plain_link(link: Any) -> Any:
+def plain_link(link: Any) -> Any:
     """Leave out what goes on by itself: counters and timers."""
     if isinstance(link, list):
-        return [_plain_link(each) for each in link]
+        return [plain_link(each) for each in link]
     if not isinstance(link, dict):
         return link
     return {
-        name: _up_at_last(value) if name == "operstate" else _plain_link(value)
+        name: _up_at_last(value) if name == "operstate" else plain_link(value)
         for name, value in link.items()
         if not name.startswith("stats") and not name.endswith("_timer")
     }
