@@ -218,7 +218,7 @@ class Assigner:
         if self._state is not None:
             networks = self._state.networks if networks == self._state.networks else networks
             attachments = self._state.attachments if attachments == self._state.attachments else attachments
-        joined = {*_joined(attachments, wanted, given.promises), *given.elsewhere.own}
+        joined = frozenset((*_joined(attachments, wanted, given.promises), *given.elsewhere.own))
         named: list[tuple[Unit, ReconcilerError]] = [(Unit(network=name), error) for name, error in given.lost.items()]
         named += _by_unit(decided.failures)
         return DesiredState(
@@ -228,7 +228,9 @@ class Assigner:
             failures=tuple(sorted(named, key=lambda failure: failure[0])),
             withdrawn=tuple(_by_unit(decided.withdrawn)),
             nodes=self._ask(_nodes, given.cluster.host, given.cluster.nodes, is_known=given.cluster.is_known),
-            tunnels=tunnels(host, wanted.networks, joined, given.cluster),
+            tunnels=self._ask(
+                tunnels, host, wanted.networks, joined, self._ask(ClusterState.without_endpoints, given.cluster)
+            ),
             has_faults=wanted.has_faults,
             remarks=self._ask(_remarks, given.networks, given.promises.networks, host),
         )

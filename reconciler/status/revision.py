@@ -37,7 +37,7 @@ def specs_revision(specs_dir: Path) -> Revision:
     Takes no lock and writes nothing, so it may run beside a person's git. A repository of another user is refused by git itself
     unless `safe.directory` allows it (git-config(1)), as reading one may run programs that its configuration names.
     """
-    laid = _laid_out(specs_dir)
+    laid = laid_out_commit(specs_dir)
     if laid or not _is_in_repository(specs_dir):
         return Revision(commit=laid)
     try:
@@ -56,7 +56,8 @@ def specs_revision(specs_dir: Path) -> Revision:
     return _answer(process)
 
 
-def _laid_out(specs_dir: Path) -> str:
+def laid_out_commit(specs_dir: Path) -> str:
+    """Return the commit that a folder was laid out from, "" for one of people."""
     try:
         return content(specs_dir / COMMIT_FILE, bytes_max=_COMMIT_MAX + 1).decode("ascii").strip()
     except (OSError, UnicodeDecodeError):

@@ -12,7 +12,7 @@ from reconciler.model.report import Report
 from reconciler.settings import Settings
 from reconciler.status.attachment_document import HOST_SANDBOX
 from reconciler.status.files import Documents
-from reconciler.status.revision import specs_revision
+from reconciler.status.revision import laid_out_commit, specs_revision
 from reconciler.status.summary import Revision
 from reconciler.status.write import StatusFolder, Written, read_summary
 
@@ -24,6 +24,7 @@ class Status:
         self._settings = settings
         self._folder = StatusFolder(settings.status_dir)
         self._documents: Documents | None = None
+        self._asked: tuple[str, Revision] | None = None
 
     @property
     def is_remembered(self) -> bool:
@@ -32,14 +33,14 @@ class Status:
 
     def forget(self) -> None:
         """Hold all documents against their files the next time, as somebody may have changed one in its place."""
-        self._documents = None
+        self._documents = self._asked = None
 
     def told(self, report: Report) -> Report:
         """Make the folder tell of `report`, as far as it can be written; give the report, with what could not be as a problem.
 
         What the pass did stands: a status that cannot be written is never a reason not to go on.
         """
-        revision = specs_revision(self._settings.specs_dir)
+        revision = self._revision(report.digest)
         report = replace(report, revision=str(revision))
         try:
             self.tell(report, revision)
@@ -48,6 +49,16 @@ class Status:
             with suppress(KernelError):  # the summary may be writable, and say so
                 self.tell(report, revision)
         return report
+
+    def _revision(self, digest: str) -> Revision:
+        """Return what the specs are at. git, a process, is asked again when they are others, or all is held against its files."""
+        folder = self._settings.specs_dir
+        laid = laid_out_commit(folder)
+        if laid:
+            return Revision(commit=laid)
+        if self._asked is None or self._asked[0] != digest:
+            self._asked = digest, specs_revision(folder)
+        return self._asked[1]
 
     def tell(self, report: Report, revision: Revision) -> Written:
         """Make the folder tell of `report`. A repeat writes nothing: same bytes, same times of change.

@@ -51,7 +51,7 @@ class Host:
     def settle(self) -> Passed:
         """Make passes until there is nothing left to look at."""
         dirty = NEWS
-        for _ in range(10):
+        for _ in range(50):
             passed = self._passes.run(dirty)
             assert not passed.report.drift.operations
             for folder in self._store.folders(passed.watched.networks):

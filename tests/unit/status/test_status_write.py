@@ -16,6 +16,7 @@ from reconciler.model.objects import Unit
 from reconciler.model.plan import Plan
 from reconciler.model.report import Report
 from reconciler.settings import Settings
+from reconciler.status import tell
 from reconciler.status.files import Documents, StatusFiles
 from reconciler.status.read import InspectedKind, read_documents, resolve
 from reconciler.status.revision import parse_status, specs_revision
@@ -169,6 +170,26 @@ def test_later_report_of_the_same_state_writes_nothing(tmp_path: Path) -> None:
     Status(settings(tmp_path)).tell(converged(), Revision())
 
     assert Status(settings(tmp_path)).tell(converged(now="t2"), Revision()) == Written(0, 0)
+
+
+def test_git_is_asked_when_specs_are_others_or_all_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def at(folder: Path) -> Revision:
+        asked.append(folder)
+        return Revision(f"c{len(asked)}")
+
+    monkeypatch.setattr(tell, "specs_revision", at)
+    status = Status(settings(tmp_path))
+
+    for digest in ("d1", "d1", "d2"):
+        shown = status.told(replace(converged(), digest=digest)).revision
+    assert (len(asked), shown) == (2, "c2")
+
+    status.forget()
+    assert status.told(replace(converged(), digest="d2")).revision == "c3"
 
 
 def test_attachment_whose_sandbox_failed_is_not_listed_on_its_network() -> None:
