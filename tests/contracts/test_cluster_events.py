@@ -54,8 +54,13 @@ class Watching:
         return found
 
     def settle(self) -> None:
-        """Wait until all that there is has been told."""
+        """Wait until all that there is has been told: quiet alone may be a watch that has yet to begin."""
+        until(lambda: self.store.outage is not None or self._is_all_watched(), 30)
         until(lambda: not self.is_woken(0.7), 30)
+
+    def _is_all_watched(self) -> bool:
+        folders = self.events._followers.keys() - {"pulse"}
+        return all(folder in self.store._mirrors and self.store._mirrors[folder].is_watched for folder in folders)
 
 
 def write(kv: KvStore, network: str = "over") -> None:
