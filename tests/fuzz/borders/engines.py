@@ -137,6 +137,7 @@ def _inspection_seeds() -> Iterator[bytes]:
     yield _dumped(container(4711))
     yield _dumped(container(0, State={"Running": False, "Pid": 0}))
     yield _dumped({"message": "No such container"})
+    yield _dumped(container(4711, HostsPath=f"/x/{CONTAINER_ID}/../../etc/hosts", ResolvConfPath="/etc/resolv.conf"))
 
 
 def _run_inspection(data: bytes) -> None:

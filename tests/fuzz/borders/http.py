@@ -123,7 +123,8 @@ def _run_request(data: bytes) -> None:
             try:
                 request = protocol.next_request()
             except Refused as refusal:
-                _check_answer(protocol.answered(Response.of(refusal.status, ("Connection", "close"))), "GET")
+                method = protocol._head.method.decode() if protocol._head is not None else "GET"
+                _check_answer(protocol.answered(Response.of(refusal.status, ("Connection", "close"))), method)
                 assert protocol.is_over
                 return
             if request is None:

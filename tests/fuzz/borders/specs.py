@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +59,11 @@ def _spec_seeds() -> Iterator[bytes]:
         + _BETWEEN
         + b"attachments: {v: {networks: [a]}}\n"
     )
+    layers = "".join(
+        f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n" for before, after in pairwise("abcdefghi")
+    )
+    yield f"a: &a [x]\n{layers}".encode()
+    yield b"a: " + b"[" * 2000 + b"]" * 2000
     yield b"networks: {a: &x {internal: true}, b: {<<: *x}}\nexpect:\n- {from: [w], to: [v], reach: never}\n"
 
 

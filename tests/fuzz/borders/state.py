@@ -148,6 +148,7 @@ def _guard_seeds() -> Iterator[bytes]:
         {"suspensions": {"front": {"actor": "me", "reason": "x", "since": 1.0, "until": 2e9}, "": {"actor": "me"}}}
     ).encode()
     yield json.dumps({"digest": "d", "reason": "bad", "successor": ""}).encode()
+    yield json.dumps({"suspensions": {"front": {"actor": "me", "since": -1e300, "until": 1e300}}}).encode()
     yield json.dumps(
         {"id": "t", "digest": "d", "deadline": 5.5, "boot": "b", "texts": {"files": [{"name": "a.yaml", "text": "{}"}]}}
     ).encode()
