@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from reconciler.graph.labels import SIGNS, driver_class, driver_colour, network_words, place_mark
 from reconciler.graph.make_topology import Subject
 from reconciler.graph.reaching import ReachFlow, Reaching, Why
 from reconciler.graph.topology import Attachment, Network, Place, Topology
 from reconciler.reach.reachability import Bits
 from reconciler.reach.values import Party, PartyKind, Step
+from reconciler.records.document import json_bytes
 
 Json = dict[str, "Json"] | list["Json"] | str | int | bool | None
 
 
 def document(topology: Topology, reaching: Reaching, subjects: Sequence[Subject] = ()) -> bytes:
     """Return the JSON. subjects: know the lines that reasons stand on."""
-    return msgspec.json.encode({**_drawn(topology), "reach": _Reach(topology, reaching, subjects).document()})
+    return json_bytes({**_drawn(topology), "reach": _Reach(topology, reaching, subjects).document()})
 
 
 def _drawn(topology: Topology) -> dict[str, Json]:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Final, NoReturn
 
+import msgspec
+
 DEPTH_MAX: Final = 64
 """Levels of lists and objects in each other; ours have six, a container engine's descriptions about ten."""
 
@@ -35,6 +37,14 @@ def json_value(text: str | bytes | bytearray, length_max: int) -> object:
     if text.count("[") + text.count("{") > DEPTH_MAX and _is_deeper(value, DEPTH_MAX):
         raise Misfit(f"nested more than {DEPTH_MAX} levels deep")
     return value
+
+
+def json_bytes(value: object) -> bytes:
+    """Return the JSON of a plain value. Text of others may have halves of pairs, which UTF-8 cannot say and escapes can."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -7,9 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from reconciler.model.words import some
+from reconciler.records.document import json_bytes
 from reconciler.records.lenient import items_of, mapping_of, number_of, text_of
 from reconciler.status.write import read_summary
 from reconciler.watch.journal_reader import Event, latest_events
@@ -44,7 +43,7 @@ def state_json(status_dir: Path, state_dir: Path, *, is_well: bool, reason: str,
         "faults": [str(fault) for fault in items_of(summary, "specFaults")],
         "events": list(told_events(latest_events(state_dir, _EVENTS_READ))),
     }
-    return msgspec.json.encode(told)
+    return json_bytes(told)
 
 
 def _entry(entry: Fields) -> dict[str, object]:

@@ -47,6 +47,11 @@ MENDED: Final[tuple[tuple[str, str, str], ...]] = (
         "unit/status/test_status_json_text.py::test_character_that_could_harm_a_terminal_is_escaped",
     ),
     (
+        "status files",
+        "half of a surrogate pair in a status file or the journal kept the state from the page",
+        "unit/watch/test_live_page.py::test_half_of_a_pair_in_the_files_keeps_no_state_from_who_looks",
+    ),
+    (
         "sealed files",
         "a snapshot with a checksum that fits, and members of other types or under other keys",
         "unit/snapshot/test_typed.py::test_one_with_a_member_of_another_type_is_refused",

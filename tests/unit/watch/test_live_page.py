@@ -18,7 +18,7 @@ from reconciler.status.tell import Status
 from reconciler.watch.journal import Journal
 from reconciler.watch.journal_reader import CURRENT, latest_events
 from reconciler.watch.live_page import is_asked_for_itself
-from reconciler.watch.live_state import told_events
+from reconciler.watch.live_state import state_json, told_events
 from reconciler.watch.metrics_server import ServedMetrics
 from tests.fakes.clock import Clock
 from tests.fakes.reports import FRONT, made, report
@@ -156,3 +156,12 @@ def test_the_last_events_are_whole_ones(tmp_path: Path) -> None:
         ("t9", "n36, n37, n38, n39", 4),
         ("t8", "n32, n33, n34, n35", 4),
     ]
+
+
+def test_half_of_a_pair_in_the_files_keeps_no_state_from_who_looks(tmp_path: Path) -> None:
+    """UTF-8 cannot say it: all who looked at the page were told of an error."""
+    (tmp_path / "summary.json").write_text('{"specFaults": ["a\\udc80b"]}')
+
+    told = json.loads(state_json(tmp_path, tmp_path, is_well=True, reason="", drawing=""))
+
+    assert told["faults"] == ["a\udc80b"]
