@@ -104,10 +104,16 @@ def _is_as_declared(spec: TableSpec, listed: Mapping[str, Any]) -> bool:
     return wanted is not None and (
         _joined(listed["type"]) == " . ".join(wanted.key)
         and _joined(listed.get("map", "")) == " . ".join(wanted.value)
-        and tuple(listed.get("flags", wanted.flags if wanted.learned_max else ())) == wanted.flags
+        and _flags(listed, wanted) == wanted.flags
         and listed.get("size", 0) == wanted.learned_max
         and not listed.keys() & {"timeout", "stmt"}
     )
+
+
+def _flags(listed: Mapping[str, Any], wanted: SetSpec) -> tuple[str, ...]:
+    """Return the flags of a set. nft 1.0.6 does not print that one is dynamic; later ones print a single flag without a list."""
+    flags = listed.get("flags", wanted.flags if wanted.learned_max else ())
+    return (flags,) if isinstance(flags, str) else tuple(flags)
 
 
 def _joined(listed_type: Any) -> str:

@@ -85,6 +85,18 @@ def test_table_just_made_is_sound(family: str) -> None:
     assert (state.is_ours, state.digest) == (True, TABLES[family].digest)
 
 
+def test_flags_are_read_as_any_nft_prints_them() -> None:
+    found = listing(INET)
+    body_of(found, "set", "own4").update(flags="interval")
+    body_of(found, "set", "same_bridge").update(flags=["dynamic"])
+    body_of(found, "set", "transit_dropped").update(flags="dynamic")
+    assert inspect_table(INET, found, {}).digest == INET.digest
+
+    for flags in ("interval", ["dynamic", "timeout"]):
+        body_of(found, "set", "same_bridge").update(flags=flags)
+        assert inspect_table(INET, found, {}).digest == DAMAGED
+
+
 DAMAGES: dict[str, Callable[[list[dict[str, Any]]], object]] = {
     "rule gone": lambda found: found.pop(),
     "rule without comment": lambda found: found[-1]["rule"].pop("comment"),
