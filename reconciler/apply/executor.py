@@ -7,11 +7,11 @@ from itertools import groupby
 
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.world import Handler
-from reconciler.model.kinds.base import Kind, Phase
+from reconciler.model.kinds.base import Kind
 from reconciler.model.objects import Key, Unit
 from reconciler.model.plan import Operation, Outcome
 from reconciler.plan.make_plan import Blocked
-from reconciler.plan.ordering import step
+from reconciler.plan.ordering import is_forgetting, step
 
 Progress = Callable[[int, int, Operation], None]
 """Told after each operation: how many are finished, of how many, and which one."""
@@ -81,17 +81,13 @@ def _carry_out_batch(
             free.append(operation)
     runnable = []
     for operation in free:
-        if operation.unit.network in left and _is_forgetting(operation) and operation.object.key not in again:
+        is_forgotten = operation.action.is_removal and operation.object.key not in again
+        if is_forgotten and operation.unit.network in left and is_forgetting(operation.unit, operation.object):
             yield Outcome(operation=operation, error=left[operation.unit.network], skipped=True)
         else:
             runnable.append(operation)
     if runnable:
         yield from handlers[type(batch[0].object)](runnable)
-
-
-def _is_forgetting(operation: Operation) -> bool:
-    """Return whether a network's own part goes of what is not on this host's kernel: promises, plugins', the cluster's."""
-    return operation.action.is_removal and not operation.unit.attachment and step(operation).phase >= Phase.PUBLISH
 
 
 def _cause(unit: Unit, failed: Mapping[Unit, ReconcilerError]) -> ReconcilerError:

@@ -15,7 +15,7 @@ from reconciler.model.objects import Key, LinkUp, Object, Seen, Unit, objects_di
 from reconciler.model.plan import Action, Disruption, Operation, Plan
 from reconciler.plan.differing import Differences, Differing
 from reconciler.plan.disruption import disruption_of, must_be_made_anew
-from reconciler.plan.ordering import step
+from reconciler.plan.ordering import is_forgetting, step
 from reconciler.plan.ownership import Owners
 
 
@@ -151,6 +151,14 @@ class _Pruning(Struct, frozen=True, kw_only=True):
             return False
         return self.boundaries.is_pruning or self._is_declared(unit)
 
+    def left_on(self, found: Iterable[Object]) -> Iterator[str]:
+        """Yield the networks of endpoints that have something there, and are left alone: see `is_forgetting`."""
+        if self.blocked:
+            for each in found:
+                unit = self.owners.unit_of(each)
+                if unit is not None and unit.network and unit.attachment and not self.allows(each):
+                    yield unit.network
+
     def _is_declared(self, unit: Unit) -> bool:
         """A declared attachment says completely which networks it is on; of an undeclared one nothing is known."""
         whose = unit.entry()
@@ -163,9 +171,12 @@ def _changes(wanted: _Free, seen: Mapping[Key, Seen], keys: Iterable[Key], pruni
     removals = []
     after = {key: mine for key in keys if (mine := wanted.get(key)) is not None}
     differing = {key: found for key in keys if (found := seen.get(key)) and after.get(key) != found.object}
+    left = frozenset(
+        pruning.left_on(found.object for key, found in differing.items() if key not in after and found.is_ours)
+    )
     for key, found in differing.items():
         unit = _unit_of_removal(found, after.get(key), pruning)
-        if unit is not None:
+        if unit is not None and not (unit.network in left and key not in after and is_forgetting(unit, found.object)):
             gone.add(found.object)
             action = Action.RELEASE if found.object.traits.is_lent else Action.DELETE
             removals.append(Operation(action=action, before=found.object, after=None, unit=unit))

@@ -9,10 +9,19 @@ inside out. Plugins are spoken to when all that is done: one that hangs delays n
 
 from __future__ import annotations
 
-from reconciler.model.kinds.base import PlanStep
+from reconciler.model.kinds.base import Kind, Phase, PlanStep
+from reconciler.model.objects import Unit
 from reconciler.model.plan import Operation
 
 
 def step(operation: Operation) -> PlanStep:
     """Return when an operation is carried out."""
     return operation.object.step(is_delete=operation.action.is_removal)
+
+
+def is_forgetting(unit: Unit, found: Kind) -> bool:
+    """Return whether what goes is a network's own part of what is not in the kernel: promises, plugins', the cluster's.
+
+    That goes after the network's endpoints: what is left of one is found by it.
+    """
+    return not unit.attachment and found.step(is_delete=True).phase >= Phase.PUBLISH

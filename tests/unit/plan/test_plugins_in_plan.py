@@ -113,6 +113,16 @@ def test_what_goes_goes_in_the_engines_order_and_promises_go_last() -> None:
     assert deleted[-4:] == ["PluginNetwork", "PluginPool", "PluginScope", "KvRecord"]
 
 
+def test_network_is_not_forgotten_while_an_endpoint_of_it_is_left_alone() -> None:
+    other = Unit(network="lan", attachment="web")
+
+    deleted = kinds(plan((), EVERYTHING, (other, PluginUnavailable("it hangs"))), "delete")
+    without = kinds(plan((), (*LOCAL, SCOPE, POOL, NETWORK), (other, PluginUnavailable("it hangs"))), "delete")
+
+    assert deleted == ["Bridge", "KvRecord"]
+    assert without == ["Bridge", "PluginNetwork", "PluginPool", "PluginScope", "KvRecord"]
+
+
 def test_link_takes_along_what_is_on_it() -> None:
     assert kinds(plan((NETWORK, ENDPOINT), (NETWORK, ENDPOINT, LINK, *INSIDE)), "delete") == ["PluginLink"]
 
