@@ -15,7 +15,7 @@ import h11
 from reconciler.http.client_protocol import AnswerTooLong, BadResponse, ClientProtocol, Request
 from reconciler.http.lines import Lines
 from reconciler.http.listening import parse_address
-from reconciler.http.server_protocol import Refused, Response, ServerProtocol
+from reconciler.http.server_protocol import BadRequest, ServedResponse, ServerProtocol
 from reconciler.settings import Settings
 from reconciler.watch.live_page import is_asked_for_itself
 from reconciler.watch.metrics_server import LIMITS, ServedMetrics
@@ -122,9 +122,9 @@ def _run_request(data: bytes) -> None:
         for _ in range(100):
             try:
                 request = protocol.next_request()
-            except Refused as refusal:
+            except BadRequest as refusal:
                 method = protocol._head.method.decode() if protocol._head is not None else "GET"
-                _check_answer(protocol.answered(Response.of(refusal.status, ("Connection", "close"))), method)
+                _check_answer(protocol.answered(ServedResponse.of(refusal.status, ("Connection", "close"))), method)
                 assert protocol.is_over
                 return
             if request is None:
