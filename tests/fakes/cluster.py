@@ -60,8 +60,8 @@ def endpoint(attachment: str, *interfaces: str, network: str = "over", mac: str 
         attachment=attachment,
         id=id_,
         ns=NsRef(f"netns:{attachment}"),
-        ipv4=next((one for one in parsed if one.version == 4), None),  # type: ignore[arg-type]
-        ipv6=next((one for one in parsed if one.version == 6), None),  # type: ignore[arg-type]
+        ipv4=next((one for one in parsed if one.version == 4), None),
+        ipv6=next((one for one in parsed if one.version == 6), None),
         mac=mac or "02:42:" + ":".join(id_[i : i + 2] for i in range(0, 8, 2)),
     )
 

@@ -159,7 +159,7 @@ def _token(buffer: bytearray, random: Random, words: Sequence[bytes]) -> None:
 
 def _lines(buffer: bytearray, random: Random, _: Sequence[bytes]) -> None:
     """Move, repeat, indent or leave out a line."""
-    lines = buffer.split(b"\n")
+    lines = bytes(buffer).split(b"\n")
     at, to = random.randrange(len(lines)), random.randrange(len(lines))
     match random.randrange(4):
         case 0:

@@ -118,12 +118,9 @@ def _run_plugin(data: bytes) -> None:
                     ask("net")
                 except PluginError as error:
                     last = error
-    for read in (
-        lambda: _from_json(Path("x.json"), data.decode(errors="replace")),
-        lambda: _parsed(Path("x.spec"), data.decode(errors="replace")),
-    ):
+    for read, name in ((_from_json, "x.json"), (_parsed, "x.spec")):
         try:
-            read()
+            read(Path(name), data.decode(errors="replace"))
         except PluginError as error:
             last = error
     if last is not None:

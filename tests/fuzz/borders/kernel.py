@@ -6,6 +6,7 @@ import errno
 import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from struct import Struct
 from types import SimpleNamespace
@@ -143,11 +144,9 @@ def _run_dump(data: bytes) -> None:
         lambda: _route_socket(data).batch([NetlinkRequest(16, NLM_F_ACK, b"abcd")]),
         lambda: _elements(data),
     ]
-    calls += [
-        lambda decode=decode: _route_socket(data, data, data).dump(dump_links(), decode)
-        for decode in _DECODERS.values()
-    ]  # type: ignore[misc]
-    calls += [lambda decode=decode: decode(data, 0, len(data)) for decode in _DECODERS.values()]  # type: ignore[misc]
+    for decode in _DECODERS.values():
+        calls.append(partial(_route_socket(data, data, data).dump, dump_links(), decode))
+        calls.append(partial(decode, data, 0, len(data)))
     for call in calls:
         try:
             call()

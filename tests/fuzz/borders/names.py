@@ -190,7 +190,7 @@ def _run_upstream(data: bytes) -> None:
             lines.append(_Line([_to(piece, is_stream=is_stream) for piece in pieces]))
             return lines[-1]
 
-        forwarder.connected = connected  # type: ignore[method-assign]
+        forwarder.connected = connected  # type: ignore[method-assign, assignment]
         delivered: list[bytes] = []
         query = parse_query(_ASKED)
         servers = [Upstream(ip_address(f"192.0.2.{n}"), is_inside=False) for n in (1, 2)]

@@ -289,7 +289,7 @@ def _run_config(data: bytes) -> None:
         store = {"kv.secretfile": str(secret)}
         _try_each(
             lambda: invocation({"config": str(config)}, {}),
-            *(lambda one=one: invocation({}, {one: environment[one]}) for one in environment),  # type: ignore[misc]
+            *(lambda one=one: invocation({}, {one: environment[one]}) for one in environment),
             lambda: [*store_addresses(text)],
             lambda: store_config(text, {}, {}),
             lambda: discovery({"kv.path": text, "discovery.ttl": text[:10]}),
