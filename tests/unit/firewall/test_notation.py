@@ -107,24 +107,41 @@ def test_element_that_is_not_ours_is_not_read(spec: SetSpec, listed: Any) -> Non
 
 
 SETS = [spec for table in TABLES.values() for spec in table.sets]
-STRANGE = st.text(max_size=20) | st.text(' {};,:"\\\n.*/#@$', min_size=1, max_size=4)
+ENDS = (" ", " . ", ";", "{", "}", ",", '"', "\\", "\n", "*", "#", "$x", "@own4", "/", " comment ", " : drop")
+"""What ends a word, a part, an element or a line for nft's parser, or is more than itself."""
+
+
+def written_in_their_place(spec: SetSpec, parts: list[str]) -> bool:
+    """Return whether parts of a key and value are refused, or written so that nft takes each for one: names of links in quotes."""
+    key, value = parts[: len(spec.key)], parts[len(spec.key) :]
+    try:
+        text = element_text(spec, element(spec.name, *key, value=VALUE_SEPARATOR.join(value)))
+    except NotationError:
+        return True
+    words, kinds = re.split(r" (?:\.|:) ", text), (*spec.key, *spec.value)
+    name, other = re.compile(r'"[^"\s\\*]{1,15}"'), re.compile(r"[0-9a-fx./:]+|[a-z0-9]+")
+    return len(words) == len(kinds) and all(
+        (name if kind == "ifname" else other).fullmatch(word) for word, kind in zip(words, kinds, strict=True)
+    )
+
+
+@pytest.mark.parametrize("spec", SETS, ids=lambda spec: spec.name)
+def test_what_ends_a_part_is_in_none(spec: SetSpec) -> None:
+    kinds = (*spec.key, *spec.value)
+    fitting = [FITTING[kind][-1 if spec.is_interval else 0] for kind in kinds]
+    assert written_in_their_place(spec, fitting)
+    for number, part in enumerate(fitting):
+        for end in ENDS:
+            for at in (0, 1, len(part)):
+                spoilt = [*fitting[:number], part[:at] + end + part[at:], *fitting[number + 1 :]]
+                assert written_in_their_place(spec, spoilt), spoilt
 
 
 @given(spec=st.sampled_from(SETS), data=st.data())
 def test_written_parts_never_leave_their_place(spec: SetSpec, data: st.DataObject) -> None:
-    """Of no set: a link's name stands between quotes, all else is without any."""
-    key, value = (
-        [data.draw(STRANGE | st.sampled_from(FITTING[part])) for part in parts] for parts in (spec.key, spec.value)
-    )
-    try:
-        text = element_text(spec, element(spec.name, *key, value=VALUE_SEPARATOR.join(value)))
-    except NotationError:
-        return
+    parts = [data.draw(st.sampled_from(FITTING[kind]) | st.text(max_size=20)) for kind in (*spec.key, *spec.value)]
 
-    parts = re.split(r" (?:\.|:) ", text.partition(" comment ")[0])
-    assert len(parts) == len(spec.key) + len(spec.value)
-    for part, kind in zip(parts, (*spec.key, *spec.value), strict=True):
-        assert re.fullmatch(r'"[^"\s\\*]{1,15}"' if kind == "ifname" else r"[0-9a-fx./:]+|[a-z0-9]+", part), part
+    assert written_in_their_place(spec, parts), parts
 
 
 FITTING = {
@@ -138,7 +155,6 @@ FITTING = {
     "nf_proto": ["ipv4"],
     "verdict": ["drop"],
 }
-"""So that what is drawn is now and then wrong in one part alone."""
 
 
 @given(unit=UNITS)
