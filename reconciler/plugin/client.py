@@ -92,11 +92,20 @@ class Plugins(Struct, kw_only=True):
         """Make sure that the plugin is there and implements `interface`."""
         known = self._known.setdefault(plugin, _Known())
         if known.implements is None:
-            reply = self._exchange(plugin, "Plugin.Activate", None, ActivateReply)
+            reply = self._introduction(plugin)
             known.implements = frozenset(reply.implements)
         if interface not in known.implements:
             known.implements = None  # another one may answer under this name next time
             raise PluginError(f"plugin {plugin!r} does not implement the requested driver: it is no {interface}")
+
+    def _introduction(self, plugin: str) -> ActivateReply:
+        """Whoever does not introduce itself was asked for nothing else: it has refused nothing, and may another time."""
+        try:
+            return self._exchange(plugin, "Plugin.Activate", None, ActivateReply)
+        except PluginUnavailable:
+            raise
+        except PluginError as error:
+            raise PluginUnavailable(str(error)) from error
 
     def scope(self, plugin: str) -> str:
         """Return the scope of a network plugin, `local` or `global`."""

@@ -17,7 +17,7 @@ MODE: Final = os.environ.get("FAULTS", "")
 PARTS: Final = 12
 """Parts that the points of a circle are tried in where all are."""
 
-SHARE: Final = 60
+SHARE: Final = 90
 """The suite tries one point of so many of each way."""
 
 TALLIES: Final = Path(__file__).parent.parent.parent / "build" / "faults"

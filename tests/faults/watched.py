@@ -17,7 +17,7 @@ from tests.fork_server import Hook
 from tests.pipeline.host_view import leftovers, seen_soon, settled
 from tests.waiting import eventually
 
-DEADLINE_S: Final = 30.0
+DEADLINE_S: Final = 60.0
 _ORDER_BYTES: Final = 1024
 """An order is written at once, and always as long."""
 

@@ -130,6 +130,18 @@ def test_plugin_of_another_kind_is_refused(answer: Answer, text: str, root: Path
     assert plugin.called(JOIN) == []
 
 
+@pytest.mark.parametrize("answer", [http(500, b"{}"), http(200, b'{"'), {"Err": "not now"}])
+def test_plugin_that_does_not_introduce_itself_has_refused_nothing(
+    answer: Answer, root: Path, plugin: ScriptedPlugin
+) -> None:
+    """What it shall release is still to be released."""
+    plugin.answers["Plugin.Activate"] = answer
+
+    with pytest.raises(PluginUnavailable):
+        join(Plugins(root=root))
+    assert plugin.called(JOIN) == []
+
+
 @pytest.mark.parametrize(
     ("answer", "got"),
     [({"Scope": "swarm"}, "'swarm'"), ({}, "''"), ({"Scope": "local", "ConnectivityScope": "x"}, "'x'")],
