@@ -368,6 +368,7 @@ class Life(RuleBasedStateMachine):
         has_icc=st.sampled_from((True, True, False)),
         masquerades=st.sampled_from((True, True, False)),
         mtu=st.sampled_from((1500, 1400)),
+        is_protected=st.sampled_from((False, False, True)),
         then=THEN,
     )
     def declare_a_bridge(self, name: str, number: int, kind: str, then: Pass | None, **more: Any) -> None:
