@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.faults.scenes import EACH, Host
 from tests.faults.trying import parts, try_part
 from tests.kernel.reference_plugin import SOCKETS, ReferencePlugin, reference_plugin
 from tests.machine import Machine
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long]
 
@@ -104,6 +106,8 @@ def web(machine: Machine, uplink: str, tmp_path: Path) -> Iterator[tuple[str, Pa
     paths = {"HostsPath": str(folder / "hosts"), "ResolvConfPath": str(folder / "resolv.conf")}
     described = answer(container(process.pid, **paths))
     try:
+        inside = os.stat(machine.path("web")).st_ino
+        assert eventually(lambda: os.stat(f"/proc/{process.pid}/ns/net").st_ino == inside)
         with scripted_engine(tmp_path / "engine", lambda connection, _: connection.sendall(described)):
             yield f"unix://{tmp_path / 'engine'}", folder
     finally:

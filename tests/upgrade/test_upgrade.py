@@ -70,14 +70,15 @@ def shown(machine: Machine) -> dict[str, object]:
 
 
 def is_all_but_done(reconcile: Reconcile) -> bool:
-    """Return whether at most the rules of our own firewall are planned: each version has its own, exchanged in one transaction.
+    """Return whether at most what each version has of its own is planned.
 
+    That is the rules of our own firewall, exchanged in one transaction, and the name server, which the next one succeeds.
     0.1.0 made the host that it forwarded on a router for others, too.
     """
     planned = reconcile.ok("--dry-run", "--objects").stdout
     operations = re.findall(r"\b(?:create|update|delete|adopt|release) [a-z].*", planned)
     return all(
-        re.match(r"update nft table \w+ reconciler|create nft element no_transit", operation)
+        re.match(r"update (nft table \w+ reconciler|name tables )|create nft element no_transit", operation)
         for operation in operations
     )
 
