@@ -200,9 +200,17 @@ class KernelError(ReconcilerError):
         reason = detail or os.strerror(errno)
         super().__init__(f"{operation}: {reason} ({_errno.errorcode.get(errno, errno)})")
         self.errno, self.operation, self.detail = errno, operation, detail
-        self.is_retryable = errno in (_errno.EBUSY, _errno.EAGAIN, _errno.EINTR, _errno.ENOBUFS, _errno.ETIMEDOUT)
+        self.is_retryable = errno in _PASSING
         self.is_gone = errno in _GONE
 
+
+_PASSING = frozenset(
+    (
+        *(_errno.EBUSY, _errno.EAGAIN, _errno.EINTR, _errno.ETIMEDOUT, _errno.EIO),
+        *(_errno.ENOBUFS, _errno.ENOMEM, _errno.EMFILE, _errno.ENFILE, _errno.ENOSPC, _errno.EDQUOT),
+    )
+)
+"""Something was late or busy, or ran out: it may come back, and no event tells of that."""
 
 _GONE = (_errno.ENODEV, _errno.ENOENT, _errno.ESRCH, _errno.ENETDOWN, _errno.ENETUNREACH, _errno.EHOSTUNREACH)
 """A link, a setting of one; a link that went down, or lost the address that the way to a gateway came with."""

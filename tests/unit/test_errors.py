@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 
 from reconciler import errors
-from reconciler.errors import KernelError, PrivilegeError, kernel_error, netlink_error
+from reconciler.errors import KernelError, PrivilegeError, kernel_error, netlink_error, surroundings_error
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])
@@ -46,3 +47,15 @@ def test_every_other_number_is_told_in_the_kernels_words(number: int) -> None:
 
 def test_an_error_without_a_number_is_no_success() -> None:
     assert "EIO" in str(kernel_error(0, "write x"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EIO, errno.ENOBUFS])
+def test_what_ran_out_is_tried_again(number: int) -> None:
+    """No event tells that it came back: a watcher waited five minutes for its resync."""
+    assert kernel_error(number, "make it").is_retryable
+    assert surroundings_error(OSError(number, os.strerror(number))).is_retryable
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EEXIST, errno.EOPNOTSUPP])
+def test_what_the_kernel_does_not_take_is_not_tried_again(number: int) -> None:
+    assert not kernel_error(number, "make it").is_retryable
