@@ -200,17 +200,26 @@ class KernelError(ReconcilerError):
         reason = detail or os.strerror(errno)
         super().__init__(f"{operation}: {reason} ({_errno.errorcode.get(errno, errno)})")
         self.errno, self.operation, self.detail = errno, operation, detail
-        self.is_retryable = errno in _PASSING
+        self.is_retryable = errno in PASSING
         self.is_gone = errno in _GONE
 
 
-_PASSING = frozenset(
+PASSING = frozenset(
     (
         *(_errno.EBUSY, _errno.EAGAIN, _errno.EINTR, _errno.ETIMEDOUT, _errno.EIO),
-        *(_errno.ENOBUFS, _errno.ENOMEM, _errno.EMFILE, _errno.ENFILE, _errno.ENOSPC, _errno.EDQUOT),
+        *(
+            _errno.ENOBUFS,
+            _errno.ENOMEM,
+            _errno.EMFILE,
+            _errno.ENFILE,
+            _errno.ENOSPC,
+            _errno.EDQUOT,
+            _errno.EFBIG,
+            _errno.EROFS,
+        ),
     )
 )
-"""Something was late or busy, or ran out: it may come back, and no event tells of that."""
+"""Something was late or busy, ran out, or was not to be written: that may pass, and no event tells of it."""
 
 _GONE = (_errno.ENODEV, _errno.ENOENT, _errno.ESRCH, _errno.ENETDOWN, _errno.ENETUNREACH, _errno.EHOSTUNREACH)
 """A link, a setting of one; a link that went down, or lost the address that the way to a gateway came with."""
@@ -290,7 +299,11 @@ def is_privilege_missing() -> bool:
 
 
 class FirewallError(ReconcilerError):
-    """nftables refused a transaction; nothing of it was applied."""
+    """nftables refused a transaction; nothing of it was applied. is_retryable: what for may pass, as a want of memory."""
+
+    def __init__(self, text: str, *, is_retryable: bool = False) -> None:
+        super().__init__(text)
+        self.is_retryable = is_retryable
 
 
 class FirewallMissing(FirewallError):

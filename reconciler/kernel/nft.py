@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 
 from reconciler.errors import (
+    PASSING,
     FirewallError,
     FirewallMissing,
     PrivilegeError,
@@ -276,7 +277,7 @@ class _Library:
         """Make a context whose messages come as buffers and whose listings are JSON, in the thread's network namespace."""
         context: int | None = self._new(0)
         if not context or self._buffer_output(context) or self._buffer_error(context):
-            raise FirewallError("libnftables gave no context: out of memory or file descriptors")
+            raise FirewallError("libnftables gave no context: out of memory or file descriptors", is_retryable=True)
         self._set_flags(context, _JSON | _NUMERIC_PROTO)
         return context
 
@@ -309,9 +310,11 @@ class _Command:
                 timeout=_COMMAND_TIMEOUT_S,
             )
         except subprocess.TimeoutExpired as cause:
-            raise FirewallError(f"nft did not finish within {_COMMAND_TIMEOUT_S} s") from cause
+            raise FirewallError(f"nft did not finish within {_COMMAND_TIMEOUT_S} s", is_retryable=True) from cause
         except OSError as cause:
-            raise FirewallError(f"nft could not be run: {cause.strerror}") from cause
+            raise FirewallError(
+                f"nft could not be run: {cause.strerror}", is_retryable=cause.errno in PASSING
+            ) from cause
         return _Reply(done.returncode == 0, done.stdout, done.stderr)
 
 
@@ -343,4 +346,4 @@ def _refusal(what: str, error: bytes) -> ReconcilerError:
         return _unprivileged()
     reasons = [line.partition("Error: ")[2] for line in text.splitlines() if "Error: " in line]
     said = "; ".join(dict.fromkeys(reasons[:_ERROR_LINES])) or text.strip()[:200] or "no reason given"
-    return FirewallError(f"nftables refused {what}: {said}")
+    return FirewallError(f"nftables refused {what}: {said}", is_retryable=any(os.strerror(n) in said for n in PASSING))

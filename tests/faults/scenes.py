@@ -140,16 +140,21 @@ def _points_of(call: Call, number: int, *, is_every: bool) -> Iterator[Point]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circle:
-    """Ways that lead from one to the next and back again, so that none has to be prepared. borders: whose calls are to fail."""
+    """Ways that lead from one to the next and back again, so that none has to be prepared. borders: whose calls are to fail.
+
+    is_tried: of these points; others have an outcome of their own.
+    """
 
     ways: Mapping[str, Way]
     borders: Collection[str] = tuple(FAULTS)
+    is_tried: Callable[[Point], bool] = lambda _: True
 
     def plan(self, *, is_every: bool = False) -> list[list[Point]]:
         """Go around twice, so that what is made for good is there, and give the points of each way."""
         for way in self.ways.values():
             way.arrive()
-        return [list(points(way.calls(), self.borders, is_every=is_every)) for way in self.ways.values()]
+        found = [points(way.calls(), self.borders, is_every=is_every) for way in self.ways.values()]
+        return [list(filter(self.is_tried, each)) for each in found]
 
     def try_all(self, plan: Sequence[Sequence[Point]], tally: Tally) -> list[str]:
         """Try these points of each way; give what failed, and go on then: the others may tell what it is."""

@@ -21,6 +21,9 @@ DEADLINE_S: Final = 60.0
 _ORDER_BYTES: Final = 1024
 """An order is written at once, and always as long."""
 
+_ENDS_IT: Final = frozenset({"namespace or mount"})
+"""Who cannot return from a sandbox's namespace ends, as whatever he did would be done in the wrong one."""
+
 MISSED_MAX: Final = 0.1
 """Of the faults: what a watcher does beside its passes is not the same each time."""
 
@@ -113,7 +116,9 @@ class Round:
             assert eventually(lambda: _has_moved(watcher, before), DEADLINE_S), watcher.said()  # noqa: B023  # at once
             wanted = settled(watcher.host.look)
             calls = list(Call.parsed(watcher.calls_since(size)))
-            plan = [each for each in points(calls, borders) if each.fault != "killed"]
+            plan = [
+                each for each in points(calls, borders) if each.fault != "killed" and each.call.border not in _ENDS_IT
+            ]
             stops[name] = Stop(specs=text, digest=watcher.summary()["specDigest"], wanted=wanted, plan=plan)
         return cls(watcher=watcher, stops=stops)
 

@@ -49,7 +49,9 @@ def test_an_error_without_a_number_is_no_success() -> None:
     assert "EIO" in str(kernel_error(0, "write x"))
 
 
-@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EIO, errno.ENOBUFS])
+@pytest.mark.parametrize(
+    "number", [errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EROFS, errno.EIO, errno.ENOBUFS]
+)
 def test_what_ran_out_is_tried_again(number: int) -> None:
     """No event tells that it came back: a watcher waited five minutes for its resync."""
     assert kernel_error(number, "make it").is_retryable
