@@ -43,3 +43,15 @@ class Target:
 def listed(words: str) -> list[str]:
     """Return words that are parted by blanks."""
     return words.split()
+
+
+def try_each(*calls: Callable[[], object]) -> None:
+    """Call each, whatever the ones before came to; the last error of ours goes on, to be looked at."""
+    last: ReconcilerError | None = None
+    for call in calls:
+        try:
+            call()
+        except ReconcilerError as error:
+            last = error
+    if last is not None:
+        raise last

@@ -41,7 +41,7 @@ from reconciler.observe.host_objects import HostObjects
 from reconciler.observe.sandboxes import _objects
 from reconciler.spec.files import SpecText
 from reconciler.spec.load import load_texts
-from tests.fuzz.target import Form, Target, listed
+from tests.fuzz.target import Form, Target, listed, try_each
 from tests.unit.firewall.test_ruleset import listing
 
 _RECORDED: Final = Path(__file__).parent.parent.parent / "unit" / "kernel" / "recorded"
@@ -138,7 +138,6 @@ _DECODERS: Final[Mapping[str, Callable[[bytes, int, int], object]]] = {
 
 def _run_dump(data: bytes) -> None:
     """Take what comes for the answer to any question, and for that to any request of a batch."""
-    last: Exception | None = None
     calls: list[Callable[[], object]] = [
         lambda: [refusal(message) for message in messages(data)],
         lambda: _route_socket(data).batch([NetlinkRequest(16, NLM_F_ACK, b"abcd")]),
@@ -147,14 +146,8 @@ def _run_dump(data: bytes) -> None:
     for decode in _DECODERS.values():
         calls.append(partial(_route_socket(data, data, data).dump, dump_links(), decode))
         calls.append(partial(decode, data, 0, len(data)))
-    for call in calls:
-        try:
-            call()
-        except ReconcilerError as error:
-            last = error
     _look(data)
-    if last is not None:
-        raise last
+    try_each(*calls)
 
 
 def _elements(data: bytes) -> object:
@@ -268,22 +261,14 @@ def _run_nft(data: bytes) -> None:
         list=lambda *_: nft._Reply(True, data, b""), run=lambda _: nft._Reply(False, b"", data)
     )
     asked._backend = backend
-    last: Exception | None = None
-    calls: list[Callable[[], object]] = [
+    try_each(
         asked.version,
         asked.list_chains,
         lambda: asked.run("x"),
         lambda: [_inspected(spec.family, asked) for spec in TABLES.values()],
         lambda: nft_rules(asked.list_chain("ip", "nat", "a")),
         lambda: [*_translations(asked)],
-    ]
-    for call in calls:
-        try:
-            call()
-        except ReconcilerError as error:
-            last = error
-    if last is not None:
-        raise last
+    )
 
 
 def _inspected(family: str, asked: Nft) -> object:

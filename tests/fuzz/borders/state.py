@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from gzip import decompress
 from pathlib import Path
@@ -41,7 +41,7 @@ from reconciler.status.read import InspectedKind, name_of, read_documents, resol
 from reconciler.status.write import read_summary
 from reconciler.watch.journal_reader import EventFiles, latest_events
 from reconciler.watch.live_state import state_json
-from tests.fuzz.target import Form, Target, listed
+from tests.fuzz.target import Form, Target, listed, try_each
 
 _RECORDED: Final = Path(__file__).parent.parent.parent / "upgrade" / "0.1.0"
 _GOLDEN: Final = Path(__file__).parent.parent.parent / "unit" / "status" / "golden"
@@ -52,17 +52,6 @@ _MEMORY: Final = Path("/dev/shm")
 def _folder() -> tempfile.TemporaryDirectory[str]:
     """Return one in memory where there is such a place: writes are flushed to the disk elsewhere."""
     return tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None)
-
-
-def _try_each(*calls: Callable[[], object]) -> None:
-    last: ReconcilerError | None = None
-    for call in calls:
-        try:
-            call()
-        except ReconcilerError as error:
-            last = error
-    if last is not None:
-        raise last
 
 
 # --- the store
@@ -82,7 +71,7 @@ def _run_database(data: bytes) -> None:
     with _folder() as name:
         path = Path(name, "state.db")
         path.write_bytes(data)
-        _try_each(lambda: _read_only(path), lambda: _written(path))
+        try_each(lambda: _read_only(path), lambda: _written(path))
 
 
 def _read_only(path: Path) -> None:
@@ -121,7 +110,7 @@ def _run_sealed(data: bytes) -> None:
         plan.write_text(sealed("saved plan", "1", content), errors="surrogatepass")
         snapshot.write_text(sealed("snapshot", "2", content), errors="surrogatepass")
         raw.write_bytes(data)
-        _try_each(
+        try_each(
             lambda: read_plan(str(plan), _SETTINGS),
             lambda: read_plan(str(raw), _SETTINGS),
             lambda: read_snapshot(str(raw)),
@@ -287,7 +276,7 @@ def _run_config(data: bytes) -> None:
             for option in ("HOST", "CLUSTER_STORE", "CLUSTER_ADVERTISE", "PRUNE_LIMIT", "VERBOSE")
         }
         store = {"kv.secretfile": str(secret)}
-        _try_each(
+        try_each(
             lambda: invocation({"config": str(config)}, {}),
             *(lambda one=one: invocation({}, {one: environment[one]}) for one in environment),
             lambda: [*store_addresses(text)],
