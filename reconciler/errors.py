@@ -206,17 +206,8 @@ class KernelError(ReconcilerError):
 
 PASSING = frozenset(
     (
-        *(_errno.EBUSY, _errno.EAGAIN, _errno.EINTR, _errno.ETIMEDOUT, _errno.EIO),
-        *(
-            _errno.ENOBUFS,
-            _errno.ENOMEM,
-            _errno.EMFILE,
-            _errno.ENFILE,
-            _errno.ENOSPC,
-            _errno.EDQUOT,
-            _errno.EFBIG,
-            _errno.EROFS,
-        ),
+        *(_errno.EBUSY, _errno.EAGAIN, _errno.EINTR, _errno.ETIMEDOUT, _errno.EIO, _errno.EROFS),
+        *(_errno.ENOBUFS, _errno.ENOMEM, _errno.EMFILE, _errno.ENFILE, _errno.ENOSPC, _errno.EDQUOT),
     )
 )
 """Something was late or busy, ran out, or was not to be written: that may pass, and no event tells of it."""

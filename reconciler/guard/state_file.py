@@ -51,7 +51,7 @@ def _complain(message: str) -> None:
 
 
 def write_fields(path: Path, fields: Mapping[str, object]) -> None:
-    """Replace the file, readable by its owner alone. Raises KernelError when the folder cannot be written."""
+    """Replace the file, readable by its owner alone. Raises KernelError, and leaves nothing beside it, when that fails."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         make_folder(path.parent)
@@ -65,6 +65,8 @@ def write_fields(path: Path, fields: Mapping[str, object]) -> None:
         temporary.rename(path)
         _flush_folder(path.parent)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
         detail = f"{error.strerror}; move away what stands there" if error.errno in _IN_THE_WAY else ""
         raise kernel_error(error.errno or errno.EIO, f"write {path}", detail) from error
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import KernelError, NameConflict, kernel_error, kernel_errors
-from reconciler.records.file import make_folder
+from reconciler.records.file import make_folder, write_all
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def place_file(path: Path, mark: str) -> None:
     try:
         fd = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o444)
         try:
-            os.write(fd, mark.encode())
+            write_all(fd, mark.encode())
             # Only with a folder given does Python follow the link (bpo-37612); an absolute path makes nothing of it.
             os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
         finally:

@@ -79,13 +79,19 @@ class GitSource(EventSource, PassListener):
         return self._bell.fileno()
 
     def drain(self) -> Dirty:
+        """Put in force what is ready. A commit that cannot be linked stays ready, and each look rings for it again."""
         news = self._bell.drain()
         with self._lock:
-            commit, self._ready = self._ready, ""
-            self._problem = self._found  # with the commit that it is about: no pass sees the one without the other
-            if not commit or commit == self._current:
+            commit, self._problem = self._ready, self._found  # together: no pass sees the one without the other
+            if commit in ("", self._current):
+                self._ready = ""
                 return news
-            self._link(commit)
+            try:
+                self._link(commit)
+            except OSError as error:
+                self._problem = surroundings_error(error)
+                return news
+            self._ready = ""
         return news | Dirty(is_specs=True)
 
     def reloading(self) -> None:
@@ -121,7 +127,7 @@ class GitSource(EventSource, PassListener):
             self._ready, self._found = proved or self._ready, problem
         if self._is_closing:
             return
-        if self._ready != self._current or str(before) != str(problem):
+        if self._ready not in ("", self._current) or str(before) != str(problem):
             self._bell.ring(_NEWS)
 
     def _proved(self) -> str:
@@ -187,7 +193,11 @@ class GitSource(EventSource, PassListener):
         link, beside = self._settings.specs_dir, self._root / "specs.tmp"
         beside.unlink(missing_ok=True)
         beside.symlink_to(Path("commits") / commit)
-        beside.replace(link)
+        try:
+            beside.replace(link)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
         _flush_one(self._root)
         self._current = commit
         log.info("specs are at %s of %s", short(commit), self._remote)

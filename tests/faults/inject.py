@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from reconciler import errors
 from reconciler.errors import kernel_error
 from reconciler.http import connection as http_connection
 from reconciler.http.client_protocol import BadResponse, Head, Response
@@ -169,6 +170,7 @@ class Injector:
         """For a process that ends by itself or is killed: there is no way back."""
         from kazoo.client import KazooClient  # type: ignore[import-untyped, unused-ignore]  # the library has no types
 
+        errors.PASSING |= {errno.EFBIG}  # a limit of file sizes stands for a disk that is full: "partial write"
         sys.addaudithook(self._audit)
         _wrap(RouteSocket, "batch_unbroken", self._netlink)
         _wrap(RouteSocket, "dump", self._dump)

@@ -89,6 +89,15 @@ def test_crash_between_write_and_rename_harms_nobody(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
+def test_what_cannot_be_put_in_place_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "x.json").mkdir()
+
+    with pytest.raises(KernelError, match="move away what stands there"):
+        write_fields(tmp_path / "x.json", {})
+
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
 def test_folder_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 

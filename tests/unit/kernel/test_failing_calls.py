@@ -7,10 +7,12 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from reconciler.errors import KernelError
+from reconciler.kernel.netns_mounts import place_file
 from reconciler.kernel.sysctl import read_sysctl
 
 
@@ -35,3 +37,21 @@ def test_who_cannot_come_back_to_its_namespace_ends() -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     assert "return to the host's namespace" in done.stderr
+
+
+def test_a_disk_that_takes_half_a_mark_leaves_no_file_that_nobody_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = [3]
+
+    def pwrite(descriptor: int, data: bytes, offset: int) -> int:
+        if not room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.writev(descriptor, [data[: room.pop()]])
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+
+    with pytest.raises(KernelError, match="ENOSPC"):
+        place_file(tmp_path / "web", "ours of network-reconciler")
+
+    assert not [*tmp_path.iterdir()]

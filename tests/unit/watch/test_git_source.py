@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.errors import ConfigError, RepositoryUnreachable, RevisionRefused, RevisionUnreadable
+from reconciler.errors import ConfigError, KernelError, RepositoryUnreachable, RevisionRefused, RevisionUnreadable
 from reconciler.git_remote import parse_remote
 from reconciler.settings import Settings
 from reconciler.status.revision import specs_revision
@@ -104,6 +104,27 @@ def test_the_commit_that_a_branch_is_at_is_in_force_and_what_is_bad_is_not(host:
     assert [*host.specs] == ["a.yaml", "b.yaml"]
     kept = {path.name for path in (host.settings.state_dir / "git" / "commits").iterdir()}
     assert kept == {source.commit, second}, "nothing piles up"
+
+
+def test_a_commit_that_cannot_be_linked_is_tried_again(host: Host) -> None:
+    source = host.source()
+    first, link = host.head, host.settings.specs_dir
+    target = link.readlink()
+    link.unlink()
+    link.mkdir()
+    commit(host.repository, {"specs/b.yaml": "networks: {b: {}}\n"})
+
+    host.again(source)
+
+    assert isinstance(source.problem, KernelError)
+    assert source.commit == first
+    assert not link.with_name("specs.tmp").is_symlink()
+
+    link.rmdir()
+    link.symlink_to(target)
+    host.again(source)
+
+    assert (source.problem, source.commit, [*host.specs]) == (None, host.head, ["a.yaml", "b.yaml"])
 
 
 def test_offline_goes_on_with_what_there_is_also_after_a_restart(host: Host, tmp_path: Path) -> None:
