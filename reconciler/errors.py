@@ -28,6 +28,7 @@
       OutOfMemory          this process, or this host, has no more
       StatusError          files for readers, or for the next pass, cannot be written; what the pass did stands
       ResolverError        the embedded DNS server does not do what it is asked to
+        ResolverSilent     it is there and does not answer
       ContainerEngineError the container engine does not answer, or not as it should
       KvError              the key-value store
         KvConflict         a compare-and-swap was lost; the next pass plans anew
@@ -305,6 +306,10 @@ class ResolverError(ReconcilerError):
     """The embedded DNS server does not do what it is asked to."""
 
     is_retryable = True
+
+
+class ResolverSilent(ResolverError):
+    """Somebody listens in its place, and does not answer in time."""
 
 
 class ContainerEngineError(ReconcilerError):

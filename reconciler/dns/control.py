@@ -25,7 +25,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from reconciler.errors import ResolverError
+from reconciler.errors import ResolverError, ResolverSilent
 from reconciler.records.document import Misfit, json_object
 
 FOLDER: Final = "dns"
@@ -80,16 +80,18 @@ def ask(
 ) -> Document:
     """Send one request and give its reply. more: what it says beside.
 
-    Raises ResolverError when no server listens, hangs, or refuses.
+    Raises ResolverError when no server listens or it refuses, ResolverSilent when it hangs.
     """
     try:
         with connect(run_dir, timeout_s) as connection:
             connection.send(encode({"do": request, **more}))
             reply = decode(connection.recv(MESSAGE_MAX))
-    except OSError as cause:
-        raise ResolverError(
-            f"embedded DNS server in {folder(run_dir)}: {request}: {cause.strerror or cause}"
+    except (TimeoutError, BlockingIOError) as cause:  # the latter: nobody takes those who asked before
+        raise ResolverSilent(
+            f"embedded DNS server in {folder(run_dir)}: {request}: no answer within {timeout_s:g} s"
         ) from cause
+    except OSError as cause:
+        raise ResolverError(f"embedded DNS server in {folder(run_dir)}: {request}: {cause.strerror}") from cause
     if "error" in reply:
         raise ResolverError(f"embedded DNS server in {folder(run_dir)}: {request}: {reply['error']}")
     return reply

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import select
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,18 @@ from msgspec import Struct
 
 from reconciler import __version__
 from reconciler.dns import control
-from reconciler.errors import ResolverError
+from reconciler.dns.lock_holder import has_ended_within, lock_holders, server_life
+from reconciler.errors import ResolverError, ResolverSilent
 from reconciler.records.file import content, make_folder
+
+log = logging.getLogger(__name__)
 
 _START_TIMEOUT_S: Final = 20.0
 _STATUS_TIMEOUT_S: Final = 2.0
-"""A server that does not say how it is within this time counts as none, so that one that hangs does not hold up every pass."""
+"""A server that does not say how it is within this time does not answer."""
+
+_SECOND_TIMEOUT_S: Final = 3.0
+"""What one that did not answer a look is given before another takes its place: the machine may have been busy otherwise."""
 
 _END_TIMEOUT_S: Final = 5.0
 _FOLLOWED_MAX: Final = 500
@@ -44,9 +50,19 @@ class RunningServer(Struct, frozen=True, kw_only=True):
 
 
 def running_server(run_dir: Path) -> RunningServer | None:
-    """Return the server that listens to requests, of whatever version; None without one."""
+    """Return the server that answers requests, of whatever version; None without one."""
     try:
-        return _running(control.ask(run_dir, "status", _STATUS_TIMEOUT_S))
+        return asked_server(run_dir)
+    except ResolverSilent:
+        return None
+
+
+def asked_server(run_dir: Path, timeout_s: float = _STATUS_TIMEOUT_S) -> RunningServer | None:
+    """Return the server that runs, of whatever version; None without one. Raises ResolverSilent when it does not answer."""
+    try:
+        return _running(control.ask(run_dir, "status", timeout_s))
+    except ResolverSilent:
+        raise
     except ResolverError:
         return None
 
@@ -62,9 +78,9 @@ def _own_namespace() -> int:
 
 def ensure_server(run_dir: Path, netns_dir: Path) -> None:
     """Have a server of this version run for the caller's network namespace. Harmless when one does; one of another version cedes
-    its place without closing a socket, one of another namespace ends. Raises ResolverError.
+    its place without closing a socket; one of another namespace, or that does not answer, ends. Raises ResolverError.
     """
-    running = running_server(run_dir)
+    running = _answering_server(run_dir)
     if running is not None:
         if is_current(running):
             return
@@ -77,6 +93,15 @@ def ensure_server(run_dir: Path, netns_dir: Path) -> None:
         raise ResolverError(f"start the embedded DNS server: {cause}") from cause
     if code != 0:
         raise ResolverError(f"start the embedded DNS server: exit {code}; {_last_words(run_dir)}")
+
+
+def _answering_server(run_dir: Path) -> RunningServer | None:
+    """Return the server that answers, if need be after some time. One that does not is ended."""
+    try:
+        return asked_server(run_dir, _SECOND_TIMEOUT_S)
+    except ResolverSilent:
+        _end_silent_server(run_dir)
+        return None
 
 
 def run_server(arguments: Sequence[str], timeout_s: float) -> int:
@@ -136,32 +161,31 @@ def zones_stamp(run_dir: Path) -> tuple[int, ...] | None:
 
 def stop_server(run_dir: Path) -> None:
     """End it, if it runs, and wait until it is gone; sandboxes have no name service from then on. Raises ResolverError."""
-    running = running_server(run_dir)
+    try:
+        if not _is_stopped_by_request(run_dir):
+            _end_silent_server(run_dir)
+    except ResolverSilent:
+        _end_silent_server(run_dir)
+
+
+def _is_stopped_by_request(run_dir: Path) -> bool:
+    """Return whether the server has ended, or none runs. Raises ResolverError."""
+    running = asked_server(run_dir)
     life = None if running is None else server_life(running.pid)
     if life is None:
-        return
+        return True
     try:
         control.ask(run_dir, "stop")
-        end = select.poll()
-        end.register(life, select.POLLIN)
-        if not end.poll(_END_TIMEOUT_S * 1000):
-            raise ResolverError(
-                f"embedded DNS server in {control.folder(run_dir)}: it was asked to stop and still runs"
-            )
+        return has_ended_within(life, _END_TIMEOUT_S)
     finally:
         os.close(life)
 
 
-def server_life(pid: int) -> int | None:
-    """Return a descriptor of a server's process that can be read from once it has ended (pidfd_open(2)), for the caller to close;
-    None when it has ended. Raises ResolverError.
-    """
-    try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
-    except OSError as cause:
-        raise ResolverError(f"watch the embedded DNS server, process {pid}: {cause.strerror}") from cause
+def _end_silent_server(run_dir: Path) -> None:
+    """End the process that has the server's lock. Harmless without one. Raises ResolverError."""
+    for holder in lock_holders(run_dir):
+        log.warning("the embedded DNS server, process %d, does not answer: it is ended", holder.pid)
+        holder.end()
 
 
 def remove_folder(run_dir: Path) -> None:

@@ -10,17 +10,17 @@ from msgspec import Struct, field
 
 from reconciler.dns.changes import zone_changes
 from reconciler.dns.launch import (
+    asked_server,
     ensure_server,
     follow_sandboxes,
     is_current,
     publish_zones,
     published_zones,
     remove_folder,
-    running_server,
     stop_server,
     zones_stamp,
 )
-from reconciler.errors import ReconcilerError, ResolverError
+from reconciler.errors import ReconcilerError, ResolverError, ResolverSilent
 from reconciler.kinds.row import Row, SeenApart, one_by_one
 from reconciler.kinds.world import World
 from reconciler.model.objects import LinkUp, Namespace, NameTables, Seen, VethPair
@@ -59,11 +59,16 @@ class ZonesFile:
 
 
 def observe_names(run_dir: Path, file: ZonesFile | None = None) -> NamesSeen:
-    """Ask the server. Where one ran that runs no more, or is not of this version and this host, the digest says so in words.
+    """Ask the server. Where one ran that runs no more, does not answer, or is not of this version and this host, the digest says so
+    in words.
 
     file: of one who looks again.
     """
-    running, zones = running_server(run_dir), (file or ZonesFile()).text(run_dir)
+    zones = (file or ZonesFile()).text(run_dir)
+    try:
+        running = asked_server(run_dir)
+    except ResolverSilent:
+        return NamesSeen(seen=_seen("the server that runs does not answer"), zones=zones)
     if running is None:
         return NamesSeen(seen=_seen("no server runs") if zones else {}, zones=zones)
     digest = running.digest if is_current(running) else f"another server runs (version {running.version})"

@@ -7,7 +7,8 @@ import os
 import select
 from pathlib import Path
 
-from reconciler.dns.launch import running_server, server_life
+from reconciler.dns.launch import running_server
+from reconciler.dns.lock_holder import server_life
 from reconciler.errors import ResolverError
 from reconciler.watch.source import CLEAN, Dirty, EventSource, Watched
 

@@ -471,6 +471,13 @@ def test_next_version_takes_over_without_losing_a_question(resolver: Resolver) -
     assert resolver.status["version"] == "999"
     assert resolver.publish(ZONES) == {}
 
+    later = resolver.pid  # it has its lock and its socket of the one before
+    os.kill(later, signal.SIGSTOP)
+    resolver.start()
+
+    assert has_ended(later)
+    assert resolver.dig("a", "web") == ["172.21.0.2"]
+
 
 @pytest.mark.parametrize(("option", "transport"), [("+notcp", "udp"), ("+tcp", "tcp")], ids=["udp", "tcp"])
 def test_stranger_is_asked_of_the_hosts_stub_by_the_same_transport(

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.dns import launch
+from reconciler.dns import control, launch
 from reconciler.dns.launch import RunningServer
 from reconciler.errors import ExitCode
 from reconciler.watch.names_events import NamesEvents
@@ -441,20 +441,55 @@ def test_names_stay_while_specs_cannot_be_read(
     assert scenario().writes == ()
 
 
-def test_server_that_hangs_is_told_and_holds_up_nothing_for_long(scenario: ForkedReconcile, machine: Machine) -> None:
-    life = os.pidfd_open(server(machine).pid)
+@contextlib.contextmanager
+def hung(pid: int) -> Iterator[None]:
+    life = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(life, signal.SIGSTOP)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(life, signal.SIGCONT)
+        os.close(life)
+
+
+def test_server_that_hangs_is_told_and_another_takes_its_place(scenario: ForkedReconcile, machine: Machine) -> None:
+    before = server(machine).pid
+    with hung(before):
         scenario.write(scenario=SCENARIO + "  late: {networks: [isolated_nw]}\n")
+        assert "the server that runs does not answer" in scenario("--dry-run", "--objects").stdout
+        assert not has_ended(before)
 
         with within(30):
-            hung = scenario()
+            healed = scenario.ok()
 
-        assert hung.exit_code == ExitCode.FAILED
-        assert ready(machine.summary()["names"])[0] == "False"
+        assert f"the embedded DNS server, process {before}, does not answer: it is ended" in healed.stderr
+        assert has_ended(before)
         assert machine.ping("late", "172.19.0.2")
-    finally:
-        signal.pidfd_send_signal(life, signal.SIGCONT)
-        os.close(life)
-    scenario.ok()
-    assert dig(machine, "late", "container3") == ["172.19.0.2"]
+        assert dig(machine, "late", "container3") == ["172.19.0.2"]
+        assert ready(machine.summary()["names"]) == ("True", "as declared")
+        assert scenario.ok().writes == ()
+
+
+def test_the_way_down_ends_a_server_that_hangs(scenario: ForkedReconcile, machine: Machine) -> None:
+    before = server(machine).pid
+    with hung(before):
+        scenario.ok("down")
+
+        assert has_ended(before)
+    assert not (machine.run_dir / "dns").exists()
+
+
+def test_who_stands_silent_in_the_place_of_a_server_is_left_alone(scenario: ForkedReconcile, machine: Machine) -> None:
+    """Here it is the test itself, which would not live to tell."""
+    kill(server(machine).pid)
+    folder = control.folder(machine.run_dir)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent, (folder / control.LOCK_FILE).open("r+"):
+        (folder / control.SOCKET_FILE).unlink()
+        with control.address(machine.run_dir) as place:
+            silent.bind(place)
+        silent.listen()
+
+        scenario.ok()
+
+    assert dig(machine, "container4", "container3") == ["172.19.0.2"]
