@@ -43,8 +43,8 @@ def network_path(network: str) -> str:
     return f"{NETWORKS_FOLDER}{network}"
 
 
-def leaving_path(network: str) -> str:
-    """Return the key that everybody writes who leaves a network."""
+def turn_path(network: str) -> str:
+    """Return the key that everybody writes who joins or leaves a network; called after the latter, as 0.2.0 wrote it then alone."""
     return f"leaving/{network}"
 
 

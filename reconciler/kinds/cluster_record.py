@@ -5,19 +5,22 @@ that stand for an address, a VNI or a pool, whose value is the path of the recor
 endpoints with one address, whatever hosts, connections or processes fail in between. A claim whose record is not there, or
 does not need it any more, is stale and can be taken over; so can one of a record that this pass takes back in the end.
 
-The last host that leaves a network takes the network along, in the same step. All that leave write one key of the network's, so
-that of two who leave at the same time one comes second, and sees that it is the last.
+The last host that leaves a network takes the network along, in the same step. All that leave or come to have something there write
+one key of the network's, its turn. So of two who leave at the same time one comes second, and sees that it is the last; and who
+would take the network from under one that has just come looks again. Who comes second is lost: the network's own record is not the
+one that was looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct, field
 
 from reconciler.cluster.reading import endpoint_host
-from reconciler.cluster.records import claimed, claims, leaving_path, network_folder, network_path
+from reconciler.cluster.records import NETWORKS_FOLDER, claimed, claims, network_folder, network_path, turn_path
 from reconciler.cluster.state import StateDecoder
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kinds.row import Row, SeenApart
@@ -63,24 +66,41 @@ class LookedAtStore(Protocol):
     def suffer(self, outage: KvError) -> None: ...
 
 
-def withdrawn(operations: Iterable[Operation]) -> frozenset[str]:
-    """Return the paths of the records that these operations take back."""
-    return frozenset(o.object.path for o in operations if o.after is None and isinstance(o.object, ClusterRecord))
+class _Planned(Struct, frozen=True, kw_only=True):
+    """What the whole pass does. withdrawn: paths of records that it takes back. networks: what it writes of networks."""
+
+    withdrawn: frozenset[str]
+    networks: Mapping[str, bytes]
+
+
+def _planned(operations: Iterable[Operation]) -> _Planned:
+    withdrawn: set[str] = set()
+    networks: dict[str, bytes] = {}
+    for operation in operations:
+        record = operation.object
+        if not isinstance(record, ClusterRecord):
+            continue
+        if operation.after is None:
+            withdrawn.add(record.path)
+        elif record.path.startswith(NETWORKS_FOLDER):
+            networks[record.path] = record.value.encode()
+    return _Planned(withdrawn=frozenset(withdrawn), networks=networks)
 
 
 def apply_cluster_records(
-    operations: Sequence[Operation], store: LookedAtStore, leaving: frozenset[str] = frozenset()
+    operations: Sequence[Operation], store: LookedAtStore, pass_: Sequence[Operation] = ()
 ) -> list[Outcome]:
-    """Carry out operations on ClusterRecord. A repeat is harmless. leaving: what the pass takes back, as `withdrawn` gives it.
+    """Carry out operations on ClusterRecord. A repeat is harmless. pass_: all operations of the pass that these are a step of.
 
     Many go into one transaction; when that is lost each is tried alone, so that only those fail that lost something. Once the
     store does not answer the others fail at once, those of later steps too: the next look tells what became of them.
     """
     changes = [_change(operation, store) for operation in operations]
+    planned = _planned(pass_ or operations)
     errors: list[KvError | None] = []
     outage = store.outage
     for batch in _batches(changes):
-        found = [outage] * len(batch) if outage else _write_batch(batch, store, leaving)
+        found = [outage] * len(batch) if outage else _write_batch(batch, store, planned)
         outage = next((error for error in found if isinstance(error, KvUnavailable)), outage)
         errors += found
     if outage is not None:
@@ -103,8 +123,21 @@ class _Change(Struct, frozen=True, kw_only=True):
         """Return whether a host ends its part in a network by it."""
         return self.value is None and self.path.startswith("network/") and "/members/" in self.path
 
+    @property
+    def is_coming(self) -> bool:
+        """Return whether something comes to be below a network, so that the network is not to go."""
+        return self.value is not None and self.version == MUST_NOT_EXIST and self.path.startswith("network/")
+
+    @property
+    def is_ending(self) -> bool:
+        """Return whether a network that nobody is a member of goes."""
+        return self.value is None and self.path.startswith(NETWORKS_FOLDER)
+
     def touched(self) -> frozenset[str]:
-        return frozenset((self.path, *self.claimed, *self.released))
+        found = (self.path, *self.claimed, *self.released)
+        if not self.is_coming and not self.is_ending:
+            return frozenset(found)
+        return frozenset((*found, network_path(_network(self.path)), turn_path(_network(self.path))))
 
     def size(self) -> int:
         return len(self.value or b"") + len(self.path) * len(self.claimed)
@@ -146,30 +179,34 @@ def _batches(changes: Sequence[_Change]) -> Iterator[list[_Change]]:
         yield batch
 
 
-def _write_batch(batch: Sequence[_Change], store: LookedAtStore, leaving: frozenset[str]) -> list[KvError | None]:
+def _write_batch(batch: Sequence[_Change], store: LookedAtStore, planned: _Planned) -> list[KvError | None]:
     """Return for each change why it was not written."""
     if batch[0].is_leaving:
-        return _write_each(batch, store, leaving)
+        return _write_each(batch, store, planned)
     try:
         transaction = _Transaction()
         for change in batch:
-            _refuse_to_delete_from_under_others(change, store.kv)
             transaction.add(change, store.kv)
+        for change in batch:
+            if change.is_coming:
+                _come(change, transaction, store, planned, is_alone=False)
+            elif change.is_ending:
+                _end(change, transaction, store.kv)
         transaction.commit(store.kv)
     except KvUnavailable as error:
         return [error] * len(batch)
     except KvError:
-        return _write_each(batch, store, leaving)
+        return _write_each(batch, store, planned)
     return [None] * len(batch)
 
 
-def _write_each(batch: Sequence[_Change], store: LookedAtStore, leaving: frozenset[str]) -> list[KvError | None]:
+def _write_each(batch: Sequence[_Change], store: LookedAtStore, planned: _Planned) -> list[KvError | None]:
     errors: list[KvError | None] = []
     outage: KvUnavailable | None = None
     for change in batch:
         try:
             if outage is None:
-                _write_alone(change, store, leaving)
+                _write_alone(change, store, planned)
             errors.append(outage)
         except KvUnavailable as error:
             outage = error
@@ -179,7 +216,7 @@ def _write_each(batch: Sequence[_Change], store: LookedAtStore, leaving: frozens
     return errors
 
 
-def _write_alone(change: _Change, store: LookedAtStore, leaving: frozenset[str]) -> None:
+def _write_alone(change: _Change, store: LookedAtStore, planned: _Planned) -> None:
     """Write one record, reading before what its transaction depends on. Raises KvConflict saying what was lost to whom."""
     attempts = _LEAVING_ATTEMPTS_MAX if change.is_leaving else _ATTEMPTS_MAX
     for attempt in range(1, attempts + 1):
@@ -188,11 +225,14 @@ def _write_alone(change: _Change, store: LookedAtStore, leaving: frozenset[str])
             return  # a write that seemed to fail had taken place
         if (MUST_NOT_EXIST if entry is None else entry.version) != change.version:
             raise KvConflict(f"record {change.path} was changed{_by(entry)} meanwhile")
-        _refuse_to_delete_from_under_others(change, store.kv)
         transaction = _Transaction()
-        transaction.add(change, store.kv, _held(change, store, leaving))
+        transaction.add(change, store.kv, _held(change, store, planned.withdrawn))
         if change.is_leaving:
             _leave(change, transaction, store.kv)
+        elif change.is_ending:
+            _end(change, transaction, store.kv)
+        elif change.is_coming:
+            _come(change, transaction, store, planned, is_alone=True)
         try:
             transaction.commit(store.kv)
         except KvConflict:
@@ -223,30 +263,73 @@ class _Transaction(Struct, frozen=True):
             self.versions.setdefault(claim, MUST_NOT_EXIST)
             self.writes[claim] = Put(key=claim, value=owner)
 
+    def await_turn(self, network: str, kv: KvStore) -> None:
+        """Be lost where anybody comes or leaves from now on: to be called before looking who is there. The turn goes as well."""
+        turn = kv.get(turn_path(network))
+        self.versions[turn_path(network)] = MUST_NOT_EXIST if turn is None else turn.version
+        if turn is not None:
+            self.writes[turn.key] = Delete(key=turn.key)
+
+    def take_turn(self, change: _Change) -> None:
+        """Write the network's turn: a text that never comes twice, as a store may take the same one for no change."""
+        key = turn_path(_network(change.path))
+        self.writes[key] = Put(key=key, value=f"{change.path} {secrets.token_hex(8)}".encode())
+
     def commit(self, kv: KvStore) -> None:
         checks = [Check(key=key, version=version) for key, version in self.versions.items()]
         kv.transact(checks, list(self.writes.values()))
 
 
+def _come(
+    change: _Change, transaction: _Transaction, store: LookedAtStore, planned: _Planned, *, is_alone: bool
+) -> None:
+    """Have the network be the one that was looked at or that this pass has written, and let know who would take it away.
+
+    Where it is neither, as in a store that lost its data, this is the first of it to come back. is_alone: find out what became of
+    it, by one call more. Raises KvConflict.
+    """
+    head = network_path(_network(change.path))
+    if head not in transaction.versions:
+        is_asked = is_alone or head in planned.networks
+        version = _network_version(head, store, planned) if is_asked else store.version(head)
+        if version != MUST_NOT_EXIST:
+            transaction.versions[head] = version
+    transaction.take_turn(change)
+
+
+def _network_version(head: str, store: LookedAtStore, planned: _Planned) -> int:
+    entry = store.kv.get(head)
+    version = MUST_NOT_EXIST if entry is None else entry.version
+    is_written = entry is not None and entry.value == planned.networks.get(head)
+    if not is_written and (head in planned.networks or version != store.version(head)):
+        what = "has gone" if entry is None else "was changed by another host"
+        raise KvConflict(f"network {_network(head)} {what} meanwhile")
+    return version
+
+
 def _leave(change: _Change, transaction: _Transaction, kv: KvStore) -> None:
-    """End the network with its last member; where others are left, let them know who left, by a text that never comes twice."""
+    """End the network with its last member; where others are left, let them know who left."""
     network = _network(change.path)
-    turn = kv.get(leaving_path(network))
-    transaction.versions[leaving_path(network)] = MUST_NOT_EXIST if turn is None else turn.version
+    transaction.await_turn(network, kv)
     head = kv.get(network_path(network))
     if any(entry.key != change.path for entry in kv.list(network_folder(network))):
-        value = f"{change.path} {change.version}".encode()
-        transaction.writes[leaving_path(network)] = Put(key=leaving_path(network), value=value)
-        return
-    if turn is not None:
-        transaction.writes[turn.key] = Delete(key=turn.key)
-    if head is not None:
+        transaction.take_turn(change)
+    elif head is not None:
         released = claims(_record(head))
         end = _Change(path=head.key, value=None, version=head.version, claimed=(), released=released)
         transaction.add(end, kv)
 
 
-def _held(change: _Change, store: LookedAtStore, leaving: frozenset[str]) -> Iterator[Check]:
+def _end(change: _Change, transaction: _Transaction, kv: KvStore) -> None:
+    """End a network without members. Raises KvConflict where it has any: its own record does not tell who joins."""
+    network = _network(change.path)
+    transaction.await_turn(network, kv)
+    left = kv.list(network_folder(network))
+    if left:
+        raise KvConflict(f"network {network} is in use: {left[0].key} was written meanwhile")
+
+
+def _held(change: _Change, store: LookedAtStore, withdrawn: frozenset[str]) -> Iterator[Check]:
     """Yield the state of claims that are not free but can be had. Raises KvConflict for one that another record needs."""
     for claim in change.claimed:
         entry = store.kv.get(claim)
@@ -257,20 +340,11 @@ def _held(change: _Change, store: LookedAtStore, leaving: frozenset[str]) -> Ite
         if owner == change.path or not is_key(owner):
             continue
         record = store.kv.get(owner)
-        is_leaving = record is not None and owner in leaving and record.version == store.version(owner)
+        is_leaving = record is not None and owner in withdrawn and record.version == store.version(owner)
         if record is not None and not is_leaving and claim in claims(_record(record)):
             store.contend(_network(change.path))
             raise KvConflict(f"{claimed(claim)} was taken by {_whose(record)}")
         yield Check(key=owner, version=MUST_NOT_EXIST if record is None else record.version)
-
-
-def _refuse_to_delete_from_under_others(change: _Change, kv: KvStore) -> None:
-    """A host that joins a network writes below it, which the version of the network's own record does not tell."""
-    if change.value is None and change.path.startswith("networks/"):
-        network = _network(change.path)
-        left = kv.list(network_folder(network))
-        if left:
-            raise KvConflict(f"network {network} is in use: {left[0].key} was written meanwhile")
 
 
 def _network(path: str) -> str:
@@ -304,7 +378,7 @@ def _host(entry: KvEntry) -> str:
 
 def _apply(operations: Sequence[Operation], world: World) -> list[Outcome]:
     assert world.cluster is not None, "a host in no cluster has no records there"
-    return apply_cluster_records(operations, world.cluster, withdrawn(world.planned))
+    return apply_cluster_records(operations, world.cluster, world.planned)
 
 
 ROWS = (Row(ClusterRecord, SeenApart(StateDecoder), _apply),)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 from msgspec.structs import replace
 
-from reconciler.cluster.records import claims, info_record, member_record, network_record
+from reconciler.cluster.records import claims, info_record, member_record, network_record, turn_path
 from reconciler.errors import KvConflict, KvUnavailable
-from reconciler.kinds.cluster_record import apply_cluster_records, withdrawn
+from reconciler.kinds.cluster_record import apply_cluster_records
 from reconciler.kv.address import Discovery
-from reconciler.kv.protocol import Batch, KvStore
+from reconciler.kv.protocol import Batch, KvEntry, KvStore
 from reconciler.model.cluster import ClusterState
 from reconciler.model.objects import ClusterRecord
 from reconciler.model.plan import Action, Operation, Outcome
@@ -65,7 +66,9 @@ def fine(outcomes: Sequence[Outcome]) -> bool:
 
 
 def held(kv: KvStore) -> dict[str, str]:
-    return {entry.key: entry.value.decode() for entry in kv.list("")}
+    """Give all that there is; of a network's turn only that it is there."""
+    turns = turn_path("")
+    return {entry.key: "" if entry.key.startswith(turns) else entry.value.decode() for entry in kv.list("")}
 
 
 @pytest.fixture
@@ -239,7 +242,7 @@ def test_what_a_pass_takes_back_in_the_end_it_has_for_others_from_the_start(host
     steps = [[each] for each in plan]
     alpha.look()
 
-    outcomes = [o for step in steps for o in apply_cluster_records(step, alpha.store, withdrawn(plan))]
+    outcomes = [o for step in steps for o in apply_cluster_records(step, alpha.store, plan)]
 
     assert fine(outcomes)
     claim = next(iter(claims(new)))
@@ -252,7 +255,7 @@ def test_what_a_pass_takes_back_in_the_end_it_has_for_others_from_the_start(host
     assert fine(beta.delete(old.path))
     assert fine(beta.write(placed("old", "10.0.9.6/24", host="beta")))
     heir = operation(None, placed("heir", "10.0.9.6/24"))
-    (lost,) = apply_cluster_records([heir], alpha.store, frozenset({old.path}))
+    (lost,) = apply_cluster_records([heir], alpha.store, [heir, operation(old, None)])
     assert isinstance(lost.error, KvConflict)
 
 
@@ -302,6 +305,49 @@ def test_network_is_not_deleted_from_under_a_host_that_has_just_joined(hosts: li
     (outcome,) = apply_cluster_records([operation(network_record(overlay()), None)], alpha.store)
     assert isinstance(outcome.error, KvConflict)
     assert fine(beta.delete("network/over/members/beta"))
+    assert [key for key in held(alpha.kv) if not key.startswith("nodes/")] == []
+
+
+class Interrupted:
+    """A store in which something happens once the next folder was listed."""
+
+    def __init__(self, kv: KvStore, happens: Callable[[], None]) -> None:
+        self._kv = kv
+        self._happens: list[Callable[[], None]] = [happens]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._kv, name)
+
+    def list(self, prefix: str) -> tuple[KvEntry, ...]:
+        found = self._kv.list(prefix)
+        while self._happens:
+            self._happens.pop()()
+        return found
+
+
+def test_last_who_leaves_does_not_take_the_network_from_under_one_that_joins_meanwhile(hosts: list[Host]) -> None:
+    """Every order of their calls is tried in tests/unit/kinds; here that each store keeps to what that relies on."""
+    alpha, beta = hosts
+    assert fine(beta.delete("network/over/members/beta"))
+    joining = [operation(None, each) for each in (placed("db", host="beta"), member_record("over", "beta", ""))]
+    leaving = [operation(member_record("over", "alpha", ""), None)]
+    for host in hosts:
+        host.look()
+
+    def join() -> None:
+        assert fine(apply_cluster_records(joining, beta.store))
+
+    alpha.store.kv = cast(KvStore, Interrupted(alpha.kv, join))
+    assert fine(apply_cluster_records(leaving, alpha.store))
+    assert {"networks/over", "network/over/members/beta", "addresses/over/10.0.9.2"} <= held(alpha.kv).keys()
+    assert "network/over/members/alpha" not in held(alpha.kv)
+    assert fine(alpha.write(member_record("over", "alpha", "")))
+    assert fine(beta.delete("network/over/endpoints/db", "network/over/members/beta"))
+    for host in hosts:
+        host.look()
+    assert fine(apply_cluster_records(leaving, alpha.store))
+    lost = apply_cluster_records(joining, beta.store)
+    assert {str(outcome.error) for outcome in lost} == {"network over has gone meanwhile"}
     assert [key for key in held(alpha.kv) if not key.startswith("nodes/")] == []
 
 
