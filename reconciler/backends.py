@@ -30,6 +30,7 @@ from reconciler.observe.cluster import ClusterStore
 from reconciler.observe.host_facts import machine_id
 from reconciler.observe.memory import Memory
 from reconciler.settings import Settings
+from reconciler.status.revision import KnownRevision
 
 if TYPE_CHECKING:
     from reconciler.plugin.client import Plugins
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 class Backends(Struct, frozen=True, kw_only=True, dict=True):
     """The world, opened once per process, and what is remembered of it from look to look.
 
-    kv: this host's own store. cluster: the cluster's, None for a host in no cluster. plugin_root, plugin_timeout_s: as `Plugins`
+    kv: this host's own store. cluster: the cluster's, None for a host in no cluster. revision: of the specs, asked for
+    in a cluster only. plugin_root, plugin_timeout_s: as `Plugins`
     has them. What speaks to plugins is imported on hosts that have some.
     """
 
@@ -50,6 +52,7 @@ class Backends(Struct, frozen=True, kw_only=True, dict=True):
     memory: Memory = field(default_factory=Memory)
     decide: Decider = field(default_factory=Decider)
     names: Published = field(default_factory=Published)
+    revision: KnownRevision = field(default_factory=KnownRevision)
     plugin_root: Path = Path("/")
     plugin_timeout_s: float = 20.0
 

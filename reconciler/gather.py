@@ -24,12 +24,12 @@ from reconciler.model.plugins import PluginFacts
 from reconciler.model.wanted import WantedState
 from reconciler.observe.containers import container_files, observe_containers, with_containers
 from reconciler.observe.host import observe_host
-from reconciler.observe.memory import Memory, Part
+from reconciler.observe.memory import Part
 from reconciler.observe.ports import absent_addresses, host_ports
 from reconciler.ports.remarks import bindable_addresses
 from reconciler.sandbox.readings import seen_as_typed
 from reconciler.settings import Settings
-from reconciler.status.revision import specs_revision
+from reconciler.status.summary import Revision
 
 log = logging.getLogger(__name__)
 
@@ -149,17 +149,10 @@ def _place(wanted: WantedState, cluster: ClusterState, settings: Settings, backe
     if store is None:
         return None
     me = cluster.nodes.get(cluster.host)
+    revision = backends.revision.of(settings.specs_dir, wanted) if cluster.is_known else Revision()
     return ClusterPlace(
         nodes_folder=store.discovery.path,
         instance=store.instance,
         is_watched=store.is_watched or (me is not None and me.is_watched and me.is_alive),
-        revision=_revision(wanted, settings, backends.memory) if cluster.is_known else ("", False),
+        revision=(revision.commit, revision.is_dirty),
     )
-
-
-def _revision(wanted: WantedState, settings: Settings, memory: Memory) -> tuple[str, bool]:
-    """Return commit and dirty flag of the specs; git is asked again when they want something else, or everything is looked at."""
-    if memory.revision is None or memory.revision[0] != wanted:
-        found = specs_revision(settings.specs_dir)
-        memory.revision = (wanted, (found.commit, found.is_dirty))
-    return memory.revision[1]

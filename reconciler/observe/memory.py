@@ -21,7 +21,7 @@ from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.objects import Key, Object, SandboxFile, Seen
 from reconciler.model.observed import Keyed, Named, SandboxFact
 from reconciler.model.plan import Operation
-from reconciler.model.wanted import AttachmentWanted, SandboxKind, WantedState
+from reconciler.model.wanted import AttachmentWanted, SandboxKind
 from reconciler.observe.glimpse import Glimpse
 from reconciler.observe.host_objects import HostObjects
 from reconciler.observe.kept_sandboxes import KeptSandboxes
@@ -55,10 +55,9 @@ class Memory(Struct):
     stale_entries: which of them to ask for again. containers: what their engine said, by the name that the specs call each by.
     container_files: those of theirs that hold our text. firewall: our tables on the host and in the namespaces of overlay networks;
     touched_elements: what was done to them since. name_server: the process of the name server that answered last, 0 when none did;
-    zones: what was published for it. at_plugins: what exists there. revision: commit and dirty flag of the specs, and what they
-    wanted then; asked for in a cluster only. records: reads what the host's own store holds. ask: what follows from what was seen
-    alone. asked: says what attachments need of their sandboxes, container_names: which containers these are. all_asked, kept,
-    sublinks, all_sublinks, host_objects, all_sandboxes, all_firewalls, seen: put together what was found.
+    zones: what was published for it. at_plugins: what exists there. records: reads what the host's own store holds. ask: what
+    follows from what was seen alone. asked: says what attachments need of their sandboxes, container_names: which containers these
+    are. all_asked, kept, sublinks, all_sublinks, host_objects, all_sandboxes, all_firewalls, seen: put together what was found.
     """
 
     news: Callable[[], bool] | None = None
@@ -83,7 +82,6 @@ class Memory(Struct):
     name_server: int = 0
     zones: ZonesFile = field(default_factory=ZonesFile)
     at_plugins: Keyed = field(default_factory=dict)
-    revision: tuple[WantedState, tuple[str, bool]] | None = None
     records: RecordReader = field(default_factory=RecordReader)
     ask: Kept = field(default_factory=Kept)
     asked: AskedSettings = field(default_factory=AskedSettings)
@@ -154,7 +152,7 @@ class Memory(Struct):
             self.containers = {name: found for name, found in self.containers.items() if name not in names}
 
     def forget_all(self) -> None:
-        self.host = self.container_files = self.revision = self.names = None
+        self.host = self.container_files = self.names = None
         self.files.forget()
         self.firewall.clear()
         self.containers.clear()

@@ -6,10 +6,11 @@ import logging
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from reconciler.records.file import content
+from reconciler.records.file import beginning, content
 from reconciler.settings import program_environment
 from reconciler.status.summary import Revision
 
@@ -20,6 +21,12 @@ _COMMIT_MAX: Final = 64
 log = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 3.0
+
+_GIT_FILE_MAX: Final = 8192
+_MOVING: Final = ("index", "logs/HEAD", "reftable/tables.list")
+"""Of git's files those of which one changes with HEAD, whatever moves it."""
+
+_Trace = tuple[int, int, int] | None
 
 _GIT: Final = (
     "git",
@@ -54,6 +61,60 @@ def specs_revision(specs_dir: Path) -> Revision:
         log.debug("git cannot be run, the specs' revision stays unknown: %s", error)
         return Revision()
     return _answer(process)
+
+
+class KnownRevision:
+    """What the specs are at, for who tells it pass after pass: git, a process, is asked again where that may be otherwise."""
+
+    def __init__(self) -> None:
+        self._known: tuple[object, Revision] | None = None
+        self._places: tuple[str, ...] = ()
+        self._traces: tuple[_Trace, ...] = ()
+
+    def forget(self) -> None:
+        self._known = None
+
+    def is_current(self) -> bool:
+        """Return whether nothing was committed, staged, checked out or laid out since it was asked for."""
+        return self._known is not None and self._traces == _traces(self._places)
+
+    def of(self, specs_dir: Path, specs: object) -> Revision:
+        """specs: what is another value when the specs are others."""
+        if self._known is None or self._known[0] != specs or not self.is_current():
+            self._places = _places(specs_dir)
+            self._traces = _traces(self._places)  # what changes while git works is seen the next time
+            self._known = specs, specs_revision(specs_dir)
+        return self._known[1]
+
+
+def _places(specs_dir: Path) -> tuple[str, ...]:
+    """Return the files of which one is another when the specs may be at another commit."""
+    laid, git_folder = str(specs_dir / COMMIT_FILE), _git_folder(specs_dir)
+    return (laid,) if git_folder is None else (laid, *(f"{git_folder}/{name}" for name in _MOVING))
+
+
+def _git_folder(specs_dir: Path) -> Path | None:
+    """Return where git keeps what belongs to the working tree that a folder is in (gitrepository-layout(5)); None in none."""
+    resolved = specs_dir.resolve()
+    for folder in (resolved, *resolved.parents):
+        found = folder / ".git"
+        if found.is_dir():
+            return found
+        with suppress(OSError):  # of a worktree or submodule it is a file that names the folder
+            return folder / beginning(found, _GIT_FILE_MAX).removeprefix("gitdir:").strip()
+    return None
+
+
+def _traces(places: tuple[str, ...]) -> tuple[_Trace, ...]:
+    return tuple(map(_trace, places))
+
+
+def _trace(place: str) -> _Trace:
+    try:
+        found = os.stat(place)
+    except (OSError, ValueError):
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def laid_out_commit(specs_dir: Path) -> str:

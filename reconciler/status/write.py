@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import logging
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -14,16 +15,20 @@ from typing import Final
 from msgspec import Struct
 
 from reconciler.errors import KernelError, ReconcilerError, kernel_error
+from reconciler.kernel.edits import Edit, Edits
 from reconciler.model.identifiers import NAME_PATTERN, is_name
 from reconciler.records.document import Misfit, json_object
 from reconciler.records.file import BYTES_MAX, content, make_folder
 from reconciler.status.files import StatusFiles
+
+log = logging.getLogger(__name__)
 
 NETWORKS: Final = "networks"
 ATTACHMENTS: Final = "attachments"
 SUMMARY: Final = "summary"
 
 _SUFFIX: Final = ".json"
+_FILE: Final = re.compile(rb"[^.].*\.json")
 _CREATED: Final = re.compile(rb'"Created": "[^"]*"')
 _ADVICE: Final = {
     **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), "; move away what stands there"),
@@ -52,21 +57,34 @@ class Written(Struct, frozen=True):
 
 
 class StatusFolder:
-    """The folder of one who writes it again and again. Files that are as they were left are neither read nor listed."""
+    """The folder of one who writes it again and again. Files that are as they were left are neither read nor listed.
 
-    def __init__(self, status_dir: Path) -> None:
-        self._networks = _Folder(status_dir / NETWORKS, is_remembered=True, is_dated=True)
-        self._attachments = _Folder(status_dir / ATTACHMENTS)
-        self._summary = _Folder(status_dir, is_remembered=True)
+    is_followed: whether `is_as_left` tells of files that somebody wrote to where they are.
+    """
+
+    def __init__(self, status_dir: Path, *, is_followed: bool = False) -> None:
+        edits = _edits() if is_followed else None
+        self._networks = _Folder(status_dir / NETWORKS, edits, is_remembered=True, is_dated=True)
+        self._attachments = _Folder(status_dir / ATTACHMENTS, edits)
+        self._summary = _Folder(status_dir, edits, is_remembered=True)
+        self._folders = (self._networks, self._attachments, self._summary)
+        self._edits = edits
 
     def forget(self) -> None:
         """Read files again before they count as telling what they were left with: somebody may have changed one in its place."""
-        self._networks.forget()
-        self._summary.forget()
+        for folder in self._folders:
+            folder.forget()
 
     def is_as_left(self) -> bool:
-        """Return whether nobody else put a file in, or took one away, since the last time."""
-        return all(folder.is_as_left() for folder in (self._networks, self._attachments, self._summary))
+        """Return whether nobody else put a file in, took one away, or wrote to one, since the last time."""
+        edits = [] if self._edits is None else self._edits.take()
+        for folder in self._folders if edits or edits is None else ():
+            folder.take(edits)
+        return all(folder.is_as_left() for folder in self._folders)
+
+    def summary_left(self) -> bytes | None:
+        """Return the summary as it was left, where it is damaged or gone since; None where somebody else wrote another."""
+        return self._summary.text_left(SUMMARY)
 
     def write(self, files: StatusFiles) -> Written:
         """Write what differs, remove the files of networks and attachments that are gone; other files are left alone.
@@ -95,9 +113,25 @@ class StatusFolder:
 def read_summary(status_dir: Path) -> Mapping[str, object]:
     """Return the summary of the pass before; an empty one when there is none that can be read."""
     try:
-        return json_object(content(status_dir / f"{SUMMARY}{_SUFFIX}"), BYTES_MAX)
-    except (OSError, Misfit):
+        return as_summary(content(status_dir / f"{SUMMARY}{_SUFFIX}"))
+    except OSError:
         return {}
+
+
+def as_summary(text: bytes) -> Mapping[str, object]:
+    """Return the document; an empty one of what is none."""
+    try:
+        return json_object(text, BYTES_MAX)
+    except Misfit:
+        return {}
+
+
+def _edits() -> Edits | None:
+    try:
+        return Edits()
+    except KernelError as error:
+        log.debug("status files are seen as they were left, whatever is written to them: %s", error)
+        return None
 
 
 class _Folder:
@@ -105,21 +139,47 @@ class _Folder:
     few and large, so what they were left with is known.
     """
 
-    def __init__(self, path: Path, *, is_remembered: bool = False, is_dated: bool = False) -> None:
+    def __init__(self, path: Path, edits: Edits | None, *, is_remembered: bool = False, is_dated: bool = False) -> None:
         self.path = path
+        self._edits, self._watch = edits, -1
         self._is_remembered, self._is_dated = is_remembered, is_dated
         self._names: set[str] | None = None
         self._left: tuple[int, int, int] | None = None
         self._texts: dict[str, Pieces] = {}
+        self._inodes: dict[str, int] = {}
 
     def forget(self) -> None:
         self._texts.clear()
+        self._inodes.clear()
+
+    def take(self, edits: Sequence[Edit] | None) -> None:
+        """Note whether somebody wrote to files of this folder. None: perhaps."""
+        if edits is None or any(watch == self._watch and _FILE.fullmatch(name) for watch, name in edits):
+            self._left = None
 
     def is_as_left(self) -> bool:
         try:
-            return self._left == _stamp(os.stat(self.path))
+            return self._left is not None and self._left == _stamp(os.stat(self.path))
         except OSError:
             return False
+
+    def text_left(self, name: str) -> bytes | None:
+        """Return what a file was left with that is there, whatever is in it by now, or gone; None where it is another file."""
+        text, inode = self._texts.get(name), self._inodes.get(name)
+        try:
+            is_other = os.stat(self.path / f"{name}{_SUFFIX}", follow_symlinks=False).st_ino != inode
+        except FileNotFoundError:
+            is_other = False
+        return None if text is None or is_other else b"".join(text)
+
+    def _follow(self, folder: int) -> None:
+        """Be told of writes from now on, whichever folder it is now."""
+        if self._edits is None:
+            return
+        try:
+            self._watch = self._edits.watch(folder)
+        except KernelError as error:
+            log.debug("%s is seen as it was left, whatever is written there: %s", self.path, error)
 
     def write(self, texts: Mapping[str, Pieces], kept: Set[str] | None) -> Written:
         """kept: files that stay as they are although there is no text for them; None: nothing is removed."""
@@ -129,13 +189,14 @@ class _Folder:
             make_folder(self.path)
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            self._follow(descriptor)
             if not self.is_as_left():
                 self._names = None
                 self._texts.clear()
             changed = {
                 name: text for name, text in texts.items() if not self._is_told(descriptor, _checked(name), text)
             }
-            _replace(descriptor, changed)
+            self._inodes.update(_replace(descriptor, changed))
             stale = set() if kept is None else self._present(descriptor) - texts.keys() - kept
             for name in stale:
                 os.unlink(name + _SUFFIX, dir_fd=descriptor)
@@ -148,7 +209,10 @@ class _Folder:
     def _is_told(self, folder: int, name: str, wanted: Pieces) -> bool:
         known = self._texts.pop(name, None)  # what is not noted afterwards is not known
         if known is None:
-            return (_is_told_but_for_date if self._is_dated else _is_told)(folder, name, wanted)
+            is_told = (_is_told_but_for_date if self._is_dated else _is_told)(folder, name, wanted)
+            if is_told and self._is_remembered:
+                self._inodes[name] = os.stat(name + _SUFFIX, dir_fd=folder, follow_symlinks=False).st_ino
+            return is_told
         is_dated_otherwise = self._is_dated and _undated(known[0]) == _undated(wanted[0])
         return known[1:] == wanted[1:] and (known[0] == wanted[0] or is_dated_otherwise)
 
@@ -157,8 +221,9 @@ class _Folder:
             self._names = (self._names | texts.keys()) - stale
         if self._is_remembered:
             self._texts.update(texts)
-            for name in stale:
-                self._texts.pop(name, None)
+        for name in stale:
+            self._texts.pop(name, None)
+            self._inodes.pop(name, None)
 
     def _present(self, descriptor: int) -> set[str]:
         if self._names is None:
@@ -167,7 +232,7 @@ class _Folder:
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int]:
-    """Return what of a folder changes with what is in it."""
+    """Return what of a folder changes with which files are in it."""
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
@@ -209,10 +274,13 @@ def _content(folder: int, name: str) -> bytes:
     return content(name + _SUFFIX, folder=folder, flags=os.O_NOFOLLOW)
 
 
-def _replace(folder: int, contents: Mapping[str, Pieces]) -> None:
-    """Write all temporary files, make them durable, then rename: a reader, or a crash, meets the old file or the new one."""
+def _replace(folder: int, contents: Mapping[str, Pieces]) -> Mapping[str, int]:
+    """Write all temporary files, make them durable, then rename: a reader, or a crash, meets the old file or the new one.
+
+    Return their inodes.
+    """
     try:
-        _write_temporaries(folder, contents)
+        inodes = dict(_write_temporaries(folder, contents))
     except OSError:
         for name in contents:
             with suppress(OSError):
@@ -228,9 +296,10 @@ def _replace(folder: int, contents: Mapping[str, Pieces]) -> None:
                 os.unlink(_temporary(name), dir_fd=folder)
     if failed is not None:
         raise failed
+    return inodes
 
 
-def _write_temporaries(folder: int, contents: Mapping[str, Pieces]) -> None:
+def _write_temporaries(folder: int, contents: Mapping[str, Pieces]) -> Iterator[tuple[str, int]]:
     for name, text in contents.items():
         with suppress(FileNotFoundError):
             os.unlink(_temporary(name), dir_fd=folder)
@@ -240,6 +309,7 @@ def _write_temporaries(folder: int, contents: Mapping[str, Pieces]) -> None:
             _write_pieces(file, text)
             if len(contents) <= _FEW:
                 os.fsync(file)
+            yield name, os.fstat(file).st_ino
         finally:
             os.close(file)
     if len(contents) > _FEW:

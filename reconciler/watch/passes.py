@@ -70,7 +70,7 @@ class Passes:
         self._loaded: LoadedSpecs | None = None
         self._last: Report | None = None
         self._suspended_at = suspended_at(settings.state_dir)
-        self._status = Status(settings)
+        self._status = Status(settings, is_staying=True)
 
     # ---- what makes no event
 
@@ -160,6 +160,7 @@ class Passes:
             memory.forget_all()
             self._backends.decide.doubt()
             self._status.forget()
+            self._backends.revision.forget()
             self._loaded = None if self._loaded is None else self._loaded.unread()
             if cluster is not None:
                 cluster.doubt()
@@ -195,7 +196,7 @@ class Passes:
         if source is not None and source.problem is not None:
             report = report.with_problem(HOST_UNIT, source.problem)
         is_new = report.outcomes or last is None or _essence(report) != _essence(last)
-        if is_new or not self._status.is_remembered or (source is not None and last and last.revision != source.commit):
+        if is_new or not self._status.is_current():
             return self._status.told(report)
         return report if last is None else replace(report, revision=last.revision)
 

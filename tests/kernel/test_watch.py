@@ -212,6 +212,27 @@ def test_firewall_that_others_flushed_is_put_back(watched: Watched) -> None:
     assert eventually(lambda: rules() == before, DEADLINE_S)
 
 
+def test_status_that_others_damaged_is_right_after_any_pass(watched: Watched) -> None:
+    status = watched.machine.status_dir
+    files = [status / "summary.json", status / "networks/lan.json", status / "attachments/web.json"]
+    before = [file.read_bytes() for file in files]
+    last = 0
+
+    def is_right_after_a_pass() -> bool:
+        """Have a pass made that finds nothing to do on the host."""
+        nonlocal last
+        last += 1
+        watched.ip("H", "address", "add", f"192.0.2.{last}/32", "dev", "lo")
+        return eventually(lambda: [file.read_bytes() for file in files if file.exists()] == before, DEADLINE_S)
+
+    for file in files:
+        with file.open("r+") as opened:
+            opened.write("damaged")
+        assert is_right_after_a_pass(), file
+        file.unlink()
+        assert is_right_after_a_pass(), file
+
+
 def test_two_writers_that_fight_are_told_so_until_a_person_asks_for_another_try(
     watched: Watched, reconcile: Reconcile
 ) -> None:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from reconciler.errors import NameConflict, ReconcilerError
+from reconciler.errors import NameConflict, ReconcilerError, kernel_error
 from reconciler.model.desired import DesiredState
 from reconciler.model.objects import Unit
 from reconciler.model.plan import Plan
 from reconciler.model.report import Report
 from reconciler.settings import Settings
-from reconciler.status import tell
+from reconciler.status import revision, write
 from reconciler.status.files import Documents, StatusFiles
 from reconciler.status.read import InspectedKind, read_documents, resolve
-from reconciler.status.revision import parse_status, specs_revision
+from reconciler.status.revision import KnownRevision, parse_status, specs_revision
 from reconciler.status.summary import Revision
 from reconciler.status.tell import Status
 from reconciler.status.write import StatusFolder, Written, read_summary
@@ -64,6 +66,91 @@ def test_file_that_somebody_changed_is_put_back(tmp_path: Path) -> None:
     assert StatusFolder(tmp_path).write(files("front")) == Written(1, 0)
 
     assert (tmp_path / "networks/front.json").read_text() == "[]\n"
+
+
+@pytest.mark.parametrize("file", ["summary.json", "networks/front.json", "attachments/web.json"])
+def test_file_that_somebody_wrote_to_is_missed_until_it_is_put_back(tmp_path: Path, file: str) -> None:
+    folder, wanted = StatusFolder(tmp_path, is_followed=True), files("front", attachments=("web",))
+    assert not folder.is_as_left()
+    folder.write(wanted)
+    assert folder.is_as_left()
+    (tmp_path / "networks/.draft.json").write_text("of others")
+    (tmp_path / "networks/.draft.json").unlink()
+    folder.write(wanted)
+    assert folder.is_as_left()
+
+    with (tmp_path / file).open("r+") as opened:
+        opened.write("{}")  # of the same length for one of them, and not closed yet
+        opened.flush()
+        assert [folder.is_as_left() for _ in range(2)] == [False, False]
+
+    assert not folder.is_as_left()
+    folder.forget()
+    assert folder.write(wanted) == Written(0 if file == "summary.json" else 1, 0)
+    assert folder.is_as_left()
+
+
+def test_folder_that_was_put_in_the_place_of_another_is_followed(tmp_path: Path) -> None:
+    folder, wanted = StatusFolder(tmp_path, is_followed=True), files("front")
+    folder.write(wanted)
+    (tmp_path / "networks").rename(tmp_path / "aside")
+    assert not folder.is_as_left()
+    folder.forget()
+    folder.write(wanted)
+
+    (tmp_path / "aside/front.json").write_text("nobody's")
+    assert folder.is_as_left()
+    (tmp_path / "networks/front.json").write_text("damaged")
+    assert not folder.is_as_left()
+
+
+def test_where_nobody_tells_of_writes_files_are_as_they_were_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> None:
+        raise kernel_error(errno.EMFILE, "be told")
+
+    monkeypatch.setattr(write, "Edits", refused)
+    folder = StatusFolder(tmp_path, is_followed=True)
+    folder.write(files("front"))
+    (tmp_path / "networks/front.json").write_text("damaged")
+    assert folder.is_as_left()
+
+    (tmp_path / "networks/front.json").unlink()
+    assert not folder.is_as_left()
+
+
+def test_where_writes_may_have_been_lost_all_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = StatusFolder(tmp_path, is_followed=True)
+    folder.write(files("front"))
+    monkeypatch.setattr(write.Edits, "take", lambda _: None)
+
+    assert not folder.is_as_left()
+
+
+@pytest.mark.parametrize("happens", ["damaged", "removed", "replaced", "all removed"])
+def test_status_that_somebody_changed_tells_the_same_again(tmp_path: Path, happens: str) -> None:
+    """Times and counters too: the pass that wrote them is remembered, unless another of ours wrote a summary since."""
+    status, folder = Status(settings(tmp_path), is_staying=True), tmp_path / "status"
+    status.tell(converged(now="t1"), Revision())
+    before = {file: file.read_text() for file in sorted(folder.rglob("*.json"))}
+    file = folder / "summary.json"
+    expected = "t1"
+    if happens == "damaged":
+        file.write_text(before[file].replace("t1", "t9"))
+    elif happens == "removed":
+        file.unlink()
+    elif happens == "all removed":
+        shutil.rmtree(folder)
+    else:
+        (tmp_path / "other").write_text(before[file].replace("t1", expected := "t2"))
+        (tmp_path / "other").rename(file)
+    assert not status.is_current()
+
+    status.told(converged(now="t3"))
+
+    assert status.is_current()
+    assert {file: file.read_text() for file in before} == before | {file: before[file].replace("t1", expected)}
 
 
 def test_file_of_a_removed_network_goes_and_foreign_files_stay(tmp_path: Path) -> None:
@@ -181,7 +268,7 @@ def test_git_is_asked_when_specs_are_others_or_all_is_looked_at(
         asked.append(folder)
         return Revision(f"c{len(asked)}")
 
-    monkeypatch.setattr(tell, "specs_revision", at)
+    monkeypatch.setattr(revision, "specs_revision", at)
     status = Status(settings(tmp_path))
 
     for digest in ("d1", "d1", "d2"):
@@ -258,7 +345,7 @@ def test_missing_status_says_how_to_get_it(tmp_path: Path) -> None:
         read_documents(tmp_path, InspectedKind.NETWORK)
 
 
-def git(folder: Path, *arguments: str) -> str:
+def git(folder: Path, *arguments: str | Path) -> str:
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false")
     done = subprocess.run(("git", *identity, *arguments), cwd=folder, check=True, capture_output=True, text=True)
     return done.stdout.strip()
@@ -314,6 +401,35 @@ def test_asking_for_the_revision_writes_nothing_into_the_repository(repository: 
 
 def test_specs_outside_of_a_repository_have_no_revision(tmp_path: Path) -> None:
     assert specs_revision(tmp_path) == Revision()
+
+
+@pytest.mark.parametrize("tree", ["main", "worktree"])
+def test_commit_of_what_is_applied_is_known_without_asking_git(
+    repository: Path, tree: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if tree == "worktree":
+        git(repository, "worktree", "add", "--quiet", repository / "beside")
+        repository = repository / "beside"
+    asked: list[Path] = []
+    monkeypatch.setattr(
+        "reconciler.status.revision.specs_revision", lambda folder: (asked.append(folder), specs_revision(folder))[1]
+    )
+    known = KnownRevision()
+    (repository / "specs/a.yaml").write_text("networks: {n: {}}\n")
+    first = known.of(repository / "specs", "specs")
+    assert first.is_dirty
+    assert known.is_current()
+    assert known.of(repository / "specs", "specs") == first
+    assert len(asked) == 1
+
+    git(repository, "commit", "--quiet", "-a", "-m", "more")
+
+    assert not known.is_current()
+    assert known.of(repository / "specs", "specs") == Revision(git(repository, "rev-parse", "HEAD"))
+    git(repository, "commit", "--quiet", "--allow-empty", "-m", "nothing")
+    assert not known.is_current()
+    assert known.of(repository / "specs", "specs") == Revision(git(repository, "rev-parse", "HEAD"))
+    assert known.is_current()
 
 
 def test_git_that_hangs_is_given_up(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
