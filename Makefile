@@ -23,7 +23,8 @@ help:
 	@echo 'make faults  every fault of every call to the world outside, and every death, in some fifteen minutes; writes docs/reference/faults.md'
 	@echo 'make model   lives of a host drawn at random, STEPS=2000 SEED=now; writes docs/reference/model.md'
 	@echo 'make drill   partitions, lost hosts, killed and restored stores: histories drawn from seeds, for ten minutes; writes'
-	@echo '             docs/reference/drill.md; SEED=7 TIME=3600 STORE=etcd (consul, zookeeper, all)'
+	@echo '             docs/reference/drill.md; SEED=7 TIME=3600 STORE=etcd (consul, zookeeper, all); what fails is kept as'
+	@echo '             build/drill/STORE-SEED.txt: REPLAY=FILE plays it again, SHRINK=1 leaves out what it fails without'
 	@echo 'make fuzz TIME=600   every border where bytes of others come in, for so many seconds; TARGET=NAME for one of them'
 	@echo 'make dist    wheel, sdist, SBOM and Debian package of this commit, in build/dist; the same commit gives the same bytes'
 	@echo 'make lock    .ci/locks anew from pyproject.toml; make audit: what is known against the locked versions'
@@ -89,7 +90,8 @@ model: .venv/dev.stamp
 drill: .venv/run.stamp
 	@.ci/install-tools setpriv:util-linux
 	@tests/kv_servers/install.sh
-	@$(BIN)/python -m tests.drill --page --store $(or $(STORE),all) --time $(or $(TIME),600) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.drill $(if $(SHRINK),--shrink) $(if $(REPLAY),--replay $(REPLAY), \
+		--page --store $(or $(STORE),all) --time $(or $(TIME),600) $(if $(SEED),--seed $(SEED)))
 
 # Findings are files below build/fuzz/findings, which `python -m tests.fuzz --replay TARGET FILE` plays again.
 fuzz: .venv/fuzz.stamp

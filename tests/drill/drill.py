@@ -98,11 +98,21 @@ def settle(scene: Scene, *, is_last: bool = False) -> None:
     deadline.met()
     invariants.see_logs(scene)
     _see_pings(scene)
+    _see_shape(scene)
     scene.is_strict = True
     for state in scene.up:
         state.is_missed_when_dead = True
         state.once = dict(state.attachments()) | (state.once if scene.has_backup else {})
     scene.done["settle"] += 1
+
+
+def _see_shape(scene: Scene) -> None:
+    """See that all is what it was, where nothing has happened that may change it. Raises DrillFailed."""
+    before, scene.shape = scene.shape, invariants.shape(scene)
+    if scene.is_at_rest and before != scene.shape:
+        raise DrillFailed(f"changed by itself from {before} to {scene.shape}")
+    scene.done["rest"] += scene.is_at_rest
+    scene.is_at_rest = not invariants.is_contested(scene)
 
 
 def _wrongs(scene: Scene, asked: Iterable[HostState]) -> Iterator[str]:

@@ -6,10 +6,11 @@ Any part of a history is a history: a step that makes no sense where it stands d
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tests.kv_servers.ensemble import NODES
 
@@ -62,76 +63,154 @@ class Step(Struct, frozen=True):
 
 
 class History(Struct, frozen=True):
-    """provider: of the store. hosts: all of them begin with two attachments each, and are watched."""
+    """provider: of the store. hosts: all of them begin with two attachments each, and are watched. nodes: of the store."""
 
     provider: str
     hosts: tuple[str, ...]
     steps: tuple[Step, ...]
+    nodes: tuple[str, ...] = NODES
 
     @property
     def text(self) -> str:
-        head = (f"store {self.provider}", f"hosts {' '.join(self.hosts)}")
+        store = (self.provider, *(self.nodes if self.nodes != NODES else ()))
+        head = (f"store {' '.join(store)}", f"hosts {' '.join(self.hosts)}")
         return "\n".join((*head, *(step.text for step in self.steps), ""))
 
     def without(self, first: int, count: int) -> History:
-        return History(self.provider, self.hosts, self.steps[:first] + self.steps[first + count :])
+        return replace(self, steps=self.steps[:first] + self.steps[first + count :])
 
 
 def read_history(text: str) -> History:
     """Read what `History.text` gives, empty lines and comments left out. Raises ValueError."""
     lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    (_, provider), (_, *hosts) = lines[:2]
+    (_, provider, *nodes), (_, *hosts) = lines[:2]
     steps = tuple(Step(kind, tuple(arguments)) for kind, *arguments in lines[2:])
     unknown = {step.kind for step in steps} - STEPS.keys()
     if unknown:
         raise ValueError(f"no such steps: {', '.join(sorted(unknown))}")
-    return History(provider, tuple(hosts), steps)
+    return History(provider, tuple(hosts), steps, tuple(nodes) or NODES)
 
 
-def drawn_history(provider: str, seed: int, *, hosts: int = len(HOSTS), episodes: int = 3) -> History:
-    """Draw a history; the same seed gives the same one."""
-    dice = random.Random(f"{provider} {seed}")
-    drawing = _Drawing(dice, HOSTS[:hosts], long_s=22.0 if provider == "consul" else 7.0)
-    return History(provider, HOSTS[:hosts], tuple(drawing.episodes(episodes)))
+def drawn_history(provider: str, seed: int) -> History:
+    """Draw a history; the same seed gives the same one.
+
+    Those of a round, which begins with a seed that `SEEDS_OF_ROUND` divides, share what may befall one, so that each kind comes up.
+    The last of them has a store of one server, which loses all data first.
+    """
+    round_, place = divmod(seed, SEEDS_OF_ROUND)
+    is_alone = place == SEEDS_OF_ROUND - 1
+    nodes = NODES[:1] if is_alone else NODES
+    drawing = _Drawing(provider, nodes, random.Random(f"{provider} {seed}"))
+    losses, faults = list(_LOSSES), list(_FAULTS)
+    for deck in (losses, faults):
+        random.Random(f"{provider} {round_}").shuffle(deck)
+    own = (*(("empty",) if is_alone else ()), *losses[place::SEEDS_OF_ROUND])
+    return History(provider, HOSTS, tuple(drawing.episodes(own, faults[place::SEEDS_OF_ROUND])), nodes)
+
+
+SEEDS_OF_ROUND: Final = 4
+
+_LOSSES: Final = (
+    *("lose return", "lose return", "lose reborn", "lose forget return", "lose forget reborn", "lose"),
+    *("restore", "restore", "empty", "", "", ""),
+)
+"""What befalls a host or the store in an episode of a round, besides others: with each history three of them."""
+
+_FAULTS: Final = (
+    *(
+        "cut",
+        "cut",
+        "deafen",
+        "deafen",
+        "deafen",
+        "isolate",
+        "isolate",
+        "isolate",
+        "isolate",
+        "isolate",
+        "crash",
+        "crash",
+    ),
+    *("freeze", "freeze", "freeze", "freeze", "kill", "kill", "kill", "kill", "clock", "clock", "clock"),
+    *("murder", "murder", "murder", "stop", "stop", "pause", "pause", "race", "race", "race", "race", "race", "empty"),
+)
 
 
 class _Drawing:
     """Keeps in mind what was drawn, so that most steps make sense. long_s: longer than a sign of life may be missed."""
 
-    def __init__(self, dice: random.Random, hosts: tuple[str, ...], long_s: float) -> None:
+    def __init__(self, provider: str, nodes: tuple[str, ...], dice: random.Random) -> None:
         self._dice = dice
-        self._hosts = hosts
-        self._long_s = long_s
+        self._hosts = HOSTS
+        self._nodes = nodes
+        self._long_s = 22.0 if provider == "consul" else 7.0
         self._attached: dict[str, str] = {}
         self._lost = ""
-        self._faults: dict[Callable[[], Iterator[Step]], int] = {
-            self._cut: 4,
-            self._isolate: 4,
-            self._node_fault: 5,
-            self._crash: 1,
-            self._other_data: 2,
-            self._clock: 2,
-            self._watcher_fault: 4,
-            self._host_loss: 3,
-            self._race: 3,
-        }
 
-    def episodes(self, count: int) -> Iterator[Step]:
-        for _ in range(count):
+    def episodes(self, losses: Sequence[str], faults: Sequence[str]) -> Iterator[Step]:
+        """Yield as many episodes as there are losses, all in order when one begins; the faults are spread over them."""
+        for number, loss in enumerate(losses):
             yield from self._edit()
             yield from self._edit()
             yield Step("settle")
-            if self._dice.random() < 0.4:
-                yield Step("backup")
-            for _ in range(self._dice.randint(2, 4)):
-                fault = self._dice.choices(tuple(self._faults), tuple(self._faults.values()))[0]
-                yield from fault()
+            own = faults[number :: len(losses)]
+            yield from self._begin(loss)
+            ends = self._dice.randint(1, len(own))
+            for place, fault in enumerate(own, 1):
+                yield from self._fault(fault)
                 for _ in range(self._dice.randint(0, 2)):
                     yield from self._edit()
+                if place == ends:
+                    yield from self._end(loss)
                 yield from self._look()
                 if self._dice.random() < 0.2:
                     yield Step("repair")
             yield Step("settle")
+
+    def _begin(self, loss: str) -> Iterator[Step]:
+        """Yield the beginning of a loss, which comes when all has settled: who is not missed is not lost."""
+        match loss.split():
+            case ["restore"]:
+                yield Step("backup")
+            case ["empty"]:
+                yield from (Step("empty"), Step("settle"))
+            case ["lose", *others]:
+                if not self._lost:
+                    self._lost = self._host()
+                    yield Step("lose", (self._lost,))
+                    yield from self._look()
+                if "forget" in others:  # refused before it is missed
+                    yield from (Step("look", (f"{self._long_s:g}",)), Step("forget", (self._lost,)))
+
+    def _end(self, loss: str) -> Iterator[Step]:
+        kind = loss.rpartition(" ")[2]
+        if kind == "restore":
+            yield Step(kind)
+        if kind in ("return", "reborn"):
+            host, self._lost = self._lost, ""
+            yield Step(kind, (host,))
+
+    def _fault(self, kind: str) -> Iterator[Step]:
+        match kind:
+            case "cut" | "deafen":
+                yield Step(kind, tuple(self._dice.sample((*self._hosts, *self._nodes), 2)))
+            case "isolate":
+                yield Step(kind, (self._dice.choice((*self._hosts, *self._nodes)),))
+            case "freeze" | "kill":
+                for node in self._dice.sample(self._nodes, min(len(self._nodes), self._dice.choice((1, 1, 1, 2, 3)))):
+                    yield Step(kind, (node,))
+            case "clock":
+                yield Step(kind, (self._host(), str(self._dice.choice((-600, 600, -3000, 3000, -200000, 200000)))))
+            case "murder" | "stop" | "pause":
+                host = self._host()
+                yield Step(kind, (host,))
+                yield from self._look()
+                if self._dice.random() < 0.7:
+                    yield Step("watch", (host,))
+            case "race":
+                yield from self._race()
+            case _:
+                yield Step(kind)
 
     def _host(self) -> str:
         return self._dice.choice([host for host in self._hosts if host != self._lost])
@@ -173,40 +252,3 @@ class _Drawing:
     def _look(self) -> Iterator[Step]:
         seconds = self._dice.choice((0.3, 0.3, 1, 1, 2, 4, self._long_s))
         yield Step("look", (f"{seconds:g}",))
-
-    def _cut(self) -> Iterator[Step]:
-        pair = self._dice.sample((*self._hosts, *NODES), 2)
-        yield Step(self._dice.choice(("cut", "deafen")), tuple(pair))
-
-    def _isolate(self) -> Iterator[Step]:
-        yield Step("isolate", (self._dice.choice((*self._hosts, *NODES)),))
-
-    def _node_fault(self) -> Iterator[Step]:
-        for node in self._dice.sample(NODES, self._dice.choice((1, 1, 1, 2, 3))):
-            yield Step(self._dice.choice(("freeze", "kill")), (node,))
-
-    def _crash(self) -> Iterator[Step]:
-        yield Step("crash")
-
-    def _other_data(self) -> Iterator[Step]:
-        yield Step(self._dice.choice(("restore", "restore", "empty")))
-
-    def _clock(self) -> Iterator[Step]:
-        yield Step("clock", (self._host(), str(self._dice.choice((-600, 600, -3000, 3000, -200000, 200000)))))
-
-    def _watcher_fault(self) -> Iterator[Step]:
-        host = self._host()
-        yield Step(self._dice.choice(("murder", "murder", "stop", "pause")), (host,))
-        yield from self._look()
-        if self._dice.random() < 0.7:
-            yield Step("watch", (host,))
-
-    def _host_loss(self) -> Iterator[Step]:
-        if not self._lost:
-            self._lost = self._host()
-            yield Step("lose", (self._lost,))
-            return
-        host, self._lost = self._lost, ""
-        if self._dice.random() < 0.4:
-            yield Step("forget", (host,))
-        yield Step(self._dice.choice(("return", "return", "reborn")), (host,))

@@ -9,7 +9,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from reconciler.errors import KvError
 from reconciler.model.identifiers import OVERLAY_PREFIX
 from tests.drill.scene import DrillFailed, HostState, Scene
-from tests.drill.truth import Endpoint, asked, endpoints_in, entries_in, live_endpoints, overlays, sandbox_of, vni_in
+from tests.drill.truth import (
+    NETWORKS,
+    Endpoint,
+    asked,
+    endpoints_in,
+    entries_in,
+    live_endpoints,
+    overlays,
+    sandbox_of,
+    vni_in,
+)
 
 _BAD_WORDS = ("Traceback", "bug:", "Exception in thread")
 
@@ -18,14 +28,10 @@ _BAD_WORDS = ("Traceback", "bug:", "Exception in thread")
 
 
 def look(scene: Scene) -> None:
-    """See that no two live endpoints have one address or MAC, and that a network has one VNI. Raises DrillFailed.
-
-    Through ZooKeeper a host may read for a moment what was there before, and so have a VNI that a network had.
-    """
+    """See that no two live endpoints have one address or MAC, and that a network has one VNI. Raises DrillFailed."""
     if scene.is_strict:
         _see_no_duplicates(scene)
-        if scene.history.provider != "zk":
-            _see_one_vni(scene)
+        _see_one_vni(scene)
     for state in scene.up:
         watcher = state.host.watcher
         if watcher is not None and watcher.poll() is not None:
@@ -58,6 +64,23 @@ def _see_one_vni(scene: Scene) -> None:
 # ---- once all has settled
 
 
+def shape(scene: Scene) -> str:
+    """Give what each network and endpoint is: ids, subnets, VNIs, addresses, MACs."""
+    networks = {
+        f"{state.name} {network}": [shown["Id"], shown["IPAM"]]
+        for state in scene.up
+        for network in NETWORKS
+        if (shown := state.host.network(network))
+    }
+    vnis = {ns: vni_in(scene.machine, ns) for state in scene.up for ns in overlays(scene.machine, state.host).values()}
+    return json.dumps([networks, vnis, sorted(live_endpoints(scene.machine))], sort_keys=True)
+
+
+def is_contested(scene: Scene) -> bool:
+    """Say whether two hosts want the same: who of them has it may change."""
+    return any(contests(scene, state) for state in scene.hosts.values())
+
+
 def wrongs(scene: Scene) -> Iterator[str]:
     """Yield what is not (yet) as it must be when all is mended; what is cheap to see first."""
     live = list(live_endpoints(scene.machine))
@@ -74,11 +97,11 @@ def _wrong_watchers(scene: Scene) -> Iterator[str]:
     for state in scene.up:
         for network in sorted({each for one in state.attachments().values() for each in one.networks}):
             condition = state.host.condition(network)
-            if condition.get("status") != "True" and not _contests(scene, state):
+            if condition.get("status") != "True" and not contests(scene, state):
                 yield f"{state.name}: network {network} is {condition}"
 
 
-def _contests(scene: Scene, state: HostState) -> bool:
+def contests(scene: Scene, state: HostState) -> bool:
     return any(not _is_sure(scene, state, name) for name in state.attachments())
 
 
@@ -253,7 +276,7 @@ def _unreached(scene: Scene, live: Iterable[Endpoint]) -> Iterator[str]:
 def undone(hosts: Iterable[HostState]) -> Iterator[str]:
     """Yield what a pass that begins from nothing would change."""
     for state in hosts:
-        done = state.host("--dry-run", "--output", "json")
+        done = state.run("--dry-run", "--output", "json")
         try:
             changes = json.loads(done.stdout)["resource_changes"]
         except (ValueError, KeyError):

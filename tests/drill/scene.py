@@ -20,10 +20,11 @@ from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 from reconciler.model.objects import IPAddress
 from tests.cluster import PREFIX, STORE, ClusterHost, cluster_hosts, cluster_options, short_life
+from tests.command_line import Ran, run_command
 from tests.drill.history import History, Step
 from tests.drill.truth import interface_of, overlays, sandbox_of
 from tests.fork_server import Hook
-from tests.kv_servers.ensemble import NODES, Ensemble, ensemble_of
+from tests.kv_servers.ensemble import Ensemble, ensemble_of
 from tests.machine import Machine
 from tests.underlay import SWITCH, UPLINK, hosts_on_switch, port_of, rejoin_switch
 from tests.waiting import eventually, until
@@ -31,6 +32,25 @@ from tests.waiting import eventually, until
 GRACE_S: Final = 86_400
 _UNDERLAY_LENGTH: Final = 24
 _TABLE: Final = "table bridge drill"
+
+_AT_REST: Final = frozenset(
+    (
+        "backup",
+        "crash",
+        "cut",
+        "deafen",
+        "empty",
+        "freeze",
+        "isolate",
+        "kill",
+        "murder",
+        "pause",
+        "repair",
+        "stop",
+        "watch",
+    )
+)
+"""Steps after which all networks and endpoints are what they were, whatever becomes of watchers and store: nothing is declared."""
 
 
 class DrillFailed(AssertionError):
@@ -81,6 +101,14 @@ class HostState:
         }
         return {name: one for name, one in found.items() if one.networks}
 
+    def hooks(self) -> list[Hook]:
+        """Give what makes a process one of a host with such a clock."""
+        return [Hook("tests.drill.clock:shift_by", (str(self.clock),))]
+
+    def run(self, *arguments: str) -> Ran:
+        """Run the command line on it."""
+        return run_command([*self.host.reconcile.options(), *self.host.options, *arguments], hooks=self.hooks())
+
     def write_specs(self) -> None:
         self.once |= self.attachments()
         self.host.declare(_specs(self.name, self.networks, self.attachments()))
@@ -102,7 +130,8 @@ class Scene:
     """One drill under way. done: steps that were carried out, by kind.
 
     is_strict: nothing has happened since the last settling after which two may have one address for a while: a store with older
-    data or none, or clocks further apart than dead hosts are kept for.
+    data or none, or clocks further apart than dead hosts are kept for. is_at_rest: nothing has happened after which a network or an
+    endpoint may be another one. shape: what each was when all had settled last.
     """
 
     machine: Machine
@@ -112,6 +141,8 @@ class Scene:
     hosts: dict[str, HostState]
     store: KvStore
     is_strict: bool = True
+    is_at_rest: bool = False
+    shape: str = ""
     has_backup: bool = False
     done: Counter[str] = field(default_factory=Counter)
     cuts: set[tuple[str, str]] = field(default_factory=set)
@@ -156,6 +187,7 @@ class Scene:
             "reborn": lambda name: self._return(name, keeps_disk=False),
             "forget": self._forget,
         }
+        self.is_at_rest &= step.kind in _AT_REST
         if acts[step.kind](*step.arguments):
             self.done[step.kind] += 1
 
@@ -191,15 +223,16 @@ class Scene:
         return True
 
     def _isolate(self, name: str) -> bool:
-        others = {*self.hosts, *NODES} - {name}
+        others = {*self.hosts, *self.ensemble.servers} - {name}
         return self._cut(*((name, other) for other in others), *((other, name) for other in others))
 
     def _apply_cuts(self) -> None:
         """Drop, on the switch, what goes from one to another."""
-        numbers = {name: number for number, name in enumerate((*self.hosts, *NODES), 1)}
+        numbers = {name: number for number, name in enumerate((*self.hosts, *self.ensemble.servers), 1)}
         rules = "; ".join(
             f'iifname "{port_of(numbers[source])}" oifname "{port_of(numbers[to])}" drop'
             for source, to in sorted(self.cuts)
+            if source in numbers and to in numbers
         )
         chain = f"chain cut {{ type filter hook forward priority 0; {rules}; }};" if rules else ""
         self.machine.run("", "ip", "netns", "exec", SWITCH, "nft", f"{_TABLE}; delete {_TABLE}; {_TABLE} {{ {chain} }}")
@@ -214,12 +247,14 @@ class Scene:
     # ---- the store
 
     def _freeze(self, node: str) -> bool:
-        if self.ensemble.servers[node].process is None:
+        if node not in self.ensemble.servers or self.ensemble.servers[node].process is None:
             return False
         self.ensemble.freeze(node)
         return True
 
     def _kill(self, node: str) -> bool:
+        if node not in self.ensemble.servers:
+            return False
         self.ensemble.kill(node)
         return True
 
@@ -248,7 +283,8 @@ class Scene:
         self.ensemble.kill()
         replace()
         self.ensemble.start()
-        self._weaken()
+        if not self.is_at_rest:
+            self._weaken()
         for state in self.hosts.values():
             state.is_missed_when_dead = False
         return True
@@ -292,7 +328,7 @@ class Scene:
         if state.is_lost:
             return False
         if state.host.watcher is None:
-            state.host.watch(hooks=[Hook("tests.drill.clock:shift_by", (str(state.clock),))])
+            state.host.watch(hooks=state.hooks())
         elif state.is_paused:
             state.host.watcher.send_signal(signal.SIGCONT)
         state.is_paused = False
@@ -333,7 +369,7 @@ class Scene:
         state = self.hosts[host]
         if not state.is_lost:
             return False
-        is_done = any(each.host("node", "rm", host).exit_code == 0 for each in self.up)
+        is_done = any(each.run("node", "rm", host).exit_code == 0 for each in self.up)
         if is_done:
             state.once = {}
         return is_done
@@ -358,15 +394,20 @@ class Scene:
             self._watch(state.name)
 
     def take_down(self) -> None:
-        """Have all hosts leave, the lost ones taken out first."""
-        remover = self.up[0].host
+        """Have all hosts leave, the lost ones taken out first, unless the others have done so."""
+        remover = self.up[0]
         for state in self.lost:
-            until(lambda: remover("node", "rm", state.name).exit_code == 0, 60)  # noqa: B023  # called at once
+            until(lambda: _is_out(remover.run("node", "rm", state.name)), 60)  # noqa: B023  # called at once
             state.once = {}
         for state in self.up:
             end_ping(state)
             state.host.stop()
-            state.host.ok("down")
+            done = state.run("down")
+            assert done.exit_code == 0, done.text
+
+
+def _is_out(removal: Ran) -> bool:
+    return removal.exit_code == 0 or "No such node" in removal.stderr
 
 
 def end_ping(state: HostState) -> tuple[int, int]:
@@ -403,11 +444,11 @@ def start_ping(machine: Machine, state: HostState, address: str) -> None:
 @contextmanager
 def scene_of(machine: Machine, folder: Path, history: History) -> Iterator[Scene]:
     """Give hosts with nothing on them, and a store that may take a while yet; in the end none of it runs."""
-    addresses = hosts_on_switch(machine, (*history.hosts, *NODES))
+    addresses = hosts_on_switch(machine, (*history.hosts, *history.nodes))
     machine.run("", "ip", "-n", SWITCH, "address", "add", f"{STORE}/{_UNDERLAY_LENGTH}", "dev", "sw0")
     hosts: dict[str, IPAddress] = {name: addresses[name] for name in history.hosts}
     with ExitStack() as ending:
-        ensemble = ending.enter_context(ensemble_of(machine, folder, history.provider, addresses))
+        ensemble = ending.enter_context(ensemble_of(machine, folder, history.provider, addresses, history.nodes))
         options = cluster_options(history.provider, ensemble.addresses, short_life(history.provider))
         made = ending.enter_context(cluster_hosts(machine, folder, hosts, options))
         states = {

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.drill.drill import play
-from tests.drill.history import NAMES, STEPS, Step, drawn_history, read_history
+from tests.drill.history import NAMES, SEEDS_OF_ROUND, STEPS, Step, drawn_history, read_history
+from tests.kv_servers.servers import STARTERS
 from tests.machine import Machine
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.txt"))
@@ -34,9 +35,12 @@ def test_a_seed_gives_one_history_and_its_text_the_same() -> None:
 
 
 def test_all_kinds_of_steps_are_drawn() -> None:
-    drawn = {step.kind for seed in range(60) for step in drawn_history("consul", seed).steps}
+    """With each store within a round, which is what a run of some ten minutes plays of each."""
+    for provider in STARTERS:
+        round_ = [drawn_history(provider, seed) for seed in range(SEEDS_OF_ROUND, 2 * SEEDS_OF_ROUND)]
 
-    assert drawn == STEPS.keys()
+        assert {step.kind for history in round_ for step in history.steps} == STEPS.keys()
+        assert [len(history.nodes) for history in round_] == [3, 3, 3, 1]
 
 
 def test_a_part_of_a_history_is_one() -> None:

@@ -1,4 +1,4 @@
-"""A store of three servers, each in a network namespace: killed, frozen, cut off, brought back as it was or empty."""
+"""A store of three servers or one, each in a network namespace: killed, frozen, cut off, brought back as it was or empty."""
 
 from __future__ import annotations
 
@@ -77,13 +77,14 @@ class Ensemble:
 
 @contextmanager
 def ensemble_of(
-    machine: Machine, folder: Path, provider: str, addresses: Mapping[str, IPAddress]
+    machine: Machine, folder: Path, provider: str, addresses: Mapping[str, IPAddress], nodes: Sequence[str] = NODES
 ) -> Iterator[Ensemble]:
-    """Start three servers in namespaces that are there, called `NODES`; they end with the calling thread. addresses: theirs."""
-    peers: Sequence[str] = [str(addresses[name]) for name in NODES]
+    """Start servers in namespaces that are there, called `nodes`; they end with the calling thread. addresses: theirs."""
+    own = [str(addresses[name]) for name in nodes]
+    peers = own if len(own) > 1 else []
     made = {
-        name: STARTERS[provider](folder / name, address=peer, peers=peers)
-        for name, peer in zip(NODES, peers, strict=True)
+        name: STARTERS[provider](folder / name, address=address, peers=peers)
+        for name, address in zip(nodes, own, strict=True)
     }
     ensemble = Ensemble(machine=machine, servers=made)
     with ExitStack() as ending:
