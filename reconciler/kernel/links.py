@@ -44,6 +44,7 @@ _IFLA_AF_SPEC: Final = 26
 IFLA_GROUP: Final = 27
 IFLA_NET_NS_FD: Final = 28
 _IFLA_EXT_MASK: Final = 29
+_IFLA_CARRIER: Final = 33
 _IFLA_LINK_NETNSID: Final = 37
 _IFLA_INFO_KIND: Final = 1
 _IFLA_INFO_DATA: Final = 2
@@ -59,7 +60,6 @@ NETNSA_NSID: Final = 1
 NETNSA_FD: Final = 3
 
 IFF_UP: Final = 1
-_IFF_LOWER_UP: Final = 1 << 16
 LOOPBACK_INDEX: Final = 1
 ADDR_GEN_EUI64: Final = 0
 ADDR_GEN_NONE: Final = 1
@@ -93,7 +93,7 @@ class Link(NamedTuple):
     peer_nsid: how this namespace numbers that of the peer, -1 if it is the same. alias: cut at 256 bytes by the kernel.
     af_spec: raw; what of it matters `kinds.ipv6` and `kinds.sysctl` read. data: raw, what its kind says of it, where that stays as
     it is; read by the modules of `kinds`. Of a macvlan, ipvlan or VLAN link the peer is the link that it sits on.
-    has_carrier: whether frames have somewhere to go.
+    has_carrier: whether frames have somewhere to go, as soon as it is up.
     """
 
     ifindex: int
@@ -275,7 +275,7 @@ def decode_link(buffer: bytes, start: int, end: int) -> Link:
         alias=text(buffer, found.get(IFLA_IFALIAS)),
         af_spec=raw(buffer, found.get(_IFLA_AF_SPEC)),
         data=raw(buffer, info.get(_IFLA_INFO_DATA)) if kind in _STEADY else b"",
-        has_carrier=bool(flags & _IFF_LOWER_UP),
+        has_carrier=bool(u8(buffer, found.get(_IFLA_CARRIER))),
     )
 
 

@@ -32,9 +32,9 @@ def new_bridge(ifname: str, mac: str = "") -> NetlinkRequest:
     return new_rare_link("bridge", ("IFLA_IFNAME", ifname), *([("IFLA_ADDRESS", mac)] if mac else ()))
 
 
-def observe(ns: NsRef, link: Link, _: Links, __: Peers) -> Iterator[Seen]:
+def observe(ns: NsRef, link: Link, links: Links, _: Peers) -> Iterator[Seen]:
     if is_own_parent_name(link.ifname):
-        yield Seen(_dead_end(ns, link), is_ours=True)
+        yield Seen(_dead_end(ns, link, links), is_ours=True)
     else:
         yield Seen(_bridge(ns, link), is_ours=True)
         yield from link_sysctls(ns, link)
@@ -63,13 +63,13 @@ def _bridge(ns: NsRef, link: Link) -> Bridge:
     )
 
 
-def _dead_end(ns: NsRef, link: Link) -> DeadEnd:
+def _dead_end(ns: NsRef, link: Link, links: Links) -> DeadEnd:
     return DeadEnd(
         ns=ns,
         ifname=link.ifname,
         mtu=link.mtu,
-        # Down, it says nothing of what it will have.
-        has_carrier=link.has_carrier or not link.is_up,
+        has_carrier=link.has_carrier,
+        has_ports=any(other.master == link.ifindex for other in links.values()),
         has_ipv6=ipv6_of(link).is_on,
         is_up=link.is_up,
     )

@@ -6,7 +6,7 @@ from reconciler.incremental import Table, Union
 from reconciler.kinds.registry import objects_in_link, objects_in_view
 from reconciler.kinds.row import Where
 from reconciler.kinds.view import Links, NamespaceView, Peer, Peers
-from reconciler.model.identifiers import HOST
+from reconciler.model.identifiers import HOST, is_own_parent_name
 from reconciler.model.objects import Key, Seen
 from reconciler.model.observed import Keyed, keyed
 
@@ -48,8 +48,10 @@ class HostObjects:
         for ifindex in changed & links.keys():
             if links[ifindex].kind == "veth":
                 self._near[links[ifindex].peer_nsid, links[ifindex].peer] = ifindex
-        # The objects of ports and of what sits on a link have its name.
-        return changed | {i for i, link in links.items() if link.master in renamed or link.peer in renamed}
+        # The objects of ports and of what sits on a link have its name; those of a dead end tell whether it has ports.
+        named = {i for i, link in links.items() if link.master in renamed or link.peer in renamed}
+        masters = {link.master for side in (before, links) for i in changed if (link := side.get(i)) is not None}
+        return changed | named | {i for i in masters & links.keys() if is_own_parent_name(links[i].ifname)}
 
     def _make(self, touched: set[int], host: NamespaceView, peers: Peers) -> None:
         made = {

@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import struct
+from collections import Counter
 from ipaddress import ip_address
 from typing import Any
 
@@ -535,6 +536,41 @@ def test_a_parent_of_ours_that_lost_its_carrier_is_made_anew(
         assert machine.ping("a", address(machine, "b"))
         assert machine.ip_json(host_ns, "address", "show", "dev", parent)[0]["addr_info"] == []
         assert drift(reconcile) == []
+
+
+@pytest.mark.parametrize("port", ["of others", "of others, down", "of others, gone again, parent down", "of ours"])
+def test_a_parent_of_ours_that_has_or_had_a_port_is_made_anew_as_planned(
+    port: str, reconcile: Reconcile, machine: Machine, host_ns: str
+) -> None:
+    reconcile.write(
+        net=network("macvlan_mode: bridge", ipam="ipam: {config: [{subnet: 10.9.0.0/24}]}"),
+        members=MEMBERS,
+        other="networks: {other: {}}\nattachments: {c: {networks: [other]}}\n",
+    )
+    reconcile.ok()
+    parent = next(name for name in machine.links(host_ns) if name.startswith("dm-"))
+    name = next(name for name in machine.links(host_ns) if name.startswith("rcv"))
+    if port != "of ours":
+        name = "stranger0"
+        machine.add_veth(host_ns, name, host_ns, "stranger1")
+        index = link(machine, host_ns, name)["ifindex"]
+    machine.ip_batch(host_ns, f"link set {name} master {parent}")
+    if port.endswith("others, down"):
+        machine.ip_batch(host_ns, f"link set {name} down")
+    if "again" in port:
+        machine.ip_batch(host_ns, f"link set {name} nomaster", f"link set {parent} down")
+
+    planned = Counter(action for each in drift(reconcile) for action in each.split()[0].split("+"))
+    done = reconcile.ok().stderr
+
+    told = f"{planned['create']} created, {planned['update']} changed, {planned['delete']} deleted in "
+    assert planned["create"] > 0
+    assert done.splitlines()[-1].startswith(told), (planned, done)
+    assert machine.ping("a", address(machine, "b"))
+    if port != "of ours":
+        assert link(machine, host_ns, name)["ifindex"] == index
+        assert "master" not in link(machine, host_ns, name)
+    assert drift(reconcile) == []
 
 
 def test_the_engine_takes_what_is_there_already_or_in_part(engine: Engine, machine: Machine, uplink: str) -> None:

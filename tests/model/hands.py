@@ -42,7 +42,7 @@ def _sandboxes(spaces: Spaces) -> list[str]:
 
 
 def _other_master(spaces: Spaces) -> Iterator[Command]:
-    bridges = [name for ns, name in _links(spaces, "bridge") if ns == HOST_NS and not name.startswith("dm-")]
+    bridges = [name for ns, name in _links(spaces, "bridge") if ns == HOST_NS]
     for ns, name in _links(spaces, "veth"):
         if ns == HOST_NS:
             for bridge in bridges:

@@ -72,6 +72,12 @@ class Namespace:
             if BY_HAND.partition("/")[0] in str(self.links[name]["addr_info"])
         }
 
+    def is_dead_end_damaged(self) -> bool:
+        """Say whether what a macvlan network without a link of the host sits on has a port, or no carrier, as far as one sees."""
+        masters = {link.get("master") for link in self.links.values()}
+        ends = [name for name in self.ours() if name.startswith("dm-")]
+        return any(name in masters or "LOWER_UP" not in self.links[name]["flags"] for name in ends)
+
     @cached_property
     def by_index(self) -> Mapping[int, str]:
         return {link["ifindex"]: name for name, link in self.links.items()}

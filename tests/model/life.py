@@ -171,6 +171,8 @@ class Life(RuleBasedStateMachine):
         for network, (name, index) in self.known.bridges.items():
             if seen.host.by_index.get(index) != name:
                 self.recreated.add(("", network))
+        if seen.host.is_dead_end_damaged():  # it is made anew, and what sits on it
+            self.recreated |= {key for key in self.known.endpoints if key[1] == SUBLINKS[1]}
         if self.is_lost:
             self._forget_what_is_nowhere()
         return seen

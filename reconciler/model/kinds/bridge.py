@@ -36,15 +36,19 @@ class DeadEnd(OfLink, frozen=True, kw_only=True):
     """A link of ours on the host that leads nowhere, for macvlan and ipvlan links to sit on: a bridge without ports or addresses.
 
     Its MAC address is left to the kernel: a bridge without ports that was given one has no carrier (br_port_state_selection),
-    nor have the links on it. has_ipv6: as for `Bridge`.
+    nor have the links on it. One that lost a port has none either, and one that has a port leads there: both are made anew.
+    has_ipv6: as for `Bridge`.
     """
 
     kind: ClassVar[str] = "DeadEnd"
-    traits: ClassVar[Traits] = made_link(20, "bridge", these("has_carrier"), these("is_up"), is_endpoint_link=False)
+    traits: ClassVar[Traits] = made_link(
+        20, "bridge", these("has_carrier", "has_ports"), these("is_up"), is_endpoint_link=False
+    )
     ns: NsRef
     ifname: str
     mtu: int
     has_carrier: bool = True
+    has_ports: bool = False
     has_ipv6: bool = False
     is_up: bool = True
 

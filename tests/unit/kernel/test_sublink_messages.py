@@ -100,7 +100,8 @@ def flags_attribute(bits: int) -> bytes:
 
 @pytest.mark.parametrize("mode", ["private", "vepa", "bridge", "passthru"])
 def test_macvlan_is_read_as_it_was_written(mode: str) -> None:
-    link = written(index=2, flags=0x10001, attrs=info("macvlan", ("IFLA_MACVLAN_MODE", mode)))
+    attrs = [*info("macvlan", ("IFLA_MACVLAN_MODE", mode)), ("IFLA_CARRIER", 1)]
+    link = written(index=2, flags=1, attrs=attrs)
 
     assert (link.kind, link.peer, link.peer_nsid, link.has_carrier) == ("macvlan", 7, 3, True)
     assert macvlan_mode(link) == mode
