@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import secrets
 import socket
 import struct
@@ -20,6 +19,7 @@ from tests.waiting import patient
 
 NETWORKS: Final = ("net", "auto")
 _SIOCGIFADDR, _SIOCGIFHWADDR = 0x8915, 0x8927
+_SO_NETNS_COOKIE: Final = 71
 _SCOPE_GLOBAL: Final = "00"
 _DNS: Final = ("127.0.0.11", 53)
 _NO_SUCH: Final = (FileNotFoundError, ProcessLookupError)
@@ -95,14 +95,23 @@ def vni_in(machine: Machine, ns: str) -> int:
     """Give the VNI of a part of a network, 0 where there is none (yet)."""
     try:
         with machine.inside(ns):
-            return _vni(machine, ns, os.stat("/proc/thread-self/ns/net").st_ino, socket.if_nametoindex("vxlan0"))
+            return _vni(machine, ns, _cookie(), socket.if_nametoindex("vxlan0"))
     except OSError:
         return 0
 
 
+def _cookie() -> bytes:
+    """Give the number of this network namespace, which no other ever has; its inode may be that of one that was before."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
+        try:
+            return door.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        except OSError:  # before Linux 5.14
+            return secrets.token_bytes(8)
+
+
 @lru_cache(100)
-def _vni(machine: Machine, ns: str, inode: int, ifindex: int) -> int:
-    """A link has one VNI for as long as it is there. inode: of the namespace."""
+def _vni(machine: Machine, ns: str, _cookie: bytes, ifindex: int) -> int:
+    """A link has one VNI for as long as it is there."""
     done = machine.run("", "ip", "-n", ns, "-details", "-oneline", "link", "show", "vxlan0", check=False).stdout
     words = done.split()
     if "id" not in words:
