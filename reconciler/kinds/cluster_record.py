@@ -8,7 +8,7 @@ does not need it any more, is stale and can be taken over; so can one of a recor
 The last host that leaves a network takes the network along, in the same step. All that leave or come to have something there write
 one key of the network's, its turn. So of two who leave at the same time one comes second, and sees that it is the last; and who
 would take the network from under one that has just come looks again. Who comes second is lost: the network's own record is not the
-one that was looked at.
+one that was looked at. So is who changes a network that another has just come to declare.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from typing import Final, Protocol
 from msgspec import Struct, field
 
 from reconciler.cluster.reading import endpoint_host
-from reconciler.cluster.records import NETWORKS_FOLDER, claimed, claims, network_folder, network_path, turn_path
+from reconciler.cluster.records import (
+    NETWORKS_FOLDER,
+    claimed,
+    claims,
+    members_folder,
+    network_folder,
+    network_path,
+    turn_path,
+)
 from reconciler.cluster.state import StateDecoder
 from reconciler.errors import KvConflict, KvError, KvUnavailable
 from reconciler.kinds.row import Row, SeenApart
@@ -133,9 +141,14 @@ class _Change(Struct, frozen=True, kw_only=True):
         """Return whether a network that nobody is a member of goes."""
         return self.value is None and self.path.startswith(NETWORKS_FOLDER)
 
+    @property
+    def is_changing(self) -> bool:
+        """Return whether a network becomes another one."""
+        return self.value is not None and self.version != MUST_NOT_EXIST and self.path.startswith(NETWORKS_FOLDER)
+
     def touched(self) -> frozenset[str]:
         found = (self.path, *self.claimed, *self.released)
-        if not self.is_coming and not self.is_ending:
+        if not self.is_coming and not self.is_ending and not self.is_changing:
             return frozenset(found)
         return frozenset((*found, network_path(_network(self.path)), turn_path(_network(self.path))))
 
@@ -192,6 +205,8 @@ def _write_batch(batch: Sequence[_Change], store: LookedAtStore, planned: _Plann
                 _come(change, transaction, store, planned, is_alone=False)
             elif change.is_ending:
                 _end(change, transaction, store.kv)
+            elif change.is_changing:
+                _change_network(change, transaction, store)
         transaction.commit(store.kv)
     except KvUnavailable as error:
         return [error] * len(batch)
@@ -231,6 +246,8 @@ def _write_alone(change: _Change, store: LookedAtStore, planned: _Planned) -> No
             _leave(change, transaction, store.kv)
         elif change.is_ending:
             _end(change, transaction, store.kv)
+        elif change.is_changing:
+            _change_network(change, transaction, store)
         elif change.is_coming:
             _come(change, transaction, store, planned, is_alone=True)
         try:
@@ -264,11 +281,13 @@ class _Transaction(Struct, frozen=True):
             self.writes[claim] = Put(key=claim, value=owner)
 
     def await_turn(self, network: str, kv: KvStore) -> None:
-        """Be lost where anybody comes or leaves from now on: to be called before looking who is there. The turn goes as well."""
+        """Be lost where anybody comes or leaves from now on: to be called before looking who is there."""
         turn = kv.get(turn_path(network))
         self.versions[turn_path(network)] = MUST_NOT_EXIST if turn is None else turn.version
-        if turn is not None:
-            self.writes[turn.key] = Delete(key=turn.key)
+
+    def end_turns(self, network: str) -> None:
+        """Have the turn go with the network."""
+        self.writes[turn_path(network)] = Delete(key=turn_path(network))
 
     def take_turn(self, change: _Change) -> None:
         """Write the network's turn: a text that never comes twice, as a store may take the same one for no change."""
@@ -314,7 +333,9 @@ def _leave(change: _Change, transaction: _Transaction, kv: KvStore) -> None:
     head = kv.get(network_path(network))
     if any(entry.key != change.path for entry in kv.list(network_folder(network))):
         transaction.take_turn(change)
-    elif head is not None:
+        return
+    transaction.end_turns(network)
+    if head is not None:
         released = claims(_record(head))
         end = _Change(path=head.key, value=None, version=head.version, claimed=(), released=released)
         transaction.add(end, kv)
@@ -327,6 +348,16 @@ def _end(change: _Change, transaction: _Transaction, kv: KvStore) -> None:
     left = kv.list(network_folder(network))
     if left:
         raise KvConflict(f"network {network} is in use: {left[0].key} was written meanwhile")
+    transaction.end_turns(network)
+
+
+def _change_network(change: _Change, transaction: _Transaction, store: LookedAtStore) -> None:
+    """Have its members be those that were looked at: one that has just come may not agree. Raises KvConflict."""
+    network = _network(change.path)
+    transaction.await_turn(network, store.kv)
+    for entry in store.kv.list(members_folder(network)):
+        if entry.version != store.version(entry.key):
+            raise KvConflict(f"network {network} was joined meanwhile: {entry.key} was written")
 
 
 def _held(change: _Change, store: LookedAtStore, withdrawn: frozenset[str]) -> Iterator[Check]:

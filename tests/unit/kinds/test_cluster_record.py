@@ -18,6 +18,7 @@ from tests.fakes.cluster import overlay, placed
 from tests.fakes.memory_store import MemoryStore
 
 HEAD = network_record(overlay())
+CHANGED = network_record(overlay("over", "10.0.9.0/24", vni=4097, is_declared=True))
 FOLDER = "network/over/"
 MOMENTS_MIN = 30
 """Of any two hosts: less is no race."""
@@ -57,8 +58,17 @@ def joined(host: str, entries: Entries) -> Iterator[list[Operation]]:
 
 
 def declared(host: str, entries: Entries) -> Iterator[list[Operation]]:
-    yield created(entries, HEAD)
-    yield created(entries, member_record("over", host, "alike"))
+    """Yield the steps of who declares the network, unless it is declared differently."""
+    if HEAD.path not in entries or entries[HEAD.path].value.decode() == HEAD.value:
+        yield created(entries, HEAD)
+        yield created(entries, member_record("over", host, "alike"))
+
+
+def redeclared(host: str, entries: Entries) -> Iterator[list[Operation]]:
+    """Yield the step of a member that declares it differently by now, and is alone in declaring it."""
+    others = [path for path in entries if path.startswith(f"{FOLDER}members/") and not path.endswith(host)]
+    if HEAD.path in entries and entries[HEAD.path].value.decode() == HEAD.value and not others:
+        yield [Operation(action=Action.UPDATE, before=HEAD, after=CHANGED, unit=HEAD.unit)]
 
 
 def left(host: str, entries: Entries) -> Iterator[list[Operation]]:
@@ -227,7 +237,11 @@ class Cluster(Struct, frozen=True):
             see_nothing_is_torn(Moment(store.entries, store.changes, ()))
             there = {path.rpartition("/")[2] for path in store.entries if path.startswith(f"{FOLDER}members/")}
             for wish, number in living:
-                is_wanted = wish is declared or (wish is joined and HEAD.path in store.entries)
+                head = store.entries.get(HEAD.path)
+                is_alike = head is not None and head.value.decode() == HEAD.value
+                is_wanted = (
+                    wish is redeclared or (wish is declared and is_alike) or (wish is joined and head is not None)
+                )
                 assert (f"h{number}" in there) == is_wanted, sorted(store.entries)
             assert there or not store.entries, sorted(store.entries)
 
@@ -241,10 +255,13 @@ def settle(store: MemoryStore, hosts: Sequence[tuple[Wish, int]]) -> None:
 
 
 def see_nothing_is_torn(moment: Moment) -> None:
-    """See that nothing is below a network that is not there, no record without its claims, no claim without its record."""
+    """See that nothing is below a network that is not there or is another one, and that records and claims go together."""
     there = moment.entries
     below = [path for path in there if path.startswith((FOLDER, "leaving/"))]
     assert HEAD.path in there or not below, below
+    if HEAD.path in there and there[HEAD.path].value.decode() == CHANGED.value:
+        members = {path.rpartition("/")[2] for path, each in there.items() if "alike" in each.value.decode()}
+        assert members <= {"h0"}, "the first declaration stands"
     records = (ClusterRecord(path=path, value=each.value.decode()) for path, each in there.items())
     owners = {claim: record.path for record in records for claim in claims(record)}
     assert owners == {
@@ -259,12 +276,13 @@ def see_nothing_is_torn(moment: Moment) -> None:
         pytest.param((left, declared), (0,), 1, id="one declares it while the last leaves"),
         pytest.param((left, joined), (), 1, id="one comes while another tidies up"),
         pytest.param((left, declared), None, 1, id="one tidies up what another declares"),
+        pytest.param((redeclared, declared), (0,), 1, id="one changes what another comes to declare"),
         pytest.param((left, left), (0, 1), 1, id="the last two leave"),
         pytest.param((left, left, joined), (0, 1), 0, id="one comes while the last two leave"),
         pytest.param((left, joined, joined), (0,), 0, id="two come while the last leaves"),
     ],
 )
-def test_who_comes_while_another_leaves_has_the_network_or_knows_that_he_has_not(
+def test_who_comes_while_another_leaves_or_changes_it_has_the_network_or_knows_that_he_has_not(
     wishes: tuple[Wish, ...], there: tuple[int, ...] | None, faults: int
 ) -> None:
     """Whatever order their calls come in, whoever dies between them and whichever answer is lost."""
@@ -279,9 +297,8 @@ def test_what_comes_to_a_network_that_the_same_pass_changes_is_not_lost() -> Non
     store = MemoryStore()
     settle(store, [(declared, 0)])
     entries = dict(store.entries)
-    changed = network_record(overlay("over", "10.0.9.0/24", vni=4097, is_declared=True))
     pass_ = [
-        Operation(action=Action.UPDATE, before=HEAD, after=changed, unit=HEAD.unit),
+        Operation(action=Action.UPDATE, before=HEAD, after=CHANGED, unit=HEAD.unit),
         *created(entries, placed("a")),
     ]
 
@@ -289,7 +306,7 @@ def test_what_comes_to_a_network_that_the_same_pass_changes_is_not_lost() -> Non
         (outcome,) = apply_cluster_records([step], LookedAt(store, entries), pass_)
         assert outcome.error is None
 
-    assert store.entries[HEAD.path].value.decode() == changed.value != HEAD.value
+    assert store.entries[HEAD.path].value.decode() == CHANGED.value != HEAD.value
 
 
 def test_who_lost_a_network_is_told_what_became_of_it() -> None:
