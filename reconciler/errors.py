@@ -91,12 +91,16 @@ class ReconcilerError(Exception):
 
 
 class SpecError(ReconcilerError):
-    """One fault in one spec file. `line` and `column` count from 1; 0 when the whole file is meant."""
+    """One fault in one spec file. `line` and `column` count from 1; 0 when the whole file is meant.
+
+    is_retryable: the file could not be read for something that may pass.
+    """
 
     exit_code = ExitCode.BAD_SPECS
 
-    def __init__(self, file: str, line: int, column: int, message: str) -> None:
+    def __init__(self, file: str, line: int, column: int, message: str, *, is_retryable: bool = False) -> None:
         super().__init__(f"{file}:{line}:{column}: {message}")
+        self.is_retryable = is_retryable
         self.file, self.line, self.column, self.message = file, line, column, message
 
 

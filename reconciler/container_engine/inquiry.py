@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reconciler.container_engine.exchange import EngineResponse, ask
 from reconciler.container_engine.inspection import described, inspect_target
-from reconciler.errors import ContainerEngineError
+from reconciler.errors import ContainerEngineError, KernelError
 from reconciler.kernel.processes import process_ref
 from reconciler.model.containers import Container, ContainerAnswer, NoContainer
 
@@ -23,11 +23,13 @@ def _answer(path: Path, name: str, reply: EngineResponse) -> ContainerAnswer | C
         return reply
     try:
         found = described(path, name, reply)
+        if isinstance(found, NoContainer):
+            return found
+        process = process_ref(found.pid)
     except ContainerEngineError as error:
         return error
-    if isinstance(found, NoContainer):
-        return found
-    process = process_ref(found.pid)
+    except KernelError as error:
+        return ContainerEngineError(str(error))
     if process is None:
         return NoContainer(reason=f"process {found.pid} of container {name} has ended, or is not in our PID namespace")
     return Container(id=found.id, process=process, files=found.files)

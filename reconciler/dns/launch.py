@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -225,6 +226,8 @@ def _write(folder: Path, text: str) -> None:
             file.write(text)
         temporary.replace(folder / control.ZONES_FILE)
     except OSError as cause:
+        with suppress(OSError):
+            temporary.unlink()
         raise ResolverError(f"write {temporary}: {cause.strerror}") from cause
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import NameConflict, PlanError, ReconcilerError, SandboxMissing, kernel_error
+from reconciler.errors import KernelError, NameConflict, PlanError, ReconcilerError, SandboxMissing, kernel_error
 from reconciler.kernel.links import Link, decode_link, get_loopback, mark_loopback
 from reconciler.kernel.netlink import RouteSocket, out_of_the_way
 from reconciler.kernel.netns_mounts import (
@@ -58,6 +58,7 @@ class Namespaces:
 
     One thread at a time; that thread is back in the host's namespace whenever a call returns. What is open pins a namespace that
     others have deleted: call `release` when a pass ends. containers: what their engine said, for sandboxes of that kind.
+    has_left_over: one of ours could not be taken away whole.
     capacity: how many stay open at once; a descriptor is good until so many others were asked for.
     """
 
@@ -65,6 +66,7 @@ class Namespaces:
         self.netns_dir = netns_dir
         self.containers: Mapping[str, ContainerAnswer] = {}
         self._instance = instance
+        self.has_left_over = False
         self._open: OrderedDict[NsRef, _Sandbox] = OrderedDict()
         self.capacity = _descriptors() // 2
         self._writes_before = 0
@@ -137,14 +139,21 @@ class Namespaces:
         return self._is_namespace(self.path(ns))
 
     def left_over(self, names: Collection[str]) -> tuple[str, ...]:
-        """Return the names of ours that a crash left without a namespace, sorted. names: those that have one."""
+        """Return the names of ours that a crash left without a namespace, sorted. Raises KernelError.
+
+        names: those that have one.
+        """
         known = frozenset(names)
         try:
             with os.scandir(self.netns_dir) as entries:
                 others = sorted(entry.name for entry in entries if entry.name not in known)
-            return tuple(name for name in others if is_left_over(self.netns_dir / name, self._mark))
-        except OSError:
-            return ()
+        except FileNotFoundError:
+            others = []
+        except OSError as cause:
+            raise kernel_error(cause.errno or errno.EIO, f"list {self.netns_dir}") from cause
+        found = tuple(name for name in others if is_left_over(self.netns_dir / name, self._mark))
+        self.has_left_over = bool(found)
+        return found
 
     def is_marked(self, loopback: Link) -> bool:
         """Return whether the namespace of this `lo` was made by this instance."""
@@ -167,7 +176,10 @@ class Namespaces:
     def delete(self, names: Iterable[str]) -> list[ReconcilerError | None]:
         """Take named namespaces away, if they are ours and no process is in them; one result each. Gone already is fine."""
         names = tuple(names)
-        running = occupants()
+        try:
+            running = occupants()
+        except ReconcilerError as error:
+            return [error for _ in names]
         return [_error_of(partial(self._delete, name, running)) for name in names]
 
     def forget(self, ns: NsRef) -> None:
@@ -183,7 +195,7 @@ class Namespaces:
             # Asked of every sandbox at every look: a plain string is several times cheaper than a Path.
             path = f"{self.netns_dir}/{_checked_name(name)}" if kind == "netns" else self.path(ns)
             return os.stat(path).st_ino
-        except (OSError, PlanError):
+        except (OSError, PlanError, KernelError):
             return 0
 
     def refresh(self) -> None:
@@ -275,7 +287,7 @@ class Namespaces:
         self.forget(ns)
         place_file(path, self._mark)
         with contextlib.ExitStack() as undo:
-            undo.callback(path.unlink, missing_ok=True)
+            undo.callback(self._remove_file, path)
             sandbox = self._unshared()
             undo.callback(sandbox.close)
             mount(sandbox.fd, path)
@@ -311,7 +323,15 @@ class Namespaces:
                     f"process {pid} ({command(pid)}) runs in it; stop it first",
                 )
             unmount(path)
-        path.unlink(missing_ok=True)
+        self._remove_file(path)
+
+    def _remove_file(self, path: Path) -> None:
+        """Remove what a namespace was mounted on. Raises KernelError; nobody else tells of what is left then."""
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as cause:
+            self.has_left_over = True
+            raise kernel_error(cause.errno or errno.EIO, f"remove {path}") from cause
 
 
 def _descriptors() -> int:

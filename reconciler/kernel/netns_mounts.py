@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import fcntl
 import logging
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import KernelError, NameConflict, kernel_error, kernel_errors
+from reconciler.errors import PASSING, KernelError, NameConflict, kernel_error, kernel_errors
 from reconciler.records.file import make_folder, write_all
 
 log = logging.getLogger(__name__)
@@ -104,12 +104,15 @@ def place_file(path: Path, mark: str) -> None:
 
 
 def is_left_over(path: Path | str, mark: str) -> bool:
-    """Return whether this is a file that `place_file` made and no namespace is mounted on."""
-    with contextlib.suppress(OSError):
+    """Return whether this is a file that `place_file` made and no namespace is mounted on. Raises KernelError for what may pass."""
+    try:
         found = os.lstat(path)
         if stat.S_ISREG(found.st_mode) and found.st_size == len(mark.encode()):
             with open(path, "rb", opener=_open_itself) as file:
                 return file.read(found.st_size) == mark.encode()
+    except OSError as error:
+        if error.errno in PASSING:
+            raise kernel_error(error.errno, f"read {path}") from error
     return False
 
 
@@ -118,15 +121,27 @@ def _open_itself(path: str, flags: int) -> int:
 
 
 def occupants() -> dict[int, int]:
-    """Return one process for each namespace that a thread of a process other than ours is in."""
+    """Return one process for each namespace that a thread of a process other than ours is in. Raises KernelError.
+
+    What cannot be looked at for the moment is not taken for nobody.
+    """
     found: dict[int, int] = {}
     own = os.getpid()
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal() and int(entry.name) != own:
-            with contextlib.suppress(OSError):
-                for thread in os.listdir(f"/proc/{entry.name}/task"):
-                    found.setdefault(os.stat(f"/proc/{entry.name}/task/{thread}/ns/net").st_ino, int(entry.name))
+    with kernel_errors("look for processes in /proc"), os.scandir("/proc") as entries:
+        for pid in (int(entry.name) for entry in entries if entry.name.isdecimal()):
+            for inode in _inodes(pid) if pid != own else ():
+                found.setdefault(inode, pid)
     return found
+
+
+def _inodes(pid: int) -> Iterator[int]:
+    """Yield the namespaces of a process's threads; none when it has ended, or is none of ours to look at. Raises OSError."""
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            yield os.stat(f"/proc/{pid}/task/{thread}/ns/net").st_ino
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
 
 
 def detached_proc() -> int:

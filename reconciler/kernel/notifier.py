@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from watchfiles import Change
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
-from reconciler.errors import kernel_error
+from reconciler.errors import kernel_error, kernel_errors
 from reconciler.kernel.processes import command
 
 _STEP_MS: Final = 20
@@ -60,7 +60,8 @@ class PathNotifier:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._thread_id: int | None = None
-        self._full_s = int(_QUEUE_LENGTH.read_text()) * _READ_S
+        with kernel_errors(f"read {_QUEUE_LENGTH}"):
+            self._full_s = int(_QUEUE_LENGTH.read_text()) * _READ_S
         self._worked_before_s: float | None = None
         wanted = list(paths)
         taken = [path for path in wanted if _is_text(path)]

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from reconciler.errors import PASSING, kernel_error
 from reconciler.model.identifiers import NsRef
 from reconciler.records.file import beginning
 
@@ -14,10 +15,17 @@ _STARTED: Final = 22 - 3
 
 
 def started_at(pid: str) -> str | None:
-    """Return when a process started, in clock ticks since boot; None when there is none. pid: digits."""
+    """Return when a process started, in clock ticks since boot; None when there is none. pid: digits.
+
+    Raises KernelError for what may pass, as a want of file descriptors: that says nothing about the process.
+    """
     try:
         return beginning(f"/proc/{pid}/stat", 4096).rpartition(")")[2].split()[_STARTED]
-    except (OSError, IndexError):
+    except OSError as error:
+        if error.errno in PASSING:
+            raise kernel_error(error.errno, f"read /proc/{pid}/stat") from error
+        return None
+    except IndexError:
         return None
 
 
@@ -44,7 +52,10 @@ def _told_by(pid: int, file: str) -> str:
 
 
 def process_ref(pid: int) -> NsRef | None:
-    """Return the reference to a process's network namespace that holds for this process alone; None when there is none."""
+    """Return the reference to a process's network namespace that holds for this process alone; None when there is none.
+
+    Raises KernelError, as `started_at`.
+    """
     ticks = started_at(str(pid))
     return None if ticks is None else NsRef(f"pid:{pid}@{ticks}")
 

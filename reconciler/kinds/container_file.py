@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from reconciler.errors import NameConflict, kernel_errors
+from reconciler.errors import PASSING, KernelError, NameConflict, kernel_error, kernel_errors
 from reconciler.kinds.row import Row, SeenApart, one_by_one
 from reconciler.kinds.world import World
 from reconciler.model.identifiers import NsRef
@@ -51,10 +51,31 @@ class Note(Struct, frozen=True, kw_only=True):
 
 
 def content_of(path: str) -> str | None:
-    """Return the text of an engine's file; None when there is none, or it is none of the engine's."""
-    with contextlib.suppress(OSError), open(os.open(path, os.O_RDONLY | _FLAGS), "rb", buffering=0) as file:
+    """Return the text of an engine's file; None when there is none, or it is none of the engine's.
+
+    Raises KernelError for what may pass: that a file could not be read now does not say that it is not there.
+    """
+    with _not_there(f"read {path}"), open(os.open(path, os.O_RDONLY | _FLAGS), "rb", buffering=0) as file:
         return file.read(_FILE_MAX).decode(errors="replace") if _is_plain(file.fileno()) else None
     return None
+
+
+def is_engines(path: str) -> bool:
+    """Return whether there is such a file; so also of one that cannot be read now: who writes it will say so."""
+    try:
+        return content_of(path) is not None
+    except KernelError:
+        return True
+
+
+@contextlib.contextmanager
+def _not_there(what: str) -> Iterator[None]:
+    """Go on behind it where there is nothing, or nothing for us. Raises KernelError for what may pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in PASSING:
+            raise kernel_error(error.errno, what) from error
 
 
 def overwrite(path: str, content: str) -> None:
@@ -95,19 +116,17 @@ def write_note(run_dir: Path, attachment: str, name: str, note: Note) -> None:
 
 
 def read_note(run_dir: Path, attachment: str, name: str) -> Note | None:
-    """Return it; None when there is none that makes sense."""
-    try:
-        text = content(notes_folder(run_dir) / attachment / name, flags=os.O_NOFOLLOW, bytes_max=_NOTE_MAX)
-        match json_value(text, _NOTE_MAX):
+    """Return it; None when there is none that makes sense. Raises KernelError for what may pass."""
+    place = notes_folder(run_dir) / attachment / name
+    with _not_there(f"read {place}"), contextlib.suppress(Misfit):
+        match json_value(content(place, flags=os.O_NOFOLLOW, bytes_max=_NOTE_MAX), _NOTE_MAX):
             case {"path": str(path), "process": str(process), "before": str(before), "ours": [str(), *_] as ours}:
                 return Note(path=path, process=NsRef(process), before=before, ours=tuple(map(str, ours)))
-    except (OSError, Misfit):
-        return None
     return None
 
 
 def noted(run_dir: Path) -> Iterator[tuple[str, str, Note]]:
-    """Yield attachment, name and content of every note, sorted."""
+    """Yield attachment, name and content of every note, sorted. Raises KernelError."""
     folder = notes_folder(run_dir)
     for attachment in _entries(folder):
         for name in _entries(folder / attachment):
@@ -128,20 +147,21 @@ def remove_note(run_dir: Path, attachment: str, name: str) -> None:
 
 
 def _entries(folder: Path) -> list[str]:
-    try:
+    with _not_there(f"list {folder}"):
         return sorted(os.listdir(folder))
-    except OSError:
-        return []
+    return []
 
 
 def observe(run_dir: Path) -> Keyed:
-    """Return the engines' files that we wrote to."""
+    """Return the engines' files that we wrote to. Raises KernelError where our notes of them cannot be read."""
     return keyed(_files(run_dir))
 
 
 def _files(run_dir: Path) -> Iterator[Seen]:
     for attachment, name, note in noted(run_dir):
-        content = content_of(note.path) or ""
+        content = ""
+        with contextlib.suppress(KernelError):  # who writes it anew will say so
+            content = content_of(note.path) or ""
         file = ContainerFile(attachment=attachment, name=name, path=note.path, content=content, process=note.process)
         yield Seen(file, is_ours=True)
 

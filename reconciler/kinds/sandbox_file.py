@@ -249,10 +249,13 @@ def _target(file: SandboxFile, settings: Settings) -> str:
 
 
 def _read_link(folder: int, name: str) -> str | None:
+    """Return where a link leads; None when there is none, or something else. Raises OSError."""
     try:
         return os.readlink(name, dir_fd=folder)
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL):
+            return None
+        raise
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from reconciler.container_engine.client import Containers
 from reconciler.incremental import Table
-from reconciler.kinds.container_file import content_of, observe
+from reconciler.kinds.container_file import is_engines, observe
 from reconciler.model.containers import Container, ContainerAnswer, NoContainer
 from reconciler.model.identifiers import NsRef
 from reconciler.model.observed import Keyed, SandboxFact
@@ -50,7 +50,7 @@ def _with_files(found: ContainerAnswer) -> ContainerAnswer:
     """Leave only those files that the engine did make."""
     if isinstance(found, NoContainer):
         return found
-    return replace(found, files=tuple((name, path) for name, path in found.files if content_of(path) is not None))
+    return replace(found, files=tuple((name, path) for name, path in found.files if is_engines(path)))
 
 
 def with_containers(

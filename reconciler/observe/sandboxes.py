@@ -197,7 +197,8 @@ def _objects(ns: NsRef, seen: NamespaceView, *, is_ours: bool) -> Iterator[Seen]
 def _look_for_ours(namespaces: Namespaces, nears: NearEnds, memory: Memory) -> Keyed:
     """Look for namespaces of ours that no attachment names, unless one reaches them by another way. Gives names without one."""
     names, known = named_namespaces(namespaces, memory), memory.sandboxes
-    left_over = [] if memory.is_told else namespaces.left_over([ns.removeprefix(NAMED) for ns in names])
+    must_look = namespaces.has_left_over or not memory.is_told
+    left_over = namespaces.left_over([ns.removeprefix(NAMED) for ns in names]) if must_look else ()
     unnamed = sorted(ns for ns in names - known.keys() if not ns.startswith(_OVERLAY))
     inodes = {glimpse.fact.inode for glimpse in known.values()} if unnamed else set()
     before, memory.others = memory.others, {}

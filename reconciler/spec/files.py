@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 from msgspec import Struct, field
 
-from reconciler.errors import SpecError
+from reconciler.errors import PASSING, SpecError
 from reconciler.records.file import opened
 from reconciler.spec.document import BYTES_MAX
 
@@ -87,7 +87,8 @@ def read_folder(
         found += [(path, False) for path in sorted(_spec_files(folder, set(), 0), key=lambda path: path.split("/"))]
     except OSError as error:
         text = f"the folder cannot be looked through, so nothing is changed: {error.strerror or error}; check --specs"
-        faults.append(SpecError(printable(error.filename or folder), 0, 0, text))
+        where, may_pass = printable(error.filename or folder), error.errno in PASSING
+        faults.append(SpecError(where, 0, 0, text, is_retryable=may_pass))
     except _TooManyFiles as error:
         faults.append(SpecError(printable(error.folder), 0, 0, str(error)))
     is_listed = not faults
@@ -264,7 +265,8 @@ def _stamp(status: os.stat_result) -> _Stamp:
 
 
 def _unreadable(path: str | Path, error: OSError) -> SpecError:
-    return SpecError(printable(path), 0, 0, f"cannot be read: {error.strerror or error}")
+    message = f"cannot be read: {error.strerror or error}"
+    return SpecError(printable(path), 0, 0, message, is_retryable=error.errno in PASSING)
 
 
 def _not_utf8(path: str | Path, error: UnicodeDecodeError) -> SpecError:

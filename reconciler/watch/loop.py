@@ -70,7 +70,8 @@ _SPECS: Final = frozenset({Due.SPECS, Due.RESYNC})
 class Passed(Struct, frozen=True, kw_only=True):
     """A pass and what it leaves to be done. is_drift: it put back what others had changed.
 
-    is_retryable: another try may help. has_missing: sandboxes whose coming nobody tells of. is_blind: nor of all changes of specs.
+    is_retryable: another try may help. has_missing: sandboxes whose coming nobody tells of. is_blind: nor of all specs that change
+    or can be read again.
     released_s, resumed_s: when the next unit is no longer left alone, or no longer suspended, by the loop's clock.
     """
 

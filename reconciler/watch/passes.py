@@ -214,7 +214,7 @@ class Passes:
             is_drift=is_drift,
             is_retryable=any(i.is_retryable and i.reason not in OTHERS_IN_FORCE for i in unsettled(report)),
             has_missing=not all(ns.startswith(_CONTAINER) for ns in missing),  # of those their engine tells
-            is_blind=self._files.needs_polling,
+            is_blind=self._files.needs_polling or any(fault.is_retryable for fault in report.spec_faults),
             released_s=self._brake.next_release_s(),
             resumed_s=None if end is None else now_s + max(0.0, end - time.time()),
         )

@@ -105,7 +105,10 @@ class PathEvents(EventSource):
         while not self._is_closing:
             hints = self._wait()
             if not self._is_closing:
-                self._work(hints)
+                try:
+                    self._work(hints)
+                except OSError as error:  # a want of descriptors, say; the next look is due as always
+                    self._note(is_refused=True, reason=str(error))
 
     def _wait(self) -> set[Hint]:
         dues = [self._look_at, *(due for root in self._roots for due in root.dues())]
@@ -127,7 +130,7 @@ class PathEvents(EventSource):
         if has_mounts:
             self._wake.clear()
         self._has_hints |= bool(hints)
-        is_due = has_mounts or self._notifier is None or self._is_look_due()
+        is_due = self._is_look_due() or has_mounts or self._notifier is None
         for root in self._roots:
             root.take(hints, self._watched, is_due=is_due)
         if has_mounts or self._must_arm(hints, is_due=is_due):

@@ -44,9 +44,11 @@ def _accept(server: socket.socket, script: Script) -> None:
 
 def _serve(connection: socket.socket, script: Script) -> None:
     with connection, contextlib.suppress(OSError):
-        request = connection.recv(65536).decode()
+        request = b""
+        while b"\r\n\r\n" not in request and (piece := connection.recv(65536)):
+            request += piece
         if request:
-            script(connection, request.split()[1])
+            script(connection, request.decode().split()[1])
 
 
 def hang(connection: socket.socket, _: str) -> None:

@@ -20,8 +20,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import reconciler
 from reconciler import errors
 from reconciler.errors import kernel_error
 from reconciler.http import connection as http_connection
@@ -31,6 +33,7 @@ from reconciler.http.headers import Headers
 from reconciler.kernel import netns_mounts, nft
 from reconciler.kernel.netlink import NetlinkMessage, RouteSocket
 from reconciler.kv.sqlite_file import SqliteFile
+from tests.limits import few_descriptors
 from tests.pipeline.forked import FILE_EVENTS, PROCESS_EVENTS, WRITING, is_database, is_in_vain
 
 MESSAGE_REFUSED: Final = "one message refused (ENOMEM)"
@@ -44,6 +47,7 @@ FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "store commit": ("killed", "disk full", "locked", "EMFILE", "partial write", "carried out, answer lost"),
     "file opened to write": ("killed", "ENOSPC", "EROFS", "EMFILE", "partial write"),
     "file opened to read": ("EMFILE", "EIO"),
+    "folder listed": ("EMFILE", "EIO"),
     "file renamed, made or removed": ("killed", "ENOSPC", "EROFS", "EIO"),
     "process started": ("killed", "EAGAIN"),
     "namespace or mount": ("killed", "ENOMEM"),
@@ -82,8 +86,10 @@ SLOW: Final = frozenset({"byte by byte"})
 
 _ZOOKEEPER_QUESTIONS: Final = frozenset({"Exists", "GetChildren", "GetChildren2", "GetData", "Sync"})
 _PARTIAL_BYTES: Final = 16
-_NOT_OURS: Final = ("/build/coverage", ".pyc", "/site-packages/", "/lib/python")
+_NOT_OURS: Final = ("/build/coverage", ".pyc", "/site-packages/", "/lib/python", str(Path(reconciler.__file__).parent))
 """What Python and the measuring of coverage read and write."""
+
+_LISTINGS: Final = frozenset({"os.listdir", "os.scandir"})
 
 _NAMES: Final = re.compile(
     r"br-[0-9a-f]{12}|rc[vp]\w+|(?<=conf/)\w+|(?<=sandboxes/)\w+|(?<=netns/)\w+|\b[0-9a-f]{12,64}\b|[0-9]+|/tmp/\S*/(?=[^/]+$)"
@@ -261,11 +267,11 @@ class Injector:
             case "locked":
                 return original(it, lambda _: _raise(sqlite3.SQLITE_BUSY))
             case "EMFILE":
-                with _limited(resource.RLIMIT_NOFILE, _lowest_free_descriptor()):
+                with few_descriptors():
                     return original(it, work)
             case "partial write":
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-                with _limited(resource.RLIMIT_FSIZE, _PARTIAL_BYTES):
+                with _limited_file_size():
                     return original(it, work)
             case "carried out, answer lost":
                 original(it, work)
@@ -352,6 +358,8 @@ class Injector:
             if not isinstance(flags, int) or what == os.devnull or what.isdigit() or is_database(what):
                 return
             self._system_call("file opened to write" if flags & WRITING else "file opened to read", what)
+        elif event in _LISTINGS:
+            self._system_call("folder listed", what)
         elif event in FILE_EVENTS and not is_in_vain(event, what):
             self._system_call("file renamed, made or removed", f"{event} {what}")
         elif event in PROCESS_EVENTS:
@@ -395,19 +403,13 @@ def _raise(code: int, _: object = None) -> NoReturn:
 
 
 @contextmanager
-def _limited(what: int, most: int) -> Iterator[None]:
-    before = resource.getrlimit(what)
-    resource.setrlimit(what, (most, before[1]))
+def _limited_file_size() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_PARTIAL_BYTES, before[1]))
     try:
         yield
     finally:
-        resource.setrlimit(what, before)
-
-
-def _lowest_free_descriptor() -> int:
-    free = os.dup(0)
-    os.close(free)
-    return free
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _in_vain(client: Any, answer: Any, error: Exception) -> Any:

@@ -23,6 +23,10 @@ EACH: Final = frozenset(border for border in FAULTS if border.startswith(("HTTP"
 """Borders whose calls differ in what they say, which does not show: each is tried."""
 
 
+_OTHERS: Final = " /proc/*/"
+"""In these folders is what other processes of the machine are; how many of them there are is nobody's business."""
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """A fault of one call on the way: of its kind the one with that number."""
@@ -116,8 +120,8 @@ def points(calls: Sequence[Call], borders: Collection[str] = FAULTS, *, is_every
     for call in calls:
         if call.border in borders:
             alike[call.kind].append(call)
-    for same_kind in alike.values():
-        whole = range(len(same_kind))
+    for kind, same_kind in alike.items():
+        whole = range(1 if _OTHERS in kind else len(same_kind))
         for number in whole if is_every or same_kind[0].border in EACH else telling(whole):
             yield from _points_of(same_kind[number], number, is_every=is_every)
 

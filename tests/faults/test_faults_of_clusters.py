@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,8 @@ import pytest
 from reconciler.kv.protocol import KvEntry
 from tests.cluster import Cluster, cluster_of, opened_store, short_life
 from tests.faults.scenes import EACH, Host
-from tests.faults.trying import parts, try_part
+from tests.faults.trying import MODE, parts, try_part, try_part_watched
+from tests.faults.watched import Round, to_specs, watching
 from tests.machine import Machine
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long]
@@ -35,6 +37,10 @@ networks:
 attachments:
   one: {networks: {net: {}, own: {ipv4_address: 10.0.8.7}}}
   three: {networks: {net: {}}}
+"""
+OTHERWISE: Final = """
+networks: {net: {external: true}}
+attachments: {three: {networks: {net: {ipv4_address: 10.0.9.77}}}}
 """
 
 
@@ -60,19 +66,36 @@ def _ours(entry: KvEntry) -> Any:
     return found
 
 
-@pytest.mark.parametrize("provider", ["etcd", "consul", "zk"])
-@parts(4)
-def test_cluster(machine: Machine, tmp_path: Path, provider: str, part: int) -> None:
-    with cluster_of(machine, tmp_path, ("alpha", "beta"), provider, short_life(provider)) as cluster:
+@contextmanager
+def joined_by_alpha(machine: Machine, folder: Path, provider: str) -> Iterator[Host]:
+    """Start a cluster, and the other host's network."""
+    with cluster_of(machine, folder, ("alpha", "beta"), provider, short_life(provider)) as cluster:
         alpha, beta = cluster["alpha"], cluster["beta"]
         beta.declare(THEIRS)
         beta.ok()
         theirs = entries(cluster)
-        host = Host(
+        yield Host(
             reconcile=alpha.reconcile,
             sandboxes=("one", "three"),
             options=alpha.options,
             beside=lambda: shared(cluster, theirs),
         )
+
+
+@pytest.mark.parametrize("provider", ["etcd", "consul", "zk"])
+@parts(4)
+def test_cluster(machine: Machine, tmp_path: Path, provider: str, part: int) -> None:
+    with joined_by_alpha(machine, tmp_path, provider) as host:
         names = (f"joining by {provider}", f"leaving by {provider}")
         try_part(provider, host.there_and_back(OURS, names, BORDERS[provider]), part)
+
+
+@pytest.mark.parametrize("provider", ["etcd", "consul", "zk"] if MODE else ["etcd"])
+@parts(7)
+def test_cluster_watched(machine: Machine, tmp_path: Path, provider: str, part: int) -> None:
+    with joined_by_alpha(machine, tmp_path, provider) as host:
+        host.reconcile.write(specs=OURS)
+        assert host.run().exit_code == 0
+        moves = {f"watched by {provider}": to_specs(OTHERWISE), f"watched by {provider}, back": to_specs(OURS)}
+        with watching(host, tmp_path, "--prune-limit", "9,100%") as watcher:
+            try_part_watched(f"{provider} watched", Round.of(watcher, moves, EACH), part)

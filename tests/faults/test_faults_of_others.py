@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +20,8 @@ from tests.fakes.scripted_ipam import ScriptedIpam
 from tests.fakes.scripted_plugin import ScriptedPlugin
 from tests.faults.inject import FAULTS
 from tests.faults.scenes import EACH, Host, Point
-from tests.faults.trying import parts, try_part
+from tests.faults.trying import parts, try_part, try_part_watched
+from tests.faults.watched import Move, Round, to_specs, watching
 from tests.kernel.reference_plugin import SOCKETS, ReferencePlugin, reference_plugin
 from tests.machine import Machine
 from tests.waiting import eventually
@@ -30,8 +33,8 @@ TOLD: Final = EACH | {"store commit", "netlink change", "nft transaction", "name
 
 FAREWELLS: Final = ("Leave", "DeleteEndpoint", "DeleteNetwork", "RevokeExternal", "ReleaseAddress", "ReleasePool")
 
-JOINING: Final = FAULTS.keys() - {"file opened to read", "netlink question", "nft listing"}
-"""What is there to look at is the same with containers and without."""
+JOINING: Final = FAULTS.keys() - {"netlink question", "nft listing"}
+"""What the kernel says is the same with containers and without."""
 
 PLUGGED = """
 networks:
@@ -40,6 +43,10 @@ networks:
 attachments:
   left: {networks: {fabric: {ipv4_address: 10.70.0.10}, leased: {ipv4_address: 10.90.0.9}}}
   right: {networks: {fabric: {ipv4_address: 10.70.0.11}}}
+"""
+REPLUGGED = """
+networks: {fabric: {driver: reference, ipam: {config: [{subnet: 10.70.0.0/24}]}}}
+attachments: {left: {networks: {fabric: {ipv4_address: 10.70.0.12}}}}
 """
 
 
@@ -64,8 +71,10 @@ def plugin(machine: Machine, uplink: str, tmp_path: Path) -> Iterator[ReferenceP
         yield made
 
 
-@parts(2)
-def test_plugins(reconcile: Reconcile, plugin: ReferencePlugin, books: ScriptedIpam, part: int) -> None:
+@pytest.fixture
+def plugged(reconcile: Reconcile, plugin: ReferencePlugin, books: ScriptedIpam) -> Host:
+    """A host on which both are."""
+
     def kept() -> dict[str, Any]:
         state = plugin.log.with_suffix(".state")
         return {
@@ -74,15 +83,33 @@ def test_plugins(reconcile: Reconcile, plugin: ReferencePlugin, books: ScriptedI
             "pools": dict(books.pools),
         }
 
-    host = Host(reconcile=reconcile, sandboxes=("left", "right"), beside=kept, without_chance=_without_chance)
+    return Host(reconcile=reconcile, sandboxes=("left", "right"), beside=kept, without_chance=_without_chance)
 
-    circle = host.there_and_back(PLUGGED, ("plugins told", "plugins told of the end"), TOLD)
+
+@parts(2)
+def test_plugins(plugged: Host, part: int) -> None:
+    circle = plugged.there_and_back(PLUGGED, ("plugins told", "plugins told of the end"), TOLD)
     try_part("plugins", replace(circle, is_tried=_is_no_refused_farewell), part)
+
+
+@parts(4)
+def test_plugins_watched(plugged: Host, tmp_path: Path, part: int) -> None:
+    plugged.reconcile.write(specs=PLUGGED)
+    assert plugged.run().exit_code == 0
+    moves = {"plugins told by a watcher": to_specs(REPLUGGED), "and back again": to_specs(PLUGGED)}
+    with watching(plugged, tmp_path, "--prune-limit", "9,100%") as watcher:
+        tour = Round.of(watcher, moves, TOLD, _is_not_refused)
+        try_part_watched("plugins watched", tour, part)
 
 
 def _is_no_refused_farewell(point: Point) -> bool:
     """What a plugin refuses to give back stays with it and goes here, as with engines (tests/kernel/test_plugin_misbehaving)."""
     return point.fault != "answered 500" or not any(name in point.call.what for name in FAREWELLS)
+
+
+def _is_not_refused(point: Point) -> bool:
+    """What a plugin refuses is stalled, and asked for again at the next look at everything."""
+    return point.fault != "answered 500"
 
 
 def _without_chance(look: dict[str, Any]) -> dict[str, Any]:
@@ -103,35 +130,83 @@ attachments:
 """
 
 
+@dataclass
+class Web:
+    """A container as its engine describes it, in a namespace that tests know as "web". folder: of its files."""
+
+    engine: Path
+    folder: Path
+    process: subprocess.Popen[bytes]
+    is_running: bool = True
+    listeners: list[socket.socket] = field(default_factory=list)
+
+    def script(self, connection: socket.socket, target: str) -> None:
+        if target.startswith("/events"):
+            self.listeners.append(connection)  # who has the answer may be told at once
+            connection.sendall(answer(b""))
+            connection.recv(1)
+            return
+        paths = {"HostsPath": str(self.folder / "hosts"), "ResolvConfPath": str(self.folder / "resolv.conf")}
+        state = {"Running": self.is_running, "Pid": self.process.pid if self.is_running else 0}
+        connection.sendall(answer(container(self.process.pid, **paths, State=state)))
+
+    def become(self, *, is_running: bool) -> None:
+        """Start or stop as far as the engine tells, which then hangs up on all who listen, as one does that is restarted."""
+        self.is_running = is_running
+        told = {
+            "Action": "start" if is_running else "die",
+            "Actor": {"ID": CONTAINER_ID, "Attributes": {"name": "web"}},
+        }
+        listeners, self.listeners = self.listeners, []
+        for listener in listeners:
+            with contextlib.suppress(OSError):  # who has hung up
+                listener.sendall(json.dumps(told).encode() + b"\n")
+                listener.shutdown(socket.SHUT_RDWR)
+
+
 @pytest.fixture
-def web(machine: Machine, uplink: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A container as its engine describes it: the socket, and the folder of its files. Its namespace is known as "web" to tests."""
+def web(machine: Machine, uplink: str, tmp_path: Path) -> Iterator[Web]:
     machine.add_namespace("web")
     folder = tmp_path / CONTAINER_ID
     folder.mkdir()
     for name in ("hosts", "resolv.conf"):
         (folder / name).write_text(f"# the engine's {name}\n")
     process = subprocess.Popen(["ip", "netns", "exec", "web", "sleep", "600"])
-    paths = {"HostsPath": str(folder / "hosts"), "ResolvConfPath": str(folder / "resolv.conf")}
-    described = answer(container(process.pid, **paths))
+    made = Web(tmp_path / "engine", folder, process)
     try:
         inside = os.stat(machine.path("web")).st_ino
         assert eventually(lambda: os.stat(f"/proc/{process.pid}/ns/net").st_ino == inside)
-        with scripted_engine(tmp_path / "engine", lambda connection, _: connection.sendall(described)):
-            yield f"unix://{tmp_path / 'engine'}", folder
+        with scripted_engine(made.engine, made.script):
+            yield made
     finally:
         process.kill()
         process.wait()
 
 
-@parts(3)
-def test_containers(reconcile: Reconcile, web: tuple[str, Path], part: int) -> None:
-    engine, folder = web
+@pytest.fixture
+def joined(reconcile: Reconcile, web: Web) -> Host:
+    """A host on which the container is."""
 
     def kept() -> dict[str, Any]:
-        files = {path.name: (path.read_text(), path.stat().st_mode) for path in sorted(folder.iterdir())}
+        files = {path.name: (path.read_text(), path.stat().st_mode) for path in sorted(web.folder.iterdir())}
         return {"files": files, "links": reconcile.machine.links("web")}
 
-    host = Host(reconcile=reconcile, sandboxes=("web", "box"), options=("--container-engine", engine), beside=kept)
+    options = ("--container-engine", f"unix://{web.engine}")
+    return Host(reconcile=reconcile, sandboxes=("web", "box"), options=options, beside=kept)
 
-    try_part("containers", host.there_and_back(JOINED, ("container joined", "container left"), JOINING), part)
+
+@parts(3)
+def test_containers(joined: Host, part: int) -> None:
+    try_part("containers", joined.there_and_back(JOINED, ("container joined", "container left"), JOINING), part)
+
+
+@parts(5)
+def test_containers_watched(joined: Host, web: Web, tmp_path: Path, part: int) -> None:
+    joined.reconcile.write(specs=JOINED)
+    assert joined.run().exit_code == 0
+    moves = {
+        "container stopped, engine restarted": Move(begin=lambda _: web.become(is_running=False), is_ready=False),
+        "container started, engine restarted": Move(begin=lambda _: web.become(is_running=True)),
+    }
+    with watching(joined, tmp_path) as watcher:
+        try_part_watched("containers watched", Round.of(watcher, moves), part)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import Reconcile
-from tests.faults.scenes import Host, Tally
-from tests.faults.trying import parts, share_of, write_tally
-from tests.faults.watched import Round, watching
+from tests.faults.scenes import Host
+from tests.faults.trying import parts, try_part_watched
+from tests.faults.watched import Round, to_specs, watching
 from tests.machine import Machine
 from tests.pipeline.two_states import FIRST, SANDBOXES, SECOND
 
@@ -21,8 +21,6 @@ def test_watcher(reconcile: Reconcile, machine: Machine, uplink: str, tmp_path: 
     host = Host(reconcile=reconcile, sandboxes=SANDBOXES)
     reconcile.write(specs=FIRST)
     reconcile.ok()
-    tally = Tally()
+    moves = {"change watched": to_specs(SECOND), "change back watched": to_specs(FIRST)}
     with watching(host, tmp_path, "--prune-limit", "9,100%") as watcher:
-        tour = Round.of(watcher, {"change watched": SECOND, "change back watched": FIRST})
-        failures = tour.try_all(share_of(part), tally)
-    write_tally("watched", part, tour.stops, tally, failures)
+        try_part_watched("watched", Round.of(watcher, moves), part)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -122,6 +124,24 @@ def test_deleted_namespace_is_gone_with_its_file(engine: Engine) -> None:
     assert engine.delete_error(WEB) is None
 
     assert engine.machine.namespaces() == ["H"]
+
+
+def test_file_that_cannot_be_removed_is_remembered(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No event tells of it, so a watcher would not look."""
+    engine.make_sandbox("web")
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        assert isinstance(engine.delete_error(WEB), KernelError)
+    assert engine.namespaces.has_left_over
+    assert engine.namespaces.left_over(engine.namespaces.names()) == ("web",)
+
+    assert engine.delete_error(WEB) is None
+    assert engine.namespaces.left_over(engine.namespaces.names()) == ()
+    assert not engine.namespaces.has_left_over
 
 
 def test_deleting_what_is_gone_is_fine(engine: Engine) -> None:

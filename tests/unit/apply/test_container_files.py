@@ -23,6 +23,7 @@ from reconciler.observe.containers import container_files, observe_containers
 from reconciler.observe.memory import Memory
 from reconciler.settings import Settings
 from tests.fakes.world import world
+from tests.limits import few_descriptors
 
 ENGINES = "127.0.0.1 localhost\n# of the engine\n"
 OURS = "127.0.0.1 localhost\n10.1.0.2 web\n"
@@ -280,3 +281,29 @@ def test_containers_are_asked_for_once_and_those_that_come_alone(hosts: Containe
     assert known.asked == [("db", "web"), ("new",), ("old", "web")]
     assert first["web"] == replace(web, files=(("hosts", hosts.path),))
     assert sorted(memory.containers) == ["new", "old", "web"]
+
+
+def test_file_that_cannot_be_read_now_is_still_there(hosts: ContainerFile) -> None:
+    """It was taken for none of the engine's, and given back."""
+    web = Container(id="c1", process=NsRef("pid:7@1"), files=(("hosts", hosts.path),))
+
+    with few_descriptors():
+        found = observe_containers(wanted("web"), (), Known(web=web), Memory())
+
+    assert found["web"] == web
+
+
+def test_nothing_is_noted_or_given_back_unread(settings: Settings, hosts: ContainerFile) -> None:
+    """Our text would be noted as the engine's, and what the engine wrote be lost."""
+    apply(settings, None, hosts)
+    other = replace(hosts, content=f"{OURS}10.1.0.3 db\n")
+
+    for after in (other, None):
+        with few_descriptors():
+            assert isinstance(apply(settings, hosts, after), KernelError)
+    with few_descriptors(), pytest.raises(KernelError, match="EMFILE"):
+        seen(settings)
+
+    assert seen(settings) == [hosts]
+    apply(settings, hosts, None)
+    assert Path(hosts.path).read_text() == ENGINES

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -12,20 +11,37 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import KernelError
-from reconciler.kernel.netns_mounts import place_file
+from reconciler.kernel.netns_mounts import is_left_over, occupants, place_file
+from reconciler.kernel.processes import started_at
 from reconciler.kernel.sysctl import read_sysctl
+from tests.limits import few_descriptors
 
 
 def test_a_setting_is_absent_only_if_the_kernel_says_so() -> None:
     assert read_sysctl("net/ipv4/no_such_setting") is None
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-    try:
-        with pytest.raises(KernelError, match="read sysctl net/ipv4/ip_forward") as raised:
-            read_sysctl("net/ipv4/ip_forward")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with few_descriptors(), pytest.raises(KernelError, match="read sysctl net/ipv4/ip_forward") as raised:
+        read_sysctl("net/ipv4/ip_forward")
     assert raised.value.errno == errno.EMFILE
+
+
+def test_a_process_is_gone_only_if_the_kernel_says_so() -> None:
+    assert started_at(str(1 << 30)) is None
+    with few_descriptors(), pytest.raises(KernelError, match="EMFILE"):
+        started_at(str(os.getpid()))
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_nobody_is_in_a_namespace_only_if_all_were_looked_at(more: int) -> None:
+    with few_descriptors(more), pytest.raises(KernelError, match="EMFILE"):
+        occupants()
+
+
+def test_a_file_is_not_left_over_only_if_it_was_read(tmp_path: Path) -> None:
+    place_file(tmp_path / "web", "ours")
+
+    with few_descriptors(), pytest.raises(KernelError, match="EMFILE"):
+        is_left_over(tmp_path / "web", "ours")
+    assert is_left_over(tmp_path / "web", "ours")
 
 
 def test_who_cannot_come_back_to_its_namespace_ends() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from msgspec.structs import replace
 
+from reconciler.spec import files
 from reconciler.spec.files import SpecFolder, _stamp, read_folder
 from reconciler.spec.load import load_specs
+from tests.limits import few_descriptors
 
 
 @pytest.fixture
@@ -132,3 +136,17 @@ def test_a_link_leads_out_to_files_of_whoever_put_it(
     for owner, is_read in ((stranger, True), (0, False), (stranger + 1, False)):
         monkeypatch.setattr(os, "fstat", lambda fd, owner=owner: owned(really[1](fd), owner))
         assert bool(read_folder(folder, host="alpha").texts) is is_read
+
+
+def test_what_cannot_be_read_for_the_moment_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    (tmp_path / "a.yaml").write_text("networks: {}\n")
+    with few_descriptors():
+        (unlisted,) = read_folder(tmp_path, host="alpha").faults
+    (missing,) = read_folder(tmp_path / "nowhere", host="alpha").faults
+    monkeypatch.setattr(files, "opened", refuse)
+    (unread,) = read_folder(tmp_path, host="alpha").faults
+
+    assert (unlisted.is_retryable, unread.is_retryable, missing.is_retryable) == (True, True, False)

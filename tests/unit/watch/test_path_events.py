@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from functools import reduce
+from itertools import pairwise
 from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from reconciler.errors import KernelError
+from reconciler.errors import KernelError, kernel_error
 from reconciler.kernel import mounts, notifier
 from reconciler.watch import path_events, path_look
 from reconciler.watch.path_events import PathEvents
@@ -364,6 +369,48 @@ def test_what_nobody_told_of_is_seen(specs: Path, monkeypatch: pytest.MonkeyPatc
     write_hidden(specs)
     assert not tells(events, 4 * path_events.LOOK_S)
     events.close()
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_look_that_fails_is_not_the_last_one(
+    events: PathEvents, specs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for want of a file descriptor."""
+    own, failed = path_events.look, threading.Event()
+
+    def fail(_: str) -> path_look.PathLook:
+        failed.set()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(path_events, "look", fail)
+    save_atomically(specs)
+    assert failed.wait(DEADLINE_S)
+    monkeypatch.setattr(path_events, "look", own)
+
+    assert tells(events)
+
+
+def test_who_finds_no_notifier_asks_for_one_now_and_then(specs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not all the time."""
+    monkeypatch.setattr(path_events, "LOOK_S", 0.05)
+    asked = list[float]()
+
+    def refuse(_: Iterable[str]) -> NoReturn:
+        asked.append(time.monotonic())
+        raise kernel_error(errno.EMFILE, "watch files")
+
+    def end(*_: object) -> NoReturn:
+        raise kernel_error(errno.EIO, "watch files")
+
+    with closing(watching(specs)) as events:
+        monkeypatch.setattr(path_events, "PathNotifier", refuse)
+        monkeypatch.setattr(notifier.PathNotifier, "wait", end)
+        save_atomically(specs)
+        assert eventually(lambda: len(asked) > 5)
+        save_atomically(specs)
+        assert tells(events)
+
+    assert all(after - before >= path_events.LOOK_S / 2 for before, after in pairwise(asked[1:]))
 
 
 def test_quiet_files_are_not_looked_at(specs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
