@@ -41,6 +41,9 @@ _MARKS: Final = (range(0xE000, 0xF900), range(0x10000, 0x110000))
 """What marks are made of: private use first. More of them than a text has room for."""
 
 
+_ESCAPED: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8}))")
+
+
 class MarkedText(Struct, frozen=True):
     """text: for libyaml. marks: what each stands for. colon: the commonest. closing: of a colon that a flow key may end with."""
 
@@ -55,9 +58,11 @@ class MarkedText(Struct, frozen=True):
 
 
 def marked(text: str) -> MarkedText:
-    """Mark what is text. Marks are characters that the text does not have."""
-    used = frozenset() if text.isascii() else frozenset(text)
-    free = (chr(code) for code in chain(*_MARKS) if chr(code) not in used)
+    """Mark what is text. Marks are characters that the text does not have, nor gives by an escape."""
+    used = frozenset() if text.isascii() else frozenset(map(ord, text))
+    if "\\" in text:
+        used |= {int(short or long, 16) for short, long in _ESCAPED.findall(text)}
+    free = (chr(code) for code in chain(*_MARKS) if code not in used)
     marks = dict(zip(_CHARACTERS, islice(free, len(_CHARACTERS)), strict=True))
 
     def mark(match: re.Match[str]) -> str:

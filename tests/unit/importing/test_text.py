@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.importing.text import head_text, section_text
@@ -36,6 +36,7 @@ VALUES = st.recursive(
 
 
 @settings(max_examples=40)
+@example({"\ue000\U00010001\\u": {}}, "")
 @given(st.dictionaries(TEXTS, st.dictionaries(TEXTS, VALUES, max_size=4), max_size=3), TEXTS)
 def test_what_is_written_is_read_as_it_was(bodies: dict[str, dict[str, object]], source: str) -> None:
     told = (NotCarried(where=source, what=source, why=source),)
