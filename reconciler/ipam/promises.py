@@ -342,7 +342,7 @@ def _ns(quoted: str) -> NsRef:
     if quoted == _HOST_SEGMENT:
         return HOST
     text = unquote(quoted, errors="replace")
-    if len(text) > _NS_MAX or quote(text, safe="") != quoted or any(ord(c) < 32 for c in text):
+    if len(text) > _NS_MAX or quote(text, safe="", errors="replace") != quoted or any(ord(c) < 32 for c in text):
         raise Misfit("not a namespace")
     return NsRef(text)
 

@@ -71,11 +71,12 @@ class PortAssigner:
         if not wanting:
             self._settled = {}
             return desired
-        self._make_way(again, wanting, networks, known, _held(desired, known, ()))
         failures: dict[str, PlanError] = {}
         if self._are_too_many(again, wanting):
             failures = dict(_too_many(list(wanting.values())))
             self._standing, self._taken, again = {}, TakenPorts(), set(wanting)
+        else:
+            self._make_way(again, wanting, networks, known, _held(desired, known, ()))
         asked = [demands(wanting[name], networks) for name in sorted(again) if name not in failures]
         while True:
             assignment = _PortAssignment(promised=known, published=published, host=host, standing=self._taken)

@@ -21,7 +21,7 @@ def is_typed(value: object, kind: Any) -> bool:
 @cache
 def _check(kind: Any) -> Check:
     if kind in (Any, object):
-        return _anything
+        return _is_json
     if isinstance(kind, NewType):
         return _check(kind.__supertype__)
     origin, arguments = get_origin(kind), get_args(kind)
@@ -39,8 +39,13 @@ def _check(kind: Any) -> Check:
     return _plain(kind)
 
 
-def _anything(_: object) -> bool:
-    return True
+def _is_json(value: object) -> bool:
+    """What may be anything stands for the content of a file in JSON, and is written as such again."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) for key in value) and all(map(_is_json, value.values()))
+    if isinstance(value, tuple | list):
+        return all(map(_is_json, value))
+    return value is None or type(value) in (str, int, float, bool)
 
 
 def _plain(kind: type[Any]) -> Check:

@@ -19,6 +19,7 @@ from reconciler.model.wanted import AttachmentWanted, NetworkMode, SpecWarning
 from reconciler.spec.attachment import AttachmentSpec, NetworkTable, attachment_faults, attachment_wanted, network_mode
 from reconciler.spec.conflicts import (
     Conflicts,
+    are_ports_few,
     attachment_conflicts,
     claimed,
     is_for_host,
@@ -73,7 +74,8 @@ def checked_attachments(
 ) -> CheckedAttachments:
     """Check them. before: as they were, to save work. is_complete: nothing more may be declared. faults_before: of all else."""
     setting, specs = (among.host, is_complete), {entry.key: entry.spec for entry in entries}
-    is_whole = before.is_whole or before.setting != setting or len(specs) != len(entries)
+    has_few_ports = are_ports_few(specs.values())
+    is_whole = before.is_whole or before.setting != setting or len(specs) != len(entries) or not has_few_ports
     again = entries if is_whole else _to_be_checked(entries, among.networks, before)
     good = _good_for_any_host(again, among.networks, before) if before.setting[1:] == setting[1:] else frozenset()
     faults: list[SpecError] = []
@@ -90,7 +92,9 @@ def checked_attachments(
             warnings += odd
             if wrong or odd or entry.spec.links:
                 told.add(entry.key)
-            found[entry.key] = _checked(entry.key, entry.spec, among, before, is_good=not wrong)
+            found[entry.key] = _checked(
+                entry.key, entry.spec, among, before, is_good=not wrong, has_few_ports=has_few_ports
+            )
     gone = [key for key in before.specs if specs.get(key) is None]
     table = Table(found) if is_whole else before.checked.updated(found, gone)
     conflicts = _conflicts(entries, again, among, table, is_whole=is_whole)
@@ -104,7 +108,7 @@ def checked_attachments(
         told=frozenset(told),
         networks=among.networks,
         setting=setting,
-        is_whole=bool(conflicts.keys) or faults_before + len(faults) >= FAULTS_MAX,
+        is_whole=bool(conflicts.keys) or faults_before + len(faults) >= FAULTS_MAX or not has_few_ports,
     )
 
 
@@ -145,7 +149,15 @@ def _faults(key: str, spec: AttachmentSpec, among: Linkable, *, has_hints: bool)
         yield from islice(chain(_undeclared(spec, among.networks), link_faults(spec, among)), FAULTS_MAX)
 
 
-def _checked(key: str, spec: AttachmentSpec, among: Linkable, before: CheckedAttachments, *, is_good: bool) -> _Checked:
+def _checked(
+    key: str,
+    spec: AttachmentSpec,
+    among: Linkable,
+    before: CheckedAttachments,
+    *,
+    is_good: bool,
+    has_few_ports: bool,
+) -> _Checked:
     networks = among.networks
     wanted = None
     if is_good and is_for_host(spec.hosts, among.host) and _has_networks(spec, networks):
@@ -153,7 +165,7 @@ def _checked(key: str, spec: AttachmentSpec, among: Linkable, before: CheckedAtt
         known = before.checked.get(key)
         if known is not None and known.wanted == wanted:
             wanted = known.wanted
-    return _Checked(spec, wanted, tuple(claimed(key, spec, networks)))
+    return _Checked(spec, wanted, tuple(claimed(key, spec, networks, with_ports=has_few_ports)))
 
 
 def _conflicts(

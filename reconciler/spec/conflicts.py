@@ -49,7 +49,7 @@ SpecT = TypeVar("SpecT", bound=SpecModel)
 _BRIDGE_NAME: Final = f"{PREFIX}bridge.name"
 _NETNS_DIRS: Final = ("/run/netns/", "/var/run/netns/")
 _ANY: Final = IPv4Address(0)
-_PORT_CLAIMS_MAX: Final = 1 << 17
+PORT_CLAIMS_MAX: Final = 1 << 17
 """Host ports that are compared with each other while reading; more are compared when all choices are made."""
 
 
@@ -207,7 +207,7 @@ def attachment_conflicts(
     """Find sandboxes, addresses, MAC addresses and host ports that two attachments want on one host."""
     found = _ConflictCollector()
     claims: Mapping[Hashable, _Claims[Declared[AttachmentSpec]]] = defaultdict(_Claims)
-    ports_left = _PORT_CLAIMS_MAX
+    ports_left = PORT_CLAIMS_MAX
     for entry in attachments:
         if entry.spec is None:
             continue
@@ -228,10 +228,15 @@ def attachment_conflicts(
     return found.result()
 
 
-def claimed(key: str, spec: AttachmentSpec, networks: NetworkTable) -> Iterator[Hashable]:
+def claimed(key: str, spec: AttachmentSpec, networks: NetworkTable, *, with_ports: bool) -> Iterator[Hashable]:
     """Yield all that an attachment is found under by others that claim the same."""
-    for claim in _claims_of(key, spec, networks):
+    for claim in _claims_of(key, spec, networks) if with_ports else _claims_beside_ports(key, spec, networks):
         yield from (claim.thing, *claim.also)
+
+
+def are_ports_few(specs: Iterable[AttachmentSpec | None]) -> bool:
+    """Return whether each host port may be kept by itself: a line of a spec file can name 65,536 of them."""
+    return sum(published_count(spec) for spec in specs if spec is not None and spec.ports) <= PORT_CLAIMS_MAX
 
 
 def is_in_conflict(

@@ -24,7 +24,6 @@ from reconciler.spec.spec_model import SpecModel
 
 MODELINE: Final = "# yaml-language-server: $schema="
 _MODELINE: Final = re.compile(r"# *yaml-language-server: *\$schema=(\S+)[ \t]*\Z")
-_RETURNS: Final = re.compile(r"\r+(?=\n|\Z)")
 _OTHER_BREAKS: Final = re.compile("[\r\x85\u2028\u2029]")
 _MERGE: Final = "<<"
 _TOP: Final = ("name", "version", "networks", "attachments", "expect")
@@ -69,12 +68,18 @@ def _composed(text: str) -> Any:
 
 def _without_stray_blanks(text: str) -> str:
     """Blanks at ends of lines and of the file mean nothing but in text of several lines, where they stay."""
-    lines = _RETURNS.sub("", text.removeprefix("\ufeff")).split("\n")
+    lines = [_without_returns(line) for line in text.removeprefix("\ufeff").split("\n")]
     kept = {line for first, last in _long_texts(_composed("\n".join(lines))) for line in range(first, last)}
     stripped = [line if number in kept else line.rstrip(" \t") for number, line in enumerate(lines)]
     while stripped and not stripped[-1] and len(stripped) - 1 not in kept:
         stripped.pop()
     return "\n".join((*stripped, "")).lstrip("\n")
+
+
+def _without_returns(line: str) -> str:
+    """Take carriage returns from the end of a line, with the blanks behind the first of them."""
+    said = line.rstrip(" \t\r")
+    return said + line[len(said) :].partition("\r")[0]
 
 
 def _long_texts(node: Any) -> Iterator[tuple[int, int]]:

@@ -235,7 +235,9 @@ def _change(
     place: Place, places: Sequence[Place], others: Sequence[bytes], words: Sequence[str], random: Random
 ) -> None:
     node, step = place
-    match random.randrange(10):
+    match random.randrange(14):
+        case 10 | 11 | 12 | 13:
+            node[step] = _alike(node[step], places, words, random)
         case 0 if isinstance(node, dict):
             del node[step]
         case 0 | 1 if isinstance(node, list) and len(node) < 50:
@@ -257,6 +259,20 @@ def _change(
             node[step] = [node[step]] if random.random() < 0.7 else {random.choice([*words, "a"]): node[step]}
         case _:
             node[step] = _value(words, random)
+
+
+def _alike(value: Any, places: Sequence[Place], words: Sequence[str], random: Random) -> Any:
+    """Return another of the same type: what readers check first is passed, and what comes behind is tried."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return random.choice((value + 1, value - 1, -value, *(each for each in _NUMBERS if type(each) is type(value))))
+    others = [
+        node[step] for node, step in random.sample(places, min(20, len(places))) if type(node[step]) is type(value)
+    ]
+    if isinstance(value, str) and random.random() < 0.6:
+        return random.choice([*words, *_TEXTS, *others])
+    return json.loads(json.dumps(random.choice(others))) if others else value
 
 
 def _value(words: Sequence[str], random: Random) -> Any:

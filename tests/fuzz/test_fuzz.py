@@ -38,6 +38,19 @@ def test_nothing_is_found(target: Target) -> None:
             assert found(bounds, mutated(target, random.choice(inputs), inputs, random)) is None
 
 
+LONG = {
+    "formatting": b"a: b\n" + b"\r" * 300_000 + b"x: y\n",
+    "import compose": b"services: {}\n==== .env\n" + b"".join(b"A%d=$A\n" % number for number in range(150_000)),
+}
+"""As long as files may be, and once a cost with the square of that, which no input of some kB shows."""
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_nothing_costs_with_the_square_of_its_length(name: str) -> None:
+    with Bounds(TARGETS[name], cpu_s=CPU_S) as bounds:
+        assert found(bounds, LONG[name]) is None
+
+
 def test_kept_inputs_are_few_small_and_of_a_target() -> None:
     folders = {folder_of(KEPT, name).name for name in TARGETS}
 

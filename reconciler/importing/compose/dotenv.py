@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,6 +19,7 @@ _ESCAPED: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "
 def variables(file: str, content: str, outer: Mapping[str, str]) -> dict[str, str]:
     """Return what the file sets. outer: what is set already, which wins where values use variables. Raises SpecError."""
     found: dict[str, str] = {}
+    known = ChainMap(dict(outer), found)
     text = content.removeprefix("\ufeff").replace("\r\n", "\n")
     at = _statement(text, 0)
     while at < len(text):
@@ -27,7 +29,7 @@ def variables(file: str, content: str, outer: Mapping[str, str]) -> dict[str, st
         name, mark = key[1], key[2]
         at = key.end()
         if mark in "=:" and mark:
-            found[name], at = _value(file, text, at, {**found, **outer})
+            found[name], at = _value(file, text, at, known)
         elif name in outer:
             found[name] = outer[name]
         at = _statement(text, at)

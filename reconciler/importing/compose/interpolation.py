@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from reconciler.records.faults import shown
+
 _NAME: Final = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
 _FORMS: Final = (":?", ":-", ":+", "?", "-", "+")
 _DEEP_MAX: Final = 16
@@ -77,7 +79,7 @@ def _braced(inner: str, values: Mapping[str, str], unset: Told, depth: int) -> s
     form = next((form for form in _FORMS if rest.startswith(form)), None)
     if form is None:
         raise BadVariable(
-            f"'${{{name[0]}{rest[:20]}…}}' is no form of Compose's: it has {', '.join(_FORMS)} after the name"
+            f"'${{{name[0]}{shown(rest[:20])}…}}' is no form of Compose's: it has {', '.join(_FORMS)} after the name"
         )
     return _formed(name[0], form, rest[len(form) :], values, unset, depth)
 
@@ -92,7 +94,7 @@ def _formed(name: str, form: str, other: str, values: Mapping[str, str], unset: 
         case "-":
             return value or "" if is_there else filled(other, values, unset, depth + 1)
     if not is_there:
-        reason = filled(other, values, unset, depth + 1)
+        reason = shown(other)  # as it stands there: Compose would fill in variables, and they may be secret
         raise BadVariable(
             f"variable {name} is required{': ' + reason if reason else ''}: set it in the environment or .env"
         )

@@ -98,7 +98,9 @@ def _written(path: Path) -> None:
 def _sealed_seeds() -> Iterator[bytes]:
     plan = json.loads((_RECORDED / "plan.json").read_bytes())
     yield json.dumps({name: plan[name] for name in ("host", "orders", "specs", "changes")}).encode()
-    yield decompress((_RECORDED / "snapshot.json.gz").read_bytes())
+    yield json.dumps(
+        json.loads(decompress((_RECORDED / "snapshot.json.gz").read_bytes())), separators=(",", ":")
+    ).encode()
 
 
 def _run_sealed(data: bytes) -> None:
@@ -107,15 +109,20 @@ def _run_sealed(data: bytes) -> None:
     content = {name: value for name, value in fields.items() if name not in ("kind", "version", "checksum")}
     with _folder() as name:
         plan, snapshot, raw = (Path(name, one) for one in ("plan.json", "snapshot.json", "raw"))
-        plan.write_text(sealed("saved plan", "1", content), errors="surrogatepass")
-        snapshot.write_text(sealed("snapshot", "2", content), errors="surrogatepass")
+        plan.write_text(sealed("saved plan", "1", content))
+        snapshot.write_text(sealed("snapshot", "2", content))
         raw.write_bytes(data)
+        specs = Path(name, "specs")
+        specs.mkdir()
+        (specs / "a.yaml").write_text(
+            "networks: {front: {}, back: {internal: true}}\nattachments: {web: {networks: [front, back]}}\n"
+        )
         try_each(
             lambda: read_plan(str(plan), _SETTINGS),
             lambda: read_plan(str(raw), _SETTINGS),
             lambda: read_snapshot(str(raw)),
             lambda: read_snapshot(str(snapshot)),
-            lambda: plan_from(str(snapshot), Settings(host="alpha", specs_dir=Path(name, "none")), "", NO_ORDERS),
+            lambda: plan_from(str(snapshot), Settings(host="alpha", specs_dir=specs), "", NO_ORDERS),
         )
 
 
@@ -339,7 +346,7 @@ TARGETS: Final = (
         Form.JSON,
         _STATE_WORDS,
         runs=30,
-        length_max=65536,
+        length_max=1 << 17,
     ),
     Target(
         "state folder",

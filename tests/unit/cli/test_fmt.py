@@ -143,7 +143,9 @@ def test_examples_are_in_that_form() -> None:
     assert [path.name for path in files if formatted(path.name, path.read_text())[0] != path.read_text()] == []
 
 
-@pytest.mark.parametrize("text", ["\r", "a: b\r", "networks:\r\r\n  a: {}\r"])
+@pytest.mark.parametrize(
+    "text", ["\r", "a: b\r", "networks:\r\r\n  a: {}\r", "\r\n\r ", "a: b\r \t\r \n", "\r" * 300_000 + "a: b\r"]
+)
 def test_a_carriage_return_at_the_end_of_a_line_goes_at_once(text: str) -> None:
     """It went a step each time, so that `fmt --check` found the file that `fmt` had written."""
     found, faults = formatted("a.yaml", text, "s.json")

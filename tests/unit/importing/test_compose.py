@@ -83,7 +83,7 @@ FAULTS = {
     ),
     "required": (
         "services:\n  web:\n    hostname: ${NAME:?give it a $WORD}\n",
-        "compose.yaml:3:15: variable NAME is required: give it a : set it in the environment or .env",
+        "compose.yaml:3:15: variable NAME is required: give it a $WORD: set it in the environment or .env",
     ),
     "unclosed": ("services: {web: {hostname: '${NAME'}}\n", "compose.yaml:1:28: `${` has no `}`"),
     "form": ("services: {web: {hostname: '${A/b/c}'}}\n", "compose.yaml:1:28: '${A/b/c…}' is no form of Compose's"),

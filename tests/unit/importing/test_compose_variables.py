@@ -43,7 +43,9 @@ def test_only_those_without_value_and_default_are_told() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("${NO:?set $A}", "variable NO is required: set plain: set it in the environment or .env"),
+        ("${NO:?set $A}", "variable NO is required: set $A: set it in the environment or .env"),
+        ("${NO:?two\nlines}", "variable NO is required: two lines: set it in the environment or .env"),
+        ("${A\n:xx}", "'${A:xx…}' is no form of Compose's"),
         ("${E:?}", "variable E is required: set it in the environment or .env"),
         ("${A", "`${` has no `}`"),
         ("${}", "not followed by the name of a variable"),

@@ -114,6 +114,7 @@ def test_setting_before_us_comes_back_for_any_namespace(ns: NsRef) -> None:
         pytest.param("sysctl//kernel/core_pattern", {"before": "|x"}, "below net/", id="sysctl elsewhere"),
         pytest.param("sysctl//net/ipv4/ip_forward", {"before": "0\n1"}, "before is malformed", id="sysctl two lines"),
         pytest.param("sysctl/a%00b/net/ipv4/ip_forward", {"before": "0"}, "not a namespace", id="zero byte"),
+        pytest.param("sysctl/a\ud800/net/ipv4/ip_forward", {"before": "0"}, "not a namespace", id="half a character"),
         pytest.param("network/n", [], "not a JSON object", id="list"),
     ],
 )

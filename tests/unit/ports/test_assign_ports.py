@@ -417,6 +417,18 @@ def test_more_ports_than_a_host_publishes_are_refused(monkeypatch: pytest.Monkey
     assert host_ports(state, "c") == [9]
 
 
+def test_who_is_refused_for_too_many_ports_has_none_of_them_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spec file may ask for thousands of times as many as a host publishes."""
+    monkeypatch.setattr(assign_module, "PORTS_MAX", 3)
+    looked_at = []
+    real = assign_module.demands
+    monkeypatch.setattr(assign_module, "demands", lambda a, networks: looked_at.append(a.name) or real(a, networks))
+
+    assigned(desired(web("a", port((1, 2), (1, 2))), web("b", port((5, 6), (5, 6)))))
+
+    assert looked_at == ["a"]
+
+
 PORTS = st.lists(
     st.builds(
         port,

@@ -42,3 +42,15 @@ def test_another_kind_or_version_is_named() -> None:
         read(TEXT, "3", "2")
     with pytest.raises(FileUnreadable, match=r"p\.json is no saved plan$"):
         read(sealed("snapshot", "1", {}))
+
+
+def test_half_a_character_is_refused_and_bytes_of_paths_are_none() -> None:
+    """Paths go on to be quoted, files to be written, and neither takes the half of a pair that no system gives."""
+    undecodable = {"specs": "/srv/\udcff", "smile": "\U0001f600"}
+    written = sealed("saved plan", "1", undecodable)
+    assert read(written) == read(json.dumps(json.loads(written))) == undecodable
+
+    for half in ("\ud800", "a\udbff", "\udfff"):
+        made = json.dumps(json.loads(sealed("saved plan", "1", {"deep": [{half: half}]})))
+        with pytest.raises(FileUnreadable, match="half a character"):
+            read(made)

@@ -46,7 +46,9 @@ RECORDED = Path(__file__).parents[2] / "upgrade" / "0.1.0" / "snapshot.json.gz"
         ("192.0.2.1", IPv4Address, False),
         (Unit(network="n"), Unit, True),
         (Unit(network=7), Unit, False),  # type: ignore[arg-type]
-        ({"anything": 7}, object, True),
+        ({"anything": [7, None, {"a": True}]}, object, True),
+        ({"deep": ({"a": Unit(network="n")},)}, object, False),
+        ({1: 1}, object, False),
         (Unit(network="n"), Address | Unit, True),
         (Unit(network=7), Address | Unit, False),  # type: ignore[arg-type]
     ],

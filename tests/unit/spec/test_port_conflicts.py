@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.spec import conflicts
-from reconciler.spec.load import LoadedSpecs, load_specs
+from reconciler.spec.load import NOTHING, LoadedSpecs, load_specs
 
 NETWORKS = """\
 networks:
@@ -19,9 +19,9 @@ attachments:
 """
 
 
-def loaded(folder: Path, *attachments: str) -> LoadedSpecs:
+def loaded(folder: Path, *attachments: str, previous: LoadedSpecs = NOTHING) -> LoadedSpecs:
     (folder / "a.yaml").write_text(NETWORKS + "".join(f"  {text}\n" for text in attachments))
-    return load_specs(folder, host="alpha")
+    return load_specs(folder, host="alpha", previous=previous)
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,31 @@ def test_more_ports_than_an_attachment_may_have_are_a_fault(tmp_path: Path, fiel
 
 
 def test_comparing_stops_when_it_would_cost_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conflicts, "_PORT_CLAIMS_MAX", 2)
+    monkeypatch.setattr(conflicts, "PORT_CLAIMS_MAX", 2)
     entries = [f"{name}: {{ports: ['{port}:80']}}" for name, port in (("a", 1), ("b", 2), ("c", 3), ("d", 3))]
 
     assert loaded(tmp_path, *entries).faults == ()
+
+
+def test_too_many_ports_are_not_kept_by_themselves_and_edits_are_seen_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of 200 kB can name 200 million of them, which took 50 GB."""
+    monkeypatch.setattr(conflicts, "PORT_CLAIMS_MAX", 4)
+
+    few = loaded(tmp_path, "a: {ports: ['1-2:1-2']}", "b: {ports: ['3-4:3-4']}")
+    many = loaded(tmp_path, "a: {ports: ['1-2:1-2']}", "b: {ports: ['3-5:3-5']}", previous=few)
+    other = loaded(tmp_path, "a: {ports: ['1-2:1-2']}", "b: {ports: ['2-4:2-4']}", previous=many)
+    again = loaded(tmp_path, "a: {ports: ['1-2:1-2']}", "b: {ports: ['2:2']}", previous=other)
+
+    assert [len(each.faults) for each in (few, many, other, again)] == [0, 0, 1, 1]
+    assert [kept(each) for each in (few, many, other, again)] == [4, 0, 0, 3]
+
+
+def kept(specs: LoadedSpecs) -> int:
+    """Count the ports that are kept by themselves, for the next load."""
+    claims = [claim for each in specs.known.attachments.checked.values() for claim in each.claims]
+    return sum(isinstance(claim, tuple) and claim[0] == "port" and claim[-1] == "all" for claim in claims)
 
 
 @pytest.mark.parametrize("mode", ["host", "none"])
