@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from typing import Final, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from reconciler.errors import LockHeld, ReconcilerError, TrialPending
+from reconciler.errors import LockHeld, ReconcilerError, TrialPending, surroundings_error
 from reconciler.model.identifiers import HOST, NsRef
 from reconciler.model.report import Report
 from reconciler.watch.agenda import Agenda
@@ -120,7 +121,7 @@ class Loop:
         self._host, self._sources, self._listeners = host, sources, listeners
         self._wait, self._clock = wait, clock
         self._agenda, self._noise = Agenda(), Noise()
-        self._armed = CLEAN
+        self._armed, self._is_deaf = CLEAN, False
         self._retry_wait_s = self._rest_until_s = 0.0
 
     def run(self) -> None:
@@ -147,14 +148,28 @@ class Loop:
         until_s = self._clock() + _SETTLE_MAX_S
         while ready:
             for source in ready:
-                dirty |= source.drain()
+                dirty |= self._asked(source.drain)
             ready = self._wait(_SETTLE_S) if self._clock() <= until_s else ()
         if dirty.is_reload:
             for listener in self._listeners:
                 listener.reloading()
         now_s = self._clock()
         dirty = self._without_noise(dirty, now_s) | self._due(now_s)
-        return self._without_storms(dirty, now_s) | self._host.glance()
+        return self._without_storms(dirty, now_s) | self._asked(self._host.glance)
+
+    def _asked(self, ask: Callable[[], Dirty]) -> Dirty:
+        """Return what there is to tell. Whoever cannot say, as for want of memory, may have missed all: it is looked at again."""
+        try:
+            return ask()
+        except ReconcilerError as error:
+            told = error
+        except (OSError, MemoryError) as error:
+            told = surroundings_error(error)
+        if not self._is_deaf:
+            log.warning("all is looked at again, as news may have been lost: %s", told)
+        self._is_deaf = True
+        self._retry(None, Due.SPECS)
+        return CLEAN
 
     def _without_noise(self, dirty: Dirty, now_s: float) -> Dirty:
         """Let namespaces wait that told of changes before which were none of our business."""
@@ -167,7 +182,7 @@ class Loop:
     def _due(self, now_s: float) -> Dirty:
         due = self._agenda.take(now_s)
         namespaces = frozenset(NsRef(key) for key in due.difference(Due))
-        found = self._host.found_again() if Due.MISSING in due else CLEAN
+        found = self._asked(self._host.found_again) if Due.MISSING in due else CLEAN
         if Due.MISSING in due:
             self._agenda.add(Due.MISSING, now_s + _MISSING_POLL_S)
         return found | Dirty(
@@ -190,6 +205,7 @@ class Loop:
 
     def _pass(self, dirty: Dirty) -> None:
         self._agenda.cancel(Due.CLUSTER)
+        self._is_deaf &= not dirty.is_everything
         began_s = self._clock()
         try:
             passed = self._host.run(dirty)
@@ -201,7 +217,7 @@ class Loop:
             self._rest_until_s = ended_s + min(_REST_MAX_S, ended_s - began_s)
         self._noise.looked(dirty.namespaces, ended_s, was_fruitful=bool(passed.report.outcomes))
         for source in self._sources:
-            self._armed |= source.arm(passed.watched)
+            self._armed |= self._asked(partial(source.arm, passed.watched))
         self._plan_ahead(passed, ended_s)
         for listener in self._listeners:
             listener.passed(passed.report, ended_s - began_s, is_drift=passed.is_drift)
@@ -218,10 +234,11 @@ class Loop:
 
     def _plan_ahead(self, passed: Passed, now_s: float) -> None:
         self._agenda.add(Due.RESYNC, now_s + RESYNC_S)
-        self._agenda.cancel(Due.RETRY)
+        if not self._is_deaf:
+            self._agenda.cancel(Due.RETRY)
         if passed.is_retryable:
             self._retry()
-        else:
+        elif not self._is_deaf:
             self._retry_wait_s = 0.0
         if passed.has_missing:
             self._agenda.add(Due.MISSING, now_s + _MISSING_POLL_S)

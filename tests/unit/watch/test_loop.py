@@ -31,9 +31,11 @@ def in_ns(*namespaces: NsRef) -> Dirty:
 
 @dataclass
 class Script(EventSource):
-    """Has news at these times. armed: what arming tells, each time something else."""
+    """Has news at these times. armed: what arming tells, each time something else. mute, deaf: how telling and arming fail."""
 
     news: dict[float, Dirty] = field(default_factory=dict)
+    mute: list[Exception] = field(default_factory=list)
+    deaf: list[Exception] = field(default_factory=list)
     armed: Iterator[Dirty] = field(default_factory=lambda: iter(()))
     watched: list[Watched] = field(default_factory=list)
 
@@ -41,9 +43,14 @@ class Script(EventSource):
         raise AssertionError("nobody waits in the kernel here")
 
     def drain(self) -> Dirty:
-        return self.news.pop(min(self.news))
+        found = self.news.pop(min(self.news))
+        if self.mute:
+            raise self.mute.pop()
+        return found
 
     def arm(self, watched: Watched) -> Dirty:
+        if self.deaf:
+            raise self.deaf.pop()
         self.watched.append(watched)
         return next(self.armed, CLEAN)
 
@@ -186,6 +193,33 @@ def test_pass_that_could_not_be_made_is_tried_again_with_the_specs_and_told() ->
     assert host.till(20.0) == [(0.2, FIRST), (0.6, FIRST), (10.0, SPECS)]
     assert host.told[0].startswith("observe")
     assert host.told[2:4] == ["passed 0.0", "passed 0.0"]
+
+
+NO_MEMORY = [KernelError(12, "ask"), OSError(12, "no memory"), MemoryError()]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_source_that_cannot_be_armed_may_have_missed_all(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    host = Scripted({3.0: in_ns(WEB)})
+    host.source.deaf = [error, error]
+
+    assert host.till(9.0) == [(0.2, FIRST), (0.6, FIRST), (3.0, in_ns(WEB))]
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_source_that_cannot_tell_its_news_may_have_missed_all(error: Exception) -> None:
+    host = Scripted({1.0: in_ns(DB), 2.0: in_ns(WEB)})
+    host.source.mute = [error]
+
+    assert host.till(9.0) == [(1.2, FIRST), (2.0, in_ns(WEB))]
+
+
+def test_what_may_have_been_missed_is_looked_at_whatever_passes_come_before() -> None:
+    host = Scripted({0.05: in_ns(WEB), 0.1: in_ns(DB)})
+    host.source.deaf = [KernelError(12, "ask")]
+
+    assert host.till(9.0) == [(0.05, in_ns(WEB)), (0.1, in_ns(DB)), (0.2, FIRST)]
 
 
 @pytest.mark.parametrize(("error", "wait_s"), [(LockHeld("busy"), 0.2), (TrialPending("on trial"), 1.0)])
