@@ -8,6 +8,7 @@ from reconciler.cluster.declaration import declaration_digest
 from reconciler.cluster.records import (
     endpoint_record,
     member_record,
+    network_path,
     network_record,
     node_records,
     revision_record,
@@ -55,7 +56,15 @@ def _network_records(desired: DesiredState, cluster: ClusterState) -> Iterator[C
             yield _network_record(network, cluster, there)
             yield member_record(network.name, desired.host.name, declaration_digest(wanted.declaration))
         elif network.name in joined:
+            yield from _as_it_stands(network, there)
             yield member_record(network.name, desired.host.name, "")
+
+
+def _as_it_stands(network: DesiredNetwork, there: Mapping[Key, Seen]) -> Iterator[ClusterRecord]:
+    """Yield the record of a network that this host is on and does not declare: it stays, also once no other host is on it."""
+    found = there.get((ClusterRecord.kind, network_path(network.name)))
+    if found is not None and isinstance(found.object, ClusterRecord):
+        yield found.object
 
 
 def _network_record(network: DesiredNetwork, cluster: ClusterState, there: Mapping[Key, Seen]) -> ClusterRecord:

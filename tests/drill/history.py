@@ -20,7 +20,8 @@ STEPS: Final = {
     "attach": "an attachment declared on one host",
     "detach": "an attachment no longer declared",
     "declare": "a network declared on one host",
-    "undeclare": "a network no longer declared on one host",
+    "join": "a network joined on one host as another declares it (`external: true`)",
+    "undeclare": "a network no longer declared or joined on one host",
     "cut": "two cut off from each other, hosts or store nodes",
     "deafen": "one that no longer hears another, one way only",
     "isolate": "a host or store node cut off from all others",
@@ -216,11 +217,13 @@ class _Drawing:
         return self._dice.choice([host for host in self._hosts if host != self._lost])
 
     def _edit(self) -> Iterator[Step]:
-        match self._dice.randrange(8):
+        match self._dice.randrange(9):
             case 0:
                 yield Step("undeclare", (self._host(), "auto"))
             case 1 | 2:
                 yield Step("declare", (self._host(), "auto"))
+            case 8:
+                yield Step("join", (self._host(), "auto"))
             case 3 if self._attached:  # to another host
                 name = self._dice.choice(sorted(self._attached))
                 yield from self._dice.sample((self._detach(name), self._attach(name)), 2)
@@ -239,7 +242,7 @@ class _Drawing:
         for host in racing:
             yield Step("attach", (host, f"c-{host}", "net", CONTESTED))
             yield Step("attach", (host, f"r-{host}", "net,auto"))
-            yield Step(self._dice.choice(("declare", "undeclare")), (host, "auto"))
+            yield Step(self._dice.choice(("declare", "undeclare", "undeclare", "join")), (host, "auto"))
         yield from (Step("watch", (host,)) for host in racing)
 
     def _attach(self, name: str) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -77,13 +78,15 @@ def shape(scene: Scene) -> str:
 
 
 def is_contested(scene: Scene) -> bool:
-    """Say whether two hosts want the same: who of them has it may change."""
-    return any(contests(scene, state) for state in scene.hosts.values())
+    """Say whether two hosts want the same: who of them has it may change. So may a network that is only joined."""
+    declared = {network for state in scene.up for network in state.networks}
+    return any(contests(scene, state) or state.external - declared for state in scene.hosts.values())
 
 
 def wrongs(scene: Scene) -> Iterator[str]:
     """Yield what is not (yet) as it must be when all is mended; what is cheap to see first."""
     live = list(live_endpoints(scene.machine))
+    _see_available(scene)
     yield from _wrong_watchers(scene)
     yield from _wrong_endpoints(scene, live)
     yield from _wrong_networks(scene)
@@ -91,6 +94,14 @@ def wrongs(scene: Scene) -> Iterator[str]:
     yield from _wrong_entries(scene, live)
     yield from _wrong_names(scene, live)
     yield from _unreached(scene, live)
+
+
+def _see_available(scene: Scene) -> None:
+    """Note which networks there are to join: once declared, one stays as long as anybody is on it."""
+    with contextlib.suppress(KvError):
+        found = {path.removeprefix("networks/") for path in scene.stored() if path.startswith("networks/")}
+        for state in scene.hosts.values():
+            state.available = found
 
 
 def _wrong_watchers(scene: Scene) -> Iterator[str]:
@@ -107,6 +118,8 @@ def contests(scene: Scene, state: HostState) -> bool:
 
 def _is_sure(scene: Scene, state: HostState, name: str) -> bool:
     """Say whether nobody else wants this name or address."""
+    if state.is_waiting(name):
+        return False
     address = state.attachments()[name].address
     for other in scene.hosts.values():
         theirs = other.once if other.is_lost else other.attachments()
@@ -133,7 +146,9 @@ def _wrong_endpoints(scene: Scene, live: Iterable[Endpoint]) -> Iterator[str]:
         for name, one in state.attachments().items()
         for network in one.networks
     }
-    yield from (f"{key} is there and not declared" for key in sorted(there - declared.keys()))
+    for host, name, network in sorted(there - declared.keys()):
+        if not scene.hosts[host].is_waiting(name):
+            yield f"{(host, name, network)} is there and not declared"
     for key in sorted(declared.keys() - there):
         if _is_sure(scene, *declared[key]):
             yield f"{key} is declared and not there"
@@ -149,7 +164,9 @@ def _unheld(scene: Scene, there: set[tuple[str, str, str]]) -> Iterator[str]:
         for name, one in state.attachments().items():
             for network in one.networks:
                 wanted[network, one.address or name].add((state.name, name, network))
-    yield from (f"{key} is contested, and nobody has it" for key, who in wanted.items() if not who & there)
+    for key, who in wanted.items():
+        if not who & there and not any(scene.hosts[host].is_waiting(name) for host, name, _ in who):
+            yield f"{key} is contested, and nobody has it"
 
 
 def _wrong_networks(scene: Scene) -> Iterator[str]:
@@ -157,7 +174,7 @@ def _wrong_networks(scene: Scene) -> Iterator[str]:
         seen = {}
         for state in scene.up:
             shown = state.host.network(network)
-            if network in state.networks and not shown:
+            if network in state.present and not shown:
                 yield f"{state.name} shows no network {network}"
             if shown:
                 seen[state.name] = json.dumps([shown["Id"], shown["IPAM"], shown["EnableIPv6"]])
@@ -188,7 +205,7 @@ def _wrong_records(scene: Scene, live: Iterable[Endpoint]) -> Iterator[str]:
                     yield f"{path} is claimed for {text}, which is not there"
             case ["network", network, "members", host]:
                 if host not in scene.hosts or (
-                    not scene.hosts[host].is_lost and network not in scene.hosts[host].networks
+                    not scene.hosts[host].is_lost and network not in scene.hosts[host].present
                 ):
                     yield f"{path} is there, though {host} has no such network"
             case ["networks", network]:
@@ -203,8 +220,10 @@ def _wrong_records(scene: Scene, live: Iterable[Endpoint]) -> Iterator[str]:
         for kind in ("info", "life"):
             if f"nodes/{state.name}/{kind}" not in stored:
                 yield f"{state.name} has no nodes/{state.name}/{kind}"
-    for network, name in there.keys() - {tuple(path.split("/")[1::2]) for path in stored if "/endpoints/" in path}:
-        yield f"endpoint {name} on {network} has no record"
+    recorded = {tuple(path.split("/")[1::2]) for path in stored if "/endpoints/" in path}
+    for key in there.keys() - recorded:
+        if not scene.hosts[there[key].host].is_waiting(there[key].name):
+            yield f"endpoint {key} has no record"
 
 
 def _wrong_endpoint(path: str, text: str, endpoint: Endpoint | None, *, is_kept: bool) -> Iterator[str]:

@@ -69,6 +69,8 @@ class Attachment:
 class HostState:
     """What the drill knows of a host. once: attachments that the store may have of it, were it lost. ping: of its own two.
 
+    networks: that it declares. external: that it joins; of these, `available` are those that the cluster has.
+
     is_missed_when_dead: its record says that it is watched, as far as we can tell; who is not watched is missed by nobody.
     """
 
@@ -77,6 +79,8 @@ class HostState:
     clock: Path
     declared: dict[str, Attachment] = field(default_factory=dict)
     networks: set[str] = field(default_factory=lambda: {"net"})
+    external: set[str] = field(default_factory=set)
+    available: set[str] = field(default_factory=set)
     once: dict[str, Attachment] = field(default_factory=dict)
     is_lost: bool = False
     is_paused: bool = False
@@ -93,10 +97,22 @@ class HostState:
     def is_watched(self) -> bool:
         return self.host.watcher is not None
 
+    @property
+    def present(self) -> set[str]:
+        """Give the networks that it should have."""
+        return self.networks | (self.external & self.available)
+
+    def is_waiting(self, name: str) -> bool:
+        """Say whether an attachment stays as it is, as one of its networks is declared by nobody."""
+        return name in self.declared and not (self.external - self.available).isdisjoint(self.declared[name].networks)
+
     def attachments(self) -> Mapping[str, Attachment]:
-        """Give what it should have: of networks that it declares."""
+        """Give what it should have."""
+        return self._attachments(self.present)
+
+    def _attachments(self, networks: set[str]) -> Mapping[str, Attachment]:
         found = {
-            name: Attachment(tuple(each for each in one.networks if each in self.networks), one.address)
+            name: Attachment(tuple(each for each in one.networks if each in networks), one.address)
             for name, one in self.declared.items()
         }
         return {name: one for name, one in found.items() if one.networks}
@@ -110,13 +126,15 @@ class HostState:
         return run_command([*self.host.reconcile.options(), *self.host.options, *arguments], hooks=self.hooks())
 
     def write_specs(self) -> None:
-        self.once |= self.attachments()
-        self.host.declare(_specs(self.name, self.networks, self.attachments()))
+        wished = self._attachments(self.networks | self.external)
+        self.once |= wished
+        self.host.declare(_specs(self.name, self, wished))
 
 
-def _specs(host: str, networks: set[str], attachments: Mapping[str, Attachment]) -> str:
+def _specs(host: str, state: HostState, attachments: Mapping[str, Attachment]) -> str:
     lines = ["networks:", "  net: {driver: overlay, internal: true, ipam: {config: [{subnet: 10.0.9.0/24}]}}"]
-    lines += ["  auto: {driver: overlay, internal: true, enable_ipv6: true}"] if "auto" in networks else []
+    lines += ["  auto: {driver: overlay, internal: true, enable_ipv6: true}"] if "auto" in state.networks else []
+    lines += ["  auto: {external: true}"] if "auto" in state.external else []
     lines += ["attachments:"]
     for name, one in attachments.items():
         address = f", ipv4_address: {one.address}" if one.address else ""
@@ -166,6 +184,7 @@ class Scene:
             "attach": self._attach,
             "detach": self._detach,
             "declare": self._declare,
+            "join": self._join,
             "undeclare": self._undeclare,
             "cut": lambda a, b: self._cut((a, b), (b, a)),
             "deafen": lambda a, b: self._cut((a, b)),
@@ -202,10 +221,13 @@ class Scene:
         return self._edit(host, lambda state: state.declared.pop(name, None))
 
     def _declare(self, host: str, network: str) -> bool:
-        return self._edit(host, lambda state: state.networks.add(network))
+        return self._edit(host, lambda state: (state.external.discard(network), state.networks.add(network)))
+
+    def _join(self, host: str, network: str) -> bool:
+        return self._edit(host, lambda state: (state.networks.discard(network), state.external.add(network)))
 
     def _undeclare(self, host: str, network: str) -> bool:
-        return self._edit(host, lambda state: state.networks.discard(network))
+        return self._edit(host, lambda state: (state.networks.discard(network), state.external.discard(network)))
 
     def _edit(self, host: str, edit: Callable[[HostState], object]) -> bool:
         state = self.hosts[host]

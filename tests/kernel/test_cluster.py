@@ -333,6 +333,7 @@ def test_a_network_declared_once_is_joined_elsewhere_and_listed_everywhere(make_
     cluster["alpha"].declare("networks: {lan: }\n")
     cluster["alpha"].ok("--allow-prune")
     assert cluster["alpha"].network("net")["Scope"] == "global"  # beta is still on it
+    cluster["beta"].ok()
     cluster["beta"].ok("down")
     cluster["alpha"].ok()
     assert cluster["alpha"].network("net") == {}
