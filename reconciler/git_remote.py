@@ -10,10 +10,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,11 +19,16 @@ from msgspec import Struct
 
 from reconciler.errors import ConfigError, RepositoryUnreachable, RevisionRefused, RevisionUnreadable
 from reconciler.git_tree import Git, lay_out, short
+from reconciler.programs import SaidTooMuch, end, said_by
+from reconciler.records.faults import shown
 from reconciler.records.file import content, make_folder
 from reconciler.settings import program_environment
 
 FETCH_S: Final = 120.0
 """How long one fetch may take."""
+
+_SAID_MAX: Final = 1 << 20
+"""Bytes: what a server says to people reaches us too."""
 
 _FILE_MAX: Final = 1 << 21
 """In blocks of 512 bytes, as ulimit counts: the largest file that git may write, 1 GiB."""
@@ -196,7 +199,7 @@ class Repository:
         """End what runs; another thread may wait for it."""
         self._is_closed = True
         if (process := self._process) is not None:
-            _end(process)
+            end(process)
 
     # ---- the program
 
@@ -224,36 +227,30 @@ class Repository:
             **more,
         }
         try:
-            process = subprocess.Popen(
+            said = said_by(
                 command,
-                cwd=self._folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
+                folder=self._folder,
+                environment=environment,
+                timeout_s=FETCH_S,
+                bytes_max=_SAID_MAX,
+                begun=self._begun,
             )
+        except TimeoutError:
+            raise RepositoryUnreachable(f"git took more than {FETCH_S:g} s with {self._remote.url}") from None
+        except SaidTooMuch:
+            raise RepositoryUnreachable(f"git says more than {_SAID_MAX >> 20} MiB of {self._remote.url}") from None
         except OSError as error:
             raise RepositoryUnreachable(f"{command[0]} cannot be run: {error.strerror}") from error
-        with process:
-            self._process = process
-            if self._is_closed:
-                _end(process)
-            try:
-                out, err = process.communicate(timeout=FETCH_S)
-            except subprocess.TimeoutExpired:
-                _end(process)
-                raise RepositoryUnreachable(f"git took more than {FETCH_S:g} s with {self._remote.url}") from None
-            finally:
-                self._process = None
-        if process.returncode == _NOT_FOUND:
+        finally:
+            self._process = None
+        if said.code == _NOT_FOUND:
             raise RepositoryUnreachable("git is not there: install it")
-        return process.returncode, out.decode(errors="replace"), _last_line(err.decode(errors="replace"))
+        return said.code, said.out.decode(errors="replace"), _last_line(said.complaint.decode(errors="replace"))
 
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    def _begun(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        if self._is_closed:
+            end(process)
 
 
 def _last_line(text: str) -> str:
@@ -262,4 +259,4 @@ def _last_line(text: str) -> str:
     said = next(
         (line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")), lines[-1] if lines else ""
     )
-    return re.sub(r"//[^/@\s]*@", "//…@", said)
+    return shown(re.sub(r"//[^/@\s]*@", "//…@", said))

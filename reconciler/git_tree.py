@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,10 +12,11 @@ from typing import Final
 from msgspec import Struct
 
 from reconciler.errors import RevisionUnreadable
+from reconciler.programs import Heard, SaidTooMuch, said_by
 from reconciler.records.file import make_folder
 from reconciler.settings import program_environment
 from reconciler.spec.document import BYTES_MAX
-from reconciler.spec.files import FILES_MAX, SPEC_LIKE
+from reconciler.spec.files import ALL_BYTES_MAX, FILES_MAX, FOLDERS_DEEP_MAX, SPEC_LIKE
 
 _TIMEOUT_S: Final = 60.0
 _GIT: Final = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false")
@@ -24,6 +24,12 @@ _GIT: Final = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/n
 _REGULAR: Final = frozenset(("100644", "100755"))
 _SYMLINK: Final = "120000"
 _COMMITS_SHOWN: Final = 12
+_LISTING_MAX: Final = 1 << 25
+"""Bytes of a list of files: a few trees that hold each other again and again stand for billions of them."""
+_HEAD_MAX: Final = 128
+"""Bytes that `cat-file` says of an object beside its content."""
+_NAME_MAX: Final = 255
+"""NAME_MAX (linux/limits.h)."""
 
 
 class Laid(Struct, frozen=True, kw_only=True):
@@ -75,29 +81,32 @@ class Git(Struct, frozen=True):
 
     def text(self, *arguments: str) -> str:
         done = self.run(*arguments)
-        if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip().partition("\n")[0]
+        if done.code != 0:
+            said = done.complaint.decode(errors="replace").strip().partition("\n")[0]
             raise RevisionUnreadable(f"git cannot read {self.folder}: {said}")
-        return done.stdout.decode(errors="surrogateescape")
+        return done.out.decode(errors="surrogateescape")
 
-    def run(self, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    def run(self, *arguments: str, given: bytes = b"", bytes_max: int | None = None) -> Heard:
+        bytes_max = _LISTING_MAX if bytes_max is None else bytes_max
         try:
-            return subprocess.run(
+            return said_by(
                 (*_GIT, *arguments),
-                cwd=self.folder,
-                env=program_environment(_QUIET),
-                input=given,
-                capture_output=True,
-                timeout=_TIMEOUT_S,
-                check=False,
+                folder=self.folder,
+                environment=program_environment(_QUIET),
+                given=given,
+                timeout_s=_TIMEOUT_S,
+                bytes_max=bytes_max,
             )
         except FileNotFoundError:
             missing = "git" if self.folder.is_dir() else str(self.folder)
             raise RevisionUnreadable(f"{missing} is not there: it takes a checkout and git") from None
+        except TimeoutError:
+            raise RevisionUnreadable(f"git took more than {_TIMEOUT_S:g} s in {self.folder}") from None
         except OSError as error:
             raise RevisionUnreadable(f"git cannot be run in {self.folder}: {error.strerror}") from error
-        except subprocess.TimeoutExpired:
-            raise RevisionUnreadable(f"git took more than {_TIMEOUT_S:g} s in {self.folder}") from None
+        except SaidTooMuch:
+            text = f"git lists more than {bytes_max >> 20} MiB of files in {self.folder}"
+            raise RevisionUnreadable(f"{text}: name the folder of the specs") from None
 
 
 _QUIET: Final[Mapping[str, str]] = {
@@ -112,8 +121,8 @@ _QUIET: Final[Mapping[str, str]] = {
 
 def _commit(git: Git, revision: str) -> str:
     done = git.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    if done.returncode == 0:
-        return done.stdout.decode().strip()
+    if done.code == 0:
+        return done.out.decode().strip()
     if git.text("rev-parse", "--is-shallow-repository").strip() == "true":
         text = f"revision {revision!r} is not in this clone, which has no history: check out with fetch-depth: 0"
         raise RevisionUnreadable(f"{text} (GitHub), GIT_DEPTH: 0 (GitLab) or `git fetch --unshallow`")
@@ -129,12 +138,18 @@ def _files(git: Git, commit: str, revision: str, root: str) -> Sequence[tuple[Pu
         raise RevisionUnreadable(f"{root} is no folder at {revision}")
     found: list[tuple[PurePosixPath, str]] = []
     links: list[str] = []
+    total = 0
     for record in git.text("ls-tree", "-r", "-z", "-l", "--full-tree", tree).split("\0")[:-1]:
         (mode, _, blob, size), path = record.partition("\t")[0].split(), record.partition("\t")[2]
         if mode == _SYMLINK:
             links.append(path)
         elif mode in _REGULAR and path.lower().endswith(SPEC_LIKE):
             found.append((_inside(path, revision), blob if int(size) <= BYTES_MAX else ""))
+            total += min(int(size), BYTES_MAX)
+    if total > ALL_BYTES_MAX:
+        raise RevisionUnreadable(
+            f"{root or 'the repository'} has more than {ALL_BYTES_MAX >> 20} MiB of specs at {revision}"
+        )
     if len(found) > FILES_MAX:
         raise RevisionUnreadable(
             f"{root or 'the repository'} has more than {FILES_MAX} files at {revision}: name the folder"
@@ -148,7 +163,7 @@ def _refuse_links(git: Git, tree: str, links: Sequence[str], revision: str) -> N
     if not links:
         return
     asked = "".join(f"{tree}{'/' if ':' in tree else ':'}{link}\n" for link in links if "\n" not in link)
-    answers = git.run("cat-file", "--batch-check", "--follow-symlinks", given=os.fsencode(asked)).stdout
+    answers = git.run("cat-file", "--batch-check", "--follow-symlinks", given=os.fsencode(asked)).out
     leads_to_folder = b" tree " in answers
     named = next((link for link in links if link.lower().endswith(SPEC_LIKE)), links[0] if leads_to_folder else "")
     if named:
@@ -157,11 +172,12 @@ def _refuse_links(git: Git, tree: str, links: Sequence[str], revision: str) -> N
 
 
 def _inside(path: str, revision: str) -> PurePosixPath:
-    """git itself makes no such paths; who writes objects by hand can."""
+    """git itself makes no path that leads elsewhere; who writes objects by hand can. Nor are specs so deep or long."""
     pure = PurePosixPath(path)
     parts = path.split("/")
-    if pure.is_absolute() or any(part in ("", ".", "..") for part in parts):
-        raise RevisionUnreadable(f"{path!r} is no path inside a folder, at {revision}")
+    is_long = len(parts) > FOLDERS_DEEP_MAX + 1 or any(len(os.fsencode(part)) > _NAME_MAX for part in parts)
+    if is_long or pure.is_absolute() or any(part in ("", ".", "..") for part in parts):
+        raise RevisionUnreadable(f"{path[:200]!r} is no path inside a folder of specs, at {revision}")
     return pure
 
 
@@ -169,8 +185,8 @@ def _contents(git: Git, blobs: Sequence[str]) -> Iterator[bytes]:
     """Yield the content of each object, in turn."""
     if not blobs:
         return
-    done = git.run("cat-file", "--batch", given="".join(f"{blob}\n" for blob in blobs).encode())
-    answer, at = done.stdout, 0
+    asked = "".join(f"{blob}\n" for blob in blobs).encode()
+    answer, at = git.run("cat-file", "--batch", given=asked, bytes_max=ALL_BYTES_MAX + _HEAD_MAX * len(blobs)).out, 0
     for blob in blobs:
         end = answer.find(b"\n", at)
         head = answer[at:end].split()

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("model", "incremental"),
     ("records",),
-    ("settings",),
+    ("settings", "programs"),
     ("spec", "ipam", "drivers", "plan", "firewall", "sandbox", "ports", "reach"),
     ("announcements", "flows", "cluster", "host_settings", "facts"),
     ("http",),

@@ -26,6 +26,8 @@ _VARIABLES_MISNAMED: Final = "vars.yml"
 HOSTS: Final = "hosts"
 FILES_MAX: Final = 10_000
 FOLDERS_DEEP_MAX: Final = 16
+ALL_BYTES_MAX: Final = 1 << 25
+"""Of all files of a folder: many times what is declared for a host of 10,000 attachments."""
 
 
 class SpecText(Struct, frozen=True):
@@ -35,6 +37,11 @@ class SpecText(Struct, frozen=True):
     text: str
     is_template: bool = False
     is_variables: bool = False
+
+
+_TOO_LARGE: Final = (
+    f"the folder holds more than {ALL_BYTES_MAX >> 20} MiB of spec files, so nothing is changed: split it"
+)
 
 
 _Stamp = tuple[int, int, int, int, int]
@@ -84,7 +91,7 @@ def read_folder(
     real = os.path.join(os.path.realpath(folder), "")
     try:
         found = [(path, True) for path in _variable_files(folder, host)]
-        found += [(path, False) for path in sorted(_spec_files(folder, set(), 0), key=lambda path: path.split("/"))]
+        found += [(path, False) for path in sorted(_all_spec_files(folder), key=lambda path: path.split("/"))]
     except OSError as error:
         text = f"the folder cannot be looked through, so nothing is changed: {error.strerror or error}; check --specs"
         where, may_pass = printable(error.filename or folder), error.errno in PASSING
@@ -92,14 +99,21 @@ def read_folder(
     except _TooManyFiles as error:
         faults.append(SpecError(printable(error.folder), 0, 0, str(error)))
     is_listed = not faults
-    for path, is_variables in found[:FILES_MAX]:
+    left = ALL_BYTES_MAX
+    for path, is_variables in found:
         try:
             before = known.get(path)
             if before is not None and before.stamp is not None and before.stamp == _stamp(os.stat(path)):
                 read[path] = before
+                left -= len(before.said)
                 continue
             _check_name(path, is_variables=is_variables)
             content, stamp = _read(path, folder, real)
+            left -= len(content)
+            if left < 0:
+                faults.append(SpecError(printable(folder), 0, 0, _TOO_LARGE))
+                is_listed = False
+                break
             text = content.decode()
         except OSError as error:
             faults.append(_unreadable(path, error))
@@ -124,7 +138,7 @@ def read_folder(
 def plain_files(specs_dir: Path) -> list[Path]:
     """Return the spec files that are no templates. Raises SpecError when the folder cannot be looked through."""
     try:
-        return sorted(path for path in map(Path, _spec_files(os.fspath(specs_dir), set(), 0)) if is_plain(path))
+        return sorted(path for path in map(Path, _all_spec_files(os.fspath(specs_dir))) if is_plain(path))
     except OSError as error:
         folder = printable(error.filename or specs_dir)
         raise SpecError(
@@ -185,6 +199,14 @@ def _variable_files(folder: str, host: str) -> Iterator[str]:
     return (path for name in names if os.path.lexists(path := _inside(folder, name)))
 
 
+def _all_spec_files(folder: str) -> Iterator[str]:
+    """Yield all, or raise: were some left out in silence, their networks would go."""
+    for number, path in enumerate(_spec_files(folder, set(), 0)):
+        if number == FILES_MAX:
+            raise _TooManyFiles(folder, f"the folder holds more than {FILES_MAX} spec files")
+        yield path
+
+
 def _spec_files(folder: str, seen: set[tuple[int, int]], depth: int) -> Iterator[str]:
     """Walk the folder, through symbolic links too, each folder once."""
     status = os.stat(folder)
@@ -193,7 +215,6 @@ def _spec_files(folder: str, seen: set[tuple[int, int]], depth: int) -> Iterator
     seen.add((status.st_dev, status.st_ino))
     if depth > FOLDERS_DEEP_MAX:
         raise _TooManyFiles(folder, f"folders are nested deeper than {FOLDERS_DEEP_MAX}")
-    files = 0
     with os.scandir(folder) as entries:
         for entry in entries:
             path = _inside(folder, entry.name)
@@ -202,9 +223,6 @@ def _spec_files(folder: str, seen: set[tuple[int, int]], depth: int) -> Iterator
             if _is_folder(entry):
                 yield from _spec_files(path, seen, depth + 1)
             elif entry.name.lower().endswith(SPEC_LIKE):
-                files += 1
-                if files > FILES_MAX:
-                    raise _TooManyFiles(folder, f"the folder holds more than {FILES_MAX} spec files")
                 yield path
 
 

@@ -127,6 +127,40 @@ def test_paths_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:
         assert "no path inside a folder" in refusal(f"{made}:", repository)
 
 
+def test_trees_that_stand_for_billions_of_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten trees of ten: some hundred bytes, of which git lists files without end."""
+    monkeypatch.setattr("reconciler.git_tree._LISTING_MAX", 1 << 20)
+    repository = make_repository(tmp_path / "repo", EMPTY)
+    entry = f"100644 blob {git(repository, 'hash-object', '-w', '--stdin', given=b'{}')}\t{{}}.yaml\n"
+    for _ in range(10):
+        tree = git(repository, "mktree", given="".join(entry.format(n) for n in range(10)).encode())
+        entry = f"040000 tree {tree}\t{{}}\n"
+    made = git(repository, "commit-tree", "-m", "bomb", tree)
+
+    assert "more than 1 MiB of files" in refusal(f"{made}:", repository)
+
+
+def test_one_file_that_stands_in_many_places_is_counted_in_each(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "repo", EMPTY)
+    blob = git(repository, "hash-object", "-w", "--stdin", given=b"#" * (1 << 20))
+    entries = "".join(f"100644 blob {blob}\t{number}.yaml\n" for number in range(33))
+    made = git(repository, "commit-tree", "-m", "bomb", git(repository, "mktree", given=entries.encode()))
+
+    assert "more than 32 MiB of specs" in refusal(f"{made}:", repository)
+
+
+@pytest.mark.parametrize("path", ["/".join("a" * 18), "b" * 256])
+def test_paths_that_no_folder_of_specs_has_are_refused(tmp_path: Path, path: str) -> None:
+    repository = make_repository(tmp_path / "repo", EMPTY)
+    entry = f"100644 blob {git(repository, 'hash-object', '-w', '--stdin', given=b'{}')}\t"
+    for name in reversed(f"{path}.yaml".split("/")):
+        tree = git(repository, "mktree", given=f"{entry}{name}\n".encode())
+        entry = f"040000 tree {tree}\t"
+    made = git(repository, "commit-tree", "-m", "long", tree)
+
+    assert "no path inside a folder of specs" in refusal(f"{made}:", repository)
+
+
 def test_a_file_that_is_too_large_is_seen_as_that(tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "repo", {"specs/a.yaml": "#" * ((1 << 20) + 1)})
 

@@ -72,5 +72,5 @@ def test_every_program_is_started_with_an_environment_that_somebody_thought_of()
     ]  # fmt: skip
 
     inheriting = [call for call in calls if not ("env=" in call[1] or call[1].startswith("os.execvpe("))]
-    assert len(calls) >= 8
+    assert len(calls) >= 7
     assert inheriting == []

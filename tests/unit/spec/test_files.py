@@ -150,3 +150,38 @@ def test_what_cannot_be_read_for_the_moment_says_so(tmp_path: Path, monkeypatch:
     (unread,) = read_folder(tmp_path, host="alpha").faults
 
     assert (unlisted.is_retryable, unread.is_retryable, missing.is_retryable) == (True, True, False)
+
+
+def test_of_more_files_than_are_read_none_is_left_out_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its networks would go. They count together, whichever folder they are in."""
+    monkeypatch.setattr(files, "FILES_MAX", 3)
+    for name in ("vars.yaml", "one/a.yaml", "one/b.yaml", "two/c.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert len(read_folder(tmp_path, host="alpha").texts) == 4
+
+    (tmp_path / "two/d.yaml").write_text("{}")
+    found = read_folder(tmp_path, host="alpha")
+
+    assert "more than 3 spec files" in str(found.faults[0])
+    assert not found.is_listed
+
+
+def test_more_bytes_than_are_read_are_a_fault_also_when_they_were_read_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "ALL_BYTES_MAX", 300)
+    for name in "ab":
+        (tmp_path / f"{name}.yaml").write_text("#" * 100)
+        os.utime(tmp_path / f"{name}.yaml", (0, 0))
+    monkeypatch.setattr(files, "_SETTLED_NS", -(10**18))
+    before = read_folder(tmp_path, host="alpha")
+    assert before.is_listed
+
+    (tmp_path / "c.yaml").write_text("#" * 101)
+    for known in ({}, before.read):
+        found = read_folder(tmp_path, host="alpha", known=known)
+        assert "MiB of spec files" in str(found.faults[0])
+        assert not found.is_listed

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import ConfigError, KernelError, RepositoryUnreachable, RevisionRefused, RevisionUnreadable
-from reconciler.git_remote import parse_remote
+from reconciler.git_remote import Repository, parse_remote
 from reconciler.settings import Settings
 from reconciler.status.revision import specs_revision
 from reconciler.watch.git_source import GitSource, git_specs_dir
@@ -211,6 +211,16 @@ def test_who_answers_in_the_servers_place_leaves_the_last_good_commit_in_force(
     host.again(source)
     assert isinstance(source.problem, RepositoryUnreachable)
     assert (source.commit, host.specs) == (good, {"a.yaml": "networks: {a: {}}\n"})
+
+
+def test_a_server_that_talks_without_end_is_not_listened_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says to people comes to us as git passes it on."""
+    monkeypatch.setenv("GIT_SSH_COMMAND", "sh -c 'yes blah >&2'")
+    monkeypatch.setenv("GIT_SSH_VARIANT", "ssh")
+    repository = Repository(tmp_path / "held", parse_remote("t@example.invalid:specs", is_proved=True), None)
+
+    with pytest.raises(RepositoryUnreachable, match="git says more than 1 MiB"):
+        repository.fetch()
 
 
 def test_openpgp_keys_are_a_keyring_too(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
