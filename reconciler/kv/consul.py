@@ -101,6 +101,7 @@ class ConsulStore(StepStore):
             method="GET",
             target=f"/v1/kv/{quote(self._path('nodes'))}?consistent",
             headers=_headers(self._token),
+            secrets=(self._token,),
             is_repeatable=True,
         )
         self._http.confirm(request, timeout_s)
@@ -322,6 +323,7 @@ class _Transport(HTTPClient):  # type: ignore[misc]  # the library has no types
             target=quote(path) + (f"?{urlencode(params)}" if params else ""),
             body=data.encode() if isinstance(data, str) else data,
             headers=_headers(self._token),
+            secrets=(self._token,),
             is_repeatable=method == "GET" or path.startswith("/v1/session/renew/"),
         )
         reply = self._http.send(request, timeout_s=self._timeout_s, cancellation=self._cancellation)

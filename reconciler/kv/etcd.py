@@ -164,7 +164,8 @@ class EtcdStore(StepStore):
         with self._token_lock:
             if self._token == refused:
                 user, _, password = self._secret.partition(":")
-                request = _request("auth/authenticate", {"name": user, "password": password}, "", is_repeatable=True)
+                message = {"name": user, "password": password}
+                request = _request("auth/authenticate", message, "", is_repeatable=True, secrets=(password,))
                 with _translated():
                     token = str(_answer(self._http.send(request))["token"])
                     if not (token.isascii() and token.isprintable()):
@@ -285,13 +286,16 @@ class EtcdWatch(PollingWatch):
             self._stream = None
 
 
-def _request(method: str, message: Json, token: str, *, is_repeatable: bool) -> StoreRequest:
+def _request(
+    method: str, message: Json, token: str, *, is_repeatable: bool, secrets: Sequence[str] = ()
+) -> StoreRequest:
     return StoreRequest(
         method="POST",
         target=f"/v3/{method}",
         body=json.dumps(message).encode(),
         headers={"Content-Type": "application/json"} | ({"Authorization": token} if token else {}),
         is_repeatable=is_repeatable,
+        secrets=(token, *secrets),
     )
 
 

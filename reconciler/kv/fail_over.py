@@ -6,11 +6,12 @@ in targets, so that no access log shows them.
 
 from __future__ import annotations
 
+import json
 import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from reconciler.errors import KvError, KvUnavailable
 from reconciler.http import client_protocol
@@ -28,6 +29,9 @@ _NOT_TLS: Final = b"HTTP request to an HTTPS server"
 """What servers written in Go say to those who do not encrypt."""
 
 _SHOWN_MAX: Final = 120
+_REMOVED: Final = b"[removed]"
+_SECRET_MIN: Final = 4
+"""Characters of a secret that is looked for: shorter ones stand in every answer by chance."""
 
 A = TypeVar("A")
 
@@ -35,9 +39,11 @@ _SERVER_TROUBLE: Final = frozenset({429, 500, 502, 503, 504})
 
 
 class StoreRequest(client_protocol.Request, frozen=True, kw_only=True):
-    """is_repeatable: asking two servers, or twice, does no harm."""
+    """is_repeatable: asking two servers, or twice, does no harm. secrets: what of it no answer may bring into an error."""
 
+    unshown: ClassVar[frozenset[str]] = client_protocol.Request.unshown | {"secrets"}
     is_repeatable: bool
+    secrets: tuple[str, ...] = ()
 
 
 class StoreResponse(client_protocol.Response, frozen=True, kw_only=True):
@@ -63,6 +69,17 @@ class StoreResponse(client_protocol.Response, frozen=True, kw_only=True):
     def is_server_trouble(self) -> bool:
         """Return whether the server, not the request, is the matter: another one, or the same later, may answer."""
         return self.status in _SERVER_TROUBLE
+
+
+def without_secrets(body: bytes | bytearray, secrets: Sequence[str]) -> bytes | bytearray:
+    """Return an answer without what the request had of secrets. A store gives none back; who else may listen there, and what stands
+    in between, repeats requests in its errors, and errors are for all to read.
+    """
+    for secret in secrets:
+        for form in (secret, json.dumps(secret)[1:-1]):
+            if len(form) >= _SECRET_MIN and form.encode() in body:
+                body = body.replace(form.encode(), _REMOVED)
+    return body
 
 
 class Cancellation:
@@ -152,7 +169,7 @@ class HttpClient:
         self._begin_to_wait(connection)
         try:
             connection.deadline = time.monotonic() + self._timeout_s
-            return LineStream(connection, connection.stream_head(request), self._end_waiting)
+            return LineStream(connection, connection.stream_head(request), self._end_waiting, request.secrets)
         except _Failed as failure:
             self._end_waiting(connection)
             self._prefer_next(connection)
@@ -233,8 +250,11 @@ class HttpClient:
 class LineStream:
     """An answer without an end. Belongs to one thread."""
 
-    def __init__(self, connection: _Connection, head: Head, closed: Callable[[_Connection], None]) -> None:
+    def __init__(
+        self, connection: _Connection, head: Head, closed: Callable[[_Connection], None], secrets: Sequence[str]
+    ) -> None:
         self.status = head.status
+        self._secrets = secrets
         self._closed = closed
         self._connection = connection
         self._lines = Lines(REPLY_BYTES_MAX)
@@ -258,7 +278,7 @@ class LineStream:
             if not (piece := self._connection.more()):
                 raise BadResponse("the connection was closed")
             self._lines.add(piece)
-        return line
+        return bytes(without_secrets(line, self._secrets))
 
     def close(self) -> None:
         self._closed(self._connection)
@@ -291,7 +311,8 @@ class _Connection(Connection):
             answer = self._asked(lambda: self.exchange(request, body_max=REPLY_BYTES_MAX))
         except AnswerTooLong as error:
             raise KvError(f"{self.endpoint}: {error}") from error
-        return StoreResponse(answer.status, answer.headers, answer.body, server=self.endpoint)
+        body = without_secrets(answer.body, request.secrets)
+        return StoreResponse(answer.status, answer.headers, body, server=self.endpoint)
 
     def stream_head(self, request: StoreRequest) -> Head:
         return self._asked(lambda: self.begin(request))
