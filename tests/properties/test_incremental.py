@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from reconciler.announcements import announcements
 from reconciler.cluster.global_networks import followed_networks
+from reconciler.cluster.records import info_record, member_record, network_record
 from reconciler.decide import Decider, Decision, compared, otherwise
 from reconciler.errors import KernelError, SandboxMissing
 from reconciler.facts import Facts
@@ -33,13 +34,13 @@ from reconciler.model.plan import Action, Operation, Plan
 from reconciler.model.wanted import WantedState
 from reconciler.observe.cluster import ClusterStore
 from reconciler.spec.load import load_specs
-from tests.fakes.cluster import NOW
+from tests.fakes.cluster import NOW, node, overlay, placed, texts
 from tests.fakes.desired import host_facts
 from tests.fakes.scripted_host import ScriptedHost
 from tests.fakes.simulated_kernel import SimulatedKernel
 from tests.properties.test_cluster_news import RECORDS, Store
 
-EXAMPLES: Final = int(os.environ.get("INCREMENTAL_EXAMPLES", "12"))
+EXAMPLES: Final = int(os.environ.get("INCREMENTAL_EXAMPLES", "11"))
 """In the suite; a thousand take some minutes."""
 
 COUNTS: Counter[str] = Counter()
@@ -138,6 +139,12 @@ class TwiceDeciding(ScriptedHost):
             cluster=self.cluster.look(followed, NOW) if self.is_in_cluster else ALONE,
             place=PLACE if self.is_in_cluster else None,
         )
+
+    def shared_endpoints(self) -> dict[str, str]:
+        """Give the addresses, by name, that endpoints have on the network of the cluster, as decided last."""
+        decided = () if self._before is None or not self.is_in_cluster else self._before.desired.attachments
+        endpoints = (endpoint for attachment in decided for endpoint in attachment.endpoints)
+        return {each.attachment: str(each.ipv4) for each in endpoints if each.network == "over" and each.ipv4}
 
     def carry_out(self, operations: tuple[Operation, ...]) -> None:
         kernel = SimulatedKernel(self.seen.values())
@@ -275,6 +282,41 @@ class Life(RuleBasedStateMachine):
         for place in which if paths else ():
             self.host.store.entries.pop(paths[place % len(paths)], None)
         self.happened("records that went")
+
+    @rule(name=PLACES, address=PLACES, is_applied=st.booleans())
+    def let_another_host_take(self, name: int, address: int, *, is_applied: bool) -> None:
+        """A name or an address that an endpoint here was promised, or both, as when its record came first."""
+        if not self.host.shared_endpoints():
+            self._share_a_network()
+        ours = self.host.shared_endpoints()
+        names = ["x", *sorted(ours)]
+        taken = names[name % len(names)]
+        free = ["10.0.9.77/24"] if taken in ours else []
+        addresses = [*free, *sorted(ours.values())] or ["10.0.9.2/24"]
+        self._put(placed(taken, addresses[address % len(addresses)], host="beta"))
+        self.happened("names and addresses that others took")
+        if is_applied:
+            self.host.carry_out(self.host.look().operations)
+
+    @rule(which=PLACES)
+    def let_another_host_give_up(self, which: int) -> None:
+        paths = sorted(path for path, entry in self.host.store.entries.items() if b'"host":"beta"' in entry.value)
+        if paths:
+            del self.host.store.entries[paths[which % len(paths)]]
+        self.happened("names and addresses that others gave up")
+
+    def _share_a_network(self) -> None:
+        """Have endpoints on an overlay network, of which another host is a member."""
+        self.host.facts, self.host.is_in_cluster, self.host.store.is_down = HOSTS[0], True, False
+        self._put(network_record(overlay()), info_record(node("beta", "192.0.2.2")), member_record("over", "beta", ""))
+        self.declare("networks", "over", NETWORKS["over"][0])
+        for name in NAMES[:2]:
+            self.declare("attachments", name, {"networks": {"over": {}}})
+        self.make_a_pass()
+
+    def _put(self, *records: ClusterRecord) -> None:
+        for path, text in texts(*records).items():
+            self.host.store.entries[path] = KvEntry(key=path, value=text.encode(), version=1)
 
 
 def test_what_is_kept_is_what_one_would_decide_from_nothing() -> None:
