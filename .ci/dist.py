@@ -96,7 +96,7 @@ def main(folder: str, *names: str) -> None:
         if not names or "sbom" in names:
             _bill_of_materials(source, output / "network_reconciler.cdx.json")
         if wheel is not None and (not names or "debian" in names):
-            _debian_package(wheel, source / LOCK, Path(work, "debian"), output, epoch)
+            _debian_package(wheel, source, Path(work, "debian"), output, epoch)
     for path in sorted(output.iterdir()):
         print(hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
 
@@ -157,8 +157,8 @@ def _bill_of_materials(source: Path, output: Path) -> None:
     )
 
 
-def _debian_package(wheel: Path, lock: Path, tree: Path, output: Path, epoch: int) -> None:
-    """Build a binary package (deb-control(5)) of the wheel and all that the lock names."""
+def _debian_package(wheel: Path, source: Path, tree: Path, output: Path, epoch: int) -> None:
+    """Build a binary package (deb-control(5)) of the wheel and all that the lock of the same commit names."""
     packages = tree / HOME / "lib" / PYTHON / "site-packages"
     install = (
         sys.executable,
@@ -172,7 +172,14 @@ def _debian_package(wheel: Path, lock: Path, tree: Path, output: Path, epoch: in
         packages,
     )
     _run(
-        *install, "--no-index", "--find-links", WHEELS, "--require-hashes", "--only-binary=:all:", "--requirement", lock
+        *install,
+        "--no-index",
+        "--find-links",
+        WHEELS,
+        "--require-hashes",
+        "--only-binary=:all:",
+        "--requirement",
+        source / LOCK,
     )
     _unpack(wheel, tree, packages)
     shutil.rmtree(packages / "bin")  # commands of what we depend on
@@ -180,7 +187,7 @@ def _debian_package(wheel: Path, lock: Path, tree: Path, output: Path, epoch: in
         record.unlink()  # pip's list of files, which are dpkg's now; Debian's Python policy leaves it out too
     _compile(packages, f"/{packages.relative_to(tree)}")
     _virtual_environment(tree)
-    _license(tree)
+    _license(source, tree)
     version = _version(wheel)
     architecture = subprocess.run(
         ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True
@@ -226,11 +233,11 @@ def _virtual_environment(tree: Path) -> None:
     command.chmod(0o755)
 
 
-def _license(tree: Path) -> None:
+def _license(source: Path, tree: Path) -> None:
     place = tree / "usr/share/doc/network-reconciler"
     place.mkdir(parents=True)
-    shutil.copyfile(ROOT / "LICENSE", place / "copyright")
-    (place / "changelog.gz").write_bytes(gzip.compress((ROOT / "CHANGELOG.md").read_bytes(), mtime=0))
+    shutil.copyfile(source / "LICENSE", place / "copyright")
+    (place / "changelog.gz").write_bytes(gzip.compress((source / "CHANGELOG.md").read_bytes(), mtime=0))
 
 
 def _version(wheel: Path) -> str:

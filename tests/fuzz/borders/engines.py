@@ -95,6 +95,7 @@ def _plugin_seeds() -> Iterator[bytes]:
 def _run_plugin(data: bytes) -> None:
     """Take an answer for that to any call, a good one or an error: a value, or a word of ours that repeats little."""
     last: PluginError | None = None
+    told: list[str] = []
     for status in (HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.INTERNAL_SERVER_ERROR):
 
         def post(_: object, path: str, *__: object, status: int = status) -> Response:
@@ -113,6 +114,7 @@ def _run_plugin(data: bytes) -> None:
                     assert isinstance(found, answer)
                 except PluginError as error:
                     last = error
+                    told.append(str(error))
             for ask in (Plugins().capabilities, Plugins().ipam_capabilities):
                 try:
                     ask("net")
@@ -123,6 +125,7 @@ def _run_plugin(data: bytes) -> None:
             read(Path(name), data.decode(errors="replace"))
         except PluginError as error:
             last = error
+    assert all(map(str.isprintable, told)), told
     if last is not None:
         raise last
 

@@ -19,6 +19,7 @@ from reconciler.http.server_protocol import BadRequest, ServedResponse, ServerPr
 from reconciler.settings import Settings
 from reconciler.watch.live_page import is_asked_for_itself
 from reconciler.watch.metrics_server import LIMITS, ServedMetrics
+from tests.fuzz.second import check_answer
 from tests.fuzz.target import Form, Target, listed
 
 _BODY_MAX: Final = 2000
@@ -61,6 +62,7 @@ def _run_answer(data: bytes) -> None:
         is_bare = answer.status in (204, 304) or "transfer-encoding" in answer.headers
         assert length is None or is_bare or len(answer.body) == int(length)
         assert 100 <= answer.status < 1000
+        check_answer(data[1:], answer.status, bytes(answer.body))
     _run_following(data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from collections.abc import Callable, Iterator
@@ -10,8 +11,11 @@ from types import SimpleNamespace
 from typing import Any, Final
 from unittest import mock
 
+import dns.flags
 import dns.message
 import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
 
 from reconciler.dns import control, upstream
 from reconciler.dns import forwarder as dns_forwarder
@@ -23,13 +27,14 @@ from reconciler.dns.stream import Stream, StreamGroup, StreamLimits
 from reconciler.dns.tables import kept_tables
 from reconciler.dns.upstream import Upstream
 from reconciler.dns.view import Views, reverse_block
-from reconciler.dns.wire import parse_query
+from reconciler.dns.wire import Malformed, Unanswerable, parse_query
 from reconciler.dns.zones import NetworkZone, SandboxZone, ServedEndpoint, read_rows
 from reconciler.errors import ReconcilerError, ResolverError
 from reconciler.model.identifiers import NsRef
 from reconciler.model.objects import Unit
 from reconciler.sandbox.resolv_conf import ndots, parse_resolv_conf
 from tests.fakes.zones import Zones, zone_rows
+from tests.fuzz.second import check_query
 from tests.fuzz.target import Form, Target, listed
 
 _FRONT: Final = NetworkZone(
@@ -83,12 +88,15 @@ def _query_seeds() -> Iterator[bytes]:
     yield _query("2.0.21.172.in-addr.arpa", "PTR", use_edns=0, payload=4096, want_dnssec=True)
     yield _query("_80._tcp.web", "SRV")
     yield _query(f"{'0.' * 31}0.ip6.arpa", "PTR")
+    yield _query("db", use_edns=1, payload=1400)
     yield _query(".", "NS")
     yield _query("web", "AXFR")
 
 
 def _run_query(data: bytes) -> None:
     """Answer a question of a sandbox: nothing, or a reply to it that others can read, in the size that was asked for."""
+    with contextlib.suppress(Unanswerable, Malformed):
+        check_query(data, parse_query(data))
     for view in (_SEEN, _NDOTS):
         for is_stream in (False, True):
             for _ in range(2):
@@ -112,9 +120,27 @@ def _check_reply(data: bytes, reply: bytes, *, is_stream: bool) -> None:
     if len(reply) == 12:  # to what could not be read
         return
     read = dns.message.from_wire(reply)
+    _check_records(data, read)
     size = parse_query(data).udp_size
     assert is_stream or len(reply) <= max(512, size)
     assert read.flags & 0x8000
+
+
+_NAMES: Final = {"web": _FRONT.endpoints[0], "www": _FRONT.endpoints[0], "db": _FRONT.endpoints[1]}
+
+
+def _check_records(data: bytes, read: dns.message.Message) -> None:
+    """A name of ours leads to all its addresses of the family that is asked for, or to some of them where that is said."""
+    (question,) = read.question
+    name = str(question.name).lower().removesuffix(".").removesuffix(".front")
+    endpoint = _NAMES.get("db" if name == "store" else name)
+    if endpoint is None or question.rdclass != dns.rdataclass.IN or read.rcode() != dns.rcode.NOERROR:
+        return
+    versions = {dns.rdatatype.A: 4, dns.rdatatype.AAAA: 6}
+    expected = {str(a) for a in endpoint.addresses if a.version == versions.get(question.rdtype)}
+    found = [str(one) for records in read.answer for one in records if records.rdtype in versions]
+    assert len(found) == len(set(found))
+    assert set(found) == expected or (read.flags & dns.flags.TC and set(found) < expected)
 
 
 # --- what other servers answer
@@ -206,18 +232,28 @@ def _run_upstream(data: bytes) -> None:
         assert len(delivered) <= 1
         assert forwarder.in_flight == len(asker.exchanges) == 1 - len(delivered)
         for reply in delivered:
-            _check_passed_on(reply, is_stream=is_stream)
+            _check_passed_on(reply, pieces, is_stream=is_stream)
 
 
 def _to(piece: bytes, *, is_stream: bool) -> bytes:
     return struct.pack("!H", len(piece)) + piece if is_stream and piece else piece
 
 
-def _check_passed_on(reply: bytes, *, is_stream: bool) -> None:
+def _check_passed_on(reply: bytes, pieces: list[bytes], *, is_stream: bool) -> None:
     query = parse_query(_ASKED)
+    is_own = len(reply) == query.question_end + 11 and reply[3] & 0xF == dns.rcode.SERVFAIL
+    assert is_own or any(_is_answer(piece, reply) for piece in pieces)
     assert reply[:2] == _ASKED[:2]
     assert reply[12 : query.question_end] == _ASKED[12 : query.question_end]
     assert is_stream or len(reply) <= query.udp_size
+
+
+def _is_answer(piece: bytes, reply: bytes) -> bool:
+    """Return whether a reply is what a server said to our question: id, QR and opcode, and the question itself (RFC 5452)."""
+    end = parse_query(_ASKED).question_end
+    is_to_us = piece[:2] == _ASKED[:2] and len(piece) >= end and piece[2] & 0xF8 == 0x80 and piece[4:6] == b"\0\1"
+    is_to_us = is_to_us and piece[12:end].lower() == _ASKED[12:end].lower()
+    return is_to_us and (reply[end:] == piece[end:] or (reply[end:] == b"" and bool(reply[2] & 0x02)))
 
 
 def _run_stream(data: bytes) -> None:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from reconciler.cluster.nodes import node_rows
+from reconciler.cluster.reading import NAMES_MAX
 from reconciler.cluster.records import claims, endpoint_record, info_record
 from reconciler.errors import KvError
 from reconciler.http.headers import Headers
@@ -55,6 +56,8 @@ def _cluster_seeds() -> Iterator[bytes]:
     yield (_RECORDED / "cluster.json").read_bytes()
     beside = texts(endpoint_record(endpoint("web"), "beta", ["web"]), info_record(node("gamma", is_watched=True)))
     yield _shown({**stored("alpha", "beta"), **beside})
+    many = texts(endpoint_record(endpoint("web"), "beta", [f"a{number}" for number in range(NAMES_MAX + 1)]))
+    yield _shown({**stored("alpha", "beta"), **many})
 
 
 def _run_cluster(data: bytes) -> None:
@@ -62,6 +65,7 @@ def _run_cluster(data: bytes) -> None:
     records = _records(data)
     state = decoded(records, followed=("over", "front"))
     assert len(state.faults) < 200
+    assert all(len(each.names) <= NAMES_MAX for network in state.networks.values() for each in network.endpoints)
     _assert_plain(state.faults)
     node_rows(records, "nodes/")
     for path, text in records.items():

@@ -17,6 +17,7 @@ from reconciler.spec.files import SpecText
 from reconciler.spec.formatting import formatted
 from reconciler.spec.load import load_specs, load_texts
 from reconciler.spec.templates import Renderer
+from tests.fuzz.second import check_yaml
 from tests.fuzz.target import Form, Target, listed
 
 _ROOT: Final = Path(__file__).parent.parent.parent.parent
@@ -102,6 +103,7 @@ def _run_format(data: bytes) -> None:
     assert before is not None
     assert after is not None
     assert before.data == after.data
+    check_yaml(text, before.data)
     assert formatted("a.yaml", found, "schema.json") == (found, [])
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
 import pytest
 
@@ -12,7 +13,7 @@ from reconciler.errors import KvError
 from reconciler.http.client_protocol import Head, Request, Response
 from reconciler.http.headers import Headers
 from reconciler.kv.config import Endpoint, Provider, StoreConfig
-from reconciler.kv.fail_over import StoreRequest, _Connection, without_secrets
+from reconciler.kv.fail_over import LineStream, StoreRequest, _Connection, without_secrets
 from reconciler.kv.protocol import KvStore
 from reconciler.kv.registry import open_store
 
@@ -56,7 +57,7 @@ def test_no_secret_comes_back_into_an_error(
     monkeypatch.setattr(_Connection, "connect", lambda _: None)
     monkeypatch.setattr(_Connection, "exchange", exchange)
     monkeypatch.setattr(_Connection, "begin", lambda *_: Head(status, HEADERS))
-    monkeypatch.setattr(_Connection, "more", lambda _: f'{{"error": {{"message": "of-etcd-{secret}"}}}}\n'.encode())
+
     config = StoreConfig(provider=provider, endpoints=(Endpoint("192.0.2.1", 1),), secret=secret, timeout_s=1.0)
     told = ""
 
@@ -82,3 +83,10 @@ def test_a_request_that_is_shown_hides_its_secrets() -> None:
     request = StoreRequest(method="GET", target="/", is_repeatable=True, secrets=("sesame",))
 
     assert "sesame" not in repr(request)
+
+
+def test_a_line_of_a_stream_has_no_secret_either() -> None:
+    connection: Any = SimpleNamespace(more=lambda: b'{"error": "of sesame"}\n', deadline=0.0)
+    stream = LineStream(connection, Head(200, HEADERS), lambda _: None, ("sesame",))
+
+    assert stream.line(1.0) == b'{"error": "of [removed]"}'
