@@ -155,7 +155,7 @@ class Repository:
         try:
             is_openpgp = content(self._keyring).lstrip().startswith(_OPENPGP)
         except OSError as error:
-            raise RevisionRefused(f"{self._keyring} cannot be read: {error.strerror}") from error
+            raise RevisionUnreadable(f"{self._keyring} cannot be read: {error.strerror}") from error
         code, said = self._by_openpgp(verify) if is_openpgp else self._by_ssh(verify)
         if code != 0:
             raise RevisionRefused(

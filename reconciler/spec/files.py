@@ -89,6 +89,10 @@ def read_folder(
     found: list[tuple[str, bool]] = []
     folder = os.fspath(specs_dir)
     real = os.path.join(os.path.realpath(folder), "")
+
+    def shown(path: str) -> str:
+        return printable(path if shown_as is None else shown_as / os.path.relpath(path, folder))
+
     try:
         found = [(path, True) for path in _variable_files(folder, host)]
         found += [(path, False) for path in sorted(_all_spec_files(folder), key=lambda path: path.split("/"))]
@@ -116,13 +120,13 @@ def read_folder(
                 break
             text = content.decode()
         except OSError as error:
-            faults.append(_unreadable(path, error))
+            faults.append(_unreadable(shown(path), error))
         except UnicodeDecodeError as error:
-            faults.append(_not_utf8(path, error))
+            faults.append(_not_utf8(shown(path), error))
         except _Refused as error:
-            faults.append(SpecError(printable(path), 0, 0, str(error)))
+            faults.append(SpecError(shown(path), 0, 0, str(error)))
         else:
-            name = printable(path if shown_as is None else shown_as / os.path.relpath(path, folder))
+            name = shown(path)
             is_template = path.endswith(TEMPLATE_SUFFIXES)
             held = SpecText(name, text.removeprefix("\ufeff"), is_template, is_variables)
             read[path] = ReadFile(stamp, held, f"{name}\0{len(content)}\0".encode() + content)

@@ -51,7 +51,7 @@ class GitSource(EventSource, PassListener):
         self._bell, self._wake, self._is_closing = Bell(), threading.Event(), False
         self._problem: ReconcilerError | None = None
         self._found: ReconcilerError | None = None
-        self._judged: tuple[str, RevisionUnreadable | None] | None = None
+        self._judged: tuple[str, RevisionRefused | None] | None = None
         self._ready, self._lock = "", threading.Lock()
         try:
             self._forget_another()
@@ -131,7 +131,10 @@ class GitSource(EventSource, PassListener):
             self._bell.ring(_NEWS)
 
     def _proved(self) -> str:
-        """Return the commit that the ref is at, laid out and found good. What was judged once is not judged again before SIGHUP."""
+        """Return the commit that the ref is at, laid out and found good. One that was refused is not judged again before SIGHUP.
+
+        What git could not do is tried again each time: it may be for want of a process, or of room.
+        """
         commit = self._repository.fetch()
         if self._judged is None or self._judged[0] != commit:
             self._judged = commit, self._judgement(commit)
@@ -140,12 +143,12 @@ class GitSource(EventSource, PassListener):
             raise error
         return commit
 
-    def _judgement(self, commit: str) -> RevisionUnreadable | None:
+    def _judgement(self, commit: str) -> RevisionRefused | None:
         try:
             self._repository.check(commit)
             if commit != self._linked():
                 self._lay_out(commit)
-        except RevisionUnreadable as error:
+        except RevisionRefused as error:
             return error
         return None
 
@@ -176,9 +179,8 @@ class GitSource(EventSource, PassListener):
         if faults:
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             first = str(faults[0]).removeprefix(f"{settings.specs_dir}/")
-            raise RevisionRefused(
-                f"commit {short(commit)} has faults, and the one before stays in force: {first}{more}"
-            )
+            kind = RevisionUnreadable if any(fault.is_retryable for fault in faults) else RevisionRefused
+            raise kind(f"commit {short(commit)} has faults, and the one before stays in force: {first}{more}")
 
     # ---- the link
 

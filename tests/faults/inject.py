@@ -176,6 +176,7 @@ class Injector:
         """For a process that ends by itself or is killed: there is no way back."""
         from kazoo.client import KazooClient  # type: ignore[import-untyped, unused-ignore]  # the library has no types
 
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         errors.PASSING |= {errno.EFBIG}  # a limit of file sizes stands for a disk that is full: "partial write"
         sys.addaudithook(self._audit)
         _wrap(RouteSocket, "batch_unbroken", self._netlink)
@@ -270,7 +271,6 @@ class Injector:
                 with few_descriptors():
                     return original(it, work)
             case "partial write":
-                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
                 with _limited_file_size():
                     return original(it, work)
             case "carried out, answer lost":
@@ -373,7 +373,6 @@ class Injector:
         fault = self._fault_at(border, what)
         if fault == "partial write":
             self._is_limited = True
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (_PARTIAL_BYTES, resource.RLIM_INFINITY))
         elif fault:
             raise _os_error(getattr(errno, fault), what)

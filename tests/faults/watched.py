@@ -83,15 +83,17 @@ class Watcher:
 
 
 @contextmanager
-def watching(host: Host, folder: Path, *arguments: str) -> Iterator[Watcher]:
-    """Run a watcher of this host meanwhile, which has made its first pass. folder: in it is one for what is told and heard."""
+def watching(host: Host, folder: Path, *arguments: str, more: Sequence[str] = ()) -> Iterator[Watcher]:
+    """Run a watcher of this host meanwhile. folder: in it is one for what is told and heard. more: options of `watch`."""
     folder = folder / "watched"
     folder.mkdir()
     for name in ("orders", "calls", "said"):
         (folder / name).touch()
     with open(folder / "calls", "ab") as calls, open(folder / "said", "ab") as said:
         hook = Hook("tests.faults.inject:inject_as_told", (str(folder / "orders"),), calls.fileno())
-        process = host.reconcile.start(*host.options, *arguments, "watch", hooks=[hook], stdout=said, stderr=said)
+        process = host.reconcile.start(
+            *host.options, *arguments, "watch", *more, hooks=[hook], stdout=said, stderr=said
+        )
     made = Watcher(host=host, process=process, folder=folder)
     made.order(Order())
     try:

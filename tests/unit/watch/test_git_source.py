@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from reconciler.errors import ConfigError, KernelError, RepositoryUnreachable, RevisionRefused, RevisionUnreadable
 from reconciler.git_remote import Repository, parse_remote
 from reconciler.settings import Settings
+from reconciler.spec import files
 from reconciler.status.revision import specs_revision
 from reconciler.watch.git_source import GitSource, git_specs_dir
 from tests.unit.review.repository import commit, git, make_repository
@@ -125,6 +128,26 @@ def test_a_commit_that_cannot_be_linked_is_tried_again(host: Host) -> None:
     host.again(source)
 
     assert (source.problem, source.commit, [*host.specs]) == (None, host.head, ["a.yaml", "b.yaml"])
+
+
+def test_a_commit_that_could_not_be_read_is_judged_again(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before the next commit or SIGHUP, it was."""
+
+    def refuse(path: str) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    source = host.source()
+    commit(host.repository, {"specs/a.yaml": "networks: {b: {}}\n"})
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "opened", refuse)
+        host.again(source)
+    assert type(source.problem) is RevisionUnreadable
+    assert str(source.problem).endswith("stays in force: a.yaml:0:0: cannot be read: Input/output error")
+
+    source._wake.set()  # as the clock does
+    host.take(source)
+
+    assert (source.problem, source.commit) == (None, host.head)
 
 
 def test_offline_goes_on_with_what_there_is_also_after_a_restart(host: Host, tmp_path: Path) -> None:
