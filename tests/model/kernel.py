@@ -343,7 +343,12 @@ class Comparison:
         before = getattr(known, f"ipv{version}") if known is not None else ""
         if declared:
             self._expect(f"{where}: address", found[0], f"{subnet[place]}/{subnet.prefixlen}")
-        elif before and ip_interface(before).network == subnet and not self._is_spoken_for(key, before):
+            return
+        part = self.picture.networks[network].chosen_from(version)
+        if part is not None and (ip_interface(found[0]).ip not in part or ip_interface(found[0]).ip == part[1]):
+            self.found.append(f"{where}: {found[0]} is not of those that may be chosen")
+        is_kept = before and ip_interface(before).network == subnet and not self._is_spoken_for(key, before)
+        if is_kept and (part is None or ip_interface(before).ip in part):
             self._expect(f"{where}: address", found[0], before)
 
     def _is_spoken_for(self, key: EndpointKey, address: str) -> bool:

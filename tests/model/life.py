@@ -371,6 +371,7 @@ class Life(RuleBasedStateMachine):
         masquerades=st.sampled_from((True, True, False)),
         mtu=st.sampled_from((1500, 1400)),
         is_protected=st.sampled_from((False, False, True)),
+        has_range=st.sampled_from((False, False, True)),
         then=THEN,
     )
     def declare_a_bridge(self, name: str, number: int, kind: str, then: Pass | None, **more: Any) -> None:
@@ -412,6 +413,7 @@ class Life(RuleBasedStateMachine):
                 "kind",
                 "bridge_name",
                 "protect",
+                "range",
             )
         ),
         value=PLACES,
@@ -694,6 +696,7 @@ def _edited(network: Network, field_: str, value: int) -> Network:
         ),
         "bridge_name": lambda: replace(network, bridge_name=f"br-{network.name}" if value % 2 else ""),
         "protect": lambda: replace(network, is_protected=value % 2 > 0),
+        "range": lambda: replace(network, has_range=not network.has_range),
     }
     return edits[field_]()
 

@@ -28,7 +28,10 @@ _MODES: Final = (f"{_BRIDGE}gateway_mode_ipv4", f"{_BRIDGE}gateway_mode_ipv6")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A network. number: of which its subnets are made, 0: the product chooses one. gateway: its place in the subnet."""
+    """A network. number: of which its subnets are made, 0: the product chooses one. gateway: its place in the subnet.
+
+    has_range: addresses are chosen from a part of a declared subnet, in which one is spoken for.
+    """
 
     name: str
     number: int
@@ -43,6 +46,7 @@ class Network:
     label: str = ""
     is_protected: bool = False
     mode: str = "bridge"
+    has_range: bool = False
 
     @property
     def is_bridged(self) -> bool:
@@ -62,6 +66,12 @@ class Network:
         if not self.number:
             return None
         return ip_network(f"10.{self.number}.0.0/24" if version == 4 else f"fd00:{self.number}::/64")
+
+    def chosen_from(self, version: int) -> IPNetwork | None:
+        """Return where addresses are chosen from, None for the whole subnet."""
+        if not (self.number and self.has_range):
+            return None
+        return ip_network(f"10.{self.number}.0.128/25" if version == 4 else f"fd00:{self.number}::8000/113")
 
     def has_gateway(self, version: int) -> bool:
         """Say whether the host has an address on it."""
@@ -97,11 +107,15 @@ class Network:
             found["ipam"] = {"config": [self._pool(version) for version in self.versions]}
         return found
 
-    def _pool(self, version: int) -> dict[str, str]:
+    def _pool(self, version: int) -> dict[str, Any]:
         subnet = self.subnet(version)
         assert subnet is not None
-        gateway = {} if self.is_isolated else {"gateway": str(subnet[self.gateway])}
-        return {"subnet": str(subnet), **gateway}
+        found: dict[str, Any] = {"subnet": str(subnet)}
+        if not self.is_isolated:
+            found["gateway"] = str(subnet[self.gateway])
+        if (part := self.chosen_from(version)) is not None:
+            found |= {"ip_range": str(part), "aux_addresses": {"printer": str(part[1])}}
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +206,9 @@ class Picture:
 
     def places(self, network: str) -> set[int]:
         """Return the places in the subnets that are spoken for."""
-        return {one.place for (_, name), one in self.endpoints() if name == network} | {self.networks[network].gateway}
+        wanted = self.networks[network]
+        spoken_for = {0x81, 0x8001} if wanted.has_range else set()
+        return {one.place for (_, name), one in self.endpoints() if name == network} | {wanted.gateway} | spoken_for
 
     def way_out(self, attachment: str, version: int) -> str:
         """Return through which network it reaches all else, "" for none."""
