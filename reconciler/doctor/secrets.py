@@ -24,6 +24,8 @@ _WORDS: Final = (
     r"community|salt|otp|pin|pem|key[_-]?(?:data|material)|ssh[_-]?key"
 )
 _TELLING: Final = re.compile(rf"(?i)(?:^|[^a-z])(?:[a-z0-9]*?)(?:{_WORDS})s?(?:$|[^a-z])")
+_NAME_MAX: Final = 256
+"""Characters at the end of what may be a name: to search more costs with the square, and names are not so long."""
 _FILES: Final = re.compile(r"(?i)(?:file|path|dir|folder|method|type)$")
 """What ends so says where a secret is, or which kind."""
 
@@ -55,7 +57,7 @@ _BLOCK: Final = re.compile(rf"(?i)^(\s*(?:- )?)[\"']?[\w.-]*(?:{_WORDS})s?[\w.-]
 
 def is_telling(name: str) -> bool:
     """Return whether a name says that what stands under it is secret."""
-    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name[-_NAME_MAX:])
     return _FILES.search(parted) is None and _TELLING.search(parted) is not None
 
 

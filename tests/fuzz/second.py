@@ -60,7 +60,7 @@ def _is_same(ours: object, theirs: object) -> bool:
         return isinstance(theirs, list) and len(ours) == len(theirs) and all(map(_is_same, ours, theirs))
     if ours is None or isinstance(ours, bool):
         return theirs is None or theirs in _NULLS[ours]
-    return str(ours) == theirs
+    return theirs in ((str(ours), "-0") if ours == 0 else (str(ours),))
 
 
 def check_answer(data: bytes, status: int, body: bytes) -> None:
