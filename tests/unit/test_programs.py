@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,12 @@ from reconciler.programs import Heard, SaidTooMuch, end, said_by
 from tests.waiting import eventually, patient
 
 
-def heard(script: str, *, given: bytes = b"", timeout_s: float | None = None) -> Heard:
+def heard(script: str, *, given: bytes = b"") -> Heard:
     return said_by(
         ("sh", "-c", script),
         folder=Path("/"),
         environment={"PATH": "/usr/bin:/bin"},
-        timeout_s=patient(10) if timeout_s is None else timeout_s,
+        timeout_s=patient(10),
         bytes_max=1 << 18,
         given=given,
     )
@@ -45,20 +47,30 @@ def test_who_says_too_much_is_ended(script: str) -> None:
 
 
 @pytest.mark.parametrize("script", ["sleep 1000", "exec >&- 2>&-; sleep 1000"])
-def test_who_takes_too_long_is_ended_with_what_it_started(script: str, tmp_path: Path) -> None:
+def test_who_takes_too_long_is_ended_with_what_it_started(script: str) -> None:
+    processes: list[subprocess.Popen[bytes]] = []
     with pytest.raises(TimeoutError):
-        heard(f"sleep 1000 & echo $! >{tmp_path}/pid; {script}", timeout_s=patient(0.5))
+        said_by(
+            ("sh", "-c", f"sleep 1000 & {script}"),
+            folder=Path("/"),
+            environment={"PATH": "/usr/bin:/bin"},
+            timeout_s=patient(0.5),
+            bytes_max=1,
+            begun=processes.append,
+        )
 
-    pid = int((tmp_path / "pid").read_text())
-    eventually(lambda: not is_running(pid))
+    assert eventually(lambda: running_of_group(processes[0].pid) == [])
 
 
-def is_running(pid: int) -> bool:
-    """Return whether it is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+def running_of_group(group: int) -> list[str]:
+    """Return the processes of a group that are no zombies."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                found.append(path.parent.name)
+    return found
 
 
 def test_who_has_ended_can_be_ended() -> None:
