@@ -46,10 +46,11 @@ class Point:
 
 @dataclass(slots=True)
 class Tally:
-    """How often what was injected, by border and fault; how it ended, by exit code."""
+    """How often what was injected, by border and fault; how it ended, by exit code. missed: how many did not come about."""
 
     injected: Counter[tuple[str, str]] = field(default_factory=Counter)
     codes: Counter[int] = field(default_factory=Counter)
+    missed: int = 0
 
     @property
     def total(self) -> int:
@@ -59,7 +60,8 @@ class Tally:
         """Return it as JSON. ways: where. lost: after how many the host was not as it shall be."""
         injected = [[*what, count] for what, count in sorted(self.injected.items())]
         codes = dict(sorted(self.codes.items()))
-        return json.dumps({"ways": list(ways), "injected": injected, "codes": codes, "lost": lost}, indent=1)
+        told = {"ways": list(ways), "injected": injected, "codes": codes, "lost": lost, "missed": self.missed}
+        return json.dumps(told, indent=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -200,6 +200,7 @@ class Round:
                     if self.watcher.process.poll() is not None:
                         return failures
                     self._recover()
+        tally.missed += len(self.missed)
         if len(self.missed) > max(4, MISSED_MAX * sum(map(len, plans.values()))):
             failures.append("\n".join(["not met:", *self.missed]))
         return failures
