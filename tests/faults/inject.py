@@ -18,7 +18,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -163,7 +163,7 @@ def inject_as_told(orders: str, log: int) -> None:
 
 
 class Injector:
-    """told: gives what is ordered now, as JSON; the first member is only there to tell one order from the next."""
+    """told: gives what is ordered now, as JSON; its first and last member are a number that tells one order from the next."""
 
     def __init__(self, order: Order, log: int, told: Callable[[], bytes] | None = None) -> None:
         self._order, self._log, self._told = order, log, told
@@ -197,9 +197,7 @@ class Injector:
                 self._is_limited = False
                 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             if self._told is not None and (told := self._told()) != self._last_told:
-                self._last_told = told
-                self._order = Order(*json.loads(told)[1:])
-                self._counts.clear()
+                self._take(told)
             kind = kind_of(border, text)
             number = self._counts[kind]
             self._counts[kind] += 1
@@ -211,6 +209,14 @@ class Injector:
         if self._order.fault == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         return self._order.fault
+
+    def _take(self, told: bytes) -> None:
+        """Obey from now on, unless it is still being written: its number stands at both ends."""
+        with suppress(ValueError):
+            before, *order, behind = json.loads(told)
+            if before == behind:
+                self._last_told, self._order = told, Order(*order)
+                self._counts.clear()
 
     # ---- the kernel
 

@@ -108,8 +108,8 @@ def _is_no_refused_farewell(point: Point) -> bool:
 
 
 def _is_not_refused(point: Point) -> bool:
-    """What a plugin refuses is stalled, and asked for again at the next look at everything."""
-    return point.fault != "answered 500"
+    """What a plugin refuses, or answers in words of its own, is stalled, and asked for again at the next look at everything."""
+    return point.fault not in ("answered 500", "malformed answer")
 
 
 def _without_chance(look: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Watcher:
     def order(self, order: Order) -> int:
         """Have this happen from now on; give how long the log of calls is by now."""
         self.serial += 1
-        text = json.dumps([self.serial, *astuple(order)]).ljust(_ORDER_BYTES)
+        text = json.dumps([self.serial, *astuple(order), self.serial]).ljust(_ORDER_BYTES)
         with open(self.folder / "orders", "r+b", buffering=0) as file:
             file.write(text.encode())
         return (self.folder / "calls").stat().st_size
@@ -179,7 +179,7 @@ class Round:
         except AssertionError as error:
             raise AssertionError(f"{where}\n{error}") from error
         same(seen, stop.wanted, where)
-        same(leftovers(watcher.host.reconcile.machine), [], where)
+        same(seen_soon(lambda: leftovers(watcher.host.reconcile.machine), list[str]()), [], where)
         if is_hit and point is not None:
             tally.injected[point.call.border, point.fault] += 1
         elif point is not None:
