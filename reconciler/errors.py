@@ -255,6 +255,12 @@ def kernel_error(errno: int, operation: str, detail: str = "") -> KernelError:
     return KernelError(errno or _errno.EIO, operation, detail or _REFUSALS.get(errno, ""))
 
 
+def refuse_passing(error: OSError, operation: str) -> None:
+    """Raise the member of the tree for an OSError that may pass: what cannot be read for the moment is not absent."""
+    if error.errno in PASSING:
+        raise kernel_error(error.errno, operation) from error
+
+
 @contextmanager
 def kernel_errors(operation: str) -> Iterator[None]:
     """Raise the member of the tree that fits an OSError of the body. operation: what the body does."""

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import kernel_error
+from reconciler.errors import kernel_error, refuse_passing
 from reconciler.records.document import Misfit, json_object
 from reconciler.records.file import content, make_folder
 
@@ -29,12 +29,16 @@ _IN_THE_WAY: Final = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY
 
 
 def read_fields(path: Path) -> Mapping[str, object] | None:
-    """Return the file's object; None when there is none. One that cannot be read, or is none, is told and counts as none."""
+    """Return the file's object; None when there is none. One that nobody can read, or is none, is told and counts as none.
+
+    Raises KernelError for what may pass: what is suspended or on trial is not forgotten for want of a file descriptor.
+    """
     try:
         text = content(path, bytes_max=BYTES_MAX)
     except FileNotFoundError:
         return None
     except OSError as error:
+        refuse_passing(error, f"read {path}")
         _complain(f"{path} cannot be read ({error.strerror}) and is left out: move away what stands there")
         return None
     try:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import PASSING, KernelError, NameConflict, kernel_error, kernel_errors
+from reconciler.errors import KernelError, NameConflict, kernel_error, kernel_errors, refuse_passing
 from reconciler.records.file import make_folder, write_all
 
 log = logging.getLogger(__name__)
@@ -111,8 +111,7 @@ def is_left_over(path: Path | str, mark: str) -> bool:
             with open(path, "rb", opener=_open_itself) as file:
                 return file.read(found.st_size) == mark.encode()
     except OSError as error:
-        if error.errno in PASSING:
-            raise kernel_error(error.errno, f"read {path}") from error
+        refuse_passing(error, f"read {path}")
     return False
 
 
@@ -135,13 +134,12 @@ def occupants() -> dict[int, int]:
 
 
 def _inodes(pid: int) -> Iterator[int]:
-    """Yield the namespaces of a process's threads; none when it has ended, or is none of ours to look at. Raises OSError."""
+    """Yield the namespaces of a process's threads; none when it has ended, or is none of ours to look at. Raises KernelError."""
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
             yield os.stat(f"/proc/{pid}/task/{thread}/ns/net").st_ino
     except OSError as error:
-        if error.errno in PASSING:
-            raise
+        refuse_passing(error, f"list /proc/{pid}/task")
 
 
 def detached_proc() -> int:

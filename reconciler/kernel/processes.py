@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import PASSING, kernel_error
+from reconciler.errors import refuse_passing
 from reconciler.model.identifiers import NsRef
 from reconciler.records.file import beginning
 
@@ -22,8 +22,7 @@ def started_at(pid: str) -> str | None:
     try:
         return beginning(f"/proc/{pid}/stat", 4096).rpartition(")")[2].split()[_STARTED]
     except OSError as error:
-        if error.errno in PASSING:
-            raise kernel_error(error.errno, f"read /proc/{pid}/stat") from error
+        refuse_passing(error, f"read /proc/{pid}/stat")
         return None
     except IndexError:
         return None

@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from reconciler.errors import PASSING, KernelError, NameConflict, kernel_error, kernel_errors
+from reconciler.errors import KernelError, NameConflict, kernel_errors, refuse_passing
 from reconciler.kinds.row import Row, SeenApart, one_by_one
 from reconciler.kinds.world import World
 from reconciler.model.identifiers import NsRef
@@ -74,8 +74,7 @@ def _not_there(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in PASSING:
-            raise kernel_error(error.errno, what) from error
+        refuse_passing(error, what)
 
 
 def overwrite(path: str, content: str) -> None:

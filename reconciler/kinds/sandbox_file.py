@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import NameConflict, kernel_error
+from reconciler.errors import NameConflict, kernel_error, refuse_passing
 from reconciler.incremental import Each, Table, Union
 from reconciler.kinds.row import Row, SeenApart, one_by_one
 from reconciler.kinds.world import World
@@ -157,7 +157,8 @@ def _folders(path: Path) -> list[str]:
     try:
         with os.scandir(path) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    except OSError:
+    except OSError as error:
+        refuse_passing(error, f"list {path}")
         return []
 
 

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from reconciler.errors import refuse_passing
 from reconciler.incremental import Kept
 from reconciler.kernel.place import place
 from reconciler.kernel.sysctl import read_sysctl
@@ -146,7 +147,7 @@ def _uplinks(host: NamespaceView) -> Iterator[str]:
 
 
 def machine_id() -> str:
-    """Return what tells this machine from all others, "" where nothing does."""
+    """Return what tells this machine from all others, "" where nothing does. Raises KernelError."""
     return _text(_MACHINE_ID).strip()
 
 
@@ -173,8 +174,9 @@ def _parents(host: NamespaceView, names: frozenset[str]) -> Iterator[ParentFact]
 
 
 def _text(path: Path) -> str:
-    """Return the text of a regular file, its first MiB; "" when it cannot be read."""
+    """Return the text of a regular file, its first MiB; "" when there is none that can be read. Raises KernelError."""
     try:
         return beginning(path, _FILE_MAX)
-    except OSError:
+    except OSError as error:
+        refuse_passing(error, f"read {path}")
         return ""

@@ -21,6 +21,7 @@ from reconciler.guard.trial_record import Trial, current_boot, read_trial, since
 from reconciler.model.identifiers import NsRef
 from reconciler.spec.files import SpecText, read_folder
 from reconciler.spec.load import load_specs, load_texts
+from tests.limits import few_descriptors
 
 A, B, C = ((SpecText(f"{name}.yaml", f"networks: {{{name}: {{}}}}\n"),) for name in "abc")
 FIRST = LastGood(versions={"a": A}, current="a")
@@ -77,6 +78,14 @@ def test_damaged_files_count_as_none_and_are_told(
     assert read_last_good(tmp_path) is None
     assert suspensions(tmp_path, 0) == ()
     assert "is damaged" in caplog.text or content.startswith('{"current"')
+
+
+def test_what_is_suspended_is_not_forgotten_for_want_of_a_descriptor(tmp_path: Path) -> None:
+    suspend(tmp_path, [suspension("a")], 0)
+
+    with few_descriptors(), pytest.raises(KernelError, match=r"read .*suspensions.json"):
+        suspensions(tmp_path, 0)
+    assert [each.network for each in suspensions(tmp_path, 0)] == ["a"]
 
 
 def test_crash_between_write_and_rename_harms_nobody(tmp_path: Path) -> None:

@@ -6,14 +6,17 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from reconciler.errors import KernelError
 from reconciler.kernel.netns_mounts import is_left_over, occupants, place_file
+from reconciler.kernel.place import place
 from reconciler.kernel.processes import started_at
 from reconciler.kernel.sysctl import read_sysctl
+from reconciler.observe.host_facts import machine_id
 from tests.limits import few_descriptors
 
 
@@ -34,6 +37,16 @@ def test_a_process_is_gone_only_if_the_kernel_says_so() -> None:
 def test_nobody_is_in_a_namespace_only_if_all_were_looked_at(more: int) -> None:
     with few_descriptors(more), pytest.raises(KernelError, match="EMFILE"):
         occupants()
+
+
+@pytest.mark.parametrize("ask", [place, machine_id])
+def test_where_one_is_stays_known(ask: Callable[[], str]) -> None:
+    """Another boot ends what is on trial, and another machine is another host of a cluster."""
+    before = ask()
+
+    with few_descriptors(), pytest.raises(KernelError, match="EMFILE"):
+        ask()
+    assert ask() == before
 
 
 def test_a_file_is_not_left_over_only_if_it_was_read(tmp_path: Path) -> None:
