@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from reconciler import __version__
 from reconciler.dns import control
-from reconciler.dns.lock_holder import has_ended_within, lock_holders, server_life
+from reconciler.dns.lock_holder import await_lost_servers, has_ended_within, lock_holders, server_life
 from reconciler.errors import ResolverError, ResolverSilent
 from reconciler.records.file import content, make_folder
 
@@ -87,6 +87,7 @@ def ensure_server(run_dir: Path, netns_dir: Path) -> None:
             return
         if running.host != _own_namespace():
             stop_server(run_dir)
+    await_lost_servers(run_dir)
     arguments = ("--detach", "--run-dir", str(run_dir.absolute()), "--netns-dir", str(netns_dir.absolute()))
     try:
         code = run_server(arguments, _START_TIMEOUT_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -63,19 +64,53 @@ def lock_holders(run_dir: Path) -> Iterator[LockHolder]:
             holder.close()
 
 
-def _holds(pid: int, lock: os.stat_result) -> bool:
+def await_lost_servers(run_dir: Path) -> None:
+    """Wait for servers whose folder was taken away: they end by themselves, and have the sockets of all sandboxes until then.
+
+    Not for ever, and nobody is ended: what is known of their locks is a path, which may be another's elsewhere.
+    """
+    lost = f"{os.path.realpath(control.folder(run_dir))}/{control.LOCK_FILE} (deleted)"
+    until = time.monotonic() + _END_TIMEOUT_S
+    for pid in pids():
+        if not any(_name(pid, fd) == lost and _is_locked(pid, fd) for fd in _descriptors(pid)):
+            continue
+        life = server_life(pid)
+        if life is not None:
+            has_ended_within(life, max(0.0, until - time.monotonic()))
+            os.close(life)
+
+
+def _descriptors(pid: int) -> list[str]:
     try:
-        return any(_is_lock(pid, fd, lock) for fd in os.listdir(f"/proc/{pid}/fd"))
+        return os.listdir(f"/proc/{pid}/fd")
     except OSError:
-        return False
+        return []
+
+
+def _name(pid: int, fd: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{fd}")
+    except OSError:
+        return ""
+
+
+def _holds(pid: int, lock: os.stat_result) -> bool:
+    return any(_is_lock(pid, fd, lock) for fd in _descriptors(pid))
 
 
 def _is_lock(pid: int, fd: str, lock: os.stat_result) -> bool:
     """Only what has the lock's name is looked at: a file of others may lie on a file system that does not answer."""
     path = f"/proc/{pid}/fd/{fd}"
     try:
-        if os.path.basename(os.readlink(path)) != control.LOCK_FILE or not os.path.samestat(os.stat(path), lock):
-            return False
+        is_it = os.path.basename(_name(pid, fd)) == control.LOCK_FILE and os.path.samestat(os.stat(path), lock)
+    except OSError:
+        return False
+    return is_it and _is_locked(pid, fd)
+
+
+def _is_locked(pid: int, fd: str) -> bool:
+    """Return whether what a process has open is locked by that very descriptor, for nobody else to lock."""
+    try:
         told = beginning(f"/proc/{pid}/fdinfo/{fd}", _FDINFO_MAX)
     except OSError:
         return False

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -469,6 +470,26 @@ def test_server_that_hangs_is_told_and_another_takes_its_place(scenario: ForkedR
         assert dig(machine, "late", "container3") == ["172.19.0.2"]
         assert ready(machine.summary()["names"]) == ("True", "as declared")
         assert scenario.ok().writes == ()
+
+
+def test_the_place_of_a_server_whose_folder_was_taken_away_is_taken_when_it_is_gone(
+    scenario: ForkedReconcile, machine: Machine
+) -> None:
+    """It has the sockets of all sandboxes until it sees that: here it cannot for a moment."""
+    before = server(machine).pid
+    life = os.pidfd_open(before)
+    signal.pidfd_send_signal(life, signal.SIGSTOP)
+    shutil.rmtree(machine.run_dir)
+    going_on = threading.Timer(0.5, lambda: signal.pidfd_send_signal(life, signal.SIGCONT))
+    going_on.start()
+
+    scenario.ok()
+
+    going_on.join()
+    os.close(life)
+    assert has_ended(before)
+    assert {ready(entry) for entry in machine.summary()["attachments"].values()} == {("True", "as declared")}
+    assert scenario.ok().writes == ()
 
 
 def test_the_way_down_ends_a_server_that_hangs(scenario: ForkedReconcile, machine: Machine) -> None:
