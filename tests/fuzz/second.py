@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from reconciler.dns.wire import Query
 
-_ODD = re.compile(r"[\x85\u2028\u2029\ufeff]|[&*][^\s,\[\]{}]*:|:\s*[\]},]|[\[{,]\s*\?|<<")
+_ODD = re.compile(r"[\x85\u2028\u2029\ufeff]|[&*][^\s,\[\]{}]*:|:\s*[\]},]|[\[{,]\s*[?:]|<<")
 _NULLS = {None: ("", "~", "null", "Null", "NULL"), True: ("true", "True", "TRUE"), False: ("false", "False", "FALSE")}
 
 
@@ -38,7 +38,7 @@ def check_query(message: bytes, query: Query) -> None:
 def check_yaml(text: str, data: object) -> None:
     """ruamel's own parser, which is another than ours, reads a document that we took as the same texts.
 
-    Not where it goes by YAML 1.1, or by neither: other line breaks, `[a:]`, `{?a`, anchors with a colon; nor merges.
+    Not where it goes by YAML 1.1, or by neither: other line breaks, `[a:]`, `{?a`, `{:a`, anchors with a colon; nor merges.
     """
     if _ODD.search(text):
         return
