@@ -99,7 +99,7 @@ def settle(scene: Scene, *, is_last: bool = False) -> None:
     invariants.see_logs(scene)
     _see_pings(scene)
     _see_shape(scene)
-    scene.is_strict = True
+    scene.is_strict = not any(state.is_waiting(name) for state in scene.up for name in state.declared)
     for state in scene.up:
         state.is_missed_when_dead = True
         state.once = dict(state.attachments()) | (state.once if scene.has_backup else {})
