@@ -260,6 +260,8 @@ def _wrong_entries(scene: Scene, live: Iterable[Endpoint], waiting: Iterable[End
             found = entries_in(scene.machine, ns)
             forwarding = {(each.mac, str(scene.hosts[each.host].host.address)) for each in others}
             neighbours = {(address, each.mac) for each in others for address in each.addresses}
+            if ids.get(id_, "") in state.external - state.available:
+                continue  # nothing is done about it until it is back
             may = {(each.mac, str(scene.hosts[each.host].host.address)) for each in maybe}
             may |= {(address, each.mac) for each in maybe for address in each.addresses}
             for what, has, shall in (
