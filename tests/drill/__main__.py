@@ -42,7 +42,9 @@ and nothing else; each network had one id, VNI and subnet; names were answered w
 tables and neighbours were just those of the endpoints elsewhere; all hosts reached one another; the store's records were those of
 what was there, or of hosts that were lost; a pass from nothing had nothing to do. Where nothing had been declared since, nor any
 host lost, all ids, VNIs, subnets, addresses and MACs were what they had been, also when the store had lost all data. In the end all
-were taken down, and the store was empty. The suite plays a short history for each store, and those that once failed.
+were taken down, and the store was empty. Left out are attachments that wait for a network which nobody declares any more, and that
+network, in a store that lost its data ([limits](../limits.md)). The suite plays a short history for each store, and those that once
+failed.
 
 """
 
