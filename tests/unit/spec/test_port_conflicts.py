@@ -104,7 +104,7 @@ def test_comparing_stops_when_it_would_cost_too_much(tmp_path: Path, monkeypatch
 def test_too_many_ports_are_not_kept_by_themselves_and_edits_are_seen_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file of 200 kB can name 200 million of them, which took 50 GB."""
+    """A file of 200 kB can name 200 million of them, which took 18 MB for each range of 65,535."""
     monkeypatch.setattr(conflicts, "PORT_CLAIMS_MAX", 4)
 
     few = loaded(tmp_path, "a: {ports: ['1-2:1-2']}", "b: {ports: ['3-4:3-4']}")
