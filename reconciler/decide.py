@@ -124,6 +124,7 @@ class Decider:
                     *given_back(desired.networks, facts.records.promises.endpoints, facts.seen),
                 )
             ),
+            kept=_records_of_held(desired, shared.wanted),
         )
         objects = self._objects(wanted, desired, facts, leased, shared, boundaries)
         seen = self._seen({(0,): facts.seen, (1,): shared.seen()})
@@ -246,6 +247,12 @@ def _sandbox_units(wanted: WantedState, desired: DesiredState, facts: Facts) -> 
     return had | have | overlays | {each.ns: each.unit for each in desired.networks if each.ns != HOST}
 
 
+def _records_of_held(desired: DesiredState, records: Mapping[Key, ClusterRecord]) -> frozenset[Key]:
+    """Return the records of endpoints that stay as they run: in a store that lost its data, others could take what they have."""
+    units = {endpoint.unit for attachment in desired.held for endpoint in attachment.endpoints}
+    return frozenset(key for key, record in records.items() if record.unit in units) if units else frozenset()
+
+
 def _remarks(desired: DesiredState, facts: Facts) -> Iterator[tuple[Unit, str]]:
     """Yield what a person should know of what is as declared."""
     yield from forwarding_remarks(desired, facts.foreign_drops)
@@ -283,7 +290,7 @@ def otherwise(kept: Decision, anew: Decision, recorded: Container[str]) -> Itera
         yield from _told(name, {key for key in changed_keys(old, new) if "networks" not in name or key in recorded})
     for name in ("failures", "withdrawn", "remarks", "nodes", "tunnels"):
         yield from _told(name, {name} if str(getattr(kept.desired, name)) != str(getattr(anew.desired, name)) else ())
-    for name in ("failures", "remarks", "declared", "ended", "is_pruning"):
+    for name in ("failures", "remarks", "declared", "ended", "kept", "is_pruning"):
         both = (getattr(each.boundaries, name) for each in (kept, anew))
         yield from _told("boundaries", {name} if len({_text(one) for one in both}) > 1 else ())
     objects = anew.objects.changed_since(kept.objects)

@@ -33,6 +33,7 @@ def cluster_objects(desired: DesiredState, cluster: ClusterState, place: Cluster
         revision_record(host.name, *place.revision),
         *_network_records(desired, cluster),
         *_endpoint_records(desired),
+        *_held_records(desired, cluster.seen),
     )
     return {record.key: record for record in found}
 
@@ -73,6 +74,10 @@ def _network_record(network: DesiredNetwork, cluster: ClusterState, there: Mappi
     known = cluster.networks.get(network.name)
     if known is None or known.declaration != network.wanted.declaration:
         return mine
+    return _as_seen(mine, there)
+
+
+def _as_seen(mine: ClusterRecord, there: Mapping[Key, Seen]) -> ClusterRecord:
     found = there.get(mine.key)
     return found.object if found is not None and isinstance(found.object, ClusterRecord) else mine
 
@@ -83,3 +88,13 @@ def _endpoint_records(desired: DesiredState) -> Iterator[ClusterRecord]:
         for endpoint in attachment.endpoints:
             if endpoint.network in shared:
                 yield endpoint_record(endpoint, desired.host.name, endpoint_names(attachment, endpoint))
+
+
+def _held_records(desired: DesiredState, there: Mapping[Key, Seen]) -> Iterator[ClusterRecord]:
+    """Yield the records of what stays as it runs: as they stand, or anew where the store has lost them."""
+    shared = {network.name for network in desired.networks if network.wanted.is_shared}
+    for attachment in desired.held:
+        for endpoint in attachment.endpoints:
+            if endpoint.network in shared:
+                mine = endpoint_record(endpoint, desired.host.name, endpoint_names(attachment, endpoint))
+                yield _as_seen(mine, there)

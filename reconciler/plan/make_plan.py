@@ -27,6 +27,7 @@ class Boundaries(Struct, frozen=True, kw_only=True):
     declared: every unit that the specs that could be read speak of, where it is not pruning.
     remarks: what is in the way of units that are brought about all the same, as far as that goes.
     ended: endpoints that are not wanted any more and may go, whatever stands in the way of their network.
+    kept: what is wanted of units that are left alone all the same, as it only tells of what runs.
     """
 
     failures: Sequence[tuple[Unit, ReconcilerError]] = ()
@@ -34,6 +35,7 @@ class Boundaries(Struct, frozen=True, kw_only=True):
     declared: frozenset[Unit] = frozenset()
     remarks: Sequence[tuple[Unit, ReconcilerError]] = ()
     ended: frozenset[Unit] = frozenset()
+    kept: frozenset[Key] = frozenset()
 
 
 def make_plan(
@@ -56,7 +58,7 @@ def make_plan(
     stopped = Blocked(unit for unit, error in problems if not isinstance(error, AddressesAwaited))
     problems += boundaries.remarks
     may_go = _Pruning(owners=owners, blocked=blocked, boundaries=boundaries)
-    free = _Free(wanted=wanted, blocked=blocked, stopped=stopped)
+    free = _Free(wanted=wanted, blocked=blocked, stopped=stopped, kept=boundaries.kept)
     barred = free.barred()
     changes = _changes(free, seen, differences.keys | barred if barred else differences.keys, may_go)
     ordered = sorted(changes, key=lambda operation: (step(operation), operation.object.key))
@@ -91,9 +93,12 @@ class _Free(Struct, frozen=True, kw_only=True):
     wanted: Table[Key, Object]
     blocked: Blocked
     stopped: Blocked
+    kept: frozenset[Key]
 
     def get(self, key: Key) -> Object | None:
         found: Object | None = self.wanted.get(key)
+        if key in self.kept:
+            return found
         if found is None or (self.stopped if found.traits.is_awaited else self.blocked).covers(found.unit):
             return None
         return found

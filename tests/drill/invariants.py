@@ -224,9 +224,10 @@ def _wrong_records(scene: Scene, live: Iterable[Endpoint]) -> Iterator[str]:
             if f"nodes/{state.name}/{kind}" not in stored:
                 yield f"{state.name} has no nodes/{state.name}/{kind}"
     recorded = {tuple(path.split("/")[1::2]) for path in stored if "/endpoints/" in path}
-    for key in there.keys() - recorded:
-        if not scene.hosts[there[key].host].is_waiting(there[key].name):
-            yield f"endpoint {key} has no record"
+    for network, name in there.keys() - recorded:
+        host = scene.hosts[there[network, name].host]
+        if network in host.present or not host.is_waiting(name):
+            yield f"endpoint {(network, name)} has no record"
 
 
 def _wrong_endpoint(path: str, text: str, endpoint: Endpoint | None, *, is_kept: bool) -> Iterator[str]:

@@ -21,6 +21,7 @@ from tests.cluster import (
     are_stored,
     are_watched,
     cluster_of,
+    opened_store,
     put_raw,
     short_life,
 )
@@ -515,6 +516,43 @@ def test_a_store_restored_from_an_old_backup_never_gives_one_address_to_two(
             assert machine.tcp("one", address, port, deadline_s=DEADLINE_S) == found["one"]
             assert machine.tcp("two", address, port, deadline_s=DEADLINE_S) == found["two"]
     assert cluster.ping("two", "three")
+
+
+def test_what_waits_for_a_network_keeps_its_addresses_elsewhere_in_a_store_that_lost_its_data(
+    make_cluster: MakeCluster,
+) -> None:
+    cluster = make_cluster()
+    alpha, beta = cluster.hosts.values()
+    alpha.declare(
+        NET.replace("}}}\n", "}}, auto: {external: true}}\n") + "attachments: {one: {networks: [net, auto]}}\n"
+    )
+    beta.declare(NET.replace("}}}\n", "}}, auto: {driver: overlay}}\n"))
+    beta.ok()
+    alpha.ok()
+    had = alpha.endpoints("net")["one"]
+    with opened_store(cluster) as store:
+        for entry in store.list(""):
+            store.delete(entry.key)
+
+    beta.declare(NET)
+    beta.ok("--allow-prune")
+    for _ in range(2):
+        waiting = alpha()
+        assert waiting.exit_code == 1
+        assert "no host of the cluster declares it (yet)" in waiting.stderr
+
+    with opened_store(cluster) as store:
+        assert [entry.key for entry in store.list("network/") if "/endpoints/" in entry.key] == [
+            "network/net/endpoints/one"
+        ]
+    beta.declare(NET + f"attachments: {{two: {{networks: {{net: {{ipv4_address: {had}}}}}}}}}\n")
+    refused = beta()
+    assert f"{had}: Address already in use: attachment one on host alpha has it" in refused.stderr
+    beta.declare(NET.replace("}}}\n", "}}, auto: {driver: overlay}}\n") + "attachments: {two: {networks: [net]}}\n")
+    beta.ok()
+    alpha.ok()
+    assert cluster.ping("two", "one")
+    assert alpha.endpoints("net")["one"] == had
 
 
 def test_two_hosts_after_one_name_or_address_do_not_both_get_it_nor_have_two_hosts_one_name(
