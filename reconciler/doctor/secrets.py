@@ -39,7 +39,7 @@ _ENTROPY: Final = 3.5
 _PLAIN: Final = re.compile(r"(?i)(?:true|false|yes|no|on|off|null|none|[0-9]{1,8}|[a-z]{1,16}|/[\w./-]*)\Z")
 
 _PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)", re.DOTALL)
-_USERINFO: Final = re.compile(r"(?i)([a-z][a-z0-9+.-]*://)[^\s/@\"'<>]+@")
+_USERINFO: Final = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,31}://)[^\s/@\"'<>]+@")
 _TOKENS: Final = re.compile(
     r"\b(?:gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|A[KS]IA[0-9A-Z]{16}|hv[sb]\.[\w-]{16,}"
     r"|sk-[\w-]{16,}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?)"
@@ -52,7 +52,10 @@ _NAMED: Final = re.compile(
     """
 )
 _ANY_WORD: Final = re.compile(rf"(?i){_WORDS}|basic|negotiate")
-_BLOCK: Final = re.compile(rf"(?i)^(\s*(?:- )?)[\"']?[\w.-]*(?:{_WORDS})s?[\w.-]*[\"']?\s*:\s*[|>][-+0-9]*\s*(?:#.*)?$")
+_PART: Final = r"[\w.-]{0,256}"
+_BLOCK: Final = re.compile(
+    rf"(?i)^(\s*(?:- )?)[\"']?{_PART}?(?:{_WORDS})s?{_PART}[\"']?\s*:\s*[|>][-+0-9]*\s*(?:#.*)?$"
+)
 
 
 def is_telling(name: str) -> bool:
