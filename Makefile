@@ -20,7 +20,7 @@ help:
 	@echo 'make coverage   every test, with branch coverage of all processes'
 	@echo 'make bench   speed and memory beside ip -batch and nft -f; of names beside Docker, if that is there; many hosts'
 	@echo 'make soak    ten minutes of edits, drift and kill -9 against one watcher'
-	@echo 'make faults  every fault of every call to the world outside, and every death, in some fifteen minutes; writes docs/reference/faults.md'
+	@echo 'make faults  every fault of every call to the world outside, and every death, in some twenty minutes; writes docs/reference/faults.md'
 	@echo 'make model   lives of a host drawn at random, STEPS=2000 SEED=now; writes docs/reference/model.md'
 	@echo 'make drill   partitions, lost hosts, killed and restored stores: histories drawn from seeds, for ten minutes; writes'
 	@echo '             docs/reference/drill.md; SEED=7 TIME=3600 STORE=etcd (consul, zookeeper, all); what fails is kept as'

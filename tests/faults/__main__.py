@@ -47,7 +47,7 @@ def main() -> None:
     ends = ", ".join(f"{'SIGKILL' if code == '-9' else code}: {count}" for code, count in sorted(codes.items()))
     total = f"| all | | {injected.total()} | {lost} |\n"
     PAGE.write_text(
-        f"{HEAD}{''.join(rows)}{total}\nWays: {', '.join(ways)}. Exit codes of the passes with a fault: {ends}.\n"
+        f"{HEAD}{''.join(rows)}{total}\nWays: {'; '.join(ways)}. Exit codes of the passes with a fault: {ends}.\n"
         f"Calls that are on none of these ways: {unmet}.\n"
         f"Faults due in a watcher that did not come about, as it makes one pass or two for the same news: {missed}.\n"
     )
