@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ SESSION_TTL_S = round(patient(3))
 STARTERS: dict[str, Callable[[Path], Server]] = {
     "consul": servers.consul,
     "etcd": servers.etcd,
-    "zk": servers.zookeeper,
+    "zk": partial(servers.zookeeper, session_max_s=30),
 }
 
 

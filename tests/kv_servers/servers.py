@@ -200,11 +200,18 @@ def etcd(
 
 
 def zookeeper(
-    folder: Path, *, tls: Tls | None = None, port: int = 2181, address: str = LOOPBACK, peers: Sequence[str] = ()
+    folder: Path,
+    *,
+    tls: Tls | None = None,
+    port: int = 2181,
+    address: str = LOOPBACK,
+    peers: Sequence[str] = (),
+    session_max_s: int = 10,
 ) -> Server:
-    """One server, or that of several. peers: addresses of all. A tick of 500 ms, so sessions may be 1 to 10 s."""
+    """One server, or that of several. peers: addresses of all. A tick of 500 ms, so sessions may be of 1 s."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [f"dataDir={folder / 'data'}", "tickTime=500", "admin.enableServer=false", *_zookeeper_peers(peers)]
+    lines = [f"dataDir={folder / 'data'}", "tickTime=500", f"maxSessionTimeout={session_max_s * 1000}"]
+    lines += ["admin.enableServer=false", *_zookeeper_peers(peers)]
     if peers:
         (folder / "data").mkdir(exist_ok=True)
         (folder / "data" / "myid").write_text(str(peers.index(address) + 1))
