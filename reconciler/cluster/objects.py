@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from reconciler.cluster.declaration import declaration_digest
 from reconciler.cluster.records import (
@@ -16,7 +16,7 @@ from reconciler.cluster.records import (
 )
 from reconciler.errors import NetworkDiffers
 from reconciler.model.cluster import ClusterNode, ClusterPlace, ClusterState
-from reconciler.model.desired import DesiredNetwork, DesiredState
+from reconciler.model.desired import DesiredAttachment, DesiredNetwork, DesiredState
 from reconciler.model.objects import ClusterRecord, Key, Seen
 from reconciler.model.wanted import WantedState
 from reconciler.sandbox.names import endpoint_names
@@ -32,8 +32,9 @@ def cluster_objects(desired: DesiredState, cluster: ClusterState, place: Cluster
         *node_records(cluster, me, host.now, place.nodes_folder),
         revision_record(host.name, *place.revision),
         *_network_records(desired, cluster),
-        *_endpoint_records(desired),
-        *_held_records(desired, cluster.seen),
+        *_endpoint_records(desired, desired.attachments),
+        # What stays as it runs has its records as they stand, or anew where the store has lost them.
+        *(_as_seen(record, cluster.seen) for record in _endpoint_records(desired, desired.held)),
     )
     return {record.key: record for record in found}
 
@@ -63,9 +64,9 @@ def _network_records(desired: DesiredState, cluster: ClusterState) -> Iterator[C
 
 def _as_it_stands(network: DesiredNetwork, there: Mapping[Key, Seen]) -> Iterator[ClusterRecord]:
     """Yield the record of a network that this host is on and does not declare: it stays, also once no other host is on it."""
-    found = there.get((ClusterRecord.kind, network_path(network.name)))
-    if found is not None and isinstance(found.object, ClusterRecord):
-        yield found.object
+    found = _seen_under((ClusterRecord.kind, network_path(network.name)), there)
+    if found is not None:
+        yield found
 
 
 def _network_record(network: DesiredNetwork, cluster: ClusterState, there: Mapping[Key, Seen]) -> ClusterRecord:
@@ -78,23 +79,18 @@ def _network_record(network: DesiredNetwork, cluster: ClusterState, there: Mappi
 
 
 def _as_seen(mine: ClusterRecord, there: Mapping[Key, Seen]) -> ClusterRecord:
-    found = there.get(mine.key)
-    return found.object if found is not None and isinstance(found.object, ClusterRecord) else mine
+    found = _seen_under(mine.key, there)
+    return mine if found is None else found
 
 
-def _endpoint_records(desired: DesiredState) -> Iterator[ClusterRecord]:
+def _seen_under(key: Key, there: Mapping[Key, Seen]) -> ClusterRecord | None:
+    found = there.get(key)
+    return found.object if found is not None and isinstance(found.object, ClusterRecord) else None
+
+
+def _endpoint_records(desired: DesiredState, attachments: Iterable[DesiredAttachment]) -> Iterator[ClusterRecord]:
     shared = {network.name for network in desired.networks if network.wanted.is_shared}
-    for attachment in desired.attachments:
+    for attachment in attachments:
         for endpoint in attachment.endpoints:
             if endpoint.network in shared:
                 yield endpoint_record(endpoint, desired.host.name, endpoint_names(attachment, endpoint))
-
-
-def _held_records(desired: DesiredState, there: Mapping[Key, Seen]) -> Iterator[ClusterRecord]:
-    """Yield the records of what stays as it runs: as they stand, or anew where the store has lost them."""
-    shared = {network.name for network in desired.networks if network.wanted.is_shared}
-    for attachment in desired.held:
-        for endpoint in attachment.endpoints:
-            if endpoint.network in shared:
-                mine = endpoint_record(endpoint, desired.host.name, endpoint_names(attachment, endpoint))
-                yield _as_seen(mine, there)
